@@ -1,0 +1,1 @@
+"""Segmenters: one object a camera, image and stamp in, `Instances` with identities out."""
