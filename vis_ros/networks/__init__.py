@@ -1,0 +1,1 @@
+"""Everything that has weights. Modules here import torch, except `config` and `weights`."""

@@ -1,0 +1,77 @@
+"""Anchors of the region proposal network, and the coding of boxes as deltas (Ren et al. 2015, Faster R-CNN)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from vis_ros.networks.backbone import STRIDES
+from vis_ros.networks.config import ModelConfig
+
+RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""Inverse standard deviations of the deltas dx, dy, dw, dh."""
+
+_CLIP = math.log(1000 / 16)
+
+
+def pyramid_anchors(config: ModelConfig, input_size: tuple[int, int], grids: list[tuple[int, int]]) -> list[Tensor]:
+    """Anchors of each level, (h * w * A, 4) float32 on the CPU, in the order of the RPN head's outputs.
+
+    Args:
+        input_size: (height, width) of the padded input.
+        grids: (h, w) of each feature map.
+    """
+    levels = []
+    for stride, (rows, columns) in zip(STRIDES, grids, strict=True):
+        steps = (input_size[0] // rows, input_size[1] // columns) if config.anchor_strides_from_grid else (stride,) * 2
+        base = _base_anchors(config, stride)
+        y = torch.arange(rows, dtype=torch.float32) * steps[0]
+        x = torch.arange(columns, dtype=torch.float32) * steps[1]
+        grid_y, grid_x = torch.meshgrid(y, x, indexing='ij')
+        shifts = torch.stack((grid_x, grid_y, grid_x, grid_y), -1).reshape(-1, 1, 4)
+        levels.append((shifts + base).reshape(-1, 4))
+    return levels
+
+
+def _base_anchors(config: ModelConfig, stride: int) -> Tensor:
+    """(A, 4) around the origin; mmdet 0.x centres them at (stride - 1) / 2 with inclusive corners."""
+    ratios = torch.tensor(config.anchor_ratios)
+    side = config.anchor_scale * stride
+    heights, widths = side * ratios.sqrt(), side / ratios.sqrt()
+    if config.legacy_boxes:
+        centre = (stride - 1) / 2
+        corners = (-(widths - 1) / 2, -(heights - 1) / 2, (widths - 1) / 2, (heights - 1) / 2)
+        return (torch.stack(corners, 1) + centre).round()
+    base = torch.stack((-widths, -heights, widths, heights), 1) / 2
+    return base.round() if config.anchors_rounded else base
+
+
+def encode_boxes(boxes: Tensor, references: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """Deltas (N, 4) dx dy dw dh that turn `references` into `boxes`, both (N, 4)."""
+    reference_sides = references[:, 2:] - references[:, :2]
+    sides = boxes[:, 2:] - boxes[:, :2]
+    centres = (boxes[:, :2] + boxes[:, 2:] - references[:, :2] - references[:, 2:]) / 2
+    deltas = torch.cat((centres / reference_sides, (sides / reference_sides).log()), 1)
+    return deltas * deltas.new_tensor(weights)
+
+
+def decode_boxes(deltas: Tensor, references: Tensor, weights: tuple[float, ...], config: ModelConfig) -> Tensor:
+    """Boxes (..., 4) from deltas (..., 4) and references broadcastable to it; the inverse of `encode_boxes`."""
+    one = 1.0 if config.legacy_boxes else 0.0
+    deltas = deltas / deltas.new_tensor(weights)
+    sides = references[..., 2:] - references[..., :2] + one
+    # mmdet 0.x has its centre at x0 + (w - 1) / 2 for inclusive corners, which is the mean of the corners again
+    centres = (references[..., 2:] + references[..., :2]) / 2 + deltas[..., :2] * sides
+    scales = deltas[..., 2:].clamp(min=-_CLIP if config.delta_clip_both else None, max=_CLIP)
+    half = (sides * scales.exp() - one) / 2
+    return torch.cat((centres - half, centres + half), -1)
+
+
+def clip_boxes(boxes: Tensor, size: tuple[int, int], config: ModelConfig) -> Tensor:
+    """Boxes (..., 4) clipped to an image of (height, width) pixels."""
+    one = 1 if config.legacy_boxes else 0
+    limits = boxes.new_tensor([size[1] - one, size[0] - one] * 2)
+    return boxes.clamp(min=0).minimum(limits)

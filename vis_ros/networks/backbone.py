@@ -1,0 +1,136 @@
+"""Stage (a): the ConvNet with a feature pyramid, and folding of its batch norm."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet, resnet18, resnet50, resnet101
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from vis_ros.networks.config import ModelConfig
+
+STRIDES = (4, 8, 16, 32, 64)
+"""Pixels a cell of P2 to P6."""
+
+_RESNETS = {
+    'resnet18': resnet18,
+    'resnet50': resnet50,
+    'resnet101': resnet101,
+    'resnext101_64x4d': resnet.resnext101_64x4d,
+}
+
+
+class PyramidBackbone(nn.Module):
+    """Images (B, 3, H, W) float to five feature maps P2 to P6 of `fpn_channels` (Lin et al. 2017, FPN).
+
+    H and W are multiples of 32. Keys are torchvision's: `body.*`, `fpn.inner_blocks.*`, `fpn.layer_blocks.*`.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.body, channels = _build_body(config)
+        self.fpn = FeaturePyramidNetwork(
+            channels,
+            config.fpn_channels,
+            extra_blocks=LastLevelMaxPool(),
+            norm_layer=_group_norm if config.fpn_norm == 'group' else None,
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return list(self.fpn(self.body(images)).values())
+
+
+class TimmBody(nn.Module):
+    """Any timm network that gives features at strides 4, 8, 16 and 32, its batch norm frozen.
+
+    The timm modules lie under the same names as in timm, without a prefix.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        import timm
+
+        network = timm.create_model(name, features_only=True, pretrained=False)
+        reductions = network.feature_info.reduction()
+        missing = sorted({4, 8, 16, 32} - set(reductions))
+        if missing:
+            raise ValueError(f'backbone {name!r} has no features at stride {missing[0]}, only at {reductions}')
+        self.network = network
+        self.levels = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES[:4]]
+        self.channels = [network.feature_info.channels()[level] for level in self.levels]
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.network(images)
+        return OrderedDict((str(i), features[level]) for i, level in enumerate(self.levels))
+
+    def train(self, mode: bool = True) -> TimmBody:
+        """Batch norm stays in evaluation mode: batches of detection training are too small for its statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
+def _build_body(config: ModelConfig) -> tuple[nn.Module, list[int]]:
+    if config.backbone not in _RESNETS:
+        body = TimmBody(config.backbone)
+        return body, body.channels
+    network = _RESNETS[config.backbone](
+        weights=None, norm_layer=partial(FrozenBatchNorm2d, eps=config.batch_norm_eps)
+    )
+    width = network.inplanes // 8
+    layers = {f'layer{i + 1}': str(i) for i in range(4)}
+    return IntermediateLayerGetter(network, layers), [width, width * 2, width * 4, width * 8]
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(channels // 8, channels)
+
+
+def fold_batch_norm(network: nn.Module, example: Tensor) -> int:
+    """Fold each batch norm into the convolution in front of it, in place; returns how many were folded.
+
+    The pairs are found by running `example` and seeing which convolution made the input of which batch norm, so any
+    network folds whatever its names are. A batch norm with an activation of its own (timm) leaves the activation.
+    """
+    made_by: dict[int, tuple[Tensor, nn.Conv2d]] = {}
+    pairs: dict[nn.Module, nn.Conv2d] = {}
+
+    def remember(conv: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(conv, nn.Conv2d)
+        made_by[id(output)] = (output, conv)  # the tensor is kept alive so that its id is not used again
+
+    def pair(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if id(inputs[0]) in made_by:
+            pairs[norm] = made_by[id(inputs[0])][1]
+
+    hooks = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            hooks.append(module.register_forward_hook(remember))
+        elif isinstance(module, (nn.BatchNorm2d, FrozenBatchNorm2d)):
+            hooks.append(module.register_forward_pre_hook(pair))
+    with torch.no_grad():
+        network(example)
+    for hook in hooks:
+        hook.remove()
+    names = {module: name for name, module in network.named_modules()}
+    for norm, conv in pairs.items():
+        _fold(conv, norm)
+        parent, _, attribute = names[norm].rpartition('.')
+        setattr(network.get_submodule(parent), attribute, getattr(norm, 'act', nn.Identity()))
+    return len(pairs)
+
+
+@torch.no_grad()
+def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator,union-attr]
+    bias = norm.bias - norm.running_mean * scale  # type: ignore[operator]
+    conv.weight.mul_(scale[:, None, None, None])
+    conv.bias = nn.Parameter(bias if conv.bias is None else bias + conv.bias * scale, requires_grad=False)

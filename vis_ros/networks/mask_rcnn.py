@@ -1,0 +1,251 @@
+"""Mask R-CNN (He et al. 2017) on torchvision's parts: the four stages of the lecture, each a method.
+
+(a) `features`: a ConvNet with a feature pyramid; (b) `propose`: the region proposal network; (c) `roi_align`: every
+box brought to one size; (d) `detect`, `masks`: fully connected and convolutional heads. `embed` is what the identity
+memory compares; here, without a track head, it is the normalised feature of the box head.
+
+Keys of the parameters are torchvision's, so that its published weights load by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops import batched_nms, roi_align
+
+from vis_ros.networks.anchors import BOX_WEIGHTS, RPN_WEIGHTS, clip_boxes, decode_boxes, pyramid_anchors
+from vis_ros.networks.backbone import STRIDES, PyramidBackbone
+from vis_ros.networks.config import ModelConfig
+
+BOX_ROI_SIZE, MASK_ROI_SIZE = 7, 14
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The D objects found in one image. boxes: (D, 4) in pixels of the network's input; scores: (D,); labels: (D,)
+    int64, 1 to C (0 is the background), in descending order of score."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+class MaskRCNN(nn.Module):
+    """Weights and inference of Mask R-CNN; stateless between images. Losses are in `vis_ros.training.losses`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.fpn_channels
+        self.backbone = PyramidBackbone(config)
+        self.rpn = nn.Module()
+        self.rpn.head = RPNHead(channels, len(config.anchor_ratios), config.rpn_layers)
+        heads = nn.Module()
+        heads.box_head = TwoMLPHead(channels * BOX_ROI_SIZE**2, config.box_head_channels)
+        heads.box_predictor = FastRCNNPredictor(config.box_head_channels, config.num_classes)
+        if config.box_class_agnostic:
+            heads.box_predictor.bbox_pred = nn.Linear(config.box_head_channels, 4)
+        heads.mask_head = MaskRCNNHeads(channels, [config.mask_channels] * config.mask_layers, 1)
+        mask_classes = 1 if config.mask_class_agnostic else config.num_classes
+        heads.mask_predictor = MaskRCNNPredictor(config.mask_channels, config.mask_channels, mask_classes)
+        self.roi_heads = heads
+        self._anchors: dict[tuple[object, ...], list[Tensor]] = {}
+
+    # (a) ConvNet ------------------------------------------------------------------------------------------------
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Feature maps P2 to P6 of images (B, 3, H, W), normalised RGB, H and W multiples of 32."""
+        return self.backbone(images)
+
+    # (b) region proposal network --------------------------------------------------------------------------------
+
+    def rpn_outputs(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness logits (B, h * w * A) and deltas (B, h * w * A, 4) of each level."""
+        logits, deltas = self.rpn.head(features)
+        batch = features[0].shape[0]
+        flat_logits = [level.permute(0, 2, 3, 1).reshape(batch, -1) for level in logits]
+        flat_deltas = [
+            level.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).reshape(batch, -1, 4) for level in deltas
+        ]
+        return flat_logits, flat_deltas
+
+    def anchors(self, features: list[Tensor], input_size: tuple[int, int]) -> list[Tensor]:
+        """Anchors (h * w * A, 4) of each level, cached by shape and device."""
+        grids = [(level.shape[2], level.shape[3]) for level in features]
+        key = (input_size, *grids, features[0].device)
+        if key not in self._anchors:
+            device = features[0].device
+            self._anchors[key] = [level.to(device) for level in pyramid_anchors(self.config, input_size, grids)]
+        return self._anchors[key]
+
+    @torch.no_grad()
+    def propose(
+        self,
+        logits: list[Tensor],
+        deltas: list[Tensor],
+        anchors: list[Tensor],
+        image_sizes: list[tuple[int, int]],
+    ) -> list[Tensor]:
+        """The best proposals (P, 4) of each image, P at most `config.proposals`, in descending objectness.
+
+        image_sizes: (height, width) of each image inside its padded input; boxes are clipped to it.
+        """
+        config = self.config
+        scores, boxes, levels = [], [], []
+        for index, (logit, delta, anchor) in enumerate(zip(logits, deltas, anchors, strict=True)):
+            top, chosen = logit.float().topk(min(config.proposals_before_nms, logit.shape[1]), 1)
+            picked = delta.float().gather(1, chosen[..., None].expand(-1, -1, 4))
+            boxes.append(decode_boxes(picked, anchor[chosen], RPN_WEIGHTS, config))
+            scores.append(top)
+            levels.append(torch.full_like(chosen, index))
+        all_scores, all_boxes, all_levels = torch.cat(scores, 1), torch.cat(boxes, 1), torch.cat(levels, 1)
+        proposals = []
+        for score, box, level, size in zip(all_scores, all_boxes, all_levels, image_sizes, strict=True):
+            box = clip_boxes(box, size, config)
+            large = _large(box, config.proposal_min_size, config)
+            score, box, level = score[large], box[large], level[large]
+            kept = self._nms(box, score, level, config.proposal_nms_threshold)[: config.proposals]
+            proposals.append(box[kept])
+        return proposals
+
+    # (c) RoIAlign -----------------------------------------------------------------------------------------------
+
+    def roi_align(self, features: list[Tensor], boxes: list[Tensor], size: int) -> Tensor:
+        """Features (R, channels, size, size) of all boxes of all images, each from the level that fits its size.
+
+        The level of a box of area a is floor(4 + log2(sqrt(a) / 224)), limited to P2 to P5 (FPN, eq. 1).
+        """
+        config = self.config
+        one = 1.0 if config.legacy_boxes else 0.0
+        counts = [len(box) for box in boxes]
+        image = torch.repeat_interleave(
+            torch.arange(len(boxes), device=features[0].device), torch.tensor(counts, device=features[0].device)
+        )
+        box = torch.cat(boxes).float()
+        sides = box[:, 2:] - box[:, :2] + one
+        levels = torch.floor(4 + torch.log2(sides.prod(1).clamp(min=1e-12).sqrt() / 224 + 1e-6)).clamp(2, 5) - 2
+        ends = torch.cat((box[:, :2], box[:, 2:] + one), 1)
+        rois = torch.cat((image[:, None].to(ends.dtype), ends), 1)
+        output = features[0].new_zeros(len(rois), features[0].shape[1], size, size)
+        for level, (feature, stride) in enumerate(zip(features[:4], STRIDES, strict=False)):
+            chosen = torch.nonzero(levels == level)[:, 0]
+            aligned = roi_align(
+                feature,
+                rois[chosen].to(feature.dtype),
+                size,
+                1 / stride,
+                config.roi_align_samples or -1,
+                config.roi_align_aligned,
+            )
+            output = output.index_put((chosen,), aligned)
+        return output
+
+    # (d) heads --------------------------------------------------------------------------------------------------
+
+    def box_outputs(self, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits (R, C + 1) and deltas (R, C + 1 or 1, 4) of RoI features (R, channels, 7, 7)."""
+        logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(rois))
+        return logits, deltas.unflatten(1, (-1, 4))
+
+    @torch.no_grad()
+    def detect(
+        self,
+        features: list[Tensor],
+        proposals: list[Tensor],
+        image_sizes: list[tuple[int, int]],
+        scales: list[tuple[float, float]],
+    ) -> list[Detections]:
+        """The objects of each image after non-maximum suppression, at most `config.max_detections`.
+
+        scales: (x, y) factors from source pixels to pixels of the network's input.
+        """
+        logits, deltas = self.box_outputs(self.roi_align(features, proposals, BOX_ROI_SIZE))
+        counts = [len(box) for box in proposals]
+        rows = zip(logits.float().split(counts), deltas.float().split(counts), proposals, strict=True)
+        return [
+            self._detect_one(logit, delta, box, size, scale)
+            for (logit, delta, box), size, scale in zip(rows, image_sizes, scales, strict=True)
+        ]
+
+    def _detect_one(
+        self, logits: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int], scale: tuple[float, float]
+    ) -> Detections:
+        config = self.config
+        boxes = clip_boxes(decode_boxes(deltas, proposals[:, None], BOX_WEIGHTS, config), size, config)
+        probabilities = logits.softmax(1)
+        if config.class_agnostic_scores:
+            scores = 1 - probabilities[:, :1]
+            labels = probabilities[:, 1:].argmax(1, keepdim=True) + 1
+        else:
+            scores = probabilities[:, 1:]
+            labels = torch.arange(1, config.num_classes, device=scores.device).expand_as(scores)
+        if config.box_class_agnostic:
+            boxes = boxes.expand(-1, scores.shape[1], -1)
+        elif config.class_agnostic_scores:
+            boxes = boxes.gather(1, labels[..., None].expand(-1, -1, 4))
+        else:
+            boxes = boxes[:, 1:]
+        confident = scores > config.score_threshold
+        boxes, scores, labels = boxes[confident], scores[confident], labels[confident]
+        large = _large(boxes, config.detection_min_size, config)
+        boxes, scores, labels = boxes[large], scores[large], labels[large]
+        source = boxes / boxes.new_tensor([*scale, *scale]) if config.nms_in_source_pixels else boxes
+        groups = torch.zeros_like(labels) if config.class_agnostic_scores else labels
+        kept = self._nms(source, scores, groups, config.nms_threshold)[: config.max_detections]
+        return Detections(boxes[kept], scores[kept], labels[kept])
+
+    def mask_logits(self, rois: Tensor) -> Tensor:
+        """Logits (R, C + 1 or 1, 28, 28) of RoI features (R, channels, 14, 14)."""
+        return self.roi_heads.mask_predictor(self.roi_heads.mask_head(rois))
+
+    @torch.no_grad()
+    def masks(self, features: list[Tensor], detections: list[Detections]) -> Tensor:
+        """Mask probabilities (R, 28, 28) of all detections of all images, each of its own class."""
+        rois = self.roi_align(features, [detection.boxes for detection in detections], MASK_ROI_SIZE)
+        labels = torch.cat([detection.labels for detection in detections])
+        channel = torch.zeros_like(labels) if self.config.mask_class_agnostic else labels
+        return self.mask_logits(rois)[torch.arange(len(rois), device=rois.device), channel].float().sigmoid()
+
+    def embed(self, rois: Tensor) -> Tensor:
+        """Embeddings (R, D) of RoI features (R, channels, 7, 7): here the box-head feature, normalised.
+
+        Its length is sqrt(embedding_scale), so that a dot product is embedding_scale times the cosine.
+        """
+        return functional.normalize(self.roi_heads.box_head(rois).float(), dim=1) * self.config.embedding_scale**0.5
+
+    @torch.no_grad()
+    def embeddings(self, features: list[Tensor], detections: list[Detections]) -> Tensor:
+        """Embeddings (R, D) of all detections: RoIAlign again, on the final boxes."""
+        return self.embed(self.roi_align(features, [detection.boxes for detection in detections], BOX_ROI_SIZE)).float()
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def forward(
+        self, images: Tensor, image_sizes: list[tuple[int, int]], scales: list[tuple[float, float]]
+    ) -> tuple[list[Detections], Tensor, Tensor]:
+        """All four stages: detections of each image, mask probabilities (R, 28, 28) and embeddings (R, D) of all."""
+        features = self.features(images)
+        logits, deltas = self.rpn_outputs(features)
+        anchors = self.anchors(features, (images.shape[2], images.shape[3]))
+        proposals = self.propose(logits, deltas, anchors, image_sizes)
+        detections = self.detect(features, proposals, image_sizes, scales)
+        return detections, self.masks(features, detections), self.embeddings(features, detections)
+
+    def _nms(self, boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
+        if self.config.legacy_boxes:  # an inclusive corner is one pixel further out as an exclusive one
+            boxes = boxes + boxes.new_tensor([0, 0, 1, 1])
+        return batched_nms(boxes, scores, groups, threshold)
+
+
+def _large(boxes: Tensor, minimum: float, config: ModelConfig) -> Tensor:
+    """Which boxes (N, 4) have both sides; mmdet drops only sides of zero, torchvision those under a minimum."""
+    one = 1.0 if config.legacy_boxes else 0.0
+    sides = boxes[:, 2:] - boxes[:, :2] + one
+    return (sides >= minimum).all(1) if minimum > 0 else (sides > 0).all(1)

@@ -1,0 +1,55 @@
+"""MaskTrack R-CNN (Yang et al. 2019): Mask R-CNN with a fourth branch that embeds each box for its identity."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.mask_rcnn import BOX_ROI_SIZE, MaskRCNN
+
+
+class TrackHead(nn.Module):
+    """Two fully connected layers from RoI features (R, channels, 7, 7) to embeddings (R, D)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        inputs = config.fpn_channels * BOX_ROI_SIZE**2
+        self.fcs = nn.ModuleList(
+            [nn.Linear(inputs, config.embedding_size), nn.Linear(config.embedding_size, config.embedding_size)]
+        )
+        self.last_relu = config.embedding_last_relu
+        for layer in self.fcs:
+            nn.init.normal_(layer.weight, 0, 0.01)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, rois: Tensor) -> Tensor:
+        hidden = self.fcs[0](rois.flatten(1)).relu()
+        embeddings = self.fcs[1](hidden)
+        return embeddings.relu() if self.last_relu else embeddings
+
+
+class MaskTrackRCNN(MaskRCNN):
+    """Mask R-CNN whose embedding is learned."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.track_head = TrackHead(config)
+
+    def embed(self, rois: Tensor) -> Tensor:
+        """Embeddings (R, D) of RoI features (R, channels, 7, 7): the two layers of the track head."""
+        return self.track_head(rois)
+
+
+def track_logits(embeddings: Tensor, memory: Tensor) -> Tensor:
+    """Logits (M, N + 1) of embeddings (M, D) against N identities (N, D).
+
+    Column 0 is zero and stands for "new"; softmax over the columns is p_i(n) of the paper's eq. 2.
+    """
+    products = embeddings @ memory.T
+    return torch.cat((products.new_zeros(len(embeddings), 1), products), 1)
+
+
+def build_network(config: ModelConfig) -> MaskRCNN:
+    """The network that a config describes, with fresh weights."""
+    return MaskTrackRCNN(config) if config.architecture == 'masktrack_rcnn' else MaskRCNN(config)
