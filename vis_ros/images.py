@@ -5,7 +5,6 @@ Everything ends as (H, W, 3) uint8 BGR, contiguous. The encoding names are those
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
