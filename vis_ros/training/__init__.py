@@ -1,0 +1,1 @@
+"""Training: the six losses and the trainer."""

@@ -1,0 +1,229 @@
+"""The six losses of MaskTrack R-CNN: objectness, proposal boxes, classes, boxes, masks and identities.
+
+Matching and sampling follow Ren et al. 2015 and He et al. 2017 through torchvision's own parts; the track loss is
+L_track of Yang et al. 2019. Each image of a pair is the key frame once and the reference frame once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, Matcher
+from torchvision.ops import box_iou, roi_align
+
+from vis_ros.networks.anchors import BOX_WEIGHTS, RPN_WEIGHTS, encode_boxes
+from vis_ros.networks.mask_rcnn import BOX_ROI_SIZE, MASK_ROI_SIZE, MaskRCNN
+from vis_ros.networks.masktrack_rcnn import MaskTrackRCNN, track_logits
+
+LOSSES = ('rpn_objectness', 'rpn_box', 'class', 'box', 'mask', 'track')
+
+_MASK_SIZE = 28
+_ANCHOR_MATCHER = Matcher(0.7, 0.3, allow_low_quality_matches=True)
+_ROI_MATCHER = Matcher(0.5, 0.5)
+_IGNORED_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Target:
+    """The truth of one image.
+
+    boxes: (N, 4) float32 in input pixels; labels: (N,) int64, 1 to C; object_ids: (N,) int64, equal in both images of
+    a pair; masks: (N, H, W) uint8 in a resolution of their own, `mask_scale` (x, y) times the input's; ignored: (H, W)
+    uint8 or None, as large as a mask, pixels that are neither object nor background.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    object_ids: Tensor
+    masks: Tensor
+    ignored: Tensor | None = None
+    mask_scale: tuple[float, float] = (1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many boxes of an image bear the losses, and which share of them at most is positive."""
+
+    anchors: int = 64
+    anchor_positives: float = 0.5
+    rois: int = 64
+    roi_positives: float = 0.25
+
+
+@dataclass(frozen=True)
+class _SampledRois:
+    """RoIs of one image. boxes: (R, 4); labels: (R,), 0 = background; matched: (R,) index of the true object."""
+
+    boxes: Tensor
+    labels: Tensor
+    matched: Tensor
+
+    @property
+    def positive(self) -> Tensor:
+        return torch.nonzero(self.labels > 0)[:, 0]
+
+
+def losses(network: MaskRCNN, images: Tensor, targets: list[Target], sampling: Sampling) -> dict[str, Tensor]:
+    """All losses of a batch, by the names of LOSSES (no 'track' for a network without a track head).
+
+    Args:
+        images: (2 B, 3, H, W): B key frames, then their B reference frames in the same order.
+        targets: one an image.
+    """
+    if network.config.legacy_boxes:
+        raise ValueError('legacy_boxes is for running old checkpoints; train with legacy_boxes: false')
+    features = network.features(images)
+    logits, deltas = network.rpn_outputs(features)
+    size = (images.shape[2], images.shape[3])
+    anchors = network.anchors(features, size)
+    found = _rpn_losses(torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors), targets, sampling)
+    proposals = network.propose(logits, deltas, anchors, [size] * len(images))
+    rois = [sample_rois(boxes, target, sampling) for boxes, target in zip(proposals, targets, strict=True)]
+    box_features = network.roi_align(features, [roi.boxes for roi in rois], BOX_ROI_SIZE)
+    found |= _box_losses(network, box_features, rois, targets)
+    found['mask'] = _mask_loss(network, features, rois, targets)
+    if isinstance(network, MaskTrackRCNN):
+        found['track'] = _track_loss(network, features, box_features, rois, targets)
+    return found
+
+
+def _rpn_losses(
+    logits: Tensor, deltas: Tensor, anchors: Tensor, targets: list[Target], sampling: Sampling
+) -> dict[str, Tensor]:
+    sampler = BalancedPositiveNegativeSampler(sampling.anchors, sampling.anchor_positives)
+    labels, wanted = [], []
+    for target in targets:
+        label, matched = _match_anchors(anchors, target)
+        labels.append(label)
+        wanted.append(encode_boxes(matched, anchors, RPN_WEIGHTS))
+    positive, negative = (torch.stack(masks).bool() for masks in sampler(labels))
+    label, target_deltas = torch.stack(labels), torch.stack(wanted)
+    sampled = positive | negative
+    count = sampled.sum().clamp(min=1)
+    objectness = functional.binary_cross_entropy_with_logits(
+        logits.float()[sampled], label[sampled], reduction='sum'
+    )
+    box = functional.smooth_l1_loss(
+        deltas.float()[positive], target_deltas[positive], beta=1 / 9, reduction='sum'
+    )
+    return {'rpn_objectness': objectness / count, 'rpn_box': box / count}
+
+
+def _match_anchors(anchors: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+    """Labels (A,) float, 1 object, 0 background, -1 neither; and the matched true boxes (A, 4)."""
+    if len(target.boxes) == 0:
+        label = anchors.new_zeros(len(anchors))
+        matched = anchors
+    else:
+        index = _ANCHOR_MATCHER(box_iou(target.boxes, anchors))
+        label = (index >= 0).float()
+        label[index == Matcher.BETWEEN_THRESHOLDS] = -1
+        matched = target.boxes[index.clamp(min=0)]
+    if target.ignored is not None:
+        label[(label == 0) & (_ignored_share(anchors, target) > _IGNORED_SHARE)] = -1
+    return label, matched
+
+
+def sample_rois(proposals: Tensor, target: Target, sampling: Sampling) -> _SampledRois:
+    """RoIs of one image: proposals and true boxes, matched at IoU 0.5, at most `roi_positives` of them positive."""
+    boxes = torch.cat((proposals, target.boxes))
+    if len(target.boxes) == 0:
+        matched = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+        labels = matched.clone()
+    else:
+        index = _ROI_MATCHER(box_iou(target.boxes, boxes))
+        matched = index.clamp(min=0)
+        labels = torch.where(index >= 0, target.labels[matched], 0)
+    if target.ignored is not None:
+        labels[(labels == 0) & (_ignored_share(boxes, target) > _IGNORED_SHARE)] = -1
+    sampler = BalancedPositiveNegativeSampler(sampling.rois, sampling.roi_positives)
+    (positive,), (negative,) = sampler([labels])
+    chosen = torch.nonzero(positive.bool() | negative.bool())[:, 0]
+    return _SampledRois(boxes[chosen], labels[chosen], matched[chosen])
+
+
+def _ignored_share(boxes: Tensor, target: Target) -> Tensor:
+    """(N,) share of each box that lies on ignored pixels, by a summed-area table."""
+    assert target.ignored is not None
+    table = functional.pad(target.ignored.float().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    corners = (boxes * boxes.new_tensor(target.mask_scale * 2)).round().long()
+    x0, x1 = (corners[:, i].clamp(0, table.shape[1] - 1) for i in (0, 2))
+    y0, y1 = (corners[:, i].clamp(0, table.shape[0] - 1) for i in (1, 3))
+    inside = table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0]
+    return inside / ((x1 - x0) * (y1 - y0)).clamp(min=1)
+
+
+def _box_losses(
+    network: MaskRCNN, features: Tensor, rois: list[_SampledRois], targets: list[Target]
+) -> dict[str, Tensor]:
+    logits, deltas = network.box_outputs(features)
+    labels = torch.cat([roi.labels for roi in rois])
+    classes = functional.cross_entropy(logits.float(), labels)
+    positive = torch.nonzero(labels > 0)[:, 0]
+    boxes = torch.cat([roi.boxes for roi in rois])[positive]
+    true = torch.cat([target.boxes[roi.matched[roi.positive]] for roi, target in zip(rois, targets, strict=True)])
+    column = torch.zeros_like(positive) if network.config.box_class_agnostic else labels[positive]
+    wanted = encode_boxes(true, boxes, BOX_WEIGHTS)
+    box = functional.smooth_l1_loss(deltas.float()[positive, column], wanted, beta=1.0, reduction='sum')
+    return {'class': classes, 'box': box / max(len(labels), 1)}
+
+
+def _mask_loss(
+    network: MaskRCNN, features: list[Tensor], rois: list[_SampledRois], targets: list[Target]
+) -> Tensor:
+    boxes = [roi.boxes[roi.positive] for roi in rois]
+    labels = torch.cat([roi.labels[roi.positive] for roi in rois])
+    logits = network.mask_logits(network.roi_align(features, boxes, MASK_ROI_SIZE)).float()
+    if len(labels) == 0:
+        return logits.sum() * 0
+    channel = torch.zeros_like(labels) if network.config.mask_class_agnostic else labels
+    wanted = torch.cat([mask_targets(roi, target) for roi, target in zip(rois, targets, strict=True)])
+    chosen = logits[torch.arange(len(labels), device=labels.device), channel]
+    return functional.binary_cross_entropy_with_logits(chosen, wanted)
+
+
+def mask_targets(rois: _SampledRois, target: Target) -> Tensor:
+    """(P, 28, 28) float 0 or 1: the true mask of each positive RoI, resampled to its box."""
+    positive = rois.positive
+    if len(positive) == 0:
+        return rois.boxes.new_zeros(0, _MASK_SIZE, _MASK_SIZE)
+    index = rois.matched[positive]
+    scale = rois.boxes.new_tensor(target.mask_scale * 2)
+    regions = torch.cat((index[:, None].float(), rois.boxes[positive] * scale), 1)
+    masks = target.masks[:, None].float()
+    return (roi_align(masks, regions, _MASK_SIZE, 1.0, 2, True)[:, 0] >= 0.5).float()
+
+
+def _track_loss(
+    network: MaskTrackRCNN,
+    features: list[Tensor],
+    box_features: Tensor,
+    rois: list[_SampledRois],
+    targets: list[Target],
+) -> Tensor:
+    """L_track = -sum_i log p_i(y_i) over positive RoIs, averaged over them and over the images that have any."""
+    pairs = len(targets) // 2
+    memory = network.embed(network.roi_align(features, [target.boxes for target in targets], BOX_ROI_SIZE)).float()
+    remembered = memory.split([len(target.boxes) for target in targets])
+    offsets = torch.tensor([len(roi.labels) for roi in rois]).cumsum(0).tolist()
+    positives = [roi.positive + offset - len(roi.labels) for roi, offset in zip(rois, offsets, strict=True)]
+    embeddings = network.embed(box_features[torch.cat(positives)]).float().split([len(p) for p in positives])
+    terms = []
+    for index, (roi, target, embedding) in enumerate(zip(rois, targets, embeddings, strict=True)):
+        other = (index + pairs) % len(targets)
+        if len(embedding) == 0:
+            continue
+        wanted = identity_targets(target.object_ids[roi.matched[roi.positive]], targets[other].object_ids)
+        terms.append(functional.cross_entropy(track_logits(embedding, remembered[other]), wanted))
+    return torch.stack(terms).mean() if terms else memory.sum() * 0
+
+
+def identity_targets(object_ids: Tensor, reference_ids: Tensor) -> Tensor:
+    """(M,) int64: 1 + the index in the reference frame of the same object, 0 if it is not there."""
+    same = object_ids[:, None] == reference_ids[None]
+    if same.shape[1] == 0:
+        return torch.zeros_like(object_ids)
+    return torch.where(same.any(1), same.int().argmax(1) + 1, 0)
