@@ -43,7 +43,7 @@ def cmake_install(build: Path, prefix: Path) -> None:
 
     cmake_program = Path(cmake.CMAKE_BIN_DIR) / 'cmake'
     ros_prefix = Path(rosidl_generator_py.__file__).resolve().parents[4]
-    configure = [
+    configure: list[str | Path] = [
         cmake_program,
         *('-S', SOURCE, '-B', build, '-G', 'Ninja'),
         f'-DCMAKE_MAKE_PROGRAM={Path(ninja.BIN_DIR) / "ninja"}',
