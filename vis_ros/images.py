@@ -1,4 +1,4 @@
-"""The images of `sensor_msgs/Image` and `sensor_msgs/CompressedImage` as numpy arrays, without ROS and without cv_bridge.
+"""The images of `sensor_msgs/Image` and `sensor_msgs/CompressedImage` as arrays, without ROS and without cv_bridge.
 
 Everything ends as (H, W, 3) uint8 BGR, contiguous. The encoding names are those of `sensor_msgs/image_encodings.hpp`.
 """
@@ -56,7 +56,8 @@ def decode_image(encoding: str, height: int, width: int, step: int, is_bigendian
     Args:
         encoding: one of ENCODINGS. '8UC3' is read as BGR. mono16 is divided by 257, so that 65535 becomes 255: a fixed
             scale, the same in every frame. YUV is ITU-R BT.601 with limited range, as cameras and cv_bridge have it.
-        height, width: in pixels.
+        height: in pixels.
+        width: in pixels.
         step: bytes from the start of one row to the start of the next; padding behind a row is skipped.
         is_bigendian: byte order of mono16; other encodings have none.
         data: anything with the buffer protocol (array.array, bytes, ndarray of uint8).
@@ -84,7 +85,7 @@ def decode_image(encoding: str, height: int, width: int, step: int, is_bigendian
 def _check_size(encoding: str, height: int, width: int) -> None:
     if height < 1 or width < 1:
         raise ImageError(f'the image has no pixels: it is {width}x{height} (width x height)')
-    if encoding in _PAIRED and width % 2 or encoding in _PLANAR and height % 2:
+    if (encoding in _PAIRED and width % 2) or (encoding in _PLANAR and height % 2):
         raise ImageError(
             f'an image of {width}x{height} cannot be {encoding}: its colours are shared by pairs of pixels'
         )
