@@ -1,0 +1,333 @@
+"""Masks: encodings against pycocotools and as properties, paste against torch, torchvision and OpenCV."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from vis_ros import masks
+
+CARRYING = ('mono8', 'bits', 'rle', 'png')
+SIZE = (48, 64)
+
+
+def blob(seed: int, size: int = 28) -> NDArray[np.float32]:
+    """A smooth random probability map in [0, 1]."""
+    noise = np.random.default_rng(seed).random((size, size)).astype(np.float32)
+    smooth = np.asarray(cv2.GaussianBlur(noise, (0, 0), size / 8), np.float32)
+    return (smooth - smooth.min()) / (smooth.max() - smooth.min())
+
+
+def frame(mask: masks.Mask, roi: masks.Roi, size: tuple[int, int] = SIZE) -> masks.Mask:
+    canvas = np.zeros(size, np.uint8)
+    x0, y0, x1, y1 = roi
+    canvas[y0:y1, x0:x1] = mask
+    return canvas
+
+
+def random_box(rng: np.random.Generator, margin: float) -> NDArray[np.float32]:
+    """A box that may reach `margin` pixels out of the image of SIZE."""
+    x = np.sort(rng.uniform(-margin, SIZE[1] + margin, 2))
+    y = np.sort(rng.uniform(-margin, SIZE[0] + margin, 2))
+    return np.array([x[0], y[0], x[1], y[1]], np.float32)
+
+
+# --- encodings ------------------------------------------------------------------------------------------------------
+
+SHAPES = {
+    'one pixel off': np.zeros((1, 1), np.uint8),
+    'one pixel on': np.ones((1, 1), np.uint8),
+    'no pixels': np.zeros((0, 0), np.uint8),
+    'no rows': np.zeros((0, 5), np.uint8),
+    'empty': np.zeros((7, 9), np.uint8),
+    'full': np.ones((7, 9), np.uint8),
+    'row': np.array([[1, 0, 1, 1, 0]], np.uint8),
+    'column': np.array([[0], [1], [1]], np.uint8),
+    'edges': np.pad(np.zeros((5, 6), np.uint8), 1, constant_values=1),
+    'transposed view': np.arange(12, dtype=np.uint8).reshape(3, 4).T % 2,
+}
+
+
+@pytest.mark.parametrize('encoding', CARRYING)
+@pytest.mark.parametrize('name', SHAPES)
+def test_decode_returns_what_was_encoded(name: str, encoding: str) -> None:
+    mask = SHAPES[name]
+    decoded = masks.decode(masks.encode(mask, encoding), encoding, *mask.shape)
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded, mask)
+
+
+MASKS = st.tuples(st.integers(0, 40), st.integers(0, 40)).flatmap(
+    lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 1))
+)
+
+
+@given(mask=MASKS, encoding=st.sampled_from(CARRYING))
+def test_decode_inverts_encode(mask: masks.Mask, encoding: str) -> None:
+    np.testing.assert_array_equal(masks.decode(masks.encode(mask, encoding), encoding, *mask.shape), mask)
+
+
+@given(mask=MASKS.filter(lambda mask: mask.size > 0))
+def test_rle_is_the_uncompressed_rle_of_coco(mask: masks.Mask) -> None:
+    height, width = mask.shape
+    counts = np.frombuffer(masks.encode(mask, 'rle'), '<u4').tolist()
+    compressed = coco.frPyObjects({'size': [height, width], 'counts': counts}, height, width)
+    assert compressed == coco.encode(np.asfortranarray(mask))
+
+
+def test_the_bytes_are_those_of_the_message_definition() -> None:
+    mask = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1]], np.uint8)
+    assert masks.encode(mask, 'mono8') == bytes([255, 0, 0, 255, 255, 0, 0, 0, 255])
+    assert masks.encode(mask, 'bits') == bytes([0b10011000, 0b10000000])
+    assert np.frombuffer(masks.encode(mask, 'rle'), '<u4').tolist() == [0, 2, 2, 1, 3, 1]
+    assert masks.encode(mask, 'png').startswith(b'\x89PNG')
+    assert masks.encode(mask, 'none') == b''
+
+
+def test_encodings_go_by_name_and_by_number() -> None:
+    assert masks.ENCODINGS == {'none': 0, 'mono8': 1, 'bits': 2, 'rle': 3, 'png': 4}
+    mask = np.eye(3, dtype=np.uint8)
+    for name, number in masks.ENCODINGS.items():
+        assert masks.encode(mask, number) == masks.encode(mask, name)
+    np.testing.assert_array_equal(masks.decode(masks.encode(mask, 3), 3, 3, 3), mask)
+
+
+def test_a_bool_mask_and_a_message_array_are_taken() -> None:
+    mask = np.eye(5, dtype=bool)
+    data = array.array('B', masks.encode(mask.view(np.uint8), 'bits'))
+    np.testing.assert_array_equal(masks.decode(data, masks.MASK_BITS, 5, 5), mask)
+
+
+RUNS = np.array([2, 3, 1], '<u4').tobytes()
+PNG = masks.encode(np.ones((2, 3), np.uint8), 'png')
+
+
+@pytest.mark.parametrize(
+    ('data', 'encoding', 'height', 'width', 'message'),
+    [
+        (b'\xff' * 5, 'mono8', 2, 3, r'height 2 and width 3 needs 6 bytes, the message has 5'),
+        (b'\xff' * 7, 'mono8', 2, 3, r'needs 6 bytes, the message has 7'),
+        (b'\xff' * 2, 'bits', 2, 3, r'needs 1 bytes, the message has 2'),
+        (b'', 'bits', 2, 3, r'needs 1 bytes, the message has 0'),
+        (RUNS, 'rle', 2, 4, r'needs runs over 8 pixels, the message has runs over 6'),
+        (RUNS[:-1], 'rle', 2, 3, r'11 bytes, which is not a whole number'),
+        (b'\xff\xff\xff\xff' * 3, 'rle', 2, 3, r'runs over 12884901885'),
+        (PNG, 'png', 3, 2, r'2 high and 3 wide, the message says 3 and 2'),
+        (PNG[:40], 'png', 2, 3, r'damaged or cut short'),
+        (b'', 'png', 2, 3, r'does not begin as a PNG'),
+        (b'\xff\xd8\xff' * 20, 'png', 2, 3, r'does not begin as a PNG'),
+        (b'x', 'png', 0, 0, r'needs 0 bytes, the message has 1'),
+        (b'', 'none', 2, 3, r'carries no mask'),
+        (b'', 'jpeg', 2, 3, r"'jpeg' is not known; known are none \(0\), mono8 \(1\)"),
+        (b'', 9, 2, 3, r'9 is not known'),
+        (b'', 'mono8', -1, 0, r'height -1 and width 0 cannot be'),
+        (b'\xff' * 8, 'rle', 1 << 20, 1 << 20, r'width 1048576 cannot be'),
+    ],
+)
+def test_corrupt_data_are_refused(data: bytes, encoding: Any, height: int, width: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        masks.decode(data, encoding, height, width)
+
+
+@given(
+    data=st.binary(max_size=64), encoding=st.sampled_from(CARRYING), height=st.integers(0, 9), width=st.integers(0, 9)
+)
+def test_any_bytes_give_a_mask_of_that_size_or_a_value_error(
+    data: bytes, encoding: str, height: int, width: int
+) -> None:
+    try:
+        mask = masks.decode(data, encoding, height, width)
+    except ValueError:
+        return
+    assert mask.shape == (height, width)
+    assert set(np.unique(mask)) <= {0, 1}
+
+
+@given(position=st.integers(0, len(PNG) - 1), value=st.integers(0, 255))
+def test_a_damaged_png_gives_a_mask_or_a_value_error(position: int, value: int) -> None:
+    damaged = bytearray(PNG)
+    damaged[position] = value
+    with contextlib.suppress(ValueError):
+        assert masks.decode(damaged, 'png', 2, 3).shape == (2, 3)
+
+
+def test_encode_refuses_what_is_no_mask() -> None:
+    with pytest.raises(ValueError, match=r'shape \(height, width\), not \(2, 3, 1\)'):
+        masks.encode(np.zeros((2, 3, 1), np.uint8), 'bits')
+
+
+# --- paste ----------------------------------------------------------------------------------------------------------
+
+
+def grid_sample_frame(probability: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The probability of every pixel of the image, by torch, over the whole frame."""
+    x0, y0, x1, y1 = box.astype(np.float64)
+    x = (np.arange(SIZE[1]) + 0.5 - x0) / (x1 - x0) * 2 - 1
+    y = (np.arange(SIZE[0]) + 0.5 - y0) / (y1 - y0) * 2 - 1
+    grid = torch.from_numpy(np.stack(np.meshgrid(x, y), -1))[None]
+    source = torch.from_numpy(probability).double()[None, None]
+    return F.grid_sample(source, grid, mode='bilinear', padding_mode='zeros', align_corners=False)[0, 0].numpy()
+
+
+def torchvision_frame(probability: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.float32]:
+    return paste_masks_in_image(torch.from_numpy(probability)[None, None], torch.from_numpy(box)[None], SIZE)[
+        0, 0
+    ].numpy()
+
+
+def mmcv_frame(probability: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.float32]:
+    x0, y0, x1, y1 = box.astype(np.int32)
+    values = cv2.resize(probability, (int(x1 - x0 + 1), int(y1 - y0 + 1)), interpolation=cv2.INTER_LINEAR)
+    canvas = np.zeros(SIZE, np.float32)
+    canvas[y0 : y1 + 1, x0 : x1 + 1] = values[: SIZE[0] - y0, : SIZE[1] - x0]
+    return canvas
+
+
+REFERENCES: dict[str, Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[Any]]] = {
+    'grid_sample': grid_sample_frame,
+    'torchvision': torchvision_frame,
+    'mmcv': mmcv_frame,
+}
+
+
+@pytest.mark.parametrize('rule', REFERENCES)
+@pytest.mark.parametrize('threshold', [0.5, 0.7])
+def test_paste_agrees_with_the_full_frame_of_its_model(rule: Any, threshold: float) -> None:
+    rng = np.random.default_rng(3)
+    set_pixels = 0
+    for seed in range(150):
+        probability, box = blob(seed), random_box(rng, margin=20 if rule == 'grid_sample' else 0)
+        expected = REFERENCES[rule](probability, box)
+        mask, roi = masks.paste(probability, box, SIZE, rule, threshold)
+        assert mask.dtype == np.uint8
+        decided = np.abs(expected - threshold) > 1e-5  # nearer, the last bit of either side decides
+        np.testing.assert_array_equal(frame(mask, roi)[decided], (expected > threshold)[decided])
+        assert decided.mean() > 0.99
+        set_pixels += masks.area(mask)
+    assert set_pixels > 10_000
+
+
+@pytest.mark.parametrize('rule', REFERENCES)
+@pytest.mark.parametrize('box', [(10, 10, 10.2, 30), (5.4, 7.5, 5.6, 7.6), (3.5, 4.5, 33.5, 24.5), (0, 0, 64, 48)])
+def test_paste_agrees_for_thin_half_pixel_and_whole_boxes(rule: Any, box: Any) -> None:
+    box = np.array(box, np.float32)
+    expected = REFERENCES[rule](blob(1), box)
+    mask, roi = masks.paste(blob(1), box, SIZE, rule)
+    decided = np.abs(expected - 0.5) > 1e-5
+    np.testing.assert_array_equal(frame(mask, roi)[decided], (expected > 0.5)[decided])
+
+
+@pytest.mark.parametrize(('rule', 'expected'), [('grid_sample', 1), ('torchvision', 0), ('mmcv', 0)])
+def test_a_pixel_at_the_threshold(rule: Any, expected: int) -> None:
+    mask, _ = masks.paste(np.full((2, 2), 0.5, np.float32), (4, 4, 12, 12), SIZE, rule)
+    assert mask[len(mask) // 2, mask.shape[1] // 2] == expected
+
+
+@pytest.mark.parametrize('rule', REFERENCES)
+def test_paste_takes_maps_of_any_shape(rule: Any) -> None:
+    probability = np.ones((14, 7), np.float32)
+    mask, roi = masks.paste(probability, (10, 10, 20, 30), SIZE, rule)
+    assert frame(mask, roi)[10:30, 10:20].mean() > 0.95
+
+
+NAN, INF = float('nan'), float('inf')
+DEGENERATE = [
+    (5, 5, 5, 9), (5, 5, 9, 5), (5, 5, 5, 5), (9, 5, 5, 9), (5, 9, 9, 5), (-30, 5, -10, 9), (70, 5, 90, 9),
+    (5, -30, 9, -10), (5, 60, 9, 70), (NAN, 5, 9, 9), (5, 5, 9, NAN), (NAN, NAN, NAN, NAN), (-INF, 5, 9, 9),
+    (5, 5, INF, INF), (-3e38, -3e38, 3e38, 3e38), (64, 48, 64, 48),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('box', DEGENERATE)
+def test_a_degenerate_box_gives_an_empty_crop(box: Any) -> None:
+    roi = masks.integer_box(np.array(box, np.float32), SIZE)
+    assert roi[0] == roi[2] and roi[1] == roi[3]
+    for rule in REFERENCES:
+        mask, roi = masks.paste(blob(0), np.array(box, np.float32), SIZE, rule)  # type: ignore[arg-type]
+        assert mask.shape == (0, 0) and roi.dtype == np.int32
+        assert 0 <= roi[0] == roi[2] <= SIZE[1] and 0 <= roi[1] == roi[3] <= SIZE[0]
+
+
+@given(
+    box=st.tuples(*[st.floats(width=32) | st.floats(-100, 200, width=32)] * 4),
+    rule=st.sampled_from(sorted(REFERENCES)),
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+)
+@settings(max_examples=300)
+def test_paste_never_raises_and_stays_in_the_image(box: Any, rule: Any, size: tuple[int, int]) -> None:
+    mask, roi = masks.paste(blob(0, size=4), np.array(box, np.float32), size, rule)
+    x0, y0, x1, y1 = roi.tolist()
+    assert 0 <= x0 <= x1 <= size[1] and 0 <= y0 <= y1 <= size[0]
+    assert mask.shape == (y1 - y0, x1 - x0) and mask.dtype == np.uint8
+
+
+def test_paste_of_nan_probabilities_is_empty() -> None:
+    mask, _ = masks.paste(np.full((28, 28), np.nan, np.float32), (4, 4, 12, 12), SIZE)
+    assert not mask.any()
+
+
+def test_paste_refuses_an_unknown_rule() -> None:
+    with pytest.raises(ValueError, match=r"'nearest' is not one of grid_sample, torchvision, mmcv"):
+        masks.paste(blob(0), (4, 4, 12, 12), SIZE, 'nearest')  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ('box', 'roi'),
+    [
+        ((1.2, 2.7, 3.1, 4.0), (1, 2, 4, 4)),
+        ((1, 2, 3, 4), (1, 2, 3, 4)),
+        ((-5.5, -0.1, 3.1, 99), (0, 0, 4, 48)),
+        ((10.4, 10.4, 10.6, 10.6), (10, 10, 11, 11)),
+    ],
+)
+def test_integer_box(box: Any, roi: Any) -> None:
+    np.testing.assert_array_equal(masks.integer_box(box, SIZE), roi)
+
+
+# --- measures -------------------------------------------------------------------------------------------------------
+
+
+def test_measures_agree_with_the_full_frame() -> None:
+    rng = np.random.default_rng(5)
+    overlaps = 0.0
+    previous = masks.paste(blob(999), (5, 5, 40, 40), SIZE)
+    for seed in range(200):
+        mask, roi = masks.paste(blob(seed), random_box(rng, margin=10), SIZE)
+        full, other = frame(mask, roi).astype(bool), frame(*previous).astype(bool)
+        assert masks.area(mask) == full.sum()
+        union = (full | other).sum()
+        expected = (full & other).sum() / union if union else 0.0
+        assert masks.iou(mask, roi, *previous) == pytest.approx(expected)
+        assert masks.iou(*previous, mask, roi) == pytest.approx(expected)
+        if full.any():
+            rows, columns = np.nonzero(full)
+            assert masks.centroid(mask, roi) == pytest.approx((columns.mean() + 0.5, rows.mean() + 0.5))
+        overlaps += expected
+        previous = mask, roi
+    assert overlaps > 5
+
+
+def test_the_centroid_of_a_full_box_is_its_centre() -> None:
+    assert masks.centroid(np.ones((4, 6), np.uint8), (10, 20, 16, 24)) == (13.0, 22.0)
+
+
+@pytest.mark.parametrize('mask', [np.zeros((0, 0), np.uint8), np.zeros((3, 3), np.uint8)])
+def test_empty_masks_have_no_area_centroid_or_overlap(mask: masks.Mask) -> None:
+    roi = (0, 0, *mask.shape)
+    assert masks.area(mask) == 0
+    assert np.isnan(masks.centroid(mask, roi)).all()
+    assert masks.iou(mask, roi, mask, roi) == 0.0
