@@ -1,0 +1,170 @@
+"""The pictures: what is painted, what is left alone, and whether a tag can be read."""
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+
+from vis_ros.instances import Instances
+from vis_ros.visualization import contact_sheet, draw_overlay, identity_colour
+
+CLASSES = ['cat', 'traffic light']
+
+
+def one_object(image_size, roi, mask=None, track_id=7, class_id=0, score=0.87):
+    x0, y0, x1, y1 = roi
+    mask = np.ones((y1 - y0, x1 - x0), np.uint8) if mask is None else mask
+    track_ids = None if track_id is None else [track_id]
+    return Instances(image_size, [roi], [score], [class_id], [roi], [mask], track_ids=track_ids)
+
+
+def relative_luminance(colour):
+    """WCAG 2.1 relative luminance of a BGR colour."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (np.array(colour) / 255)]
+    return 0.0722 * linear[0] + 0.7152 * linear[1] + 0.2126 * linear[2]
+
+
+def test_colours_of_neighbouring_identities_lie_far_apart():
+    for first in range(1, 60):
+        for a, b in itertools.combinations(range(first, first + 6), 2):
+            distance = np.linalg.norm(np.subtract(identity_colour(a), identity_colour(b)))
+            assert distance > 60, (a, b)
+
+
+def test_an_identity_keeps_its_colour_wherever_it_is():
+    image = np.full((200, 200, 3), 90, np.uint8)
+    colours = []
+    for roi in ([20, 60, 80, 120], [100, 90, 190, 180]):
+        painted = draw_overlay(image, one_object(image.shape[:2], roi), CLASSES)
+        colours.append(painted[(roi[1] + roi[3]) // 2, (roi[0] + roi[2]) // 2].tolist())
+    assert colours[0] == colours[1] != [90, 90, 90]
+
+
+def test_the_input_is_not_changed_and_nothing_outside_the_object_and_its_tag_is_touched():
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (240, 320, 3), np.uint8)
+    before = image.copy()
+    painted = draw_overlay(image, one_object((240, 320), [100, 120, 160, 200]), CLASSES)
+    np.testing.assert_array_equal(image, before)
+    changed = np.argwhere((painted != image).any(2))
+    assert changed[:, 0].min() > 90 and changed[:, 0].max() <= 201
+    assert changed[:, 1].min() >= 98 and changed[:, 1].max() < 230
+
+
+def test_the_fill_is_half_transparent_and_a_hole_stays_open():
+    image = np.zeros((200, 200, 3), np.uint8)
+    image[:, 100:] = 255
+    mask = np.ones((120, 120), np.uint8)
+    mask[70:110, 70:110] = 0
+    painted = draw_overlay(image, one_object((200, 200), [40, 60, 160, 180], mask), CLASSES)
+    assert 0 < painted[100, 70].max() < 200, 'black below shows through'
+    assert painted[100, 130].max() == 255 and painted[100, 130].min() > 100, 'white below shows through'
+    np.testing.assert_array_equal(painted[150, 130], image[150, 130])
+
+
+def test_the_outline_has_the_full_colour_of_the_identity():
+    image = np.zeros((200, 200, 3), np.uint8)
+    painted = draw_overlay(image, one_object((200, 200), [40, 60, 160, 180], track_id=3), CLASSES)
+    assert tuple(painted[179, 100].tolist()) == identity_colour(3)
+    assert tuple(painted[100, 159].tolist()) == identity_colour(3)
+
+
+@pytest.mark.parametrize('size', [(96, 128), (480, 640), (1080, 1920)])
+@pytest.mark.parametrize('corner', ['top left', 'bottom right', 'whole'])
+def test_a_tag_lies_whole_inside_the_image(size, corner):
+    height, width = size
+    roi = {
+        'top left': [0, 0, 10, 10],
+        'bottom right': [width - 10, height - 10, width, height],
+        'whole': [0, 0, width, height],
+    }[corner]
+    colour = identity_colour(7)
+    empty = np.zeros(((roi[3] - roi[1]), (roi[2] - roi[0])), np.uint8)  # no fill, no outline: only the tag is drawn
+    canvas = np.full((height, width, 3), 77, np.uint8)
+    painted = draw_overlay(canvas, one_object(size, roi, empty), CLASSES)
+    tag = np.argwhere((painted != canvas).any(2))
+    top, left = tag.min(0)
+    bottom, right = tag.max(0)
+    plate = painted[top : bottom + 1, left : right + 1]
+    assert (plate != 77).any(2).all(), 'a rectangle'
+    # An empty margin of plate on every side: nothing is cut off by the border of the image.
+    for edge in (plate[0], plate[-1], plate[:, 0], plate[:, -1]):
+        assert (edge == colour).all()
+
+
+def test_ink_stands_out_from_every_plate():
+    for track_id in range(1, 120):
+        canvas = np.full((200, 300, 3), 77, np.uint8)
+        empty = np.zeros((60, 60), np.uint8)
+        painted = draw_overlay(canvas, one_object((200, 300), [60, 80, 120, 140], empty, track_id), CLASSES)
+        tag = painted[(painted != 77).any(2)]
+        ink = max(tag, key=lambda pixel: abs(relative_luminance(pixel) - relative_luminance(identity_colour(track_id))))
+        light, dark = sorted((relative_luminance(ink), relative_luminance(identity_colour(track_id))), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) > 3, f'identity {track_id}: WCAG asks for a contrast of 3 for large text'
+
+
+def test_tags_of_crowded_objects_do_not_cover_each_other():
+    boxes = [[100, 100, 160, 160]] * 3
+    masks = [np.zeros((60, 60), np.uint8)] * 3
+    instances = Instances((300, 400), boxes, [0.5] * 3, [0, 1, 0], boxes, masks, track_ids=[1, 2, 3])
+    together = draw_overlay(np.full((300, 400, 3), 77, np.uint8), instances, CLASSES)
+    alone = sum(
+        np.count_nonzero((draw_overlay(np.full((300, 400, 3), 77, np.uint8), one, CLASSES) != 77).any(2))
+        for one in instances
+    )
+    assert np.count_nonzero((together != 77).any(2)) == alone
+
+
+def test_without_identities_the_colour_follows_the_class():
+    image = np.zeros((200, 200, 3), np.uint8)
+    roi = [50, 60, 150, 160]
+    cat, light = (draw_overlay(image, one_object((200, 200), roi, None, None, c), CLASSES) for c in (0, 1))
+    assert tuple(cat[159, 100].tolist()) == identity_colour(1)
+    assert tuple(light[159, 100].tolist()) == identity_colour(2)
+
+
+def test_an_unknown_class_and_an_empty_frame_are_drawn():
+    image = np.zeros((100, 100, 3), np.uint8)
+    assert draw_overlay(image, one_object((100, 100), [10, 40, 60, 90], class_id=5), CLASSES).any()
+    np.testing.assert_array_equal(draw_overlay(image, Instances.empty((100, 100)), CLASSES), image)
+
+
+def test_an_image_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r'\(50, 60\).*\(100, 100\)'):
+        draw_overlay(np.zeros((50, 60, 3), np.uint8), Instances.empty((100, 100)), CLASSES)
+
+
+def test_a_contact_sheet_has_every_image_in_its_place_at_the_right_width():
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
+    images = [np.full((100 + 10 * i, 200, 3), colour, np.uint8) for i, colour in enumerate(colours)]
+    sheet = contact_sheet(images, columns=3, width=900, captions=[f'frame {i}' for i in range(5)])
+    assert sheet.shape[1] == 900
+    cell = 900 // 3
+    for index, colour in enumerate(colours):
+        found = np.argwhere((sheet == colour).all(2))
+        assert found[:, 1].min() // cell == found[:, 1].max() // cell == index % 3
+        assert abs(np.ptp(found[:, 1]) + 1 - cell) < 12
+        shape = images[index].shape
+        assert abs((np.ptp(found[:, 0]) + 1) / (np.ptp(found[:, 1]) + 1) - shape[0] / shape[1]) < 0.01
+    bare = contact_sheet(images, columns=3, width=900)
+    assert (sheet == 255).all(2).any(), 'captions are white'
+    assert not (bare == 255).all(2).any()
+
+
+@pytest.mark.parametrize('count', [1, 2])
+def test_few_images_fill_the_width(count):
+    sheet = contact_sheet([np.full((10, 20, 3), 200, np.uint8)] * count, columns=4, width=400)
+    assert (sheet[len(sheet) // 2] == 200).all(1).mean() > 0.95
+
+
+def test_a_contact_sheet_says_what_is_wrong():
+    with pytest.raises(ValueError, match='at least one'):
+        contact_sheet([])
+    with pytest.raises(ValueError, match='1 images, but 2 captions'):
+        contact_sheet([np.zeros((5, 5, 3), np.uint8)], captions=['a', 'b'])
+
+
+def test_the_pictures_are_what_opencv_can_write(tmp_path):
+    image = np.zeros((64, 64, 3), np.uint8)
+    assert cv2.imwrite(str(tmp_path / 'a.png'), draw_overlay(image, one_object((64, 64), [5, 20, 40, 60]), CLASSES))
