@@ -1,0 +1,105 @@
+"""Start the instance segmentation node and, on demand, RViz.
+
+ros2 launch vis_ros vis.launch.py image:=/camera/color/image_raw
+"""
+
+from typing import List
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+# Arguments that set the node parameter of the same name. Left empty, they leave the word to the parameter file.
+PARAMETERS = {
+    'cameras': List[str],  # noqa: UP006  launch of ROS 2 Humble does not know list[str]
+    'model': str,
+    'weights': str,
+    'engine': str,
+    'autostart': bool,
+    'use_sim_time': bool,
+}
+
+
+def share(*path: str) -> PathJoinSubstitution:
+    """A file of this package."""
+    return PathJoinSubstitution([FindPackageShare('vis_ros'), *path])
+
+
+def start_node(context: LaunchContext) -> List[Node]:  # noqa: UP006
+    """The node, with the arguments that were given laid over the parameter file."""
+    given = [name for name in PARAMETERS if LaunchConfiguration(name).perform(context)]
+    arguments = {name: ParameterValue(LaunchConfiguration(name), value_type=PARAMETERS[name]) for name in given}
+    image = LaunchConfiguration('image')
+    return [
+        Node(
+            package='vis_ros',
+            executable='vis_node',
+            name='vis_node',
+            namespace=LaunchConfiguration('namespace'),
+            parameters=[LaunchConfiguration('params_file'), arguments],
+            remappings=[('image', image), ('image/compressed', [image, '/compressed'])],
+            ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+            output='screen',
+        )
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The arguments of the launch file, and what it starts."""
+    switch = ['', 'true', 'false']
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                'image',
+                default_value='image',
+                description='Image topic of the camera; compressed images are taken from <image>/compressed.',
+            ),
+            DeclareLaunchArgument(
+                'cameras',
+                default_value='',
+                description='Several cameras, "[front, left]": each has its image topic below its name and `image` '
+                'is not used.',
+            ),
+            DeclareLaunchArgument(
+                'params_file',
+                default_value=share('config', 'vis.yaml'),
+                description='Parameter file of the node; the arguments below that are not empty go before it.',
+            ),
+            DeclareLaunchArgument('model', default_value='', description='Network: auto, mask_rcnn, masktrack_rcnn.'),
+            DeclareLaunchArgument('weights', default_value='', description='Name or path of the weights.'),
+            DeclareLaunchArgument('engine', default_value='', description='What runs the network: auto, torch.'),
+            DeclareLaunchArgument(
+                'autostart',
+                default_value='',
+                choices=switch,
+                description='Configure and activate the node at once.',
+            ),
+            DeclareLaunchArgument(
+                'use_sim_time', default_value='', choices=switch, description='Take the time from /clock.'
+            ),
+            DeclareLaunchArgument(
+                'rviz', default_value='false', choices=['true', 'false'], description='Show camera and overlay in RViz.'
+            ),
+            DeclareLaunchArgument(
+                'log_level',
+                default_value='info',
+                choices=['debug', 'info', 'warn', 'error', 'fatal'],
+                description='Least severity that is logged.',
+            ),
+            DeclareLaunchArgument('namespace', default_value='', description='Namespace of the node.'),
+            OpaqueFunction(function=start_node),
+            Node(
+                package='rviz2',
+                executable='rviz2',
+                namespace=LaunchConfiguration('namespace'),
+                arguments=['-d', share('config', 'vis.rviz')],
+                # RViz writes its topics absolute; these bring them into the namespace and to the camera.
+                remappings=[('/image', LaunchConfiguration('image')), ('/vis_node/overlay', 'vis_node/overlay')],
+                condition=IfCondition(LaunchConfiguration('rviz')),
+            ),
+        ]
+    )
