@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -21,6 +21,7 @@ class DataSource:
         shifted and scaled) or 'scenes' (the procedural scene, class 'shape').
     weight: share of the pairs that come from it, relative to the other sources.
     images, annotations: folder of images and COCO instance JSON; not for 'scenes'.
+    classes: 'supercategories' or 'categories' of the COCO file.
     davis: DAVIS folder whose training half gives further cut-outs to 'composites'; empty for none.
     """
 
@@ -28,6 +29,7 @@ class DataSource:
     weight: float = 1.0
     images: str = ''
     annotations: str = ''
+    classes: Literal['supercategories', 'categories'] = 'supercategories'
     davis: str = ''
 
     def __post_init__(self) -> None:
