@@ -1,0 +1,101 @@
+"""VideoWriter: frames into an .mp4 file, by the best codec that this OpenCV can write."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+CODECS = {
+    'avc1': 'H.264, plays everywhere',
+    'vp09': 'VP9, plays in browsers and most players',
+    'mp4v': 'MPEG-4 part 2, plays in VLC and mpv but not in browsers',
+}
+"""FourCC of each codec, best first. Which of them can be written depends on how OpenCV was built: the wheels on PyPI
+have no H.264 encoder, and their VP9 takes a third of a second for an image of 960x540 where mp4v takes 5 ms."""
+
+_LONGEST_VP9_SIDE = 640  # so that writing the video does not take longer than segmenting it
+
+
+class VideoWriter:
+    """Writes images of one size into an .mp4 file; use it as a context manager.
+
+    codec: the FourCC in use, once the first image is written.
+    """
+
+    def __init__(self, path: str | Path, rate: float, codecs: tuple[str, ...] = tuple(CODECS)) -> None:
+        """Prepare to write; the file is made with the first image, which also decides the size (VP9: at most 640
+        pixels on the longer side).
+
+        Args:
+            path: of the .mp4 file.
+            rate: frames per second.
+            codecs: FourCCs to try, in this order.
+        """
+        self.path = Path(path)
+        self.codec = ''
+        self._rate = rate
+        self._codecs = codecs
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def write(self, image: NDArray[np.uint8]) -> None:
+        """Append an image, (H, W, 3) uint8 BGR; one of another size than the video is scaled to it.
+
+        Raises:
+            ValueError: none of the codecs can be written here.
+        """
+        if self._writer is None:
+            self._writer = self._open(image.shape[1], image.shape[0])
+        if (image.shape[1], image.shape[0]) != self._size:
+            image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
+        self._writer.write(image)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _open(self, width: int, height: int) -> cv2.VideoWriter:
+        for codec in self._codecs:
+            scale = min(1.0, _LONGEST_VP9_SIDE / max(width, height)) if codec == 'vp09' else 1.0
+            self._size = _even(width * scale), _even(height * scale)
+            with _quiet():
+                writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*codec), self._rate, self._size)
+            if writer.isOpened():
+                self.codec = codec
+                return writer
+        raise ValueError(f'OpenCV cannot write {self.path} with any of the codecs {", ".join(self._codecs)}')
+
+
+def _even(side: float) -> int:
+    """4:2:0 colour needs even sides."""
+    return max(2, round(side) // 2 * 2)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what FFmpeg itself prints on standard error: a missing codec is no error, the next one is tried."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silence, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silence)
