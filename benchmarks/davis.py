@@ -29,6 +29,7 @@ FRAME_RATE = 24.0
 
 
 def main() -> None:
+    """Read the arguments, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path)
     parser.add_argument('--weights', default='demo')
@@ -44,8 +45,8 @@ def main() -> None:
     for half in ('train', 'test'):
         chosen = np.array([row[1:] for row in rows if row[0] == half])
         if len(chosen):
-            mean = chosen.mean(0)
-            print(f'mean of {len(chosen)} {half:12s}  J {mean[0]:.3f}  best detection {mean[1]:.3f}  switches {mean[2]:.2f}')
+            overlap, best, switches = chosen.mean(0)
+            print(f'mean of {len(chosen)} {half}: J {overlap:.3f}  best detection {best:.3f}  switches {switches:.2f}')
 
 
 def follow(engine: Engine, rule: str, root: Path, name: str) -> tuple[float, float, int]:

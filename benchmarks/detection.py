@@ -25,6 +25,7 @@ from vis_ros.engines.engine import Engine, load_engine
 
 
 def main() -> None:
+    """Read the arguments, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('images')
     parser.add_argument('annotations')
@@ -44,24 +45,34 @@ def main() -> None:
         ('plain images', [dataset.frame(index) for index in range(len(dataset))], False),
     ):
         ap, ap50, recall = average_precision(engine, frames, pasted)
-        print(f'{name:20s} frames {len(frames):4d}  AP {ap * 100:5.1f}  AP50 {ap50 * 100:5.1f}  AR100 {recall * 100:5.1f}')
+        print(
+            f'{name:20s} frames {len(frames):4d}  AP {ap * 100:5.1f}  AP50 {ap50 * 100:5.1f}  AR100 {recall * 100:5.1f}'
+        )
 
 
 def average_precision(engine: Engine, frames: Iterable[LabelledFrame], pasted_only: bool) -> tuple[float, float, float]:
     """(AP, AP50, AR100) of masks, class-agnostic."""
-    truth: dict[str, list[dict[str, Any]]] = {'images': [], 'annotations': [], 'categories': [{'id': 1, 'name': 'object'}]}
+    truth: dict[str, list[dict[str, Any]]] = {
+        'images': [],
+        'annotations': [],
+        'categories': [{'id': 1, 'name': 'object'}],
+    }
     results: list[dict[str, Any]] = []
     for number, frame in enumerate(frames, 1):
         height, width = frame.image.shape[:2]
         truth['images'].append({'id': number, 'height': height, 'width': width})
         for mask, pasted in zip(frame.masks, frame.pasted, strict=True):
-            truth['annotations'].append(_annotation(len(truth['annotations']) + 1, number, mask, pasted_only and not pasted))
+            truth['annotations'].append(
+                _annotation(len(truth['annotations']) + 1, number, mask, pasted_only and not pasted)
+            )
         if frame.ignored is not None and frame.ignored.any():
             truth['annotations'].append(_annotation(len(truth['annotations']) + 1, number, frame.ignored, True))
         (found,) = engine.infer([frame.image])
         for index in range(len(found)):
             code = coco_mask.encode(np.asfortranarray(found.full_mask(index)))
-            results.append({'image_id': number, 'category_id': 1, 'segmentation': code, 'score': float(found.scores[index])})
+            results.append(
+                {'image_id': number, 'category_id': 1, 'segmentation': code, 'score': float(found.scores[index])}
+            )
     with contextlib.redirect_stdout(io.StringIO()):
         reference = COCO()
         reference.dataset = truth

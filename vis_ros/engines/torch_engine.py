@@ -57,7 +57,7 @@ class TorchEngine:
         """An engine of a network in memory, which is left as it is (validation during training)."""
         engine = cls.__new__(cls)
         engine.device = next(network.parameters()).device
-        engine.config = engine._network_config = network.config
+        engine.config = network.config
         engine.network = network
         engine.class_names = network.config.class_names
         engine.input_size = (network.config.input_height, network.config.input_width)
@@ -81,7 +81,12 @@ class TorchEngine:
             detections, masks, embeddings = self.network(batch, sizes, scales)
             counts = [len(found.boxes) for found in detections]
             rows = zip(
-                detections, masks.cpu().split(counts), embeddings.float().cpu().split(counts), scales, images, strict=True
+                detections,
+                masks.cpu().split(counts),
+                embeddings.float().cpu().split(counts),
+                scales,
+                images,
+                strict=True,
             )
             return [
                 _to_instances(found, mask.numpy(), embedding.numpy(), scale, image.shape[:2], self.config)
@@ -151,7 +156,7 @@ def _to_instances(
     image_size: tuple[int, int],
     config: ModelConfig,
 ) -> Instances:
-    boxes = found.boxes.cpu().numpy() / np.array([*scale, *scale], np.float32)
+    boxes: NDArray[np.float32] = (found.boxes.cpu() / torch.tensor([*scale, *scale])).numpy()
     pasted = [
         paste(mask, box, image_size, config.mask_paste, config.mask_threshold)
         for mask, box in zip(masks, boxes, strict=True)
@@ -171,5 +176,7 @@ def _choose_device(device: str) -> torch.device:
     if device == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     if device.startswith('cuda') and not torch.cuda.is_available():
-        raise ValueError(f'device {device!r} was asked for, but torch {torch.__version__} finds no CUDA GPU; use cpu or auto')
+        raise ValueError(
+            f'device {device!r} was asked for, but torch {torch.__version__} finds no CUDA GPU; use cpu or auto'
+        )
     return torch.device(device)

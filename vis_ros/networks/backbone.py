@@ -81,9 +81,7 @@ def _build_body(config: ModelConfig) -> tuple[nn.Module, list[int]]:
     if config.backbone not in _RESNETS:
         body = TimmBody(config.backbone)
         return body, body.channels
-    network = _RESNETS[config.backbone](
-        weights=None, norm_layer=partial(FrozenBatchNorm2d, eps=config.batch_norm_eps)
-    )
+    network = _RESNETS[config.backbone](weights=None, norm_layer=partial(FrozenBatchNorm2d, eps=config.batch_norm_eps))
     width = network.inplanes // 8
     layers = {f'layer{i + 1}': str(i) for i in range(4)}
     return IntermediateLayerGetter(network, layers), [width, width * 2, width * 4, width * 8]
@@ -130,7 +128,7 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> int:
 
 @torch.no_grad()
 def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator,union-attr]
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
     bias = norm.bias - norm.running_mean * scale  # type: ignore[operator]
     conv.weight.mul_(scale[:, None, None, None])
     conv.bias = nn.Parameter(bias if conv.bias is None else bias + conv.bias * scale, requires_grad=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 COCO_SUPERCATEGORIES = (
     'person', 'vehicle', 'outdoor', 'animal', 'accessory', 'sports',
@@ -12,6 +12,13 @@ COCO_SUPERCATEGORIES = (
 )  # fmt: skip
 
 ARCHITECTURES = ('mask_rcnn', 'masktrack_rcnn')
+
+_CHOICES = {
+    'architecture': ARCHITECTURES,
+    'resize': ('uint8', 'float'),
+    'fpn_norm': ('none', 'group'),
+    'mask_paste': ('grid_sample', 'torchvision', 'mmcv'),
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class ModelConfig:
     """The resized image is at most this high (its shorter side, where the rule says 'short side')..."""
     input_width: int = 640
     """... and this wide; the aspect ratio is kept."""
-    resize: str = 'uint8'
+    resize: Literal['uint8', 'float'] = 'uint8'
     """'uint8': OpenCV bilinear on bytes, int(side * scale + 0.5) (mmdet); 'float': bilinear on the normalised image,
     floor(side * scale) (torchvision)."""
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
@@ -43,7 +50,7 @@ class ModelConfig:
     """'resnet18', 'resnet50', 'resnet101', 'resnext101_64x4d' of torchvision, or the name of any timm network."""
     batch_norm_eps: float = 1e-5
     fpn_channels: int = 256
-    fpn_norm: str = 'none'
+    fpn_norm: Literal['none', 'group'] = 'none'
     """'none' or 'group' (GroupNorm of 8 channels a group)."""
 
     # (b) region proposal network
@@ -93,7 +100,7 @@ class ModelConfig:
     nms_in_source_pixels: bool = True
     max_detections: int = 100
     detection_min_size: float = 0.0
-    mask_paste: str = 'grid_sample'
+    mask_paste: Literal['grid_sample', 'torchvision', 'mmcv'] = 'grid_sample'
     """A rule of `vis_ros.masks.paste`."""
     mask_threshold: float = 0.5
     embedding_scale: float = 20.0
@@ -101,9 +108,7 @@ class ModelConfig:
     A cosine of 0.8 against one of 0.5 is then e^6 in eq. 2."""
 
     def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            raise ValueError(f'architecture {self.architecture!r} is not one of {", ".join(ARCHITECTURES)}')
-        for field, choices in (('resize', ('uint8', 'float')), ('fpn_norm', ('none', 'group'))):
+        for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ValueError(f'{field} {getattr(self, field)!r} is not one of {", ".join(choices)}')
         if not self.class_names:

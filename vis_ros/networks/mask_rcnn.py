@@ -36,25 +36,45 @@ class Detections:
     labels: Tensor
 
 
+class _ProposalNetwork(nn.Module):
+    """The parameters of stage (b)."""
+
+    head: nn.Module
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.head = RPNHead(config.fpn_channels, len(config.anchor_ratios), config.rpn_layers)
+
+
+class _RoiHeads(nn.Module):
+    """The parameters of stage (d)."""
+
+    box_head: nn.Module
+    box_predictor: nn.Module
+    mask_head: nn.Module
+    mask_predictor: nn.Module
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        channels = config.fpn_channels
+        self.box_head = TwoMLPHead(channels * BOX_ROI_SIZE**2, config.box_head_channels)
+        self.box_predictor = FastRCNNPredictor(config.box_head_channels, config.num_classes)
+        if config.box_class_agnostic:
+            self.box_predictor.bbox_pred = nn.Linear(config.box_head_channels, 4)
+        self.mask_head = MaskRCNNHeads(channels, [config.mask_channels] * config.mask_layers, 1)
+        mask_classes = 1 if config.mask_class_agnostic else config.num_classes
+        self.mask_predictor = MaskRCNNPredictor(config.mask_channels, config.mask_channels, mask_classes)
+
+
 class MaskRCNN(nn.Module):
     """Weights and inference of Mask R-CNN; stateless between images. Losses are in `vis_ros.training.losses`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        channels = config.fpn_channels
         self.backbone = PyramidBackbone(config)
-        self.rpn = nn.Module()
-        self.rpn.head = RPNHead(channels, len(config.anchor_ratios), config.rpn_layers)
-        heads = nn.Module()
-        heads.box_head = TwoMLPHead(channels * BOX_ROI_SIZE**2, config.box_head_channels)
-        heads.box_predictor = FastRCNNPredictor(config.box_head_channels, config.num_classes)
-        if config.box_class_agnostic:
-            heads.box_predictor.bbox_pred = nn.Linear(config.box_head_channels, 4)
-        heads.mask_head = MaskRCNNHeads(channels, [config.mask_channels] * config.mask_layers, 1)
-        mask_classes = 1 if config.mask_class_agnostic else config.num_classes
-        heads.mask_predictor = MaskRCNNPredictor(config.mask_channels, config.mask_channels, mask_classes)
-        self.roi_heads = heads
+        self.rpn = _ProposalNetwork(config)
+        self.roi_heads = _RoiHeads(config)
         self._anchors: dict[tuple[object, ...], list[Tensor]] = {}
 
     # (a) ConvNet ------------------------------------------------------------------------------------------------
@@ -70,9 +90,7 @@ class MaskRCNN(nn.Module):
         logits, deltas = self.rpn.head(features)
         batch = features[0].shape[0]
         flat_logits = [level.permute(0, 2, 3, 1).reshape(batch, -1) for level in logits]
-        flat_deltas = [
-            level.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).reshape(batch, -1, 4) for level in deltas
-        ]
+        flat_deltas = [level.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).reshape(batch, -1, 4) for level in deltas]
         return flat_logits, flat_deltas
 
     def anchors(self, features: list[Tensor], input_size: tuple[int, int]) -> list[Tensor]:

@@ -15,11 +15,10 @@ class TrackHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         inputs = config.fpn_channels * BOX_ROI_SIZE**2
-        self.fcs = nn.ModuleList(
-            [nn.Linear(inputs, config.embedding_size), nn.Linear(config.embedding_size, config.embedding_size)]
-        )
+        layers = [nn.Linear(inputs, config.embedding_size), nn.Linear(config.embedding_size, config.embedding_size)]
+        self.fcs = nn.ModuleList(layers)
         self.last_relu = config.embedding_last_relu
-        for layer in self.fcs:
+        for layer in layers:
             nn.init.normal_(layer.weight, 0, 0.01)
             nn.init.zeros_(layer.bias)
 

@@ -61,4 +61,3 @@ def load_model(path: Path, architecture: str = 'auto') -> MaskRCNN:
     except RuntimeError as error:
         raise ValueError(f'{path} does not fit its own config: {error}') from error
     return network.eval()
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,8 +79,6 @@ class TrainConfig:
     seed: int = 0
     log_every: int = 10
     checkpoint_every: int = 100
-    loss_weights: dict[str, float] = field(default_factory=dict)
-    """Weight of a loss by name; 1 where it is not given."""
 
     @classmethod
     def read(cls, path: Path) -> TrainConfig:

@@ -103,12 +103,8 @@ def _rpn_losses(
     label, target_deltas = torch.stack(labels), torch.stack(wanted)
     sampled = positive | negative
     count = sampled.sum().clamp(min=1)
-    objectness = functional.binary_cross_entropy_with_logits(
-        logits.float()[sampled], label[sampled], reduction='sum'
-    )
-    box = functional.smooth_l1_loss(
-        deltas.float()[positive], target_deltas[positive], beta=1 / 9, reduction='sum'
-    )
+    objectness = functional.binary_cross_entropy_with_logits(logits.float()[sampled], label[sampled], reduction='sum')
+    box = functional.smooth_l1_loss(deltas.float()[positive], target_deltas[positive], beta=1 / 9, reduction='sum')
     return {'rpn_objectness': objectness / count, 'rpn_box': box / count}
 
 
@@ -171,9 +167,7 @@ def _box_losses(
     return {'class': classes, 'box': box / max(len(labels), 1)}
 
 
-def _mask_loss(
-    network: MaskRCNN, features: list[Tensor], rois: list[_SampledRois], targets: list[Target]
-) -> Tensor:
+def _mask_loss(network: MaskRCNN, features: list[Tensor], rois: list[_SampledRois], targets: list[Target]) -> Tensor:
     boxes = [roi.boxes[roi.positive] for roi in rois]
     labels = torch.cat([roi.labels[roi.positive] for roi in rois])
     logits = network.mask_logits(network.roi_align(features, boxes, MASK_ROI_SIZE)).float()

@@ -7,13 +7,17 @@ from pathlib import Path
 from rich.console import Console
 
 from vis_ros.data.coco import CocoDataset
-from vis_ros.data.composites import CompositeVideos, Videos
+from vis_ros.data.composites import CompositeConfig, CompositeVideos, Videos
 from vis_ros.data.cutout import ObjectSource
 from vis_ros.data.davis import davis_objects
 from vis_ros.data.mixture import Mixture
 from vis_ros.data.scene import SceneVideos
 from vis_ros.data.stills import StillVideos
 from vis_ros.training.config import DataSource, TrainConfig
+
+
+LARGE_OBJECTS = CompositeConfig(sizes=(0.07, 0.9), enlargement=2.5)
+"""Objects as large as a robot meets them, at the price of some that are enlarged and soft."""
 
 
 def build_mixture(config: TrainConfig) -> Mixture:
@@ -35,15 +39,15 @@ def _open(source: DataSource, config: TrainConfig, datasets: dict[tuple[str, str
     dataset = datasets[key]
     if source.kind == 'images':
         return StillVideos(dataset, size)
-    objects: list[ObjectSource] = list(dataset.objects())
+    objects: list[ObjectSource] = [*dataset.objects()]
     if source.davis:
         objects += davis_objects(Path(source.davis), names)
-    return CompositeVideos(dataset, objects, size)
+    return CompositeVideos(dataset, objects, size, LARGE_OBJECTS)
 
 
 def _read(source: DataSource, names: tuple[str, ...]) -> CocoDataset:
     dataset = CocoDataset(source.images, source.annotations, classes=source.classes)
-    if dataset.class_names != names[: len(dataset.class_names)]:
+    if tuple(dataset.class_names) != names[: len(dataset.class_names)]:
         raise ValueError(
             f'{source.annotations} has the classes {", ".join(dataset.class_names)}; the model must begin with them, '
             f'but has {", ".join(names)}'

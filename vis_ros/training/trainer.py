@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from vis_ros.networks.backbone import TimmBody
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_file import save_model
 from vis_ros.training.config import TrainConfig
-from vis_ros.training.losses import LOSSES, Sampling, losses
+from vis_ros.training.losses import LOSSES, Sampling, Target, losses
 from vis_ros.training.pairs import pair_loader, to_input
 from vis_ros.training.pretrained import start_from
 from vis_ros.training.sources import build_mixture
@@ -40,7 +40,7 @@ class Trainer:
         self.config = config
         self.out = out
         self.device = _choose_device(config.device)
-        _seed(config.seed)
+        torch.manual_seed(config.seed)
         self.mixture = build_mixture(config)
         self.network = build_network(config.model)
         self.started_from = start_from(self.network, config.pretrained)
@@ -71,16 +71,14 @@ class Trainer:
             f'{self.config.model.architecture} on {self.device}, step {self.step} of {self.config.steps}, '
             f'{self.started_from} pretrained tensors, out {self.out}'
         )
-        loader = pair_loader(self.mixture, self.config.pairs, self.step, self.config.steps, self.config.workers)
-        self.network.train()
         columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as progress, (self.out / 'losses.jsonl').open('a') as log:
             task = progress.add_task('training', total=self.config.steps, completed=self.step)
             window = _Window()
-            for images, targets in loader:
-                window.add(self._train_step(images, targets))
+            for images, targets in self.batches():
+                window.add(self.train_step(images, targets))
                 if self.step % self.config.log_every == 0:
-                    row = window.close(self.step, self.scheduler.get_last_lr()[-1])
+                    row = window.close(self.step, float(self.scheduler.get_last_lr()[-1]))
                     log.write(json.dumps(row) + '\n')
                     log.flush()
                     progress.update(task, description=f'loss {row["total"]:.3f}')
@@ -91,13 +89,19 @@ class Trainer:
             self.save()
         return self.model_file
 
-    def _train_step(self, images: Tensor, targets: list[Any]) -> dict[str, float]:
-        scale = self.config.input_scales[torch.randint(len(self.config.input_scales), ()).item()]
+    def batches(self) -> DataLoader[Any]:
+        """The batches from the present step to the last: images (2 B, H, W, 3) uint8 and their targets."""
+        return pair_loader(self.mixture, self.config.pairs, self.step, self.config.steps, self.config.workers)
+
+    def train_step(self, images: Tensor, targets: list[Target]) -> dict[str, float]:
+        """One step of the optimiser; returns the losses by name, 'total' and 'gradient_norm'."""
+        self.network.train()
+        scale = self.config.input_scales[int(torch.randint(len(self.config.input_scales), ()))]
         batch, moved = to_input(images, targets, self.config.model, scale, self.device)
         enabled = self.config.mixed_precision and self.device.type == 'cuda'
         with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
             found = losses(self.network, batch, moved, Sampling())
-        total = torch.stack([found[name] * self.config.loss_weights.get(name, 1.0) for name in found]).sum()
+        total = torch.stack(list(found.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
@@ -214,9 +218,3 @@ def _choose_device(device: str) -> torch.device:
     if device != 'auto':
         return torch.device(device)
     return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-
-
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
