@@ -14,7 +14,7 @@ from vis_ros.data.cache import BoundedCache
 from vis_ros.data.canvas import IGNORED, Canvas
 from vis_ros.data.cutout import Cutout, ObjectSource
 from vis_ros.data.labelled_frame import LabelledFrame
-from vis_ros.data.motion import Absence, CameraMotion, Matrix, ObjectMotion, Wave
+from vis_ros.data.motion import Absence, CameraMotion, Matrix, ObjectMotion, Pose, Wave
 
 
 class Images(Protocol):
@@ -35,6 +35,17 @@ class Camera(Protocol):
     def shake_matrix(self, time: float) -> Matrix:
         """(3, 3), the part of the motion that objects follow which do not stand in the scene."""
         ...
+
+
+class Motion(Protocol):
+    """The way of an object. `scale`: its usual pixels per pixel of the cut-out."""
+
+    @property
+    def scale(self) -> float: ...
+
+    def position(self, time: float) -> tuple[float, float]: ...
+
+    def pose(self, time: float) -> Pose: ...
 
 
 class Video(Protocol):
@@ -164,7 +175,7 @@ class Actor:
 
     object_id: int
     source: ObjectSource
-    motion: ObjectMotion
+    motion: Motion
     phase: float = 0.0
     rate: float = 1.0
     anchor: Matrix | None = None
