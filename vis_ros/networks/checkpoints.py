@@ -1,4 +1,4 @@
-"""Published checkpoints (.pth) turned into model files: torchvision, mmdetection with mmtracking, and the official code.
+"""Published checkpoints (.pth) turned into model files: torchvision, mmdetection with mmtracking, the official code.
 
 A layout says under which names the tensors lie, where the background class is, and with which numerics the weights
 were trained (fields of ModelConfig). Of a checkpoint only tensors and plain values are read: no code in it ever runs.
@@ -57,7 +57,7 @@ _BACKBONES = {
 }
 """(bottleneck blocks, blocks in layer3, shape of layer1.0.conv2) -> ModelConfig.backbone."""
 
-_HARMLESS = re.compile(r'num_batches_tracked$|^backbone\.body\.fc\.|^data_preprocessor\.')
+_HARMLESS = re.compile(r'num_batches_tracked$|^backbone\.body\.fc\.')
 """Tensors that inference does not need."""
 
 _MMDET_NAMES = (
@@ -92,6 +92,7 @@ class Layout:
     names: (pattern, replacement) applied in turn to every name, to torchvision's names and `track_head.*`.
     background_last: the background is the last class, without box deltas and mask, instead of the first.
     numerics: fields of ModelConfig; `tracking` and `plain` add to them with and without a track head.
+    edition: of YouTube-VIS, where the name of the file does not tell it.
     """
 
     names: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
@@ -99,6 +100,7 @@ class Layout:
     numerics: dict[str, Any]
     tracking: dict[str, Any]
     plain: dict[str, Any]
+    edition: str = ''
 
 
 _YOUTUBE_VIS_INPUT = {'input_height': 360, 'input_width': 640, 'proposals_before_nms': 200, 'proposals': 200}
@@ -142,6 +144,7 @@ LAYOUTS = {
         },
         tracking={**_YOUTUBE_VIS_INPUT, 'max_detections': 10},
         plain=_COCO_INPUT,
+        edition='2019',
     ),
 }
 """'mmdet': mmdetection 2 and 3, mmtracking. 'official': youtubevos/MaskTrackRCNN, mmdetection 0.x and 1.x."""
@@ -165,7 +168,7 @@ def convert(path: Path, layout: str = 'auto', out: Path | None = None) -> Path:
     if out == path:
         raise ValueError(f'{path} would be overwritten by its own model file: give another name for the output')
     try:
-        network = adopt(state, meta, layout, path.stem)
+        network = network_of_checkpoint(state, meta, layout, path.stem)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +176,7 @@ def convert(path: Path, layout: str = 'auto', out: Path | None = None) -> Path:
     return out
 
 
-def adopt(state: State, meta: dict[str, Any], layout: str, name: str) -> MaskRCNN:
+def network_of_checkpoint(state: State, meta: dict[str, Any], layout: str, name: str) -> MaskRCNN:
     """The network, in evaluation mode, that the tensors of a checkpoint make.
 
     Args:
@@ -314,6 +317,8 @@ def _translate(state: State, layout: Layout) -> State:
     for name, tensor in state.items():
         for pattern, replacement in layout.names:
             name = re.sub(pattern, replacement, name, count=1)
+        if name in renamed:
+            raise ValueError(f'two tensors of the checkpoint are both the {name}')
         renamed[name] = tensor
     return _background_first(renamed) if layout.background_last else renamed
 
@@ -349,11 +354,9 @@ def _config(state: State, meta: dict[str, Any], layout: Layout, name: str) -> Mo
         return len(state[key])
 
     tracks = any(key.startswith('track_head.') for key in state)
-    sizes = {
+    sizes: dict[str, Any] = {
         'fpn_channels': rows('backbone.fpn.inner_blocks.0.0.weight'),
-        'rpn_layers': len({key for key in state if re.match(r'rpn\.head\.conv\.\d\.0\.weight', key)}),
         'box_head_channels': rows('roi_heads.box_head.fc6.weight'),
-        'mask_layers': len({key for key in state if re.match(r'roi_heads\.mask_head\.\d\.0\.weight', key)}),
         'mask_channels': rows('roi_heads.mask_head.0.0.weight'),
     }
     if tracks:
@@ -361,7 +364,7 @@ def _config(state: State, meta: dict[str, Any], layout: Layout, name: str) -> Mo
     classes = rows('roi_heads.box_predictor.cls_score.weight') - 1
     return ModelConfig(
         name=name,
-        class_names=_class_names(meta, name, classes),
+        class_names=_class_names(meta, name, classes, layout.edition),
         architecture='masktrack_rcnn' if tracks else 'mask_rcnn',
         backbone=_backbone(state),
         **sizes,
@@ -383,7 +386,7 @@ def _backbone(state: State) -> str:
     return _BACKBONES[kind]
 
 
-def _class_names(meta: dict[str, Any], name: str, count: int) -> tuple[str, ...]:
+def _class_names(meta: dict[str, Any], name: str, count: int, edition: str) -> tuple[str, ...]:
     """The checkpoint's own names where they are as many as its classes, else those of the usual data set."""
     dataset = meta.get('dataset_meta')
     dataset = dataset if isinstance(dataset, dict) else {}
@@ -395,8 +398,9 @@ def _class_names(meta: dict[str, Any], name: str, count: int) -> tuple[str, ...]
         return _COCO_91[1:]
     if count == len(_COCO_80):
         return _COCO_80
-    years = [names for year, names in _YOUTUBE_VIS.items() if year in name and len(names) == count]
-    return years[0] if years else tuple(f'class_{index}' for index in range(count))
+    told = re.search(r'(?<!\d)(2019|2021)(?!\d)', name)  # not the year of a date
+    names = _YOUTUBE_VIS.get(told[1] if told else edition, ())
+    return names if len(names) == count else tuple(f'class_{index}' for index in range(count))
 
 
 def _check_fit(state: State, wanted: State, layout: str) -> None:
