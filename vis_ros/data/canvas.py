@@ -69,7 +69,7 @@ class Canvas:
         patch, x, y = patch_at
         if gain != (1.0, 1.0, 1.0):
             steps = np.arange(256)[:, None] * np.array([*gain, 1.0])
-            patch = cv2.LUT(patch, np.clip(np.rint(steps), 0, 255).astype(np.uint8)[None].reshape(1, 256, 4))
+            patch = cv2.LUT(patch, np.clip(np.rint(steps), 0, 255).astype(np.uint8)[None])
         window = slice(y, y + patch.shape[0]), slice(x, x + patch.shape[1])
         alpha = patch[..., 3]
         solid = alpha >= 128

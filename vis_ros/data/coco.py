@@ -269,11 +269,11 @@ class CocoObject:
         return self.dataset.images[self.index].annotations[self.number]
 
     @property
-    def class_id(self) -> int:  # type: ignore[override]
+    def class_id(self) -> int:
         return self.annotation.class_id
 
     @property
-    def extent(self) -> float:  # type: ignore[override]
+    def extent(self) -> float:
         x0, y0, x1, y1 = self.annotation.box
         return max(x1 - x0, y1 - y0)
 

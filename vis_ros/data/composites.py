@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Protocol
 
 import cv2
@@ -143,15 +144,16 @@ class Background:
     @classmethod
     def of_frame(cls, frame: LabelledFrame, shortest_side: int | None = None) -> Background:
         """From a labelled image, reduced where its shorter side is longer than needed."""
-        owner = np.zeros(frame.image.shape[:2], np.int16)
+        height, width = frame.image.shape[:2]
+        owner = np.zeros((height, width), np.int16)
         if frame.ignored is not None:
             owner[frame.ignored] = IGNORED
         for number, mask in enumerate(frame.masks, start=1):
             owner[mask] = number
         image = frame.image
-        scale = 1.0 if shortest_side is None else min(1.0, shortest_side / min(owner.shape))
+        scale = 1.0 if shortest_side is None else min(1.0, shortest_side / min(height, width))
         if scale < 1:
-            size = round(owner.shape[1] * scale), round(owner.shape[0] * scale)
+            size = round(width * scale), round(height * scale)
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
             owner = cv2.resize(owner, size, interpolation=cv2.INTER_NEAREST)
         counts = np.bincount(np.maximum(owner, 0).ravel(), minlength=len(frame) + 1)
@@ -191,7 +193,7 @@ class Look:
 
     shutter: float = 0.0
     light: float = 0.0
-    light_waves: Sequence[Wave] = field(default_factory=lambda: (Wave(),) * 5)
+    light_waves: Sequence[Wave] = field(default_factory=lambda: [Wave()] * 5)
     shadow: float = 0.0
     shadow_offset: tuple[float, float] = (0.0, 0.0)
     noise: float = 0.0
@@ -295,7 +297,7 @@ class CompositeVideo:
             image = _add_noise(image, look.noise, np.random.default_rng((self.seed, time + 2**20)))
         if look.quality is not None:
             _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, look.quality])
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
         return np.ascontiguousarray(image)
 
     def _label(self, canvas: Canvas, image: NDArray[np.uint8]) -> LabelledFrame:
@@ -303,7 +305,8 @@ class CompositeVideo:
         counts = np.bincount(np.maximum(owner, 0).ravel(), minlength=1)
         class_of = dict(self.background.class_ids)
         class_of.update({actor.object_id: actor.source.class_id for actor in self.actors})
-        shown, hidden = [], [IGNORED]
+        shown: list[int] = []
+        hidden = [IGNORED]
         for number in np.flatnonzero(counts).tolist():
             if number:
                 (shown if self._visible(int(counts[number]), canvas.areas[number]) else hidden).append(number)
@@ -312,8 +315,8 @@ class CompositeVideo:
             image=image,
             object_ids=np.array(shown, np.int32),
             class_ids=np.array([class_of[number] for number in shown], np.int32),
-            masks=np.array([owner == number for number in shown], bool).reshape(-1, *self.size),
-            pasted=np.array([number not in self.background.class_ids for number in shown], bool),
+            masks=np.array([owner == number for number in shown], np.bool_).reshape(-1, *self.size),
+            pasted=np.array([number not in self.background.class_ids for number in shown], np.bool_),
             ignored=ignored if ignored.any() else None,
         )
 
@@ -523,9 +526,9 @@ class CompositeVideos:
         return Absence(begin, end, float(random.uniform(8, 35)), place)
 
 
-def _meet(motion: ObjectMotion, other: ObjectMotion, time: float) -> ObjectMotion:
+def _meet(motion: ObjectMotion, other: Motion, time: float) -> ObjectMotion:
     """The same motion, moved so that it is where the other one is at a time."""
-    here, there = replace(motion, absences=()).position(time), replace(other, absences=()).position(time)
+    here, there = motion.position(time), other.position(time)
     home = motion.home[0] + there[0] - here[0], motion.home[1] + there[1] - here[1]
     return replace(motion, home=home)
 
@@ -538,17 +541,16 @@ def _light_table(look: Look, time: int) -> NDArray[np.uint8]:
     return np.clip(np.rint(255 * grey[:, None] * gains), 0, 255).astype(np.uint8)[None]
 
 
-_NOISE_SIZE = 1024
-_noise: list[NDArray[np.int16]] = []
+@lru_cache(maxsize=2)
+def _noise_tile(side: int) -> NDArray[np.int16]:
+    """(side, side, 3) Gaussian noise with a deviation of 64."""
+    return np.rint(np.random.default_rng(0).normal(0, 64, (side, side, 3))).astype(np.int16)
 
 
 def _add_noise(image: NDArray[np.uint8], deviation: float, random: np.random.Generator) -> NDArray[np.uint8]:
     """Gaussian noise: a random window of one fixed tile, because drawing it anew takes longer than the whole frame."""
     height, width = image.shape[:2]
-    if not _noise or _noise[0].shape[0] < height + 64 or _noise[0].shape[1] < width + 64:
-        side = max(_NOISE_SIZE, height + 64, width + 64)
-        _noise[:] = [np.rint(np.random.default_rng(0).normal(0, 64, (side, side, 3))).astype(np.int16)]
-    tile = _noise[0]
-    y, x = random.integers(tile.shape[0] - height + 1), random.integers(tile.shape[1] - width + 1)
-    noise = (tile[y : y + height, x : x + width] * np.int16(round(deviation * 16))) >> 10
+    side = 1024 * ((max(height, width) + 64 + 1023) // 1024)
+    y, x = random.integers(side - height + 1), random.integers(side - width + 1)
+    noise = (_noise_tile(side)[y : y + height, x : x + width] * np.int16(round(deviation * 16))) >> 10
     return np.clip(image + noise, 0, 255).astype(np.uint8)

@@ -10,7 +10,7 @@ from vis_ros.data.composites import Actor, Background, CompositeConfig, Composit
 from vis_ros.data.cutout import Cutout, ObjectSource
 from vis_ros.data.labelled_frame import LabelledFrame
 from vis_ros.data.motion import CameraMotion, Matrix, Pose, Wave
-from vis_ros.data.shapes import ShapeObject, TexturedImages, draw_place
+from vis_ros.data.shapes import ShapeObject, TexturedImages, draw_surface
 
 SHAPE = 'shape'
 """Name of the class of all objects made here."""
@@ -133,7 +133,7 @@ class Scene:
             if name in ('twin that stays', 'leaves and returns'):
                 source = twin
             if name == 'pillar':
-                source = _Pillar(int(random.integers(2**31)))
+                source = Pillar(int(random.integers(2**31)))
             moves = name != 'pillar'
             motion = ScriptedMotion(
                 times=tuple(time * self.frames for time, _, _ in course),
@@ -151,21 +151,22 @@ class Scene:
         return actors
 
 
-class _Pillar:
-    """A post that things pass behind; part of the place, so that its pixels belong to no object."""
+class Pillar:
+    """A post that things pass behind, as an ObjectSource; part of the place, its pixels belong to no object."""
 
     class_id = 0
     extent = 400.0
 
     def __init__(self, seed: int) -> None:
-        place = draw_place(seed, (400, 112))
-        across = np.linspace(-1, 1, 112)
-        shading = 0.45 + 0.6 * np.sqrt(1 - across**2)
-        pixels = np.dstack([np.clip(place * shading[None, :, None], 0, 255), np.full((400, 112), 255)]).astype(np.uint8)
+        random = np.random.default_rng((seed, 0xB111A4))
+        surface = draw_surface(random, (400, 92))
+        shading = 0.45 + 0.6 * np.sqrt(1 - np.linspace(-1, 1, 92) ** 2)
+        pixels = np.dstack([np.clip(surface * shading[:, None], 0, 255), np.full((400, 92), 255)]).astype(np.uint8)
         pixels[:, :2, 3] = pixels[:, -2:, 3] = pixels[:2, :, 3] = pixels[-2:, :, 3] = 0
         self._cutout = Cutout(pixels, 0, 'pillar')
 
     def cutout(self, phase: float) -> Cutout:
+        """The post; it does not change with the phase."""
         return self._cutout
 
 
@@ -189,6 +190,7 @@ class SceneVideos:
     """Videos of made things over made places, by seed: training data that needs no file.
 
     size: (height, width) of the frames; class_id: of every object; shapes, places: how many different ones there are.
+    In some of the videos a pillar stands in front of some things.
     """
 
     def __init__(
@@ -202,8 +204,27 @@ class SceneVideos:
         objects = [ShapeObject(10_000 + number, class_id) for number in range(shapes)]
         images = TexturedImages(places, (round(1.5 * size[0]), round(1.5 * size[1])), first=10_000)
         config = replace(config or CompositeConfig(), enlargement=2.0)
+        self.size = size
         self._videos = CompositeVideos(images, objects, size, config)
 
     def video(self, seed: int) -> CompositeVideo:
         """Video number `seed`, any whole number from 0."""
-        return self._videos.video(seed)
+        video = self._videos.video(seed)
+        random = np.random.default_rng((int(seed), 0xB111A5))
+        if random.random() < 0.4:
+            actors = list(video.actors)
+            actors.insert(int(random.integers(len(actors) // 2, len(actors) + 1)), self._pillar(random))
+            video.actors = actors
+        return video
+
+    def _pillar(self, random: np.random.Generator) -> Actor:
+        height, width = self.size
+        source = Pillar(int(random.integers(64)))
+        x = float(random.uniform(0.05, 0.95)) * width
+        motion = ScriptedMotion(
+            times=(0.0, float(self._videos.config.length)),
+            places=((x, height / 2), (x + float(random.normal(0, 0.1)) * width, height / 2)),
+            scale=float(random.uniform(1.3, 2.0)) * height / source.extent,
+            waves=(Wave(),) * 4,
+        )
+        return Actor(0, source, motion)

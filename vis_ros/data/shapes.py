@@ -104,7 +104,8 @@ def random_palette(random: np.random.Generator, count: int) -> NDArray[np.float3
     """(count, 3) float32 BGR: colours that differ in brightness, some of them dull."""
     hue = (random.uniform(0, 180) + random.choice((0, 15, 60, 90)) * np.arange(count)) % 180
     saturation = np.clip(random.normal(120, 70) + random.normal(0, 40, count), 0, 255)
-    value = random.permutation(np.linspace(*np.sort(random.uniform(40, 245, 2)), count) + random.normal(0, 15, count))
+    dark, bright = np.sort(random.uniform(40, 245, 2)).tolist()
+    value = random.permutation(np.linspace(dark, bright, count) + random.normal(0, 15, count))
     hsv = np.stack([hue, saturation, np.clip(value, 25, 250)], 1).astype(np.uint8)
     return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2BGR)[0].astype(np.float32)
 
@@ -198,7 +199,7 @@ class TexturedImages:
 def draw_place(seed: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 BGR: surfaces with calmer textures than the things that lie on them."""
     random = np.random.default_rng((seed, 0xF100))
-    image = _surface(random, size)
+    image = draw_surface(random, size)
     if random.random() < 0.7:
         image = _with_floor(random, image)
     light = 1 + 0.18 * smooth_noise(random, size, 2) + 0.05 * smooth_noise(random, size, 6)
@@ -206,7 +207,8 @@ def draw_place(seed: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _surface(random: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float32]:
+def draw_surface(random: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float32]:
+    """(H, W, 3) float32 BGR: a texture in colours that are near each other."""
     palette = random_palette(random, 3)
     middle = palette.mean(0)
     calm = middle + (palette - middle) * random.uniform(0.15, 0.5)
@@ -219,7 +221,7 @@ def _with_floor(random: np.random.Generator, wall: NDArray[np.float32]) -> NDArr
     """Put a floor with perspective below a wall."""
     height, width = wall.shape[:2]
     horizon = int(random.uniform(0.3, 0.65) * height)
-    floor = _surface(random, (height, width))
+    floor = draw_surface(random, (height, width))
     spread = float(random.uniform(0.3, 1.0)) * width
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     target = np.array([[0, horizon], [width, horizon], [width + spread, height], [-spread, height]], np.float32)
