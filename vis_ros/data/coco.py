@@ -379,7 +379,8 @@ def polygon_coverage(
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Fill polygons, their union. Coordinates are continuous: pixel (0, 0) is the square from (0, 0) to (1, 1).
 
-    Filled on a finer grid and averaged, so seams without width vanish and the outline is soft.
+    Filled on a finer grid and averaged, so seams without width vanish and the outline is soft (and, as cv2 fills the
+    border too, up to an eighth of a pixel wide).
     """
     points = np.concatenate(polygons)
     limits = size[1], size[0]
