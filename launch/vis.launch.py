@@ -3,8 +3,6 @@
 ros2 launch vis_ros vis.launch.py image:=/camera/color/image_raw
 """
 
-from typing import List
-
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
@@ -15,7 +13,7 @@ from launch_ros.substitutions import FindPackageShare
 
 # Arguments that set the node parameter of the same name. Left empty, they leave the word to the parameter file.
 PARAMETERS = {
-    'cameras': List[str],  # noqa: UP006  launch of ROS 2 Humble does not know list[str]
+    'cameras': list[str],
     'model': str,
     'weights': str,
     'engine': str,
@@ -29,7 +27,7 @@ def share(*path: str) -> PathJoinSubstitution:
     return PathJoinSubstitution([FindPackageShare('vis_ros'), *path])
 
 
-def start_node(context: LaunchContext) -> List[Node]:  # noqa: UP006
+def start_node(context: LaunchContext) -> list[Node]:
     """The node, with the arguments that were given laid over the parameter file."""
     given = [name for name in PARAMETERS if LaunchConfiguration(name).perform(context)]
     arguments = {name: ParameterValue(LaunchConfiguration(name), value_type=PARAMETERS[name]) for name in given}

@@ -1,0 +1,67 @@
+# make demo   two real ROS 2 nodes exchange images and tracked masks; afterwards see demo/
+# make test   everything that must hold before a change is taken
+#
+# Both set up .venv by themselves: ROS 2 comes as wheels, nothing is installed outside this directory. What the machine
+# must have: Python 3.10 to 3.13 with its venv module, and a C++ compiler.
+
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+COLCON := $(CURDIR)/.colcon
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+
+SOURCES := CMakeLists.txt package.xml pyproject.toml setup.py \
+  $(shell find vis_ros msg launch config cmake -type f -not -path '*/__pycache__/*')
+
+# A ROS 2 installation sourced in this shell must not mix with the wheels.
+unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+.PHONY: demo test lint types pytest colcon
+
+demo: $(VENV)/installed
+	$(VENV)/bin/vis-ros demo
+
+test: lint types pytest colcon
+	@echo 'make test: all passed'
+
+lint: $(VENV)/installed-for-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/installed-for-test
+	$(VENV)/bin/mypy
+
+pytest: $(VENV)/installed-for-test
+	$(VENV)/bin/python -m pytest
+
+# The same tree as a colcon package over the wheels, and what a robot would run of it.
+colcon: $(VENV)/installed-for-test
+	PATH=$(VENV)/bin:$$PATH AMENT_PREFIX_PATH=$(VENV) CMAKE_PREFIX_PATH=$(VENV) \
+	  colcon --log-base $(COLCON)/log build --base-paths $(CURDIR) \
+	  --build-base $(COLCON)/build --install-base $(COLCON)/install --event-handlers console_cohesion+ \
+	  --cmake-args -DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/pip_wheels.cmake
+	PATH=$(VENV)/bin:$$PATH AMENT_PREFIX_PATH=$(VENV) PYTEST_ADDOPTS='-k test_package' \
+	  colcon --log-base $(COLCON)/log test --base-paths $(CURDIR) --return-code-on-test-failure \
+	  --build-base $(COLCON)/build --install-base $(COLCON)/install --event-handlers console_cohesion+
+	cd $(COLCON) && PATH=$(VENV)/bin:$$PATH && . install/setup.sh && install/vis_ros/lib/vis_ros/vis_ros --help
+
+# The package as a user has it. Built without isolation: its build requirements are in .venv for colcon anyway.
+$(VENV)/installed: $(VENV)/build-requirements.txt $(SOURCES)
+	$(PIP) install --no-build-isolation .
+	touch $@
+
+$(VENV)/installed-for-test: pyproject.toml | $(VENV)/installed
+	$(PIP) install --no-build-isolation '.[test,train]'
+	touch $@
+
+$(VENV)/build-requirements.txt: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo 'vis_ros needs Python 3.10 to 3.13; name one: make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo 'the venv module of Python is missing: sudo apt install python3-venv'; exit 1; }
+	@command -v "$${CXX:-c++}" || command -v g++ || command -v clang++ || { \
+	  echo 'a C++ compiler is missing: sudo apt install g++'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade pip tomli
+	$(VENV)/bin/python -c 'import tomli; print(*tomli.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' > $@.new
+	$(PIP) install -r $@.new
+	mv $@.new $@
