@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vis_ros.evenly_spaced import EvenlySpaced
 from vis_ros.results import frame_record
 from vis_ros.segmenters.segmenter import Segmenter
 from vis_ros.sources import FOLDER_RATE, Source
 from vis_ros.video_writer import CODECS, VideoWriter
-from vis_ros.visualization import draw_overlay
+from vis_ros.visualization import EvenlySpaced, draw_overlay
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -107,6 +108,37 @@ def contact_sheet(
                 caption = captions[row_index * columns + column]
                 cv2.putText(sheet, caption, baseline, _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
     return sheet
+
+
+class EvenlySpaced:
+    """Keeps a few evenly spaced images of a stream whose length is not known, in bounded memory."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._stride = 1
+        self._seen = 0
+        self._kept: list[tuple[Image, str]] = []
+
+    def add(self, image: Image, caption: str) -> None:
+        """Show the next image, (H, W, 3) uint8 BGR; whether it is kept, later ones decide."""
+        if self._seen % self._stride == 0:
+            self._kept.append((image, caption))
+            if len(self._kept) == 2 * self._count:
+                self._kept = self._kept[::2]
+                self._stride *= 2
+        self._seen += 1
+
+    def write(self, path: Path, columns: int = 4, width: int = 1600) -> None:
+        """Write them as a contact sheet.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        last = len(self._kept) - 1
+        chosen = [self._kept[round(i)] for i in np.linspace(0, last, min(self._count, last + 1))]
+        images, captions = [image for image, _ in chosen], [caption for _, caption in chosen]
+        if not cv2.imwrite(str(path), contact_sheet(images, columns, width, captions)):
+            raise OSError(f'cannot write {path}')
 
 
 def _scale(canvas: Image) -> float:
