@@ -1,0 +1,429 @@
+"""The package as a whole: what imports what, what is shipped, and that what is written twice says the same twice."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import types
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vis_ros
+from vis_ros import instances, masks
+from vis_ros.share import share_file
+
+ROOT = Path(__file__).resolve().parents[1]
+
+FLOORS = (
+    {'evenly_spaced', 'images', 'instances', 'masks', 'msg', 'share'},
+    {'data', 'identity', 'visualization'},
+    {'networks'},
+    {'engines'},
+    {'segmenters'},
+    {'node', 'replay', 'results', 'sources', 'training', 'video_writer'},
+    {'cli', 'demo', 'doctor'},
+)
+"""The files and directories of the package by floor, from the ground. Imports go down or stay inside a directory;
+single files may use others on their floor."""
+
+LIVE = {'demo'}
+"""What beside `node` may import rclpy: the demonstration's camera and recorder are ROS nodes."""
+
+ROS_PACKAGES = re.compile(r'(rclpy|.*_msgs|std_srvs|builtin_interfaces|.*_interfaces|ament_index_python)$')
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every source file, and the file or directory right below vis_ros/ that it belongs to."""
+    package = ROOT / 'vis_ros'
+    for path in sorted(package.rglob('*.py')):
+        yield path.relative_to(package).parts[0].removesuffix('.py'), path
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of all modules that a file imports anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}: imports are absolute here'
+            module = node.module or ''
+            names |= {f'vis_ros.{alias.name}' for alias in node.names} if module == 'vis_ros' else {module}
+    return names
+
+
+def libraries(path: Path) -> set[str]:
+    return {name.split('.')[0] for name in imports(path)}
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+# --- walls ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'module',
+    [
+        'vis_ros',
+        'vis_ros.instances',
+        'vis_ros.masks',
+        'vis_ros.images',
+        'vis_ros.visualization',
+        'vis_ros.data.scene',
+        'vis_ros.identity.memory',
+        'vis_ros.engines.engine',
+        'vis_ros.segmenters.detect_and_track',
+        'vis_ros.cli',
+    ],
+)
+def test_importing_loads_neither_torch_nor_rclpy(module: str) -> None:
+    heavy = ('torch', 'torchvision', 'timm', 'rclpy')
+    result = run_python(f'import sys, {module}; print(*(name for name in {heavy} if name in sys.modules))')
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+def test_only_the_node_imports_rclpy() -> None:
+    importing = {part for part, path in modules() if 'rclpy' in libraries(path)}
+    assert 'node' in importing
+    assert importing <= {'node'} | LIVE
+
+
+def test_torch_stays_in_networks_training_and_its_engine() -> None:
+    outside = {
+        path.relative_to(ROOT / 'vis_ros').as_posix()
+        for part, path in modules()
+        if part not in {'networks', 'training'} and libraries(path) & {'timm', 'torch', 'torchvision'}
+    }
+    assert outside <= {'doctor.py', 'engines/torch_engine.py'}
+
+
+def test_imports_go_down() -> None:
+    floor = {part: number for number, parts in enumerate(FLOORS) for part in parts}
+    directories = {path.name for path in (ROOT / 'vis_ros').iterdir() if path.is_dir()}
+    forbidden = []
+    for part, path in modules():
+        if path == ROOT / 'vis_ros' / '__init__.py':
+            assert not imports(path)
+            continue
+        for name in imports(path):
+            if not name.startswith('vis_ros.'):
+                continue
+            target = name.split('.')[1]
+            assert {part, target} <= floor.keys(), f'{part} or {target} has no floor: give it one in FLOORS'
+            single_files = not {part, target} & directories
+            down = floor[target] < floor[part] or (floor[target] == floor[part] and single_files)
+            if not (down or part == target):
+                forbidden.append(f'{path.relative_to(ROOT)} imports {name}')
+    assert forbidden == []
+
+
+# --- dependencies -----------------------------------------------------------------------------------------------------
+
+
+def test_every_imported_library_is_declared() -> None:
+    declared = {
+        re.split(r'[\s<>=!;\[]', requirement)[0].lower().replace('_', '-')
+        for requirement in importlib.metadata.requires('vis_ros') or ()
+    }
+    distributions = importlib.metadata.packages_distributions()
+    undeclared = {}
+    for _, path in modules():
+        for library in libraries(path) - set(sys.stdlib_module_names) - {'vis_ros'}:
+            names = {name.lower().replace('_', '-') for name in distributions.get(library, ())}
+            if not (ROS_PACKAGES.match(library) or names & declared):
+                undeclared[library] = path.relative_to(ROOT).as_posix()
+    assert undeclared == {}
+
+
+def test_every_imported_ros_package_is_in_package_xml() -> None:
+    package = ElementTree.parse(ROOT / 'package.xml').getroot()
+    declared = {element.text for kind in ('depend', 'exec_depend') for element in package.iter(kind)}
+    imported = {library for _, path in modules() for library in libraries(path) if ROS_PACKAGES.match(library)}
+    imported |= libraries(ROOT / 'launch' / 'vis.launch.py')
+    assert {'rclpy', 'sensor_msgs', 'launch_ros'} <= imported
+    assert imported <= declared
+
+
+def test_one_version() -> None:
+    package = ElementTree.parse(ROOT / 'package.xml').getroot()
+    assert package.findtext('version') == vis_ros.__version__
+    assert importlib.metadata.version('vis_ros') == vis_ros.__version__
+    newest = re.search(r'^(\d+\.\d+\.\d+) \(.+\)\n-+$', (ROOT / 'CHANGELOG.rst').read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == vis_ros.__version__
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+INSTANCE_MASK = {
+    'track_id': 'uint32',
+    'state': 'uint8',
+    'hits': 'uint32',
+    'first_seen': 'builtin_interfaces/Time',
+    'class_id': 'uint16',
+    'class_name': 'string',
+    'score': 'float',
+    'match_score': 'float',
+    'roi': 'sensor_msgs/RegionOfInterest',
+    'area': 'uint32',
+    'centroid_x': 'float',
+    'centroid_y': 'float',
+    'position': 'geometry_msgs/Point',
+    'mask_encoding': 'uint8',
+    'mask_data': 'sequence<uint8>',
+}
+INSTANCE_MASK_ARRAY = {
+    'header': 'std_msgs/Header',
+    'image_height': 'uint32',
+    'image_width': 'uint32',
+    'epoch': 'uint32',
+    'sequence': 'uint32',
+    'dropped': 'uint32',
+    'latency': 'builtin_interfaces/Duration',
+    'model': 'string',
+    'instances': 'sequence<vis_ros/InstanceMask>',
+}
+
+
+def test_messages_have_the_designed_fields() -> None:
+    from vis_ros.msg import InstanceMask, InstanceMaskArray
+
+    assert list(InstanceMask.get_fields_and_field_types().items()) == list(INSTANCE_MASK.items())
+    assert list(InstanceMaskArray.get_fields_and_field_types().items()) == list(INSTANCE_MASK_ARRAY.items())
+
+
+def test_message_constants_equal_those_of_the_library() -> None:
+    from vis_ros.msg import InstanceMask
+
+    assert (InstanceMask.TENTATIVE, InstanceMask.CONFIRMED, InstanceMask.LOST) == (0, 1, 2)
+    assert (instances.TENTATIVE, instances.CONFIRMED) == (InstanceMask.TENTATIVE, InstanceMask.CONFIRMED)
+    for name, number in masks.ENCODINGS.items():
+        assert getattr(InstanceMask, f'MASK_{name.upper()}') == number
+
+
+def test_a_subscriber_needs_nothing_but_the_message() -> None:
+    result = run_python('from vis_ros.msg import InstanceMaskArray; print(InstanceMaskArray().instances)')
+    assert result.stdout.split() == ['[]'], result.stderr
+
+
+# --- shared files -----------------------------------------------------------------------------------------------------
+
+
+def test_share_file_in_a_checkout() -> None:
+    assert share_file('config/vis.yaml') == ROOT / 'config' / 'vis.yaml'
+
+
+@pytest.mark.parametrize('layout', ['lib/python3.12/site-packages', 'local/lib/python3.10/dist-packages'])
+def test_share_file_under_an_install_prefix(tmp_path: Path, layout: str) -> None:
+    package = tmp_path / layout / 'vis_ros'
+    config = tmp_path / 'share' / 'vis_ros' / 'config' / 'vis.yaml'
+    for directory in (package, config.parent):
+        directory.mkdir(parents=True)
+    shutil.copy(ROOT / 'vis_ros' / 'share.py', package)
+    config.touch()
+    installed = runpy.run_path(str(package / 'share.py'))
+    assert installed['share_file']('config/vis.yaml') == config
+
+
+def test_share_file_names_what_is_missing() -> None:
+    with pytest.raises(FileNotFoundError, match=r'config/nowhere\.yaml'):
+        share_file('config/nowhere.yaml')
+
+
+def test_installation_is_complete() -> None:
+    installed = {str(file) for file in importlib.metadata.files('vis_ros') or ()}
+    wanted = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'vis_ros').rglob('*') if path.is_file()}
+    wanted = {name for name in wanted if '__pycache__' not in name}
+    assert 'vis_ros/py.typed' in wanted
+    assert wanted <= installed
+    prefix = os.path.relpath(sys.prefix, importlib.metadata.distribution('vis_ros').locate_file(''))
+    shared = [*(ROOT / 'config').iterdir(), *(ROOT / 'launch').glob('*.launch.py'), ROOT / 'package.xml']
+    assert {f'{prefix}/share/vis_ros/{path.relative_to(ROOT).as_posix()}' for path in shared} <= installed
+    assert {f'{prefix}/lib/vis_ros/{name}' for name in executables()} <= installed
+
+
+def executables() -> dict[str, tuple[str, str]]:
+    """Name of each executable in lib/vis_ros -> the (module, function) that it calls."""
+    text = (ROOT / 'CMakeLists.txt').read_text()
+    return {
+        name: (module, function)
+        for name, module, function in re.findall(r'install_executable\((\w+) (\S+) (\w+)\)', text)
+    }
+
+
+def test_executables_call_functions_that_exist() -> None:
+    assert executables().keys() == {'vis_node', 'vis_ros'}
+    for module, function in executables().values():
+        tree = ast.parse((ROOT / module.replace('.', '/')).with_suffix('.py').read_text())
+        names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        names |= {
+            name.id
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for name in node.targets
+            if isinstance(name, ast.Name)
+        }
+        assert function in names
+
+
+def test_console_script() -> None:
+    (script,) = importlib.metadata.entry_points(group='console_scripts', name='vis-ros')
+    assert callable(script.load())
+
+
+# --- launch -----------------------------------------------------------------------------------------------------------
+
+
+class Recorded:
+    """Stands for any class of launch and launch_ros: remembers what it was made of."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        self.arguments, self.keywords = arguments, keywords
+
+
+class Configuration(Recorded):
+    def perform(self, context: dict[str, str]) -> str:
+        return context[self.arguments[0]]
+
+
+@pytest.fixture
+def launch_file(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names of launch/vis.launch.py, run with recording stand-ins: the wheels have no launch."""
+    names = {
+        'launch': ['LaunchContext', 'LaunchDescription'],
+        'launch.actions': ['DeclareLaunchArgument', 'OpaqueFunction'],
+        'launch.conditions': ['IfCondition'],
+        'launch.substitutions': ['PathJoinSubstitution'],
+        'launch_ros': [],
+        'launch_ros.actions': ['Node'],
+        'launch_ros.parameter_descriptions': ['ParameterValue'],
+        'launch_ros.substitutions': ['FindPackageShare'],
+    }
+    for module, classes in names.items():
+        stand_in = types.ModuleType(module)
+        for name in classes:
+            setattr(stand_in, name, type(name, (Recorded,), {}))
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    monkeypatch.setattr(sys.modules['launch.substitutions'], 'LaunchConfiguration', Configuration, raising=False)
+    return runpy.run_path(str(ROOT / 'launch' / 'vis.launch.py'))
+
+
+def launch_arguments(launch_file: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    (actions,) = launch_file['generate_launch_description']().arguments
+    declared = [action for action in actions if type(action).__name__ == 'DeclareLaunchArgument']
+    return {action.arguments[0]: action.keywords for action in declared}
+
+
+def test_launch_arguments(launch_file: dict[str, Any]) -> None:
+    arguments = launch_arguments(launch_file)
+    assert arguments.keys() == {
+        *('image', 'cameras', 'params_file', 'model', 'weights', 'engine', 'autostart'),
+        *('use_sim_time', 'rviz', 'log_level', 'namespace'),
+    }
+    for keywords in arguments.values():
+        assert keywords['description'].endswith('.')
+        assert keywords['default_value'] in keywords.get('choices', [keywords['default_value']])
+
+
+def test_launch_passes_only_the_arguments_that_were_given(launch_file: dict[str, Any]) -> None:
+    context = {name: keywords['default_value'] for name, keywords in launch_arguments(launch_file).items()}
+    (node,) = launch_file['start_node'](context)
+    assert (node.keywords['package'], node.keywords['executable']) == ('vis_ros', 'vis_node')
+    params_file, given = node.keywords['parameters']
+    assert params_file.arguments == ('params_file',)
+    assert given == {}
+
+    (node,) = launch_file['start_node'](context | {'model': 'mask_rcnn', 'autostart': 'false'})
+    _, given = node.keywords['parameters']
+    assert {name: value.arguments[0].arguments[0] for name, value in given.items()} == {
+        'model': 'model',
+        'autostart': 'autostart',
+    }
+    assert given['autostart'].keywords == {'value_type': bool}
+
+
+def test_launch_sets_parameters_that_the_node_has(launch_file: dict[str, Any]) -> None:
+    from vis_ros.node.parameters import Parameters
+
+    assert set(launch_file['PARAMETERS']) - {'use_sim_time'} <= {field.name for field in fields(Parameters)}
+
+
+def test_launch_only_describes() -> None:
+    path = ROOT / 'launch' / 'vis.launch.py'
+    assert libraries(path) == {'launch', 'launch_ros'}
+    called = {node.func.id for node in ast.walk(ast.parse(path.read_text())) if is_call_of_a_name(node)}
+    assert not called & {'eval', 'exec', '__import__', 'open'}
+
+
+def is_call_of_a_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+# --- transport --------------------------------------------------------------------------------------------------------
+
+CAMERA = """
+import time, rclpy
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+
+rclpy.init()
+node = rclpy.create_node('camera')
+publisher = node.create_publisher(Image, 'image', qos_profile_sensor_data)
+while not publisher.get_subscription_count():
+    time.sleep(0.02)
+time.sleep(0.5)
+for _ in range(20):
+    publisher.publish(Image(height=720, width=1280, step=3840, encoding='bgr8', data=bytes(720 * 3840)))
+    time.sleep(0.05)
+time.sleep(1)
+"""
+
+SUBSCRIBER = """
+import time, rclpy
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+
+rclpy.init()
+node = rclpy.create_node('subscriber')
+received = []
+node.create_subscription(Image, 'image', received.append, qos_profile_sensor_data)
+end = time.monotonic() + 30
+while len(received) < 18 and time.monotonic() < end:
+    rclpy.spin_once(node, timeout_sec=0.1)
+print(len(received))
+"""
+
+
+def test_best_effort_images_arrive_with_the_shared_memory_profile() -> None:
+    """20 images of 2.7 MB between two processes; over the default transports none arrives."""
+    environment = os.environ | {'ROS_DOMAIN_ID': '73', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    profile = {'FASTDDS_DEFAULT_PROFILES_FILE': str(ROOT / 'config' / 'fastdds_shm.xml')}
+    with subprocess.Popen([sys.executable, '-c', CAMERA], env=environment | profile) as camera:
+        try:
+            subscriber = subprocess.run(
+                [sys.executable, '-c', SUBSCRIBER], env=environment, capture_output=True, text=True, timeout=60
+            )
+        finally:
+            camera.kill()
+    assert int(subscriber.stdout) >= 18, subscriber.stderr
