@@ -20,6 +20,7 @@ def save_model(network: MaskRCNN, path: Path, precision: torch.dtype = torch.flo
     state = {name: _narrow(tensor, precision) for name, tensor in network.state_dict().items()}
     partial = path.with_name(path.name + '.part')
     save_file(state, partial, metadata={_KEY: network.config.to_json()})
+    partial.chmod(0o644)
     partial.replace(path)
 
 

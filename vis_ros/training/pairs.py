@@ -47,6 +47,8 @@ def pair_loader(mixture: Mixture, pairs: int, first_step: int, last_step: int, w
         batch_size=pairs,
         sampler=_Range(first_step * pairs, last_step * pairs),
         num_workers=workers,
+        # a forked worker inherits the thread pools of OpenCV and OpenMP without their threads, and waits for them
+        multiprocessing_context='spawn' if workers > 0 else None,
         collate_fn=_collate,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers > 0 else None,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 
 from vis_ros.data.coco import CocoDataset
 from vis_ros.data.composites import CompositeConfig, CompositeVideos, Videos
 from vis_ros.data.cutout import ObjectSource
-from vis_ros.data.davis import davis_objects
+from vis_ros.data.davis import DAVIS_CLASSES, DAVIS_TRAIN, DavisSequence
 from vis_ros.data.mixture import Mixture
 from vis_ros.data.scene import SceneVideos
 from vis_ros.data.stills import StillVideos
@@ -18,6 +16,9 @@ from vis_ros.training.config import DataSource, TrainConfig
 
 LARGE_OBJECTS = CompositeConfig(sizes=(0.07, 0.9), enlargement=2.5)
 """Objects as large as a robot meets them, at the price of some that are enlarged and soft."""
+
+DAVIS_COPIES = 15
+"""A DAVIS sequence shows one object in many poses: it is drawn so many times as often as one cut-out of an image."""
 
 
 def build_mixture(config: TrainConfig) -> Mixture:
@@ -41,8 +42,13 @@ def _open(source: DataSource, config: TrainConfig, datasets: dict[tuple[str, str
         return StillVideos(dataset, size)
     objects: list[ObjectSource] = [*dataset.objects()]
     if source.davis:
-        objects += davis_objects(Path(source.davis), names)
+        objects += _davis_objects(source.davis, names)
     return CompositeVideos(dataset, objects, size, LARGE_OBJECTS)
+
+
+def _davis_objects(folder: str, names: tuple[str, ...]) -> list[ObjectSource]:
+    sequences = [DavisSequence(folder, name, names.index(DAVIS_CLASSES[name])) for name in DAVIS_TRAIN]
+    return [*sequences] * DAVIS_COPIES
 
 
 def _read(source: DataSource, names: tuple[str, ...]) -> CocoDataset:
