@@ -19,14 +19,17 @@ from vis_ros.sources import FOLDER_RATE, Source
 from vis_ros.video_writer import CODECS, VideoWriter
 from vis_ros.visualization import EvenlySpaced, draw_overlay
 
+LATE_S = 0.5
+"""An image older than the one before by more than this was taken after the clock was set back."""
+
 
 @dataclass(frozen=True)
 class ReplaySummary:
     """What a replay did.
 
     frames: images segmented.
-    skipped: images that could not be read.
-    last_problem: why the last of them could not.
+    skipped: images that could not be read, or came late.
+    last_problem: why the last of them was skipped.
     seconds: of wall clock, reading and drawing included.
     latency_ms: (p50, p95) of the segmenter alone.
     identities: different identities over the whole recording.
@@ -57,7 +60,8 @@ def replay(
 ) -> ReplaySummary:
     """Segment a recording and write results.jsonl, overlay.mp4 and contact_sheet.png into a folder.
 
-    A stamp that jumps backwards (a bag that was recorded over a clock change) resets the segmenter, as in the node.
+    As in the node, an image up to LATE_S older than the one before is out of order and skipped, and a larger step back
+    (a bag recorded over a change of the clock) makes the segmenter forget and begins an epoch.
 
     Args:
         source: the recording.
@@ -82,16 +86,20 @@ def replay(
     latencies: list[float] = []
     identities: set[tuple[int, int]] = set()
     objects = 0
-    previous_ns: int | None = None
+    previous: float | None = None
+    late = 0
     begin = time.perf_counter()
     video = VideoWriter(folder / 'overlay.mp4', (source.rate or FOLDER_RATE) / every, codecs)
     with video, (folder / 'results.jsonl').open('w', encoding='utf-8') as results:
         for index, frame in enumerate(source):
             if index % every:
                 continue
-            if previous_ns is not None and frame.stamp_ns < previous_ns:
+            if previous is not None and frame.stamp < previous:
+                if previous - frame.stamp <= LATE_S:
+                    late += 1
+                    continue
                 segmenter.reset()
-            previous_ns = frame.stamp_ns
+            previous = frame.stamp
             start = time.perf_counter()
             instances = segmenter.step(frame.image, frame.stamp)
             latencies.append(time.perf_counter() - start)
@@ -111,8 +119,8 @@ def replay(
     p50, p95 = (1000 * np.percentile(latencies, [50, 95])).tolist()
     return ReplaySummary(
         frames=len(latencies),
-        skipped=source.skipped,
-        last_problem=source.last_problem,
+        skipped=source.skipped + late,
+        last_problem=source.last_problem or (f'{late} images came out of order' if late else ''),
         seconds=time.perf_counter() - begin,
         latency_ms=(p50, p95),
         identities=len(identities),
