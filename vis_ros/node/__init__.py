@@ -1,0 +1,1 @@
+"""The ROS node. Only this room imports rclpy."""

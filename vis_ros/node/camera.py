@@ -1,0 +1,291 @@
+"""Camera: one camera of the node, its topics, its memory and what is known of its stream."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+
+from vis_ros.images import ImageError, decode_compressed, decode_image
+from vis_ros.instances import Instances
+from vis_ros.msg import InstanceMaskArray
+from vis_ros.node.complaints import Complaints
+from vis_ros.node.messages import Frame, label_image, to_image, to_message
+from vis_ros.node.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
+from vis_ros.node.statistics import StreamStatistics
+from vis_ros.segmenters.segmenter import Segmenter
+from vis_ros.visualization import draw_overlay
+
+SILENCE_S = 2.0
+"""An active camera without images for so long is worth a warning."""
+
+_SILENCE_PERIOD_S = 30.0
+_ONE_JUMP_S = 1.0
+
+
+class Camera:
+    """One camera of the node.
+
+    The executor thread receives images and asks for resets; the worker thread processes. Only the worker touches the
+    segmenter, so that a reset never waits for a network: it is carried out before the next image.
+
+    Late images (up to REGRESSION_TOLERANCE_NS older than the last processed one: out of order on a network) are
+    skipped. A larger step back is time set back, as in a bag that loops: the identities are forgotten. An image of
+    another size than the last is processed as any other, and the identities stay: one odd frame must not cost them.
+
+    Args:
+        node: whose publishers and subscriptions these are.
+        name: prefix of the topics, or ''.
+        segmenter: of this camera alone.
+        class_names: of the model.
+        model: what InstanceMaskArray.model says.
+        epoch: that of the identities that an earlier Camera of this name gave out.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        name: str,
+        segmenter: Segmenter,
+        class_names: tuple[str, ...],
+        model: str,
+        epoch: int = 0,
+    ) -> None:
+        self.name = name
+        self.epoch = epoch
+        self.segmenter = segmenter
+        self.statistics = StreamStatistics()
+        self.complaints = Complaints(node.get_logger())
+        self.topic = ''
+        self.mask_encoding = 'mono8'
+        self._node = node
+        self._class_names = class_names
+        self._model = model
+        self._subscription: Subscription[Any] | None = None
+        self._lock = threading.Lock()
+        self._reset_pending = True
+        self._order = StampOrder()
+        self._clock_at_last = 0
+        self._set_back_at = -math.inf
+        self._sequence = 0
+        self._image_size: tuple[int, int] | None = None
+        self._instances = self._publisher(InstanceMaskArray, 'instances', 10)
+        self._overlay = self._publisher(Image, 'overlay', 2)
+        self._instance_image = self._publisher(Image, 'instance_image', 2)
+
+    def _publisher(self, message_type: type, topic: str, depth: int) -> Any:
+        return self._node.create_lifecycle_publisher(
+            message_type,
+            f'~/{self._prefix}{topic}',
+            depth,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    @property
+    def _prefix(self) -> str:
+        return f'{self.name}/' if self.name else ''
+
+    @property
+    def identities(self) -> int:
+        """How many identities are held in memory."""
+        return 0 if self._reset_pending else self.segmenter.identities
+
+    # --- executor thread --------------------------------------------------------------------------------------------
+
+    def subscribe(self, transport: str, receive: Callable[[Any], None]) -> None:
+        """Begin to receive, with empty statistics; identities of before are forgotten."""
+        self.request_reset()
+        self.statistics = StreamStatistics()
+        # The name of a compressed topic follows that of the raw one, remapped or not, as image_transport has it.
+        topic = self._node.resolve_topic_name(f'{self._prefix}image')
+        compressed = transport == 'compressed'
+        self._subscription = self._node.create_subscription(
+            CompressedImage if compressed else Image,
+            f'{topic}/compressed' if compressed else f'{self._prefix}image',
+            receive,
+            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+            event_callbacks=self._event_callbacks(),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self.topic = self._subscription.topic_name
+
+    def _event_callbacks(self) -> SubscriptionEventCallbacks:
+        return SubscriptionEventCallbacks(
+            incompatible_qos=lambda event: self.complaints.warn(
+                'qos',
+                f'a publisher of {self._node.resolve_topic_name(f"{self._prefix}image")} offers QoS that this '
+                f'subscription cannot take: {qos_policy_name_from_kind(event.last_policy_kind)}; nothing will '
+                'arrive from it. Change it there, or here by a qos_overrides parameter',
+            ),
+            message_lost=lambda event: self.statistics.lost(event.total_count_change),
+        )
+
+    def unsubscribe(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def destroy(self) -> None:
+        """Give the topics back."""
+        self.unsubscribe()
+        for publisher in (self._instances, self._overlay, self._instance_image):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def request_reset(self) -> int:
+        """Forget every identity before the next image. Returns the epoch that begins with it. From any thread."""
+        with self._lock:
+            self._reset_pending = True
+            self.epoch += 1
+            return self.epoch
+
+    def clock_went_back(self, now_ns: int) -> bool:
+        """Forget every identity because the clock was set back. Returns False if the stamps have shown it already."""
+        last = self._order.last
+        if time.monotonic() - self._set_back_at < _ONE_JUMP_S and (last or 0) <= now_ns + REGRESSION_TOLERANCE_NS:
+            return False
+        self.request_reset()
+        return True
+
+    def silence(self) -> str | None:
+        """What to say about a topic on which nothing arrives, or None if something does."""
+        seconds = self.statistics.silence_s()
+        if self._subscription is None or seconds < SILENCE_S:
+            return None
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        text = f'no image on {self.topic} for {seconds:.0f} s; publishers: {len(publishers)}'
+        wanted = 'sensor_msgs/msg/CompressedImage' if self.topic.endswith('/compressed') else 'sensor_msgs/msg/Image'
+        wrong = sorted({publisher.topic_type for publisher in publishers} - {wanted})
+        if wrong:
+            text += f', of type {", ".join(wrong)}, not {wanted}'
+        elif publishers and not self.statistics.counts.received:
+            text += (
+                '. Large best-effort images need a shared-memory transport where they are published: start the '
+                'publisher with FASTDDS_DEFAULT_PROFILES_FILE set to config/fastdds_shm.xml of vis_ros'
+            )
+        self.complaints.warn('silence', text, _SILENCE_PERIOD_S)
+        return text
+
+    # --- worker thread ----------------------------------------------------------------------------------------------
+
+    def process(self, message: Any) -> None:
+        """Decode, segment and publish one image. Whatever goes wrong is told, and costs this image only."""
+        try:
+            self._process(message, time.perf_counter())
+        except ImageError as error:
+            self._skip('refused', 'image', f'image on {self.topic} refused: {error}')
+        except Exception as error:
+            if self._node.context.ok():
+                self._skip('failed', 'processing', f'image on {self.topic} lost: {type(error).__name__}: {error}')
+
+    def _skip(self, reason: str, kind: str, text: str) -> None:
+        self.statistics.skipped(reason)
+        self.complaints.error(kind, text)
+
+    def _process(self, message: Any, started: float) -> None:
+        image = _decode(message)
+        epoch = self._begin()
+        now = int(self._node.get_clock().now().nanoseconds)
+        stamp = self._stamp(message, now)
+        order = self._order.follow(stamp)
+        if order is Order.LATE:
+            self.statistics.skipped('late')
+            return
+        if order is Order.BACKWARD:
+            epoch = self._set_back(stamp)
+        self._clock_at_last = now
+        self._watch_size(image)
+        instances = self.segmenter.step(image, self._order.seconds(stamp))
+        self._sequence += 1
+        self._publish(message, image, instances, epoch, started)
+
+    def _begin(self) -> int:
+        """Carry out a reset that was asked for. Returns the epoch of the image that is about to be processed."""
+        with self._lock:
+            if self._reset_pending:
+                self._reset_pending = False
+                self.segmenter.reset()
+                self._order.forget()
+                self._sequence = 0
+            return self.epoch
+
+    def _stamp(self, message: Any, now: int) -> int:
+        """The stamp in nanoseconds; where it tells no time, the last one plus what the clock has moved since."""
+        stamp = message.header.stamp
+        value = nanoseconds(stamp)
+        if value is not None:
+            return value
+        self.complaints.warn(
+            'stamp',
+            f'image on {self.topic} has the stamp {stamp.sec} s {stamp.nanosec} ns, which tells no time; the ages of '
+            'identities follow the clock of the node, and the latency is not known',
+        )
+        return now if self._order.last is None else self._order.last + max(now - self._clock_at_last, 0)
+
+    def _set_back(self, stamp: int) -> int:
+        assert self._order.last is not None
+        seconds = (self._order.last - stamp) / 1e9
+        self._set_back_at = time.monotonic()
+        self.request_reset()
+        epoch = self._begin()
+        self._order.follow(stamp)
+        self._node.get_logger().warning(
+            f'stamps on {self.topic} went back by {seconds:.3f} s: identities are forgotten, epoch {epoch} begins'
+        )
+        return epoch
+
+    def _watch_size(self, image: NDArray[np.uint8]) -> None:
+        size = (image.shape[0], image.shape[1])
+        if self._image_size not in (None, size):
+            (old_height, old_width), (height, width) = self._image_size or size, size
+            self.complaints.warn(
+                'size',
+                f'images on {self.topic} changed from {old_width}x{old_height} to {width}x{height}; identities stay',
+            )
+        self._image_size = size
+
+    def _publish(
+        self, message: Any, image: NDArray[np.uint8], instances: Instances, epoch: int, started: float
+    ) -> None:
+        frame = Frame(
+            header=message.header,
+            epoch=epoch,
+            sequence=self._sequence,
+            dropped=self.statistics.take_skipped(),
+            model=self._model,
+            origin_ns=self._order.origin,
+        )
+        array = to_message(instances, frame, self._class_names, self.mask_encoding)
+        latency = self._latency_ns(message)
+        array.latency = to_duration(latency or 0)
+        self._instances.publish(array)
+        self.statistics.processed(time.perf_counter() - started, math.nan if latency is None else latency / 1e9)
+        if self._overlay.get_subscription_count():
+            overlay = draw_overlay(image, instances, self._class_names)
+            self._overlay.publish(to_image(overlay, 'bgr8', message.header))
+        if self._instance_image.get_subscription_count():
+            self._instance_image.publish(to_image(label_image(instances), 'mono16', message.header))
+
+    def _latency_ns(self, message: Any) -> int | None:
+        """From the stamp until now on the ROS clock; None where the stamp tells no time or lies in the future."""
+        stamp = nanoseconds(message.header.stamp)
+        now = self._node.get_clock().now().nanoseconds
+        return None if stamp is None or stamp > now else int(now - stamp)
+
+
+def _decode(message: Any) -> NDArray[np.uint8]:
+    if isinstance(message, CompressedImage):
+        return decode_compressed(message.format, message.data)
+    return decode_image(
+        message.encoding, message.height, message.width, message.step, bool(message.is_bigendian), message.data
+    )

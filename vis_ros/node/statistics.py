@@ -1,0 +1,127 @@
+"""StreamStatistics: what happened to the images of one camera."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+WINDOW_S = 5.0
+"""Rates and percentiles are over so many last seconds."""
+
+
+@dataclass
+class Counts:
+    """Images since the node was activated. Every one that was received ends in one of the others, or waits."""
+
+    received: int = 0
+    processed: int = 0
+    dropped: int = 0
+    """Replaced by a newer one before the network was free: the price of staying current."""
+    late: int = 0
+    """Older than one already processed."""
+    refused: int = 0
+    """Not readable as an image."""
+    failed: int = 0
+    """The network or the association raised an error."""
+    ignored: int = 0
+    """While disabled by ~/enable."""
+    lost: int = 0
+    """In the middleware, before they reached the node, where it can tell."""
+
+
+class StreamStatistics:
+    """Counts, rates and times of one camera. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self._last_received: float | None = None
+        self._skipped = 0
+        self._arrivals: deque[float] = deque()
+        self._results: deque[tuple[float, float, float]] = deque()
+
+    def received(self) -> None:
+        with self._lock:
+            self.counts.received += 1
+            self._last_received = time.monotonic()
+            self._arrivals.append(self._last_received)
+            self._forget_old()
+
+    def skipped(self, reason: str) -> None:
+        """An image will give no array; `reason` is a field of Counts."""
+        with self._lock:
+            setattr(self.counts, reason, getattr(self.counts, reason) + 1)
+            self._skipped += 1
+
+    def ignored(self) -> None:
+        """An image came while disabled: wanted so, hence not a skipped one."""
+        with self._lock:
+            self.counts.ignored += 1
+
+    def lost(self, count: int) -> None:
+        """The middleware says that messages did not reach the node."""
+        with self._lock:
+            self.counts.lost += count
+            self._skipped += count
+
+    def take_skipped(self) -> int:
+        """Images skipped since the last call."""
+        with self._lock:
+            skipped, self._skipped = self._skipped, 0
+            return skipped
+
+    def processed(self, processing_s: float, latency_s: float) -> None:
+        """An array was published.
+
+        Args:
+            processing_s: from taking the image out of its slot to publishing.
+            latency_s: from the stamp of the image to publishing, on the ROS clock; NaN where unknown.
+        """
+        with self._lock:
+            self.counts.processed += 1
+            self._results.append((time.monotonic(), processing_s, latency_s))
+            self._forget_old()
+
+    def silence_s(self) -> float:
+        """Seconds since the last image arrived, or since activation."""
+        return time.monotonic() - (self._last_received or self._started)
+
+    def rates_hz(self) -> tuple[float, float]:
+        """Images a second, in and out."""
+        window = min(WINDOW_S, max(time.monotonic() - self._started, 1e-9))
+        with self._lock:
+            self._forget_old()
+            return len(self._arrivals) / window, len(self._results) / window
+
+    def processing_ms(self) -> tuple[float, float]:
+        """Median and 95th percentile; NaN without images."""
+        with self._lock:
+            self._forget_old()
+            return _percentiles_ms(result[1] for result in self._results)
+
+    def latency_ms(self) -> tuple[float, float]:
+        """Median and 95th percentile; NaN without images or without stamps."""
+        with self._lock:
+            self._forget_old()
+            return _percentiles_ms(result[2] for result in self._results)
+
+    def _forget_old(self) -> None:
+        oldest = time.monotonic() - WINDOW_S
+        while self._arrivals and self._arrivals[0] < oldest:
+            self._arrivals.popleft()
+        while self._results and self._results[0][0] < oldest:
+            self._results.popleft()
+
+
+def _percentiles_ms(seconds: Iterable[float]) -> tuple[float, float]:
+    values = [value for value in seconds if value == value]
+    if not values:
+        return float('nan'), float('nan')
+    median, high = np.percentile(values, (50, 95)) * 1000
+    return float(median), float(high)

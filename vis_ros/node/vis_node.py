@@ -1,0 +1,304 @@
+"""VisNode: camera topics in, tracked instance masks out; a managed (lifecycle) node."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, JumpThreshold, TimeJump
+from rclpy.clock_type import ClockType
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool, Trigger
+
+from vis_ros.engines.engine import Engine, EngineInfo, load_engine
+from vis_ros.identity.memory import IdentityMemory
+from vis_ros.node.camera import Camera
+from vis_ros.node.diagnostics import camera_status, node_status
+from vis_ros.node.environment import prepare_environment
+from vis_ros.node.parameters import Parameters, check, declare, read
+from vis_ros.node.score_filter import ScoreFilter
+from vis_ros.node.stamps import REGRESSION_TOLERANCE_NS
+from vis_ros.node.worker import Worker
+from vis_ros.segmenters.detect_and_track import DetectAndTrack
+
+EngineFactory = Callable[..., Engine]
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class VisNode(LifecycleNode):
+    """Tracks the objects in the images of one or several cameras.
+
+    configure loads and warms up the network, activate subscribes and begins with no identities, deactivate
+    unsubscribes and keeps the network warm, cleanup frees it. A configuration that fails says why; it can be repeated.
+
+    Args:
+        engine_factory: called as `vis_ros.engines.engine.load_engine` is.
+    """
+
+    def __init__(self, engine_factory: EngineFactory = load_engine, **node_arguments: Any) -> None:
+        super().__init__('vis_node', **node_arguments)
+        self._engine_factory = engine_factory
+        self._state = 'unconfigured'
+        self._fault = ''
+        self._enabled = True
+        self._engine: ScoreFilter | None = None
+        self._engine_info: EngineInfo | None = None
+        self._warm_up_ms = math.nan
+        self._loaded_threshold = 0.0
+        self._cameras: list[Camera] = []
+        self._memories: list[IdentityMemory] = []
+        self._epochs: dict[str, int] = {}
+        self._worker: Worker[Any] | None = None
+
+        self._parameter_faults: dict[str, str] = {}
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._parameter_faults.update(declare(self))
+        for fault in self._parameter_faults.values():
+            self.get_logger().error(fault)
+
+        self.create_service(Trigger, '~/reset', self._on_reset)
+        self.create_service(SetBool, '~/enable', self._on_enable)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+        self._jump_handle = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-REGRESSION_TOLERANCE_NS)),
+            post_callback=self._on_clock_jump,
+        )
+        if read(self).autostart:
+            # After the executor has begun to spin, so that the node answers to whoever waits for it meanwhile.
+            self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
+
+    # --- lifecycle --------------------------------------------------------------------------------------------------
+
+    def _autostart(self) -> None:
+        self._autostart_timer.cancel()
+        self.destroy_timer(self._autostart_timer)
+        if self._state == 'unconfigured' and self.trigger_configure() is SUCCESS:
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._state = 'configuring'
+        self._publish_diagnostics()
+        return self._attempt(self._configure, 'inactive', on_failure=self._free, failed_state='unconfigured')
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        if super().on_activate(state) is not SUCCESS:
+            return FAILURE
+        return self._attempt(self._activate, 'active', on_failure=self._stop, failed_state='inactive')
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self._state = 'inactive'
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        self._state = 'unconfigured'
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        self._state = 'finalized'
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        self._state = 'unconfigured'
+        return SUCCESS
+
+    def destroy_node(self) -> None:
+        self._free()
+        self._jump_handle.unregister()
+        super().destroy_node()
+
+    def _attempt(
+        self, action: Callable[[], None], state: str, on_failure: Callable[[], None], failed_state: str
+    ) -> TransitionCallbackReturn:
+        """Run a transition; rclpy itself would swallow an exception without a word."""
+        try:
+            action()
+        except Exception as error:
+            if self.context.ok():  # otherwise the process is ending, and that was the reason
+                kind = '' if isinstance(error, (ValueError, OSError)) else f'{type(error).__name__}: '
+                self._fault = f'cannot become {state}: {kind}{error}'
+                self.get_logger().error(self._fault)
+                on_failure()
+            self._state = failed_state
+            return FAILURE
+        self._fault = ''
+        self._state = state
+        return SUCCESS
+
+    def _configure(self) -> None:
+        if self._parameter_faults:
+            raise ValueError('; '.join(self._parameter_faults.values()))
+        parameters = read(self)
+        engine = self._engine_factory(
+            parameters.weights,
+            model=parameters.model,
+            engine=parameters.engine,
+            device=parameters.device,
+            input_size=parameters.input_size(),
+            score_threshold=parameters.score_threshold or None,
+            max_detections=parameters.max_detections or None,
+            threads=parameters.threads,
+        )
+        self._loaded_threshold = parameters.score_threshold
+        self._engine = ScoreFilter(engine, parameters.score_threshold)
+        self._engine_info = engine.describe()
+        self._warm_up_ms = engine.warm_up()
+        model = f'{self._engine_info.model} {Path(parameters.weights).name}'
+        for name in parameters.cameras:
+            memory = IdentityMemory(parameters.association_config())
+            segmenter = DetectAndTrack(self._engine, memory)
+            self._memories.append(memory)
+            self._cameras.append(
+                Camera(self, name, segmenter, engine.class_names, model, epoch=self._epochs.get(name, 0))
+            )
+        self._apply(parameters)
+        self.get_logger().info(
+            f'{model}: {self._engine_info.engine}, {self._engine_info.device}, {self._engine_info.precision}, '
+            f'{self._warm_up_ms:.0f} ms an image'
+        )
+
+    def _activate(self) -> None:
+        self._worker = Worker(len(self._cameras), lambda index, message: self._cameras[index].process(message))
+        transport = read(self).image_transport
+        for index, camera in enumerate(self._cameras):
+            camera.subscribe(transport, partial(self._receive, index))
+        self.get_logger().info(f'tracking {", ".join(camera.topic for camera in self._cameras)}')
+
+    def _stop(self) -> None:
+        for camera in self._cameras:
+            camera.unsubscribe()
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _free(self) -> None:
+        self._stop()
+        for camera in self._cameras:
+            camera.destroy()
+            self._epochs[camera.name] = camera.epoch  # identities of before and after must not share an epoch
+        self._cameras, self._memories = [], []
+        self._engine = self._engine_info = None
+        self._warm_up_ms = math.nan
+
+    # --- parameters -------------------------------------------------------------------------------------------------
+
+    def _on_set_parameters(self, changes: Sequence[Parameter[Any]]) -> SetParametersResult:
+        result = check(changes, self._engine is not None)
+        if not result.successful:
+            return result
+        for change in changes:
+            if change.name == 'score_threshold' and self._engine and change.value < self._loaded_threshold:
+                reason = (
+                    f'score_threshold is {change.value}, but the network was loaded with {self._loaded_threshold}: '
+                    'for a lower one deactivate and clean up the node first'
+                )
+                return SetParametersResult(successful=False, reason=reason)
+            self._parameter_faults.pop(change.name, None)
+        if self._engine is not None:
+            self._apply(read(self).with_changes(changes))
+        return result
+
+    def _apply(self, parameters: Parameters) -> None:
+        """Hand what may change while active to those who use it."""
+        assert self._engine is not None
+        self._engine.threshold = parameters.score_threshold
+        for camera in self._cameras:
+            camera.mask_encoding = parameters.mask_encoding
+        for memory in self._memories:
+            memory.config = parameters.association_config()
+
+    # --- callbacks --------------------------------------------------------------------------------------------------
+
+    def _receive(self, index: int, message: Any) -> None:
+        statistics = self._cameras[index].statistics
+        statistics.received()
+        if not self._enabled:
+            statistics.ignored()
+        elif self._worker is not None and self._worker.slots.put(index, message):
+            statistics.skipped('dropped')
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = bool(self._cameras)
+        epochs = [f'{camera.name or "camera"} begins epoch {camera.request_reset()}' for camera in self._cameras]
+        response.message = ', '.join(epochs) or f'the node is {self._state}: there is nothing to forget'
+        return response
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        if not self._enabled and self._worker is not None:
+            for index, camera in enumerate(self._cameras):
+                if self._worker.slots.discard(index):
+                    camera.statistics.ignored()
+        response.success = True
+        response.message = 'images are processed' if self._enabled else 'images are ignored until enabled again'
+        return response
+
+    def _on_clock_jump(self, jump: TimeJump) -> None:
+        seconds = -jump.delta.nanoseconds / 1e9
+        if seconds <= 0:
+            return  # the source of time changed, but it did not go back
+        now = int(self.get_clock().now().nanoseconds)
+        forgotten = []
+        for index, camera in enumerate(self._cameras):
+            if self._worker is not None and self._worker.slots.discard(index):
+                camera.statistics.skipped('dropped')  # taken before the jump
+            if camera.clock_went_back(now):
+                forgotten.append(camera.name or 'camera')
+        if forgotten:
+            self.get_logger().warning(
+                f'the clock went back by {seconds:.3f} s: identities are forgotten ({", ".join(forgotten)})'
+            )
+
+    def _publish_diagnostics(self) -> None:
+        name, active = self.get_name(), self._state == 'active'
+        statuses = [node_status(name, self._state, self._fault, self._engine_info, self._warm_up_ms)]
+        statuses += [camera_status(name, camera, active, self._enabled) for camera in self._cameras]
+        message = DiagnosticArray(status=statuses)
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+def main(args: list[str] | None = None, engine_factory: EngineFactory = load_engine) -> None:
+    """Run the node until SIGINT or SIGTERM, of which there may come several."""
+    prepare_environment()
+    # rclpy ends the spinning at a signal, then calls the handler that was there before it. Python's own would raise
+    # KeyboardInterrupt wherever the program happens to be, and for a second signal (`ros2 launch` sends one) again
+    # during the shutdown.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+    rclpy.init(args=args)
+    context = rclpy.get_default_context()
+    try:
+        node = VisNode(engine_factory)
+        try:
+            rclpy.spin(node)
+        finally:
+            node.destroy_node()
+    except ExternalShutdownException:
+        pass
+    except Exception:
+        if context.ok():  # else a signal pulled the context from under whatever was being created
+            raise
+    finally:
+        rclpy.try_shutdown()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the interpreter takes its time to end
+
+
+if __name__ == '__main__':
+    main()
