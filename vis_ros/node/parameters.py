@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -87,7 +87,7 @@ class Parameters:
         change=ALWAYS,
         choices=tuple(ENCODINGS),
     )
-    association: RuleName = _parameter(
+    association: str = _parameter(
         _ASSOCIATION.rule,
         'one_to_one: no number twice in an image, whatever the order of detections; paper and mmtracking repeat those '
         'codes exactly, their duplicates included.',
@@ -126,7 +126,7 @@ class Parameters:
         """The settings of the identity memory. Raises ValueError where they contradict each other."""
         return replace(
             _ASSOCIATION,
-            rule=self.association,
+            rule=cast(RuleName, self.association),
             birth_score=self.birth_score,
             max_age_s=self.max_age_s,
             max_identities=self.max_identities,
