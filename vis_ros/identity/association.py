@@ -1,0 +1,150 @@
+"""Association: the probability of eq. 2 of the lecture, the cue score, and three rules that assign by it.
+
+N detections of a frame (rows) meet M identities in memory (columns 1 .. M); column 0 stands for a new object.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Columns = NDArray[np.intp]
+
+NEW, LOST = 0, -1
+"""What a detection gets instead of an identity's column: it is a new object; another detection took the identity."""
+
+
+def log_probabilities(embeddings: Floats, known: Floats) -> Floats:
+    """Eq. 2: log p_i(n), the log-softmax over the row [0, f_i . f_1, ..., f_i . f_M].
+
+    Args:
+        embeddings: (N, D) f_i of the detections.
+        known: (M, D) f_n of the identities.
+
+    Returns:
+        (N, 1 + M) float32. Stable for dot products of any size: embeddings are not normalised and reach hundreds.
+    """
+    logits = np.zeros((len(embeddings), 1 + len(known)), np.float32)
+    np.matmul(embeddings, known.T, out=logits[:, 1:])
+    logits -= logits.max(axis=1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return logits
+
+
+def log_of_softmax(log_probability: Floats) -> Floats:
+    """What is left of log p_i(n) where the probability itself was computed in float32: -inf below about e^-103."""
+    with np.errstate(divide='ignore'):
+        result: Floats = np.log(np.exp(log_probability))
+    return result
+
+
+def cue_scores(
+    log_probability: Floats,
+    scores: Floats,
+    iou: Floats,
+    same_category: NDArray[np.bool_],
+    weights: tuple[float, float, float] = (1.0, 2.0, 10.0),
+) -> Floats:
+    """The score of every pair: log p_i(n) + a log s_i + b IoU + c [same category].
+
+    A new object has IoU 0 and category term 1: against it a wrong category loses almost always.
+
+    Args:
+        log_probability: (N, 1 + M) of `log_probabilities`.
+        scores: (N,) s_i of the detector, in [0, 1].
+        iou: (N, M) of the boxes.
+        same_category: (N, M).
+        weights: a, b, c; the published values are the default.
+
+    Returns:
+        (N, 1 + M) float32; -inf in the row of a detection of score 0.
+    """
+    a, b, c = (np.float32(weight) for weight in weights)
+    with np.errstate(divide='ignore'):
+        result: Floats = (log_probability + a * np.log(scores)[:, None]).astype(np.float32, copy=False)
+    result[:, 1:] += b * iou
+    result[:, 1:] += c * same_category
+    result[:, 0] += c
+    return result
+
+
+def box_iou(boxes: Floats, others: Floats, inclusive: bool = False) -> Floats:
+    """(N, M) intersection over union of boxes (N, 4) and others (M, 4), x0 y0 x1 y1.
+
+    Args:
+        boxes: (N, 4).
+        others: (M, 4).
+        inclusive: x1 and y1 are the last pixel and not the end, so that a width is x1 - x0 + 1 (the old convention).
+    """
+    extra = np.float32(inclusive)
+    x0, y0, x1, y1 = np.ascontiguousarray(others.T)
+    left, top, right, bottom = (boxes[:, [side]] for side in range(4))
+    widths = np.minimum(right, x1) - np.maximum(left, x0) + extra
+    heights = np.minimum(bottom, y1) - np.maximum(top, y0) + extra
+    shared = np.maximum(widths, 0, out=widths) * np.maximum(heights, 0, out=heights)
+    union = (right - left + extra) * (bottom - top + extra) + (x1 - x0 + extra) * (y1 - y0 + extra) - shared
+    result: Floats = shared / np.maximum(union, np.float32(1e-6))
+    return result
+
+
+def assign_one_to_one(cue: Floats) -> Columns:
+    """Every detection claims the column of its best score; the best claim to an identity wins it.
+
+    A loser gets LOST and not its next best: by eq. 2 it most probably *is* the identity that it lost, so it is a second
+    detection of that object, or a new one; hardly ever it is the object of its next best column.
+    Unique by construction; equal claims go to the earlier row.
+
+    Args:
+        cue: (N, 1 + M) of `cue_scores`.
+
+    Returns:
+        (N,) NEW, LOST, or the column 1 .. M of the identity.
+    """
+    columns = cue.argmax(axis=1)
+    claims = cue[np.arange(len(cue)), columns]
+    strongest_first = np.argsort(-claims, kind='stable')
+    _, winners = np.unique(columns[strongest_first], return_index=True)
+    lost = columns != NEW
+    lost[strongest_first[winners]] = False
+    columns[lost] = LOST
+    return columns
+
+
+def assign_in_turn(cue: Floats, floor: float) -> Columns:
+    """The rule of the published codes: detections in the given order, each with the best column of its row.
+
+    It gets the identity if its score exceeds that of all before it, and `floor`; it is dropped (LOST) otherwise. Who
+    had the identity before keeps it too, so two detections of a frame may share one, and the order matters.
+    """
+    columns = cue.argmax(axis=1)
+    best = np.full(cue.shape[1], floor, np.float32)
+    for row, column in enumerate(columns):
+        if column == NEW:
+            continue
+        if cue[row, column] > best[column]:
+            best[column] = cue[row, column]
+        else:
+            columns[row] = LOST
+    return columns
+
+
+def births(columns: Columns, scores: Floats, boxes: Floats, birth_score: float, birth_iou: float) -> NDArray[np.intp]:
+    """The rows that begin an identity, in order: strong enough, and not a second detection of a tracked object.
+
+    Args:
+        columns: (N,) of `assign_one_to_one`; rows with NEW or LOST may begin one.
+        scores: (N,).
+        boxes: (N, 4).
+        birth_score: least score.
+        birth_iou: a row that overlaps one that has or begins an identity by more is a second detection of it.
+    """
+    tracked = columns > NEW
+    candidates = np.flatnonzero(~tracked & (scores >= np.float32(birth_score)))
+    overlaps = box_iou(boxes[candidates], boxes) > birth_iou
+    born = []
+    for row, overlapped in zip(candidates, overlaps, strict=True):
+        if not np.any(overlapped & tracked):
+            tracked[row] = True
+            born.append(row)
+    return np.array(born, np.intp)
