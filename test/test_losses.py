@@ -62,7 +62,7 @@ PAIR = [
 def small_network(config: ModelConfig = SMALL) -> MaskRCNN:
     torch.manual_seed(0)
     network = build_network(config)
-    for head in (network.track_head.fcs if hasattr(network, 'track_head') else ()):
+    for head in network.track_head.fcs if hasattr(network, 'track_head') else ():
         torch.nn.init.normal_(head.weight, 0, 0.05)
     return network
 
@@ -145,9 +145,7 @@ def test_gradients_against_finite_differences(loss: str, parameter: str) -> None
 def test_mask_target_of_a_28_pixel_box_is_the_mask_itself() -> None:
     generator = np.random.default_rng(4)
     mask = torch.from_numpy((generator.random((64, 96)) > 0.5).astype(np.uint8))
-    target = Target(
-        torch.tensor([[20.0, 30, 48, 58]]), torch.tensor([1]), torch.tensor([1]), mask[None]
-    )
+    target = Target(torch.tensor([[20.0, 30, 48, 58]]), torch.tensor([1]), torch.tensor([1]), mask[None])
     rois = sample_rois(torch.zeros(0, 4), target, Sampling())
     # two samples a side of a one-pixel bin lie between pixel centres: compare where the neighbours agree
     found = mask_targets(rois, target)[0]

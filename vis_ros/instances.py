@@ -63,7 +63,9 @@ class Instances:
             array = np.asarray(value, dtype)
             shape = (len(array), *columns)
             if array.shape != shape and not (name == 'embeddings' and array.ndim == 2):
-                raise ValueError(f'Instances.{name} has shape {array.shape}, expected (N{"".join(f", {c}" for c in columns)})')
+                raise ValueError(
+                    f'Instances.{name} has shape {array.shape}, expected (N{"".join(f", {c}" for c in columns)})'
+                )
             object.__setattr__(self, name, array)
         count = len(self.boxes)
         for field in fields(self)[2:]:

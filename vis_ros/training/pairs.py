@@ -53,6 +53,7 @@ def pair_loader(mixture: Mixture, pairs: int, first_step: int, last_step: int, w
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers > 0 else None,
         worker_init_fn=_one_thread,
+        generator=torch.Generator(),  # or the loader draws from the state that a resumed run restores
     )
 
 

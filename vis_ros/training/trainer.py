@@ -143,7 +143,8 @@ class Trainer:
 
     def averaged(self) -> MaskRCNN:
         """A copy of the network with the averaged weights, on the CPU."""
-        network = build_network(self.config.model)
+        with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and must not move the run's random state
+            network = build_network(self.config.model)
         network.load_state_dict({name: tensor.cpu() for name, tensor in self.average.items()})
         return network.eval()
 
