@@ -60,7 +60,7 @@ class Instances:
             value = getattr(self, name)
             if value is None:
                 continue
-            array = np.asarray(value, dtype)
+            array: NDArray[Any] = np.asarray(value, dtype)
             shape = (len(array), *columns)
             if array.shape != shape and not (name == 'embeddings' and array.ndim == 2):
                 raise ValueError(

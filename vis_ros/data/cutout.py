@@ -65,8 +65,11 @@ class ObjectSource(Protocol):
     extent: its typical longest side in pixels.
     """
 
-    class_id: int
-    extent: float
+    @property
+    def class_id(self) -> int: ...
+
+    @property
+    def extent(self) -> float: ...
 
     def cutout(self, phase: float) -> Cutout:
         """The object `phase` frames into its own video; a still image ignores the phase."""

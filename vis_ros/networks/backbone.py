@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,13 +57,14 @@ class TimmBody(nn.Module):
         import timm
 
         network = timm.create_model(name, features_only=True, pretrained=False)
-        reductions = network.feature_info.reduction()
+        info: Any = network.feature_info
+        reductions = info.reduction()
         missing = sorted({4, 8, 16, 32} - set(reductions))
         if missing:
             raise ValueError(f'backbone {name!r} has no features at stride {missing[0]}, only at {reductions}')
         self.network = network
         self.levels = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES[:4]]
-        self.channels = [network.feature_info.channels()[level] for level in self.levels]
+        self.channels = [info.channels()[level] for level in self.levels]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         features = self.network(images)
@@ -96,7 +98,31 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> int:
 
     The pairs are found by running `example` and seeing which convolution made the input of which batch norm, so any
     network folds whatever its names are. A batch norm with an activation of its own (timm) leaves the activation.
+    Where a convolution feeds more than its batch norm (timm's xception41p) folding would change the features: nothing
+    is folded then.
+
+    Args:
+        network: images to feature maps by name, in evaluation mode.
+        example: (B, 3, H, W) noise; an empty image would hide differences.
     """
+    pairs, before = _pair_norms(network, example)
+    names = {module: name for name, module in network.named_modules()}
+    unfolded = [(norm, conv, conv.weight, conv.bias) for norm, conv in pairs.items()]
+    for norm, conv in pairs.items():
+        _fold(conv, norm)
+        _replace(network, names[norm], getattr(norm, 'act', nn.Identity()))
+    with torch.no_grad():
+        after = network(example)
+    if all((before[name] - after[name]).abs().max() <= 1e-3 * before[name].abs().max() for name in before):
+        return len(pairs)
+    for norm, conv, weight, bias in unfolded:
+        conv.weight, conv.bias = weight, bias
+        _replace(network, names[norm], norm)
+    return 0
+
+
+def _pair_norms(network: nn.Module, example: Tensor) -> tuple[dict[nn.Module, nn.Conv2d], dict[str, Tensor]]:
+    """Batch norm -> the convolution that made its input, and the features of the example."""
     made_by: dict[int, tuple[Tensor, nn.Conv2d]] = {}
     pairs: dict[nn.Module, nn.Conv2d] = {}
 
@@ -115,20 +141,20 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> int:
         elif isinstance(module, (nn.BatchNorm2d, FrozenBatchNorm2d)):
             hooks.append(module.register_forward_pre_hook(pair))
     with torch.no_grad():
-        network(example)
+        features = network(example)
     for hook in hooks:
         hook.remove()
-    names = {module: name for name, module in network.named_modules()}
-    for norm, conv in pairs.items():
-        _fold(conv, norm)
-        parent, _, attribute = names[norm].rpartition('.')
-        setattr(network.get_submodule(parent), attribute, getattr(norm, 'act', nn.Identity()))
-    return len(pairs)
+    return pairs, features
 
 
 @torch.no_grad()
 def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
     bias = norm.bias - norm.running_mean * scale  # type: ignore[operator]
-    conv.weight.mul_(scale[:, None, None, None])
+    conv.weight = nn.Parameter(conv.weight * scale[:, None, None, None], requires_grad=False)
     conv.bias = nn.Parameter(bias if conv.bias is None else bias + conv.bias * scale, requires_grad=False)
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, attribute = name.rpartition('.')
+    setattr(network.get_submodule(parent), attribute, module)

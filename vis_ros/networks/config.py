@@ -136,7 +136,8 @@ class ModelConfig:
         unknown = sorted(values.keys() - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f'unknown model fields {", ".join(unknown)}: the file is of a newer vis_ros, or not ours')
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        converted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**converted)
 
 
 DEMO = ModelConfig(

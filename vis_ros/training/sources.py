@@ -13,7 +13,6 @@ from vis_ros.data.scene import SceneVideos
 from vis_ros.data.stills import StillVideos
 from vis_ros.training.config import DataSource, TrainConfig
 
-
 LARGE_OBJECTS = CompositeConfig(sizes=(0.07, 0.9), enlargement=2.5)
 """Objects as large as a robot meets them, at the price of some that are enlarged and soft."""
 
