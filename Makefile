@@ -33,15 +33,16 @@ types: $(VENV)/installed-for-test
 pytest: $(VENV)/installed-for-test
 	$(VENV)/bin/python -m pytest
 
-# The same tree as a colcon package over the wheels, and what a robot would run of it.
+# The same tree as a colcon package, over the wheels; its tests say whether what colcon installed is complete.
 colcon: $(VENV)/installed-for-test
 	PATH=$(VENV)/bin:$$PATH AMENT_PREFIX_PATH=$(VENV) CMAKE_PREFIX_PATH=$(VENV) \
 	  colcon --log-base $(COLCON)/log build --base-paths $(CURDIR) \
-	  --build-base $(COLCON)/build --install-base $(COLCON)/install --event-handlers console_cohesion+ \
+	  --build-base $(COLCON)/build --install-base $(COLCON)/install \
 	  --cmake-args -DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/pip_wheels.cmake
-	PATH=$(VENV)/bin:$$PATH AMENT_PREFIX_PATH=$(VENV) PYTEST_ADDOPTS='-k test_package' \
-	  colcon --log-base $(COLCON)/log test --base-paths $(CURDIR) --return-code-on-test-failure \
-	  --build-base $(COLCON)/build --install-base $(COLCON)/install --event-handlers console_cohesion+
+	PATH=$(VENV)/bin:$$PATH AMENT_PREFIX_PATH=$(VENV) \
+	  colcon --log-base $(COLCON)/log test --base-paths $(CURDIR) --build-base $(COLCON)/build \
+	  --install-base $(COLCON)/install --event-handlers console_cohesion+ --return-code-on-test-failure \
+	  --ctest-args --tests-regex '^test_package$$'
 	cd $(COLCON) && PATH=$(VENV)/bin:$$PATH && . install/setup.sh && install/vis_ros/lib/vis_ros/vis_ros --help
 
 # The package as a user has it. Built without isolation: its build requirements are in .venv for colcon anyway.
