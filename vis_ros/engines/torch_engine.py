@@ -42,6 +42,8 @@ class TorchEngine:
         if threads > 0:
             torch.set_num_threads(threads)
         self.device = _choose_device(device)
+        if input_size is not None and min(input_size) < 1:
+            raise ValueError(f'input_size {input_size[0]}x{input_size[1]} has no pixels: give height and width')
         network = load_model(resolve(weights), model)
         config = network.config
         if input_size is not None:
@@ -65,33 +67,53 @@ class TorchEngine:
 
     def _use(self, network: MaskRCNN, config: ModelConfig) -> None:
         network.config = config
-        fold_batch_norm(network.backbone.body, torch.zeros(1, 3, 64, 64))
+        noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        fold_batch_norm(network.backbone.body, noise)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config = config
         self.class_names = config.class_names
         self.input_size = (config.input_height, config.input_width)
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
-        """Detect in a batch of images, each (height, width, 3) uint8 BGR; sizes may differ."""
+        """Detect in a batch of images, each (height, width, 3) uint8 BGR; sizes may differ.
+
+        Only images of one padded size share a run of the network: an image in a wider frame of zeros would get other
+        features at its border than it gets alone.
+        """
+        found: dict[int, Instances] = {}
         with torch.inference_mode():
             inputs = [preprocess(image, self.config) for image in images]
-            batch, sizes = _pad([tensor for tensor, _ in inputs])
-            batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
-            scales = [scale for _, scale in inputs]
-            detections, masks, embeddings = self.network(batch, sizes, scales)
-            counts = [len(found.boxes) for found in detections]
-            rows = zip(
-                detections,
-                masks.cpu().split(counts),
-                embeddings.float().cpu().split(counts),
-                scales,
-                images,
-                strict=True,
-            )
-            return [
-                _to_instances(found, mask.numpy(), embedding.numpy(), scale, image.shape[:2], self.config)
-                for found, mask, embedding, scale, image in rows
-            ]
+            groups: dict[tuple[int, int], list[int]] = {}
+            for index, (tensor, _) in enumerate(inputs):
+                groups.setdefault(_padded(tensor), []).append(index)
+            for size, members in groups.items():
+                chosen = self._infer_group([images[i] for i in members], [inputs[i] for i in members], size)
+                found.update(zip(members, chosen, strict=True))
+        return [found[index] for index in range(len(images))]
+
+    def _infer_group(
+        self,
+        images: list[NDArray[np.uint8]],
+        inputs: list[tuple[Tensor, tuple[float, float]]],
+        padded: tuple[int, int],
+    ) -> list[Instances]:
+        batch, sizes = _pad([tensor for tensor, _ in inputs], padded)
+        batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
+        scales = [scale for _, scale in inputs]
+        detections, masks, embeddings = self.network(batch, sizes, scales)
+        counts = [len(found.boxes) for found in detections]
+        rows = zip(
+            detections,
+            masks.cpu().split(counts),
+            embeddings.float().cpu().split(counts),
+            scales,
+            images,
+            strict=True,
+        )
+        return [
+            _to_instances(found, mask.numpy(), embedding.numpy(), scale, image.shape[:2], self.config)
+            for found, mask, embedding, scale, image in rows
+        ]
 
     def warm_up(self) -> float:
         """Run on an empty image until the time settles; returns the milliseconds of one image."""
@@ -118,34 +140,43 @@ class TorchEngine:
 
 
 def preprocess(image: NDArray[np.uint8], config: ModelConfig) -> tuple[Tensor, tuple[float, float]]:
-    """A resized, normalised RGB image (3, h, w) float32, and the (x, y) factors from source to network pixels."""
+    """A resized, normalised RGB image (3, h, w) float32, and the (x, y) factors from source to network pixels.
+
+    Raises:
+        ValueError: not a (height, width, 3) uint8 image with pixels.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f'an image is (height, width, 3) uint8 BGR with pixels, not {image.shape} {image.dtype}')
     height, width = image.shape[:2]
     long, short = max(config.input_height, config.input_width), min(config.input_height, config.input_width)
     scale = min(long / max(height, width), short / min(height, width))
     mean, std = torch.tensor(config.mean)[:, None, None], torch.tensor(config.std)[:, None, None]
     if config.resize == 'uint8':
-        size = (int(width * scale + 0.5), int(height * scale + 0.5))
+        size = (max(int(width * scale + 0.5), 1), max(int(height * scale + 0.5), 1))
         resized = image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
         rgb = torch.from_numpy(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)).permute(2, 0, 1)
         tensor = (rgb.float() - mean) / std
     else:
         rgb = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).permute(2, 0, 1)
         normalised = (rgb.float() - mean) / std
-        tensor = functional.interpolate(
-            normalised[None], scale_factor=scale, mode='bilinear', recompute_scale_factor=True, align_corners=False
-        )[0]
+        size = (max(int(height * scale), 1), max(int(width * scale), 1))
+        tensor = functional.interpolate(normalised[None], size, mode='bilinear', align_corners=False)[0]
+    if config.legacy_boxes:  # one factor for both axes, as if the resized sides were not rounded
+        return tensor, (scale, scale)
     return tensor, (tensor.shape[2] / width, tensor.shape[1] / height)
 
 
-def _pad(images: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
-    """One batch (B, 3, H, W), zeros right and below, H and W multiples of 32, and each (height, width) inside."""
-    sizes = [(image.shape[1], image.shape[2]) for image in images]
-    height = -(-max(size[0] for size in sizes) // _DIVISOR) * _DIVISOR
-    width = -(-max(size[1] for size in sizes) // _DIVISOR) * _DIVISOR
-    batch = images[0].new_zeros(len(images), 3, height, width)
+def _padded(image: Tensor) -> tuple[int, int]:
+    """(height, width) of an image (3, h, w), rounded up to what the network takes."""
+    return -(-image.shape[1] // _DIVISOR) * _DIVISOR, -(-image.shape[2] // _DIVISOR) * _DIVISOR
+
+
+def _pad(images: list[Tensor], padded: tuple[int, int]) -> tuple[Tensor, list[tuple[int, int]]]:
+    """One batch (B, 3, *padded), zeros right and below, and the (height, width) of each image inside."""
+    batch = images[0].new_zeros(len(images), 3, *padded)
     for slot, image in zip(batch, images, strict=True):
         slot[:, : image.shape[1], : image.shape[2]] = image
-    return batch, sizes
+    return batch, [(image.shape[1], image.shape[2]) for image in images]
 
 
 def _to_instances(
@@ -161,6 +192,8 @@ def _to_instances(
         paste(mask, box, image_size, config.mask_paste, config.mask_threshold)
         for mask, box in zip(masks, boxes, strict=True)
     ]
+    if config.legacy_boxes:  # x1, y1 are the last pixel; outside this package they are the pixel after it
+        boxes = np.minimum(boxes + np.array([0, 0, 1, 1], np.float32), np.array(image_size[::-1] * 2, np.float32))
     return Instances(
         image_size=(image_size[0], image_size[1]),
         boxes=boxes,
@@ -179,4 +212,7 @@ def _choose_device(device: str) -> torch.device:
         raise ValueError(
             f'device {device!r} was asked for, but torch {torch.__version__} finds no CUDA GPU; use cpu or auto'
         )
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f'device {device!r} is not auto, cpu, cuda or cuda:N') from error

@@ -138,6 +138,9 @@ class MaskRCNN(nn.Module):
         """Features (R, channels, size, size) of all boxes of all images, each from the level that fits its size.
 
         The level of a box of area a is floor(4 + log2(sqrt(a) / 224)), limited to P2 to P5 (FPN, eq. 1).
+
+        mmdet 0.x has no half-pixel correction and, unlike torchvision's RoIAlign without it, no least RoI of one cell:
+        that is torchvision's RoIAlign with the correction on boxes that were moved by half a cell before.
         """
         config = self.config
         one = 1.0 if config.legacy_boxes else 0.0
@@ -153,13 +156,16 @@ class MaskRCNN(nn.Module):
         output = features[0].new_zeros(len(rois), features[0].shape[1], size, size)
         for level, (feature, stride) in enumerate(zip(features[:4], STRIDES, strict=False)):
             chosen = torch.nonzero(levels == level)[:, 0]
+            on_level = rois[chosen]
+            if config.legacy_boxes:
+                on_level = on_level + rois.new_tensor([0, 1, 1, 1, 1]) * (stride / 2)
             aligned = roi_align(
                 feature,
-                rois[chosen].to(feature.dtype),
+                on_level.to(feature.dtype),
                 size,
                 1 / stride,
                 config.roi_align_samples or -1,
-                config.roi_align_aligned,
+                config.roi_align_aligned or config.legacy_boxes,
             )
             output = output.index_put((chosen,), aligned)
         return output
@@ -257,7 +263,7 @@ class MaskRCNN(nn.Module):
         return detections, self.masks(features, detections), self.embeddings(features, detections)
 
     def _nms(self, boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
-        if self.config.legacy_boxes:  # an inclusive corner is one pixel further out as an exclusive one
+        if self.config.legacy_boxes:  # an inclusive corner lies one pixel further out as an exclusive one
             boxes = boxes + boxes.new_tensor([0, 0, 1, 1])
         return batched_nms(boxes, scores, groups, threshold)
 
