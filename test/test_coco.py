@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vis_ros.data.coco import SUPERCATEGORIES, CocoDataset, decode_counts, polygon_coverage, run_length_coverage
+from vis_ros.data.cutout import largest_part
 
 CATEGORIES = [{'id': 1, 'name': 'person'}, {'id': 18, 'name': 'dog'}, {'id': 44, 'name': 'bottle'}]
 
@@ -47,7 +48,7 @@ def dataset(tmp_path):
     annotations = [
         annotation(1, 7, 18, box_polygon(10, 8, 40, 38)),
         annotation(2, 7, 1, box_polygon(30, 20, 50, 40)),
-        annotation(3, 7, 1, {'counts': [50 * 60, 10 * 60, 20 * 60], 'size': [60, 80]}, crowd=1),
+        annotation(3, 7, 1, {'counts': [45 * 60, 15 * 60, 20 * 60], 'size': [60, 80]}, crowd=1),
         annotation(4, 9, 44, box_polygon(5, 5, 30, 35)),
     ]
     path = write_dataset(tmp_path, [(7, 'train/a.png', 60, 80), (9, 'b.png', 50, 40)], annotations)
@@ -98,7 +99,8 @@ def test_frame_has_the_visible_pixels_of_each_object(dataset):
 def test_crowds_are_ignored_where_no_object_is(dataset):
     frame = dataset.frame(0)
     expected = np.zeros((60, 80), bool)
-    expected[:, 50:60] = True
+    expected[:, 45:60] = True
+    expected[20:40, 45:50] = False  # a person of its own
     np.testing.assert_array_equal(frame.ignored, expected)
     assert dataset.frame(1).ignored is None
 
@@ -251,6 +253,16 @@ def test_objects_leave_out_crowds_tiny_ones_and_those_cut_off(tmp_path):
     assert [names[found.number] for found in dataset.objects(max_cut_sides=0)] == ['good']
     assert len(dataset.objects(min_area=1601)) == 0
     assert len(dataset.objects(min_area=50, min_side=5, max_cut_sides=4)) == 5
+
+
+def test_thin_bridge_does_not_connect():
+    coverage = np.zeros((40, 60), np.uint8)
+    coverage[10:30, 5:25] = coverage[18:24, 40:55] = coverage[20:22, 25:40] = 255
+    part = largest_part(coverage)
+    assert part[10:30, 5:25].all() and not part[:, 30:].any()
+    assert not largest_part(np.zeros((5, 5), np.uint8)).any()
+    dot = np.full((2, 2), 255, np.uint8)
+    np.testing.assert_array_equal(largest_part(dot), dot)
 
 
 def test_cutout_is_the_largest_part_without_the_seam(tmp_path):

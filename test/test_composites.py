@@ -353,6 +353,21 @@ def test_hardly_visible_objects_are_ignored(gap, labelled):
         np.testing.assert_array_equal(frame.ignored, left)
 
 
+@pytest.mark.parametrize('window', [0.75, 0.5])
+@pytest.mark.parametrize(('width', 'labelled'), [(0.5, True), (0.1, False)])
+def test_hardly_visible_objects_of_the_background_are_ignored(window, width, labelled):
+    """A square of the background, cut by the border of the picture, however near the camera is."""
+    owner = np.zeros((144, 256), np.int16)
+    camera = CameraMotion((144, 256), SIZE, (Wave(),) * 6, window=window)
+    left = round(128 - 128 * window)
+    owner[60:84, left - round(24 * (1 - width)) : left + round(24 * width)] = 1
+    background = Background(np.zeros((144, 256, 3), np.uint8), owner, {1: 4}, {1: 576.0})
+    video = compose(background=background, camera=camera)
+    video.config = replace(PLAIN, min_pixels=1, large=1.0)
+    frame = video.frame(0)
+    assert len(frame) == labelled and (frame.ignored is None) == labelled
+
+
 def test_object_that_leaves_the_frame_is_labelled_until_little_of_it_is_left():
     areas = {}
     for x in (0, -7, -11.5, -16):

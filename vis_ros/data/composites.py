@@ -310,7 +310,7 @@ class CompositeVideo:
         for number in np.flatnonzero(counts).tolist():
             if number:
                 (shown if self._visible(int(counts[number]), canvas.areas[number]) else hidden).append(number)
-        ignored = np.isin(owner, hidden)
+        ignored = np.logical_or.reduce([owner == number for number in hidden])
         return LabelledFrame(
             image=image,
             object_ids=np.array(shown, np.int32),
@@ -553,4 +553,4 @@ def _add_noise(image: NDArray[np.uint8], deviation: float, random: np.random.Gen
     side = 1024 * ((max(height, width) + 64 + 1023) // 1024)
     y, x = random.integers(side - height + 1), random.integers(side - width + 1)
     noise = (_noise_tile(side)[y : y + height, x : x + width] * np.int16(round(deviation * 16))) >> 10
-    return np.clip(image + noise, 0, 255).astype(np.uint8)
+    return cv2.add(image, noise, dtype=cv2.CV_8U)
