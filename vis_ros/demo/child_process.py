@@ -1,0 +1,64 @@
+"""ChildProcess: a process that is watched while it runs and never left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+class ChildProcess:
+    """Runs a command, with its output in a file, from entering the context until leaving it.
+
+    Args:
+        name: what to call it in messages.
+        command: program and arguments.
+        log: the file that takes standard output and standard error.
+        environment: its environment variables.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ChildProcess:
+        with self.log.open('wb') as output:
+            # A session of its own: Ctrl-C in the terminal reaches this process, which then ends its children in order.
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+        return self
+
+    def check(self) -> None:
+        """Raise ChildProcessError, with the end of what it printed, if it has ended."""
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise ChildProcessError(
+                f'the {self.name} ended with exit status {self._process.returncode}. The end of {self.log}:\n'
+                f'{self.tail()}'
+            )
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines that it printed."""
+        return '\n'.join(self.log.read_text(encoding='utf-8', errors='replace').splitlines()[-lines:])
+
+    def __exit__(self, *exception: object) -> None:
+        assert self._process is not None
+        for number, patience in ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, None)):
+            if self._process.poll() is not None:
+                return
+            os.killpg(self._process.pid, number)
+            try:
+                self._process.wait(patience)
+            except subprocess.TimeoutExpired:
+                continue
