@@ -236,7 +236,8 @@ def test_a_subscriber_needs_nothing_but_the_message() -> None:
 
 
 def test_share_file_in_a_checkout() -> None:
-    assert share_file('config/vis.yaml') == ROOT / 'config' / 'vis.yaml'
+    checkout = runpy.run_path(str(ROOT / 'vis_ros' / 'share.py'))
+    assert checkout['share_file']('config/vis.yaml') == ROOT / 'config' / 'vis.yaml'
 
 
 @pytest.mark.parametrize('layout', ['lib/python3.12/site-packages', 'local/lib/python3.10/dist-packages'])
