@@ -1,0 +1,178 @@
+"""A graph of its own for each test: the node under test and a test node in one executor, no threads but the worker."""
+
+import gc
+import os
+import sys
+import time
+from array import array
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+if (Path(sys.prefix) / 'share' / 'ament_index').is_dir():
+    os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
+
+import cv2
+import pytest
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import Log
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_rosout_default
+from rectangles import RectangleEngine
+from sensor_msgs.msg import CompressedImage, Image
+
+from vis_ros.msg import InstanceMaskArray
+from vis_ros.node.vis_node import VisNode
+
+TIMEOUT_S = 10.0
+
+
+class Graph:
+    """The test's side of a ROS graph: what it publishes, and everything that it heard."""
+
+    def __init__(self):
+        self.context = Context()
+        rclpy.init(context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.node = Node('tester', context=self.context)
+        self.executor.add_node(self.node)
+        self.under_test = None
+        self.arrays, self.logs, self.diagnostics = [], [], []
+        self._publishers = {}
+        self._seconds = 100.0
+        self.node.create_subscription(Log, '/rosout', self.logs.append, qos_profile_rosout_default)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self.diagnostics.append, 10)
+        self.listen(InstanceMaskArray, '/vis_node/instances', self.arrays)
+
+    def close(self):
+        if self.under_test is not None:
+            self.under_test.destroy_node()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+        # The state machine of a lifecycle node holds its rcl node, and with it /rosout of that name, until collected.
+        self.under_test = self.executor = self.node = None
+        self._publishers.clear()
+        gc.collect()
+
+    def start(self, active=True, engine_factory=RectangleEngine, cli_args=None, **parameters):
+        """The node under test, configured and active unless told otherwise."""
+        overrides = [Parameter(name, value=value) for name, value in {'autostart': False, **parameters}.items()]
+        self.under_test = VisNode(
+            engine_factory, context=self.context, parameter_overrides=overrides, cli_args=cli_args
+        )
+        self.executor.add_node(self.under_test)
+        if active:
+            assert self.under_test.trigger_configure().name == 'SUCCESS'
+            assert self.under_test.trigger_activate().name == 'SUCCESS'
+        return self.under_test
+
+    @contextmanager
+    def stranger(self):
+        """A node of another participant, as of another process."""
+        context = Context()
+        rclpy.init(context=context)
+        node = Node('stranger', context=context)
+        yield node
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+    def spin_until(self, condition, timeout_s=TIMEOUT_S):
+        """Spin until the condition holds; fail if it does not in time."""
+        end = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < end, f'did not happen within {timeout_s} s'
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def spin_for(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def listen(self, message_type, topic, heard=None):
+        """A list that grows with every message on a topic."""
+        heard = [] if heard is None else heard
+        self.node.create_subscription(message_type, topic, heard.append, 10)
+        return heard
+
+    def publisher(self, message_type, topic, qos=10):
+        """A publisher that something has subscribed to."""
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(message_type, topic, qos)
+        publisher = self._publishers[topic]
+        self.spin_until(publisher.get_subscription_count)
+        return publisher
+
+    def stamp(self):
+        """Stamps at 10 Hz, with odd nanoseconds."""
+        self._seconds += 0.1
+        return Time(sec=int(self._seconds), nanosec=int(self._seconds % 1 * 1e9) // 1000 * 1000 + 789)
+
+    def send(self, image, stamp=None, topic='/image', frame_id='camera_optical_frame'):
+        """Publish a BGR array, or an Image as it is; returns its stamp."""
+        message = image if isinstance(image, (Image, CompressedImage)) else image_message(image)
+        message.header.stamp = self.stamp() if stamp is None else stamp
+        message.header.frame_id = frame_id
+        self.publisher(type(message), topic).publish(message)
+        return message.header.stamp
+
+    def process(self, image, stamp=None, topic='/image', arrays=None):
+        """Publish an image and return the array that comes back for it."""
+        arrays = self.arrays if arrays is None else arrays
+        count = len(arrays)
+        stamp = self.send(image, stamp, topic)
+        self.spin_until(lambda: len(arrays) > count)
+        assert arrays[-1].header.stamp == stamp
+        return arrays[-1]
+
+    def call(self, service_type, name, request):
+        client = self.node.create_client(service_type, name)
+        self.spin_until(client.service_is_ready)
+        future = client.call_async(request)
+        self.spin_until(future.done)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def status(self, condition, name='vis_node: camera'):
+        """The first diagnostic status of that name, from now on, for which the condition holds; as (level, text, values)."""
+        self.diagnostics.clear()
+
+        def found():
+            for message in self.diagnostics:
+                for status in message.status:
+                    values = {pair.key: pair.value for pair in status.values}
+                    if status.name == name and condition(status, values):
+                        return status, values
+            return None
+
+        self.spin_until(found)
+        return found()
+
+    def logged(self, text):
+        """Messages in the log of the node under test that contain the text."""
+        return [log.msg for log in self.logs if log.name == 'vis_node' and text in log.msg]
+
+
+def image_message(image, encoding='bgr8'):
+    height, width = image.shape[:2]
+    return Image(
+        height=height, width=width, encoding=encoding, step=image.nbytes // height, data=array('B', image.tobytes())
+    )
+
+
+def compressed_message(image, kind='jpeg'):
+    file = cv2.imencode(f'.{kind}', image)[1].tobytes()
+    return CompressedImage(format=f'bgr8; {kind} compressed bgr8', data=array('B', file))
+
+
+@pytest.fixture
+def graph():
+    graph = Graph()
+    yield graph
+    graph.close()
