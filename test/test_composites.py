@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from vis_ros.data.canvas import Canvas, blur_along
-from vis_ros.data.composites import Actor, Background, CompositeConfig, CompositeVideo, CompositeVideos, Look
+from vis_ros.data.composite_video import Actor, Background, CompositeVideo, Visibility
+from vis_ros.data.composites import CompositeConfig, CompositeVideos
 from vis_ros.data.cutout import Cutout, cut_out
 from vis_ros.data.labelled_frame import LabelledFrame
+from vis_ros.data.look import Look
 from vis_ros.data.motion import CameraMotion, ObjectMotion, Pose, Wave
 
 SIZE = (72, 128)
@@ -106,7 +108,7 @@ def test_labels_hold_together(videos):
             assert frame.masks.sum(0).max(initial=0) <= 1
             assert len(set(frame.object_ids.tolist())) == len(frame)
             for number, kind, mask in zip(frame.object_ids, frame.class_ids, frame.masks, strict=True):
-                assert mask.sum() >= videos.config.min_pixels
+                assert mask.sum() >= videos.config.visibility.min_pixels
                 assert class_of.setdefault(int(number), int(kind)) == kind
             if frame.ignored is not None:
                 assert not (frame.ignored & frame.masks.any(0)).any()
@@ -321,7 +323,7 @@ def compose(*actors, background=None, look=None, camera=None):
     image = np.zeros((*SIZE, 3), np.uint8)
     background = background or Background(image, np.zeros(SIZE, np.int16), {}, {})
     camera = camera or CameraMotion(SIZE, SIZE, (Wave(),) * 6)
-    return CompositeVideo(SIZE, background, camera, actors, look or Look(feather=False), PLAIN, 0)
+    return CompositeVideo(SIZE, background, camera, actors, look or Look(feather=False), 0)
 
 
 def disc_at(object_id, x, y, scale=0.5, source=None, **motion):
@@ -363,7 +365,7 @@ def test_hardly_visible_objects_of_the_background_are_ignored(window, width, lab
     owner[60:84, left - round(24 * (1 - width)) : left + round(24 * width)] = 1
     background = Background(np.zeros((144, 256, 3), np.uint8), owner, {1: 4}, {1: 576.0})
     video = compose(background=background, camera=camera)
-    video.config = replace(PLAIN, min_pixels=1, large=1.0)
+    video.visibility = Visibility(min_pixels=1, large=1.0)
     frame = video.frame(0)
     assert len(frame) == labelled and (frame.ignored is None) == labelled
 
@@ -379,7 +381,7 @@ def test_object_that_leaves_the_frame_is_labelled_until_little_of_it_is_left():
 def test_large_objects_are_labelled_however_little_of_them_is_inside():
     frame = compose(disc_at(1, 0, 36, scale=20, source=Disc(1))).frame(0)
     assert len(frame) == 1 and frame.masks.sum() == SIZE[0] * SIZE[1]
-    assert frame.masks.sum() < PLAIN.min_share * np.pi * 580**2
+    assert frame.masks.sum() < Visibility().min_share * np.pi * 580**2
 
 
 def test_source_is_asked_for_its_phase():
@@ -464,3 +466,12 @@ def test_nothing_to_compose_from_is_refused():
         CompositeVideos(Pictures(count=0), [Disc()], SIZE)
     with pytest.raises(ValueError, match='object'):
         CompositeVideos(Pictures(), [], SIZE)
+
+
+@pytest.mark.parametrize('deviation', [1.0, 4.0, 12.0])
+def test_noise_has_the_deviation_that_the_look_says(deviation):
+    grey = np.full((200, 300, 3), 128, np.uint8)
+    look = Look(noise=deviation)
+    noisy = look.record(grey, 3, 0).astype(float)
+    assert noisy.std() == pytest.approx(deviation, rel=0.08) and noisy.mean() == pytest.approx(128, abs=0.6)
+    assert (look.record(grey, 4, 0) != noisy).any() and (look.record(grey, 3, 0) == noisy).all()

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vis_ros.data.composites import Actor, Background, CompositeConfig, CompositeVideo, CompositeVideos, Look
+from vis_ros.data.composite_video import Actor, Background, CompositeVideo
+from vis_ros.data.composites import CompositeConfig, CompositeVideos
 from vis_ros.data.cutout import Cutout, ObjectSource
 from vis_ros.data.labelled_frame import LabelledFrame
+from vis_ros.data.look import Look
 from vis_ros.data.motion import CameraMotion, Matrix, Pose, Wave
 from vis_ros.data.shapes import ShapeObject, TexturedImages, draw_surface
 
@@ -104,7 +106,6 @@ class Scene:
             raise ValueError(f'a scene needs at least 2 frames, got {frames}')
         self.seed, self.size, self.frames = seed, size, frames
         random = np.random.default_rng((seed, 0x5CE4E))
-        config = CompositeConfig(length=frames)
         self.object_names: dict[int, str] = {}
         self._video = CompositeVideo(
             size=size,
@@ -112,8 +113,8 @@ class Scene:
             camera=_camera(random, size, frames),
             actors=self._actors(random, class_id),
             look=_look(random, frames),
-            config=config,
             seed=seed,
+            length=frames,
         )
 
     def __len__(self) -> int:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vis_ros.data.cache import BoundedCache
-from vis_ros.data.composites import Background, CompositeConfig, CompositeVideo, Images, Look
+from vis_ros.data.composite_video import Background, CompositeVideo
+from vis_ros.data.composites import CompositeConfig, Images, random_look
 from vis_ros.data.motion import CameraMotion, Matrix, Wave
 
 
@@ -75,5 +76,6 @@ class StillVideos:
         background = self._backgrounds.get(index, lambda: Background.of_frame(self.images.frame(index), shortest))
         source_size = background.owner.shape[0], background.owner.shape[1]
         camera = CropCamera(source_size, self.size, int(seed), mirrored=bool(random.random() < 0.5))
-        look = Look.random(random, self.config)
-        return CompositeVideo(self.size, background, camera, (), look, self.config, int(seed))
+        look = random_look(random, self.config)
+        length, visibility = self.config.length, self.config.visibility
+        return CompositeVideo(self.size, background, camera, (), look, int(seed), length, visibility)
