@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+_PATIENCE_S = {signal.SIGINT: 10.0, signal.SIGTERM: 5.0}
 
 
 class ChildProcess:
@@ -52,13 +55,19 @@ class ChildProcess:
         """The last lines that it printed."""
         return '\n'.join(self.log.read_text(encoding='utf-8', errors='replace').splitlines()[-lines:])
 
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
     def __exit__(self, *exception: object) -> None:
         assert self._process is not None
-        for number, patience in ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, None)):
-            if self._process.poll() is not None:
-                return
-            os.killpg(self._process.pid, number)
-            try:
-                self._process.wait(patience)
-            except subprocess.TimeoutExpired:
-                continue
+        for number, patience in _PATIENCE_S.items():
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, number)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(patience)
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()

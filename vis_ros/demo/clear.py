@@ -9,7 +9,7 @@ from vis_ros.data.labelled_frame import LabelledFrame
 from vis_ros.instances import Instances
 
 MATCH_IOU = 0.5
-"""A tracked mask is the true object that it overlaps by at least this IoU."""
+"""A tracked mask is the true object that it overlaps by more than this IoU."""
 
 
 class ClearScore:
@@ -31,8 +31,8 @@ class ClearScore:
         """Score the next frame.
 
         An object keeps its identity of before where that still overlaps it enough; otherwise it takes the mask with the
-        largest overlap. True masks are disjoint, so a mask that covers half of the union with one of them cannot do so
-        with a second, and no two objects compete for it.
+        largest overlap. True masks are disjoint, so a mask whose IoU with one of them is more than a half cannot have
+        that with a second one (Kirillov et al. 2019, section 4.1), and no two objects compete for it.
 
         Args:
             truth: the true objects.
@@ -44,7 +44,7 @@ class ClearScore:
         overlaps = mask_iou(truth.masks, instances)
         self.true_objects += len(truth)
         for object_id, row in zip(truth.object_ids.tolist(), overlaps, strict=True):
-            candidates = np.flatnonzero(row >= MATCH_IOU).tolist()
+            candidates = np.flatnonzero(row > MATCH_IOU).tolist()
             if not candidates:
                 continue
             last = self._last.get(object_id)
