@@ -25,7 +25,8 @@ def log_probabilities(embeddings: Floats, known: Floats) -> Floats:
     Returns:
         (N, 1 + M) float32. Stable for dot products of any size: embeddings are not normalised and reach hundreds.
     """
-    logits = np.zeros((len(embeddings), 1 + len(known)), np.float32)
+    logits = np.empty((len(embeddings), 1 + len(known)), np.float32)
+    logits[:, 0] = 0
     np.matmul(embeddings, known.T, out=logits[:, 1:])
     logits -= logits.max(axis=1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -80,12 +81,18 @@ def box_iou(boxes: Floats, others: Floats, inclusive: bool = False) -> Floats:
     extra = np.float32(inclusive)
     x0, y0, x1, y1 = np.ascontiguousarray(others.T)
     left, top, right, bottom = (boxes[:, [side]] for side in range(4))
-    widths = np.minimum(right, x1) - np.maximum(left, x0) + extra
-    heights = np.minimum(bottom, y1) - np.maximum(top, y0) + extra
-    shared = np.maximum(widths, 0, out=widths) * np.maximum(heights, 0, out=heights)
-    union = (right - left + extra) * (bottom - top + extra) + (x1 - x0 + extra) * (y1 - y0 + extra) - shared
-    result: Floats = shared / np.maximum(union, np.float32(1e-6))
-    return result
+    shared = _shared_length(left, right + extra, x0, x1 + extra)
+    shared *= _shared_length(top, bottom + extra, y0, y1 + extra)
+    union = (right - left + extra) * (bottom - top + extra) + (x1 - x0 + extra) * (y1 - y0 + extra)
+    union -= shared
+    shared /= np.maximum(union, np.float32(1e-6), out=union)
+    return shared
+
+
+def _shared_length(low: Floats, high: Floats, other_low: Floats, other_high: Floats) -> Floats:
+    length: Floats = np.minimum(high, other_high)
+    length -= np.maximum(low, other_low)
+    return np.maximum(length, 0, out=length)
 
 
 def assign_one_to_one(cue: Floats) -> Columns:
