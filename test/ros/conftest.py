@@ -4,7 +4,6 @@ import gc
 import os
 import sys
 import time
-from array import array
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +12,12 @@ os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
 if (Path(sys.prefix) / 'share' / 'ament_index').is_dir():
     os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
 
-import cv2
+import numpy as np
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from image_messages import image_message
 from rcl_interfaces.msg import Log
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -26,11 +26,11 @@ from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_rosout_default
 from rectangles import RectangleEngine
 from sensor_msgs.msg import CompressedImage, Image
-
 from vis_ros.msg import InstanceMaskArray
+
 from vis_ros.node.vis_node import VisNode
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 
 class Graph:
@@ -131,6 +131,15 @@ class Graph:
         assert arrays[-1].header.stamp == stamp
         return arrays[-1]
 
+    def connect(self, stamp=None):
+        """Send images of nothing until one comes back: processes take a moment to find each other."""
+        end = time.monotonic() + TIMEOUT_S
+        while not self.arrays:
+            assert time.monotonic() < end, f'no array within {TIMEOUT_S} s'
+            self.send(np.full((48, 64, 3), 128, np.uint8), stamp)
+            self.spin_for(0.2)
+        self.spin_for(0.5)
+
     def call(self, service_type, name, request):
         client = self.node.create_client(service_type, name)
         self.spin_until(client.service_is_ready)
@@ -139,8 +148,8 @@ class Graph:
         self.node.destroy_client(client)
         return future.result()
 
-    def status(self, condition, name='vis_node: camera'):
-        """The first diagnostic status of that name, from now on, for which the condition holds; as (level, text, values)."""
+    def status(self, condition, name='vis_node: camera', timeout_s=TIMEOUT_S):
+        """The first diagnostic status of that name from now on for which the condition holds, and its values."""
         self.diagnostics.clear()
 
         def found():
@@ -151,24 +160,12 @@ class Graph:
                         return status, values
             return None
 
-        self.spin_until(found)
+        self.spin_until(found, timeout_s)
         return found()
 
     def logged(self, text):
         """Messages in the log of the node under test that contain the text."""
         return [log.msg for log in self.logs if log.name == 'vis_node' and text in log.msg]
-
-
-def image_message(image, encoding='bgr8'):
-    height, width = image.shape[:2]
-    return Image(
-        height=height, width=width, encoding=encoding, step=image.nbytes // height, data=array('B', image.tobytes())
-    )
-
-
-def compressed_message(image, kind='jpeg'):
-    file = cv2.imencode(f'.{kind}', image)[1].tobytes()
-    return CompressedImage(format=f'bgr8; {kind} compressed bgr8', data=array('B', file))
 
 
 @pytest.fixture

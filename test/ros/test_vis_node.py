@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from conftest import compressed_message, image_message
 from diagnostic_msgs.msg import DiagnosticStatus
+from image_messages import compressed_message, image_message
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rectangles import BLUE, GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
+from vis_ros.msg import InstanceMask, InstanceMaskArray
 
 from vis_ros.masks import decode
-from vis_ros.msg import InstanceMask, InstanceMaskArray
 from vis_ros.node.parameters import Parameters
 from vis_ros.visualization import draw_overlay
 
@@ -67,8 +67,8 @@ def test_identities_last_while_objects_move(graph):
 def test_first_seen_is_the_exact_stamp_of_the_first_image(graph):
     graph.start()
     first = graph.process(draw((4, 4, 14, 14, RED))).header.stamp
-    for step in range(3):
-        second = graph.process(scene(0)).header.stamp if step == 0 else second
+    second = graph.process(scene(0)).header.stamp
+    for _ in range(3):
         array = graph.process(scene(0))
     seen = {instance.class_name: instance.first_seen for instance in array.instances}
     assert seen == {'red': first, 'blue': second}
@@ -307,9 +307,7 @@ def test_an_engine_that_fails_costs_one_image(graph):
     for _ in range(3):
         graph.send(bad)
         graph.spin_for(0.05)
-    status, values = graph.status(
-        lambda status, values: int(values['images failed']) + int(values['images dropped']) == 3
-    )
+    status, _ = graph.status(lambda status, values: int(values['images failed']) + int(values['images dropped']) == 3)
     assert status.level == DiagnosticStatus.ERROR and 'RuntimeError: out of memory, 7 GiB wanted' in status.message
     after = graph.process(scene(1))
     assert ids(after) == ids(before) and after.dropped == 3
@@ -370,7 +368,7 @@ def test_disabled_images_are_ignored_and_identities_stay(graph):
     assert graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=False)).success
     for _ in range(3):
         graph.send(scene(1))
-    status, values = graph.status(lambda status, values: values['images ignored'] == '3')
+    status, _ = graph.status(lambda status, values: values['images ignored'] == '3')
     assert 'disabled' in status.message and len(graph.arrays) == 1
     graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=True))
     array = graph.process(scene(1))

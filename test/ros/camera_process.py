@@ -1,0 +1,25 @@
+"""A camera as a process: 640x480 at 20 Hz, best effort, over the transport profile that the package ships."""
+
+import signal
+import time
+
+import rclpy
+from image_messages import image_message
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rectangles import GREEN, draw
+from sensor_msgs.msg import Image
+
+from vis_ros.node.environment import prepare_environment
+
+if __name__ == '__main__':
+    prepare_environment()
+    rclpy.init()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    node = Node('camera')
+    publisher = node.create_publisher(Image, '/camera/image', qos_profile_sensor_data)
+    message = image_message(draw((300, 200, 340, 240, GREEN), height=480, width=640))
+    while rclpy.ok():
+        message.header.stamp = node.get_clock().now().to_msg()
+        publisher.publish(message)
+        time.sleep(0.05)

@@ -1,0 +1,54 @@
+"""Nanoseconds of stamps, and their order."""
+
+import random
+
+import pytest
+from builtin_interfaces.msg import Time
+
+from vis_ros.node.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration, to_time
+
+
+@pytest.mark.parametrize(
+    ('sec', 'nanosec', 'expected'),
+    [
+        (1_700_000_000, 123_456_789, 1_700_000_000_123_456_789),
+        (0, 1, 1),
+        (0, 0, None),
+        (-1, 0, None),
+        (-1, 999_999_999, None),
+        (5, 1_000_000_000, None),
+        (2**31 - 1, 999_999_999, (2**31 - 1) * 10**9 + 999_999_999),
+    ],
+)
+def test_nanoseconds(sec, nanosec, expected):
+    assert nanoseconds(Time(sec=sec, nanosec=nanosec)) == expected
+    if expected is not None:
+        assert to_time(expected) == Time(sec=sec, nanosec=nanosec)
+
+
+def test_durations_keep_their_sign():
+    back = to_duration(-1)
+    assert (back.sec, back.nanosec) == (-1, 999_999_999)
+    assert to_duration(2_500_000_000).nanosec == 500_000_000
+
+
+def test_only_a_large_step_back_is_backward():
+    order = StampOrder()
+    start = 10**18
+    assert order.follow(start) is Order.FORWARD
+    assert order.follow(start) is Order.FORWARD
+    assert order.follow(start - REGRESSION_TOLERANCE_NS) is Order.LATE
+    assert order.follow(start - REGRESSION_TOLERANCE_NS - 1) is Order.BACKWARD
+    assert order.last == start  # neither moved it
+    order.forget()
+    assert order.follow(5) is Order.FORWARD and order.origin == 5
+
+
+def test_exact_stamps_come_back_from_float_seconds_for_26_days():
+    order = StampOrder()
+    first = 1_700_000_000_123_456_789
+    order.follow(first)
+    generator = random.Random(1)
+    for _ in range(1000):
+        stamp = first + generator.randrange(26 * 24 * 3600 * 10**9)
+        assert order.origin + round(order.seconds(stamp) * 1e9) == stamp

@@ -1,0 +1,67 @@
+"""Counts, rates and percentiles of one camera, on a clock that the test turns."""
+
+import math
+
+import numpy as np
+import pytest
+
+from vis_ros.node import statistics
+from vis_ros.node.statistics import WINDOW_S, StreamStatistics
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(statistics.time, 'monotonic', lambda: now[0])
+    return now
+
+
+def test_rates_are_over_the_last_seconds(clock):
+    stream = StreamStatistics()
+    for _ in range(100):
+        clock[0] += 0.1
+        stream.received()
+        if stream.counts.received % 2:
+            stream.processed(0.01, 0.02)
+    assert stream.rates_hz() == pytest.approx((10, 5), rel=0.05)
+    clock[0] += WINDOW_S + 1
+    assert stream.rates_hz() == (0, 0)
+    assert all(math.isnan(value) for value in stream.latency_ms())
+
+
+def test_rates_right_after_activation_are_over_the_time_there_was(clock):
+    stream = StreamStatistics()
+    for _ in range(10):
+        clock[0] += 0.1
+        stream.received()
+    assert stream.rates_hz()[0] == pytest.approx(10)
+
+
+def test_percentiles(clock):
+    stream = StreamStatistics()
+    latencies = np.random.default_rng(3).random(50)
+    for latency in latencies:
+        stream.processed(0.001, latency)
+    stream.processed(0.001, math.nan)  # an image without a stamp
+    assert stream.latency_ms() == pytest.approx(tuple(np.percentile(latencies, [50, 95]) * 1000))
+    assert stream.processing_ms() == pytest.approx((1, 1))
+
+
+def test_skipped_images_are_counted_by_reason_and_since_the_last_array(clock):
+    stream = StreamStatistics()
+    for reason in ('dropped', 'dropped', 'late', 'refused', 'failed'):
+        stream.skipped(reason)
+    stream.ignored()
+    assert stream.take_skipped() == 5
+    assert stream.take_skipped() == 0
+    counts = stream.counts
+    assert (counts.dropped, counts.late, counts.refused, counts.failed, counts.ignored) == (2, 1, 1, 1, 1)
+
+
+def test_silence_counts_from_the_last_image_or_from_activation(clock):
+    stream = StreamStatistics()
+    clock[0] += 3
+    assert stream.silence_s() == 3
+    stream.received()
+    clock[0] += 1
+    assert stream.silence_s() == 1

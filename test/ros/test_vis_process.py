@@ -1,0 +1,165 @@
+"""The node as a process of its own: started, used and stopped as a user would."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.srv import GetState
+from rectangles import RED, draw
+from rosgraph_msgs.msg import Clock
+from std_srvs.srv import Trigger
+
+import vis_ros.node
+
+HERE = Path(__file__).resolve().parent
+PACKAGE_ROOT = Path(vis_ros.node.__file__).resolve().parents[2]
+
+
+class Process:
+    """A node in a child process; what it prints is read when it has ended."""
+
+    def __init__(self, command, *ros_arguments, **environment):
+        self._child = subprocess.Popen(
+            [sys.executable, *command, '--ros-args', *ros_arguments],
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(PACKAGE_ROOT), *sys.path]), **environment},
+            cwd=PACKAGE_ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def signal(self, number):
+        self._child.send_signal(number)
+
+    def end(self, timeout_s=20):
+        """Wait for the end; the exit code and everything printed."""
+        output, _ = self._child.communicate(timeout=timeout_s)
+        return self._child.returncode, output
+
+    def kill(self):
+        if self._child.poll() is None:
+            self._child.kill()
+            self._child.communicate()
+
+
+@pytest.fixture
+def start():
+    """Start a process that does not outlive the test."""
+    processes = []
+
+    def run(*arguments, **environment):
+        processes.append(Process(*arguments, **environment))
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.kill()
+
+
+RECTANGLE_NODE = [str(HERE / 'rectangle_node.py')]
+REAL_NODE = ['-m', 'vis_ros.node.vis_node']
+
+
+def test_images_go_in_and_arrays_come_out_until_two_interrupts(graph, start):
+    process = start(RECTANGLE_NODE)
+    graph.connect()
+    for step in range(10):
+        array = graph.process(draw((2 + 4 * step, 4, 12 + 4 * step, 14, RED)))
+        assert array.header.frame_id == 'camera_optical_frame'
+        assert [instance.track_id for instance in array.instances] == [1]
+    process.signal(signal.SIGINT)
+    process.signal(signal.SIGINT)
+    code, output = process.end()
+    assert code == 0, output
+    assert 'Traceback' not in output and 'ERROR' not in output
+
+
+@pytest.mark.parametrize('numbers', [[signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]])
+def test_a_node_that_is_busy_ends_cleanly(graph, start, numbers):
+    process = start(RECTANGLE_NODE, VIS_TEST_INFER_S='0.5')
+    graph.connect()
+    graph.send(draw())
+    graph.spin_for(0.1)  # into the half second of the network
+    for number in numbers:
+        process.signal(number)
+    code, output = process.end()
+    assert code == 0, output
+    assert 'Traceback' not in output and 'ERROR' not in output
+
+
+def test_a_slow_network_skips_images_and_counts_them(graph, start):
+    start(RECTANGLE_NODE, VIS_TEST_INFER_S='0.15')
+    graph.connect()
+    stamps = []
+    for step in range(40):
+        stamps.append(graph.send(draw((2 + step, 4, 12 + step, 14, RED))))
+        graph.spin_for(0.03)
+    graph.spin_until(lambda: graph.arrays[-1].header.stamp == stamps[-1])  # the newest is never skipped
+    _, values = graph.status(lambda status, values: values['images processed'] == str(len(graph.arrays)))
+    skipped = sum(array.dropped for array in graph.arrays)
+    assert skipped > 20
+    assert skipped + len(graph.arrays) == int(values['images received']) + int(values['images lost'])
+    assert int(values['images dropped']) + int(values['images lost']) == skipped
+    assert [array.sequence for array in graph.arrays] == list(range(1, len(graph.arrays) + 1))
+    times = [(array.header.stamp.sec, array.header.stamp.nanosec) for array in graph.arrays]
+    assert times == sorted(times)
+
+
+def test_a_bag_that_loops_resets_a_node_on_simulated_time(graph, start):
+    start(RECTANGLE_NODE, '-p', 'use_sim_time:=true')
+    clock = graph.publisher(Clock, '/clock', 1)
+    graph.connect(Time(sec=9))
+    epochs = []
+    for _ in range(2):
+        for second in (10, 11, 12):
+            stamp = Time(sec=second)
+            clock.publish(Clock(clock=stamp))
+            epochs.append(graph.process(draw((4, 4, 14, 14, RED)), stamp).epoch)
+    graph.spin_for(0.3)
+    epochs.append(graph.process(draw((4, 4, 14, 14, RED)), stamp).epoch)
+    assert epochs == [1, 1, 1, 2, 2, 2, 2]
+
+
+def test_reset_by_service(graph, start):
+    start(RECTANGLE_NODE)
+    graph.connect()
+    assert graph.process(draw((4, 4, 14, 14, RED))).epoch == 1
+    assert 'epoch 2' in graph.call(Trigger, '/vis_node/reset', Trigger.Request()).message
+    assert graph.process(draw((4, 4, 14, 14, RED))).epoch == 2
+
+
+def test_the_real_node_without_its_weights_says_what_to_do_and_lives(graph, start):
+    process = start(REAL_NODE, '-p', 'weights:=/nowhere/missing.safetensors')
+    status, values = graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node', 60)
+    assert '/nowhere/missing.safetensors' in status.message and values['state'] == 'unconfigured'
+    state = graph.call(GetState, '/vis_node/get_state', GetState.Request()).current_state.label
+    assert state == 'unconfigured'
+    process.signal(signal.SIGINT)
+    process.signal(signal.SIGINT)
+    code, output = process.end()
+    assert code == 0, output
+    assert 'Traceback' not in output
+    assert len(re.findall('missing.safetensors', output)) == 1, output
+
+
+@pytest.mark.skipif(
+    shutil.disk_usage('/dev/shm').free < 256e6, reason='two segments of 64 MiB need more shared memory than there is'
+)
+def test_a_real_camera_image_arrives(graph, start):
+    """640x480 from a best-effort publisher that uses the profile the package ships: nothing else gets it through."""
+    camera = HERE / 'camera_process.py'
+    start(RECTANGLE_NODE, '-r', 'image:=/camera/image')
+    start([str(camera)])
+    graph.spin_until(lambda: len(graph.arrays) >= 5, 20)
+    array = graph.arrays[-1]
+    assert (array.image_height, array.image_width) == (480, 640)
+    (found,) = array.instances
+    assert np.isclose(found.centroid_x, 320, atol=1) and found.class_name == 'green'
