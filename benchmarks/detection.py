@@ -36,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     engine = load_engine(arguments.weights, score_threshold=0.02, max_detections=100)
     dataset = CocoDataset(arguments.images, arguments.annotations)
-    videos = CompositeVideos(dataset, tuple(arguments.size), seed=0)
+    videos = CompositeVideos(dataset, dataset.objects(), tuple(arguments.size))
     clips = (videos.video(clip) for clip in range(arguments.clips))
     composed = [video.frame(4 * t) for video in clips for t in range(arguments.frames)]
     for name, frames, pasted in (

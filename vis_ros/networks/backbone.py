@@ -52,7 +52,7 @@ class TimmBody(nn.Module):
     The timm modules lie under the same names as in timm, without a prefix.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, folded: bool = False) -> None:
         super().__init__()
         import timm
 
@@ -65,6 +65,9 @@ class TimmBody(nn.Module):
         self.network = network
         self.levels = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES[:4]]
         self.channels = [info.channels()[level] for level in self.levels]
+        if folded:
+            fold_batch_norm(self.eval(), torch.zeros(1, 3, 64, 64))
+            self.train().requires_grad_(True)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         features = self.network(images)
@@ -81,7 +84,7 @@ class TimmBody(nn.Module):
 
 def _build_body(config: ModelConfig) -> tuple[nn.Module, list[int]]:
     if config.backbone not in _RESNETS:
-        body = TimmBody(config.backbone)
+        body = TimmBody(config.backbone, config.batch_norm_folded)
         return body, body.channels
     network = _RESNETS[config.backbone](weights=None, norm_layer=partial(FrozenBatchNorm2d, eps=config.batch_norm_eps))
     width = network.inplanes // 8

@@ -49,6 +49,8 @@ class ModelConfig:
     backbone: str = 'resnet50'
     """'resnet18', 'resnet50', 'resnet101', 'resnext101_64x4d' of torchvision, or the name of any timm network."""
     batch_norm_eps: float = 1e-5
+    batch_norm_folded: bool = False
+    """A timm backbone without batch norm: it is folded into the convolutions before training, which is faster."""
     fpn_channels: int = 256
     fpn_norm: Literal['none', 'group'] = 'none'
     """'none' or 'group' (GroupNorm of 8 channels a group)."""
@@ -143,11 +145,12 @@ class ModelConfig:
 DEMO = ModelConfig(
     name='demo',
     class_names=(*COCO_SUPERCATEGORIES, 'shape'),
-    input_height=288,
-    input_width=512,
+    input_height=224,
+    input_width=384,
     mean=(127.0, 127.0, 127.0),
     std=(128.0, 128.0, 128.0),
     backbone='tf_efficientnet_lite0',
+    batch_norm_folded=True,
     fpn_channels=80,
     fpn_norm='group',
     anchor_scale=6.0,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from vis_ros.networks.backbone import TimmBody
+from vis_ros.networks.backbone import TimmBody, fold_batch_norm
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.model_file import load_model
 
@@ -20,11 +20,13 @@ def start_from(network: MaskRCNN, pretrained: str) -> int:
         body = network.backbone.body
         if not isinstance(body, TimmBody) or network.config.backbone != 'tf_efficientnet_lite0':
             raise ValueError(f'pretrained: efficientnet_lite0 does not fit the backbone {network.config.backbone!r}')
+        published = TimmBody('tf_efficientnet_lite0')
         state = efficientnet_lite0_state()
-        mine = body.network.state_dict()
-        fitting = {name: tensor for name, tensor in state.items() if name in mine}
-        body.network.load_state_dict(fitting)
-        return len(fitting)
+        published.network.load_state_dict({name: state[name] for name in published.network.state_dict()})
+        if network.config.batch_norm_folded:
+            fold_batch_norm(published.eval(), torch.zeros(1, 3, 64, 64))
+        body.load_state_dict(published.state_dict())
+        return len(body.state_dict())
     source = load_model(Path(pretrained)).state_dict()
     mine = network.state_dict()
     fitting = {name: tensor for name, tensor in source.items() if name in mine and mine[name].shape == tensor.shape}

@@ -7,7 +7,7 @@ from rich.console import Console
 from vis_ros.data.coco import CocoDataset
 from vis_ros.data.composites import CompositeConfig, CompositeVideos, Videos
 from vis_ros.data.cutout import ObjectSource
-from vis_ros.data.davis import DAVIS_CLASSES, DAVIS_TRAIN, DavisSequence
+from vis_ros.data.davis import davis_objects
 from vis_ros.data.mixture import Mixture
 from vis_ros.data.scene import SceneVideos
 from vis_ros.data.stills import StillVideos
@@ -41,13 +41,8 @@ def _open(source: DataSource, config: TrainConfig, datasets: dict[tuple[str, str
         return StillVideos(dataset, size)
     objects: list[ObjectSource] = [*dataset.objects()]
     if source.davis:
-        objects += _davis_objects(source.davis, names)
+        objects += davis_objects(source.davis, names, copies=DAVIS_COPIES)
     return CompositeVideos(dataset, objects, size, LARGE_OBJECTS)
-
-
-def _davis_objects(folder: str, names: tuple[str, ...]) -> list[ObjectSource]:
-    sequences = [DavisSequence(folder, name, names.index(DAVIS_CLASSES[name])) for name in DAVIS_TRAIN]
-    return [*sequences] * DAVIS_COPIES
 
 
 def _read(source: DataSource, names: tuple[str, ...]) -> CocoDataset:

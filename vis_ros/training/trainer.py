@@ -47,7 +47,9 @@ class Trainer:
         _freeze(self.network, config.frozen_blocks)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(_parameter_groups(self.network, config), weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(self.network, config), weight_decay=config.weight_decay, fused=True
+        )
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: _schedule(step, config))
         self.step = 0
         out.mkdir(parents=True, exist_ok=True)
@@ -118,10 +120,9 @@ class Trainer:
     def _average(self) -> None:
         # a young average follows closely, so that the first checkpoints are not the initial weights
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        state = self.network.state_dict()
-        floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
-        averages = [self.average[name] for name in floating]
-        torch._foreach_lerp_(averages, [state[name] for name in floating], 1 - decay)
+        trained = [(name, tensor) for name, tensor in self.network.named_parameters() if tensor.requires_grad]
+        averages = [self.average[name] for name, _ in trained]
+        torch._foreach_lerp_(averages, [tensor.detach() for _, tensor in trained], 1 - decay)
 
     def save(self) -> None:
         """Write the checkpoint and the model file, each atomically."""
