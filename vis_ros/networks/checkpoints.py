@@ -296,12 +296,13 @@ def recognise_layout(state: State) -> str:
         return 'mmdet'
     if has('backbone.', 'rpn_head.', 'bbox_head.'):
         return 'official'
+    raise ValueError(f'this is no Mask R-CNN of {", ".join(LAYOUTS)}: its {_summary(state)}')
+
+
+def _summary(state: State) -> str:
     rooms = Counter('.'.join(name.split('.')[:2]) for name in state)
     found = ', '.join(f'{room} ({count})' for room, count in rooms.most_common(12))
-    raise ValueError(
-        f'this is no Mask R-CNN of {", ".join(LAYOUTS)}: its {len(state)} tensors lie in {found}'
-        + (', ...' if len(rooms) > 12 else '')
-    )
+    return f'{len(state)} tensors lie in {found}' + (', ...' if len(rooms) > 12 else '')
 
 
 def _check_variant(meta: dict[str, Any], name: str) -> None:
@@ -350,7 +351,7 @@ def _config(state: State, meta: dict[str, Any], layout: Layout, name: str) -> Mo
 
     def rows(key: str) -> int:
         if key not in state:
-            raise ValueError(f'the checkpoint has no {key} (under any name that the layout gives it)')
+            raise ValueError(f'under the names of this layout there is no {key}: the {_summary(state)}')
         return len(state[key])
 
     tracks = any(key.startswith('track_head.') for key in state)
