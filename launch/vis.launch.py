@@ -3,6 +3,8 @@
 ros2 launch vis_ros vis.launch.py image:=/camera/color/image_raw
 """
 
+from pathlib import Path
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
@@ -29,6 +31,9 @@ def share(*path: str) -> PathJoinSubstitution:
 
 def start_node(context: LaunchContext) -> list[Node]:
     """The node, with the arguments that were given laid over the parameter file."""
+    params_file = LaunchConfiguration('params_file').perform(context)
+    if not Path(params_file).is_file():  # launch itself would only warn, and start the node without it
+        raise FileNotFoundError(f'params_file {params_file!r} does not exist')
     given = [name for name in PARAMETERS if LaunchConfiguration(name).perform(context)]
     arguments = {name: ParameterValue(LaunchConfiguration(name), value_type=PARAMETERS[name]) for name in given}
     image = LaunchConfiguration('image')
@@ -38,7 +43,7 @@ def start_node(context: LaunchContext) -> list[Node]:
             executable='vis_node',
             name='vis_node',
             namespace=LaunchConfiguration('namespace'),
-            parameters=[LaunchConfiguration('params_file'), arguments],
+            parameters=[params_file, arguments],
             remappings=[('image', image), ('image/compressed', [image, '/compressed'])],
             ros_arguments=['--log-level', LaunchConfiguration('log_level')],
             output='screen',
@@ -65,7 +70,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'params_file',
                 default_value=share('config', 'vis.yaml'),
-                description='Parameter file of the node; the arguments below that are not empty go before it.',
+                description='Parameter file of the node; arguments that are given override it.',
             ),
             DeclareLaunchArgument('model', default_value='', description='Network: auto, mask_rcnn, masktrack_rcnn.'),
             DeclareLaunchArgument('weights', default_value='', description='Name or path of the weights.'),
@@ -89,7 +94,6 @@ def generate_launch_description() -> LaunchDescription:
                 description='Least severity that is logged.',
             ),
             DeclareLaunchArgument('namespace', default_value='', description='Namespace of the node.'),
-            OpaqueFunction(function=start_node),
             Node(
                 package='rviz2',
                 executable='rviz2',
@@ -99,5 +103,7 @@ def generate_launch_description() -> LaunchDescription:
                 remappings=[('/image', LaunchConfiguration('image')), ('/vis_node/overlay', 'vis_node/overlay')],
                 condition=IfCondition(LaunchConfiguration('rviz')),
             ),
+            # Last: where RViz is missing, nothing has been started yet that would be left behind.
+            OpaqueFunction(function=start_node),
         ]
     )
