@@ -1,0 +1,194 @@
+"""The command line as a process, with a small network of random weights made here; and what the doctor finds."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from vis_ros import __version__, doctor
+from vis_ros.networks import weights
+from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.masktrack_rcnn import build_network
+from vis_ros.networks.model_file import save_model
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    """A network that finds something everywhere."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        name='random',
+        class_names=('thing', 'other'),
+        backbone='tf_efficientnet_lite0',
+        input_height=96,
+        input_width=128,
+        fpn_channels=32,
+        box_head_channels=64,
+        mask_channels=32,
+        mask_layers=1,
+        score_threshold=0.05,
+    )
+    path = tmp_path_factory.mktemp('model') / 'random.safetensors'
+    save_model(build_network(config), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def frames(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('recording')
+    random = np.random.default_rng(0)
+    picture = cv2.resize(random.integers(0, 256, (12, 16, 3), np.uint8), (160, 120), interpolation=cv2.INTER_CUBIC)
+    for index in range(6):
+        cv2.imwrite(str(folder / f'{index}.png'), np.roll(picture, 4 * index, axis=1))
+    return folder
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, '-m', 'vis_ros.cli', *map(str, arguments)]
+    variables = {**os.environ, 'PYTHONPATH': str(ROOT), 'COLUMNS': '200', 'NO_COLOR': '1', **environment}
+    return subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_version_and_help():
+    assert run('--version').stdout == f'vis_ros {__version__}\n'
+    text = run('--help').stdout
+    for command in ('demo', 'replay', 'train', 'weights', 'doctor'):
+        assert re.search(rf'\b{command}\b', text)
+
+
+@pytest.mark.parametrize('command', ['demo', 'replay', 'train', 'doctor', 'weights fetch', 'weights convert'])
+def test_every_command_explains_itself(command):
+    result = run(*command.split(), '--help')
+    assert result.returncode == 0 and 'Usage: vis-ros' in result.stdout
+
+
+def test_replay_writes_its_files_the_same_twice_and_prints_a_summary(model, frames, tmp_path):
+    for out in ('a', 'b'):
+        result = run('replay', frames, '--weights', model, '--out', tmp_path / out, '--codec', 'mp4v', '--every', '2')
+        assert result.returncode == 0, result.stderr
+    assert re.search(r'images +│ 3 ', result.stdout) and 'mp4v: MPEG-4' in result.stdout
+    assert sorted(path.name for path in (tmp_path / 'a').iterdir()) == [
+        'contact_sheet.png', 'overlay.mp4', 'results.jsonl',
+    ]  # fmt: skip
+    lines = (tmp_path / 'a' / 'results.jsonl').read_bytes()
+    assert lines == (tmp_path / 'b' / 'results.jsonl').read_bytes()
+    assert [json.loads(line)['name'] for line in lines.splitlines()] == ['0.png', '2.png', '4.png']
+
+
+def test_replay_options_reach_the_engine(model, frames, tmp_path):
+    counts = []
+    for threshold in ('0.0001', '1'):
+        options = ('--score-threshold', threshold, '--association', 'paper', '--codec', 'mp4v', '--max-frames', '1')
+        result = run('replay', frames, '--weights', model, '--out', tmp_path / threshold, *options)
+        assert result.returncode == 0, result.stderr
+        (record,) = map(json.loads, (tmp_path / threshold / 'results.jsonl').read_text().splitlines())
+        counts.append(len(record['instances']))
+    assert counts[0] > 0 == counts[1]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['replay', 'nowhere.mp4'], 'there is no file or folder nowhere.mp4'),
+        (['replay', '{frames}', '--weights', 'nowhere.safetensors'], 'vis-ros weights fetch NAME'),
+        (['replay', '{frames}', '--weights', 'coco_r50'], 'vis-ros weights fetch coco_r50'),
+        (['replay', '{frames}', '--weights', '{model}', '--model', 'yolo'], 'not a yolo'),
+        (['replay', '{frames}', '--association', 'best'], "'best' is not one of one_to_one, paper, mmtracking"),
+        (['replay', '{frames}', '--weights', '{model}', '--codec', 'none'], 'with any of the codecs none'),
+        (['weights', 'fetch', 'coco'], "there are no weights 'coco'; there are demo"),
+        (['weights', 'convert', 'nowhere.pth'], 'nowhere.pth'),
+        (['train', 'nowhere.yaml'], 'nowhere.yaml'),
+    ],
+)
+def test_what_a_person_can_mend_is_one_message_and_exit_code_1(arguments, message, frames, model, tmp_path):
+    filled = [argument.format(frames=frames, model=model) for argument in arguments]
+    out = ['--out', str(tmp_path / 'out')] if arguments[0] == 'replay' else []
+    result = run(*filled, *out, XDG_CACHE_HOME=str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr.startswith('vis-ros: ') and message in result.stderr
+    assert 'Traceback' not in result.stderr + result.stdout
+
+
+def test_debug_shows_the_traceback():
+    result = run('--debug', 'replay', 'nowhere.mp4')
+    assert result.returncode == 1
+    assert 'Traceback' in result.stderr and 'FileNotFoundError' in result.stderr
+
+
+def test_an_option_out_of_range_is_a_usage_error(frames):
+    result = run('replay', frames, '--every', '0')
+    assert result.returncode == 2 and '--every' in result.stderr
+
+
+def test_weights_list_names_every_row_and_says_what_is_here(tmp_path):
+    (tmp_path / 'vis_ros').mkdir()
+    (tmp_path / 'vis_ros' / 'coco_r50.safetensors').write_bytes(bytes(3_000_000))
+    text = run('weights', 'list', XDG_CACHE_HOME=str(tmp_path)).stdout
+    for name in weights.WEIGHTS:
+        assert name in text
+    assert re.search(r'coco_r50 .*3 MB', text) and not re.search(r'youtubevis2019_r50 .* MB', text)
+
+
+# --- doctor -----------------------------------------------------------------------------------------------------------
+
+
+def findings_of(subject):
+    return [finding for finding in doctor.examine() if finding.subject.startswith(subject)]
+
+
+def test_the_doctor_finds_what_is_installed_here(model, monkeypatch):
+    monkeypatch.setattr(doctor, 'WEIGHTS', {'mine': weights.NamedWeights('for the test', url='somewhere')})
+    monkeypatch.setattr(doctor, 'path_of', lambda name: model)
+    monkeypatch.setattr('vis_ros.engines.torch_engine.resolve', lambda name: model)
+    found = {finding.subject: finding for finding in doctor.examine()}
+    for subject, version in (('numpy', np.__version__), ('cv2', cv2.__version__), ('torch', torch.__version__)):
+        assert found[subject].state == 'good' and found[subject].value == str(version)
+    assert found['rclpy'].state == found['vis_ros.msg'].state == 'good'
+    assert re.search(r'random.*M parameters, 2 classes; runs on torch .* ms an image', found['weights mine'].value)
+
+
+def test_the_doctor_says_what_is_missing_and_what_to_do(monkeypatch):
+    for module in ('torch', 'openvino', 'vis_ros.msg'):
+        monkeypatch.setitem(sys.modules, module, None)  # its import fails
+    monkeypatch.setattr(doctor, 'WEIGHTS', {})
+    found = {finding.subject: finding for finding in doctor.examine()}
+    assert found['torch'].state == 'bad' and 'pip install torch' in found['torch'].hint
+    assert found['openvino'].state == 'absent'
+    assert found['vis_ros.msg'].state == 'bad' and 'colcon build' in found['vis_ros.msg'].hint
+    assert found['numpy'].state == 'good', 'the other checks are made all the same'
+
+
+def test_the_doctor_tells_damaged_and_missing_weights(tmp_path, monkeypatch):
+    damaged = tmp_path / 'damaged.safetensors'
+    damaged.write_bytes(b'damaged')
+    rows = {'fetched': weights.NamedWeights('', url='somewhere'), 'packaged': weights.NamedWeights('')}
+    monkeypatch.setattr(doctor, 'WEIGHTS', rows)
+    monkeypatch.setattr(doctor, 'path_of', {'fetched': damaged, 'packaged': tmp_path / 'nowhere'}.get)
+    monkeypatch.setattr('vis_ros.engines.torch_engine.resolve', lambda name: damaged)
+    fetched, packaged = findings_of('weights')
+    assert fetched.state == 'bad' and f'remove {damaged}' in fetched.hint
+    assert packaged.state == 'bad' and 'install vis_ros again' in packaged.hint
+
+
+def test_little_shared_memory_is_a_hint(monkeypatch):
+    usage = type('Usage', (), {'total': 64 << 20, 'free': 60 << 20})
+    monkeypatch.setattr(doctor, 'WEIGHTS', {})
+    monkeypatch.setattr(doctor.shutil, 'disk_usage', lambda folder: usage)
+    (finding,) = findings_of('shared memory')
+    assert finding.state == 'weak' and '--shm-size' in finding.hint
+
+
+def test_the_exit_code_of_the_doctor_says_whether_something_essential_is_missing(tmp_path):
+    here = all(weights.path_of(name).is_file() for name, row in weights.WEIGHTS.items() if not row.url)
+    result = run('doctor', XDG_CACHE_HOME=str(tmp_path))
+    assert result.returncode == (0 if here else 1)
+    assert ('missing' in result.stdout) is not here
