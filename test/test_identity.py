@@ -1,0 +1,607 @@
+"""The identity memory: against slow, plainly written rules on random sequences, and by hand."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from vis_ros.identity.config import AssociationConfig
+from vis_ros.identity.memory import IdentityMemory
+from vis_ros.instances import CONFIRMED, TENTATIVE
+
+
+@dataclass
+class Frame:
+    """Detections as plain lists."""
+
+    boxes: list[Sequence[float]] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    class_ids: list[int] = field(default_factory=list)
+    embeddings: list[Sequence[float]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def add(self, box: Sequence[float], embedding: Sequence[float], score: float = 0.9, class_id: int = 0) -> Frame:
+        self.boxes.append(box)
+        self.scores.append(score)
+        self.class_ids.append(class_id)
+        self.embeddings.append(embedding)
+        return self
+
+    def permuted(self, order: list[int]) -> Frame:
+        return Frame(*([values[i] for i in order] for values in vars(self).values()))
+
+    def contents(self) -> list[tuple[Any, ...]]:
+        rows = zip(self.scores, self.boxes, self.class_ids, self.embeddings, strict=True)
+        return [(score, *box, class_id, *embedding) for score, box, class_id, embedding in rows]
+
+
+def memory_with(**settings: Any) -> IdentityMemory:
+    return IdentityMemory(AssociationConfig(**settings))
+
+
+def update(memory: IdentityMemory, frame: Frame, stamp: float) -> list[int]:
+    return memory.update(frame.boxes, frame.scores, frame.class_ids, frame.embeddings, stamp).tolist()
+
+
+# --- slow rules, written from their description ---------------------------------------------------------------------
+
+
+@dataclass
+class Known:
+    track_id: int
+    box: Sequence[float]
+    class_id: int
+    embedding: Sequence[float]
+    last_seen: float
+    last_frame: int
+    hits: int = 1
+
+
+def slow_iou(a: Sequence[float], b: Sequence[float], pixel: float = 0) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0]) + pixel
+    height = min(a[3], b[3]) - max(a[1], b[1]) + pixel
+    shared = max(width, 0) * max(height, 0)
+    area_a = (a[2] - a[0] + pixel) * (a[3] - a[1] + pixel)
+    area_b = (b[2] - b[0] + pixel) * (b[3] - b[1] + pixel)
+    return shared / (area_a + area_b - shared)
+
+
+def slow_cues(frame: Frame, i: int, known: list[Known], pixel: float, same: Callable[[Known], bool]) -> list[float]:
+    """Row i of the cue score, column 0 = new."""
+    dots = [0.0] + [sum(x * y for x, y in zip(frame.embeddings[i], k.embedding, strict=True)) for k in known]
+    top = max(dots)
+    total = top + math.log(sum(math.exp(dot - top) for dot in dots))
+    row = [dots[0] - total + math.log(frame.scores[i]) + 10]
+    for k, dot in zip(known, dots[1:], strict=True):
+        overlap = slow_iou(frame.boxes[i], k.box, pixel)
+        row.append(dot - total + math.log(frame.scores[i]) + 2 * overlap + 10 * same(k))
+    return row
+
+
+class SlowPublished:
+    """The official rule (SYSTEMS 1.3, 1.4) and, with `mmtracking`, what that code does otherwise."""
+
+    def __init__(self, mmtracking: bool) -> None:
+        self.mmtracking = mmtracking
+        self.known: list[Known] = []
+        self.born = 0
+        self.frame = -1
+
+    def update(self, frame: Frame, stamp: float) -> list[int]:
+        self.frame += 1
+        if not len(frame):
+            return []
+        before = list(self.known)
+        rows = [
+            slow_cues(frame, i, before, 0 if self.mmtracking else 1, lambda k, i=i: k.class_id == frame.class_ids[i])  # type: ignore[misc]
+            for i in range(len(frame))
+        ]
+        best_of = [-1e6 if self.mmtracking else -100.0] * len(before)
+        ids, changes = [], []
+        for i, row in enumerate(rows):
+            choice = row.index(max(row))
+            if choice == 0:
+                self.born += 1
+                ids.append(self.born)
+                self.known.append(
+                    Known(self.born, frame.boxes[i], frame.class_ids[i], frame.embeddings[i], stamp, self.frame)
+                )
+            elif row[choice] > best_of[choice - 1]:
+                best_of[choice - 1] = row[choice]
+                ids.append(before[choice - 1].track_id)
+                changes.append((before[choice - 1], i))
+            else:
+                ids.append(0)
+        for k, i in changes:  # in order, so that of two detections with one id the later, better one stays
+            k.box, k.embedding, k.last_frame = frame.boxes[i], frame.embeddings[i], self.frame
+            if self.mmtracking:
+                k.class_id = frame.class_ids[i]
+        if self.mmtracking:
+            self.known = [k for k in self.known if self.frame - k.last_frame < 20]
+        return ids
+
+
+class SlowOneToOne:
+    """Our rule, one detection and one identity at a time."""
+
+    def __init__(self, config: AssociationConfig) -> None:
+        self.config = config
+        self.known: list[Known] = []
+        self.born = 0
+        self.frame = 0
+
+    def update(self, frame: Frame, stamp: float) -> list[int]:
+        config = self.config
+        self.frame += 1
+        self.known = [k for k in self.known if stamp - k.last_seen <= config.max_age_s]
+        before = list(self.known)
+        claims: dict[int, tuple[float, int]] = {}
+        for i in range(len(frame)):
+
+            def same(k: Known, i: int = i) -> bool:
+                followed = k.last_frame == self.frame - 1 and slow_iou(frame.boxes[i], k.box) > config.continuity_iou
+                return followed or k.class_id == frame.class_ids[i]
+
+            row = slow_cues(frame, i, before, 0, same)
+            choice = row.index(max(row))
+            if choice and (choice not in claims or row[choice] > claims[choice][0]):
+                claims[choice] = row[choice], i
+        ids = [0] * len(frame)
+        for choice, (_, i) in claims.items():
+            k = before[choice - 1]
+            ids[i] = k.track_id
+            k.box, k.embedding, k.class_id = frame.boxes[i], frame.embeddings[i], frame.class_ids[i]
+            k.last_seen, k.last_frame, k.hits = stamp, self.frame, k.hits + 1
+        for i in sorted(range(len(frame)), key=lambda i: -frame.scores[i]):
+            if ids[i] or frame.scores[i] < config.birth_score:
+                continue
+            others = [frame.boxes[j] for j in range(len(frame)) if ids[j]]
+            if all(slow_iou(frame.boxes[i], box) <= config.birth_iou for box in others) and self.make_room():
+                self.born += 1
+                ids[i] = self.born
+                self.known.append(
+                    Known(self.born, frame.boxes[i], frame.class_ids[i], frame.embeddings[i], stamp, self.frame)
+                )
+        return ids
+
+    def make_room(self) -> bool:
+        unseen = [k for k in self.known if k.last_frame < self.frame]
+        if len(self.known) >= self.config.max_identities and unseen:
+            self.known.remove(min(unseen, key=lambda k: (k.last_seen, k.hits)))
+        return len(self.known) < self.config.max_identities
+
+
+def sequence(rng: np.random.Generator, frames: int) -> Iterator[Frame]:
+    """A few objects of three categories, seen often twice, with flickering labels and empty frames."""
+    size, objects, scale = int(rng.integers(2, 8)), int(rng.integers(1, 8)), rng.choice([0.3, 2.0, 10.0])
+    looks, places = rng.normal(size=(objects, size)), rng.uniform(0, 100, (objects, 2))
+    last_relu = rng.random() < 0.3
+    for _ in range(frames):
+        frame = Frame()
+        for k in rng.integers(0, objects, 0 if rng.random() < 0.15 else rng.integers(1, 9)):
+            corner = places[k] + rng.normal(0, 8, 2)
+            embedding = (looks[k] + rng.normal(0, 0.4, size)) * scale
+            frame.add(
+                np.concatenate([corner, corner + rng.uniform(5, 40, 2)]).astype(np.float32).tolist(),
+                (np.maximum(embedding, 0) if last_relu else embedding).astype(np.float32).tolist(),
+                float(np.float32(rng.uniform(0.01, 1))),
+                int(rng.integers(0, 3)),
+            )
+        yield frame
+
+
+@pytest.mark.parametrize('rule', ['paper', 'mmtracking'])
+def test_published_rules_are_reproduced(rule: Any) -> None:
+    shared = dropped = forgotten = 0
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        memory, slow = memory_with(rule=rule), SlowPublished(rule == 'mmtracking')
+        for step, frame in enumerate(sequence(rng, 50)):
+            expected = slow.update(frame, step * 0.1)
+            assert update(memory, frame, step * 0.1) == expected, f'seed {seed}, frame {step}'
+            given_out = [track_id for track_id in expected if track_id]
+            shared += len(set(given_out)) < len(given_out)
+            dropped += 0 in expected
+        assert len(memory) == len(slow.known)
+        forgotten += slow.born - len(slow.known)
+    assert shared > 100 and dropped > 100
+    assert (forgotten > 0) == (rule == 'mmtracking')
+
+
+@pytest.mark.parametrize('max_identities', [4, 256])
+def test_one_to_one_is_what_its_description_says(max_identities: int) -> None:
+    refused = lost = 0
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        config = AssociationConfig(max_identities=max_identities, max_age_s=1.5)
+        memory, slow = IdentityMemory(config), SlowOneToOne(config)
+        for step, frame in enumerate(sequence(rng, 50)):
+            expected = slow.update(frame, step * 0.1)
+            track_ids = update(memory, frame, step * 0.1)
+            assert track_ids == expected, f'seed {seed}, frame {step}'
+            given_out = [track_id for track_id in track_ids if track_id]
+            assert len(set(given_out)) == len(given_out)
+            assert len(memory) == len(slow.known) <= max_identities
+            refused += 0 in track_ids
+        lost += slow.born - len(slow.known)
+    assert refused > 100 and lost > 100
+
+
+# --- one to one, by hand --------------------------------------------------------------------------------------------
+
+LEFT, RIGHT, FAR = [0, 0, 10, 10], [30, 0, 40, 10], [300, 0, 310, 10]
+RED, BLUE, GREEN = [4, -4, -4], [-4, 4, -4], [-4, -4, 4]  # dot product 48 with itself, -16 with another
+
+
+def test_numbers_count_from_one_by_falling_score() -> None:
+    memory = IdentityMemory()
+    assert update(memory, Frame().add(LEFT, RED, 0.7).add(RIGHT, BLUE, 0.9), 0.0) == [2, 1]
+
+
+def test_an_object_keeps_its_number_where_it_goes_and_after_it_was_hidden() -> None:
+    memory = IdentityMemory()
+    assert update(memory, Frame().add(LEFT, RED), 0.0) == [1]
+    assert update(memory, Frame().add(FAR, RED).add(LEFT, BLUE, 0.8), 0.1) == [1, 2]
+    assert update(memory, Frame(), 5.0) == []
+    assert update(memory, Frame().add(RIGHT, GREEN).add(LEFT, RED), 9.0) == [3, 1]
+
+
+def test_the_better_match_wins_and_the_other_is_new() -> None:
+    memory = IdentityMemory()
+    update(memory, Frame().add(LEFT, RED), 0.0)
+    assert update(memory, Frame().add(RIGHT, RED).add(LEFT, RED), 0.1) == [2, 1]
+
+
+def test_a_second_detection_of_an_object_gets_no_number() -> None:
+    memory = IdentityMemory()
+    update(memory, Frame().add(LEFT, RED), 0.0)
+    assert update(memory, Frame().add(LEFT, RED, 0.8).add([0, 0, 10, 9], RED, 0.9), 0.1) == [1, 0]
+    assert len(memory) == 1
+
+
+def test_a_weak_detection_continues_but_does_not_begin() -> None:
+    memory = memory_with(birth_score=0.5)
+    assert update(memory, Frame().add(LEFT, RED, 0.49), 0.0) == [0]
+    assert update(memory, Frame().add(LEFT, RED, 0.5), 0.1) == [1]
+    assert update(memory, Frame().add(LEFT, RED, 0.1), 0.2) == [1]
+    assert update(memory, Frame().add(LEFT, RED, 0.0), 0.3) == [0]
+
+
+def test_a_label_that_flickers_over_the_same_place_does_not_cost_the_number() -> None:
+    grey = [2, 0, 0]  # dot product 4 with itself: less than the 10 of a wrong category
+    for config, expected in ((AssociationConfig(), [1]), (AssociationConfig(continuity_iou=1), [2])):
+        memory = IdentityMemory(config)
+        update(memory, Frame().add(LEFT, grey), 0.0)
+        assert update(memory, Frame().add(LEFT, grey, class_id=1), 0.1) == expected
+    memory = IdentityMemory()
+    update(memory, Frame().add(LEFT, grey), 0.0)
+    update(memory, Frame(), 0.1)
+    assert update(memory, Frame().add(LEFT, grey, class_id=1), 0.2) == [2]  # not seen in the frame before
+
+
+def test_identities_expire_in_seconds() -> None:
+    memory = memory_with(max_age_s=2.0)
+    update(memory, Frame().add(LEFT, RED), 10.0)
+    update(memory, Frame(), 12.0)
+    assert len(memory) == 1
+    update(memory, Frame(), 12.1)
+    assert len(memory) == 0
+    assert update(memory, Frame().add(LEFT, RED), 12.2) == [2]
+
+
+def test_a_full_memory_forgets_the_longest_unseen_but_none_of_this_frame() -> None:
+    memory = memory_with(max_identities=2)
+    assert update(memory, Frame().add(LEFT, RED), 0.0) == [1]
+    assert update(memory, Frame().add(RIGHT, BLUE), 0.1) == [2]
+    assert update(memory, Frame().add(LEFT, RED), 0.2) == [1]
+    assert update(memory, Frame().add(FAR, GREEN), 0.3) == [3]
+    assert update(memory, Frame().add(LEFT, RED, 0.9).add(RIGHT, BLUE, 0.8), 0.4) == [1, 4]
+    assert update(memory, Frame().add(LEFT, RED, 0.9).add(RIGHT, BLUE, 0.8).add(FAR, GREEN, 0.7), 0.5) == [1, 4, 0]
+    assert len(memory) == 2
+
+
+def test_a_first_frame_with_more_objects_than_room_numbers_the_strongest() -> None:
+    memory = memory_with(max_identities=2)
+    assert update(memory, Frame().add(LEFT, RED, 0.5).add(RIGHT, BLUE, 0.7).add(FAR, GREEN, 0.6), 0.0) == [0, 1, 2]
+
+
+def test_settings_may_change_between_frames() -> None:
+    memory = IdentityMemory()
+    update(memory, Frame().add(LEFT, RED, 0.9).add(RIGHT, BLUE, 0.8).add(FAR, GREEN, 0.7), 0.0)
+    memory.config = replace(memory.config, max_identities=1, birth_score=0.8)
+    assert update(memory, Frame().add(FAR, GREEN, 0.7), 0.1) == [3]
+    assert len(memory) == 1
+    memory.config = replace(memory.config, max_identities=50)
+    frame = Frame()
+    for i in range(30):
+        frame.add([100 * i, 200, 100 * i + 50, 250], [0, 0, -9 - i], 0.9)
+    update(memory, frame, 0.2)
+    assert len(memory) == 31
+
+
+CONTENT = st.builds(
+    lambda x, size, look, score, class_id: ([x, 0, x + size, 10], look, score, class_id),
+    st.sampled_from([0, 4, 20]),
+    st.sampled_from([10, 12]),
+    st.lists(st.integers(-2, 3).map(float), min_size=3, max_size=3),
+    st.sampled_from([0.25, 0.5, 0.75]),
+    st.integers(0, 1),
+)
+
+
+@given(frames=st.lists(st.lists(CONTENT, max_size=6), min_size=2, max_size=6), data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_the_order_of_detections_does_not_matter(frames: list[list[Any]], data: st.DataObject) -> None:
+    """Few different values, so that ties abound; detections that are equal in everything may change places."""
+    config = AssociationConfig(max_identities=5)
+    straight, shuffled = IdentityMemory(config), IdentityMemory(config)
+    for step, detections in enumerate(frames):
+        frame = Frame()
+        for detection in detections:
+            frame.add(*detection)
+        permuted = frame.permuted(data.draw(st.permutations(range(len(frame)))))
+        expected = sorted(zip(frame.contents(), update(straight, frame, float(step)), strict=True))
+        assert sorted(zip(permuted.contents(), update(shuffled, permuted, float(step)), strict=True)) == expected
+
+
+def test_the_order_does_not_matter_to_the_last_bit_with_long_embeddings() -> None:
+    rng = np.random.default_rng(7)
+    straight, shuffled = IdentityMemory(), IdentityMemory()
+    looks = rng.normal(size=(40, 256)).astype(np.float32)
+    for step in range(20):
+        boxes = rng.uniform(0, 500, (40, 2)).astype(np.float32)
+        boxes = np.concatenate([boxes, boxes + 40], 1)
+        scores, class_ids = rng.random(40, np.float32), rng.integers(0, 2, 40)
+        embeddings = looks + rng.normal(0, 0.5, looks.shape).astype(np.float32)
+        order = rng.permutation(40)
+        first = straight.update(boxes, scores, class_ids, embeddings, step)
+        second = shuffled.update(boxes[order], scores[order], class_ids[order], embeddings[order], step)
+        np.testing.assert_array_equal(first[order], second)
+        np.testing.assert_array_equal(straight.match_scores[order], shuffled.match_scores)
+
+
+def test_memory_does_not_grow() -> None:
+    """10,000 frames of ever new objects: the whole object takes as many bytes as after the first frame."""
+    rng = np.random.default_rng(0)
+    memory = memory_with(max_identities=64, birth_iou=1, max_age_s=3.0)
+
+    def step(stamp: float) -> None:
+        corners = rng.uniform(0, 500, (10, 2))
+        boxes = np.concatenate([corners, corners + 30], 1)
+        memory.update(boxes, rng.random(10), np.zeros(10, int), rng.normal(size=(10, 16)) * 0.1, stamp)
+
+    step(0.0)
+    size = len(pickle.dumps(memory))
+    for index in range(1, 10_001):
+        step(index / 30)
+    assert len(memory) == 64
+    assert abs(len(pickle.dumps(memory)) - size) < 50  # the numbers it counts with grow by some digits
+    assert memory.match_scores.shape == (10,)
+    assert update(memory, Frame().add(LEFT, [0.0] * 16), 1e4)[0] > 1_000  # numbers given out, and not held
+
+
+# --- the published rules, by hand -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('rule', ['paper', 'mmtracking'])
+def test_two_detections_of_one_identity(rule: Any) -> None:
+    """ROS_PEERS finding 3: a duplicate in one order, a drop in the other; ours is the same in both."""
+    worse, better = (LEFT, RED, 0.5), (LEFT, RED, 0.9)
+    for config, first, second in ((rule, [1, 1], [1, 0]), ('one_to_one', [0, 1], [1, 0])):
+        memory = memory_with(rule=config)
+        update(memory, Frame().add(LEFT, RED), 0.0)
+        assert update(memory, Frame().add(*worse).add(*better), 0.1) == first
+        memory.reset()
+        update(memory, Frame().add(LEFT, RED), 0.0)
+        assert update(memory, Frame().add(*better).add(*worse), 0.1) == second
+
+
+@pytest.mark.parametrize('rule', ['paper', 'mmtracking'])
+def test_a_duplicate_counts_as_one_frame_and_leaves_the_better_detection(rule: Any) -> None:
+    memory = memory_with(rule=rule)
+    update(memory, Frame().add(LEFT, RED), 0.0)
+    assert update(memory, Frame().add(LEFT, RED, 0.5).add([1, 0, 11, 10], [3, -5, -4], 0.9), 0.1) == [1, 1]
+    assert memory.lookup([1]).hits.tolist() == [2]
+    assert update(memory, Frame().add(LEFT, [0.01, 0, 0]), 0.2) == [1]
+    assert memory.match_scores == pytest.approx([1 / (1 + math.exp(-0.03))])
+
+
+def test_paper_keeps_the_category_of_birth_and_mmtracking_the_latest() -> None:
+    grey = [3, 0, 0]  # dot product 9: wins against a new object if the category is right, and loses if it is wrong
+    for rule, expected in (('paper', [2]), ('mmtracking', [1])):
+        memory = memory_with(rule=rule)
+        assert update(memory, Frame().add(LEFT, [30, 0, 0], class_id=0), 0.0) == [1]
+        assert update(memory, Frame().add(LEFT, grey, class_id=1), 0.1) == [1]  # 90 outweighs the category
+        assert update(memory, Frame().add(FAR, grey, class_id=1), 0.2) == expected
+
+
+def test_paper_counts_pixels_inclusively() -> None:
+    """IoU 0.5 of the boxes, 0.6 of the pixels: it decides between two identities."""
+    near, there = [0, 0, 3, 9], [1, 0, 4, 9]
+    first = Frame().add(near, [1, 0]).add([50, 0, 54, 9], [0, 1])
+    ious = slow_iou(near, there), slow_iou(near, there, pixel=1)
+    assert ious == pytest.approx((0.5, 0.6))
+    for rule, expected in (('paper', [1]), ('mmtracking', [2])):
+        memory = memory_with(rule=rule)
+        assert update(memory, first, 0.0) == [1, 2]
+        assert update(memory, Frame().add(there, [1, 2.1]), 0.1) == expected  # 1 + 2 IoU against 2.1
+
+
+def test_paper_never_forgets_and_mmtracking_does_after_twenty_frames() -> None:
+    for unseen, paper, mmtracking in ((19, [1], [1]), (20, [1], [2]), (500, [1], [2])):
+        for rule, expected in (('paper', paper), ('mmtracking', mmtracking)):
+            memory = memory_with(rule=rule)
+            update(memory, Frame().add(LEFT, RED).add(FAR, GREEN), 0.0)
+            for step in range(1, unseen + 1):
+                update(memory, Frame().add(FAR, GREEN), step * 10.0)
+            assert update(memory, Frame().add(LEFT, RED), 1e5)[0] == (expected[0] if expected == [1] else 3)
+
+
+def test_mmtracking_ages_by_empty_frames_but_forgets_only_in_others() -> None:
+    memory = memory_with(rule='mmtracking', max_age_frames=5)
+    update(memory, Frame().add(LEFT, RED), 0.0)
+    for step in range(1, 10):
+        update(memory, Frame(), step)
+    assert len(memory) == 1
+    assert update(memory, Frame().add(LEFT, RED), 10.0) == [1]  # associated before the old are dropped
+    for step in range(11, 20):
+        update(memory, Frame(), step)
+    assert update(memory, Frame().add(FAR, GREEN), 20.0) == [2]
+    assert len(memory) == 1
+
+
+def test_paper_drops_what_scores_below_minus_hundred_and_mmtracking_does_not() -> None:
+    for rule, expected in (('paper', [0]), ('mmtracking', [1])):
+        memory = memory_with(rule=rule, weights=(1000, 2, 10))
+        update(memory, Frame().add(LEFT, RED), 0.0)
+        assert update(memory, Frame().add(LEFT, RED, 0.8), 0.1) == expected  # 1000 log 0.8 = -223
+
+
+def test_mmtracking_loses_what_underflows() -> None:
+    """The right category has log p = -200 and +1000, the wrong one log p = 0."""
+    for rule, expected in (('paper', [1]), ('mmtracking', [2])):
+        memory = memory_with(rule=rule, weights=(1, 2, 1000))
+        update(memory, Frame().add(LEFT, [0, 1], class_id=0).add(RIGHT, [1, 0], class_id=1), 0.0)
+        assert update(memory, Frame().add(FAR, [300, 100], class_id=0), 0.1) == expected
+
+
+def test_an_empty_first_frame_is_no_frame() -> None:
+    for rule in ('one_to_one', 'paper', 'mmtracking'):
+        memory = memory_with(rule=rule)
+        assert update(memory, Frame(), 0.0) == []
+        assert update(memory, Frame().add(LEFT, RED).add(RIGHT, BLUE, 0.8), 0.1) == [1, 2]
+
+
+# --- what it tells --------------------------------------------------------------------------------------------------
+
+
+def test_match_scores_are_the_probabilities_of_eq_2() -> None:
+    memory = IdentityMemory()
+    update(memory, Frame().add(LEFT, [1, 0, 0]).add(RIGHT, [0, 1, 0], 0.8), 0.0)
+    assert memory.match_scores.tolist() == [1, 1]
+    frame = Frame().add(LEFT, [2, 1, 0]).add(FAR, [-9, -9, 0]).add([0, 0, 10, 9], [2, 1, 0], 0.1)
+    assert update(memory, frame, 0.1) == [1, 3, 0]
+    probability = math.exp(2) / (1 + math.exp(2) + math.exp(1))
+    np.testing.assert_allclose(memory.match_scores, [probability, 1, 0], rtol=1e-6)
+    assert memory.match_scores.dtype == np.float32
+    update(memory, Frame(), 0.2)
+    assert memory.match_scores.shape == (0,)
+
+
+def test_lookup_tells_hits_state_and_birth() -> None:
+    memory = memory_with(min_hits=2)
+    update(memory, Frame().add(LEFT, RED), 1.5)
+    update(memory, Frame().add(LEFT, RED).add(RIGHT, BLUE, 0.8), 1.6)
+    identities = memory.lookup(np.array([2, 1, 2], np.uint32))
+    assert identities.hits.tolist() == [1, 2, 1]
+    assert identities.states.tolist() == [TENTATIVE, CONFIRMED, TENTATIVE]
+    assert identities.first_seen.tolist() == [1.6, 1.5, 1.6]
+    assert [str(identities.hits.dtype), str(identities.states.dtype)] == ['uint32', 'uint8']
+    update(memory, Frame().add(LEFT, GREEN).add(RIGHT, GREEN), 1.7)
+    assert identities.hits.tolist() == [1, 2, 1]  # a copy
+
+
+@pytest.mark.parametrize('track_ids', [[0], [1, 7], [7]])
+def test_lookup_of_an_unknown_number_is_an_error(track_ids: list[int]) -> None:
+    memory = IdentityMemory()
+    with pytest.raises(KeyError, match=f'no identity {track_ids[0]} is held in epoch 0'):
+        memory.lookup(track_ids)
+    update(memory, Frame().add(LEFT, RED), 0.0)
+    with pytest.raises(KeyError, match=f'no identity {track_ids[-1]} '):
+        memory.lookup(track_ids)
+    assert len(memory.lookup([]).hits) == 0
+
+
+def test_reset_forgets_counts_anew_and_raises_the_epoch() -> None:
+    memory = IdentityMemory()
+    update(memory, Frame().add(LEFT, RED).add(RIGHT, BLUE, 0.8), 100.0)
+    assert (memory.epoch, len(memory)) == (0, 2)
+    memory.reset()
+    assert (memory.epoch, len(memory)) == (1, 0)
+    assert update(memory, Frame().add(RIGHT, [1.0] * 5), 3.0) == [1]  # an earlier stamp, another size of embedding
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+NAN = float('nan')
+GOOD = Frame().add(LEFT, RED).add(RIGHT, BLUE, 0.8)
+
+
+def spoiled(name: str, value: Any) -> Frame:
+    frame = GOOD.permuted([0, 1])
+    getattr(frame, name)[1] = value
+    return frame
+
+
+@pytest.mark.parametrize(
+    ('frame', 'stamp', 'message'),
+    [
+        (spoiled('boxes', [0, NAN, 1, 1]), 1.0, r'boxes\[1\] is \[0.0, nan, 1.0, 1.0\]'),
+        (spoiled('boxes', [0, 0, 1e20, 1]), 1.0, r'boxes\[1\]'),
+        (spoiled('scores', NAN), 1.0, r'scores\[1\] is nan'),
+        (spoiled('scores', -0.5), 1.0, r'scores\[1\] is -0.5'),
+        (spoiled('scores', 1.5), 1.0, r'scores\[1\] is 1.5'),
+        (spoiled('embeddings', [0, NAN, 0]), 1.0, r'embeddings\[1\] is not finite'),
+        (spoiled('embeddings', [0, 1e30, 0]), 1.0, r'embeddings\[1\] is .* far too large'),
+        (replace(GOOD, boxes=[LEFT]), 1.0, r'boxes have shape \(1, 4\), expected \(2, 4\) for 2 scores'),
+        (replace(GOOD, class_ids=[1, 2, 3]), 1.0, r'class_ids have shape \(3,\), expected \(2,\)'),
+        (replace(GOOD, embeddings=[RED]), 1.0, r'embeddings have shape \(1, 3\), expected \(2, D\)'),
+        (replace(GOOD, embeddings=[[1, 2], [3, 4]]), 1.0, r'embeddings have 2 numbers, those .* in memory have 3'),
+        (GOOD, 0.2, r'stamp 0\.200000000 s is before 0\.500000000 s.*reset'),
+        (GOOD, NAN, r'stamp nan is not a time'),
+        (GOOD, math.inf, r'stamp inf is not a time'),
+    ],
+)
+@pytest.mark.parametrize('rule', ['one_to_one', 'mmtracking'])
+def test_bad_input_is_refused_and_does_no_harm(rule: Any, frame: Frame, stamp: float, message: str) -> None:
+    memory, untouched = memory_with(rule=rule), memory_with(rule=rule)
+    for each in (memory, untouched):
+        update(each, GOOD, 0.5)
+    before = pickle.dumps(memory)
+    with pytest.raises(ValueError, match=message):
+        update(memory, frame, stamp)
+    assert pickle.dumps(memory) == before
+    assert update(memory, GOOD, 1.0) == update(untouched, GOOD, 1.0) == [1, 2]
+
+
+def test_equal_stamps_are_taken() -> None:
+    memory = IdentityMemory()
+    assert [update(memory, GOOD, 0.0) for _ in range(3)] == [[1, 2]] * 3
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'rule': 'hungarian'}, r"rule 'hungarian' is not one of one_to_one, paper, mmtracking"),
+        ({'weights': (1, 2)}, r'weights \(1, 2\) are not three'),
+        ({'weights': (1, NAN, 2)}, r'weights .* are not three finite'),
+        ({'weights': (1, -2, 2)}, r'weights .* from 0'),
+        ({'birth_score': 1.5}, r'birth_score 1.5 is outside 0 \.\. 1'),
+        ({'birth_iou': -1}, r'birth_iou -1 is outside'),
+        ({'continuity_iou': NAN}, r'continuity_iou nan is outside'),
+        ({'max_age_s': -1.0}, r'max_age_s -1.0 is outside 0 \.\. inf'),
+        ({'max_identities': 0}, r'max_identities 0 is outside 1'),
+        ({'max_identities': 2.5}, r'max_identities 2.5 is not a whole number'),
+        ({'min_hits': 0}, r'min_hits 0 is outside'),
+        ({'max_age_frames': 0}, r'max_age_frames 0 is outside'),
+    ],
+)
+def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AssociationConfig(**settings)
+
+
+def test_ids_have_the_type_of_the_message() -> None:
+    track_ids: NDArray[np.uint32] = IdentityMemory().update([], [], [], [], 0.0)
+    assert track_ids.dtype == np.uint32 and track_ids.shape == (0,)
