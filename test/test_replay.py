@@ -158,6 +158,14 @@ def test_the_run_lengths_of_a_crop_are_those_of_the_whole_image(seed):
     assert all(count > 0 for count in rle['counts'][1:]), 'no empty runs but the first'
 
 
+@pytest.mark.parametrize(
+    ('roi', 'counts'), [([0, 0, 3, 2], [0, 6]), ([2, 1, 3, 2], [5, 1]), ([0, 0, 0, 0], [6]), ([0, 0, 1, 1], [0, 1, 5])]
+)
+def test_run_lengths_at_the_corners_of_the_image(roi, counts):
+    mask = np.ones((roi[3] - roi[1], roi[2] - roi[0]), np.uint8)
+    assert full_image_rle(mask, roi, (2, 3)) == {'size': [2, 3], 'counts': counts}
+
+
 def test_a_record_is_plain_json():
     instances = Instances((4, 5), [[0, 0, 2, 2]], [1 / 3], [1], [[0, 0, 2, 2]], [np.ones((2, 2), np.uint8)])
     record = frame_record(3, 0.1, 'x', 0, instances.with_fields(track_ids=[7]), CLASS_NAMES)

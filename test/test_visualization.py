@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vis_ros.instances import Instances
-from vis_ros.visualization import contact_sheet, draw_overlay, identity_colour
+from vis_ros.visualization import EvenlySpaced, contact_sheet, draw_overlay, identity_colour
 
 CLASSES = ['cat', 'traffic light']
 
@@ -163,6 +163,24 @@ def test_a_contact_sheet_says_what_is_wrong():
         contact_sheet([])
     with pytest.raises(ValueError, match='1 images, but 2 captions'):
         contact_sheet([np.zeros((5, 5, 3), np.uint8)], captions=['a', 'b'])
+
+
+@pytest.mark.parametrize('length', [1, 3, 7, 8, 100, 1000])
+def test_a_sheet_of_a_stream_shows_it_evenly_and_keeps_few_images(length, tmp_path):
+    sheet, shown = EvenlySpaced(4), []
+    for index in range(length):
+        sheet.add(np.full((10, 10, 3), 20 + 200 * index // length, np.uint8), '')
+        assert len(sheet.kept) < 8
+    sheet.write(tmp_path / 'sheet.png', columns=4, width=400)
+    middle = cv2.imread(str(tmp_path / 'sheet.png'))[50, :, 0].astype(int)
+    for value in middle[middle > 0]:
+        if not shown or value != shown[-1]:
+            shown.append(value)
+    assert len(shown) == min(4, length)
+    places = (np.array(shown) - 20) / 200
+    assert places[0] == 0 and (length == 1 or places[-1] >= 0.6)
+    if length >= 100:
+        assert np.ptp(np.diff(places)) < 0.1
 
 
 def test_the_pictures_are_what_opencv_can_write(tmp_path):

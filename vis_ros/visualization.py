@@ -111,20 +111,23 @@ def contact_sheet(
 
 
 class EvenlySpaced:
-    """Keeps a few evenly spaced images of a stream whose length is not known, in bounded memory."""
+    """Keeps a few evenly spaced images of a stream whose length is not known, in bounded memory.
+
+    kept: (image, caption) of fewer than twice as many as will be shown.
+    """
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._stride = 1
         self._seen = 0
-        self._kept: list[tuple[Image, str]] = []
+        self.kept: list[tuple[Image, str]] = []
 
     def add(self, image: Image, caption: str) -> None:
         """Show the next image, (H, W, 3) uint8 BGR; whether it is kept, later ones decide."""
         if self._seen % self._stride == 0:
-            self._kept.append((image, caption))
-            if len(self._kept) == 2 * self._count:
-                self._kept = self._kept[::2]
+            self.kept.append((image, caption))
+            if len(self.kept) == 2 * self._count:
+                self.kept = self.kept[::2]
                 self._stride *= 2
         self._seen += 1
 
@@ -134,8 +137,8 @@ class EvenlySpaced:
         Raises:
             OSError: the file cannot be written.
         """
-        last = len(self._kept) - 1
-        chosen = [self._kept[round(i)] for i in np.linspace(0, last, min(self._count, last + 1))]
+        last = len(self.kept) - 1
+        chosen = [self.kept[round(i)] for i in np.linspace(0, last, min(self._count, last + 1))]
         images, captions = [image for image, _ in chosen], [caption for _, caption in chosen]
         if not cv2.imwrite(str(path), contact_sheet(images, columns, width, captions)):
             raise OSError(f'cannot write {path}')
