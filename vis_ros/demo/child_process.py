@@ -20,13 +20,17 @@ class ChildProcess:
         command: program and arguments.
         log: the file that takes standard output and standard error.
         environment: its environment variables.
+        folder: its working directory; None for this process's own.
     """
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path | None = None
+    ) -> None:
         self.name = name
         self.log = log
         self._command = list(command)
         self._environment = dict(environment)
+        self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> ChildProcess:
@@ -38,6 +42,7 @@ class ChildProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
+                cwd=self._folder,
                 start_new_session=True,
             )
         return self

@@ -77,21 +77,20 @@ def record(
         ChildProcessError: camera or tracker ended too soon, or the tracker says that it cannot work.
         TimeoutError: no answer for a long time.
     """
+    out = out.resolve()
     bag, report = out / 'bag', out / 'camera.json'
     shutil.rmtree(bag, ignore_errors=True)
     report.unlink(missing_ok=True)
     _isolate()
-    # The children run this very copy of the package, whatever else is installed.
-    paths = [str(Path(vis_ros.__file__).parents[1]), os.environ.get('PYTHONPATH', '')]
-    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
+    environment = _environment()
     tracker = [*tracker_command, '--ros-args', '-r', f'image:={IMAGE_TOPIC}']
     camera = [sys.executable, '-m', 'vis_ros.demo.camera', '--subscribers', '2', '--rate', str(rate)]
     camera += ['--seed', str(scene.seed), '--frames', str(scene.frames), '--report', str(report)]
     camera += ['--height', str(scene.size[0]), '--width', str(scene.size[1])]
     with (
         _ended_by_signals(),
-        ChildProcess('tracker', tracker, out / 'tracker.log', environment) as tracker_process,
-        ChildProcess('camera', camera, out / 'camera.log', environment) as camera_process,
+        ChildProcess('tracker', tracker, out / 'tracker.log', environment, out) as tracker_process,
+        ChildProcess('camera', camera, out / 'camera.log', environment, out) as camera_process,
         _ros(),
         Recorder(bag) as recorder,
     ):
@@ -139,6 +138,14 @@ def _isolate() -> None:
     else:
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     prepare_environment()
+
+
+def _environment() -> dict[str, str]:
+    """The children's: a checkout, which no process finds by itself, is put on their path."""
+    root = Path(vis_ros.__file__).parents[1]
+    paths = [str(root)] if (root / 'pyproject.toml').is_file() else []
+    paths += filter(None, [os.environ.get('PYTHONPATH')])
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join(paths)} if paths else dict(os.environ)
 
 
 @contextmanager
