@@ -6,12 +6,14 @@ import os
 import threading
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from image_messages import compressed_message, image_message
+from rclpy.event_handler import UnsupportedEventTypeError
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rectangles import BLUE, GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
@@ -336,6 +338,31 @@ def test_incompatible_qos_is_told(graph):
     assert '/image' in text and 'RELIABILITY' in text
 
 
+def test_images_lost_in_the_middleware_are_told_with_what_to_do(graph):
+    node = graph.start()
+    graph.process(scene(0))
+    node._cameras[0]._on_lost(SimpleNamespace(total_count_change=3))  # what Fast DDS reports cannot be had on demand
+    node._cameras[0]._on_lost(SimpleNamespace(total_count_change=9))
+    status, _ = graph.status(lambda status, values: values['images lost'] == '12')
+    assert status.level == DiagnosticStatus.WARN
+    assert '12 images on /image were lost' in status.message and 'fastdds_shm.xml' in status.message
+    assert graph.process(scene(1)).dropped == 12
+
+
+def test_a_middleware_that_cannot_tell_of_losses_will_do(graph, monkeypatch):
+    node = graph.start(active=False)
+    create = node.create_subscription
+
+    def create_without_events(*arguments, event_callbacks, **options):
+        if event_callbacks.message_lost:
+            raise UnsupportedEventTypeError('message lost')
+        return create(*arguments, event_callbacks=event_callbacks, **options)
+
+    monkeypatch.setattr(node, 'create_subscription', create_without_events)
+    assert node.trigger_configure().name == 'SUCCESS' and node.trigger_activate().name == 'SUCCESS'
+    assert ids(graph.process(scene(0))) == [1, 2]
+
+
 # --- several cameras ------------------------------------------------------------------------------------------------
 
 
@@ -450,6 +477,7 @@ def test_thresholds_change_while_active(graph):
         ('association', 'hungarian', 'one_to_one', "'hungarian'"),
         ('cameras', ['a b'], [''], "'a b'"),
         ('cameras', ['left', 'left'], ['left'], 'twice'),
+        ('cameras', [], ['left'], 'cameras'),
         ('input_height', 320, 0, 'input_width is 0'),
     ],
 )

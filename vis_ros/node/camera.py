@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -27,10 +26,24 @@ from vis_ros.node.statistics import StreamStatistics
 from vis_ros.segmenters.segmenter import Segmenter
 from vis_ros.visualization import draw_overlay
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # ROS 2 Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
 SILENCE_S = 2.0
 """An active camera without images for so long is worth a warning."""
 
-_SILENCE_PERIOD_S = 30.0
+_PERIOD_S = 30.0
+"""A state that lasts is logged once in so many seconds."""
+
+_MANY_LOST = 10
+"""So many lost images are no accident of the start."""
+
+_TRANSPORT_HINT = (
+    'Large best-effort images need a shared-memory transport where they are published: start the publisher with '
+    'FASTDDS_DEFAULT_PROFILES_FILE set to config/fastdds_shm.xml of vis_ros'
+)
 _ONE_JUMP_S = 1.0
 
 
@@ -78,6 +91,7 @@ class Camera:
         self._order = StampOrder()
         self._clock_at_last = 0
         self._set_back_at = -math.inf
+        self._published_since: float | None = None
         self._sequence = 0
         self._image_size: tuple[int, int] | None = None
         self._instances = self._publisher(InstanceMaskArray, 'instances', 10)
@@ -110,26 +124,48 @@ class Camera:
         # The name of a compressed topic follows that of the raw one, remapped or not, as image_transport has it.
         topic = self._node.resolve_topic_name(f'{self._prefix}image')
         compressed = transport == 'compressed'
-        self._subscription = self._node.create_subscription(
-            CompressedImage if compressed else Image,
-            f'{topic}/compressed' if compressed else f'{self._prefix}image',
-            receive,
-            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
-            event_callbacks=self._event_callbacks(),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        message_type = CompressedImage if compressed else Image
+        name = f'{topic}/compressed' if compressed else f'{self._prefix}image'
+        try:
+            self._subscription = self._create_subscription(message_type, name, receive, message_lost=self._on_lost)
+        except UnsupportedEventTypeError:  # not every middleware can tell
+            self._subscription = self._create_subscription(message_type, name, receive)
         self.topic = self._subscription.topic_name
 
-    def _event_callbacks(self) -> SubscriptionEventCallbacks:
-        return SubscriptionEventCallbacks(
-            incompatible_qos=lambda event: self.complaints.warn(
-                'qos',
-                f'a publisher of {self._node.resolve_topic_name(f"{self._prefix}image")} offers QoS that this '
-                f'subscription cannot take: {qos_policy_name_from_kind(event.last_policy_kind)}; nothing will '
-                'arrive from it. Change it there, or here by a qos_overrides parameter',
+    def _create_subscription(
+        self,
+        message_type: type,
+        topic: str,
+        receive: Callable[[Any], None],
+        message_lost: Callable[[Any], None] | None = None,
+    ) -> Subscription[Any]:
+        return self._node.create_subscription(
+            message_type,
+            topic,
+            receive,
+            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=self._on_incompatible_qos, message_lost=message_lost
             ),
-            message_lost=lambda event: self.statistics.lost(event.total_count_change),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+
+    def _on_incompatible_qos(self, event: Any) -> None:
+        topic = self._node.resolve_topic_name(f'{self._prefix}image')
+        self.complaints.warn(
+            'qos',
+            f'a publisher of {topic} offers QoS that this subscription cannot take: '
+            f'{qos_policy_name_from_kind(event.last_policy_kind)}; nothing will arrive from it. Change it there, or '
+            'here by a qos_overrides parameter',
+        )
+
+    def _on_lost(self, event: Any) -> None:
+        self.statistics.lost(event.total_count_change)
+        total = self.statistics.counts.lost
+        if total >= _MANY_LOST:
+            self.complaints.warn(
+                'lost', f'{total} images on {self.topic} were lost on the way. {_TRANSPORT_HINT}', _PERIOD_S
+            )
 
     def unsubscribe(self) -> None:
         if self._subscription is not None:
@@ -163,18 +199,21 @@ class Camera:
         if self._subscription is None or seconds < SILENCE_S:
             return None
         publishers = self._node.get_publishers_info_by_topic(self.topic)
+        self._published_since = (self._published_since or time.monotonic()) if publishers else None
         text = f'no image on {self.topic} for {seconds:.0f} s; publishers: {len(publishers)}'
         wanted = 'sensor_msgs/msg/CompressedImage' if self.topic.endswith('/compressed') else 'sensor_msgs/msg/Image'
         wrong = sorted({publisher.topic_type for publisher in publishers} - {wanted})
         if wrong:
             text += f', of type {", ".join(wrong)}, not {wanted}'
-        elif publishers and not self.statistics.counts.received:
-            text += (
-                '. Large best-effort images need a shared-memory transport where they are published: start the '
-                'publisher with FASTDDS_DEFAULT_PROFILES_FILE set to config/fastdds_shm.xml of vis_ros'
-            )
-        self.complaints.warn('silence', text, _SILENCE_PERIOD_S)
+        elif self._never_arrives():
+            text += f'. {_TRANSPORT_HINT}'
+        self.complaints.warn('silence', text, _PERIOD_S)
         return text
+
+    def _never_arrives(self) -> bool:
+        """Whether somebody has been publishing for a while, and not one image has come."""
+        published_s = 0.0 if self._published_since is None else time.monotonic() - self._published_since
+        return published_s > SILENCE_S and not self.statistics.counts.received
 
     # --- worker thread ----------------------------------------------------------------------------------------------
 

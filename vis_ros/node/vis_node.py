@@ -158,7 +158,7 @@ class VisNode(LifecycleNode):
         self._engine = ScoreFilter(engine, parameters.score_threshold)
         self._engine_info = engine.describe()
         self._warm_up_ms = engine.warm_up()
-        model = f'{self._engine_info.model} {Path(parameters.weights).name}'
+        model = _model_name(self._engine_info, parameters)
         for name in parameters.cameras:
             memory = IdentityMemory(parameters.association_config())
             segmenter = DetectAndTrack(self._engine, memory)
@@ -271,6 +271,12 @@ class VisNode(LifecycleNode):
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+def _model_name(engine: EngineInfo, parameters: Parameters) -> str:
+    """What InstanceMaskArray.model says: the name of the model, and the weights where they are called otherwise."""
+    weights = Path(parameters.weights).stem
+    return engine.model if weights == engine.model else f'{engine.model} ({weights})'
 
 
 def main(args: list[str] | None = None, engine_factory: EngineFactory = load_engine) -> None:
