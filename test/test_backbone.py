@@ -18,6 +18,8 @@ from vis_ros.networks.backbone import STRIDES, PyramidBackbone, TimmBody, fold_b
 from vis_ros.networks.config import DEMO, ModelConfig
 from vis_ros.networks.masktrack_rcnn import build_network
 
+torch.set_num_threads(1)  # several threads on a busy machine wait for each other more than they compute
+
 FOLDED = {
     'resnet18': 20,
     'resnet50': 53,

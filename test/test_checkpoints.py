@@ -24,6 +24,8 @@ from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_file import load_model
 
+torch.set_num_threads(1)  # several threads on a busy machine wait for each other more than they compute
+
 State = dict[str, Tensor]
 
 CLASSES = ('cat', 'dog', 'cow')

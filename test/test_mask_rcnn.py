@@ -18,6 +18,8 @@ from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import Detections, MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network, track_logits
 
+torch.set_num_threads(1)  # several threads on a busy machine wait for each other more than they compute
+
 MIN_SIZE, MAX_SIZE = 100, 170
 PROPOSALS, DETECTIONS = 80, 24
 SIZES = [(90, 121), (300, 211), (60, 333)]
