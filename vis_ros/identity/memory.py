@@ -62,7 +62,8 @@ class IdentityMemory:
     """
 
     def __init__(self, config: AssociationConfig | None = None) -> None:
-        self._config = config or AssociationConfig()
+        self.config = self._config = config or AssociationConfig()
+        """The settings; they may be replaced at any time, from another thread too, and hold from the next update on."""
         self.epoch = 0
         """Raised by one at each `reset`."""
         self._identities = np.zeros(0, _IDENTITY)
@@ -80,15 +81,6 @@ class IdentityMemory:
     def __len__(self) -> int:
         """How many identities are held."""
         return self._count
-
-    @property
-    def config(self) -> AssociationConfig:
-        """The settings; new ones hold from the next update on."""
-        return self._config
-
-    @config.setter
-    def config(self, config: AssociationConfig) -> None:
-        self._config = config
 
     def reset(self) -> None:
         """Forget every identity, count from 1 again and raise the epoch. The next stamp may be any."""
@@ -117,6 +109,7 @@ class IdentityMemory:
         detections = Detections.validated(boxes, scores, class_ids, embeddings)
         self._check_embedding_size(detections)
         self._check_stamp(stamp)
+        self._config = self.config  # the same settings for the whole frame
         self._frame += 1
         self._stamp = stamp
         ours = self._config.rule == 'one_to_one'
