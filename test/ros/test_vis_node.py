@@ -193,6 +193,16 @@ def test_simulated_time_that_goes_back_raises_the_epoch_once(graph):
     assert graph.arrays[-1].epoch == 2
 
 
+def test_a_clock_that_goes_back_is_enough(graph):
+    node = graph.start(use_sim_time=True)
+    clock = graph.publisher(Clock, '/clock', 1)
+    for second in (10, 3):
+        clock.publish(Clock(clock=Time(sec=second)))
+        graph.spin_until(lambda second=second: node.get_clock().now().nanoseconds == second * 10**9)
+        graph.process(scene(0), Time(sec=110 - second))  # of a camera that has a clock of its own
+    assert [array.epoch for array in graph.arrays] == [1, 2]
+
+
 def test_a_clock_that_goes_back_after_the_stamps_counts_as_one_jump(graph):
     node = graph.start(use_sim_time=True)
     clock = graph.publisher(Clock, '/clock', 1)
