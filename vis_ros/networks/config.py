@@ -25,7 +25,7 @@ _CHOICES = {
 class ModelConfig:
     """One detector. Written into the metadata of its .safetensors file, so that a file describes itself.
 
-    Checkpoints of different origin need different numerics (SYSTEMS: torchvision, mmdet 2 and 3, mmdet 0.x); each
+    Checkpoints of different origin need different numerics (torchvision, mmdet 2 and 3, mmdet 0.x); each
     such difference is a field here, set by the checkpoint loader, and never an `if` on the origin.
     """
 

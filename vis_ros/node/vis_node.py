@@ -265,7 +265,7 @@ class VisNode(LifecycleNode):
             )
 
     def _publish_diagnostics(self) -> None:
-        name, active = self.get_name(), self._state == 'active'
+        name, active = self.get_fully_qualified_name().lstrip('/'), self._state == 'active'
         statuses = [node_status(name, self._state, self._fault, self._engine_info, self._warm_up_ms)]
         statuses += [camera_status(name, camera, active, self._enabled) for camera in self._cameras]
         message = DiagnosticArray(status=statuses)
