@@ -383,7 +383,7 @@ def test_cameras_have_separate_memories_and_topics(graph):
     for step in range(3):
         graph.process(scene(step), topic='/front/image', arrays=front)
     graph.process(draw(), topic='/left/image', arrays=left)
-    alone = graph.process(draw((4, 4, 14, 14, BLUE)), topic='/left/image', arrays=left)
+    alone = graph.process(draw((4, 4, 14, 14, GREEN)), topic='/left/image', arrays=left)
     assert (alone.sequence, ids(alone)) == (2, [1])
     last = graph.process(scene(3), topic='/front/image', arrays=front)
     assert (last.sequence, ids(last)) == (4, [1, 2])
