@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torchvision.ops import box_iou as torchvision_iou
@@ -111,6 +111,7 @@ CUES = st.tuples(st.integers(1, 8), st.integers(1, 8)).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(CUES)
 def test_one_to_one_is_the_best_claim(cue: Floats) -> None:
     claimed = cue.argmax(axis=1)

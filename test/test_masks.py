@@ -76,11 +76,13 @@ MASKS = st.tuples(st.integers(0, 40), st.integers(0, 40)).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(mask=MASKS, encoding=st.sampled_from(CARRYING))
 def test_decode_inverts_encode(mask: masks.Mask, encoding: str) -> None:
     np.testing.assert_array_equal(masks.decode(masks.encode(mask, encoding), encoding, *mask.shape), mask)
 
 
+@settings(deadline=None)
 @given(mask=MASKS.filter(lambda mask: mask.size > 0))
 def test_rle_is_the_uncompressed_rle_of_coco(mask: masks.Mask) -> None:
     height, width = mask.shape
@@ -143,6 +145,7 @@ def test_corrupt_data_are_refused(data: bytes, encoding: Any, height: int, width
         masks.decode(data, encoding, height, width)
 
 
+@settings(deadline=None)
 @given(
     data=st.binary(max_size=64), encoding=st.sampled_from(CARRYING), height=st.integers(0, 9), width=st.integers(0, 9)
 )
@@ -157,6 +160,7 @@ def test_any_bytes_give_a_mask_of_that_size_or_a_value_error(
     assert set(np.unique(mask)) <= {0, 1}
 
 
+@settings(deadline=None)
 @given(position=st.integers(0, len(PNG) - 1), value=st.integers(0, 255))
 def test_a_damaged_png_gives_a_mask_or_a_value_error(position: int, value: int) -> None:
     damaged = bytearray(PNG)
@@ -262,12 +266,12 @@ def test_a_degenerate_box_gives_an_empty_crop(box: Any) -> None:
         assert 0 <= roi[0] == roi[2] <= SIZE[1] and 0 <= roi[1] == roi[3] <= SIZE[0]
 
 
+@settings(deadline=None, max_examples=300)
 @given(
     box=st.tuples(*[st.floats(width=32) | st.floats(-100, 200, width=32)] * 4),
     rule=st.sampled_from(sorted(REFERENCES)),
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
 )
-@settings(max_examples=300)
 def test_paste_never_raises_and_stays_in_the_image(box: Any, rule: Any, size: tuple[int, int]) -> None:
     mask, roi = masks.paste(blob(0, size=4), np.array(box, np.float32), size, rule)
     x0, y0, x1, y1 = roi.tolist()

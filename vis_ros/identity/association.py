@@ -65,7 +65,7 @@ def cue_scores(
     with np.errstate(divide='ignore'):
         result: Floats = (log_probability + a * np.log(scores)[:, None]).astype(np.float32, copy=False)
     result[:, 1:] += b * iou
-    result[:, 1:] += c * same_category
+    np.add(result[:, 1:], c, out=result[:, 1:], where=same_category)
     result[:, 0] += c
     return result
 
