@@ -63,9 +63,8 @@ class Instances:
             array: NDArray[Any] = np.asarray(value, dtype)
             shape = (len(array), *columns)
             if array.shape != shape and not (name == 'embeddings' and array.ndim == 2):
-                raise ValueError(
-                    f'Instances.{name} has shape {array.shape}, expected (N{"".join(f", {c}" for c in columns)})'
-                )
+                expected = ', '.join(['N', *('D' if size < 0 else str(size) for size in columns)])
+                raise ValueError(f'Instances.{name} has shape {array.shape}, expected ({expected})')
             object.__setattr__(self, name, array)
         count = len(self.boxes)
         for field in fields(self)[2:]:
