@@ -30,8 +30,9 @@ lint: $(VENV)/installed-for-test
 types: $(VENV)/installed-for-test
 	$(VENV)/bin/mypy
 
+# One thread a process: networks in several processes at once wait for each other's threads.
 pytest: $(VENV)/installed-for-test
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
 # The same tree as a colcon package, over the wheels; its tests say whether what colcon installed is complete.
 colcon: $(VENV)/installed-for-test

@@ -16,7 +16,7 @@ from torch.nn import functional
 from vis_ros.engines.engine import EngineInfo
 from vis_ros.instances import Instances
 from vis_ros.masks import paste
-from vis_ros.networks.backbone import fold_batch_norm
+from vis_ros.networks.backbone import fold_batch_norm, noise_images
 from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import Detections, MaskRCNN
 from vis_ros.networks.model_file import load_model
@@ -67,8 +67,7 @@ class TorchEngine:
 
     def _use(self, network: MaskRCNN, config: ModelConfig) -> None:
         network.config = config
-        noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        fold_batch_norm(network.backbone.body, noise)
+        fold_batch_norm(network.backbone.body, noise_images())
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config = config
         self.class_names = config.class_names

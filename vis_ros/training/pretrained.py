@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from vis_ros.networks.backbone import TimmBody, fold_batch_norm
+from vis_ros.networks.backbone import TimmBody, fold_batch_norm, noise_images
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.model_file import load_model
 
@@ -24,7 +24,7 @@ def start_from(network: MaskRCNN, pretrained: str) -> int:
         state = efficientnet_lite0_state()
         published.network.load_state_dict({name: state[name] for name in published.network.state_dict()})
         if network.config.batch_norm_folded:
-            fold_batch_norm(published.eval(), torch.zeros(1, 3, 64, 64))
+            fold_batch_norm(published.eval(), noise_images())
         body.load_state_dict(published.state_dict())
         return len(body.state_dict())
     source = load_model(Path(pretrained)).state_dict()
