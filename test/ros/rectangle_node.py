@@ -1,4 +1,7 @@
-"""The real node as a process of its own, with the detector of coloured rectangles in place of a network."""
+"""The real node as a process of its own, with the detector of coloured rectangles in place of a network.
+
+It takes VIS_TEST_LOAD_S seconds to load and VIS_TEST_INFER_S seconds an image.
+"""
 
 import os
 import time
@@ -9,7 +12,9 @@ from vis_ros.node.vis_node import main
 
 
 class SlowEngine(RectangleEngine):
-    """Takes VIS_TEST_INFER_S seconds an image."""
+    def __init__(self, weights, **arguments):
+        time.sleep(float(os.environ.get('VIS_TEST_LOAD_S', '0')))
+        super().__init__(weights, **arguments)
 
     def infer(self, images):
         time.sleep(float(os.environ.get('VIS_TEST_INFER_S', '0')))

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import rclpy
@@ -25,6 +26,7 @@ from vis_ros.identity.memory import IdentityMemory
 from vis_ros.node.camera import Camera
 from vis_ros.node.diagnostics import camera_status, node_status
 from vis_ros.node.environment import prepare_environment
+from vis_ros.node.heartbeat import heartbeat
 from vis_ros.node.parameters import Parameters, check, declare, read
 from vis_ros.node.score_filter import ScoreFilter
 from vis_ros.node.stamps import REGRESSION_TOLERANCE_NS
@@ -32,6 +34,7 @@ from vis_ros.node.worker import Worker
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
 
 EngineFactory = Callable[..., Engine]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -47,6 +50,8 @@ class VisNode(LifecycleNode):
 
     def __init__(self, engine_factory: EngineFactory = load_engine, **node_arguments: Any) -> None:
         super().__init__('vis_node', **node_arguments)
+        self.is_loading = False
+        """While an engine is being loaded, which may take long and which nothing but an exception can break off."""
         self._engine_factory = engine_factory
         self._state = 'unconfigured'
         self._fault = ''
@@ -144,20 +149,10 @@ class VisNode(LifecycleNode):
         if self._parameter_faults:
             raise ValueError('; '.join(self._parameter_faults.values()))
         parameters = read(self)
-        engine = self._engine_factory(
-            parameters.weights,
-            model=parameters.model,
-            engine=parameters.engine,
-            device=parameters.device,
-            input_size=parameters.input_size(),
-            score_threshold=parameters.score_threshold or None,
-            max_detections=parameters.max_detections or None,
-            threads=parameters.threads,
-        )
+        engine, self._warm_up_ms = self._load(parameters)
         self._loaded_threshold = parameters.score_threshold
         self._engine = ScoreFilter(engine, parameters.score_threshold)
         self._engine_info = engine.describe()
-        self._warm_up_ms = engine.warm_up()
         model = _model_name(self._engine_info, parameters)
         for name in parameters.cameras:
             memory = IdentityMemory(parameters.association_config())
@@ -171,6 +166,25 @@ class VisNode(LifecycleNode):
             f'{model}: {self._engine_info.engine}, {self._engine_info.device}, {self._engine_info.precision}, '
             f'{self._warm_up_ms:.0f} ms an image'
         )
+
+    def _load(self, parameters: Parameters) -> tuple[Engine, float]:
+        """The engine, warm, and the milliseconds that it takes for an image."""
+        self.is_loading = True
+        try:
+            with heartbeat(self._publish_diagnostics):
+                engine = self._engine_factory(
+                    parameters.weights,
+                    model=parameters.model,
+                    engine=parameters.engine,
+                    device=parameters.device,
+                    input_size=parameters.input_size(),
+                    score_threshold=parameters.score_threshold or None,
+                    max_detections=parameters.max_detections or None,
+                    threads=parameters.threads,
+                )
+                return engine, engine.warm_up()
+        finally:
+            self.is_loading = False
 
     def _activate(self) -> None:
         self._worker = Worker(len(self._cameras), lambda index, message: self._cameras[index].process(message))
@@ -270,7 +284,11 @@ class VisNode(LifecycleNode):
         statuses += [camera_status(name, camera, active, self._enabled) for camera in self._cameras]
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
+        try:
+            self._diagnostics.publish(message)
+        except Exception:
+            if self.context.ok():  # else the process is ending
+                raise
 
 
 def _model_name(engine: EngineInfo, parameters: Parameters) -> str:
@@ -282,11 +300,17 @@ def _model_name(engine: EngineInfo, parameters: Parameters) -> str:
 def main(args: list[str] | None = None, engine_factory: EngineFactory = load_engine) -> None:
     """Run the node until SIGINT or SIGTERM, of which there may come several."""
     prepare_environment()
-    # rclpy ends the spinning at a signal, then calls the handler that was there before it. Python's own would raise
-    # KeyboardInterrupt wherever the program happens to be, and for a second signal (`ros2 launch` sends one) again
-    # during the shutdown.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: None)
+    node: VisNode | None = None
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        # rclpy ends the spinning at a signal, then calls this. Python's own handler would raise KeyboardInterrupt
+        # wherever the program happens to be, and at a second signal (`ros2 launch` sends one) during the shutdown.
+        if node is not None and node.is_loading:
+            node.is_loading = False
+            raise KeyboardInterrupt
+
+    for number in _SIGNALS:
+        signal.signal(number, interrupt)
     rclpy.init(args=args)
     context = rclpy.get_default_context()
     try:
@@ -295,14 +319,14 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory = load_eng
             rclpy.spin(node)
         finally:
             node.destroy_node()
-    except ExternalShutdownException:
+    except (ExternalShutdownException, KeyboardInterrupt):
         pass
     except Exception:
         if context.ok():  # else a signal pulled the context from under whatever was being created
             raise
     finally:
         rclpy.try_shutdown()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the interpreter takes its time to end
 
 
