@@ -121,13 +121,18 @@ def test_a_tracker_without_weights_ends_the_demo_with_its_reason(tmp_path):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_demo_that_is_stopped_leaves_no_process_behind(tmp_path, number):
     command = [sys.executable, '-c', RUN, str(tmp_path), '1', *TRACKER, '3', *map(str, SIZE), str(FRAMES)]
-    process = subprocess.Popen(command, env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.DEVNULL, preexec_fn=heed_sigint)
     wait_until(lambda: len(children_of(process.pid)) == 2)
     children = children_of(process.pid)
     time.sleep(1)  # anywhere in its start
     process.send_signal(number)
     assert process.wait(40) != 0
     assert not any(is_running(child) for child in children)
+
+
+def heed_sigint():
+    """Where the tests run in the background of a shell, SIGINT is ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(condition, timeout_s=60):

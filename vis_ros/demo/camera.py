@@ -1,7 +1,8 @@
 """The demo's camera: a process with a ROS 2 node that publishes a made scene at a rate that its listener can hold.
 
 It renders every image first, waits for its subscribers, and measures how long the tracking node takes from an image to
-the answer, one image at a time. Then it makes the node forget those images and publishes the scene.
+the answer, one image at a time. Once it is told that the answers are heard, it makes the node forget those images and
+publishes the scene.
 """
 
 from __future__ import annotations
@@ -85,6 +86,13 @@ class SceneCamera(Node):
         self.destroy_subscription(subscription)
         return float(np.percentile(seconds[_CALIBRATION_WARM_UP:], 90))
 
+    def wait_for(self, start: Path, image: NDArray[np.uint8]) -> None:
+        """Return once a file exists; until then send an image now and then, for whoever has yet to hear an answer."""
+        while not start.exists():
+            self.publish(image, CALIBRATION_FRAME_ID)
+            rclpy.spin_once(self, timeout_sec=0.2)
+            time.sleep(0.2)
+
     def reset_tracker(self) -> None:
         """Make the tracker forget what it has seen."""
         client: Any = self.create_client(Trigger, f'{TRACKER}/reset')
@@ -119,6 +127,7 @@ def main() -> None:
         samples = np.linspace(0, len(images) - 1, _CALIBRATION_IMAGES).astype(int)
         answer_time = camera.answer_time([images[index] for index in samples])
         rate = arguments.rate or min(_HIGHEST_RATE, _LOAD / answer_time)
+        camera.wait_for(arguments.start, images[0])
         camera.reset_tracker()
         stamps = camera.play(images, rate)
         report = {'rate_hz': rate, 'answer_ms': 1000 * answer_time, 'stamps_ns': stamps}
@@ -141,6 +150,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument('--frames', type=int, required=True)
     parser.add_argument('--rate', type=float, default=0.0, help='Hz; 0 measures what the node can hold')
     parser.add_argument('--subscribers', type=int, required=True, help='wait for so many')
+    parser.add_argument('--start', type=Path, required=True, help='file that appears when the answers are heard')
     parser.add_argument('--report', type=Path, required=True, help='JSON file to write once every image is sent')
     return parser.parse_args()
 

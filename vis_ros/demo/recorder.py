@@ -43,6 +43,7 @@ class Recorder(Node):
     images: how many images of the scene have come.
     engine: what the tracker's diagnostics say about its engine.
     fault: why the tracker cannot work, or ''.
+    hears_images, hears_answers: DDS has connected it with camera and tracker; what was sent before is lost to it.
     """
 
     def __init__(self, bag: Path) -> None:
@@ -51,6 +52,7 @@ class Recorder(Node):
         self.images = 0
         self.engine: dict[str, str] = {}
         self.fault = ''
+        self.hears_images = self.hears_answers = False
         self._writer = Writer(bag, version=_BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
         self._connections: dict[str, Connection] = {}
         self._instances_topic = f'{TRACKER}/instances'
@@ -74,12 +76,14 @@ class Recorder(Node):
 
     def _on_image(self, data: bytes) -> None:
         _, frame_id = read_header(data)
+        self.hears_images = True
         if frame_id != CALIBRATION_FRAME_ID:
             self.images += 1
             self._writer.write(self._connections[IMAGE_TOPIC], self.get_clock().now().nanoseconds, data)
 
     def _on_instances(self, data: bytes) -> None:
         stamp_ns, frame_id = read_header(data)
+        self.hears_answers = True
         if frame_id != CALIBRATION_FRAME_ID:
             received_ns = int(self.get_clock().now().nanoseconds)
             self.answers.append(Answer(stamp_ns, received_ns, data))

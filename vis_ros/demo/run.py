@@ -78,14 +78,15 @@ def record(
         TimeoutError: no answer for a long time.
     """
     out = out.resolve()
-    bag, report = out / 'bag', out / 'camera.json'
+    bag, start, report = out / 'bag', out / 'start', out / 'camera.json'
     shutil.rmtree(bag, ignore_errors=True)
+    start.unlink(missing_ok=True)
     report.unlink(missing_ok=True)
     _isolate()
     environment = _environment()
     tracker = [*tracker_command, '--ros-args', '-r', f'image:={IMAGE_TOPIC}']
     camera = [sys.executable, '-m', 'vis_ros.demo.camera', '--subscribers', '2', '--rate', str(rate)]
-    camera += ['--seed', str(scene.seed), '--frames', str(scene.frames), '--report', str(report)]
+    camera += ['--seed', str(scene.seed), '--frames', str(scene.frames), '--report', str(report), '--start', str(start)]
     camera += ['--height', str(scene.size[0]), '--width', str(scene.size[1])]
     with (
         _ended_by_signals(),
@@ -94,14 +95,15 @@ def record(
         _ros(),
         Recorder(bag) as recorder,
     ):
-        sent = _follow(recorder, (tracker_process, camera_process), report, scene.frames, watch)
+        sent = _follow(recorder, (tracker_process, camera_process), start, report, scene.frames, watch)
+        start.unlink(missing_ok=True)
         return Recording(sent['stamps_ns'], sent['rate_hz'], recorder.images, recorder.answers, recorder.engine)
 
 
 def _follow(
-    recorder: Recorder, children: Sequence[ChildProcess], report: Path, frames: int, watch: Watch
+    recorder: Recorder, children: Sequence[ChildProcess], start: Path, report: Path, frames: int, watch: Watch
 ) -> dict[str, Any]:
-    """Record until the last image is answered, or nothing has come for too long; returns the camera's report."""
+    """Let the camera start, record until the last image is answered or nothing comes; returns the camera's report."""
     sent: dict[str, Any] | None = None
     answered, last_news = 0, time.monotonic()
     while True:
@@ -110,6 +112,8 @@ def _follow(
             child.check()
         if recorder.fault:
             raise ChildProcessError(f'the tracker cannot work: {recorder.fault}')
+        if recorder.hears_images and recorder.hears_answers:
+            start.touch()
         if len(recorder.answers) != answered or (sent is None and report.exists()):
             answered, last_news = len(recorder.answers), time.monotonic()
             sent = json.loads(report.read_text(encoding='utf-8')) if report.exists() else None
