@@ -14,7 +14,11 @@ def prepare_environment() -> None:
 
     Best-effort images do not arrive over the default transports of Fast DDS, which cut them into UDP datagrams; the
     profile that vis_ros ships sends them through shared memory.
+
+    The network's threads sleep while they wait for one another instead of spinning: on a robot whose cores are busy
+    with other processes too, spinning made an image take seconds that takes a tenth of one.
     """
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     if (Path(sys.prefix) / 'share' / 'ament_index').is_dir():
         os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)  # the wheels, where nobody sourced a setup file
     if not os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fastrtps'):

@@ -1,0 +1,39 @@
+"""What a process sets in its environment before ROS starts in it."""
+
+import os
+
+import pytest
+
+from vis_ros.node.environment import prepare_environment
+
+NAMES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE', 'RMW_IMPLEMENTATION', 'OMP_WAIT_POLICY')
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """An environment in which the user has set nothing."""
+    monkeypatch.setattr(os, 'environ', {name: value for name, value in os.environ.items() if name not in NAMES})
+    return os.environ
+
+
+def test_images_go_through_shared_memory_and_waiting_threads_sleep(environment):
+    prepare_environment()
+    assert environment['FASTDDS_DEFAULT_PROFILES_FILE'].endswith('config/fastdds_shm.xml')
+    assert os.path.isfile(environment['FASTDDS_DEFAULT_PROFILES_FILE'])
+    assert environment['OMP_WAIT_POLICY'] == 'PASSIVE'
+
+
+@pytest.mark.parametrize('name', ['FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'])
+def test_a_profile_of_the_user_stays(environment, name):
+    environment.update({name: '/etc/profile.xml', 'OMP_WAIT_POLICY': 'ACTIVE'})
+    prepare_environment()
+    assert {key: environment[key] for key in NAMES if key in environment} == {
+        name: '/etc/profile.xml',
+        'OMP_WAIT_POLICY': 'ACTIVE',
+    }
+
+
+def test_another_middleware_needs_no_profile(environment):
+    environment['RMW_IMPLEMENTATION'] = 'rmw_cyclonedds_cpp'
+    prepare_environment()
+    assert 'FASTDDS_DEFAULT_PROFILES_FILE' not in environment
