@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ console = Console()
 
 def main() -> None:
     """Run the command line. What a person can mend is said in one message; --debug shows the traceback."""
+    # Threads of the network that spin while they wait make it many times slower as soon as another program runs too.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     try:
         app(prog_name='vis-ros')
     except (ValueError, OSError) as error:

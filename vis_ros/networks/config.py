@@ -162,7 +162,7 @@ DEMO = ModelConfig(
     mask_class_agnostic=True,
     mask_channels=80,
     embedding_size=256,
-    score_threshold=0.2,
+    score_threshold=0.5,
     class_agnostic_scores=True,
     max_detections=20,
 )
