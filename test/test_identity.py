@@ -47,7 +47,7 @@ class Frame:
 
 
 def memory_with(**settings: Any) -> IdentityMemory:
-    return IdentityMemory(AssociationConfig(**settings))
+    return IdentityMemory(AssociationConfig(**({'birth_score': 0.4} | settings)))
 
 
 def update(memory: IdentityMemory, frame: Frame, stamp: float) -> list[int]:
