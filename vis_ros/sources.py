@@ -164,7 +164,8 @@ class VideoFile(Source):
         finally:
             capture.release()
         if self.count is not None and index < self.count:
-            self._skip(f'the video ends after {index} of the {self.count} frames that it announces', self.count - index)
+            problem = f'the file lists {self.count} frames, {index} can be read: it is cut by an edit list, or damaged'
+            self._skip(problem, self.count - index)
 
 
 class ImageFolder(Source):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,10 +23,11 @@ CODECS = {
 have no H.264 encoder, and their VP9 takes a third of a second for an image of 960x540 where mp4v takes 5 ms."""
 
 _LONGEST_VP9_SIDE = 640  # so that writing the video does not take longer than segmenting it
+_QUEUE = 8  # images that wait for the encoder at the most
 
 
 class VideoWriter:
-    """Writes images of one size into an .mp4 file; use it as a context manager.
+    """Writes images of one size into an .mp4 file, in a thread of its own; use it as a context manager.
 
     codec: the FourCC in use, once the first image is written.
     """
@@ -44,24 +47,35 @@ class VideoWriter:
         self._codecs = codecs
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._encoder = ThreadPoolExecutor(1, 'vis_video')
+        self._pending: deque[Future[None]] = deque()
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Append an image, (H, W, 3) uint8 BGR; one of another size than the video is scaled to it.
+        """Append an image, (H, W, 3) uint8 BGR, which must not change any more; one of another size than the video is
+        scaled to it.
 
         Raises:
             ValueError: none of the codecs can be written here.
         """
         if self._writer is None:
             self._writer = self._open(image.shape[1], image.shape[0])
+        self._pending.append(self._encoder.submit(self._encode, self._writer, image))
+        if len(self._pending) > _QUEUE:
+            self._pending.popleft().result()
+
+    def _encode(self, writer: cv2.VideoWriter, image: NDArray[np.uint8]) -> None:
         if (image.shape[1], image.shape[0]) != self._size:
             image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
-        self._writer.write(image)
+        writer.write(image)
 
     def close(self) -> None:
         """Finish the file."""
+        self._encoder.shutdown()
         if self._writer is not None:
             self._writer.release()
             self._writer = None
+        while self._pending:
+            self._pending.popleft().result()
 
     def __enter__(self) -> VideoWriter:
         return self
