@@ -159,7 +159,10 @@ def _shared_memory() -> Iterator[Finding]:
     value = f'{usage.free / 2**20:.0f} of {usage.total / 2**20:.0f} MiB free in {folder}'
     needed = 3 * _SEGMENT_BYTES  # camera, node, and one more
     if usage.free < needed:
-        hint = f'each process that publishes images takes {_SEGMENT_BYTES >> 20} MiB; in Docker: --shm-size=1g'
+        hint = (
+            f'each ROS process takes {_SEGMENT_BYTES >> 20} MiB; in Docker: --shm-size=1g. Processes that were killed '
+            'leave theirs behind: with no ROS process running, rm /dev/shm/*fastdds_*'
+        )
         yield Finding('shared memory', 'weak', value, hint)
     else:
         yield Finding('shared memory', 'good', value)
