@@ -49,6 +49,7 @@ colcon: $(VENV)/installed-for-test
 # The package as a user has it. Built without isolation: its build requirements are in .venv for colcon anyway.
 $(VENV)/installed: $(VENV)/build-requirements.txt $(SOURCES)
 	$(PIP) install --no-build-isolation .
+	$(PIP) install --no-deps 'trackeval>=1.3'  # see pyproject.toml
 	touch $@
 
 $(VENV)/installed-for-test: pyproject.toml | $(VENV)/installed

@@ -15,8 +15,8 @@ from rectangles import BLUE, CLASS_NAMES, GREEN, RED, RectangleEngine, draw
 
 from vis_ros.identity.memory import IdentityMemory
 from vis_ros.instances import Instances
-from vis_ros.replay import LATE_S, replay
-from vis_ros.results import frame_record, full_image_rle
+from vis_ros.replay.offline import LATE_S, replay
+from vis_ros.replay.records import frame_record, full_image_rle
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
 from vis_ros.sources import Frame, Source, open_source
 from vis_ros.video_writer import CODECS, VideoWriter

@@ -5,7 +5,7 @@ import random
 import pytest
 from builtin_interfaces.msg import Time
 
-from vis_ros.node.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration, to_time
+from vis_ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration, to_time
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from vis_ros.data.scene import Scene
+from vis_ros.messages import to_image
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.node.environment import prepare_environment
-from vis_ros.node.messages import to_image
 
 IMAGE_TOPIC = '/camera/image'
 TRACKER = '/vis_node'

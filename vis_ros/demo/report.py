@@ -14,8 +14,8 @@ import vis_ros
 from vis_ros.data.scene import Scene
 from vis_ros.demo.clear import ClearScore
 from vis_ros.demo.run import Recording
+from vis_ros.messages import to_instances
 from vis_ros.msg import InstanceMaskArray
-from vis_ros.node.messages import to_instances
 from vis_ros.video_writer import VideoWriter
 from vis_ros.visualization import EvenlySpaced, draw_overlay
 

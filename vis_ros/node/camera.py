@@ -18,12 +18,12 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
+from vis_ros.messages import Frame, label_image, to_image, to_message
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.node.complaints import Complaints
-from vis_ros.node.messages import Frame, label_image, to_image, to_message
-from vis_ros.node.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
 from vis_ros.node.statistics import StreamStatistics
 from vis_ros.segmenters.segmenter import Segmenter
+from vis_ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
 from vis_ros.visualization import draw_overlay
 
 try:

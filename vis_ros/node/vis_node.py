@@ -29,9 +29,9 @@ from vis_ros.node.environment import prepare_environment
 from vis_ros.node.heartbeat import heartbeat
 from vis_ros.node.parameters import Parameters, check, declare, read
 from vis_ros.node.score_filter import ScoreFilter
-from vis_ros.node.stamps import REGRESSION_TOLERANCE_NS
 from vis_ros.node.worker import Worker
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
+from vis_ros.stamps import REGRESSION_TOLERANCE_NS
 
 EngineFactory = Callable[..., Engine]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

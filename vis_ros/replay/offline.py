@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vis_ros.results import frame_record
+from vis_ros.replay.records import frame_record
 from vis_ros.segmenters.segmenter import Segmenter
 from vis_ros.sources import FOLDER_RATE, Source
 from vis_ros.video_writer import CODECS, VideoWriter

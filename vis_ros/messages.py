@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from vis_ros.instances import CONFIRMED, Instances
 from vis_ros.masks import ENCODINGS, MASK_NONE, centroid, decode, encode
 from vis_ros.msg import InstanceMask, InstanceMaskArray
-from vis_ros.node.stamps import nanoseconds, to_duration, to_time
+from vis_ros.stamps import nanoseconds, to_duration, to_time
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""What every command prints with: the console, a progress bar and a table of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+console = Console()
+
+
+class _RateColumn(ProgressColumn):
+    """Images per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text('' if task.speed is None else f'{task.speed:.1f}/s', style='progress.data.speed')
+
+
+@contextmanager
+def progress(activity: str, total: int | None) -> Iterator[tuple[Progress, TaskID]]:
+    """A progress bar with rate and time left, and the task to advance; without a total it counts."""
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        yield bar, bar.add_task(activity, total=total)
+
+
+def print_table(title: str, rows: Iterable[tuple[str, object]]) -> None:
+    """Print named figures, one a row."""
+    table = Table(title=title, show_header=False)
+    for name, value in rows:
+        table.add_row(name, Text(str(value)))
+    console.print(table)

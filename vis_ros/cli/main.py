@@ -1,0 +1,133 @@
+"""The program `vis-ros`: its commands, each in a file of its own unless it is short, and how errors are told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import vis_ros
+from vis_ros.cli import weights
+from vis_ros.cli.console import console, print_table, progress
+from vis_ros.cli.replay import replay
+
+app = typer.Typer(
+    help='Video instance segmentation for ROS 2: masks with identities that last.',
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={'help_option_names': ['-h', '--help']},
+)
+app.command()(replay)
+app.add_typer(weights.app, name='weights')
+
+
+def main() -> None:
+    """Run the command line. What a person can mend is said in one message; --debug shows the traceback."""
+    # Threads of the network that spin while they wait make it many times slower as soon as another program runs too.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    try:
+        app(prog_name='vis-ros')
+    except (ValueError, OSError) as error:
+        if '--debug' in sys.argv:
+            raise
+        Console(stderr=True).print(Text(f'vis-ros: {error}', style='red'), soft_wrap=True)
+        sys.exit(1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f'vis_ros {vis_ros.__version__}', highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option('--version', help='Print the version and end.', callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option('--debug', help='Show the traceback of an error.')] = False,
+) -> None:
+    """Hold the options that stand before the command."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help='Folder for video, contact sheet, figures and bag.')] = Path('demo'),
+    frames: Annotated[int, typer.Option(min=30, help='Length of the scene in images.')] = 150,
+    rate: Annotated[float | None, typer.Option(help='Images per second [default: as many as it can track]')] = None,
+) -> None:
+    """Let a camera process and the node exchange real images and masks over DDS, and measure what comes back."""
+    from vis_ros.data.scene import Scene
+    from vis_ros.demo.report import write_report
+    from vis_ros.demo.run import SCENE_SIZE, record
+
+    out.mkdir(parents=True, exist_ok=True)
+    scene = Scene(seed=0, size=SCENE_SIZE, frames=frames)
+    with progress('starting', frames) as (bar, task):
+        recording = record(
+            out,
+            scene,
+            rate=rate or 0.0,
+            watch=lambda activity, answered: bar.update(task, description=activity, completed=answered),
+        )
+    with progress('scoring', len(recording.answers)) as (bar, task):
+        metrics = write_report(out, scene, recording, lambda: bar.advance(task))
+    share = metrics['frames_received'] / metrics['frames_sent']
+    engine = metrics['engine']
+    print_table(
+        f'{out}/metrics.json',
+        [
+            ('images sent by the camera', metrics['frames_sent']),
+            ('answered by the node', f'{metrics["frames_received"]} ({share:.1%})'),
+            ('dropped for newer ones', metrics['frames_dropped']),
+            ('rate', f'{metrics["rate_hz"]} Hz'),
+            ('latency p50, p95', f'{metrics["latency_ms"]["p50"]} ms, {metrics["latency_ms"]["p95"]} ms'),
+            ("stamps equal the camera's", 'yes' if metrics['stamps_equal'] else 'NO'),
+            ('identities unique in each image', 'yes' if metrics['ids_unique'] else 'NO'),
+            ('identities (true objects)', f'{metrics["identities"]} ({metrics["true_identities"]})'),
+            ('identity switches', metrics['id_switches']),
+            ('mean mask IoU', f'{metrics["mean_mask_iou"]:.3f}'),
+            ('share of true objects found', f'{metrics["recall"]:.1%}'),
+            (
+                'engine',
+                ', '.join(engine[key] for key in ('engine', 'engine device', 'engine precision') if key in engine),
+            ),
+        ],
+    )
+    console.print(f'See {out}/overlay.mp4 and {out}/contact_sheet.png; images and masks are in the bag {out}/bag.')
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help='YAML file that describes the run, such as config/train_demo.yaml.')],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run [default: the file's own]")] = None,
+) -> None:
+    """Train a network, or go on with a training that was interrupted."""
+    from vis_ros.training.trainer import train as run
+
+    console.print(f'wrote {run(config, out)}')
+
+
+@app.command()
+def doctor() -> None:
+    """Check what is installed and say what will run where. Exit code 1 if something essential is missing."""
+    from vis_ros.doctor import examine
+
+    with console.status('looking'):
+        findings = examine()
+    table = Table(show_header=False)
+    marks = {'good': '[green]ok', 'absent': '[dim]-', 'weak': '[yellow]!', 'bad': '[red]missing'}
+    for finding in findings:
+        text = Text(finding.value, overflow='fold')
+        if finding.hint:
+            text.append(f'\n{finding.hint}', style='yellow')
+        table.add_row(marks[finding.state], finding.subject, text)
+    console.print(table)
+    if any(finding.state == 'bad' for finding in findings):
+        raise typer.Exit(1)
