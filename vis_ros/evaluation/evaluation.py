@@ -29,6 +29,7 @@ class ObjectTrack:
     object_id: in the truth; frames: in how many it is visible.
     result_id: the identity that it is assigned for J and F, None where there is none; j, f: means over the frames.
     runs: the matches of CLEAR in time, a new one whenever the identity changes or the object is lost.
+    visible: first and last frame of each stretch in which it is visible, in order.
     """
 
     video: str
@@ -41,6 +42,7 @@ class ObjectTrack:
     switches: int
     fragmentations: int
     runs: tuple[Run, ...]
+    visible: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
