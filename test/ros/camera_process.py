@@ -1,6 +1,5 @@
 """A camera as a process: 640x480 at 20 Hz, best effort, over the transport profile that the package ships."""
 
-import signal
 import time
 
 import rclpy
@@ -15,11 +14,11 @@ from vis_ros.node.environment import prepare_environment
 if __name__ == '__main__':
     prepare_environment()
     rclpy.init()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     node = Node('camera')
     publisher = node.create_publisher(Image, '/camera/image', qos_profile_sensor_data)
     message = image_message(draw((300, 200, 340, 240, GREEN), height=480, width=640))
-    while rclpy.ok():
+    while rclpy.ok():  # until SIGTERM
         message.header.stamp = node.get_clock().now().to_msg()
         publisher.publish(message)
         time.sleep(0.05)
+    node.destroy_node()
