@@ -9,7 +9,8 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from vis_ros.sources import FOLDER_RATE, open_source
+from vis_ros.sources import open_source
+from vis_ros.stamps import FOLDER_RATE
 
 STORE = get_typestore(Stores.LATEST)
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.images import ImageError, decode_compressed, decode_image
+from vis_ros.stamps import FOLDER_RATE
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 BAG_SUFFIXES = ('.mcap', '.db3')
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
-
-FOLDER_RATE = 30.0
-"""Frames per second of an image folder, which has no clock of its own."""
 
 _NANOSECONDS = 1_000_000_000
 

@@ -9,6 +9,9 @@ from builtin_interfaces.msg import Duration, Time
 REGRESSION_TOLERANCE_NS = 500_000_000
 """An image older than the last one by at most this came out of order; by more, time was set back (a bag loops)."""
 
+FOLDER_RATE = 30.0
+"""Images per second of an image folder, which has no clock of its own."""
+
 _NS = 1_000_000_000
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from vis_ros.replay.records import frame_record
 from vis_ros.segmenters.segmenter import Segmenter
-from vis_ros.sources import FOLDER_RATE, Source
+from vis_ros.sources import Source
+from vis_ros.stamps import FOLDER_RATE
 from vis_ros.video_writer import CODECS, VideoWriter
 from vis_ros.visualization import EvenlySpaced, draw_overlay
 
