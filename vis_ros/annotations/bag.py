@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -53,8 +53,8 @@ def read_bag(path: str | Path, topic: str | None = None) -> AnnotatedVideos:
     The name of a video is the camera's: of /vis_node/front/instances it is 'front', of /vis_node/instances 'vis_node'.
     Frames come in the order of recording. Their identities are epoch * 2**32 + track_id. LOST objects and empty masks
     are no objects. A stamp of 0 is that of the start of a recording, unless it is there more than once: then the images
-    had no clock, and no frame of the video has a stamp. Where an image topic has images with the stamps of the arrays,
-    frames have `read_image`; it raises AnnotationError for an image that is missing.
+    had no clock, and no frame of the video has a stamp. Where one camera has images with the stamps of the arrays, or
+    several and one is /<video>/image, frames have `read_image`; it raises AnnotationError for an image that is missing.
 
     Args:
         path: a bag file (.mcap, .db3) or folder.
@@ -74,21 +74,18 @@ def read_bag(path: str | Path, topic: str | None = None) -> AnnotatedVideos:
         surveys = {each: _Survey(each.name) for each in topics}
         for each, _, data in reader.messages(topics):
             surveys[each].add(data, findings)
+        class_names = _class_names(surveys.values(), findings)
+        findings.raise_any()
+        names = _names_of_videos(topics)
+        images = {each: _images_of(reader, surveys[each], names[each]) for each in topics}
     except BagError as error:
         raise AnnotationError([Problem('', '', str(error))]) from error
-    findings.raise_any()
-    names = _names_of_videos(topics)
-    class_names = _class_names(surveys.values(), findings)
-    findings.raise_any()
     models = sorted({model for survey in surveys.values() for model in survey.models})
     return AnnotatedVideos(
         source=str(path),
         kind='bag',
         class_names=class_names,
-        videos=[
-            _BagVideo(names[each], reader, each, surveys[each].has_clock, _images_of(reader, surveys[each]))
-            for each in topics
-        ],
+        videos=[_BagVideo(names[each], reader, each, surveys[each].has_clock, images[each]) for each in topics],
         settings={'model': ', '.join(models)} if models else {},
     )
 
@@ -126,14 +123,14 @@ class _Survey:
         return self.stamps[0] < 2
 
     def add(self, data: bytes, findings: Findings) -> None:
-        stamp_ns, _ = read_header(data)
-        self.stamps[stamp_ns] += 1
-        where = f'{self.topic}, stamp {_seconds(stamp_ns)} s'
         try:
+            stamp_ns, _ = read_header(data)
             message = deserialize(data, INSTANCES_TYPE)
         except BagError as error:
-            findings.add(where, str(error))
+            findings.add(f'{self.topic}, array {sum(self.stamps.values())}', str(error))
             return
+        self.stamps[stamp_ns] += 1
+        where = f'{self.topic}, stamp {_seconds(stamp_ns)} s'
         if message.model:
             self.models.add(message.model)
         ids = Counter(int(object.track_id) for object in message.instances)
@@ -191,14 +188,20 @@ def _names_of_videos(topics: Sequence[Topic]) -> dict[Topic, str]:
     return short if is_unique else {topic: topic.name for topic in topics}
 
 
-def _images_of(reader: BagReader, survey: _Survey) -> _Images | None:
-    """The image topic with most of the stamps of the arrays, judged by its first images."""
+def _images_of(reader: BagReader, survey: _Survey, video: str) -> _Images | None:
+    """The image topic of the camera, told by its name; else the one whose first images have stamps of the arrays."""
     shared = {
-        topic: sum(read_header(data)[0] in survey.stamps for _, _, data in islice(reader.messages([topic]), _LOOKED_AT))
-        for topic in reader.of_type(*IMAGE_TYPES)
+        topic.name.removesuffix('/compressed'): topic
+        for topic in reversed(reader.of_type(*IMAGE_TYPES))
+        if _shares_stamps(reader, topic, survey.stamps)
     }
-    best = max(shared, key=shared.__getitem__, default=None)
-    return _Images(reader, best) if best is not None and shared[best] else None
+    chosen = shared.get(f'/{video}/image') or (next(iter(shared.values())) if len(shared) == 1 else None)
+    return _Images(reader, chosen) if chosen and survey.has_clock else None
+
+
+def _shares_stamps(reader: BagReader, topic: Topic, stamps: Container[int]) -> bool:
+    first = islice(reader.messages([topic]), _LOOKED_AT)
+    return any(read_header(data)[0] in stamps for _, _, data in first)
 
 
 class _BagVideo(AnnotatedVideo):
@@ -233,7 +236,7 @@ class _BagVideo(AnnotatedVideo):
             class_ids=np.array([object.class_id for object, _ in objects], np.int64),
             scores=np.array([object.score for object, _ in objects], np.float64),
             masks=[rle.encode_crop(mask, _window(object.roi), size) for object, mask in objects],
-            read_image=_Picture(self._images, stamp_ns) if self._images and self._has_clock else None,
+            read_image=_Picture(self._images, stamp_ns) if self._images else None,
         )
 
 
