@@ -1,0 +1,88 @@
+"""CLEAR matching: which identity is on which true object when (Bernardin and Stiefelhagen 2008)."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from vis_ros.evaluation.evaluation import Run
+from vis_ros.evaluation.overlaps import MATCH_IOU
+
+_EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class IdentityChange:
+    """At a frame a true object is on identity `after`, and was on `before` when it was last on any."""
+
+    frame: int
+    object_id: int
+    before: int
+    after: int
+
+
+class ClearMatching:
+    """Matches the true objects of a video with identities, frame by frame, by the rule of TrackEval.
+
+    In each frame the pairs with an IoU of at least a half may match. As many as possible go on with the identity of the
+    frame before; among those choices the sum of IoUs is largest. Frames in which there is no true object or no result
+    at all are passed over: what was matched before them still counts as the frame before.
+
+    runs: object id -> its matches in time.
+    switches: in the order of the frames.
+    fragmentations: object id -> how often it was found again after it had been lost, as TrackEval counts them.
+    """
+
+    def __init__(self) -> None:
+        self.runs: dict[int, list[Run]] = defaultdict(list)
+        self.switches: list[IdentityChange] = []
+        self._last: dict[int, int] = {}
+        self._current: dict[int, int] = {}
+        self._beginnings: Counter[int] = Counter()
+
+    def add(
+        self, frame: int, truth_ids: NDArray[np.int64], result_ids: NDArray[np.int64], iou: NDArray[np.float64]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Match the next frame.
+
+        Args:
+            frame: its number, larger than that of the one before; frames without anything may be left out.
+            truth_ids: (T,). result_ids: (N,), each once. iou: (T, N).
+
+        Returns:
+            rows of true objects and columns of results that match.
+        """
+        nothing = np.zeros(0, np.intp)
+        if not len(truth_ids) or not len(result_ids):
+            return nothing, nothing
+        current = np.array([self._current.get(number, -1) for number in truth_ids.tolist()], np.int64)
+        gain = 1000.0 * (current[:, None] == result_ids) + iou
+        gain[iou < MATCH_IOU - _EPS] = 0
+        rows, columns = linear_sum_assignment(gain, maximize=True)
+        matched = gain[rows, columns] > 0
+        rows, columns = rows[matched], columns[matched]
+        matches = dict(zip(truth_ids[rows].tolist(), result_ids[columns].tolist(), strict=True))
+        for object_id, result_id in matches.items():
+            self._note(frame, object_id, result_id)
+        self._current = matches
+        return rows, columns
+
+    @property
+    def fragmentations(self) -> dict[int, int]:
+        return {object_id: count - 1 for object_id, count in self._beginnings.items()}
+
+    def _note(self, frame: int, object_id: int, result_id: int) -> None:
+        before = self._last.get(object_id, result_id)
+        if before != result_id:
+            self.switches.append(IdentityChange(frame, object_id, before, result_id))
+        self._beginnings[object_id] += object_id not in self._current
+        self._last[object_id] = result_id
+        runs = self.runs[object_id]
+        if runs and runs[-1].result_id == result_id and runs[-1].last == frame - 1:
+            runs[-1] = Run(runs[-1].first, frame, result_id)
+        else:
+            runs.append(Run(frame, frame, result_id))
