@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -176,23 +176,25 @@ def _follow(
 ) -> tuple[list[ObjectTrack], list[Switch]]:
     """Who was on which true object when."""
     matching = ClearMatching()
-    visible: Counter[int] = Counter()
+    visible: dict[int, list[int]] = defaultdict(list)
     for frame in without_ignored_results(video).frames:
         matching.add(frame.position, frame.truth_ids, frame.result_ids, frame.iou)
-        visible.update(frame.truth_ids.tolist())
+        for number in frame.truth_ids.tolist():
+            visible[number].append(frame.position)
     switched = Counter(change.object_id for change in matching.switches)
     objects = [
         ObjectTrack(
             video=name,
             object_id=each.object_id,
             class_name=classes[each.object_id],
-            frames=visible[each.object_id],
+            frames=len(visible[each.object_id]),
             result_id=each.result_id,
             j=each.j,
             f=each.f,
             switches=switched[each.object_id],
             fragmentations=matching.fragmentations.get(each.object_id, 0),
             runs=tuple(matching.runs.get(each.object_id, ())),
+            visible=_stretches(visible[each.object_id]),
         )
         for each in scores
     ]
@@ -200,6 +202,13 @@ def _follow(
         Switch(name, change.frame, video.frames[change.frame].name, change.object_id, change.before, change.after)
         for change in matching.switches
     ]
+
+
+def _stretches(frames: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """First and last of each run of consecutive numbers."""
+    ends = np.flatnonzero(np.diff(frames) > 1)
+    firsts, lasts = [frames[0], *(frames[end + 1] for end in ends)], [*(frames[end] for end in ends), frames[-1]]
+    return tuple(zip(firsts, lasts, strict=True))
 
 
 def _per_class(
