@@ -158,7 +158,8 @@ def test_imports_go_down() -> None:
 
 def test_every_imported_library_is_declared() -> None:
     project = pyproject()['project']
-    requirements = [*project['dependencies'], *project['optional-dependencies']['train']]
+    extras = project['optional-dependencies']
+    requirements = [*project['dependencies'], *extras['train'], *extras['evaluate']]
     declared = {re.split(r'[<>=!;\[ ]', requirement)[0].lower() for requirement in requirements}
     other_names = {'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
     imported = {library for _, path in modules() for library in libraries(path) if not ROS_PACKAGES.match(library)}
