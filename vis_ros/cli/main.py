@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import vis_ros
-from vis_ros.cli import weights
+from vis_ros.cli import data, weights
 from vis_ros.cli.console import console, print_table, progress
 from vis_ros.cli.replay import replay
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(replay)
 app.add_typer(weights.app, name='weights')
+app.add_typer(data.app, name='data')
 
 
 def main() -> None:

@@ -1,0 +1,381 @@
+"""MOTS text (KITTI-MOTS, MOTSChallenge): one file a video, one object of one frame a line.
+
+A line is `frame id class height width rle`: id = class * 1000 + number of the object, class 1 = car, 2 = pedestrian,
+10 = ignored region, rle = COCO's compressed code of the whole image. https://www.vision.rwth-aachen.de/page/mots
+Masks of a frame do not overlap. KITTI counts frames from 0, MOTSChallenge from 1. A frame without a line has no object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vis_ros.annotations.findings import LARGEST_SIDE, Findings, shown
+from vis_ros.annotations.indexed_video import IndexedVideo
+from vis_ros.annotations.losses import Losses
+from vis_ros.annotations.overlaps import disjoint
+from vis_ros.annotations.pictures import PictureFile, folder_names, natural, pictures_in, stems, write_picture
+from vis_ros.annotations.rle import Rle, areas
+from vis_ros.annotations.segmentation import counts_fault, union
+from vis_ros.annotations.tracks import VideoSummary, summarise
+from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
+
+CLASSES = {1: 'car', 2: 'pedestrian'}
+IGNORED = 10
+IDS_A_CLASS = 1000
+TEXT_FOLDERS = ('instances_txt', 'instances', 'label_02')
+_PICTURE_FOLDERS = ('images', 'image_02')
+_FIELDS = ('frame', 'id', 'class', 'height', 'width')
+
+
+@dataclass(frozen=True)
+class _Line:
+    frame: int
+    track_id: int
+    class_number: int
+    size: tuple[int, int]
+    counts: str
+
+    @property
+    def rle(self) -> Rle:
+        return {'size': list(self.size), 'counts': self.counts.encode('ascii')}
+
+
+def _parse(text: str) -> _Line | list[str]:
+    """A line, or all that is wrong with it."""
+    parts = text.split()
+    if len(parts) != len(_FIELDS) + 1:
+        return [f'has {len(parts)} fields, expected 6: {" ".join(_FIELDS)} rle']
+    faults = [
+        f'{name} is {shown(part)}, expected a whole number of at least {least}'
+        for name, part, least in zip(_FIELDS, parts, (0, 0, 0, 1, 1), strict=False)
+        if not re.fullmatch(r'[0-9]{1,18}', part) or int(part) < least
+    ]
+    if faults:
+        return faults
+    frame, track_id, class_number, height, width = map(int, parts[:5])
+    if max(height, width) > LARGEST_SIDE:
+        return [f'height {height} and width {width}: no picture is larger than {LARGEST_SIDE}']
+    if text_fault := counts_fault(parts[5], (height, width)):
+        return [text_fault]
+    return _Line(frame, track_id, class_number, (height, width), parts[5])
+
+
+@dataclass
+class _TextFile:
+    """What is known of one video: lines is frame -> where its lines begin in the file; size (height, width) of all.
+
+    frames: (first, last) where something beside the text tells; pictures: files by stem.
+    """
+
+    name: str
+    path: Path
+    pictures: dict[str, Path]
+    frames: tuple[int, int] | None
+    lines: dict[int, list[int]] = field(default_factory=dict)
+    classes: set[int] = field(default_factory=set)
+    size: tuple[int, int] | None = None
+
+
+class MotsVideo(IndexedVideo):
+    """One text file. Its lines are read again when their frame is; only their places are kept."""
+
+    def __init__(self, file: _TextFile, first: int, last: int, class_ids: dict[int, int]) -> None:
+        super().__init__(file.name, max(last - first + 1, 0))
+        self._file, self._first, self._class_ids = file, first, class_ids
+        self._size = file.size or _picture_size(file.pictures)
+
+    def frame(self, index: int) -> AnnotatedFrame:
+        """Frame number `index`, called by its number in the file with six digits, as the pictures of KITTI are."""
+        name = f'{self._first + index:06d}'
+        lines = self._lines(index)
+        objects = [line for line in lines if line.class_number != IGNORED and areas([line.rle])[0]]
+        ignored = [line for line in lines if line.class_number == IGNORED]
+        picture = self._file.pictures.get(name) or self._file.pictures.get(str(self._first + index))
+        return AnnotatedFrame(
+            name=name,
+            index=index,
+            stamp_ns=None,
+            size=self._size,
+            track_ids=np.array([line.track_id for line in objects], np.int64),
+            class_ids=np.array([self._class_ids[line.class_number] for line in objects], np.int64),
+            scores=np.ones(len(objects)),
+            masks=[line.rle for line in objects],
+            ignored=union([line.rle for line in ignored]) if ignored else None,
+            read_image=None if picture is None else PictureFile(picture),
+        )
+
+    def empty_masks(self, index: int) -> list[int]:
+        return [line.track_id for line in self._lines(index) if not areas([line.rle])[0]]
+
+    def _lines(self, index: int) -> list[_Line]:
+        """In ascending order of id."""
+        lines = []
+        with self._file.path.open('rb') as file:
+            for place in self._file.lines.get(self._first + index, []):
+                file.seek(place)
+                line = _parse(file.readline().decode('ascii'))
+                assert isinstance(line, _Line), f'{self._file.path} has changed'
+                lines.append(line)
+        return sorted(lines, key=lambda line: line.track_id)
+
+
+def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVideos:
+    """Read a text file, a folder of them, or a folder with instances_txt/*.txt or <video>/gt/gt.txt.
+
+    Which frames a video has, tell seqinfo.ini (MOTSChallenge), a seqmap file (`name empty first last`) or the pictures;
+    without any of them it ends with its last line, and begins with 0, or with 1 where no video has a frame 0: `kind`
+    says so. Where nothing tells the size of a video without a line, it is (0, 0).
+
+    Args:
+        path: the file or folder.
+        images: the folder with a folder of pictures for each video [default: images, image_02 or img1 beside the text].
+
+    Raises:
+        AnnotationError: with every problem of every line.
+    """
+    path = Path(path)
+    texts = text_files(path)
+    if not texts:
+        raise AnnotationError([Problem(str(path), '', 'holds no MOTS text (*.txt, instances_txt/*.txt, */gt/gt.txt)')])
+    findings = [Findings(text) for text in texts]
+    ranges: dict[str, tuple[int, int]] = {}
+    for folder in dict.fromkeys((path, texts[0].parent, texts[0].parent.parent)):
+        for seqmap in sorted(folder.glob('*seqmap*')) if folder.is_dir() else []:
+            findings.append(Findings(seqmap))
+            ranges |= _read_seqmap(seqmap, findings[-1])
+    files = []
+    for text, own in zip(texts, list(findings), strict=False):
+        name = _video_name(text)
+        frames = _seqinfo(text, own) or ranges.get(name)
+        files.append(_TextFile(name, text, pictures_in(_picture_folder(text, name, images)), frames))
+        _scan(files[-1], own)
+    if problems := [problem for own in findings for problem in own.problems]:
+        raise AnnotationError(problems)
+    numbers = sorted({*CLASSES, *(number for file in files for number in file.classes)})
+    class_ids = {number: position for position, number in enumerate(numbers)}
+    first = 0 if any(0 in file.lines for file in files) else 1
+    known = all(file.frames or _picture_range(file.pictures) for file in files)
+    return AnnotatedVideos(
+        source=str(path),
+        kind='MOTS text' if known else 'MOTS text (only the last line says how long a video is)',
+        class_names=tuple(CLASSES.get(number, f'class {number}') for number in numbers),
+        videos=[MotsVideo(file, *_range(file, first), class_ids) for file in files],
+    )
+
+
+def text_files(path: Path) -> list[Path]:
+    """The text files of a set in natural order; none where there are none."""
+    if path.is_file():
+        return [path]
+    for pattern in ('*.txt', *(f'{folder}/*.txt' for folder in TEXT_FOLDERS), '*/gt/gt.txt'):
+        found = [file for file in path.glob(pattern) if 'seqmap' not in file.name]
+        if found:
+            return sorted(found, key=lambda file: natural(str(file)))
+    return []
+
+
+def _video_name(text: Path) -> str:
+    return text.parent.parent.name if (text.parent.name, text.name) == ('gt', 'gt.txt') else text.stem
+
+
+def _scan(file: _TextFile, findings: Findings) -> None:
+    """Check every line, and note where it is."""
+    seen: dict[tuple[int, int], int] = {}
+    place = 0
+    with file.path.open('rb') as lines:
+        for count, raw in enumerate(lines):
+            begin, place = place, place + len(raw)
+            text = raw.decode('latin-1')
+            if not text.strip():
+                continue
+            where = f'line {count + 1}'
+            line = _parse(text)
+            if isinstance(line, list):
+                for fault in line:
+                    findings.add(where, fault)
+                continue
+            _check_line(file, line, where, findings)
+            earlier = seen.setdefault((line.frame, line.track_id), count)
+            if earlier != count and line.class_number != IGNORED:
+                findings.add(where, f'frame {line.frame} has the id {line.track_id} in line {earlier + 1} already')
+            file.lines.setdefault(line.frame, []).append(begin)
+            if line.class_number != IGNORED:
+                file.classes.add(line.class_number)
+
+
+def _check_line(file: _TextFile, line: _Line, where: str, findings: Findings) -> None:
+    file.size = file.size or line.size
+    if line.size != file.size:
+        findings.add(where, f'height and width are {line.size}, but those of the lines before are {file.size}')
+    if file.frames and not file.frames[0] <= line.frame <= file.frames[1]:
+        findings.add(where, f'frame is {line.frame}, but the video has frames {file.frames[0]} to {file.frames[1]}')
+
+
+def _range(file: _TextFile, first: int) -> tuple[int, int]:
+    """First and last frame."""
+    known = file.frames or _picture_range(file.pictures)
+    begin, end = known or (first, first - 1)
+    return min([begin, *file.lines]), max([end, *file.lines])
+
+
+def _picture_range(pictures: dict[str, Path]) -> tuple[int, int] | None:
+    numbers = [int(stem) for stem in pictures if stem.isdecimal()]
+    return (min(numbers), max(numbers)) if numbers else None
+
+
+def _picture_size(pictures: dict[str, Path]) -> tuple[int, int]:
+    if not pictures:
+        return 0, 0
+    height, width = PictureFile(next(iter(pictures.values())))().shape[:2]
+    return height, width
+
+
+def _picture_folder(text: Path, name: str, images: str | Path | None) -> Path:
+    if images is not None:
+        own = Path(images) / name
+        return own if own.is_dir() else Path(images)
+    places = [text.parent.parent / 'img1'] if text.name == 'gt.txt' else []
+    places += [folder / kind / name for folder in (text.parent, text.parent.parent) for kind in _PICTURE_FOLDERS]
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def _seqinfo(text: Path, findings: Findings) -> tuple[int, int] | None:
+    """Frames 1 ... seqLength of MOTSChallenge."""
+    path = text.parent.parent / 'seqinfo.ini'
+    if text.name != 'gt.txt' or not path.is_file():
+        return None
+    try:
+        parser = ConfigParser()
+        parser.read(path, encoding='utf-8')
+        return 1, parser.getint('Sequence', 'seqLength')
+    except (ConfigError, ValueError) as error:
+        findings.add('', f'{path} does not tell its length: {error}')
+        return None
+
+
+def _read_seqmap(path: Path, findings: Findings) -> dict[str, tuple[int, int]]:
+    """First and last frame by name. Lines of one word (lists of names) tell no length."""
+    ranges = {}
+    for count, text in enumerate(path.read_text(encoding='utf-8').splitlines()):
+        parts = text.split()
+        if len(parts) < 4:
+            continue
+        if parts[2].isdecimal() and parts[3].isdecimal():
+            ranges[parts[0]] = int(parts[2]), int(parts[3])
+        else:
+            findings.add(f'line {count + 1}', f'is {shown(text)}, expected: name empty first last')
+    return ranges
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], None] = lambda: None) -> list[str]:
+    """Write instances_txt/<video>.txt, evaluate_mots.seqmap with the lengths, and the pictures in images/<video>.
+
+    Cars have class 1, pedestrians 2, other classes the next numbers but 10. Where masks overlap see `disjoint`. Frames
+    keep their numbers where these follow each other from 0 or 1; else they are counted from 0, as KITTI does.
+
+    Returns:
+        what the format could not hold, in words with counts.
+
+    Raises:
+        ValueError: a class has more than 999 objects in one video.
+    """
+    root = Path(folder)
+    (root / 'instances_txt').mkdir(parents=True, exist_ok=True)
+    numbers = class_numbers(videos.class_names)
+    losses = Losses()
+    seqmap = []
+    used: set[int] = set()
+    names = [name.replace(' ', '_') for name in folder_names([video.name for video in videos.videos])]
+    for name, video in zip(names, videos.videos, strict=True):
+        summary = summarise(video, on_frame)
+        first = _first_number(summary.names)
+        losses.count(summary)
+        losses.scores += summary.scored
+        losses.stamps += summary.stamped
+        losses.names += len(summary.names) if first is None else 0
+        used |= {track.class_id for track in summary.tracks.values()}
+        ids = _object_ids(summary, numbers)
+        losses.ids += sum(track_id != identity for track_id, identity in ids.items())
+        _write_video(video, root, name, first or 0, ids, losses, on_frame)
+        seqmap.append(f'{name} empty {first or 0:06d} {(first or 0) + len(summary.names) - 1:06d}\n')
+    (root / 'evaluate_mots.seqmap').write_text(''.join(seqmap), encoding='utf-8')
+    others = [
+        f'{videos.class_names[class_id]} is {numbers[class_id]}'
+        for class_id in sorted(used)
+        if numbers[class_id] not in CLASSES
+    ]
+    if others:
+        losses.others.append(f'the names of {len(others)} classes: {", ".join(others)}')
+    return losses.in_words()
+
+
+def class_numbers(names: Sequence[str]) -> list[int]:
+    """The number of each class: that of CLASSES or the one in 'class 7', else the next that is free."""
+    fixed = {name: number for number, name in CLASSES.items()}
+    fixed |= {name: int(name.split()[1]) for name in names if re.fullmatch(r'class [1-9][0-9]?', name)}
+    free = (number for number in range(3, 3 + len(names) * 2 + 100) if number not in {IGNORED, *fixed.values()})
+    return [fixed[name] if name in fixed and fixed[name] != IGNORED else next(free) for name in names]
+
+
+def _first_number(names: list[str]) -> int | None:
+    """The number of the first frame, where the names are numbers that follow each other from 0 or 1."""
+    plain = stems(names)
+    if not names or not all(stem.isdecimal() for stem in plain) or plain[0].lstrip('0') not in ('', '1'):
+        return None
+    first = int(plain[0])
+    return first if [int(stem) for stem in plain] == list(range(first, first + len(plain))) else None
+
+
+def _object_ids(summary: VideoSummary, numbers: list[int]) -> dict[int, int]:
+    """The id in the file, class * 1000 + number, by track id; ids that are so already stay."""
+    ids: dict[int, int] = {}
+    class_of = {track_id: numbers[track.class_id] for track_id, track in summary.tracks.items()}
+    for track_id, number in class_of.items():
+        if track_id // IDS_A_CLASS == number:
+            ids[track_id] = track_id
+    taken = set(ids.values())
+    for number in sorted(set(class_of.values())):
+        own = [track_id for track_id, other in class_of.items() if other == number]
+        if len(own) >= IDS_A_CLASS:
+            raise ValueError(f'video {summary.name} has {len(own)} objects of one class, MOTS holds {IDS_A_CLASS - 1}')
+        free = (i for i in range(number * IDS_A_CLASS + 1, (number + 1) * IDS_A_CLASS) if i not in taken)
+        ids |= {track_id: next(free) for track_id in own if track_id not in ids}
+    return ids
+
+
+def _write_video(
+    video: AnnotatedVideo,
+    root: Path,
+    name: str,
+    first: int,
+    ids: dict[int, int],
+    losses: Losses,
+    on_frame: Callable[[], None],
+) -> None:
+    with (root / 'instances_txt' / f'{name}.txt').open('w', encoding='ascii') as file:
+        for frame in video:
+            number = first + frame.index
+            parts = disjoint(frame)
+            shape = f'{frame.size[0]} {frame.size[1]}'
+            written = [
+                (ids[track_id], mask) for track_id, mask in zip(frame.track_ids.tolist(), parts.masks, strict=True)
+            ]
+            written += [] if parts.ignored is None else [(IGNORED * IDS_A_CLASS, parts.ignored)]
+            for identity, mask in written:
+                if areas([mask])[0]:
+                    code = mask['counts'].decode('ascii')
+                    file.write(f'{number} {identity} {identity // IDS_A_CLASS} {shape} {code}\n')
+            losses.taken += parts.taken
+            losses.hidden += parts.hidden
+            write_picture(frame, root / 'images' / name, f'{number:06d}')
+            on_frame()

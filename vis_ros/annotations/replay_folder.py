@@ -1,0 +1,185 @@
+"""What `vis-ros replay` writes: run.json and results.jsonl, one line a frame; several videos in a folder each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vis_ros.annotations.findings import Findings, is_integer, read_json, shown
+from vis_ros.annotations.indexed_video import IndexedVideo
+from vis_ros.annotations.pictures import natural
+from vis_ros.annotations.rle import areas
+from vis_ros.annotations.segmentation import fault, to_rle
+from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideos, AnnotationError, Problem
+
+RECORDS = 'results.jsonl'
+RUN = 'run.json'
+_EPOCH = 1 << 32
+"""Identities of different epochs are different: identity = epoch * _EPOCH + track id."""
+
+
+class ReplayVideo(IndexedVideo):
+    """One results.jsonl. A line is read again when its frame is; only the places of the lines are kept."""
+
+    def __init__(self, name: str, path: Path, places: list[int]) -> None:
+        super().__init__(name, len(places))
+        self._path, self._places = path, places
+
+    def frame(self, index: int) -> AnnotatedFrame:
+        """Frame number `index`. An object without a pixel is not in the frame."""
+        record = self._record(index)
+        size = (record['height'], record['width'])
+        masks = [to_rle(instance['mask'], size) for instance in record['instances']]
+        visible = areas(masks) > 0 if masks else np.zeros(0, bool)
+        instances = [instance for instance, seen in zip(record['instances'], visible, strict=True) if seen]
+        return AnnotatedFrame(
+            name=record['name'],
+            index=index,
+            stamp_ns=record.get('stamp_ns'),
+            size=size,
+            track_ids=np.array([record['epoch'] * _EPOCH + instance['track_id'] for instance in instances], np.int64),
+            class_ids=np.array([instance['class_id'] for instance in instances], np.int64),
+            scores=np.array([instance['score'] for instance in instances], np.float64),
+            masks=[mask for mask, seen in zip(masks, visible, strict=True) if seen],
+        )
+
+    def empty_masks(self, index: int) -> list[int]:
+        record = self._record(index)
+        size = (record['height'], record['width'])
+        return [each['track_id'] for each in record['instances'] if not areas([to_rle(each['mask'], size)])[0]]
+
+    def _record(self, index: int) -> Any:
+        with self._path.open('rb') as file:
+            file.seek(self._places[index])
+            return json.loads(file.readline())
+
+
+def record_files(path: Path) -> list[Path]:
+    """The results.jsonl of a folder, or those of the folders in it; none where there are none."""
+    own = path / RECORDS
+    return [own] if own.is_file() else sorted(path.glob(f'*/{RECORDS}'), key=lambda file: natural(file.parent.name))
+
+
+def read(path: str | Path) -> AnnotatedVideos:
+    """Read the folder of a replay, a folder of such folders, or one results.jsonl.
+
+    Classes and settings are those of run.json, in the folder or in the one above. The frame index counts the frames
+    that were segmented, not those of the recording.
+
+    Raises:
+        AnnotationError: with every problem of every line.
+    """
+    path = Path(path)
+    files = [path] if path.is_file() else record_files(path)
+    if not files:
+        raise AnnotationError([Problem(str(path), '', f'holds no {RECORDS}, nor does a folder in it')])
+    problems: list[Problem] = []
+    settings = read_run(files[0].parent, problems)
+    class_names: dict[int, str] = dict(enumerate(listed_classes(settings)))
+    videos = []
+    for file in files:
+        findings = Findings(file)
+        places = list(_scan(file, class_names, findings))
+        problems += findings.problems
+        videos.append(ReplayVideo(_video_name(file, files, settings), file, places))
+    if problems:
+        raise AnnotationError(problems)
+    class_count = max(class_names, default=0) + 1
+    return AnnotatedVideos(
+        source=str(path),
+        kind='results of vis-ros replay',
+        class_names=tuple(class_names.get(number, f'class {number}') for number in range(class_count)),
+        videos=videos,
+        settings=settings,
+    )
+
+
+def read_run(folder: Path, problems: list[Problem]) -> dict[str, Any]:
+    """run.json of a folder or of the one above; nothing where there is none."""
+    file = next((place / RUN for place in (folder, folder.parent) if (place / RUN).is_file()), None)
+    if file is None:
+        return {}
+    try:
+        run = read_json(file)
+    except AnnotationError as error:
+        problems += error.problems
+        return {}
+    names = run.get('class_names', []) if isinstance(run, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        problems.append(Problem(str(file), '', f"'class_names' is {shown(names)}, expected a list of texts"))
+        return {}
+    return run
+
+
+def listed_classes(settings: dict[str, Any]) -> tuple[str, ...]:
+    """The classes that run.json lists."""
+    return tuple(settings.get('class_names', ()))
+
+
+def _video_name(file: Path, files: list[Path], settings: dict[str, Any]) -> str:
+    """The name of the recording, or of the folder where there are several."""
+    source = settings.get('source')
+    if len(files) == 1 and isinstance(source, str) and source:
+        return re.sub(r'\.[A-Za-z]\w{1,4}$', '', Path(source).name)
+    return file.absolute().parent.name
+
+
+def _scan(file: Path, class_names: dict[int, str], findings: Findings) -> Iterator[int]:
+    """Check every line; yields where it begins."""
+    place = 0
+    with file.open('rb') as lines:
+        for count, line in enumerate(lines):
+            begin, place = place, place + len(line)
+            if not line.strip():
+                continue
+            where = f'line {count + 1}'
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                findings.add(where, f'is not JSON: {error}')
+                continue
+            if isinstance(record, dict):
+                _check_frame(record, where, class_names, findings)
+            else:
+                findings.add(where, f'is {shown(record)}, expected an object')
+            yield begin
+
+
+def _check_frame(record: dict[str, Any], where: str, class_names: dict[int, str], findings: Findings) -> None:
+    findings.take(record, 'name', str, where)
+    epoch = findings.take(record, 'epoch', int, where)
+    if epoch is not None and not 0 <= epoch < 1 << 31:
+        findings.add(where, f"'epoch' is {epoch}, expected at least 0")
+    size = findings.positive(record, 'height', where), findings.positive(record, 'width', where)
+    if record.get('stamp_ns') is not None:
+        findings.take(record, 'stamp_ns', int, where)
+    seen: set[int] = set()
+    for place, instance in findings.records(record, 'instances', where):
+        here = f'{where}, {place}'
+        track_id = findings.take(instance, 'track_id', int, here)
+        if track_id is not None and not 0 <= track_id < _EPOCH:
+            findings.add(here, f"'track_id' is {track_id}, expected 0 to {_EPOCH - 1}")
+        if track_id in seen:
+            findings.add(here, f'the track id {track_id} occurs twice in this frame')
+        if track_id is not None:
+            seen.add(track_id)
+        _check_class(instance, here, class_names, findings)
+        findings.score(instance, here)
+        mask = findings.take(instance, 'mask', dict, here)
+        if mask is not None and size[0] and size[1] and (text := fault(mask, (size[0], size[1]))):
+            findings.add(f'{here}, mask', text)
+
+
+def _check_class(instance: dict[str, Any], where: str, class_names: dict[int, str], findings: Findings) -> None:
+    class_id, name = findings.take(instance, 'class_id', int, where), instance.get('class_name')
+    if not is_integer(class_id):
+        return
+    if not 0 <= class_id < 1 << 16:
+        findings.add(where, f"'class_id' is {class_id}, expected 0 to 65535")
+    elif isinstance(name, str) and class_names.setdefault(class_id, name) != name:
+        findings.add(where, f"'class_name' of class {class_id} is {name!r}, but elsewhere {class_names[class_id]!r}")

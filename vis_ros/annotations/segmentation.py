@@ -1,0 +1,127 @@
+"""The `segmentation` of COCO and YouTube-VIS files: polygons, run lengths or their compressed code, as Rle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from vis_ros.annotations.findings import is_integer, shown
+from vis_ros.annotations.rle import Rle
+
+_LONGEST_CODE = 7
+"""Characters of one run length: 5 bits each, and no picture has 2**31 pixels."""
+
+
+def fault(segmentation: Any, size: tuple[int, int]) -> str | None:
+    """What is wrong with a segmentation of a picture of (height, width), in words; None where it can be read."""
+    if isinstance(segmentation, dict):
+        return _run_length_fault(segmentation, size)
+    if isinstance(segmentation, list) and segmentation:
+        faults = (_polygon_fault(polygon, size) for polygon in segmentation)
+        return next((f'polygon {number}: {text}' for number, text in enumerate(faults) if text), None)
+    return f'is {shown(segmentation)}, expected null, polygons or a run-length code'
+
+
+def to_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
+    """The mask of a segmentation without fault. Several polygons are one object."""
+    if isinstance(segmentation, list):
+        return union([coco.frPyObjects([polygon], *size)[0] for polygon in segmentation])
+    if isinstance(segmentation['counts'], str):
+        return {'size': list(size), 'counts': segmentation['counts'].encode('ascii')}
+    return coco.frPyObjects(segmentation, *size)
+
+
+def uncompressed(rle: Rle) -> dict[str, Any]:
+    """As plain JSON with run lengths: the only form that every reader of YouTube-VIS truth takes."""
+    return {'size': [int(side) for side in rle['size']], 'counts': run_lengths(rle['counts']).tolist()}
+
+
+def compressed(rle: Rle) -> dict[str, Any]:
+    """As plain JSON with COCO's compressed code: how results are written."""
+    return {'size': [int(side) for side in rle['size']], 'counts': rle['counts'].decode('ascii')}
+
+
+def union(rles: Sequence[Rle]) -> Rle:
+    """All pixels of at least one mask of the same size."""
+    return coco.merge(list(rles), intersect=False)
+
+
+def run_lengths(code: str | bytes) -> NDArray[np.int64]:
+    """COCO's compressed run lengths, decoded: background first, down the columns.
+
+    A character holds 5 bits from '0' on, lowest first, and a sixth that says 'more follows'; each number from the
+    fourth on is the difference to the one two before it (pycocotools, maskApi.c, rleFrString).
+
+    Raises ValueError where the text is no such code.
+    """
+    data = np.frombuffer(code.encode('latin-1', 'replace') if isinstance(code, str) else code, np.uint8)
+    if not len(data):
+        return np.zeros(0, np.int64)
+    bits = data.astype(np.int64) - 48
+    if bits.min() < 0 or bits.max() > 63:
+        raise ValueError(f'has the character {chr(data[(bits < 0) | (bits > 63)][0])!r}, which no code has')
+    last = bits & 32 == 0
+    ends = np.flatnonzero(last)
+    if not last[-1]:
+        raise ValueError('breaks off in the middle of a run length')
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts + 1
+    if lengths.max() > _LONGEST_CODE:
+        raise ValueError(f'has a run length of {lengths.max()} characters')
+    places = np.arange(len(bits)) - np.repeat(starts, lengths)
+    values = np.add.reduceat((bits & 31) << (5 * places), starts)
+    values -= np.where(bits[ends] & 16, np.int64(1) << (5 * lengths), 0)
+    for first in (1, 2):
+        values[first::2] = np.cumsum(values[first::2])
+    return values
+
+
+def _run_length_fault(code: dict[str, Any], size: tuple[int, int]) -> str | None:
+    for key in ('size', 'counts'):
+        if key not in code:
+            return f'is a run-length code without {key!r}'
+    if list(code['size'] if isinstance(code['size'], (list, tuple)) else []) != list(size):
+        return f"run-length code: 'size' is {shown(code['size'])}, expected {list(size)} (height, width)"
+    return counts_fault(code['counts'], size)
+
+
+def counts_fault(counts: Any, size: tuple[int, int]) -> str | None:
+    """What is wrong with run lengths (list) or their compressed code (text) for (height, width); None if nothing."""
+    if isinstance(counts, str):
+        try:
+            runs = run_lengths(counts)
+        except ValueError as error:
+            return f'compressed run lengths {shown(counts)}: it {error}'
+    elif isinstance(counts, list) and all(is_integer(count) for count in counts):
+        runs = np.asarray(counts, np.int64)
+    else:
+        return f"run-length code: 'counts' is {shown(counts)}, expected a list of whole numbers or a text"
+    if len(runs) and runs.min() < 0:
+        return f'run-length code: a run length is {runs.min()}'
+    if runs.sum() != size[0] * size[1]:
+        return f'run lengths sum to {runs.sum()}, but {size[0]} x {size[1]} pixels are {size[0] * size[1]}'
+    return None
+
+
+def _polygon_fault(polygon: Any, size: tuple[int, int]) -> str | None:
+    try:
+        points = np.asarray(polygon, np.float64)
+    except (TypeError, ValueError):
+        return f'is {shown(polygon)}, expected a list of numbers x0 y0 x1 y1 ...'
+    if points.ndim != 1 or isinstance(polygon, str):
+        return f'is {shown(polygon)}, expected a list of numbers x0 y0 x1 y1 ...'
+    if len(points) < 6 or len(points) % 2:
+        return f'has {len(points)} numbers, expected pairs and at least 6'
+    if not np.isfinite(points).all():
+        return f'has the number {points[~np.isfinite(points)][0]}'
+    x, y = points[0::2], points[1::2]
+    # Tools round differently: one pixel beyond the border is cut off without complaint.
+    outside = (x < -1) | (x > size[1] + 1) | (y < -1) | (y > size[0] + 1)
+    if outside.any():
+        point = f'({x[outside][0]:g}, {y[outside][0]:g})'
+        return f'has the point {point} outside the picture of {size[1]}x{size[0]} pixels'
+    return None
