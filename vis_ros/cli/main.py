@@ -16,6 +16,7 @@ import vis_ros
 from vis_ros.cli import data, weights
 from vis_ros.cli.console import console, print_table, progress
 from vis_ros.cli.replay import replay
+from vis_ros.cli.synth import synth
 
 app = typer.Typer(
     help='Video instance segmentation for ROS 2: masks with identities that last.',
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(replay)
 app.add_typer(weights.app, name='weights')
 app.add_typer(data.app, name='data')
+data.app.command()(synth)
 
 
 def main() -> None:
