@@ -94,7 +94,7 @@ def align(
 ) -> Alignment:
     """Match the frames of two videos: by stamp, else by name, else by index, whichever first has one in common.
 
-    Names are compared without folder, extension and leading zeros of a number: '00012.png' is '12.jpg'. Where several
+    Names are compared without folder, image extension and leading zeros of a number: '00012.png' is '12'. Where several
     frames of a video have the same stamp or name, the first belongs to the first, the second to the second.
 
     Raises:
@@ -115,8 +115,8 @@ def align(
 
 
 def _plain_name(frame: FrameKey) -> str:
-    # Only what begins with a letter is an extension: the name may be a number with a point.
-    stem = re.sub(r'\.[A-Za-z]\w*$', '', PurePath(frame.name).name)
+    # Only of images: a name may be a number with a point.
+    stem = re.sub(r'\.(bmp|jpe?g|pgm|png|ppm|tiff?|webp)$', '', PurePath(frame.name).name, flags=re.IGNORECASE)
     return str(int(stem)) if stem.isdecimal() else stem
 
 

@@ -26,23 +26,27 @@ class IdentityChange:
 
 
 class ClearMatching:
-    """Matches the true objects of a video with identities, frame by frame, by the rule of TrackEval.
+    """Matches the true objects of a video with identities, frame by frame.
 
-    In each frame the pairs with an IoU of at least a half may match. As many as possible go on with the identity of the
-    frame before; among those choices the sum of IoUs is largest. Frames in which there is no true object or no result
-    at all are passed over: what was matched before them still counts as the frame before.
+    The rule is that of TrackEval, which has the same matches and switches. In each frame the pairs with an IoU of at
+    least a half may match. As many as possible go on with the identity of the frame before; among those choices the sum
+    of IoUs is largest. Frames in which there is no true object or no result at all are passed over: what was matched
+    before them still counts as the frame before.
 
     runs: object id -> its matches in time.
     switches: in the order of the frames.
-    fragmentations: object id -> how often it was found again after it had been lost, as TrackEval counts them.
+    fragmentations: object id -> how often it was found again after it had been lost while it was visible (Li et al.
+        2009). TrackEval also counts the returns of objects that had left the image, so that perfect results have
+        fragmentations, and overlooks that objects are lost in frames without any result.
     """
 
     def __init__(self) -> None:
         self.runs: dict[int, list[Run]] = defaultdict(list)
         self.switches: list[IdentityChange] = []
+        self.fragmentations: Counter[int] = Counter()
         self._last: dict[int, int] = {}
         self._current: dict[int, int] = {}
-        self._beginnings: Counter[int] = Counter()
+        self._lost: set[int] = set()
 
     def add(
         self, frame: int, truth_ids: NDArray[np.int64], result_ids: NDArray[np.int64], iou: NDArray[np.float64]
@@ -50,36 +54,36 @@ class ClearMatching:
         """Match the next frame.
 
         Args:
-            frame: its number, larger than that of the one before; frames without anything may be left out.
+            frame: its number, larger than that of the one before; frames without true objects may be left out.
             truth_ids: (T,). result_ids: (N,), each once. iou: (T, N).
 
         Returns:
             rows of true objects and columns of results that match.
         """
-        nothing = np.zeros(0, np.intp)
-        if not len(truth_ids) or not len(result_ids):
-            return nothing, nothing
+        rows, columns = self._match(truth_ids, result_ids, iou)
+        matches = dict(zip(truth_ids[rows].tolist(), result_ids[columns].tolist(), strict=True))
+        for object_id, result_id in matches.items():
+            self._note(frame, object_id, result_id)
+        self._lost = (self._lost | self._last.keys() & set(truth_ids.tolist())) - matches.keys()
+        if len(truth_ids) and len(result_ids):
+            self._current = matches
+        return rows, columns
+
+    def _match(
+        self, truth_ids: NDArray[np.int64], result_ids: NDArray[np.int64], iou: NDArray[np.float64]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         current = np.array([self._current.get(number, -1) for number in truth_ids.tolist()], np.int64)
         gain = 1000.0 * (current[:, None] == result_ids) + iou
         gain[iou < MATCH_IOU - _EPS] = 0
         rows, columns = linear_sum_assignment(gain, maximize=True)
         matched = gain[rows, columns] > 0
-        rows, columns = rows[matched], columns[matched]
-        matches = dict(zip(truth_ids[rows].tolist(), result_ids[columns].tolist(), strict=True))
-        for object_id, result_id in matches.items():
-            self._note(frame, object_id, result_id)
-        self._current = matches
-        return rows, columns
-
-    @property
-    def fragmentations(self) -> dict[int, int]:
-        return {object_id: count - 1 for object_id, count in self._beginnings.items()}
+        return rows[matched], columns[matched]
 
     def _note(self, frame: int, object_id: int, result_id: int) -> None:
         before = self._last.get(object_id, result_id)
         if before != result_id:
             self.switches.append(IdentityChange(frame, object_id, before, result_id))
-        self._beginnings[object_id] += object_id not in self._current
+        self.fragmentations[object_id] += object_id in self._lost
         self._last[object_id] = result_id
         runs = self.runs[object_id]
         if runs and runs[-1].result_id == result_id and runs[-1].last == frame - 1:

@@ -13,7 +13,6 @@ import numpy as np
 from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideos
 from vis_ros.evaluation.alignment import Alignment, align, pair_videos
 from vis_ros.evaluation.average_precision import IOU_THRESHOLDS, precision_at_recalls
-from vis_ros.evaluation.clear import ClearMatching
 from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation, ObjectTrack, Switch
 from vis_ros.evaluation.j_and_f import assign, mean_f
 from vis_ros.evaluation.overlaps import (
@@ -21,7 +20,6 @@ from vis_ros.evaluation.overlaps import (
     by_class,
     measure,
     without_ignored_pixels,
-    without_ignored_results,
 )
 from vis_ros.evaluation.scores import ObjectScore, Scores, figures, score
 from vis_ros.evaluation.survey import Survey, survey
@@ -125,11 +123,12 @@ def _evaluate_video(
     whole = _read(alignment, digest, on_frame)
     parts = by_class(whole, *classes) if aware else {}
     everything, *of_parts = _object_scores([whole, *parts.values()], _counted(alignment, on_frame))
-    objects, switches = _follow(alignment.truth.name, whole, everything, classes[0])
+    scores = score(whole, track_scores, everything, measures)
+    objects, switches = _follow(alignment.truth.name, whole, scores, classes[0])
     return _Video(
         alignment.truth.name,
         whole.length,
-        score(whole, track_scores, everything, measures),
+        scores,
         {
             name: score(part, track_scores, of_part, measures)
             for (name, part), of_part in zip(parts.items(), of_parts, strict=True)
@@ -172,15 +171,14 @@ def _object_scores(
 
 
 def _follow(
-    name: str, video: VideoOverlaps, scores: Sequence[ObjectScore], classes: Mapping[int, str]
+    name: str, video: VideoOverlaps, scores: Scores, classes: Mapping[int, str]
 ) -> tuple[list[ObjectTrack], list[Switch]]:
     """Who was on which true object when."""
-    matching = ClearMatching()
     visible: dict[int, list[int]] = defaultdict(list)
-    for frame in without_ignored_results(video).frames:
-        matching.add(frame.position, frame.truth_ids, frame.result_ids, frame.iou)
+    for frame in video.frames:
         for number in frame.truth_ids.tolist():
             visible[number].append(frame.position)
+    matching = scores.matching
     switched = Counter(change.object_id for change in matching.switches)
     objects = [
         ObjectTrack(
@@ -192,11 +190,11 @@ def _follow(
             j=each.j,
             f=each.f,
             switches=switched[each.object_id],
-            fragmentations=matching.fragmentations.get(each.object_id, 0),
+            fragmentations=matching.fragmentations[each.object_id],
             runs=tuple(matching.runs.get(each.object_id, ())),
             visible=_stretches(visible[each.object_id]),
         )
-        for each in scores
+        for each in scores.objects
     ]
     return objects, [
         Switch(name, change.frame, video.frames[change.frame].name, change.object_id, change.before, change.after)
@@ -206,7 +204,7 @@ def _follow(
 
 def _stretches(frames: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """First and last of each run of consecutive numbers."""
-    ends = np.flatnonzero(np.diff(frames) > 1)
+    ends = np.flatnonzero(np.diff(frames) > 1).tolist()
     firsts, lasts = [frames[0], *(frames[end + 1] for end in ends)], [*(frames[end] for end in ends), frames[-1]]
     return tuple(zip(firsts, lasts, strict=True))
 

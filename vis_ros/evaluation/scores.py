@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vis_ros.evaluation.average_precision import TrackMatches, average_precision, match_tracks
+from vis_ros.evaluation.clear import ClearMatching
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
 from vis_ros.evaluation.overlaps import VideoOverlaps, without_ignored_results
 from vis_ros.evaluation.tracking import TrackingMeasures
@@ -28,12 +29,13 @@ class ObjectScore:
 class Scores:
     """One video, all of its objects or those of one class.
 
-    tracking: of `TrackingMeasures`; tracks: for average precision; objects: each true one.
+    tracking: of `TrackingMeasures`; matching: by CLEAR; tracks: for average precision; objects: each true one.
     identities: how many there are in the results.
     results: objects in the results, one count a frame; left_out: those beside them that ignored pixels excuse.
     """
 
     tracking: dict[str, Any]
+    matching: ClearMatching
     tracks: TrackMatches
     objects: tuple[ObjectScore, ...]
     identities: int
@@ -53,9 +55,13 @@ def score(
         measures: of TrackEval.
     """
     tracked = without_ignored_results(video)
+    matching = ClearMatching()
+    for frame in tracked.frames:
+        matching.add(frame.position, frame.truth_ids, frame.result_ids, frame.iou)
     everything, results = (sum(len(frame.result_ids) for frame in each.frames) for each in (video, tracked))
     return Scores(
         tracking=measures.count(tracked),
+        matching=matching,
         tracks=match_tracks(video, track_scores),
         objects=tuple(objects),
         identities=len(video.result_ids),
@@ -74,6 +80,7 @@ def figures(videos: Sequence[Scores], measures: TrackingMeasures) -> dict[str, f
     values = {
         **average_precision([video.tracks for video in videos]),
         **measures.combine([video.tracking for video in videos]),
+        'Frag': sum(video.matching.fragmentations.total() for video in videos),
         **{'J': j, 'F': f, 'J&F': (j + f) / 2},
     }
     return {name: values[name] for name in METRICS}

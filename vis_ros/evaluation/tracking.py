@@ -43,7 +43,7 @@ class TrackingMeasures:
         return {name: measure.eval_sequence(data) for name, measure in self._measures.items()}
 
     def combine(self, videos: Sequence[dict[str, Any]]) -> dict[str, float]:
-        """HOTA, DetA, AssA (means over the 19 localization thresholds), IDF1, IDSW, Frag, MOTA, sMOTSA of videos."""
+        """HOTA, DetA, AssA (means over the 19 localization thresholds), IDF1, IDSW, MOTA and sMOTSA of videos."""
         combined = {
             name: measure.combine_sequences({number: video[name] for number, video in enumerate(videos)})
             for name, measure in self._measures.items()
@@ -53,7 +53,6 @@ class TrackingMeasures:
             **{name: float(np.mean(hota[name])) for name in ('HOTA', 'DetA', 'AssA')},
             'IDF1': float(identity['IDF1']),
             'IDSW': int(clear['IDSW']),
-            'Frag': int(clear['Frag']),
             'MOTA': float(clear['MOTA']),
             'sMOTSA': float(clear['sMOTA']),
         }
