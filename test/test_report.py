@@ -1,0 +1,640 @@
+"""The report: what its HTML says is read back, by parsers of the standard library, and compared with the evaluation."""
+
+import base64
+import itertools
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import annotated_memory as memory
+import cv2
+import numpy as np
+import pytest
+
+from vis_ros.annotations.rle import encode
+from vis_ros.evaluation import charts, report
+from vis_ros.evaluation.compare import compare
+from vis_ros.evaluation.evaluate import evaluate
+from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation, ObjectTrack, Run, Switch
+from vis_ros.evaluation.switch_pictures import picture
+from vis_ros.visualization import identity_colour
+
+# --- made evaluations and how to read a report ------------------------------------------------------------------------
+
+VOID = {'meta', 'br', 'img'}
+EPOCH = 2**32
+
+
+class Tree(HTMLParser):
+    """The elements of an HTML page; fails where tags do not nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self._builder = ElementTree.TreeBuilder()
+        self._open = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+        self.root = self._builder.close()
+
+    def handle_starttag(self, tag, attrs):
+        self._builder.start(tag, {name: value or '' for name, value in attrs})
+        self._open.append(tag)
+        if tag in VOID:
+            self.handle_endtag(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag, f'</{tag}> closes another element'
+        self._builder.end(tag)
+
+    def handle_data(self, data):
+        if self._open:
+            self._builder.data(data)
+
+
+def written(tmp_path, evaluation, **arguments):
+    """The page of an evaluation as text and as its root element."""
+    path = tmp_path / 'report.html'
+    report.write_report(evaluation, path, **arguments)
+    text = path.read_text(encoding='utf-8')
+    return text, Tree(text).root
+
+
+def words(element):
+    """All text in an element, white space folded."""
+    return ' '.join(' '.join(element.itertext()).split())
+
+
+def section(root, name):
+    (found,) = [each for each in root.iter('section') if each.get('id') == name]
+    return found
+
+
+def table(element, kind):
+    """Rows of cell texts of the first table of a class, its head first."""
+    found = next(each for each in element.iter('table') if each.get('class') == kind)
+    return [[words(cell) for cell in row if cell.tag in ('th', 'td')] for row in found.iter('tr')]
+
+
+def figures(random):
+    return {
+        name: int(random.integers(0, 3000)) if name in COUNTS else float(random.uniform(0, 0.99)) for name in METRICS
+    }
+
+
+def made_track(random, video, object_id, length, most_runs=8):
+    """An object with random runs inside its visible frames, and its switches."""
+    edges = np.unique(random.integers(0, length, 2 * most_runs))
+    edges = edges[: len(edges) // 2 * 2].reshape(-1, 2)
+    identities = random.choice([3, 17, 3 + EPOCH, 254], len(edges))
+    runs = [Run(int(a), int(b) - 1, int(c)) for (a, b), c in zip(edges, identities, strict=True)]
+    switches = [
+        Switch(video, run.first, f'{run.first:05d}.jpg', object_id, before.result_id, run.result_id)
+        for before, run in itertools.pairwise(runs)
+        if before.result_id != run.result_id
+    ]
+    visible = ((max(0, runs[0].first - 2), min(length - 1, runs[-1].last + 3)),) if runs else ((0, length - 1),)
+    frames = sum(last - first + 1 for first, last in visible)
+    j, f = random.uniform(0, 1, 2).tolist()
+    result_id = runs[0].result_id if runs else None
+    track = ObjectTrack(
+        video, object_id, 'zebra', frames, result_id, j, f, len(switches), len(runs), tuple(runs), visible
+    )
+    return track, switches
+
+
+def made(seed=0, videos=('first', 'second'), objects=3, length=90, most_runs=8, **fields):
+    """An evaluation with random contents."""
+    random = np.random.default_rng(seed)
+    made_tracks = [
+        made_track(random, video, object_id, length, most_runs)
+        for video in videos
+        for object_id in range(1, objects + 1)
+    ]
+    curves = -np.sort(-random.uniform(0, 1, (10, 101)), axis=1)
+    evaluation = Evaluation(
+        results='out',
+        truth='truth.json',
+        settings={'model': 'demo', 'association': {'max_age': 30}, 'every': 1},
+        agnostic=figures(random),
+        aware=figures(random),
+        per_class={'zebra': figures(random), 'shark': figures(random)},
+        per_video={video: figures(random) for video in videos},
+        lengths=dict.fromkeys(videos, length),
+        objects=tuple(track for track, _ in made_tracks),
+        switches=tuple(switch for _, switches in made_tracks for switch in switches),
+        precision={f'{0.5 + 0.05 * k:.2f}': tuple(curve) for k, curve in enumerate(curves.tolist())},
+        coverage=Coverage(len(videos), len(videos) * length, 0, 0, 0, len(videos) * length),
+    )
+    return replace(evaluation, **fields)
+
+
+def spans(path):
+    """[(first, one after the last), ...] of a path of horizontal lines in units of frames."""
+    assert re.fullmatch(r'(M\d+ \.5h\d+)*', path)
+    return [(int(x), int(x) + int(width)) for x, width in re.findall(r'M(\d+) \.5h(\d+)', path)]
+
+
+def colour(identity):
+    return '#{2:02x}{1:02x}{0:02x}'.format(*identity_colour(identity % EPOCH))
+
+
+def strips(element):
+    """(row header, outer SVG of the strip, SVG of its bars) of each row of the timelines in an element."""
+    for found in element.iter('table'):
+        if found.get('class') == 'timeline':
+            for row in found.find('tbody'):
+                outer = row.find('td/svg')
+                yield words(row.find('th')), outer, next(each for each in outer.iter('svg') if each.get('y') == '8')
+
+
+def outlined_set(masks, images=None, shift=0, switch_at=None, name='clip'):
+    """A video of one object; from `switch_at` on under another identity; `images` are (H, W, 3) or an error."""
+
+    def reader(image):
+        def read():
+            if isinstance(image, Exception):
+                raise image
+            return image
+
+        return read
+
+    frames = []
+    for index, mask in enumerate(masks):
+        identity = 7 if switch_at is None or index < switch_at else 9
+        objects = [] if mask is None else [(identity if shift else 1, np.roll(mask, shift, 1))]
+        frame = memory.frame(objects, index, size=next(each for each in masks if each is not None).shape)
+        frames.append(replace(frame, read_image=None if images is None else reader(images[index])))
+    return memory.videos(memory.MemoryVideo(name, frames))
+
+
+def moving_box(frames=10, size=(120, 160)):
+    """Masks of a box that moves to the right."""
+    return [memory.box(20 + 4 * index, 30, 60 + 4 * index, 80, size) for index in range(frames)]
+
+
+def grey_images(frames=10, size=(120, 160)):
+    """Images that tell their number: frame k is of the grey 15 * k."""
+    return [np.full((*size, 3), 15 * index, np.uint8) for index in range(frames)]
+
+
+def decoded(image):
+    """The picture of an <img>."""
+    assert image.get('src').startswith('data:image/jpeg;base64,')
+    data = base64.b64decode(image.get('src').split(',')[1], validate=True)
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_needs_no_other_file(tmp_path):
+    masks = moving_box()
+    truth = outlined_set(masks, grey_images())
+    results = outlined_set(masks, shift=1, switch_at=5)
+    evaluation = replace(evaluate(results, truth), latencies_ms=(1.0, 2.0))
+    text, root = written(tmp_path, evaluation, truth=truth, results=results, comparison=compare(evaluation, evaluation))
+    targets = {each.get('id') for each in root.iter()}
+    for each in root.iter():
+        assert each.tag not in ('link', 'script', 'iframe', 'object', 'embed', 'base')
+        for name in ('src', 'href', 'srcset', 'xlink:href', 'data'):
+            value = each.get(name)
+            assert value is None or value.startswith('data:') or (value[0] == '#' and value[1:] in targets)
+    assert not re.search(r'https?:|url\(|@import', text)
+    assert str(tmp_path) not in text
+
+
+def test_charts_are_well_formed_xml_with_titles(tmp_path):
+    text, _ = written(tmp_path, made(latencies_ms=tuple(range(50))))
+    depth, start, drawings = 0, 0, []
+    for tag in re.finditer(r'<svg|</svg>', text):
+        start = tag.start() if depth == 0 else start
+        depth += 1 if tag[0] == '<svg' else -1
+        if depth == 0:
+            drawings.append(ElementTree.fromstring(text[start : tag.end()]))
+    assert len(drawings) > 10
+    for drawing in drawings:
+        assert drawing.get('aria-hidden') == 'true' or (drawing.get('role') == 'img' and drawing.findtext('title'))
+
+
+def test_the_same_bytes_again(tmp_path):
+    masks = moving_box()
+    truth = outlined_set(masks, grey_images())
+    results = outlined_set(masks, shift=1, switch_at=5)
+    first, _ = written(tmp_path, evaluate(results, truth), truth=truth, results=results)
+    second, _ = written(tmp_path, evaluate(results, truth), truth=truth, results=results)
+    assert first == second
+
+
+def test_text_is_escaped(tmp_path):
+    name = '<b>&"\'</b>'
+    evaluation = made(videos=(name,), results='<i>out', settings={'<u>': ['<s>']}, per_class={'<em>': made().agnostic})
+    _, root = written(tmp_path, replace(evaluation, coverage=Coverage(1, 90, 0, 0, 0, 90, 0, {'<q>': 2})))
+    assert not {'b', 'i', 'u', 's', 'em', 'q'} & {each.tag for each in root.iter()}
+    assert name in words(section(root, 'timelines'))
+    assert all(text in words(root) for text in ('<i>out', '<u>', '<s>', '<em>', '<q> (2)'))
+
+
+def test_the_head_says_what_was_evaluated_and_how(tmp_path):
+    settings = {'model': 'demo', 'association': {'max_age': 30}, 'class_names': [f'class{k}' for k in range(40)]}
+    _, root = written(tmp_path, made(settings=settings, results='my/results', truth='my/truth.json'))
+    terms = root.find('.//dl')
+    told = dict(zip(map(words, terms.iter('dt')), map(words, terms.iter('dd')), strict=True))
+    assert told['results'] == 'my/results'
+    assert told['truth'] == 'my/truth.json'
+    assert told['model'] == 'demo'
+    assert told['association.max_age'] == '30'
+    assert told['class_names'].startswith('class0, class1,') and told['class_names'].endswith('and 28 more')
+
+
+def test_all_that_was_not_compared_is_set_off(tmp_path):
+    coverage = Coverage(2, 180, 7, 11, 0, 190, 3, {'shark': 4}, ('third',), ('fourth',))
+    _, root = written(tmp_path, made(coverage=coverage))
+    (box,) = [each for each in root.iter() if each.get('class') == 'warnings']
+    assert all(statement in words(box) for statement in coverage.statements())
+    assert len(list(box.iter('li'))) == 6
+    _, root = written(tmp_path, made())
+    assert not [each for each in root.iter() if each.get('class') == 'warnings']
+    assert made().coverage.statements()[0] in words(root)
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def number(text):
+    return float(text.replace(',', '').replace('−', '-'))
+
+
+def test_every_figure_is_in_its_table(tmp_path):
+    evaluation = made()
+    _, root = written(tmp_path, replace(evaluation, agnostic=evaluation.agnostic | {'MOTA': -1.25}))
+    head, *rows = table(section(root, 'figures'), 'figures')
+    assert head[:3] == ['figure', 'all objects as one class', 'over the classes']
+    assert [row[0] for row in rows] == list(METRICS)
+    for name, agnostic, aware, meaning in rows:
+        assert number(agnostic) == pytest.approx((evaluation.agnostic | {'MOTA': -1.25})[name], abs=5e-4)
+        assert number(aware) == pytest.approx(evaluation.aware[name], abs=5e-4)
+        assert ('.' in agnostic, '.' in aware) == (name not in COUNTS,) * 2
+        assert meaning
+    tables = [each for each in section(root, 'figures').iter('table') if each.get('class') == 'wide']
+    for found, wanted in zip(tables, (evaluation.per_class, evaluation.per_video), strict=True):
+        head, *rows = [[words(cell) for cell in row] for row in found.iter('tr')]
+        assert head[1:] == list(METRICS)
+        assert [row[0] for row in rows] == list(wanted)
+        for key, *cells in rows:
+            assert [number(cell) for cell in cells] == pytest.approx(list(wanted[key].values()), abs=5e-4)
+
+
+def test_a_truth_without_classes_has_one_column(tmp_path):
+    _, root = written(tmp_path, made(aware=None, per_class={}))
+    assert table(section(root, 'figures'), 'figures')[0] == ['figure', 'all objects as one class', 'what it is']
+    assert 'tells no classes' in words(section(root, 'figures'))
+
+
+@pytest.mark.parametrize(
+    ('value', 'name', 'text'),
+    [
+        (1.0, 'AP', '1.000'),
+        (0.9997, 'AP', '>0.999'),
+        (1 - 1e-12, 'AP', '1.000'),
+        (0.0004, 'F', '<0.001'),
+        (0.0, 'F', '0.000'),
+        (-0.5, 'MOTA', '−0.500'),
+        (12345, 'IDSW', '12,345'),
+    ],
+)
+def test_figures_as_text(value, name, text):
+    assert report.figure(value, name) == text
+
+
+def test_bars_of_j_and_f(tmp_path):
+    evaluation = made()
+    _, root = written(tmp_path, evaluation)
+    (found,) = [each for each in root.iter('table') if each.get('class') == 'objects']
+    rows = list(found.find('tbody'))
+    assert len(rows) == len(evaluation.objects)
+    for row, track in zip(rows, evaluation.objects, strict=True):
+        cells = [words(cell) for cell in row]
+        assert cells[:4] == [track.video, str(track.object_id), 'zebra', str(track.frames)]
+        assert [number(cell) for cell in cells[5:7]] == pytest.approx([track.j, track.f], abs=5e-4)
+        assert cells[7:] == [str(track.switches), str(track.fragmentations)]
+        bars = [each for each in row.iter('rect') if each.get('class') != 'band']
+        assert [float(bar.get('width')) / 80 for bar in bars] == pytest.approx([track.j, track.f], abs=1e-3)
+
+
+# --- timelines --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_bars_are_the_runs(tmp_path, seed):
+    evaluation = made(seed, length=int(np.random.default_rng(seed).integers(2, 3000)))
+    _, root = written(tmp_path, evaluation)
+    rows = list(strips(section(root, 'timelines')))
+    assert len(rows) == len(evaluation.objects)
+    for (header, outer, inner), track in zip(rows, evaluation.objects, strict=True):
+        length = evaluation.lengths[track.video]
+        assert header == f'object {track.object_id} zebra'
+        assert inner.get('viewbox') == f'0 0 {length} 1'
+        seen, *bars = inner.findall('path')
+        assert spans(seen.get('d')) == [(first, last + 1) for first, last in track.visible]
+        wanted = {}
+        for run in track.runs:
+            wanted.setdefault(run.result_id, []).append((run.first, run.last + 1))
+        drawn = {bar.findtext('title'): (bar.get('stroke'), spans(bar.get('d'))) for bar in bars}
+        assert len(drawn) == len(bars) == len(wanted)
+        for identity, its_spans in wanted.items():
+            frames = sum(end - first for first, end in its_spans)
+            name = f'{identity % EPOCH} of epoch 1' if identity >= EPOCH else str(identity)
+            assert drawn[f'identity {name}: {frames} frames'] == (colour(identity), its_spans)
+        its = [each for each in evaluation.switches if (each.video, each.object_id) == (track.video, track.object_id)]
+        marks = [each for each in outer.findall('use') if each.get('href') == '#mark']
+        assert [float(mark.get('x')[:-1]) * length / 100 for mark in marks] == pytest.approx(
+            [each.frame for each in its], abs=0.01
+        )
+
+
+def test_names_stand_on_bars_that_are_long_enough(tmp_path):
+    runs = (Run(0, 39, 3), Run(40, 41, 254), Run(42, 99, 5 + EPOCH))
+    track = ObjectTrack('v', 1, 'zebra', 100, 3, 0.5, 0.5, 2, 0, runs, ((0, 99),))
+    _, root = written(tmp_path, replace(made(videos=('v',), length=100), objects=(track,), switches=()))
+    ((_, outer, _),) = strips(section(root, 'timelines'))
+    assert [(each.get('x'), each.text) for each in outer.findall('text')] == [('20.0%', '3'), ('71.0%', '1:5')]
+    assert '2:5 is identity 5 of epoch 2' in words(section(root, 'timelines'))
+
+
+def test_frame_numbers_on_the_axis(tmp_path):
+    for length in (1, 7, 90, 18_000):
+        _, root = written(tmp_path, made(videos=('v',), objects=1, length=length, most_runs=0))
+        axis = next(each for each in root.iter('table') if each.get('class') == 'timeline').find('thead//svg')
+        ticks = [(float(each.get('x')[:-1]), int(each.text.split()[-1])) for each in axis.findall('text')]
+        assert ticks[0] == (0, 0)
+        assert len(ticks) <= 60
+        assert all(x * length / 100 == pytest.approx(frame, abs=0.02) for x, frame in ticks)
+
+
+def test_identities_beyond_the_coloured_ones_share_a_bar(tmp_path):
+    runs = tuple(Run(3 * k, 3 * k + (k < 200), k) for k in range(260))
+    track = ObjectTrack('v', 1, 'zebra', 800, 0, 0.5, 0.5, 259, 0, runs, ((0, 799),))
+    _, root = written(tmp_path, replace(made(videos=('v',), length=800), objects=(track,), switches=()))
+    ((_, _, inner),) = strips(section(root, 'timelines'))
+    bars = {each.findtext('title'): spans(each.get('d')) for each in inner.findall('path')[1:]}
+    assert len(bars) == 201
+    assert bars['60 other identities, fewer frames each'] == [(3 * k, 3 * k + 1) for k in range(200, 260)]
+
+
+# --- switches ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_switch_is_listed(tmp_path):
+    evaluation = made()
+    _, root = written(tmp_path, evaluation)
+    _, *rows = table(section(root, 'switches'), 'switches')
+    wanted = [
+        [s.video, str(s.frame), s.frame_name, str(s.object_id), *map(named, (s.before, s.after))]
+        for s in evaluation.switches
+    ]
+    assert rows == wanted
+    assert 'no pictures of them' in words(section(root, 'switches'))
+    assert not list(root.iter('img'))
+
+
+def named(identity):
+    return f'{identity % EPOCH} of epoch {identity // EPOCH}' if identity >= EPOCH else str(identity)
+
+
+def test_pictures_are_of_the_frames_around_a_switch(tmp_path):
+    """The object is lost for two frames before it switches: the last frame on the old identity is the third before."""
+    masks = moving_box()
+    truth = outlined_set(masks, grey_images())
+    results = outlined_set(
+        [None if index in (4, 5) else mask for index, mask in enumerate(masks)], shift=1, switch_at=6
+    )
+    evaluation = evaluate(results, truth)
+    assert [(each.frame, each.before, each.after) for each in evaluation.switches] == [(6, 7, 9)]
+    _, root = written(tmp_path, evaluation, truth=truth, results=results)
+    shown = [decoded(image) for image in root.iter('img')]
+    assert [float(np.median(image)) for image in shown] == pytest.approx([45, 90], abs=3)
+    assert all(image.shape[0] <= 180 and image.shape[1] <= 240 for image in shown)
+    assert [words(each) for each in root.iter('small')] == ['frame 3: identity 7', 'frame 6: identity 9']
+
+
+def test_pictures_when_frames_are_left_out_or_come_in_another_order(tmp_path):
+    """Positions count the compared frames only, and the images may be with the results."""
+    masks = moving_box()
+    truth = outlined_set(masks)
+    results = outlined_set(masks, grey_images(), shift=1, switch_at=7)
+    kept = [frame for frame in results.videos[0] if frame.index not in (1, 2)]
+    results = memory.videos(memory.MemoryVideo('clip', kept))
+    evaluation = evaluate(results, truth, common_frames=True)
+    assert [each.frame for each in evaluation.switches] == [5]
+    _, root = written(tmp_path, evaluation, truth=truth, results=results)
+    assert [float(np.median(decoded(image))) for image in root.iter('img')] == pytest.approx([90, 105], abs=3)
+
+
+def test_an_image_that_cannot_be_read_is_told(tmp_path):
+    masks, images = moving_box(), grey_images()
+    images[4] = OSError('img4.jpg is gone')
+    images[5] = np.zeros((7, 9, 3), np.uint8)
+    truth, results = outlined_set(masks, images), outlined_set(masks, shift=1, switch_at=5)
+    _, root = written(tmp_path, evaluate(results, truth), truth=truth, results=results)
+    told = words(section(root, 'switches'))
+    assert 'no picture: img4.jpg is gone' in told
+    assert 'no picture: the image has (height, width) (7, 9), its masks (120, 160)' in told
+    truth = outlined_set(masks)
+    _, root = written(tmp_path, evaluate(results, truth), truth=truth, results=results)
+    assert 'no picture: the annotations lead to no image' in words(section(root, 'switches'))
+
+
+def test_a_picture_has_both_outlines():
+    image = np.full((300, 400, 3), 90, np.uint8)
+    truth, result = (
+        encode(memory.box(*corners, (300, 400))) for corners in ((150, 100, 250, 200), (180, 100, 280, 200))
+    )
+    shown = picture(image, (truth, result), 7).astype(int)
+    assert shown.shape == (180, 240, 3)
+    plain = picture(image, (None, None), 7)
+    assert (plain == 90).all() and plain.shape == (180, 240, 3)
+    # 130 pixels wide together, and six tenths of that around them, in the shape of a picture.
+    scale, left = 240 / 208, 215 - 104
+    for x, wanted in ((150, (255, 255, 255)), (279, identity_colour(7))):
+        column = shown[90, round((x - left) * scale) - 3 : round((x - left) * scale) + 4]
+        assert np.abs(column - wanted).sum(1).min() < 150
+
+
+def test_a_picture_stays_in_the_image():
+    image = np.zeros((50, 700, 3), np.uint8)
+    corner = encode(memory.box(690, 40, 700, 50, (50, 700)))
+    height, width = picture(image, (corner, None), 3).shape[:2]
+    assert (height, width) == (round(240 * 48 / 64), 240)
+    everything = encode(np.ones((50, 700), np.uint8))
+    assert picture(image, (everything, everything), 3).shape == (round(50 * 240 / 700), 240, 3)
+
+
+# --- charts -----------------------------------------------------------------------------------------------------------
+
+
+def plotted(points):
+    """Recall and precision of SVG points, from pixels."""
+    x, y = np.array([point.split(',') for point in points.split()], float).T
+    return (x - charts.LEFT) / (charts.RIGHT - charts.LEFT), (charts.BOTTOM - y) / (charts.BOTTOM - charts.TOP)
+
+
+def test_lines_of_precision_over_recall(tmp_path):
+    evaluation = made()
+    _, root = written(tmp_path, evaluation)
+    lines = {each.get('class'): plotted(each.get('points')) for each in root.iter('polyline')}
+    every = np.array(list(evaluation.precision.values()))
+    wanted = {'line iou50': every[0], 'line iou75': every[5], 'line mean': every.mean(0)}
+    assert lines.keys() == wanted.keys()
+    for key, (recall, precision) in lines.items():
+        np.testing.assert_allclose(recall, np.linspace(0, 1, 101), atol=1e-3)
+        np.testing.assert_allclose(precision, wanted[key], atol=1e-3)
+    (band,) = [each for each in root.iter('polygon')]
+    _, edge = plotted(band.get('points'))
+    np.testing.assert_allclose(edge, np.concatenate([every.max(0), every.min(0)[::-1]]), atol=1e-3)
+
+
+def test_no_chart_without_precision(tmp_path):
+    _, root = written(tmp_path, made(precision={}))
+    assert not list(root.iter('polyline'))
+    assert 'no precision to draw' in words(section(root, 'charts'))
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_latency_histogram_counts_each_answer(seed):
+    random = np.random.default_rng(seed)
+    values = random.gamma(3, 10.0 ** random.integers(-2, 4), int(random.integers(1, 400)))
+    values = np.append(values, values.max() * (30 if seed % 2 else 1))
+    found = charts.latency_histogram(tuple(values.tolist()))
+    assert sum(bar.count for bar in found.bars) + found.beyond == found.count == len(values)
+    assert found.beyond == (values > found.end).sum()
+    assert len(found.x_ticks) >= 2 and len(found.y_ticks) == 5
+    for bar in found.bars:
+        assert bar.count == ((values >= bar.first - 1e-9) & (values < bar.last - 1e-9)).sum() or bar.last == found.end
+        assert bar.x >= charts.LEFT - 0.01 and bar.x + bar.width <= charts.RIGHT + 0.02
+    top = float(found.y_ticks[-1].text) / (charts.BOTTOM - charts.TOP)
+    assert [bar.height * top for bar in found.bars] == pytest.approx([bar.count for bar in found.bars], abs=top)
+    assert max(bar.height for bar in found.bars) <= charts.BOTTOM - charts.TOP
+    for mark, share in zip(found.percentiles, (50, 95, 99), strict=True):
+        assert mark.value == pytest.approx(np.percentile(values, share))
+        assert mark.x is None or charts.LEFT <= mark.x <= charts.RIGHT
+
+
+@pytest.mark.parametrize('values', [(0.0,), (0.0, 0.0), (5.0,), (-3.0, 4.0), (-5.0, -4.0), (1e-9, 1e6)])
+def test_latency_histogram_of_odd_values(values):
+    found = charts.latency_histogram(values)
+    assert sum(bar.count for bar in found.bars) + found.beyond == len(values)
+    assert all(bar.width > 0 for bar in found.bars)
+
+
+def test_latency_is_drawn_for_live_runs_only(tmp_path):
+    _, root = written(tmp_path, made())
+    assert 'Latency' not in words(section(root, 'charts'))
+    values = (*np.linspace(10, 20, 200).tolist(), 500.0)
+    _, root = written(tmp_path, made(latencies_ms=values))
+    told = words(section(root, 'charts'))
+    p50, p95, p99 = np.percentile(values, [50, 95, 99])
+    assert f'p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms, largest 500.0 ms' in told
+    assert 'Not drawn: 1 beyond' in told
+
+
+# --- comparison -------------------------------------------------------------------------------------------------------
+
+
+def compared_pair():
+    """A keeps the object; B switches at frame 6 and loses it from 8 on."""
+    masks = moving_box()
+    truth = outlined_set(masks)
+    a = evaluate(outlined_set(masks, shift=1), truth)
+    b = evaluate(outlined_set([*masks[:8], None, None], shift=1, switch_at=6), truth)
+    return replace(a, results='run_a'), replace(b, results='run_b')
+
+
+def test_comparison_gives_signs_and_words(tmp_path):
+    a, b = compared_pair()
+    _, root = written(tmp_path, b, comparison=compare(a, b))
+    rows = table(section(root, 'comparison'), 'comparison')[2:]
+    assert [row[0] for row in rows] == list(METRICS)
+    changed = {row[0]: row[1:4] for row in rows}
+    assert changed['IDSW'] == ['0', '1', '+1 worse']
+    assert changed['HOTA'][2].startswith('−') and changed['HOTA'][2].endswith(' worse')
+    assert changed['Frag'] == ['0', '0', 'same']
+    assert [word in words(section(root, 'comparison')) for word in ('run_a', 'run_b')] == [True, True]
+    _, root = written(tmp_path, a, comparison=compare(b, a))
+    changed = {row[0]: row[1:4] for row in table(section(root, 'comparison'), 'comparison')[2:]}
+    assert changed['IDSW'] == ['1', '0', '−1 better']
+    assert changed['HOTA'][2].startswith('+') and changed['HOTA'][2].endswith(' better')
+
+
+def test_comparison_shows_where_an_identity_was_lost(tmp_path):
+    a, b = compared_pair()
+    _, root = written(tmp_path, b, comparison=compare(a, b))
+    (first, upper, of_a), (second, lower, of_b) = strips(section(root, 'comparison'))
+    assert (first, second) == ('object 1, A thing', 'object 1, B thing')
+    assert [spans(each.get('d')) for each in of_a.findall('path')[1:]] == [[(0, 10)]]
+    assert [spans(each.get('d')) for each in of_b.findall('path')[1:]] == [[(0, 6)], [(6, 8)]]
+    assert [each for each in upper.iter('path') if each.get('class') == 'lost'] == []
+    (lost,) = [each for each in lower.iter('path') if each.get('class') == 'lost']
+    assert spans(lost.get('d')) == [(6, 7), (8, 10)]
+    _, *rows = table(section(root, 'comparison'), 'losses')
+    assert rows == [['clip', '1', 'thing', '6', 'B', '9', '7'], ['clip', '1', 'thing', '8 to 9', 'B', 'none', '7']]
+
+
+def test_comparison_of_equals_says_so(tmp_path):
+    a, _ = compared_pair()
+    _, root = written(tmp_path, a, comparison=compare(a, a))
+    told = words(section(root, 'comparison'))
+    assert 'Every object is found in the same frames' in told
+    assert Counter(told.split())['same'] >= len(METRICS)
+    assert 'better' not in told and 'worse' not in told
+
+
+# --- many -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_left_out_is_counted(tmp_path, monkeypatch):
+    for name in ('MOST_PICTURES', 'MOST_STRIPS', 'MOST_ROWS'):
+        monkeypatch.setattr(report, name, 2)
+    masks = moving_box(16)
+    truth = outlined_set(masks, grey_images(16))
+    frames = [
+        replace(frame, track_ids=frame.track_ids + 2 * frame.index) for frame in outlined_set(masks, shift=1).videos[0]
+    ]
+    results = memory.videos(memory.MemoryVideo('clip', frames))
+    evaluation = evaluate(results, truth)
+    assert len(evaluation.switches) == 15
+    _, root = written(tmp_path, evaluation, truth=truth, results=results)
+    told = words(section(root, 'switches'))
+    assert '2 of the 15 switches, evenly spread over all, and 13 more in the table' in told
+    assert 'and 13 more switches' in told
+    assert len(list(root.iter('img'))) == 4
+    evaluation = made(videos=tuple('abcde'))
+    _, root = written(tmp_path, evaluation)
+    assert len(list(strips(root))) == 2
+    assert 'and 13 more objects' in words(section(root, 'timelines'))
+    assert 'and 13 more objects' in words(section(root, 'objects'))
+    assert 'and 3 more videos' in words(section(root, 'figures'))
+
+
+def test_a_large_report_stays_small(tmp_path):
+    """300 objects in 18,000 frames with some 30,000 runs: a few megabytes."""
+    evaluation = made(videos=('long',), objects=300, length=18_000, most_runs=100)
+    assert sum(len(track.runs) for track in evaluation.objects) > 25_000
+    text, root = written(tmp_path, evaluation)
+    assert len(list(strips(section(root, 'timelines')))) == 300
+    assert len(text) < 4e6
+    assert f'and {len(evaluation.switches) - 1000:,} more switches' in words(section(root, 'switches'))
+
+
+def test_nothing_at_all(tmp_path):
+    evaluation = made(objects=0, precision={}, videos=('empty',))
+    _, root = written(tmp_path, evaluation)
+    assert 'no true objects' in words(section(root, 'timelines'))
+    assert 'No object was found under another identity' in words(section(root, 'switches'))
