@@ -18,6 +18,7 @@ import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from image_messages import image_message
+from processes import Process
 from rcl_interfaces.msg import Log
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -173,3 +174,27 @@ def graph():
     graph = Graph()
     yield graph
     graph.close()
+
+
+@pytest.fixture
+def start():
+    """Start a process that does not outlive the test."""
+    yield from started_processes()
+
+
+@pytest.fixture(scope='module')
+def start_for_module():
+    """Start a process that does not outlive the tests of a file."""
+    yield from started_processes()
+
+
+def started_processes():
+    processes = []
+
+    def run(*arguments, **environment):
+        processes.append(Process(*arguments, **environment))
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.stop()

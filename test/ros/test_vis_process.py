@@ -1,76 +1,18 @@
 """The node as a process of its own: started, used and stopped as a user would."""
 
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.srv import GetState
+from processes import HERE, REAL_NODE, RECTANGLE_NODE
 from rectangles import RED, draw
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
-
-import vis_ros.node
-
-HERE = Path(__file__).resolve().parent
-PACKAGE_ROOT = Path(vis_ros.node.__file__).resolve().parents[2]
-
-
-class Process:
-    """A node in a child process; what it prints is read when it has ended."""
-
-    def __init__(self, command, *ros_arguments, **environment):
-        self._child = subprocess.Popen(
-            [sys.executable, *command, '--ros-args', *ros_arguments],
-            env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(PACKAGE_ROOT), *sys.path]), **environment},
-            cwd=PACKAGE_ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def signal(self, number):
-        self._child.send_signal(number)
-
-    def end(self, timeout_s=20):
-        """Wait for the end; the exit code and everything printed."""
-        output, _ = self._child.communicate(timeout=timeout_s)
-        return self._child.returncode, output
-
-    def stop(self):
-        """End it gently where it still runs: one that is killed leaves its shared memory behind, 64 MiB."""
-        if self._child.poll() is None:
-            self._child.terminate()
-            try:
-                self._child.communicate(timeout=20)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.communicate()
-
-
-@pytest.fixture
-def start():
-    """Start a process that does not outlive the test."""
-    processes = []
-
-    def run(*arguments, **environment):
-        processes.append(Process(*arguments, **environment))
-        return processes[-1]
-
-    yield run
-    for process in processes:
-        process.stop()
-
-
-RECTANGLE_NODE = [str(HERE / 'rectangle_node.py')]
-REAL_NODE = ['-m', 'vis_ros.node.vis_node']
 
 
 def test_images_go_in_and_arrays_come_out_until_two_interrupts(graph, start):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image
 from vis_ros.bags import IMAGE_TYPE, INSTANCES_TYPE, BagWriter, read_header
 from vis_ros.demo.camera import CALIBRATION_FRAME_ID, IMAGE_TOPIC, TRACKER
 from vis_ros.msg import InstanceMaskArray
+from vis_ros.replay.node_status import NodeStatus
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,7 @@ class Recorder(Node):
 
     answers: of the scene, in the order of arrival; those to calibration images are left out.
     images: how many images of the scene have come.
-    engine: what the tracker's diagnostics say about its engine.
-    fault: why the tracker cannot work, or ''.
+    status: what the tracker's diagnostics say.
     hears_images, hears_answers: DDS has connected it with camera and tracker; what was sent before is lost to it.
     """
 
@@ -41,8 +41,7 @@ class Recorder(Node):
         super().__init__('demo_recorder')
         self.answers: list[Answer] = []
         self.images = 0
-        self.engine: dict[str, str] = {}
-        self.fault = ''
+        self.status = NodeStatus(TRACKER)
         self.hears_images = self.hears_answers = False
         self._instances_topic = f'{TRACKER}/instances'
         self._bag = BagWriter(bag)
@@ -51,7 +50,7 @@ class Recorder(Node):
         quality = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
         self.create_subscription(Image, IMAGE_TOPIC, self._on_image, quality, raw=True)
         self.create_subscription(InstanceMaskArray, self._instances_topic, self._on_instances, quality, raw=True)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self.status.hear, 10)
 
     def __enter__(self) -> Recorder:
         return self
@@ -74,9 +73,3 @@ class Recorder(Node):
             received_ns = int(self.get_clock().now().nanoseconds)
             self.answers.append(Answer(stamp_ns, received_ns, data))
             self._bag.write(self._instances_topic, received_ns, data)
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name == TRACKER.lstrip('/'):
-                self.engine = {item.key: item.value for item in status.values if item.key.startswith('engine')}
-                self.fault = status.message if status.level == DiagnosticStatus.ERROR else ''

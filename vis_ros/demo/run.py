@@ -97,7 +97,7 @@ def record(
     ):
         sent = _follow(recorder, (tracker_process, camera_process), start, report, scene.frames, watch)
         start.unlink(missing_ok=True)
-        return Recording(sent['stamps_ns'], sent['rate_hz'], recorder.images, recorder.answers, recorder.engine)
+        return Recording(sent['stamps_ns'], sent['rate_hz'], recorder.images, recorder.answers, recorder.status.engine)
 
 
 def _follow(
@@ -110,8 +110,8 @@ def _follow(
         rclpy.spin_once(recorder, timeout_sec=0.05)
         for child in children:
             child.check()
-        if recorder.fault:
-            raise ChildProcessError(f'the tracker cannot work: {recorder.fault}')
+        if recorder.status.fault:
+            raise ChildProcessError(f'the tracker cannot work: {recorder.status.fault}')
         if recorder.hears_images and recorder.hears_answers:
             start.touch()
         if len(recorder.answers) != answered or (sent is None and report.exists()):

@@ -1,0 +1,126 @@
+"""Live replay: plays a recording through DDS at a running node, with its real timing, and keeps what comes back."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from vis_ros.bags import BagWriter, remove_bag
+from vis_ros.node.environment import prepare_environment
+from vis_ros.replay.live_results import LiveSummary, write_live_results
+from vis_ros.replay.live_session import LiveSession, Patience
+from vis_ros.replay.player import Player
+from vis_ros.replay.routes import find_routes
+from vis_ros.replay.target import Target
+from vis_ros.replay.timed_images import TimedImages
+
+
+def replay_live(
+    images: TimedImages,
+    out: str | Path,
+    *,
+    node: str = '/vis_node',
+    topic: str | None = None,
+    cameras: Mapping[str, str] | None = None,
+    rate: float = 1.0,
+    loop: int = 1,
+    copy_images: bool = False,
+    patience: Patience = Patience(),  # noqa: B008  # it cannot change
+    on_ready: Callable[[str], None] = lambda text: None,
+    on_image: Callable[[], None] = lambda: None,
+) -> LiveSummary:
+    """Play a recording at a running node and write its answers into a folder.
+
+    The node first forgets its identities. Then every image is published when it is due by its time of recording,
+    and /clock with it (the time of recording too, as `ros2 bag play --clock` has it). In each further round stamps and
+    clock go back to the start, as in `ros2 bag play --loop`: the node notices it and begins an epoch. At the end of
+    each round the last answers are waited for.
+
+    SIGINT and SIGTERM end the playing; what came until then is written.
+
+    Args:
+        images: the recording.
+        out: the folder; made where it is missing. bag, results.jsonl and run.json of an earlier replay are replaced.
+        node: fully qualified name of the node.
+        topic: the one image topic of the recording to play.
+        cameras: name of a camera of the node ('' for the one without a name) -> the image topic of the recording that
+            it gets; without it topics of the same name belong together, or the only topic and the only camera.
+        rate: plays so many times as fast as recorded.
+        loop: how many rounds.
+        copy_images: keep the images in the bag too, with the time of their publication.
+        patience: how long to wait for what.
+        on_ready: called when the node listens, with what is played where, in words.
+        on_image: called after each published image (a progress bar).
+
+    Raises:
+        TimeoutError: there is no such node, it is not active, or it does not answer; says what was found.
+        ConnectionError: the node cannot work, or another publisher sends images to it.
+        ValueError: rate or loop is out of range, the topics do not fit, or nothing can be read.
+        FileExistsError: `out/bag` is something else than a bag.
+        KeyboardInterrupt: a signal came before anything was played.
+    """
+    if rate <= 0 or loop < 1:
+        raise ValueError(f'rate ({rate}) must be greater than 0 and loop ({loop}) at least 1')
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_bag(folder / 'bag')
+    with _until_signal() as stop:
+        with _ros_node() as (ros_node, executor):
+            player = Player(ros_node, executor, stop)
+            target = Target(ros_node, player, node)
+            routes = find_routes(images, target.wait(patience.appear, patience.ready), topic, cameras)
+            on_ready('; '.join(map(str, routes)))
+            with BagWriter(folder / 'bag') as bag:
+                session = LiveSession(
+                    ros_node, player, target, images, routes, bag, rate=rate, copy_images=copy_images, patience=patience
+                )
+                session.introduce()
+                settings = target.settings()
+                while session.rounds < loop and not (stop.is_set() or session.problem):
+                    session.play(on_image, again=session.rounds + 1 < loop)
+        return write_live_results(folder, images, target, settings, session, rate, loop)
+
+
+@contextmanager
+def _ros_node() -> Iterator[tuple[Node, SingleThreadedExecutor]]:
+    """A node in a context of its own, on the wall clock whatever the parameters of others say."""
+    prepare_environment()
+    context = Context()
+    rclpy.init(args=[], context=context)
+    try:
+        node = Node(
+            'vis_ros_replay',
+            context=context,
+            use_global_arguments=False,
+            parameter_overrides=[Parameter('use_sim_time', value=False)],
+        )
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        try:
+            yield node, executor
+        finally:
+            executor.shutdown()
+            node.destroy_node()
+    finally:
+        rclpy.try_shutdown(context=context)
+
+
+@contextmanager
+def _until_signal() -> Iterator[Event]:
+    """An event that SIGINT and SIGTERM set, however often they come, so that nothing is torn apart half way."""
+    stop = Event()
+    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
