@@ -15,6 +15,7 @@ from rich.text import Text
 import vis_ros
 from vis_ros.cli import data, weights
 from vis_ros.cli.console import console, print_table, progress
+from vis_ros.cli.evaluate import evaluate
 from vis_ros.cli.replay import replay
 from vis_ros.cli.synth import synth
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={'help_option_names': ['-h', '--help']},
 )
 app.command()(replay)
+app.command()(evaluate)
 app.add_typer(weights.app, name='weights')
 app.add_typer(data.app, name='data')
 data.app.command()(synth)
