@@ -614,7 +614,10 @@ def test_what_is_left_out_is_counted(tmp_path, monkeypatch):
     told = words(section(root, 'switches'))
     assert '2 of the 15 switches, evenly spread over all, and 13 more in the table' in told
     assert 'and 13 more switches' in told
-    assert len(list(root.iter('img'))) == 4
+    assert [words(each).split(':')[0] for each in root.iter('small')] == ['frame 0', 'frame 1', 'frame 7', 'frame 8']
+    steady = evaluate(outlined_set(masks, shift=1), truth)
+    _, root = written(tmp_path, evaluation, comparison=compare(steady, evaluation))
+    assert 'and 13 more losses' in words(section(root, 'comparison'))
     evaluation = made(videos=tuple('abcde'))
     _, root = written(tmp_path, evaluation)
     assert len(list(strips(root))) == 2
