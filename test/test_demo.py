@@ -1,4 +1,4 @@
-"""The demo with real processes over DDS, its score against hand-made cases, and what becomes of its children."""
+"""The demo with real processes over DDS, and what becomes of its children."""
 
 import json
 import os
@@ -12,12 +12,8 @@ import cv2
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
-from scipy.optimize import linear_sum_assignment
 
-from vis_ros.data.labelled_frame import LabelledFrame
 from vis_ros.demo.child_process import ChildProcess
-from vis_ros.demo.clear import ClearScore, mask_iou
-from vis_ros.instances import Instances
 from vis_ros.sources import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -172,105 +168,3 @@ def test_the_output_of_a_child_that_ended_is_in_the_error(tmp_path):
         wait_until(lambda: not is_running(child.pid))
         with pytest.raises(ChildProcessError, match=r'(?s)the short one ended with exit status 3.*all that I said'):
             child.check()
-
-
-# --- the score --------------------------------------------------------------------------------------------------------
-
-HEIGHT, WIDTH = 20, 30
-
-
-def truth(*objects):
-    """(object id, x0, y0, x1, y1) rectangles."""
-    masks = np.zeros((len(objects), HEIGHT, WIDTH), bool)
-    for mask, (_, x0, y0, x1, y1) in zip(masks, objects, strict=True):
-        mask[y0:y1, x0:x1] = True
-    ids = np.array([each[0] for each in objects], np.int32)
-    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    return LabelledFrame(image, ids, np.zeros_like(ids), masks, np.ones(len(ids), bool))
-
-
-def found(*objects):
-    """(track id, x0, y0, x1, y1) rectangles."""
-    rois = np.array([each[1:] for each in objects], np.int32).reshape(-1, 4)
-    masks = [np.ones((y1 - y0, x1 - x0), np.uint8) for x0, y0, x1, y1 in rois]
-    count = len(objects)
-    instances = Instances((HEIGHT, WIDTH), rois, np.ones(count), np.zeros(count), rois, masks)
-    return instances.with_fields(track_ids=[each[0] for each in objects])
-
-
-A, B = (0, 0, 10, 10), (15, 0, 25, 10)
-
-
-def score(*frames):
-    result = ClearScore()
-    for objects, tracks, *epoch in frames:
-        result.add(truth(*objects), found(*tracks), *epoch)
-    return result
-
-
-def test_perfect_tracks():
-    result = score(*[([(1, *A), (2, *B)], [(7, *A), (9, *B)])] * 3)
-    assert (result.true_objects, result.matched, result.switches) == (6, 6, 0)
-    assert result.mean_iou == result.recall == 1.0
-
-
-def test_two_numbers_that_are_exchanged_are_two_switches_and_back_two_more():
-    right, wrong = [(7, *A), (9, *B)], [(9, *A), (7, *B)]
-    objects = [(1, *A), (2, *B)]
-    assert score((objects, right), (objects, wrong)).switches == 2
-    assert score((objects, right), (objects, wrong), (objects, right)).switches == 4
-
-
-def test_an_object_that_comes_back_with_a_new_number_is_one_switch_and_with_its_own_none():
-    assert score(([(1, *A)], [(7, *A)]), ([], []), ([(1, *A)], [(8, *A)])).switches == 1
-    assert score(([(1, *A)], [(7, *A)]), ([(1, *A)], []), ([(1, *A)], [(7, *A)])).switches == 0
-
-
-def test_the_same_number_of_another_epoch_is_another_identity():
-    assert score(([(1, *A)], [(7, *A)], 0), ([(1, *A)], [(7, *A)], 1)).switches == 1
-
-
-def test_more_than_half_of_the_union_is_a_match_and_half_is_none():
-    more = score(([(1, *A)], [(7, 0, 0, 10, 6)]))
-    assert more.matched == 1 and more.mean_iou == pytest.approx(0.6)
-    half = score(([(1, *A)], [(7, 0, 0, 10, 5)]))
-    assert (half.matched, half.mean_iou, half.recall) == (0, 0.0, 0.0)
-
-
-def test_an_object_keeps_its_number_even_where_another_one_fits_better():
-    result = score(([(1, *A)], [(7, *A)]), ([(1, *A)], [(8, *A), (7, 0, 0, 10, 6)]))
-    assert result.switches == 0 and result.mean_iou == pytest.approx((1 + 0.6) / 2)
-
-
-def test_a_track_without_an_object_and_an_empty_video_count_nothing():
-    result = score(([], [(7, *A)]))
-    assert (result.true_objects, result.matched, result.recall, result.mean_iou) == (0, 0, 0.0, 0.0)
-
-
-@pytest.mark.parametrize('seed', range(20))
-def test_first_matches_are_those_of_the_best_assignment(seed):
-    """Against scipy's Hungarian method: true masks are disjoint, tracked ones are not."""
-    random = np.random.default_rng(seed)
-    labels = random.integers(0, 4, (HEIGHT, WIDTH))
-    labels = cv2.resize(labels[:4, :4].astype(np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
-    ids = np.arange(3, dtype=np.int32)
-    masks = np.stack([labels == label for label in ids])
-    frame = LabelledFrame(np.zeros((HEIGHT, WIDTH, 3), np.uint8), ids, ids, masks, np.ones(3, bool))
-    guesses = [masks[index] ^ (random.random((HEIGHT, WIDTH)) < random.choice([0.1, 0.3])) for index in (0, 1, 1, 2)]
-    roi = [0, 0, WIDTH, HEIGHT]
-    crops = [guess.astype(np.uint8) for guess in guesses]
-    instances = Instances((HEIGHT, WIDTH), [roi] * 4, np.ones(4), np.zeros(4), [roi] * 4, crops, track_ids=[1, 2, 3, 4])
-    overlaps = np.array([[(m & g).sum() / max((m | g).sum(), 1) for g in guesses] for m in masks])
-    np.testing.assert_allclose(mask_iou(masks, instances), overlaps)
-    allowed = np.where(overlaps > 0.5, overlaps, 0)
-    rows, columns = linear_sum_assignment(-allowed)
-    expected = [allowed[r, c] for r, c in zip(rows, columns, strict=True) if allowed[r, c]]
-    result = ClearScore()
-    result.add(frame, instances)
-    assert result.matched == len(expected)
-    assert result.mean_iou == pytest.approx(np.mean(expected) if expected else 0)
-
-
-def test_one_track_over_two_objects_is_neither():
-    both = (0, 0, 20, 10)  # an IoU of a half with each
-    assert score(([(1, *A), (2, 10, 0, 20, 10)], [(7, *both)])).matched == 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vis_ros.evaluation.evaluation import Evaluation
 
 _ROWS = 20
-_SHORT = ('AP', 'HOTA', 'AssA', 'IDF1', 'IDSW', 'Frag', 'sMOTSA', 'J', 'F')
+_SHORT = ('AP', 'HOTA', 'AssA', 'IDF1', 'IDSW', 'Frag', 'J', 'F')
 
 
 def evaluate(
@@ -67,7 +67,7 @@ def _evaluate(results: AnnotatedVideos, truth: AnnotatedVideos, common_frames: b
     from vis_ros.evaluation.evaluate import READINGS, evaluate
 
     frames = READINGS * sum(len(video) for video in truth.videos)
-    with progress(f'evaluating {results.source}', frames) as (bar, task):
+    with progress('evaluating', frames) as (bar, task):
         return evaluate(results, truth, common_frames=common_frames, on_frame=lambda: bar.advance(task))
 
 
@@ -76,7 +76,8 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _print_evaluation(evaluation: Evaluation) -> None:
-    table = Table('', 'class-agnostic', 'class-aware', title=Text(f'{evaluation.results}\nagainst {evaluation.truth}'))
+    console.print(Text(f'{evaluation.results} against {evaluation.truth}'), soft_wrap=True)
+    table = Table('', 'class-agnostic', 'class-aware')
     for name, value in evaluation.agnostic.items():
         table.add_row(name, _figure(name, value), _figure(name, evaluation.aware[name]) if evaluation.aware else '-')
     console.print(table)
@@ -99,8 +100,8 @@ def _print_parts(what: str, parts: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def _print_comparison(comparison: Comparison) -> None:
-    sides = f'{comparison.a.results} (a) -> {comparison.b.results} (b)'
-    table = Table('', 'a', 'b', 'change', title=Text(sides))
+    console.print(Text(f'From {comparison.a.results} (a) to {comparison.b.results} (b)'), soft_wrap=True)
+    table = Table('', 'a', 'b', 'change')
     for each in comparison.agnostic:
         values = (_figure(each.metric, each.a), _figure(each.metric, each.b), _figure(each.metric, each.change, '+'))
         table.add_row(each.metric, *values, style=None if each.change else 'dim')

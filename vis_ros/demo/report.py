@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 
 import vis_ros
+from vis_ros.annotations.rle import encode, encode_crop, iou
+from vis_ros.data.labelled_frame import LabelledFrame
 from vis_ros.data.scene import Scene
-from vis_ros.demo.clear import ClearScore
 from vis_ros.demo.run import Recording
+from vis_ros.evaluation.clear import ClearMatching
+from vis_ros.instances import Instances
 from vis_ros.messages import to_instances
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.video_writer import VideoWriter
@@ -42,28 +46,34 @@ def write_report(
         stamps_equal: every answer has the stamp of an image that was sent, and no two the same.
         ids_unique: no identity is twice in an answer.
         identities: different track ids; true_identities: of the scene.
-        id_switches, mean_mask_iou, recall: as `ClearScore` has them, over the answered images.
+        id_switches: as `ClearMatching` has them, over the answered images.
+        mean_mask_iou, recall: of its matches, and their share of all true objects; 0 where there are none.
         rate_hz, engine, seed, image_size, vis_ros: the conditions.
     """
     if not recording.answers:
         raise TimeoutError('the tracker answered no image of the scene')
     frame_of = {stamp: index for index, stamp in enumerate(recording.stamps_ns)}
-    score, sheet = ClearScore(), EvenlySpaced(16)
-    identities: set[tuple[int, int]] = set()
+    matching, sheet = ClearMatching(), EvenlySpaced(16)
+    overlaps: list[float] = []
+    true_objects = 0
+    identities: set[int] = set()
     dropped, unique, answered = 0, True, set()
     with VideoWriter(out / 'overlay.mp4', max(_SLOWEST_VIDEO, recording.rate_hz)) as video:
         for answer in recording.answers:
             message = deserialize_message(answer.data, InstanceMaskArray)
             dropped += message.dropped
-            ids = [instance.track_id for instance in message.instances]
+            ids = [message.epoch * 2**32 + instance.track_id for instance in message.instances]
             unique &= len(set(ids)) == len(ids)
-            identities.update((message.epoch, track_id) for track_id in ids)
+            identities.update(ids)
             if answer.stamp_ns not in frame_of:
                 continue
             answered.add(answer.stamp_ns)
             index = frame_of[answer.stamp_ns]
             truth, instances = scene.frame(index), to_instances(message)
-            score.add(truth, instances, message.epoch)
+            shared = _mask_iou(truth, instances)
+            rows, columns = matching.add(index, truth.object_ids.astype(np.int64), np.array(ids, np.int64), shared)
+            overlaps += shared[rows, columns].tolist()
+            true_objects += len(truth)
             overlay = draw_overlay(truth.image, instances, _class_names(message))
             video.write(overlay)
             sheet.add(overlay, f'frame {index}')
@@ -80,9 +90,9 @@ def write_report(
         'ids_unique': unique,
         'identities': len(identities),
         'true_identities': len(scene.object_names),
-        'id_switches': score.switches,
-        'mean_mask_iou': round(score.mean_iou, 4),
-        'recall': round(score.recall, 4),
+        'id_switches': len(matching.switches),
+        'mean_mask_iou': round(sum(overlaps) / max(1, len(overlaps)), 4),
+        'recall': round(len(overlaps) / max(1, true_objects), 4),
         'rate_hz': round(recording.rate_hz, 2),
         'engine': recording.engine,
         'seed': scene.seed,
@@ -91,6 +101,13 @@ def write_report(
     }
     (out / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
     return metrics
+
+
+def _mask_iou(truth: LabelledFrame, instances: Instances) -> NDArray[np.float64]:
+    """(T, N) of the true masks and the instances."""
+    crops = zip(instances.masks, instances.rois.tolist(), strict=True)
+    found = [encode_crop(mask, roi, instances.image_size) for mask, roi in crops]
+    return iou(found, [encode(mask) for mask in truth.masks]).T
 
 
 def _class_names(message: InstanceMaskArray) -> list[str]:
