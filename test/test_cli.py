@@ -76,12 +76,16 @@ def test_replay_writes_its_files_the_same_twice_and_prints_a_summary(model, fram
         result = run('replay', frames, '--weights', model, '--out', tmp_path / out, '--codec', 'mp4v', '--every', '2')
         assert result.returncode == 0, result.stderr
     assert re.search(r'images +│ 3 ', result.stdout) and 'mp4v: MPEG-4' in result.stdout
-    assert sorted(path.name for path in (tmp_path / 'a').iterdir()) == [
-        'contact_sheet.png', 'overlay.mp4', 'results.jsonl',
+    files = [path.relative_to(tmp_path / 'a') for path in sorted((tmp_path / 'a').rglob('*')) if path.is_file()]
+    assert [path.as_posix() for path in files] == [
+        'bag/bag.mcap', 'bag/metadata.yaml', 'contact_sheet.png', 'overlay.mp4', 'results.json', 'results.jsonl',
+        'run.json',
     ]  # fmt: skip
+    for file in files:
+        assert (tmp_path / 'a' / file).read_bytes() == (tmp_path / 'b' / file).read_bytes(), file
     lines = (tmp_path / 'a' / 'results.jsonl').read_bytes()
-    assert lines == (tmp_path / 'b' / 'results.jsonl').read_bytes()
     assert [json.loads(line)['name'] for line in lines.splitlines()] == ['0.png', '2.png', '4.png']
+    assert json.loads((tmp_path / 'a' / 'run.json').read_text())['source'] == str(frames)
 
 
 def test_replay_options_reach_the_engine(model, frames, tmp_path):

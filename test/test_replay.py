@@ -1,31 +1,50 @@
 """Replay with the real memory and a detector that computes from the pixels, judged by other readers of its files."""
 
 import json
+import os
+import signal
 import sys
+import tracemalloc
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco
+from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
+from vis_ros.msg import InstanceMaskArray
 
 sys.path.insert(0, str(Path(__file__).parent / 'ros'))
 
 from rectangles import BLUE, CLASS_NAMES, GREEN, RED, RectangleEngine, draw
 
+import vis_ros
+from vis_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, BagError, BagReader, BagWriter
 from vis_ros.identity.memory import IdentityMemory
 from vis_ros.instances import Instances
-from vis_ros.replay.offline import LATE_S, replay
+from vis_ros.messages import to_image, to_instances
+from vis_ros.replay.offline import INTERRUPTED, replay
 from vis_ros.replay.records import frame_record, full_image_rle
+from vis_ros.replay.youtube_vis_results import YoutubeVisResults
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
-from vis_ros.sources import Frame, Source, open_source
+from vis_ros.sources import Frame, Source, Stream, open_source, open_sources
+from vis_ros.stamps import to_time
 from vis_ros.video_writer import CODECS, VideoWriter
 
+SECOND = 1_000_000_000
 FAST = ('mp4v',)
 
 
 def segmenter():
     return DetectAndTrack(RectangleEngine(), IdentityMemory())
+
+
+def run(sources, out, **options):
+    sources = [sources] if isinstance(sources, Source) else sources
+    return replay(sources, segmenter, CLASS_NAMES, out, **{'codecs': FAST, **options})
 
 
 def courses(index):
@@ -36,38 +55,73 @@ def courses(index):
 
 @pytest.fixture
 def folder(tmp_path):
-    path = tmp_path / 'frames'
-    path.mkdir()
-    for index in range(20):
+    return frames(tmp_path / 'frames')
+
+
+def frames(path, count=20):
+    path.mkdir(parents=True)
+    for index in range(count):
         cv2.imwrite(str(path / f'{index}.png'), draw(*courses(index)))
     return path
 
 
+def image_bag(path, stamps, topic='/camera/image', pictures=None, compressed=False):
+    """Images with these stamps (s) in this order, recorded one after the other from 1000 s on; returns the messages."""
+    written = []
+    with BagWriter(path) as bag:
+        bag.add_topic(topic, COMPRESSED_TYPE if compressed else IMAGE_TYPE)
+        for index, stamp in enumerate(stamps):
+            header = Header(stamp=to_time(round(stamp * SECOND)), frame_id='camera_optical')
+            pixels = draw(*courses(index)) if pictures is None else pictures[index]
+            if compressed:
+                data = cv2.imencode('.png', pixels)[1].tobytes()
+                message = CompressedImage(header=header, format='png', data=data)
+            else:
+                message = to_image(pixels, 'bgr8', header)
+            written.append(serialize_message(message))
+            bag.write(topic, 1000 * SECOND + index * 10_000_000, written[-1])
+    return written
+
+
 class Recorded(Source):
-    """Frames with given stamps in seconds."""
+    """Frames with given (stamp in seconds, epoch); an error in the end where one is given."""
 
-    def __init__(self, stamps):
-        super().__init__('made', len(stamps), 10.0)
-        self.stamps = stamps
+    def __init__(self, stamps, error=None):
+        super().__init__(Path('made'), 'made', [Stream('', len(stamps), 10.0)])
+        self.stamps, self.error = stamps, error
 
-    def _read(self):
-        for index, stamp in enumerate(self.stamps):
-            yield Frame(draw(*courses(index)), round(stamp * 1e9), '', str(index))
+    def _read(self, every):
+        for index, (stamp, epoch) in enumerate(self.stamps):
+            yield Frame(draw(*courses(index)), round(stamp * 1e9), '', str(index), index, epoch=epoch)
+        if self.error:
+            raise self.error
 
 
 def records(out):
     return [json.loads(line) for line in (out / 'results.jsonl').read_text().splitlines()]
 
 
+def arrays(bag, topic='/vis_node/instances'):
+    """The messages by rclpy's own code, and the bytes of each."""
+    reader = BagReader(bag)
+    (wanted,) = (each for each in reader.topics if each.name == topic)
+    data = [data for _, _, data in reader.messages([wanted])]
+    return [deserialize_message(each, InstanceMaskArray) for each in data], data
+
+
+def tree(out):
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob('*')) if path.is_file()}
+
+
 def test_every_object_of_every_frame_is_in_the_results_with_its_own_pixels(folder, tmp_path):
-    summary = replay(open_source(folder), segmenter(), CLASS_NAMES, tmp_path / 'out', codecs=FAST)
+    summary = run(open_source(folder), tmp_path / 'out')
     found = records(tmp_path / 'out')
-    assert summary.frames == len(found) == 20 and summary.skipped == 0
+    assert summary.frames == len(found) == 20 and summary.skipped == 0 and summary.broken_off == ''
     assert summary.identities == 3 and summary.instances == 47
     names = {}
     for index, record in enumerate(found):
         assert (record['index'], record['name'], record['epoch']) == (index, f'{index}.png', 0)
-        assert record['stamp'] == pytest.approx(index / 30)
+        assert record['stamp'] == pytest.approx(index / 30) and record['stamp_ns'] == round(index / 30 * SECOND)
         assert len(record['instances']) == len(courses(index))
         for x0, y0, x1, y1, colour in courses(index):
             class_name = CLASS_NAMES[int(np.argmax(colour))]
@@ -80,17 +134,73 @@ def test_every_object_of_every_frame_is_in_the_results_with_its_own_pixels(folde
             np.testing.assert_array_equal(coco.decode(rle), truth)
 
 
-def test_the_same_recording_gives_the_same_bytes_twice_and_with_the_same_segmenter(folder, tmp_path):
-    source, shared = open_source(folder), segmenter()
+def test_the_youtube_vis_results_say_the_same_as_the_lines(folder, tmp_path):
+    (folder / '7.png').write_bytes(b'')
+    run(open_source(folder), tmp_path / 'out')
+    rows = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    found = records(tmp_path / 'out')
+    assert len(rows) == 3 and all(len(row['segmentations']) == 20 for row in rows), 'one place a frame of the recording'
+    identities = sorted({one['track_id'] for record in found for one in record['instances']})
+    for row, track_id in zip(rows, identities, strict=True):
+        seen = {r['index']: one for r in found for one in r['instances'] if one['track_id'] == track_id}
+        assert [code is not None for code in row['segmentations']] == [index in seen for index in range(20)]
+        assert row['video_id'] == 1
+        assert row['score'] == pytest.approx(np.mean([one['score'] for one in seen.values()]), abs=1e-6)
+        assert {row['category_id']} == {1 + one['class_id'] for one in seen.values()}
+        for index, one in seen.items():
+            expected = coco.frPyObjects(one['mask'], *one['mask']['size'])
+            np.testing.assert_array_equal(coco.decode(row['segmentations'][index]), coco.decode(expected))
+
+
+def test_the_category_of_a_row_is_the_one_of_most_frames_and_the_lowest_of_several(tmp_path):
+    with YoutubeVisResults(tmp_path) as results:
+        for frame, classes in enumerate([(2, 1), (0, 0), (2, 0), (0, 1)]):
+            rois = [[0, 0, 2, 2]] * 2
+            found = Instances((4, 5), rois, [0.5, 0.25], classes, rois, [np.ones((2, 2), np.uint8)] * 2)
+            results.add(1, frame, 0, found.with_fields(track_ids=[7, 8]))
+        results.write()
+    assert [row['category_id'] for row in json.loads((tmp_path / 'results.json').read_text())] == [1, 1]
+
+
+def test_no_object_at_all_is_an_empty_list(tmp_path):
+    summary = run(open_source(blank(tmp_path / 'blank')), tmp_path / 'out')
+    assert summary.frames == 2 and json.loads((tmp_path / 'out' / 'results.json').read_text()) == []
+
+
+def blank(path):
+    path.mkdir()
+    for index in range(2):
+        cv2.imwrite(str(path / f'{index}.png'), draw())
+    return path
+
+
+def test_the_same_recording_gives_the_same_bytes_twice(tmp_path):
+    image_bag(tmp_path / 'recording', [100 + index / 10 for index in range(20)])
     for out in ('a', 'b'):
-        replay(source, shared, CLASS_NAMES, tmp_path / out, codecs=FAST)
-    replay(open_source(folder), segmenter(), CLASS_NAMES, tmp_path / 'c', codecs=FAST)
-    first, *others = ((tmp_path / out / 'results.jsonl').read_bytes() for out in 'abc')
-    assert others == [first, first]
+        source = open_source(tmp_path / 'recording')
+        run(source, tmp_path / out / 'results', settings={'source': 'recording'}, copy_images=True)
+    run(open_source(tmp_path / 'recording'), tmp_path / 'b' / 'results', settings={'source': 'recording'}, every=2)
+    run(source, tmp_path / 'b' / 'results', settings={'source': 'recording'}, copy_images=True)
+    first, second = tree(tmp_path / 'a' / 'results'), tree(tmp_path / 'b' / 'results')
+    assert list(first) == [
+        'bag/bag.mcap', 'bag/metadata.yaml', 'contact_sheet.png', 'overlay.mp4', 'results.json', 'results.jsonl',
+        'run.json',
+    ]  # fmt: skip
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_run_json_says_what_was_done(folder, tmp_path):
+    (folder / '7.png').write_bytes(b'')
+    run(open_source(folder), tmp_path / 'out', settings={'source': 'somewhere', 'weights': 'made'}, every=1)
+    assert json.loads((tmp_path / 'out' / 'run.json').read_text()) == {
+        'vis_ros': vis_ros.__version__, 'source': 'somewhere', 'weights': 'made', 'cameras': {'': ''}, 'every': 1,
+        'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'remarks': {},
+        'broken_off': '', 'frames_of': {'': 19},
+    }  # fmt: skip
 
 
 def test_the_video_has_every_frame_and_the_sheet_can_be_read(folder, tmp_path):
-    replay(open_source(folder), segmenter(), CLASS_NAMES, tmp_path, codecs=FAST)
+    run(open_source(folder), tmp_path)
     capture = cv2.VideoCapture(str(tmp_path / 'overlay.mp4'))
     frames = []
     while (read := capture.read())[0]:
@@ -102,34 +212,37 @@ def test_the_video_has_every_frame_and_the_sheet_can_be_read(folder, tmp_path):
 
 def test_every_third_frame_and_at_most_four(folder, tmp_path):
     seen = []
-    summary = replay(
-        open_source(folder), segmenter(), CLASS_NAMES, tmp_path, every=3, max_frames=4, codecs=FAST,
-        on_frame=lambda: seen.append(1),
-    )  # fmt: skip
+    summary = run(open_source(folder), tmp_path, every=3, max_frames=4, on_frame=lambda: seen.append(1))
     assert [record['index'] for record in records(tmp_path)] == [0, 3, 6, 9]
     assert summary.frames == len(seen) == 4
     assert cv2.VideoCapture(str(tmp_path / 'overlay.mp4')).get(cv2.CAP_PROP_FPS) == pytest.approx(10)
 
 
-def test_a_clock_that_was_set_back_begins_an_epoch_and_a_late_image_is_skipped(tmp_path):
-    late = 1.2 - LATE_S / 2
-    summary = replay(Recorded([1.0, 1.1, 1.2, late, 1.3, 0.5, 0.6]), segmenter(), CLASS_NAMES, tmp_path, codecs=FAST)
+def test_a_clock_that_was_set_back_begins_an_epoch(tmp_path):
+    summary = run(Recorded([(1.0, 0), (1.1, 0), (1.2, 0), (0.5, 1), (0.6, 1)]), tmp_path)
     assert [(record['index'], record['epoch']) for record in records(tmp_path)] == [
-        (0, 0), (1, 0), (2, 0), (4, 0), (5, 1), (6, 1),
+        (0, 0), (1, 0), (2, 0), (3, 1), (4, 1),
     ]  # fmt: skip
-    assert summary.skipped == 1 and 'out of order' in summary.last_problem
-    assert summary.identities == 5, 'two before, three after'
+    assert summary.identities == 4, 'two before, two after'
+    messages, _ = arrays(tmp_path / 'bag')
+    assert [(message.epoch, message.sequence) for message in messages] == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)]
+    for message in messages:
+        first = message.instances[0].first_seen
+        assert (first.sec, first.nanosec) == ((1, 0) if message.epoch == 0 else (0, 500_000_000))
 
 
 def test_unreadable_images_are_counted_in_the_summary(folder, tmp_path):
     (folder / '7.png').write_bytes(b'')
-    summary = replay(open_source(folder), segmenter(), CLASS_NAMES, tmp_path, codecs=FAST)
+    summary = run(open_source(folder), tmp_path)
     assert (summary.frames, summary.skipped) == (19, 1) and '7.png' in summary.last_problem
+    messages, _ = arrays(tmp_path / 'bag')
+    assert [message.dropped for message in messages] == [0] * 7 + [1] + [0] * 11
+    assert [record['index'] for record in records(tmp_path)] == [*range(7), *range(8, 20)]
 
 
 def test_images_of_another_size_go_into_the_same_video(folder, tmp_path):
     cv2.imwrite(str(folder / '7.png'), draw(*courses(7), height=60, width=90))
-    replay(open_source(folder), segmenter(), CLASS_NAMES, tmp_path, codecs=FAST)
+    run(open_source(folder), tmp_path)
     assert cv2.VideoCapture(str(tmp_path / 'overlay.mp4')).get(cv2.CAP_PROP_FRAME_COUNT) == 20
     assert [(record['height'], record['width']) for record in records(tmp_path)][6:8] == [(48, 64), (60, 90)]
 
@@ -137,7 +250,206 @@ def test_images_of_another_size_go_into_the_same_video(folder, tmp_path):
 @pytest.mark.parametrize('arguments', [{'every': 0}, {'max_frames': 0}])
 def test_numbers_out_of_range(folder, tmp_path, arguments):
     with pytest.raises(ValueError, match='at least 1'):
-        replay(open_source(folder), segmenter(), CLASS_NAMES, tmp_path, **arguments)
+        run(open_source(folder), tmp_path, **arguments)
+
+
+# --- the bag ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+def test_the_bag_has_the_message_of_the_node_for_every_image_and_the_images_byte_for_byte(tmp_path, compressed):
+    stamps = [100 + index / 10 for index in range(8)]
+    written = image_bag(tmp_path / 'recording', stamps, compressed=compressed)
+    run(open_source(tmp_path / 'recording'), tmp_path / 'out', settings={'model': 'made'}, copy_images=True)
+    messages, data = arrays(tmp_path / 'out' / 'bag')
+    assert [m.header.stamp.sec * SECOND + m.header.stamp.nanosec for m in messages] == [round(s * 1e9) for s in stamps]
+    for index, (message, record) in enumerate(zip(messages, records(tmp_path / 'out'), strict=True)):
+        assert message.header.frame_id == 'camera_optical' and message.model == 'made'
+        assert (message.sequence, message.epoch, message.dropped) == (index + 1, 0, 0)
+        assert (message.latency.sec, message.latency.nanosec) == (0, 0)
+        instances = to_instances(message)
+        assert [one['track_id'] for one in record['instances']] == instances.track_ids.tolist()
+        for position, one in enumerate(record['instances']):
+            expected = coco.decode(coco.frPyObjects(one['mask'], *one['mask']['size']))
+            np.testing.assert_array_equal(instances.full_mask(position), expected)
+        ros = serialize_message(message)
+        differing = [a for a, b in zip(data[index], ros, strict=True) if a != b]
+        assert not any(differing), 'the same bytes, but for the padding, in which rclpy leaves what was there'
+    reader = BagReader(tmp_path / 'out' / 'bag')
+    (images,) = reader.of_type(COMPRESSED_TYPE if compressed else IMAGE_TYPE)
+    assert images.name == '/camera/image'
+    assert [data for _, _, data in reader.messages([images])] == written
+
+
+def test_other_readers_know_the_messages_by_the_definitions_in_the_bag(folder, tmp_path):
+    run(open_source(folder), tmp_path)
+    with AnyReader([tmp_path / 'bag']) as reader:
+        (connection,) = reader.connections
+        assert (connection.topic, connection.msgtype) == ('/vis_node/instances', INSTANCES_TYPE)
+        found = [reader.deserialize(data, connection.msgtype) for _, _, data in reader.messages()]
+    assert [len(message.instances) for message in found] == [len(courses(index)) for index in range(20)]
+    assert [message.header.stamp.nanosec for message in found[:2]] == [0, 33_333_333], 'time since the start'
+
+
+def test_images_come_in_the_order_of_their_stamps_and_identities_last(tmp_path):
+    order = [0, 1, 3, 2, 4, 7, 5, 6, 8, 9]
+    pictures = [draw(*courses(index)) for index in order]
+    image_bag(tmp_path / 'recording', [100 + index / 10 for index in order], pictures=pictures)
+    summary = run(open_source(tmp_path / 'recording'), tmp_path / 'out')
+    assert (summary.frames, summary.skipped, summary.remarks) == (10, 0, {'put in order': 3})
+    stamps = [record['stamp_ns'] for record in records(tmp_path / 'out')]
+    assert stamps == [round((100 + index / 10) * 1e9) for index in range(10)]
+    messages, _ = arrays(tmp_path / 'out' / 'bag')
+    assert [m.header.stamp.sec * SECOND + m.header.stamp.nanosec for m in messages] == stamps, 'for every reader'
+
+
+def test_several_cameras_have_a_memory_each_and_share_a_bag(tmp_path):
+    count = {'front': 12, 'rear': 8}
+    with BagWriter(tmp_path / 'recording') as bag:
+        for name in count:
+            bag.add_topic(f'/{name}/image', IMAGE_TYPE)
+        for index in range(12):
+            for number, name in enumerate(count):
+                if index < count[name]:
+                    header = Header(stamp=to_time(100 * SECOND + index * 10**8))
+                    pixels = draw(*courses(index)[: 2 - number])
+                    message = serialize_message(to_image(pixels, 'bgr8', header))
+                    bag.write(f'/{name}/image', index * 10**8 + number, message)
+    cameras = {'front': None, 'rear': '/rear/image'}
+    summary = run(open_source(tmp_path / 'recording', cameras=cameras), tmp_path / 'out')
+    assert (summary.frames, summary.identities) == (20, 3)
+    for name, objects in (('front', 2), ('rear', 1)):
+        found = records(tmp_path / 'out' / name)
+        assert len(found) == count[name]
+        assert {one['track_id'] for record in found for one in record['instances']} == set(range(1, objects + 1))
+        messages, _ = arrays(tmp_path / 'out' / 'bag', f'/vis_node/{name}/instances')
+        assert [len(message.instances) for message in messages] == [objects] * count[name]
+        assert (tmp_path / 'out' / name / 'overlay.mp4').stat().st_size and not (
+            tmp_path / 'out' / 'overlay.mp4'
+        ).exists()
+    rows = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert [(row['video_id'], len(row['segmentations'])) for row in rows] == [(1, 12), (1, 12), (2, 8)]
+    assert json.loads((tmp_path / 'out' / 'run.json').read_text())['cameras'] == {
+        'front': '/front/image', 'rear': '/rear/image',
+    }  # fmt: skip
+
+
+def test_a_folder_of_image_folders_is_several_videos_with_a_fresh_memory_each(tmp_path):
+    for name in ('bmx-trees', 'dog'):
+        frames(tmp_path / 'videos' / name, 6)
+    (tmp_path / 'videos' / 'empty').mkdir()
+    (tmp_path / 'videos' / 'broken').mkdir()
+    (tmp_path / 'videos' / 'broken' / '0.png').write_bytes(b'')
+    summary = run(open_sources(tmp_path / 'videos'), tmp_path / 'out')
+    assert (summary.frames, summary.identities, summary.skipped) == (12, 6, 1)
+    for name in ('bmx-trees', 'dog'):
+        assert [one['track_id'] for one in records(tmp_path / 'out' / name)[0]['instances']] == [1, 2]
+    assert len(arrays(tmp_path / 'out' / 'bag', '/vis_node/bmx_trees/instances')[0]) == 6
+    rows = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert [row['video_id'] for row in rows] == [1, 1, 1, 3, 3, 3]
+
+
+def test_names_of_videos_that_make_the_same_topic_are_refused(tmp_path):
+    for name in ('a-b', 'a_b'):
+        frames(tmp_path / 'videos' / name, 1)
+    with pytest.raises(ValueError, match='have the same topic: /vis_node/a_b/instances'):
+        run(open_sources(tmp_path / 'videos'), tmp_path / 'out')
+
+
+def test_there_are_no_messages_to_copy_in_a_folder(folder, tmp_path):
+    with pytest.raises(ValueError, match='has no image messages to copy; leave --copy-images out'):
+        run(open_source(folder), tmp_path / 'out', copy_images=True)
+
+
+def test_a_recording_is_never_overwritten(folder, tmp_path):
+    image_bag(tmp_path / 'bag', [1])
+    for source, out in ((tmp_path / 'bag', tmp_path), (folder, folder), (folder, folder / 'results')):
+        before = tree(source)
+        with pytest.raises(ValueError, match=r'is no place for the results: .* is the recording; choose another --out'):
+            run(open_source(source), out)
+        assert tree(source) == before
+    (tmp_path / 'out' / 'bag').mkdir(parents=True)
+    (tmp_path / 'out' / 'bag' / 'thesis.txt').write_text('mine')
+    with pytest.raises(FileExistsError, match='is not a bag folder and is not replaced'):
+        run(open_source(folder), tmp_path / 'out')
+
+
+def test_an_earlier_replay_of_other_cameras_leaves_nothing(folder, tmp_path):
+    for name in ('a', 'b'):
+        frames(tmp_path / 'videos' / name, 2)
+    run(open_sources(tmp_path / 'videos'), tmp_path / 'out')
+    run(open_source(folder), tmp_path / 'out')
+    assert not list((tmp_path / 'out').glob('*/results.jsonl'))
+    run(open_sources(tmp_path / 'videos'), tmp_path / 'out')
+    assert not (tmp_path / 'out' / 'results.jsonl').exists()
+
+
+# --- recordings that break off ----------------------------------------------------------------------------------------
+
+
+def test_a_bag_that_breaks_off_is_replayed_up_to_there_and_says_so(tmp_path):
+    pictures = [draw(*courses(index), height=480, width=640) for index in range(20)]
+    image_bag(tmp_path / 'recording', [100 + index / 10 for index in range(20)], pictures=pictures)
+    file = tmp_path / 'recording' / 'recording.mcap'
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    summary = run(open_source(file), tmp_path / 'out')
+    assert 5 <= summary.frames < 15
+    assert 'recording.mcap breaks off at byte' in summary.broken_off and 'mcap recover' in summary.broken_off
+    assert len(records(tmp_path / 'out')) == len(arrays(tmp_path / 'out' / 'bag')[0]) == summary.frames
+    assert BagReader(tmp_path / 'out' / 'bag').damage == ''
+    assert json.loads((tmp_path / 'out' / 'run.json').read_text())['broken_off'] == summary.broken_off
+    assert json.loads((tmp_path / 'out' / 'results.json').read_text())
+
+
+def test_a_bag_of_which_nothing_can_be_read_is_an_error(tmp_path):
+    with pytest.raises(BagError, match='made damage'):
+        run(Recorded([], BagError('made damage')), tmp_path)
+
+
+def test_an_error_of_the_engine_leaves_a_bag_that_can_be_read(tmp_path):
+    def fail():
+        if len(seen) == 3:
+            raise RuntimeError('made error')
+        seen.append(1)
+
+    seen = []
+    with pytest.raises(RuntimeError, match='made error'):
+        run(Recorded([(index / 10, 0) for index in range(10)]), tmp_path, on_frame=fail)
+    assert len(arrays(tmp_path / 'bag')[0]) == 4
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_replay_is_complete_up_to_there(folder, tmp_path, number):
+    seen = []
+
+    def interrupt():
+        seen.append(1)
+        if len(seen) == 5:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    summary = run(open_source(folder), tmp_path, on_frame=interrupt)
+    assert signal.getsignal(number) == before
+    assert summary.broken_off == INTERRUPTED and 5 <= summary.frames <= 6
+    assert len(records(tmp_path)) == len(arrays(tmp_path / 'bag')[0]) == summary.frames
+    assert cv2.VideoCapture(str(tmp_path / 'overlay.mp4')).get(cv2.CAP_PROP_FRAME_COUNT) == summary.frames
+    assert json.loads((tmp_path / 'run.json').read_text())['broken_off'] == INTERRUPTED
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path):
+    """Beside 16 bytes a mask, the thumbnails of the contact sheet and the index of the bag."""
+    peaks = []
+    for count in (64, 256):
+        source = Recorded([(index / 10, 0) for index in range(count)])
+        tracemalloc.start()
+        with YoutubeVisResults(tmp_path) as results:
+            for frame in source:
+                found = segmenter().step(frame.image, frame.stamp)
+                results.add(1, frame.index, 0, found)
+            results.write()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 192 * 1000
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
@@ -168,7 +480,8 @@ def test_run_lengths_at_the_corners_of_the_image(roi, counts):
 
 def test_a_record_is_plain_json():
     instances = Instances((4, 5), [[0, 0, 2, 2]], [1 / 3], [1], [[0, 0, 2, 2]], [np.ones((2, 2), np.uint8)])
-    record = frame_record(3, 0.1, 'x', 0, instances.with_fields(track_ids=[7]), CLASS_NAMES)
+    record = frame_record(3, 100_000_000, 'x', 0, instances.with_fields(track_ids=[7]), CLASS_NAMES)
+    assert (record['stamp'], record['stamp_ns']) == (0.1, 100_000_000)
     (one,) = json.loads(json.dumps(record))['instances']
     assert one['track_id'] == 7 and one['class_name'] == 'green' and one['score'] == 0.333333
     assert one['mask'] == {'size': [4, 5], 'counts': [0, 2, 2, 2, 14]}

@@ -151,7 +151,7 @@ def test_a_stamp_of_zero_is_replaced_by_the_time_of_recording(tmp_path):
 def test_several_image_topics_need_a_choice_and_a_wrong_one_lists_them(tmp_path):
     topics = {'/front/image': (IMAGE, image_messages(3)), '/left/image': (IMAGE, image_messages(2, 30))}
     bag = write_bag(tmp_path / 'bag', topics)
-    with pytest.raises(ValueError, match=r'--topic: /front/image \(Image, 3\), /left/image \(Image, 2\)'):
+    with pytest.raises(ValueError, match=r'--topic .*: /front/image \(Image, 3\), /left/image \(Image, 2\)'):
         open_source(bag)
     with pytest.raises(ValueError, match=r'no images on the topic /rear/image; it has /front/image .*, /left/image'):
         open_source(bag, '/rear/image')

@@ -1,8 +1,10 @@
-"""The stamps of one camera: nanoseconds out of messages, and whether they run forward."""
+"""The stamps of one camera: nanoseconds out of messages, whether they run forward, and how to make them do so."""
 
 from __future__ import annotations
 
+import heapq
 from enum import Enum
+from typing import Generic, TypeVar
 
 from builtin_interfaces.msg import Duration, Time
 
@@ -68,3 +70,55 @@ class StampOrder:
     def seconds(self, value: int) -> float:
         """Seconds since the first stamp."""
         return (value - self.origin) / _NS
+
+
+Item = TypeVar('Item')
+
+
+class StampWindow(Generic[Item]):
+    """Puts the images of one recorded camera into the order of their stamps, as far as they are out of it.
+
+    An image waits until one has come that is newer by more than REGRESSION_TOLERANCE_NS, or until too many wait. A step
+    back by more than that is time set back: what waits comes first, then the next epoch begins.
+
+    late: images that were left out because one with a later stamp was already given; only where too many waited.
+    reordered: images that came after one with a later stamp.
+    """
+
+    LARGEST = 64
+    """So many images wait at the most, whatever their stamps are."""
+
+    def __init__(self) -> None:
+        self.late = 0
+        self.reordered = 0
+        self._waiting: list[tuple[int, int, Item]] = []
+        self._arrived = 0
+        self._epoch = 0
+        self._newest: int | None = None
+        self._given: int | None = None
+
+    def add(self, stamp_ns: int, item: Item) -> list[tuple[int, int, Item]]:
+        """Take the next image; returns those that need not wait any longer, each as (epoch, stamp, item)."""
+        ready: list[tuple[int, int, Item]] = []
+        if self._newest is not None and self._newest - stamp_ns > REGRESSION_TOLERANCE_NS:
+            ready = self.flush()
+            self._epoch += 1
+            self._newest = self._given = None
+        if self._given is not None and stamp_ns < self._given:
+            self.late += 1
+            return ready
+        self.reordered += self._newest is not None and stamp_ns < self._newest
+        self._newest = stamp_ns if self._newest is None else max(self._newest, stamp_ns)
+        self._arrived += 1  # equal stamps stay in the order of arrival
+        heapq.heappush(self._waiting, (stamp_ns, self._arrived, item))
+        while self._newest - self._waiting[0][0] > REGRESSION_TOLERANCE_NS or len(self._waiting) > self.LARGEST:
+            ready.append(self._give())
+        return ready
+
+    def flush(self) -> list[tuple[int, int, Item]]:
+        """Everything that waits: there is nothing more to come."""
+        return [self._give() for _ in range(len(self._waiting))]
+
+    def _give(self) -> tuple[int, int, Item]:
+        self._given, _, item = heapq.heappop(self._waiting)
+        return self._epoch, self._given, item

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vis_ros.cli.console import console, print_table, progress
 
+if TYPE_CHECKING:
+    from vis_ros.replay.offline import ReplaySummary
+
 
 def replay(
-    source: Annotated[Path, typer.Argument(help='A video file, an image folder, or a bag (.mcap, .db3 or folder).')],
-    out: Annotated[Path, typer.Option(help='Folder for results.jsonl, overlay.mp4 and contact_sheet.png.')] = Path(
-        'replay'
-    ),
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help='A video file, an image folder, a folder of image folders, or a bag (.mcap, .db3 or folder).'
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help='Folder for results, bag, video and contact sheet.')] = Path('replay'),
     topic: Annotated[str | None, typer.Option(help='Image topic of a bag that has several.')] = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar='NAME[=TOPIC]',
+            help='A camera of a bag, once for each; its topic is NAME/image or NAME/image/compressed if not given.',
+        ),
+    ] = None,
     every: Annotated[int, typer.Option(min=1, help='Use one image of so many.')] = 1,
     max_frames: Annotated[int | None, typer.Option(min=1, help='End after so many images.')] = None,
+    copy_images: Annotated[
+        bool, typer.Option('--copy-images', help='Put the messages of the used images into the bag too.')
+    ] = False,
     weights: Annotated[str, typer.Option(help='Name (see `vis-ros weights list`) or path of the weights.')] = 'demo',
     model: Annotated[
         str, typer.Option(help='auto, masktrack_rcnn, or mask_rcnn to leave the track head out.')
@@ -32,43 +48,93 @@ def replay(
         typer.Option(help='avc1, vp09 or mp4v; auto takes the first that can be written. mp4v is by far the fastest.'),
     ] = 'auto',
 ) -> None:
-    """Track the objects in a recording, every image in order, without ROS running."""
+    """Track the objects in a recording, every image in the order of stamps, without ROS running."""
     from vis_ros.engines.engine import load_engine
     from vis_ros.identity.config import AssociationConfig
     from vis_ros.identity.memory import IdentityMemory
+    from vis_ros.replay.offline import INTERRUPTED
     from vis_ros.replay.offline import replay as run
     from vis_ros.segmenters.detect_and_track import DetectAndTrack
-    from vis_ros.sources import open_source
+    from vis_ros.sources import open_sources
     from vis_ros.video_writer import CODECS
 
-    recording = open_source(source, topic)
-    memory = IdentityMemory(AssociationConfig(rule=association))  # type: ignore[arg-type]  # it checks the name itself
+    sources = open_sources(source, topic, parse_cameras(camera or []))
+    config = AssociationConfig(rule=association)  # type: ignore[arg-type]  # it checks the name itself
     with console.status('loading the network'):
         engine = load_engine(weights, model=model, score_threshold=score_threshold)
         engine.warm_up()
     info = engine.describe()
-    console.print(f'{recording.description}; {info.model} on {info.engine}, {info.device}, {info.precision}')
-    expected = None if recording.count is None else min(-(-recording.count // every), max_frames or recording.count)
+    described = sources[0].description if len(sources) == 1 else f'{len(sources)} image folders in {source}'
+    console.print(f'{described}; {info.model} on {info.engine}, {info.device}, {info.precision}')
+    settings: dict[str, Any] = {
+        'source': str(source),
+        'model': info.model
+        if Path(weights).stem == info.model
+        else f'{info.model} ({Path(weights).stem})',  # as the node
+        'weights': weights,
+        'engine': info.engine,
+        'device': info.device,
+        'precision': info.precision,
+        'association': association,
+        'score_threshold': score_threshold,
+    }
+    expected = _expected([each.count for each in sources], every, max_frames)
     with progress('tracking', expected) as (bar, task):
         summary = run(
-            recording,
-            DetectAndTrack(engine, memory),
+            sources,
+            lambda: DetectAndTrack(engine, IdentityMemory(config)),
             engine.class_names,
             out,
+            settings=settings,
             every=every,
             max_frames=max_frames,
+            copy_images=copy_images,
             codecs=tuple(CODECS) if codec == 'auto' else (codec,),
             on_frame=lambda: bar.advance(task),
         )
+    _print_summary(out, summary, CODECS.get(summary.codec, ''))
+    if summary.broken_off == INTERRUPTED:
+        console.print(f'Interrupted; what is in {out} is complete up to there.')
+        raise typer.Exit(130)
+    if summary.broken_off:
+        raise ValueError(f'{summary.broken_off}. What is in {out} is complete up to there')
+
+
+def parse_cameras(options: list[str]) -> dict[str, str | None]:
+    """Name -> topic of --camera NAME[=TOPIC] options. Raises ValueError for names that are none, or twice."""
+    from vis_ros.bags import topic_name
+
+    cameras: dict[str, str | None] = {}
+    for option in options:
+        name, _, topic = option.partition('=')
+        if not name or any(topic_name(part) != part for part in name.split('/')):
+            raise ValueError(f'--camera {option}: {name!r} is not a ROS name (letters, digits, _ and /)')
+        if name in cameras:
+            raise ValueError(f'--camera {option}: there is a camera {name} already')
+        cameras[name] = topic or None
+    return cameras
+
+
+def _expected(counts: list[int | None], every: int, max_frames: int | None) -> int | None:
+    """How many images will be used, where that is known."""
+    if None in counts:
+        return max_frames
+    frames = sum(-(-(count or 0) // every) for count in counts)
+    return frames if max_frames is None else min(frames, max_frames)
+
+
+def _print_summary(out: Path, summary: ReplaySummary, codec: str) -> None:
+    reasons = ', '.join(f'{reason} {count}' for reason, count in summary.skips.items())
     print_table(
         str(out),
         [
             ('images', summary.frames),
-            *([('images skipped', f'{summary.skipped} ({summary.last_problem})')] if summary.skipped else []),
+            *([('images skipped', f'{summary.skipped} ({reasons}): {summary.last_problem}')] if reasons else []),
+            *[(f'images: {remark}', count) for remark, count in summary.remarks.items()],
             ('rate, with reading and drawing', f'{summary.frames / summary.seconds:.1f} images/s'),
             ('latency p50, p95', f'{summary.latency_ms[0]:.1f} ms, {summary.latency_ms[1]:.1f} ms'),
             ('identities', summary.identities),
             ('objects per image', f'{summary.instances / summary.frames:.1f}'),
-            ('overlay.mp4', f'{summary.codec}: {CODECS.get(summary.codec, "")}'),
+            ('overlay.mp4', f'{summary.codec}: {codec}'),
         ],
     )

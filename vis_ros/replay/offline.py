@@ -1,27 +1,41 @@
-"""Replay: every frame of a recording through a segmenter, offline and in order, with pictures and results.
+"""Offline replay: every frame of a recording through the segmenter of the node, in the order of stamps, without DDS.
 
-The same recording, weights and machine give the same bytes in results.jsonl: nothing here depends on time.
+The same recording, weights and machine give the same bytes in every file: nothing here depends on time.
 """
 
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from std_msgs.msg import Header
 
-from vis_ros.replay.records import frame_record
+import vis_ros
+from vis_ros.bags import INSTANCES_TYPE, BagError, BagWriter, remove_bag, serialize, topic_name
+from vis_ros.instances import Instances
+from vis_ros.messages import Frame as MessageFrame
+from vis_ros.messages import to_message
+from vis_ros.replay.video_files import NAMES, VideoFiles
+from vis_ros.replay.youtube_vis_results import YoutubeVisResults
 from vis_ros.segmenters.segmenter import Segmenter
-from vis_ros.sources import Source
-from vis_ros.stamps import FOLDER_RATE
-from vis_ros.video_writer import CODECS, VideoWriter
-from vis_ros.visualization import EvenlySpaced, draw_overlay
+from vis_ros.sources import Frame, NoFrameError, Source, Stream
+from vis_ros.stamps import FOLDER_RATE, StampOrder, to_time
+from vis_ros.video_writer import CODECS
 
-LATE_S = 0.5
-"""An image older than the one before by more than this was taken after the clock was set back."""
+INTERRUPTED = 'interrupted'
+"""`ReplaySummary.broken_off` after Ctrl-C."""
+
+_MASK_ENCODING = 'rle'  # the bag is for keeping: without loss, and a tenth of what the node sends as mono8
 
 
 @dataclass(frozen=True)
@@ -29,102 +43,293 @@ class ReplaySummary:
     """What a replay did.
 
     frames: images segmented.
-    skipped: images that could not be read, or came late.
-    last_problem: why the last of them was skipped.
+    skips: why images were left out -> how many; last_problem: why the last of them was.
+    remarks: what else is not as it should be in the recording -> how often.
     seconds: of wall clock, reading and drawing included.
     latency_ms: (p50, p95) of the segmenter alone.
     identities: different identities over the whole recording.
     instances: objects over all frames.
     codec: FourCC of the overlay video.
+    broken_off: '' when the whole recording was replayed, INTERRUPTED, or where and how the recording is damaged.
     """
 
     frames: int
-    skipped: int
+    skips: dict[str, int]
     last_problem: str
+    remarks: dict[str, int]
     seconds: float
     latency_ms: tuple[float, float]
     identities: int
     instances: int
     codec: str
+    broken_off: str
+
+    @property
+    def skipped(self) -> int:
+        """Images that were left out."""
+        return sum(self.skips.values())
 
 
 def replay(
-    source: Source,
-    segmenter: Segmenter,
+    sources: Sequence[Source],
+    new_segmenter: Callable[[], Segmenter],
     class_names: Sequence[str],
     out: str | Path,
     *,
+    settings: Mapping[str, Any] | None = None,
     every: int = 1,
     max_frames: int | None = None,
+    copy_images: bool = False,
     codecs: tuple[str, ...] = tuple(CODECS),
     on_frame: Callable[[], None] = lambda: None,
 ) -> ReplaySummary:
-    """Segment a recording and write results.jsonl, overlay.mp4 and contact_sheet.png into a folder.
+    """Segment a recording and write what was found into a folder.
 
-    As in the node, an image up to LATE_S older than the one before is out of order and skipped, and a larger step back
-    (a bag recorded over a change of the clock) makes the segmenter forget and begins an epoch.
+    The folder gets run.json (settings and counts), results.json (`YoutubeVisResults`) and bag (an InstanceMaskArray for
+    each frame, on the topics of the node: /vis_node/instances, or /vis_node/<name>/instances of a stream with a name,
+    with run-length coded masks and a latency of 0); results.jsonl, overlay.mp4 and contact_sheet.png too, of several
+    streams in a folder each. The headers in the bag are those of the images. Videos and image folders have none: there
+    the stamp is the time since the start, and the frame id is empty. A message has the time of recording of its image,
+    or of the one before if that was recorded later.
+
+    Where time is set back the segmenter forgets and an epoch begins. A recording that breaks off, and Ctrl-C, end the
+    replay after the frame in work, with all files complete up to there.
 
     Args:
-        source: the recording.
-        segmenter: its memory is reset before the first frame.
+        sources: recordings, one after the other; all names of streams are different.
+        new_segmenter: makes the segmenter of a stream.
         class_names: the name of each class id.
         out: the folder; made where it is missing, files of an earlier replay are replaced.
+        settings: goes into run.json; `model` into the messages too.
         every: use one frame of so many.
         max_frames: end after so many used frames.
+        copy_images: put the messages of the images into the bag, byte for byte.
         codecs: FourCCs for the video, see `VideoWriter`.
         on_frame: called after each used frame (a progress bar).
 
     Raises:
-        ValueError: nothing can be read, or the recording is damaged.
+        ValueError: nothing can be read, there are no messages to copy, or `out` is in the recording.
+        FileExistsError: out/bag is something else than a bag.
     """
     if every < 1 or (max_frames is not None and max_frames < 1):
         raise ValueError(f'every ({every}) and max_frames ({max_frames}) must be at least 1')
+    streams = [stream for source in sources for stream in source.streams]
+    if copy_images and not all(stream.topic for stream in streams):
+        raise ValueError(f'{sources[0].description} has no image messages to copy; leave --copy-images out')
+    topics = [_instances_topic(stream.name) for stream in streams]
+    if len(set(topics)) < len(topics):
+        raise ValueError(f'videos of different names have the same topic: {", ".join(topics)}')
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    segmenter.reset()
-    first_epoch = segmenter.epoch
-    sheet = EvenlySpaced(16)
-    latencies: list[float] = []
-    identities: set[tuple[int, int]] = set()
-    objects = 0
-    previous: float | None = None
-    late = 0
+    _make_room(folder, sources)
+    settings = dict(settings or {})
     begin = time.perf_counter()
-    video = VideoWriter(folder / 'overlay.mp4', (source.rate or FOLDER_RATE) / every, codecs)
-    with video, (folder / 'results.jsonl').open('w', encoding='utf-8') as results:
-        for index, frame in enumerate(source):
-            if index % every:
-                continue
-            if previous is not None and frame.stamp < previous:
-                if previous - frame.stamp <= LATE_S:
-                    late += 1
-                    continue
-                segmenter.reset()
-            previous = frame.stamp
-            start = time.perf_counter()
-            instances = segmenter.step(frame.image, frame.stamp)
-            latencies.append(time.perf_counter() - start)
-            epoch = segmenter.epoch - first_epoch
-            assert instances.track_ids is not None, 'a segmenter gives identities'
-            identities.update((epoch, track_id) for track_id in instances.track_ids.tolist())
-            objects += len(instances)
-            record = frame_record(index, frame.stamp, frame.name, epoch, instances, class_names)
-            results.write(json.dumps(record) + '\n')
-            overlay = draw_overlay(frame.image, instances, class_names)
-            video.write(overlay)
-            sheet.add(overlay, f'{frame.name}  {frame.stamp:.2f} s')
-            on_frame()
-            if len(latencies) == max_frames:
-                break
-    sheet.write(folder / 'contact_sheet.png')
+    with BagWriter(folder / 'bag') as bag, YoutubeVisResults(folder) as results:
+        outputs = _Outputs(
+            folder, len(streams) == 1, bag, results, class_names, str(settings.get('model', '')), copy_images, codecs
+        )
+        runs = [_StreamRun(stream, 1 + position, outputs, every) for position, stream in enumerate(streams)]
+        broken_off = _run(sources, runs, new_segmenter, every, max_frames, on_frame)
+        results.write()
+    summary = _summary(sources, runs, time.perf_counter() - begin, broken_off)
+    run = {
+        'vis_ros': vis_ros.__version__,
+        **settings,
+        'cameras': {stream.name: stream.topic for stream in streams},
+        'every': every,
+        'class_names': list(class_names),
+        'frames': summary.frames,
+        'skipped': summary.skipped,
+        'skips': summary.skips,
+        'remarks': summary.remarks,
+        'broken_off': summary.broken_off,
+        'frames_of': {run.stream.name: run.frames for run in runs},
+    }
+    (folder / 'run.json').write_text(json.dumps(run, indent=1) + '\n', encoding='utf-8')
+    return summary
+
+
+def _summary(sources: Sequence[Source], runs: Sequence[_StreamRun], seconds: float, broken_off: str) -> ReplaySummary:
+    latencies = np.concatenate([np.frombuffer(run.latencies) for run in runs])
     p50, p95 = (1000 * np.percentile(latencies, [50, 95])).tolist()
     return ReplaySummary(
         frames=len(latencies),
-        skipped=source.skipped + late,
-        last_problem=source.last_problem or (f'{late} images came out of order' if late else ''),
-        seconds=time.perf_counter() - begin,
+        skips=dict(sum((source.skips for source in sources), Counter())),
+        last_problem=next((source.last_problem for source in reversed(sources) if source.last_problem), ''),
+        remarks=dict(sum((source.remarks for source in sources), Counter())),
+        seconds=seconds,
         latency_ms=(p50, p95),
-        identities=len(identities),
-        instances=objects,
-        codec=video.codec,
+        identities=sum(len(run.identities) for run in runs),
+        instances=sum(run.instances for run in runs),
+        codec=next((run.codec for run in runs if run.codec), ''),
+        broken_off=broken_off,
     )
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+def _make_room(folder: Path, sources: Sequence[Source]) -> None:
+    """Make the folder, without the files of an earlier replay. Raises ValueError where the recording would be hurt."""
+    for path in (source.path.resolve() for source in sources):
+        written = [folder.resolve() / name for name in ('bag', *NAMES)]
+        if folder.resolve().is_relative_to(path) or any(path.is_relative_to(each) for each in written):
+            raise ValueError(f'{folder} is no place for the results: {path} is the recording; choose another --out')
+    remove_bag(folder / 'bag')
+    earlier = folder / 'run.json'
+    videos = json.loads(earlier.read_text(encoding='utf-8')).get('cameras', {}) if earlier.is_file() else {}
+    for name in (*NAMES, *(f'{video}/{name}' for video in videos for name in NAMES), 'results.json', 'run.json'):
+        (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """What the streams of a replay write into, and what is the same for all of them."""
+
+    folder: Path
+    is_single: bool
+    bag: BagWriter
+    results: YoutubeVisResults
+    class_names: Sequence[str]
+    model: str
+    copy_images: bool
+    codecs: tuple[str, ...]
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def _run(
+    sources: Sequence[Source],
+    runs: Sequence[_StreamRun],
+    new_segmenter: Callable[[], Segmenter],
+    every: int,
+    max_frames: int | None,
+    on_frame: Callable[[], None],
+) -> str:
+    """Replay everything; returns `ReplaySummary.broken_off`."""
+    frames = 0
+    with _interruptible() as interrupted:
+        for source in sources:
+            own = {run.stream.name: run for run in runs if run.stream in source.streams}
+            with ExitStack() as stack:
+                for run in own.values():
+                    stack.enter_context(run.begun(new_segmenter()))
+                try:
+                    for frame in source.frames(every):
+                        own[frame.stream].add(frame)
+                        frames += 1
+                        on_frame()
+                        if interrupted.is_set():
+                            return INTERRUPTED
+                        if frames == max_frames:
+                            return ''
+                except BagError as error:
+                    if not frames:
+                        raise
+                    return str(error)
+                except NoFrameError:
+                    if source is sources[-1] and not frames:
+                        raise
+    return ''
+
+
+class _StreamRun:
+    """The replay of one stream.
+
+    frames, instances, identities, latencies: so far; latencies in seconds. codec: of the overlay video.
+    """
+
+    def __init__(self, stream: Stream, video_id: int, outputs: _Outputs, every: int) -> None:
+        self.stream = stream
+        self.frames = self.instances = 0
+        self.identities: set[tuple[int, int]] = set()
+        self.latencies = array('d')
+        self.codec = ''
+        self._video_id = video_id
+        self._outputs = outputs
+        self._every = every
+        self._order = StampOrder()
+        self._source_epoch = self._epoch = self._sequence = 0
+        self._recorded_ns = 0
+        self._topic = _instances_topic(stream.name)
+        outputs.bag.add_topic(self._topic, INSTANCES_TYPE)
+        if outputs.copy_images:
+            outputs.bag.add_topic(stream.topic, stream.type)
+
+    @contextmanager
+    def begun(self, segmenter: Segmenter) -> Iterator[None]:
+        """While its frames come, with a memory of its own."""
+        outputs = self._outputs
+        folder = outputs.folder if outputs.is_single else outputs.folder / self.stream.name
+        rate = (self.stream.rate or FOLDER_RATE) / self._every
+        self._segmenter = segmenter
+        with closing(VideoFiles(folder, outputs.class_names, rate, outputs.codecs)) as self._files:
+            yield
+            self.codec = self._files.codec
+        del self._segmenter, self._files
+        if self.stream.count is not None:
+            outputs.results.extend(self._video_id, self.stream.count)
+
+    def add(self, frame: Frame) -> None:
+        """Segment a frame and write what was found."""
+        if frame.epoch != self._source_epoch:  # time was set back
+            self._source_epoch = frame.epoch
+            self._segmenter.reset()
+            self._order.forget()
+            self._epoch += 1
+            self._sequence = 0
+        self._order.follow(frame.stamp_ns)
+        start = time.perf_counter()
+        instances = self._segmenter.step(frame.image, self._order.seconds(frame.stamp_ns))
+        self.latencies.append(time.perf_counter() - start)
+        assert instances.track_ids is not None, 'a segmenter gives identities'
+        self.frames += 1
+        self._sequence += 1
+        self.instances += len(instances)
+        self.identities.update((self._epoch, track_id) for track_id in instances.track_ids.tolist())
+        self._files.add(frame, self._epoch, instances)
+        self._outputs.results.add(self._video_id, frame.index, self._epoch, instances)
+        self._record(frame, instances)
+
+    def _record(self, frame: Frame, instances: Instances) -> None:
+        """Put it into the bag."""
+        outputs = self._outputs
+        # Messages of a topic are in their order also by time of recording, so that every reader gives them so.
+        recorded_ns = frame.stamp_ns if frame.recorded_ns is None else frame.recorded_ns
+        self._recorded_ns = max(recorded_ns, self._recorded_ns)
+        if outputs.copy_images and frame.message is not None:
+            outputs.bag.write(self.stream.topic, self._recorded_ns, frame.message)
+        header = Header(stamp=to_time(frame.stamp_ns if frame.has_clock else 0), frame_id=frame.frame_id)
+        told = MessageFrame(
+            header, self._epoch, self._sequence, frame.dropped, outputs.model, origin_ns=self._order.origin
+        )
+        message = to_message(instances, told, outputs.class_names, _MASK_ENCODING)
+        outputs.bag.write(self._topic, self._recorded_ns, serialize(message, INSTANCES_TYPE))
+
+
+def _instances_topic(name: str) -> str:
+    """Where the node publishes the instances of a camera."""
+    parts = [topic_name(part) for part in name.split('/')] if name else []
+    return '/'.join(['/vis_node', *parts, 'instances'])
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM set the event instead of breaking off in the middle of a file; the second one breaks off."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def interrupt(number: int, _frame: object) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

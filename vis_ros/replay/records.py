@@ -12,13 +12,13 @@ from vis_ros.instances import Instances
 
 
 def frame_record(
-    index: int, stamp: float, name: str, epoch: int, instances: Instances, class_names: Sequence[str]
+    index: int, stamp_ns: int, name: str, epoch: int, instances: Instances, class_names: Sequence[str]
 ) -> dict[str, Any]:
     """The tracked objects of one frame as plain JSON types.
 
     Returns:
         index: position in the recording, from 0.
-        stamp: seconds.
+        stamp: seconds; stamp_ns: the same exactly, in nanoseconds.
         name: of the frame.
         height, width: of the image in pixels.
         epoch: identities compare only inside one epoch.
@@ -32,7 +32,8 @@ def frame_record(
     height, width = instances.image_size
     return {
         'index': index,
-        'stamp': stamp,
+        'stamp': stamp_ns / 1e9,
+        'stamp_ns': stamp_ns,
         'name': name,
         'height': height,
         'width': width,
