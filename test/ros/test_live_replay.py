@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from image_messages import compressed_message, image_message
-from processes import REAL_NODE, RECTANGLE_NODE
+from processes import RECTANGLE_NODE
 from rclpy.serialization import deserialize_message, serialize_message
 from rectangles import BLUE, RED, draw
 from rosgraph_msgs.msg import Clock
@@ -192,13 +192,10 @@ def test_an_image_folder(nodes, tmp_path):
 
 
 def test_compressed_images(start, tmp_path):
-    node = start(RECTANGLE_NODE, '-r', '__node:=other', '-r', 'image:=/cam', '-p', 'image_transport:=compressed')
+    start(RECTANGLE_NODE, '-r', '__node:=other', '-r', 'image:=/cam', '-p', 'image_transport:=compressed')
     write_bag(tmp_path / 'bag', ('/cam/compressed', '/cam'))
     summary = play(tmp_path / 'bag', tmp_path / 'out', node='/other')
     assert (summary.sent, summary.received) == (FRAMES, FRAMES)
-    with pytest.raises(ValueError, match=r'/cam has messages of type Image, .* image_transport:=raw'):
-        play(tmp_path / 'bag', tmp_path / 'out', node='/other', cameras={'': '/cam'})
-    node.signal(signal.SIGTERM)
 
 
 # --- what can go wrong ------------------------------------------------------------------------------------------------
@@ -219,19 +216,9 @@ def test_a_node_that_is_not_active(start, tmp_path):
 
 def test_a_node_that_cannot_work(start, tmp_path):
     write_bag(tmp_path / 'bag')
-    start(REAL_NODE, '-r', '__node:=lame', '-p', 'weights:=/nowhere/missing.safetensors')
-    with pytest.raises(ConnectionError, match=r'/lame cannot work: .*missing\.safetensors'):
+    start(RECTANGLE_NODE, '-r', '__node:=lame', '-p', 'device:=banana')
+    with pytest.raises(ConnectionError, match=r"/lame cannot work: .*device is 'banana'"):
         play(tmp_path / 'bag', tmp_path / 'out', node='/lame', patience=Patience(appear=20, ready=30))
-
-
-def test_topics_that_do_not_fit(nodes, tmp_path):
-    write_bag(tmp_path / 'bag', ('/a', '/b'))
-    with pytest.raises(ValueError, match=r'/a \(Image\), /b \(Image\), but the node listens to /camera/image: choose'):
-        play(tmp_path / 'bag', tmp_path / 'out')
-    with pytest.raises(ValueError, match=r'no images on the topic /c; it has /a'):
-        play(tmp_path / 'bag', tmp_path / 'out', topic='/c')
-    with pytest.raises(ValueError, match='no camera right; it has front, left'):
-        play(tmp_path / 'bag', tmp_path / 'out', node='/two', cameras={'right': '/a'})
 
 
 def test_a_camera_that_publishes_too(nodes, graph, tmp_path):

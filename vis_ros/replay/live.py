@@ -30,12 +30,12 @@ def replay_live(
     *,
     node: str = '/vis_node',
     topic: str | None = None,
-    cameras: Mapping[str, str] | None = None,
+    cameras: Mapping[str, str | None] | None = None,
     rate: float = 1.0,
     loop: int = 1,
     copy_images: bool = False,
     patience: Patience = Patience(),  # noqa: B008  # it cannot change
-    on_ready: Callable[[str], None] = lambda text: None,
+    on_ready: Callable[[int | None, str], None] = lambda total, text: None,
     on_image: Callable[[], None] = lambda: None,
 ) -> LiveSummary:
     """Play a recording at a running node and write its answers into a folder.
@@ -53,12 +53,14 @@ def replay_live(
         node: fully qualified name of the node.
         topic: the one image topic of the recording to play.
         cameras: name of a camera of the node ('' for the one without a name) -> the image topic of the recording that
-            it gets; without it topics of the same name belong together, or the only topic and the only camera.
+            it gets (None: NAME/image, or that with /compressed). Where nothing is chosen, topics of the same name
+            belong together, or the only topic and the only camera.
         rate: plays so many times as fast as recorded.
         loop: how many rounds.
         copy_images: keep the images in the bag too, with the time of their publication.
         patience: how long to wait for what.
-        on_ready: called when the node listens, with what is played where, in words.
+        on_ready: called when the node listens, with the number of images to play, where that is known, and in words
+            what is played where.
         on_image: called after each published image (a progress bar).
 
     Raises:
@@ -78,7 +80,9 @@ def replay_live(
             player = Player(ros_node, executor, stop)
             target = Target(ros_node, player, node)
             routes = find_routes(images, target.wait(patience.appear, patience.ready), topic, cameras)
-            on_ready('; '.join(map(str, routes)))
+            counts = [images.counts[route.recorded] for route in routes]
+            total = None if None in counts else loop * sum(count or 0 for count in counts)
+            on_ready(total, '; '.join(map(str, routes)))
             with BagWriter(folder / 'bag') as bag:
                 session = LiveSession(
                     ros_node, player, target, images, routes, bag, rate=rate, copy_images=copy_images, patience=patience

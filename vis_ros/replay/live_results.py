@@ -21,7 +21,15 @@ from vis_ros.replay.target import Target
 from vis_ros.replay.timed_images import TimedImages
 from vis_ros.stamps import nanoseconds
 
+INTERRUPTED = 'it was interrupted'
+"""The problem of a replay that a signal ended."""
+
 Percentiles = tuple[float, float, float]
+
+_CLOCKS = {
+    True: 'from the stamp to publishing, on /clock',
+    False: 'from the stamp to publishing, on the wall clock: use_sim_time is off, so the age of the recording is in it',
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class LiveSummary:
         answers.
     node_latency_ms: the same of `latency` in the answers: by the node's own clock, from the stamp of the image until
         it published the answer; None where it knows none.
+    node_clock: what that clock is, in words.
     epochs: of the answers, ascending; identities: how many different ones in them.
     problem: why the replay ended before its end, or ''.
     """
@@ -57,6 +66,7 @@ class LiveSummary:
     recorded_hz: float
     latency_ms: Percentiles | None
     node_latency_ms: Percentiles | None
+    node_clock: str
     epochs: tuple[int, ...]
     identities: int
     problem: str
@@ -102,7 +112,7 @@ def write_live_results(
     dropped = sum(each.dropped for each in said)
     latencies = [answered.latency_ms for stream in streams for answered in stream.answers.answered]
     node_latencies = [latency for each in said for latency in each.node_latency_ms]
-    problem = session.problem or ('it was interrupted' if session.stopped else '')
+    problem = session.problem or (INTERRUPTED if session.stopped else '')
     summary = LiveSummary(
         sent=sent,
         received=received,
@@ -117,6 +127,7 @@ def write_live_results(
         recorded_hz=session.intervals / session.recorded_s if session.recorded_s else 0.0,
         latency_ms=_percentiles(latencies),
         node_latency_ms=_percentiles(node_latencies),
+        node_clock=_CLOCKS[bool(settings.get('use_sim_time'))],
         epochs=tuple(sorted(set().union(*(each.epochs for each in said)))),
         identities=sum(len(each.identities) for each in said),
         problem=problem,
@@ -147,6 +158,7 @@ def write_live_results(
             'recorded_hz': round(summary.recorded_hz, 3),
             'epochs': list(summary.epochs),
             'identities': summary.identities,
+            'node_clock': summary.node_clock,
             'latency_percentiles_ms': _rounded(summary.latency_ms),
             'node_latency_percentiles_ms': _rounded(summary.node_latency_ms),
             'latency_ms': _rounded(latencies),

@@ -21,7 +21,7 @@ class Route:
 
 
 def find_routes(
-    images: TimedImages, cameras: Sequence[TargetCamera], topic: str | None, chosen: Mapping[str, str] | None
+    images: TimedImages, cameras: Sequence[TargetCamera], topic: str | None, chosen: Mapping[str, str | None] | None
 ) -> list[Route]:
     """The routes of a live replay, at least one.
 
@@ -29,13 +29,13 @@ def find_routes(
         images: the recording.
         cameras: of the node.
         topic: the one topic to play, or None.
-        chosen: name of a camera -> topic of the recording, or None.
+        chosen: name of a camera -> topic of the recording (None: the one with its name), or None.
 
     Raises:
         ValueError: they do not fit; says which topics and cameras there are.
     """
     if chosen:
-        pairs = [(_topic(images, recorded), _camera(cameras, name)) for name, recorded in chosen.items()]
+        pairs = [(_topic_of(images, name, recorded), _camera(cameras, name)) for name, recorded in chosen.items()]
     else:
         recorded_topics = [_topic(images, topic)] if topic else list(images.topics)
         named = {camera.image_topic: camera for camera in cameras}
@@ -64,6 +64,11 @@ def _topic(images: TimedImages, topic: str) -> str:
     if absolute not in images.topics:
         raise ValueError(f'{images.description} has no images on the topic {topic}; it has {_listed(images)}')
     return absolute
+
+
+def _topic_of(images: TimedImages, name: str, topic: str | None) -> str:
+    compressed = f'/{name}/image/compressed'
+    return _topic(images, topic or (compressed if compressed in images.topics else f'/{name}/image'))
 
 
 def _camera(cameras: Sequence[TargetCamera], name: str) -> TargetCamera:
