@@ -23,7 +23,7 @@ from vis_ros.stamps import to_time
 
 START_NS, PERIOD_NS, DELAY_NS = 1_000_000_000_789, 40_000_000, 3_000_000
 FRAMES = 30
-SOON = Patience(appear=1.5, ready=3, hear=3, linger=5)
+SOON = Patience(appear=4)
 
 
 def scene(index):
