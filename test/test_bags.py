@@ -249,19 +249,24 @@ def instances_message(count=3):
     return to_message(instances, frame, ['a', 'bb', 'ccc'][:count])
 
 
+def assert_same_message(ours, ros, kind):
+    """Byte for byte, but for the padding: it is 0 here, and in rclpy whatever was there."""
+    assert len(ours) == len(ros)
+    assert not any(a for a, b in zip(ours, ros, strict=True) if a != b)
+    assert repr(deserialize_message(ours, kind)) == repr(deserialize_message(ros, kind))
+
+
 @pytest.mark.parametrize('count', [0, 1, 2, 3])
 def test_messages_are_serialised_as_ros_does_it(count):
     message = instances_message(count)
-    ours, ros = serialize(message, INSTANCES_TYPE), serialize_message(message)
-    assert len(ours) == len(ros)
-    assert not any(a for a, b in zip(ours, ros, strict=True) if a != b), 'rclpy leaves the padding as it was'
-    assert repr(deserialize_message(ours, InstanceMaskArray)) == repr(message), 'NaN is not equal to itself'
+    ours = serialize(message, INSTANCES_TYPE)
+    assert_same_message(ours, serialize_message(message), InstanceMaskArray)
     assert serialize(deserialize(ours, INSTANCES_TYPE), INSTANCES_TYPE) == ours
 
 
 def test_images_are_serialised_as_ros_does_it():
     data = image(7)
-    assert serialize(deserialize_message(data, Image), IMAGE_TYPE) == data
+    assert_same_message(serialize(deserialize_message(data, Image), IMAGE_TYPE), data, Image)
     np.testing.assert_array_equal(read_image(data, IMAGE_TYPE), np.full((*SIZE, 3), 7, np.uint8))
 
 
