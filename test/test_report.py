@@ -243,14 +243,25 @@ def test_text_is_escaped(tmp_path):
 
 
 def test_the_head_says_what_was_evaluated_and_how(tmp_path):
-    settings = {'model': 'demo', 'association': {'max_age': 30}, 'class_names': [f'class{k}' for k in range(40)]}
+    settings = {
+        'model': 'demo',
+        'association': {'max_age': 30, 'by': 'iou'},
+        'class_names': [f'class{k}' for k in range(40)],
+        'frames_of': {f'video{k}': k for k in range(300)},
+        'live': {'sent': 800, 'latency_ms': [1.5] * 800},
+        'topic': '',
+        'score_threshold': None,
+    }
     _, root = written(tmp_path, made(settings=settings, results='my/results', truth='my/truth.json'))
     terms = root.find('.//dl')
     told = dict(zip(map(words, terms.iter('dt')), map(words, terms.iter('dd')), strict=True))
     assert told['results'] == 'my/results'
     assert told['truth'] == 'my/truth.json'
     assert told['model'] == 'demo'
-    assert told['association.max_age'] == '30'
+    assert told['association'] == 'max_age: 30, by: iou'
+    assert told['frames_of'].startswith('video0: 0, video1: 1,') and told['frames_of'].endswith('and 288 more')
+    assert told['live'].startswith('sent: 800, latency_ms: 1.5,') and told['live'].endswith('and 788 more')
+    assert not {'topic', 'score_threshold'} & told.keys()
     assert told['class_names'].startswith('class0, class1,') and told['class_names'].endswith('and 28 more')
 
 
@@ -367,6 +378,14 @@ def test_names_stand_on_bars_that_are_long_enough(tmp_path):
     ((_, outer, _),) = strips(section(root, 'timelines'))
     assert [(each.get('x'), each.text) for each in outer.findall('text')] == [('20.0%', '3'), ('71.0%', '1:5')]
     assert '2:5 is identity 5 of epoch 2' in words(section(root, 'timelines'))
+
+
+@pytest.mark.parametrize(('objects', 'opened'), [(1, 12), (20, 3), (300, 1)])
+def test_timelines_of_many_objects_are_folded(tmp_path, objects, opened):
+    _, root = written(tmp_path, made(videos=tuple('abcdefghijkl'), objects=objects, most_runs=1))
+    folds = list(section(root, 'timelines').iter('details'))
+    assert len(folds) == min(12, -(-2000 // objects))
+    assert ['open' in each.attrib for each in folds] == [index < opened for index in range(len(folds))]
 
 
 def test_frame_numbers_on_the_axis(tmp_path):

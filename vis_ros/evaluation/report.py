@@ -46,7 +46,7 @@ MOST_ROWS = 1000
 How many more there are is said."""
 
 _NOISE = 1e-9  # of sums of floats
-_OPEN_VIDEOS = 4  # timelines of more videos than these wait folded
+_OPEN_STRIPS = 60  # timelines of videos beyond so many objects wait folded
 _SETTING_ITEMS = 12
 
 Row = TypeVar('Row')
@@ -123,7 +123,7 @@ def write_report(
         classes=_few(list(evaluation.per_class.items()), MOST_ROWS),
         timelines=_timelines(evaluation),
         more_strips=max(0, len(evaluation.objects) - MOST_STRIPS),
-        open_videos=_OPEN_VIDEOS,
+        open_strips=_OPEN_STRIPS,
         has_epochs=any(run.result_id >= 2**32 for track in evaluation.objects for run in track.runs),
         objects=_few(evaluation.objects, MOST_ROWS),
         switches=_few(evaluation.switches, MOST_ROWS),
@@ -163,18 +163,21 @@ def _few(rows: Sequence[Row], most: int) -> Few[Row]:
     return Few(rows[:most], max(0, len(rows) - most))
 
 
-def _settings(settings: dict[str, Any], prefix: str = '') -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            rows += _settings(value, f'{prefix}{name}.')
-        elif isinstance(value, (list, tuple)):
-            items = ', '.join(map(str, value[:_SETTING_ITEMS]))
-            more = f' and {len(value) - _SETTING_ITEMS} more' if len(value) > _SETTING_ITEMS else ''
-            rows.append((prefix + name, items + more))
-        else:
-            rows.append((prefix + name, str(value)))
-    return rows
+def _settings(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """Those that say something, as text."""
+    return [(name, _text(value)) for name, value in settings.items() if value not in ('', None, [], {})]
+
+
+def _text(value: object) -> str:
+    """Of lists and dictionaries the first items."""
+    if isinstance(value, dict):
+        items = [str(key) if each in ('', None) else f'{key}: {_text(each)}' for key, each in value.items()]
+    elif isinstance(value, (list, tuple)):
+        items = [_text(each) for each in value[:_SETTING_ITEMS]] + [''] * (len(value) - _SETTING_ITEMS)
+    else:
+        return str(value)
+    more = len(items) - _SETTING_ITEMS
+    return ', '.join(items[:_SETTING_ITEMS]) + (f' and {more:,} more' if more > 0 else '')
 
 
 def _timelines(evaluation: Evaluation) -> list[Timeline]:
