@@ -155,7 +155,8 @@ def _read(alignment: Alignment, digest: Callable[[bytes], None], on_frame: Calla
         frames.append(frame)
         seen_truth, seen_results = without_ignored_pixels(truth, results)
         seen.append(frame if seen_truth is truth else measure(position, seen_truth, seen_results))
-    return VideoOverlaps(len(frames), frames, seen)
+    nothing_ignored = all(each is frame for each, frame in zip(seen, frames, strict=True))
+    return VideoOverlaps(len(frames), frames, frames if nothing_ignored else seen)
 
 
 def _object_scores(

@@ -108,7 +108,7 @@ class VideoOverlaps:
     """The frames of a video in order; where only some of its objects matter, only those in which any of them is.
 
     length: number of all compared frames.
-    frames: of the masks as they are; seen: of the masks without ignored pixels.
+    frames: of the masks as they are; seen: of the masks without ignored pixels, the same list where there are none.
     """
 
     length: int
@@ -142,7 +142,9 @@ def by_class(
     video: VideoOverlaps, truth_classes: Mapping[int, str], result_classes: Mapping[int, str]
 ) -> dict[str, VideoOverlaps]:
     """Class name -> its part of the video; the arguments give the class of each true object and identity."""
-    frames, seen = (_frames_by_class(each, truth_classes, result_classes) for each in (video.frames, video.seen))
+    frames = seen = _frames_by_class(video.frames, truth_classes, result_classes)
+    if video.seen is not video.frames:
+        seen = _frames_by_class(video.seen, truth_classes, result_classes)
     return {name: VideoOverlaps(video.length, frames[name], seen.get(name, [])) for name in frames}
 
 
