@@ -9,7 +9,7 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from vis_ros.sources import open_source
+from vis_ros.sources import NoFrameError, open_source, open_sources
 from vis_ros.stamps import FOLDER_RATE
 
 STORE = get_typestore(Stores.LATEST)
@@ -210,6 +210,155 @@ def test_a_truncated_bag_names_the_file(tmp_path, plugin, share):
     file.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ValueError, match=str(file)):
         list(open_source(file))
+
+
+# --- stamps of bags ---------------------------------------------------------------------------------------------------
+
+
+def stamped(path, stamps, recorded=None, pictures=None):
+    """Images with these stamps (s) in this order, recorded every 100 ms from 1000 s on unless said otherwise."""
+    recorded = recorded or [1000 + index / 10 for index in range(len(stamps))]
+    pictures = pictures or [picture(index) for index in range(len(stamps))]
+    messages = [
+        (round(when * SECOND), raw_message(image, round(stamp * SECOND)))
+        for stamp, when, image in zip(stamps, recorded, pictures, strict=True)
+    ]
+    return open_source(write_bag(path, {'/image': (IMAGE, messages)}))
+
+
+def numbers(frames):
+    """Which of the images they are."""
+    return [int(frame.image[-1, -1, 0]) for frame in frames]
+
+
+def test_images_out_of_order_are_put_in_order(tmp_path):
+    source = stamped(tmp_path / 'bag', [10.0, 10.1, 10.4, 10.2, 10.3, 10.5, 10.05])
+    frames = list(source)
+    assert numbers(frames) == [0, 6, 1, 3, 4, 2, 5]
+    assert [frame.index for frame in frames] == list(range(7)) and {frame.epoch for frame in frames} == {0}
+    assert source.skipped == 0 and source.remarks == {'put in order': 3}
+
+
+def test_a_clock_that_is_set_back_raises_the_epoch_after_everything_before_it(tmp_path):
+    source = stamped(tmp_path / 'bag', [10.0, 10.2, 10.1, 9.2, 9.3, 5.0])
+    frames = list(source)
+    assert numbers(frames) == [0, 2, 1, 3, 4, 5]
+    assert [frame.epoch for frame in frames] == [0, 0, 0, 1, 1, 2]
+    assert source.remarks == {'put in order': 1, 'clock set back': 2}
+
+
+def test_stamps_that_tell_no_time_follow_the_time_of_recording(tmp_path):
+    source = stamped(tmp_path / 'bag', [10.0, 0, 0, 10.3], recorded=[1000, 1000.1, 1000.25, 1000.3])
+    frames = list(source)
+    assert [frame.stamp for frame in frames] == [10.0, 10.1, 10.25, 10.3]
+    assert [frame.has_clock for frame in frames] == [True, False, False, True]
+    assert source.remarks == {'stamp tells no time': 2}
+    list(source)
+    assert source.remarks == {'stamp tells no time': 2}, 'counted anew'
+
+
+def test_an_image_that_is_recorded_twice_is_used_once_and_another_of_the_same_stamp_too(tmp_path):
+    images = [picture(number) for number in (0, 1, 1, 2, 3)]
+    source = stamped(tmp_path / 'bag', [10.0, 10.1, 10.1, 10.1, 10.2], pictures=images)
+    frames = list(source)
+    assert numbers(frames) == [0, 1, 2, 3]
+    assert source.skips == {'recorded twice': 1} and source.remarks == {'same stamp as the image before': 1}
+    assert [frame.dropped for frame in frames] == [0, 0, 1, 0]
+
+
+def test_stamps_that_stand_still_do_not_fill_the_memory(tmp_path):
+    frames = iter(stamped(tmp_path / 'bag', [10.0] * 200))
+    assert numbers(frames) == list(range(200))
+
+
+def test_missing_images_are_remarked(tmp_path):
+    source = stamped(tmp_path / 'bag', [10 + index / 10 for index in range(30) if index not in (12, 20, 21, 22)])
+    assert len(list(source)) == 26 and source.remarks == {'gap': 1}, 'one missing image is within the jitter'
+
+
+def test_one_image_of_so_many_is_decoded(tmp_path):
+    messages = image_messages(10)
+    messages[4][1].encoding = '32FC3'
+    messages[5][1].encoding = '32FC3'
+    source = open_source(write_bag(tmp_path / 'bag', {'/image': (IMAGE, messages)}))
+    assert [frame.index for frame in source.frames(3)] == [0, 3, 6, 9] and source.skipped == 0
+    assert [frame.index for frame in source.frames(2)] == [0, 2, 6, 8] and source.skipped == 1
+
+
+def test_an_encoding_that_cannot_be_read_is_named(tmp_path):
+    messages = image_messages(3)
+    for _, message in messages:
+        message.encoding = '32FC3'
+    source = open_source(write_bag(tmp_path / 'bag', {'/depth': (IMAGE, messages)}))
+    with pytest.raises(
+        NoFrameError, match=r"no frame can be read\. image 2 of /depth: encoding '32FC3' is not supported"
+    ):
+        list(source)
+    assert source.skips == {'unreadable': 3}
+
+
+def test_a_message_that_is_cut_off_is_counted(tmp_path):
+    whole = STORE.serialize_cdr(raw_message(picture(1), SECOND), IMAGE)
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection('/image', IMAGE, typestore=STORE)
+        for number, length in enumerate((len(whole), 10, 500, len(whole))):
+            stamp = (number + 1).to_bytes(4, 'little')
+            writer.write(connection, number, bytes(whole[:4]) + stamp + bytes(whole[8:length]))
+    source = open_source(tmp_path / 'bag')
+    frames = list(source)
+    assert [frame.stamp for frame in frames] == [1, 4] and [frame.dropped for frame in frames] == [0, 2]
+    assert source.skips == {'unreadable': 2}
+
+
+# --- several streams --------------------------------------------------------------------------------------------------
+
+
+def test_cameras_have_the_topics_of_the_node(tmp_path):
+    jpeg = cv2.imencode('.jpg', picture(0))[1].tobytes()
+    topics = {
+        '/front/image': (IMAGE, image_messages(3)),
+        '/front/image/compressed': (COMPRESSED, [(1, compressed_message(jpeg, 1))]),
+        '/arm/rear/image/compressed': (COMPRESSED, [(n, compressed_message(jpeg, n)) for n in (1, 2)]),
+        '/other': (IMAGE, image_messages(5)),
+    }
+    bag = write_bag(tmp_path / 'bag', topics)
+    source = open_source(bag, cameras={'front': None, 'arm/rear': None, 'top': 'other'})
+    assert [(stream.name, stream.topic, stream.count) for stream in source.streams] == [
+        ('front', '/front/image', 3), ('arm/rear', '/arm/rear/image/compressed', 2), ('top', '/other', 5),
+    ]  # fmt: skip
+    assert source.count == 10 and '/front/image, /arm/rear/image/compressed, /other' in source.description
+    counts = {
+        stream.name: [frame.index for frame in source if frame.stream == stream.name] for stream in source.streams
+    }
+    assert counts == {'front': [0, 1, 2], 'arm/rear': [0, 1], 'top': [0, 1, 2, 3, 4]}
+    with pytest.raises(ValueError, match=r'no images on the topic /left/image or /left/image/compressed; it has /arm'):
+        open_source(bag, cameras={'left': None})
+    with pytest.raises(ValueError, match='two cameras have the same topic: /other, /other'):
+        open_source(bag, cameras={'a': '/other', 'b': '/other'})
+    with pytest.raises(ValueError, match='give one of the two'):
+        open_source(bag, '/other', {'front': None})
+
+
+def test_a_topic_without_messages(tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/image': (IMAGE, []), '/chatter': ('std_msgs/msg/String', [])})
+    with pytest.raises(ValueError, match=r'has no message on /image; it has /image \(Image, 0\)'):
+        open_source(bag)
+
+
+def test_a_folder_of_image_folders_is_a_recording_for_each(tmp_path):
+    for name in ('walk10', 'walk9', 'notes'):
+        (tmp_path / name).mkdir()
+    for name in ('walk10', 'walk9'):
+        cv2.imwrite(str(tmp_path / name / '0.png'), picture(1))
+    sources = open_sources(tmp_path)
+    assert [source.streams[0].name for source in sources] == ['walk9', 'walk10']
+    assert [frame.stream for source in sources for frame in source] == ['walk9', 'walk10']
+    (single,) = open_sources(tmp_path / 'walk9')
+    assert single.streams[0].name == ''
+    with pytest.raises(ValueError, match='holds neither images'):
+        open_sources(tmp_path / 'notes')
+    with pytest.raises(ValueError, match='not a bag, so it has no cameras front; leave --camera out'):
+        open_sources(tmp_path, cameras={'front': None})
 
 
 def test_memory_does_not_grow_with_the_length_of_a_bag(tmp_path):

@@ -365,13 +365,11 @@ class _RecordedCamera:
         """The next recorded message; yields the frames whose turn has come."""
         try:
             header_ns, frame_id = bags.read_header(data)
-        except BagError as error:
-            self._skip(UNREADABLE, str(error))
-            self._index += 1
-            return
+            self._bag.remarks.update([] if header_ns else [NO_TIME])
+        except BagError:  # it takes its place all the same, where reading the image will fail
+            header_ns, frame_id = 0, ''
         stamp_ns = header_ns
         if not header_ns:
-            self._bag.remarks[NO_TIME] += 1
             last_ns, last_recorded_ns = self._arrived or (recorded_ns, recorded_ns)
             stamp_ns = last_ns + max(recorded_ns - last_recorded_ns, 0)
         self._arrived = stamp_ns, recorded_ns

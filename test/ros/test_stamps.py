@@ -5,7 +5,15 @@ import random
 import pytest
 from builtin_interfaces.msg import Time
 
-from vis_ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration, to_time
+from vis_ros.stamps import (
+    REGRESSION_TOLERANCE_NS,
+    Order,
+    StampOrder,
+    StampWindow,
+    nanoseconds,
+    to_duration,
+    to_time,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,3 +60,37 @@ def test_exact_stamps_come_back_from_float_seconds_for_26_days():
     for _ in range(1000):
         stamp = first + generator.randrange(26 * 24 * 3600 * 10**9)
         assert order.origin + round(order.seconds(stamp) * 1e9) == stamp
+
+
+def put_in_order(stamps):
+    window, given = StampWindow(), []
+    for stamp in stamps:
+        given += window.add(stamp, stamp)
+    return window, given + window.flush()
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_a_window_sorts_what_is_out_of_order_by_the_tolerance_at_most(seed):
+    generator = random.Random(seed)
+    stamps = [1000 * index * 10**6 // 25 for index in range(500)]
+    arrived = sorted(stamps, key=lambda stamp: stamp + generator.randrange(REGRESSION_TOLERANCE_NS))
+    window, given = put_in_order(arrived)
+    assert [(0, stamp, stamp) for stamp in stamps] == given
+    assert window.late == 0 and window.reordered > 100
+
+
+def test_a_window_gives_what_nothing_can_come_before_any_more():
+    window = StampWindow()
+    assert window.add(0, 'a') == window.add(REGRESSION_TOLERANCE_NS, 'c') == []
+    assert window.add(0, 'b') == [], 'not older than the tolerance'
+    assert window.add(REGRESSION_TOLERANCE_NS + 1, 'd') == [(0, 0, 'a'), (0, 0, 'b')], 'in the order of arrival'
+    assert window.add(0, 'e') == [(0, REGRESSION_TOLERANCE_NS, 'c'), (0, REGRESSION_TOLERANCE_NS + 1, 'd')]
+    assert window.flush() == [(1, 0, 'e')], 'time was set back'
+
+
+def test_a_full_window_gives_the_oldest_and_counts_what_comes_later_still():
+    window = StampWindow()
+    assert not any(window.add(10 + index, index) for index in range(StampWindow.LARGEST))
+    assert window.add(1000, 'next') == [(0, 10, 0)]
+    assert window.add(5, 'late') == [] and window.late == 1
+    assert len(window.flush()) == StampWindow.LARGEST
