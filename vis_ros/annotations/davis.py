@@ -197,15 +197,15 @@ def _write_video(
     number_of = _numbers(summary)
     losses.ids += sum(track_id != number for track_id, number in number_of.items())
     names = stems(summary.names)
-    for frame in video:
+    for stem, frame in zip(names, video, strict=True):
         parts = disjoint(frame)
         numbers = np.zeros(frame.size, np.uint8)
         if parts.ignored is not None:
             numbers[decode(parts.ignored) > 0] = VOID
         for track_id, mask in zip(frame.track_ids.tolist(), parts.masks, strict=True):
             numbers[decode(mask) > 0] = number_of[track_id]
-        (masks_folder / f'{names[frame.index]}.png').write_bytes(mask_picture.write(numbers))
-        write_picture(frame, root / 'JPEGImages' / name, names[frame.index])
+        (masks_folder / f'{stem}.png').write_bytes(mask_picture.write(numbers))
+        write_picture(frame, root / 'JPEGImages' / name, stem)
         losses.taken += parts.taken
         losses.hidden += parts.hidden
         on_frame()

@@ -29,7 +29,7 @@ class Findings:
         """The JSON objects of a list, each with its place in words; what is no object is a problem and left out."""
         good = []
         for position, record in enumerate(self.take(container, key, list, where) or []):
-            place = f'{key}[{position}]'
+            place = f'{where}, {key}[{position}]'.removeprefix(', ')
             if not isinstance(record, dict):
                 self.add(place, f'is {shown(record)}, expected an object')
                 continue

@@ -176,11 +176,12 @@ def _files(record: dict[str, Any], where: str, layout: Layout, findings: Finding
         return []
     if not files:
         findings.add(where, "'file_names' is empty: the video has no frame")
+    seen: dict[str, int] = {}
     for position, file in enumerate(files):
         if not isinstance(file, str) or not file:
             findings.add(where, f'file_names[{position}] is {shown(file)}, expected the name of a picture')
-        elif files.index(file) < position:
-            findings.add(where, f'file_names[{position}] is {file!r}, as file_names[{files.index(file)}] is')
+        elif seen.setdefault(file, position) != position:
+            findings.add(where, f'file_names[{position}] is {file!r}, as file_names[{seen[file]}] is')
     if 'length' in record and findings.take(record, 'length', int, where) not in (len(files), None):
         findings.add(where, f"'length' is {record['length']}, but 'file_names' has {len(files)}")
     return [str(file) for file in files]
@@ -228,7 +229,7 @@ def reference(
     """What the id in a field points to; None, and a problem, where it points to nothing."""
     identity = findings.take(record, key, int, where)
     if identity is not None and identity not in targets:
-        findings.add(where, f'{key!r} is {identity}, which no record of {name} has')
+        findings.add(where, f'{key!r} is {identity}, which is none of {name}')
     return None if identity is None else targets.get(identity)
 
 

@@ -89,7 +89,7 @@ class MotsVideo(IndexedVideo):
     def __init__(self, file: _TextFile, first: int, last: int, class_ids: dict[int, int]) -> None:
         super().__init__(file.name, max(last - first + 1, 0))
         self._file, self._first, self._class_ids = file, first, class_ids
-        self._size = file.size or _picture_size(file.pictures)
+        self._size = file.size or (0, 0)
 
     def frame(self, index: int) -> AnnotatedFrame:
         """Frame number `index`, called by its number in the file with six digits, as the pictures of KITTI are."""
@@ -131,7 +131,7 @@ def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVide
 
     Which frames a video has, tell seqinfo.ini (MOTSChallenge), a seqmap file (`name empty first last`) or the pictures;
     without any of them it ends with its last line, and begins with 0, or with 1 where no video has a frame 0: `kind`
-    says so. Where nothing tells the size of a video without a line, it is (0, 0).
+    says so.
 
     Args:
         path: the file or folder.
@@ -146,16 +146,16 @@ def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVide
         raise AnnotationError([Problem(str(path), '', 'holds no MOTS text (*.txt, instances_txt/*.txt, */gt/gt.txt)')])
     findings = [Findings(text) for text in texts]
     ranges: dict[str, tuple[int, int]] = {}
-    for folder in dict.fromkeys((path, texts[0].parent, texts[0].parent.parent)):
-        for seqmap in sorted(folder.glob('*seqmap*')) if folder.is_dir() else []:
-            findings.append(Findings(seqmap))
-            ranges |= _read_seqmap(seqmap, findings[-1])
-    files = []
+    for seqmap in _seqmaps(texts[0].parent):
+        findings.append(Findings(seqmap))
+        ranges |= _read_seqmap(seqmap, findings[-1])
+    files: list[_TextFile] = []
     for text, own in zip(texts, list(findings), strict=False):
         name = _video_name(text)
         frames = _seqinfo(text, own) or ranges.get(name)
         files.append(_TextFile(name, text, pictures_in(_picture_folder(text, name, images)), frames))
         _scan(files[-1], own)
+    _settle_sizes(files, findings)
     if problems := [problem for own in findings for problem in own.problems]:
         raise AnnotationError(problems)
     numbers = sorted({*CLASSES, *(number for file in files for number in file.classes)})
@@ -230,11 +230,17 @@ def _picture_range(pictures: dict[str, Path]) -> tuple[int, int] | None:
     return (min(numbers), max(numbers)) if numbers else None
 
 
-def _picture_size(pictures: dict[str, Path]) -> tuple[int, int]:
-    if not pictures:
-        return 0, 0
-    height, width = PictureFile(next(iter(pictures.values())))().shape[:2]
-    return height, width
+def _settle_sizes(files: list[_TextFile], findings: list[Findings]) -> None:
+    """Find the size of videos without a line: that of their pictures, or the one that all others have."""
+    sizes = {file.size for file in files if file.size}
+    for file, own in zip(files, findings, strict=False):
+        if file.size is None and file.pictures:
+            height, width = PictureFile(next(iter(file.pictures.values())))().shape[:2]
+            file.size = height, width
+        elif file.size is None and len(sizes) == 1:
+            (file.size,) = sizes
+        elif file.size is None and file.frames:
+            own.add('', 'has no line, so nothing tells how large its frames are: give the folder of its pictures')
 
 
 def _picture_folder(text: Path, name: str, images: str | Path | None) -> Path:
@@ -258,6 +264,11 @@ def _seqinfo(text: Path, findings: Findings) -> tuple[int, int] | None:
     except (ConfigError, ValueError) as error:
         findings.add('', f'{path} does not tell its length: {error}')
         return None
+
+
+def _seqmaps(folder: Path) -> list[Path]:
+    folders = [folder, *([folder.parent] if folder.name in TEXT_FOLDERS else [])]
+    return sorted(file for place in folders for file in place.glob('*seqmap*') if file.is_file())
 
 
 def _read_seqmap(path: Path, findings: Findings) -> dict[str, tuple[int, int]]:
@@ -363,15 +374,14 @@ def _write_video(
     on_frame: Callable[[], None],
 ) -> None:
     with (root / 'instances_txt' / f'{name}.txt').open('w', encoding='ascii') as file:
-        for frame in video:
-            number = first + frame.index
+        for number, frame in enumerate(video, start=first):
             parts = disjoint(frame)
             shape = f'{frame.size[0]} {frame.size[1]}'
             written = [
                 (ids[track_id], mask) for track_id, mask in zip(frame.track_ids.tolist(), parts.masks, strict=True)
             ]
             written += [] if parts.ignored is None else [(IGNORED * IDS_A_CLASS, parts.ignored)]
-            for identity, mask in written:
+            for identity, mask in sorted(written, key=lambda each: each[0]):
                 if areas([mask])[0]:
                     code = mask['counts'].decode('ascii')
                     file.write(f'{number} {identity} {identity // IDS_A_CLASS} {shape} {code}\n')

@@ -44,10 +44,8 @@ def open_annotations(
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'there is no file or folder {path}')
-    if _is_bag(path):
-        from vis_ros.annotations.bag import read_bag
-
-        return read_bag(path, topic)
+    if _is_bag(path) and (path.is_file() or topic is not None):
+        return _read_bag(path, topic)
     if topic is not None:
         raise ValueError(f'{path} is not a bag, so it has no topic {topic!r}; leave --topic out')
     return _open_file(path, truth, images) if path.is_file() else _open_folder(path, truth, images)
@@ -56,10 +54,13 @@ def open_annotations(
 def _is_bag(path: Path) -> bool:
     if path.is_file():
         return path.suffix in _BAG_SUFFIXES
-    is_replay = (path / replay_folder.RECORDS).is_file()
-    return not is_replay and (
-        (path / 'metadata.yaml').is_file() or any(f.suffix in _BAG_SUFFIXES for f in path.iterdir())
-    )
+    return (path / 'metadata.yaml').is_file() or any(file.suffix in _BAG_SUFFIXES for file in path.iterdir())
+
+
+def _read_bag(path: Path, topic: str | None = None) -> AnnotatedVideos:
+    from vis_ros.annotations.bag import read_bag
+
+    return read_bag(path, topic)
 
 
 def _open_file(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
@@ -88,20 +89,19 @@ def _open_json(path: Path, truth: AnnotatedVideos | None, images: str | Path | N
 
 
 def _open_results(path: Path, rows: list[object], truth: AnnotatedVideos | None) -> AnnotatedVideos:
-    if truth is None:
-        raise AnnotationError(
-            [Problem(str(path), '', 'is a list of results, which do not tell their frames: give the truth too')]
-        )
-    problems: list[Problem] = []
-    settings = replay_folder.read_run(path.parent, problems)
-    if problems:
-        raise AnnotationError(problems)
-    names = replay_folder.listed_classes(settings) or None
-    return youtube_vis.read_results(path, truth, class_names=names, settings=settings, content=rows)
+    if replay_folder.record_files(path.parent):
+        what = f'has neither the frames nor the classes of its replay: give the folder {path.parent} instead'
+    elif truth is None:
+        what = 'is a list of results, which does not tell their frames: give the truth too'
+    else:
+        return youtube_vis.read_results(path, truth, content=rows)
+    raise AnnotationError([Problem(str(path), '', what)])
 
 
 def _open_folder(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
     found: dict[str, Callable[[], AnnotatedVideos]] = {}
+    if _is_bag(path):
+        found['bag'] = lambda: _read_bag(path)
     if replay_folder.record_files(path):
         found['results of vis-ros replay'] = lambda: replay_folder.read(path)
     for file in sorted([*path.glob('*.json'), *path.glob('annotations/*.json')]):

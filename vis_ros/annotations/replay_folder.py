@@ -31,7 +31,9 @@ class ReplayVideo(IndexedVideo):
         self._path, self._places = path, places
 
     def frame(self, index: int) -> AnnotatedFrame:
-        """Frame number `index`. An object without a pixel is not in the frame."""
+        """The frame of line number `index`. Its own index is that in the recording, of which only some frames may have
+        been used. An object without a pixel is not in the frame.
+        """
         record = self._record(index)
         size = (record['height'], record['width'])
         masks = [to_rle(instance['mask'], size) for instance in record['instances']]
@@ -39,7 +41,7 @@ class ReplayVideo(IndexedVideo):
         instances = [instance for instance, seen in zip(record['instances'], visible, strict=True) if seen]
         return AnnotatedFrame(
             name=record['name'],
-            index=index,
+            index=record['index'],
             stamp_ns=record.get('stamp_ns'),
             size=size,
             track_ids=np.array([record['epoch'] * _EPOCH + instance['track_id'] for instance in instances], np.int64),
@@ -68,42 +70,45 @@ def record_files(path: Path) -> list[Path]:
 def read(path: str | Path) -> AnnotatedVideos:
     """Read the folder of a replay, a folder of such folders, or one results.jsonl.
 
-    Classes and settings are those of run.json, in the folder or in the one above. The frame index counts the frames
-    that were segmented, not those of the recording.
+    Classes and settings are those of run.json, in the folder of results.jsonl or in the one above. Of several runs, the
+    settings are those that all have alike.
 
     Raises:
-        AnnotationError: with every problem of every line.
+        AnnotationError: with every problem of every line; or several runs have different classes.
     """
     path = Path(path)
     files = [path] if path.is_file() else record_files(path)
     if not files:
         raise AnnotationError([Problem(str(path), '', f'holds no {RECORDS}, nor does a folder in it')])
     problems: list[Problem] = []
-    settings = read_run(files[0].parent, problems)
-    class_names: dict[int, str] = dict(enumerate(listed_classes(settings)))
+    class_names: dict[int, str] = {}
+    runs = {place: _read_run(place, class_names, problems) for place in dict.fromkeys(map(_run_file, files)) if place}
     videos = []
-    for file in files:
+    for file, name in zip(files, _video_names(files, runs), strict=True):
         findings = Findings(file)
         places = list(_scan(file, class_names, findings))
         problems += findings.problems
-        videos.append(ReplayVideo(_video_name(file, files, settings), file, places))
+        videos.append(ReplayVideo(name, file, places))
     if problems:
         raise AnnotationError(problems)
+    settings = next(iter(runs.values()), {})
     class_count = max(class_names, default=0) + 1
     return AnnotatedVideos(
         source=str(path),
         kind='results of vis-ros replay',
         class_names=tuple(class_names.get(number, f'class {number}') for number in range(class_count)),
         videos=videos,
-        settings=settings,
+        settings={key: value for key, value in settings.items() if all(run.get(key) == value for run in runs.values())},
     )
 
 
-def read_run(folder: Path, problems: list[Problem]) -> dict[str, Any]:
-    """run.json of a folder or of the one above; nothing where there is none."""
-    file = next((place / RUN for place in (folder, folder.parent) if (place / RUN).is_file()), None)
-    if file is None:
-        return {}
+def _run_file(records: Path) -> Path | None:
+    places = (records.parent / RUN, records.parent.parent / RUN)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _read_run(file: Path, class_names: dict[int, str], problems: list[Problem]) -> dict[str, Any]:
+    """The settings in a run.json; its classes are added to those known."""
     try:
         run = read_json(file)
     except AnnotationError as error:
@@ -113,25 +118,28 @@ def read_run(folder: Path, problems: list[Problem]) -> dict[str, Any]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         problems.append(Problem(str(file), '', f"'class_names' is {shown(names)}, expected a list of texts"))
         return {}
+    for number, name in enumerate(names):
+        if class_names.setdefault(number, name) != name:
+            what = f'class {number} is {name!r}, but in another run {class_names[number]!r}'
+            problems.append(Problem(str(file), '', what))
     return run
 
 
-def listed_classes(settings: dict[str, Any]) -> tuple[str, ...]:
-    """The classes that run.json lists."""
-    return tuple(settings.get('class_names', ()))
-
-
-def _video_name(file: Path, files: list[Path], settings: dict[str, Any]) -> str:
-    """The name of the recording, or of the folder where there are several."""
-    source = settings.get('source')
-    if len(files) == 1 and isinstance(source, str) and source:
-        return re.sub(r'\.[A-Za-z]\w{1,4}$', '', Path(source).name)
-    return file.absolute().parent.name
+def _video_names(files: list[Path], runs: dict[Path, dict[str, Any]]) -> list[str]:
+    """The name of the recording where a video has its own run.json, else the name of its folder."""
+    folders = [file.absolute().parent.name for file in files]
+    sources = [runs.get(file.parent / RUN, {}).get('source') for file in files]
+    names = [
+        re.sub(r'\.[A-Za-z]\w{1,4}$', '', Path(source).name) if isinstance(source, str) and source else folder
+        for source, folder in zip(sources, folders, strict=True)
+    ]
+    return names if len(set(names)) == len(names) else folders
 
 
 def _scan(file: Path, class_names: dict[int, str], findings: Findings) -> Iterator[int]:
     """Check every line; yields where it begins."""
     place = 0
+    previous = -1
     with file.open('rb') as lines:
         for count, line in enumerate(lines):
             begin, place = place, place + len(line)
@@ -139,14 +147,21 @@ def _scan(file: Path, class_names: dict[int, str], findings: Findings) -> Iterat
                 continue
             where = f'line {count + 1}'
             try:
-                record = json.loads(line)
-            except ValueError as error:
+                record = json.loads(line.rstrip())
+            except json.JSONDecodeError as error:
+                findings.add(f'{where}, column {error.colno}', f'is not JSON: {error.msg}')
+                continue
+            except (UnicodeDecodeError, RecursionError) as error:
                 findings.add(where, f'is not JSON: {error}')
                 continue
-            if isinstance(record, dict):
-                _check_frame(record, where, class_names, findings)
-            else:
+            if not isinstance(record, dict):
                 findings.add(where, f'is {shown(record)}, expected an object')
+                continue
+            _check_frame(record, where, class_names, findings)
+            index = findings.take(record, 'index', int, where)
+            if index is not None and index <= previous:
+                findings.add(where, f"'index' is {index}, but that of the line before is {previous}")
+            previous = previous if index is None else index
             yield begin
 
 
@@ -159,8 +174,7 @@ def _check_frame(record: dict[str, Any], where: str, class_names: dict[int, str]
     if record.get('stamp_ns') is not None:
         findings.take(record, 'stamp_ns', int, where)
     seen: set[int] = set()
-    for place, instance in findings.records(record, 'instances', where):
-        here = f'{where}, {place}'
+    for here, instance in findings.records(record, 'instances', where):
         track_id = findings.take(instance, 'track_id', int, here)
         if track_id is not None and not 0 <= track_id < _EPOCH:
             findings.add(here, f"'track_id' is {track_id}, expected 0 to {_EPOCH - 1}")

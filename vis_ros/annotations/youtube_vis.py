@@ -7,7 +7,7 @@ nanoseconds; other readers pass over it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +66,11 @@ class _ResultVideo(AnnotatedVideo):
         self._truth, self._rows = truth, rows
 
     def __iter__(self) -> Iterator[AnnotatedFrame]:
-        for frame in self._truth:
+        for position, frame in enumerate(self._truth):
             masks = {
-                row: to_rle(row.segmentations[frame.index], frame.size)
+                row: to_rle(row.segmentations[position], frame.size)
                 for row in self._rows
-                if row.segmentations[frame.index] is not None
+                if row.segmentations[position] is not None
             }
             rows = [row for row, mask in masks.items() if coco.area(mask)]
             yield AnnotatedFrame(
@@ -86,22 +86,13 @@ class _ResultVideo(AnnotatedVideo):
             )
 
 
-def read_results(
-    path: str | Path,
-    truth: AnnotatedVideos,
-    *,
-    class_names: tuple[str, ...] | None = None,
-    settings: dict[str, object] | None = None,
-    content: Any = None,
-) -> AnnotatedVideos:
+def read_results(path: str | Path, truth: AnnotatedVideos, *, content: Any = None) -> AnnotatedVideos:
     """Read results, a list of {video_id, score, category_id, segmentations}; each row is an identity of its own.
 
     Args:
         path: the JSON file.
-        truth: gives the frames of each video. Where it is a YouTube-VIS file, `video_id` and `category_id` are its
-            ids; else 1 + the position of the video and of the class.
-        class_names: of category_id 1, 2, ..., where the results have classes of their own.
-        settings: what produced them.
+        truth: gives the frames of each video and the classes. Where it is a YouTube-VIS file, `video_id` and
+            `category_id` are its ids; else 1 + the position of the video and of the class.
         content: of the file, where it has been read already.
 
     Raises:
@@ -112,39 +103,40 @@ def read_results(
     if not isinstance(content, list):
         findings.add('', f'is {shown(content)}, expected a list of rows')
         findings.raise_any()
-    names = class_names or truth.class_names
-    own_ids = isinstance(truth, JsonVideos)
-    video_ids = truth.video_ids if isinstance(truth, JsonVideos) else range(1, len(truth.videos) + 1)
-    category_ids = truth.category_ids if isinstance(truth, JsonVideos) and not class_names else range(1, len(names) + 1)
-    video_of = dict(zip(video_ids, range(len(truth.videos)), strict=True))
-    class_of = dict(zip(category_ids, range(len(names)), strict=True))
-    sizes = {video_id: _frame_sizes(truth.videos[number]) for video_id, number in video_of.items()}
-    source = 'videos of the truth' if own_ids else f'the {len(video_of)} videos of the truth, counted from 1,'
+    video_ids, category_ids = _ids(truth)
+    video_of = {video_id: position for position, video_id in enumerate(video_ids)}
+    class_of = {category_id: position for position, category_id in enumerate(category_ids)}
+    sizes = [_frame_sizes(video) for video in truth.videos]
     rows: list[list[_Row]] = [[] for _ in truth.videos]
     for position, record in enumerate(content):
         where = f'row {position}'
         if not isinstance(record, dict):
             findings.add(where, f'is {shown(record)}, expected an object')
             continue
-        number = reference(record, 'video_id', video_of, source, where, findings)
-        class_id = reference(record, 'category_id', class_of, 'the categories', where, findings)
+        number = reference(record, 'video_id', video_of, 'the videos of the truth', where, findings)
+        class_id = reference(record, 'category_id', class_of, 'the categories of the truth', where, findings)
         score = findings.score(record, where)
         segmentations = findings.take(record, 'segmentations', list, where)
         if number is None or segmentations is None:
             continue
-        video_sizes = sizes[record['video_id']]
-        segmentations = _check_row(segmentations, video_sizes, where, findings)
+        segmentations = _check_row(segmentations, sizes[number], where, findings)
         if class_id is not None and score is not None and segmentations is not None:
             rows[number].append(_Row(position + 1, class_id, score, segmentations))
     findings.raise_any()
     return AnnotatedVideos(
         source=str(path),
         kind='YouTube-VIS results',
-        class_names=names,
+        class_names=truth.class_names,
         videos=[_ResultVideo(video, own) for video, own in zip(truth.videos, rows, strict=True)],
-        has_classes=class_names is not None or truth.has_classes,
-        settings=settings or {},
+        has_classes=truth.has_classes,
     )
+
+
+def _ids(truth: AnnotatedVideos) -> tuple[Sequence[int], Sequence[int]]:
+    """By which results name the videos and the categories of a truth."""
+    if isinstance(truth, JsonVideos):
+        return truth.video_ids, truth.category_ids
+    return range(1, len(truth.videos) + 1), range(1, len(truth.class_names) + 1)
 
 
 def _frame_sizes(video: AnnotatedVideo) -> list[tuple[int, int]]:
@@ -193,13 +185,15 @@ def _result_row(video_id: int, track: Track, masks: list[Rle | None]) -> dict[st
 
 
 def _masks_by_track(
-    video: AnnotatedVideo, summary: VideoSummary, on_frame: Callable[[AnnotatedFrame], None] = lambda frame: None
+    video: AnnotatedVideo,
+    summary: VideoSummary,
+    on_frame: Callable[[int, AnnotatedFrame], None] = lambda position, frame: None,
 ) -> dict[int, list[Rle | None]]:
     masks: dict[int, list[Rle | None]] = {track_id: [None] * len(summary.names) for track_id in summary.tracks}
-    for frame in video:
+    for position, frame in enumerate(video):
         for track_id, mask in zip(frame.track_ids.tolist(), frame.masks, strict=True):
-            masks[track_id][frame.index] = mask
-        on_frame(frame)
+            masks[track_id][position] = mask
+        on_frame(position, frame)
     return masks
 
 
@@ -300,12 +294,12 @@ class _FrameWriter:
     ignored: list[Rle | None]
     on_frame: Callable[[], None]
 
-    def __call__(self, frame: AnnotatedFrame) -> None:
+    def __call__(self, position: int, frame: AnnotatedFrame) -> None:
         names = self.record['file_names']
-        name = write_picture(frame, self.pictures / self.folder, Path(names[frame.index]).stem)
+        name = write_picture(frame, self.pictures / self.folder, Path(names[position]).stem)
         if name is not None:
-            names[frame.index] = f'{self.folder}/{name}'
-        self.ignored[frame.index] = frame.ignored
+            names[position] = f'{self.folder}/{name}'
+        self.ignored[position] = frame.ignored
         self.on_frame()
 
 

@@ -1,0 +1,162 @@
+"""What `vis-ros replay` writes, read again; and every fault of its lines."""
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from vis_ros.annotations import replay_folder
+from vis_ros.annotations.rle import decode
+from vis_ros.annotations.video import AnnotationError
+from vis_ros.instances import Instances
+from vis_ros.replay.records import frame_record
+
+NAMES = ('dog', 'cat')
+
+
+def record(index, epoch=0, track_ids=(1, 2), seed=0, stamp_ns=None):
+    """As replay makes it: of objects with random masks."""
+    random = np.random.default_rng([seed, index])
+    count = len(track_ids)
+    rois = np.array([(1 + k, 2, 6 + k, 7) for k in range(count)], np.int32).reshape(-1, 4)
+    instances = Instances(
+        image_size=(10, 12),
+        boxes=rois.astype(np.float32),
+        scores=random.random(count).astype(np.float32),
+        class_ids=np.arange(count) % 2,
+        rois=rois,
+        masks=[random.integers(0, 2, (5, 5), np.uint8) for _ in range(count)],
+        track_ids=np.array(track_ids, np.uint32),
+    )
+    stamp_ns = 1_700_000_000_000_000_001 + index if stamp_ns is None else stamp_ns
+    return frame_record(index, stamp_ns, f'{index}.png', epoch, instances, NAMES), instances
+
+
+def write(folder, lines, run=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'results.jsonl').write_text(''.join((x if isinstance(x, str) else json.dumps(x)) + '\n' for x in lines))
+    if run is not None:
+        (folder / 'run.json').write_text(json.dumps(run))
+    return folder
+
+
+def test_what_replay_writes_is_read(tmp_path):
+    made = [record(0), record(2, track_ids=()), record(4, epoch=1, track_ids=(1,))]
+    run = {'vis_ros': '0.1.0', 'source': '/recordings/yard.mcap', 'class_names': [*NAMES, 'bird']}
+    read = replay_folder.read(write(tmp_path / 'out', [line for line, _ in made], run))
+    assert read.class_names == (*NAMES, 'bird') and read.settings == run and read.has_classes
+    (only,) = read.videos
+    assert (only.name, len(only)) == ('yard', 3)
+    for frame, (line, instances) in zip(only, made, strict=True):
+        assert (frame.name, frame.index, frame.size) == (line['name'], line['index'], (10, 12))
+        assert frame.stamp_ns == 1_700_000_000_000_000_001 + line['index'], 'to the nanosecond'
+        assert np.allclose(frame.scores, instances.scores, atol=1e-6)
+        assert frame.class_ids.tolist() == instances.class_ids.tolist()
+        for position, mask in enumerate(frame.masks):
+            assert (decode(mask) == instances.full_mask(position)).all()
+    assert [frame.track_ids.tolist() for frame in only] == [[1, 2], [], [2**32 + 1]]
+    assert only.frame(2).track_ids.tolist() == [2**32 + 1]
+    (bare,) = replay_folder.read(tmp_path / 'out' / 'results.jsonl').videos
+    assert len(bare) == 3
+
+
+def test_masks_are_as_pycocotools_reads_them(tmp_path):
+    line, _ = record(0)
+    (only,) = replay_folder.read(write(tmp_path, [line])).videos
+    for mask, instance in zip(only.frame(0).masks, line['instances'], strict=True):
+        assert (decode(mask) == coco.decode(coco.frPyObjects(instance['mask'], 10, 12))).all()
+
+
+def test_without_a_run_the_lines_tell_the_classes(tmp_path):
+    line, _ = record(0)
+    line['instances'][1] |= {'class_id': 3, 'class_name': 'bird'}
+    read = replay_folder.read(write(tmp_path / 'out', [line]))
+    assert read.class_names == ('dog', 'class 1', 'class 2', 'bird') and read.settings == {}
+    assert [each.name for each in read.videos] == ['out']
+
+
+def test_an_object_without_a_pixel_is_not_in_the_frame(tmp_path):
+    line, _ = record(0)
+    line['instances'][0]['mask'] = {'size': [10, 12], 'counts': [120]}
+    (only,) = replay_folder.read(write(tmp_path, [line])).videos
+    assert only.frame(0).track_ids.tolist() == [2] and only.empty_masks(0) == [1]
+
+
+def test_several_cameras_share_the_run_above(tmp_path):
+    run = {'source': 'bag', 'class_names': list(NAMES), 'cameras': ['front', 'rear10', 'rear9']}
+    for name in run['cameras']:
+        write(tmp_path / name, [record(0)[0]])
+    (tmp_path / 'run.json').write_text(json.dumps(run))
+    read = replay_folder.read(tmp_path)
+    assert [each.name for each in read.videos] == ['front', 'rear9', 'rear10'] and read.settings == run
+
+
+def test_several_runs_keep_the_settings_that_they_share(tmp_path):
+    for name in ('bear', 'camel'):
+        run = {'source': f'images/{name}.v2', 'weights': 'demo', 'class_names': list(NAMES)}
+        write(tmp_path / f'run {name}', [record(0)[0]], run)
+    read = replay_folder.read(tmp_path)
+    assert [each.name for each in read.videos] == ['bear', 'camel']
+    assert read.settings == {'weights': 'demo', 'class_names': list(NAMES)}
+
+    write(tmp_path / 'other', [], {'source': 'images/dog', 'class_names': ['dog', 'cow']})
+    with pytest.raises(AnnotationError, match="class 1 is 'cat', but in another run 'cow'"):
+        replay_folder.read(tmp_path)
+
+
+def test_every_bad_line_is_told(tmp_path):
+    good, _ = record(0)
+
+    def bad(index, instance=None, **changes):
+        line = json.loads(json.dumps(record(index)[0])) | changes
+        line['instances'][0] |= instance or {}
+        return line
+
+    path = write(
+        tmp_path,
+        [
+            good,
+            '{"index": 1',
+            [],
+            bad(3, epoch=-1, height=0, name=None),
+            bad(4, {'track_id': 2}),
+            bad(5, {'track_id': 2**32, 'score': 'high', 'class_id': -1}),
+            bad(6, {'class_name': 'cow', 'mask': {'size': [10, 12], 'counts': [119]}}),
+            bad(6),
+            {**record(7)[0], 'stamp_ns': 0.5, 'instances': [7]},
+            {},
+        ],
+        {'class_names': 'dog'},
+    )
+    with pytest.raises(AnnotationError) as caught:
+        replay_folder.read(path)
+    file = str(tmp_path / 'results.jsonl')
+    assert [(each.file, each.record, each.what) for each in caught.value.problems] == [
+        (str(tmp_path / 'run.json'), '', "'class_names' is 'dog', expected a list of texts"),
+        (file, 'line 2, column 12', "is not JSON: Expecting ',' delimiter"),
+        (file, 'line 3', 'is [], expected an object'),
+        (file, 'line 4', "'name' is None, expected a text"),
+        (file, 'line 4', "'epoch' is -1, expected at least 0"),
+        (file, 'line 4', "'height' is 0, expected 1 to 65536"),
+        (file, 'line 5, instances[1]', 'the track id 2 occurs twice in this frame'),
+        (file, 'line 6, instances[0]', "'track_id' is 4294967296, expected 0 to 4294967295"),
+        (file, 'line 6, instances[0]', "'class_id' is -1, expected 0 to 65535"),
+        (file, 'line 6, instances[0]', "'score' is 'high', expected a number from 0 to 1"),
+        (file, 'line 7, instances[0]', "'class_name' of class 0 is 'cow', but elsewhere 'dog'"),
+        (file, 'line 7, instances[0], mask', 'run lengths sum to 119, but 10 x 12 pixels are 120'),
+        (file, 'line 8', "'index' is 6, but that of the line before is 6"),
+        (file, 'line 9', "'stamp_ns' is 0.5, expected a whole number"),
+        (file, 'line 9, instances[0]', 'is 7, expected an object'),
+        (file, 'line 10', "has no 'name'"),
+        (file, 'line 10', "has no 'epoch'"),
+        (file, 'line 10', "has no 'height'"),
+        (file, 'line 10', "has no 'width'"),
+        (file, 'line 10', "has no 'instances'"),
+        (file, 'line 10', "has no 'index'"),
+    ]
+
+
+def test_a_folder_without_results_is_told(tmp_path):
+    with pytest.raises(AnnotationError, match=r'holds no results\.jsonl, nor does a folder in it'):
+        replay_folder.read(tmp_path)
