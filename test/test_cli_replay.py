@@ -1,0 +1,147 @@
+"""`vis-ros replay` on the command line with a detector that computes from the pixels: options, exit codes, messages."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / 'ros'))
+
+from rclpy.serialization import serialize_message
+from rectangles import BLUE, RED, RectangleEngine, draw
+from std_msgs.msg import Header
+
+from vis_ros.bags import IMAGE_TYPE, BagReader, BagWriter
+from vis_ros.cli import main
+from vis_ros.messages import to_image
+from vis_ros.stamps import to_time
+
+
+@pytest.fixture
+def replay(monkeypatch, capsys, tmp_path):
+    """Call it with arguments; returns (exit code, standard output, standard error)."""
+    monkeypatch.setattr('vis_ros.engines.engine.load_engine', lambda *arguments, **_: RectangleEngine(*arguments))
+    monkeypatch.setenv('COLUMNS', '200')
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['vis-ros', 'replay', *map(str, arguments), '--codec', 'mp4v'])
+        with pytest.raises(SystemExit) as caught:
+            main.main()
+        output = capsys.readouterr()
+        return caught.value.code, output.out, output.err
+
+    return call
+
+
+def write_bag(path, topics=('/image',), count=10, size=(48, 64)):
+    with BagWriter(path) as bag:
+        for topic in topics:
+            bag.add_topic(topic, IMAGE_TYPE)
+        for index in range(count):
+            for topic in topics:
+                pixels = draw((index, 5, index + 10, 15, RED), (40, 20, 50, 30, BLUE), height=size[0], width=size[1])
+                message = to_image(pixels, 'bgr8', Header(stamp=to_time(10**9 + index * 10**8)))
+                bag.write(topic, index * 10**8, serialize_message(message))
+    return path
+
+
+def topics(bag):
+    return [topic.name for topic in BagReader(bag).topics]
+
+
+def test_a_bag_with_one_topic(replay, tmp_path):
+    code, output, error = replay(write_bag(tmp_path / 'recording'), '--weights', 'some/where.safetensors')
+    assert (code, error) == (0, '')
+    assert 'images                         │ 10' in output and 'identities                     │ 2' in output
+    assert 'skipped' not in output
+    assert topics(tmp_path / 'replay' / 'bag') == ['/vis_node/instances']
+    run = json.loads((tmp_path / 'replay' / 'run.json').read_text())
+    assert run['source'] == str(tmp_path / 'recording') and run['cameras'] == {'': '/image'}
+    assert (run['model'], run['weights']) == ('rectangles (where)', 'some/where.safetensors')
+    assert (run['engine'], run['device'], run['precision']) == ('opencv', 'cpu', 'uint8')
+    assert (run['association'], run['score_threshold'], run['every']) == ('one_to_one', None, 1)
+
+
+def test_several_cameras_with_their_images(replay, tmp_path):
+    bag = write_bag(tmp_path / 'recording', ['/front/image', '/usb/image_raw'])
+    code, _, error = replay(bag, '--camera', 'front', '--camera', 'rear=usb/image_raw', '--copy-images', '--every', 3)
+    assert (code, error) == (0, '')
+    assert topics(tmp_path / 'replay' / 'bag') == [
+        '/front/image', '/usb/image_raw', '/vis_node/front/instances', '/vis_node/rear/instances',
+    ]  # fmt: skip
+    assert [topic.count for topic in BagReader(tmp_path / 'replay' / 'bag').topics] == [4] * 4
+
+
+def test_skips_and_remarks_are_printed(replay, tmp_path):
+    (tmp_path / 'frames').mkdir()
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / 'frames' / f'{index}.png'), draw())
+    (tmp_path / 'frames' / '1.png').write_bytes(b'')
+    code, output, _ = replay('frames')
+    assert code == 0 and '1 (unreadable 1): frames/1.png is not an image' in output
+    with BagWriter(tmp_path / 'recording') as bag:
+        bag.add_topic('/image', IMAGE_TYPE)
+        for number, stamp in enumerate((20, 21, 5)):
+            message = to_image(draw(), 'bgr8', Header(stamp=to_time(stamp * 10**9)))
+            bag.write('/image', number, serialize_message(message))
+    code, output, _ = replay('recording')
+    assert code == 0 and 'images: clock set back         │ 1' in output
+
+
+def test_a_bag_that_breaks_off_is_an_error_with_results(replay, tmp_path):
+    bag = write_bag(tmp_path / 'recording', size=(480, 640))
+    file = bag / 'recording.mcap'
+    file.write_bytes(file.read_bytes()[:-5])
+    code, output, error = replay(file)
+    assert code == 1 and 'images                         │ 10' in output
+    assert error.startswith(f'vis-ros: {file} breaks off at byte') and 'What is in replay is complete up to' in error
+
+
+def test_ctrl_c_is_not_a_success(replay, tmp_path, monkeypatch):
+    monkeypatch.setattr(RectangleEngine, 'infer', interrupting(RectangleEngine.infer))
+    code, output, error = replay(write_bag(tmp_path / 'recording'))
+    assert (code, error) == (130, '') and 'Interrupted; what is in replay is complete up to there' in output
+    assert json.loads((tmp_path / 'replay' / 'run.json').read_text())['broken_off'] == 'interrupted'
+
+
+def interrupting(infer):
+    calls = []
+
+    def call(self, images):
+        calls.append(1)
+        if len(calls) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return infer(self, images)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['{two}'], 'choose one with --topic (or each with --camera): /a/image (Image, 1), /b/image (Image, 1)'),
+        (['{two}', '--topic', '/c'], 'has no images on the topic /c; it has /a/image (Image, 1), /b/image (Image, 1)'),
+        (['{two}', '--camera', 'c'], 'has no images on the topic /c/image or /c/image/compressed; it has /a/image'),
+        (['{two}', '--camera', 'a', '--topic', '/b/image'], 'give one of the two'),
+        (['{two}', '--camera', 'a', '--camera', 'a=/b/image'], '--camera a=/b/image: there is a camera a already'),
+        (['{two}', '--camera', '=/b/image'], "--camera =/b/image: '' is not a ROS name"),
+        (['{two}', '--camera', 'my-cam'], "--camera my-cam: 'my-cam' is not a ROS name"),
+        (['{two}/nothing'], 'there is no file or folder'),
+        (['{silent}'], 'has no topic with images'),
+        (['{empty}'], 'has no message on /image'),
+    ],
+)
+def test_what_a_person_can_mend_is_one_message(replay, tmp_path, arguments, message):
+    paths = {
+        'two': write_bag(tmp_path / 'two', ['/a/image', '/b/image'], 1),
+        'empty': write_bag(tmp_path / 'empty', count=0),
+        'silent': write_bag(tmp_path / 'silent', [], 0),
+    }
+    code, _, error = replay(*(argument.format(**paths) for argument in arguments))
+    assert code == 1 and error.startswith('vis-ros: ') and message in error
+    assert not (tmp_path / 'replay').exists(), 'nothing is made for nothing'
