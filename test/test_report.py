@@ -578,15 +578,20 @@ def compared_pair():
 
 def test_comparison_gives_signs_and_words(tmp_path):
     a, b = compared_pair()
-    _, root = written(tmp_path, b, comparison=compare(a, b))
+    text, root = written(tmp_path, b, comparison=compare(a, b))
     rows = table(section(root, 'comparison'), 'comparison')[2:]
     assert [row[0] for row in rows] == list(METRICS)
     changed = {row[0]: row[1:4] for row in rows}
     assert changed['IDSW'] == ['0', '1', '+1 worse']
     assert changed['HOTA'][2].startswith('−') and changed['HOTA'][2].endswith(' worse')
     assert changed['Frag'] == ['0', '0', 'same']
-    assert [word in words(section(root, 'comparison')) for word in ('run_a', 'run_b')] == [True, True]
-    _, root = written(tmp_path, a, comparison=compare(b, a))
+    told = words(section(root, 'comparison'))
+    assert all(f'{name}. {side.coverage.statements()[0]}' in told for name, side in (('run_a', a), ('run_b', b)))
+    assert 'class="warning"' not in text
+    gaps = replace(b, coverage=replace(b.coverage, missing=3))
+    _, root = written(tmp_path, a, comparison=compare(gaps, a))
+    (warning,) = [each for each in root.iter('strong') if each.get('class') == 'warning']
+    assert words(warning) == gaps.coverage.statements()[1]
     changed = {row[0]: row[1:4] for row in table(section(root, 'comparison'), 'comparison')[2:]}
     assert changed['IDSW'] == ['1', '0', '−1 better']
     assert changed['HOTA'][2].startswith('+') and changed['HOTA'][2].endswith(' better')

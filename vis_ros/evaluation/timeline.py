@@ -99,11 +99,12 @@ def strip(
         lost: first and last frames of what is to be pointed out.
     """
     name = f'object {id_text(track.object_id)}{result and f", {result}"}'
+    class_name = '' if track.class_name == 'object' else track.class_name  # of truth that tells no classes
     found = sum(map(_frames, track.runs))
     return Strip(
         name=name,
-        class_name=track.class_name,
-        title=f'{name} ({track.class_name}): visible in {track.frames} of {length} frames, found in {found}',
+        class_name=class_name,
+        title=f'{name} {class_name}'.rstrip() + f': visible in {track.frames} of {length} frames, found in {found}',
         description=_description(track.runs),
         visible=_path(track.visible),
         bars=tuple(_bars(track.runs)),
