@@ -212,6 +212,11 @@ def _images(path: Path) -> list[Path]:
     return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
 
 
+def _plausible(rate: float) -> float | None:
+    """Frames per second, or None where they cannot be: a file's header may say anything."""
+    return rate if 0 < rate < 1000 else None
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
@@ -225,7 +230,7 @@ class VideoFile(Source):
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         rate = float(capture.get(cv2.CAP_PROP_FPS))
         capture.release()
-        stream = Stream(name, frames if frames > 0 else None, rate if 0 < rate < 1000 else None)
+        stream = Stream(name, frames if frames > 0 else None, _plausible(rate))
         super().__init__(path, f'video {path} ({width}x{height})', [stream])
 
     def _open(self) -> cv2.VideoCapture:
@@ -303,7 +308,7 @@ class Bag(Source):
             Stream(
                 camera,
                 topic.count,
-                (topic.count - 1) / duration_s if duration_s > 0 and topic.count > 1 else None,
+                _plausible((topic.count - 1) / duration_s if duration_s > 0 else 0),
                 topic.name,
                 topic.type,
             )
