@@ -26,7 +26,8 @@ from vis_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, BagError, 
 from vis_ros.identity.memory import IdentityMemory
 from vis_ros.instances import Instances
 from vis_ros.messages import to_image, to_instances
-from vis_ros.replay.offline import INTERRUPTED, replay
+from vis_ros.replay.interruption import INTERRUPTED
+from vis_ros.replay.offline import replay
 from vis_ros.replay.records import frame_record, full_image_rle
 from vis_ros.replay.youtube_vis_results import YoutubeVisResults
 from vis_ros.segmenters.detect_and_track import DetectAndTrack

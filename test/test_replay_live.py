@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_a_recording_without_images(tmp_path):
 class Topics(TimedImages):
     def __init__(self, **topics):
         named = {f'/{name}'.replace('__', '/') if name else '': kind for name, kind in topics.items()}
-        super().__init__('bag made', named, dict.fromkeys(named))
+        super().__init__(Path('made'), 'bag made', named, dict.fromkeys(named))
 
     def read(self, topics):
         return iter(())
@@ -125,7 +126,7 @@ class Topics(TimedImages):
 
 class NoTopic(Topics):
     def __init__(self):
-        TimedImages.__init__(self, 'video made', {'': IMAGE_TYPE}, {'': None})
+        TimedImages.__init__(self, Path('made'), 'video made', {'': IMAGE_TYPE}, {'': None})
 
 
 SINGLE = [TargetCamera('', '/camera/image', '/vis_node/instances')]

@@ -16,6 +16,7 @@ from rosgraph_msgs.msg import Clock
 from vis_ros.msg import InstanceMaskArray
 
 from vis_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, BagReader, BagWriter
+from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.live import replay_live
 from vis_ros.replay.live_session import Patience
 from vis_ros.replay.timed_images import open_timed_images
@@ -84,7 +85,7 @@ def test_every_image_is_answered_and_kept_with_its_stamp(nodes, tmp_path):
     seen = []
     summary = play(tmp_path / 'bag', tmp_path / 'out', copy_images=True, on_image=lambda: seen.append(1))
     assert (summary.sent, summary.received, summary.dropped, summary.lost) == (FRAMES, FRAMES, 0, 0)
-    assert len(seen) == FRAMES and summary.problem == '' and summary.unknown == summary.skipped == 0
+    assert len(seen) == FRAMES and summary.broken_off == '' and summary.unknown == summary.skipped == 0
     images, answers = (
         messages(tmp_path / 'out', '/camera/image', IMAGE_TYPE),
         messages(tmp_path / 'out', '/vis_node/instances'),
@@ -231,7 +232,7 @@ def test_a_camera_that_publishes_too(nodes, graph, tmp_path):
 def test_a_recording_too_short_to_loop(nodes, tmp_path):
     write_bag(tmp_path / 'bag', frames=10)
     summary = play(tmp_path / 'bag', tmp_path / 'out', loop=2)
-    assert '0.4 s only' in summary.problem and summary.received == 10
+    assert '0.4 s only' in summary.broken_off and summary.received == 10
 
 
 def test_a_recording_that_breaks_off(nodes, tmp_path):
@@ -240,7 +241,7 @@ def test_a_recording_that_breaks_off(nodes, tmp_path):
     (file,) = (tmp_path / 'bag').iterdir()
     os.truncate(file, file.stat().st_size * 9 // 10)
     summary = play(tmp_path / 'bag', tmp_path / 'out', rate=5.0)
-    assert 'breaks off' in summary.problem
+    assert 'breaks off' in summary.broken_off
     assert 10 < summary.sent < 200 and len(records(tmp_path / 'out')) == summary.received > 0
 
 
@@ -256,7 +257,7 @@ def test_a_node_that_goes_away(start, tmp_path):
             node.end()
 
     summary = play(tmp_path / 'bag', tmp_path / 'out', node='/mortal', on_image=end_half_way)
-    assert summary.problem == '/mortal went away' and summary.sent < FRAMES
+    assert summary.broken_off == '/mortal went away' and summary.sent < FRAMES
     assert len(records(tmp_path / 'out')) == summary.received > 0
 
 
@@ -270,6 +271,6 @@ def test_an_interrupt_ends_the_playing_and_keeps_what_came(nodes, tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     summary = play(tmp_path / 'bag', tmp_path / 'out', on_image=interrupt)
-    assert summary.problem == 'it was interrupted' and summary.sent < FRAMES
+    assert summary.broken_off == INTERRUPTED and summary.sent < FRAMES
     assert len(records(tmp_path / 'out')) == summary.received > 0
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -12,8 +12,11 @@ from vis_ros.cli.console import console, print_table, progress
 if TYPE_CHECKING:
     from vis_ros.replay.offline import ReplaySummary
 
+_LIVE_PANEL = 'Options with --live'
+
 
 def replay(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -47,18 +50,36 @@ def replay(
         str,
         typer.Option(help='avc1, vp09 or mp4v; auto takes the first that can be written. mp4v is by far the fastest.'),
     ] = 'auto',
+    live: Annotated[
+        bool, typer.Option('--live', help='Play it over DDS at a running node, and measure what comes back.')
+    ] = False,
+    rate: Annotated[
+        float, typer.Option(rich_help_panel=_LIVE_PANEL, help='Play so many times as fast as recorded.')
+    ] = 1.0,
+    loop: Annotated[int, typer.Option(min=1, rich_help_panel=_LIVE_PANEL, help='Play so many times.')] = 1,
+    node: Annotated[str, typer.Option(rich_help_panel=_LIVE_PANEL, help='Full name of the node.')] = '/vis_node',
 ) -> None:
-    """Track the objects in a recording, every image in the order of stamps, without ROS running."""
+    """Track the objects in a recording, every image in the order of stamps, without ROS running; or let a running node
+    track them (--live).
+    """
+    _refuse_options(context, _OFFLINE_OPTIONS if live else _LIVE_OPTIONS, live)
+    cameras = parse_cameras(camera or [])
+    if live:
+        from vis_ros.cli.replay_live import replay_live
+
+        return replay_live(
+            source, out, node=node, topic=topic, cameras=cameras, rate=rate, loop=loop, copy_images=copy_images
+        )
     from vis_ros.engines.engine import load_engine
     from vis_ros.identity.config import AssociationConfig
     from vis_ros.identity.memory import IdentityMemory
-    from vis_ros.replay.offline import INTERRUPTED
+    from vis_ros.replay.interruption import INTERRUPTED
     from vis_ros.replay.offline import replay as run
     from vis_ros.segmenters.detect_and_track import DetectAndTrack
     from vis_ros.sources import open_sources
     from vis_ros.video_writer import CODECS
 
-    sources = open_sources(source, topic, parse_cameras(camera or []))
+    sources = open_sources(source, topic, cameras)
     config = AssociationConfig(rule=association)  # type: ignore[arg-type]  # it checks the name itself
     with console.status('loading the network'):
         engine = load_engine(weights, model=model, score_threshold=score_threshold)
@@ -98,6 +119,19 @@ def replay(
         raise typer.Exit(130)
     if summary.broken_off:
         raise ValueError(f'{summary.broken_off}. What is in {out} is complete up to there')
+
+
+_OFFLINE_OPTIONS = ('every', 'max_frames', 'weights', 'model', 'association', 'score_threshold', 'codec')
+_LIVE_OPTIONS = ('rate', 'loop', 'node')
+
+
+def _refuse_options(context: typer.Context, names: tuple[str, ...], live: bool) -> None:
+    """Raise ValueError for options that were given but would do nothing."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == 'COMMANDLINE':
+            reason = 'does not go with --live: it is up to the running node' if live else 'goes with --live only'
+            raise ValueError(f'--{name.replace("_", "-")} {reason}')
 
 
 def parse_cameras(options: list[str]) -> dict[str, str | None]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 
 import rclpy
 from rclpy.context import Context
@@ -14,10 +12,12 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from vis_ros.bags import BagWriter, remove_bag
+from vis_ros.bags import BagWriter
 from vis_ros.node.environment import prepare_environment
+from vis_ros.replay.interruption import interruptible
 from vis_ros.replay.live_results import LiveSummary, write_live_results
 from vis_ros.replay.live_session import LiveSession, Patience
+from vis_ros.replay.output_folder import make_room
 from vis_ros.replay.player import Player
 from vis_ros.replay.routes import find_routes
 from vis_ros.replay.target import Target
@@ -45,11 +45,11 @@ def replay_live(
     clock go back to the start, as in `ros2 bag play --loop`: the node notices it and begins an epoch. At the end of
     each round the last answers are waited for.
 
-    SIGINT and SIGTERM end the playing; what came until then is written.
+    SIGINT and SIGTERM end the playing, and so does damage of the recording; what came until then is written.
 
     Args:
         images: the recording.
-        out: the folder; made where it is missing. bag, results.jsonl and run.json of an earlier replay are replaced.
+        out: the folder; made where it is missing, files of an earlier replay are replaced.
         node: fully qualified name of the node.
         topic: the one image topic of the recording to play.
         cameras: name of a camera of the node ('' for the one without a name) -> the image topic of the recording that
@@ -66,16 +66,15 @@ def replay_live(
     Raises:
         TimeoutError: there is no such node, it is not active, or it does not answer; says what was found.
         ConnectionError: the node cannot work, or another publisher sends images to it.
-        ValueError: rate or loop is out of range, the topics do not fit, or nothing can be read.
+        ValueError: rate or loop is out of range, the topics do not fit, nothing can be read, or `out` would hurt the
+            recording.
         FileExistsError: `out/bag` is something else than a bag.
         KeyboardInterrupt: a signal came before anything was played.
     """
     if rate <= 0 or loop < 1:
         raise ValueError(f'rate ({rate}) must be greater than 0 and loop ({loop}) at least 1')
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_bag(folder / 'bag')
-    with _until_signal() as stop:
+    with interruptible() as stop:
         with _ros_node() as (ros_node, executor):
             player = Player(ros_node, executor, stop)
             target = Target(ros_node, player, node)
@@ -83,13 +82,14 @@ def replay_live(
             counts = [images.counts[route.recorded] for route in routes]
             total = None if None in counts else loop * sum(count or 0 for count in counts)
             on_ready(total, '; '.join(map(str, routes)))
+            make_room(folder, [images.path])
             with BagWriter(folder / 'bag') as bag:
                 session = LiveSession(
                     ros_node, player, target, images, routes, bag, rate=rate, copy_images=copy_images, patience=patience
                 )
                 session.introduce()
                 settings = target.settings()
-                while session.rounds < loop and not (stop.is_set() or session.problem):
+                while session.rounds < loop and not (stop.is_set() or session.broken_off):
                     session.play(on_image, again=session.rounds + 1 < loop)
         return write_live_results(folder, images, target, settings, session, rate, loop)
 
@@ -116,15 +116,3 @@ def _ros_node() -> Iterator[tuple[Node, SingleThreadedExecutor]]:
             node.destroy_node()
     finally:
         rclpy.try_shutdown(context=context)
-
-
-@contextmanager
-def _until_signal() -> Iterator[Event]:
-    """An event that SIGINT and SIGTERM set, however often they come, so that nothing is torn apart half way."""
-    stop = Event()
-    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

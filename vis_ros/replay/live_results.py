@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,16 @@ from rclpy.serialization import deserialize_message
 
 import vis_ros
 from vis_ros.bags import INSTANCES_TYPE, BagReader, Topic
+from vis_ros.instances import Instances
 from vis_ros.messages import to_instances
 from vis_ros.msg import InstanceMaskArray
+from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.live_session import CameraStream, LiveSession
 from vis_ros.replay.records import frame_record
 from vis_ros.replay.target import Target
 from vis_ros.replay.timed_images import TimedImages
+from vis_ros.replay.youtube_vis_results import YoutubeVisResults
 from vis_ros.stamps import nanoseconds
-
-INTERRUPTED = 'it was interrupted'
-"""The problem of a replay that a signal ended."""
 
 Percentiles = tuple[float, float, float]
 
@@ -50,7 +51,7 @@ class LiveSummary:
         it published the answer; None where it knows none.
     node_clock: what that clock is, in words.
     epochs: of the answers, ascending; identities: how many different ones in them.
-    problem: why the replay ended before its end, or ''.
+    broken_off: '' when every round was played, INTERRUPTED, or what ended the replay before its end.
     """
 
     sent: int
@@ -69,7 +70,7 @@ class LiveSummary:
     node_clock: str
     epochs: tuple[int, ...]
     identities: int
-    problem: str
+    broken_off: str
 
 
 @dataclass
@@ -93,10 +94,10 @@ def write_live_results(
     rate: float,
     loop: int,
 ) -> LiveSummary:
-    """Write `folder/results.jsonl` (of several cameras `folder/<name>/results.jsonl`) and `folder/run.json`.
+    """Write results.jsonl (of several cameras one each, in folders of their names), results.json and run.json.
 
-    A line of results.jsonl is `frame_record` plus the round. The index counts the images that were sent to the camera,
-    over all rounds; identities of different rounds differ by their epoch.
+    A line of results.jsonl is `frame_record` plus the round. Its index counts the images that were sent to the camera,
+    over all rounds; identities of different rounds differ by their epoch. results.json: see `YoutubeVisResults`.
 
     Args:
         folder: where the bag is.
@@ -107,12 +108,21 @@ def write_live_results(
     """
     streams = list(session.streams.values())
     several = len(streams) > 1
-    said = [_write_records(folder, stream, stream.route.camera.name if several else '') for stream in streams]
+    with YoutubeVisResults(folder) as results:
+        said = [
+            _write_records(
+                folder, stream, stream.route.camera.name if several else '', partial(results.add, 1 + position)
+            )
+            for position, stream in enumerate(streams)
+        ]
+        for position, stream in enumerate(streams):
+            results.extend(1 + position, stream.sent)
+        results.write()
     sent, received = sum(stream.sent for stream in streams), sum(len(stream.answers.answered) for stream in streams)
     dropped = sum(each.dropped for each in said)
     latencies = [answered.latency_ms for stream in streams for answered in stream.answers.answered]
     node_latencies = [latency for each in said for latency in each.node_latency_ms]
-    problem = session.problem or (INTERRUPTED if session.stopped else '')
+    broken_off = session.broken_off or (INTERRUPTED if session.stopped else '')
     summary = LiveSummary(
         sent=sent,
         received=received,
@@ -130,28 +140,28 @@ def write_live_results(
         node_clock=_CLOCKS[bool(settings.get('use_sim_time'))],
         epochs=tuple(sorted(set().union(*(each.epochs for each in said)))),
         identities=sum(len(each.identities) for each in said),
-        problem=problem,
+        broken_off=broken_off,
     )
     names = {number: name for each in said for number, name in each.class_names.items()}
     engine = target.status.engine
     run = {
         'vis_ros': vis_ros.__version__,
-        'source': images.description,
-        'cameras': {stream.route.camera.name: stream.route.recorded for stream in streams},
+        'source': str(images.path),
         'model': next((each.model for each in said if each.model), ''),
         **settings,
         'engine': engine.get('engine', ''),
         'device': engine.get('engine device', ''),
         'precision': engine.get('engine precision', ''),
+        'cameras': {stream.route.camera.name: stream.route.recorded for stream in streams},
         'class_names': [names.get(number, f'class {number}') for number in range(max(names, default=-1) + 1)],
         'frames': received,
         'skipped': images.skipped,
+        'broken_off': broken_off,
         'live': {
             'node': target.name,
             'rate': rate,
             'loop': loop,
             'rounds': session.rounds,
-            'problem': problem,
             **{name: getattr(summary, name) for name in ('sent', 'received', 'dropped', 'lost', 'unknown', 'late')},
             'latest_ms': round(summary.latest_ms, 3),
             'rate_hz': round(summary.rate_hz, 3),
@@ -169,8 +179,14 @@ def write_live_results(
     return summary
 
 
-def _write_records(folder: Path, stream: CameraStream, name: str) -> _Answers:
-    """One line for each answer in the bag into `folder/name`; what else the answers say."""
+def _write_records(
+    folder: Path, stream: CameraStream, name: str, add: Callable[[int, int, Instances], None]
+) -> _Answers:
+    """One line for each answer in the bag into `folder/name`; what else the answers say.
+
+    Args:
+        add: called with index, epoch and objects of each.
+    """
     camera, answered = stream.route.camera, stream.answers.answered
     said = _Answers()
     path = folder / name / 'results.jsonl'
@@ -180,13 +196,14 @@ def _write_records(folder: Path, stream: CameraStream, name: str) -> _Answers:
         for (_, _, data), answer in zip(messages, answered, strict=True):
             message: InstanceMaskArray = deserialize_message(data, InstanceMaskArray)
             _listen(said, message)
-            sent, names = answer.sent, said.class_names
+            sent, names, instances = answer.sent, said.class_names, to_instances(message)
+            add(sent.index, message.epoch, instances)
             record = frame_record(
                 sent.index,
                 sent.taken_ns,
                 sent.name,
                 message.epoch,
-                to_instances(message),
+                instances,
                 [names.get(number, '') for number in range(max(names, default=-1) + 1)],
             )
             file.write(json.dumps(record | {'round': sent.round}) + '\n')

@@ -56,7 +56,7 @@ class LiveSession:
     rounds: how many were begun; late: how many images were; latest_ms: by how much the last of them all.
     intervals, played_s, recorded_s: between how many pairs of images of a round, and how long that took, as played and
         by the recording at its rate.
-    problem: why the replay ended before its end, or ''.
+    broken_off: why the replay ended before its end, or ''.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class LiveSession:
     ) -> None:
         self.rounds = self.late = self.intervals = 0
         self.latest_ms = self.played_s = self.recorded_s = 0.0
-        self.problem = ''
+        self.broken_off = ''
         self._player = player
         self._target = target
         self._images = images
@@ -153,14 +153,14 @@ class LiveSession:
             with ReadAhead(self._images.read(tuple(self.streams))) as ahead:
                 self._play(ahead, on_image)
         except ValueError as error:  # the recording breaks off; what came back so far is worth keeping
-            self.problem = str(error)
-        if not self.problem:
+            self.broken_off = str(error)
+        if not self.broken_off:
             self._linger()
         for stream in self.streams.values():
             stream.answers.give_up()
-            if again and not self.problem and stream.newest_ns - stream.oldest_ns <= REGRESSION_TOLERANCE_NS:
+            if again and not self.broken_off and stream.newest_ns - stream.oldest_ns <= REGRESSION_TOLERANCE_NS:
                 seconds = (stream.newest_ns - stream.oldest_ns) / 1e9
-                self.problem = (
+                self.broken_off = (
                     f'the stamps on {stream.route.camera.image_topic} go over {seconds:.1f} s only: a node takes so '
                     'small a step back for images out of order. Play it once'
                 )
@@ -184,7 +184,7 @@ class LiveSession:
             recorded_ns = image.recorded_ns
             on_image()
             if not self._player.subscribers(self.streams[image.topic].route.camera.image_topic):
-                self.problem = f'{self._target.name} went away'
+                self.broken_off = f'{self._target.name} went away'
                 return
 
     def _send(self, image: TimedImage) -> int:

@@ -6,8 +6,6 @@ The same recording, weights and machine give the same bytes in every file: nothi
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
 from array import array
 from collections import Counter
@@ -21,19 +19,18 @@ import numpy as np
 from std_msgs.msg import Header
 
 import vis_ros
-from vis_ros.bags import INSTANCES_TYPE, BagError, BagWriter, remove_bag, serialize, topic_name
+from vis_ros.bags import INSTANCES_TYPE, BagError, BagWriter, serialize, topic_name
 from vis_ros.instances import Instances
 from vis_ros.messages import Frame as MessageFrame
 from vis_ros.messages import to_message
-from vis_ros.replay.video_files import NAMES, VideoFiles
+from vis_ros.replay.interruption import INTERRUPTED, interruptible
+from vis_ros.replay.output_folder import make_room
+from vis_ros.replay.video_files import VideoFiles
 from vis_ros.replay.youtube_vis_results import YoutubeVisResults
 from vis_ros.segmenters.segmenter import Segmenter
 from vis_ros.sources import Frame, NoFrameError, Source, Stream
 from vis_ros.stamps import FOLDER_RATE, StampOrder, to_time
 from vis_ros.video_writer import CODECS
-
-INTERRUPTED = 'interrupted'
-"""`ReplaySummary.broken_off` after Ctrl-C."""
 
 _MASK_ENCODING = 'rle'  # the bag is for keeping: without loss, and a tenth of what the node sends as mono8
 
@@ -120,7 +117,7 @@ def replay(
     if len(set(topics)) < len(topics):
         raise ValueError(f'videos of different names have the same topic: {", ".join(topics)}')
     folder = Path(out)
-    _make_room(folder, sources)
+    make_room(folder, (source.path for source in sources))
     settings = dict(settings or {})
     begin = time.perf_counter()
     with BagWriter(folder / 'bag') as bag, YoutubeVisResults(folder) as results:
@@ -165,21 +162,7 @@ def _summary(sources: Sequence[Source], runs: Sequence[_StreamRun], seconds: flo
     )
 
 
-# --- the folder -------------------------------------------------------------------------------------------------------
-
-
-def _make_room(folder: Path, sources: Sequence[Source]) -> None:
-    """Make the folder, without the files of an earlier replay. Raises ValueError where the recording would be hurt."""
-    for path in (source.path.resolve() for source in sources):
-        written = [folder.resolve() / name for name in ('bag', *NAMES)]
-        if folder.resolve().is_relative_to(path) or any(path.is_relative_to(each) for each in written):
-            raise ValueError(f'{folder} is no place for the results: {path} is the recording; choose another --out')
-    remove_bag(folder / 'bag')
-    earlier = folder / 'run.json'
-    videos = json.loads(earlier.read_text(encoding='utf-8')).get('cameras', {}) if earlier.is_file() else {}
-    for name in (*NAMES, *(f'{video}/{name}' for video in videos for name in NAMES), 'results.json', 'run.json'):
-        (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+# --- frames -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -196,9 +179,6 @@ class _Outputs:
     codecs: tuple[str, ...]
 
 
-# --- frames -----------------------------------------------------------------------------------------------------------
-
-
 def _run(
     sources: Sequence[Source],
     runs: Sequence[_StreamRun],
@@ -209,7 +189,7 @@ def _run(
 ) -> str:
     """Replay everything; returns `ReplaySummary.broken_off`."""
     frames = 0
-    with _interruptible() as interrupted:
+    with interruptible() as interrupted:
         for source in sources:
             own = {run.stream.name: run for run in runs if run.stream in source.streams}
             with ExitStack() as stack:
@@ -312,24 +292,3 @@ def _instances_topic(name: str) -> str:
     """Where the node publishes the instances of a camera."""
     parts = [topic_name(part) for part in name.split('/')] if name else []
     return '/'.join(['/vis_node', *parts, 'instances'])
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM set the event instead of breaking off in the middle of a file; the second one breaks off."""
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-
-    def interrupt(number: int, _frame: object) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupted
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -38,13 +38,14 @@ class TimedImage:
 class TimedImages(ABC):
     """Iterate to read the images in the order of recording, one at a time, as often as wanted.
 
-    description: what it is, in words.
+    path: where it is; description: what it is, in words.
     topics: name of each image topic -> type of its messages.
     counts: name of each image topic -> how many images; None where only reading tells.
     skipped, last_problem: images of the last iteration that could not be read, and why the last of them could not.
     """
 
-    def __init__(self, description: str, topics: dict[str, str], counts: dict[str, int | None]) -> None:
+    def __init__(self, path: Path, description: str, topics: dict[str, str], counts: dict[str, int | None]) -> None:
+        self.path = path
         self.description = description
         self.topics = topics
         self.counts = counts
@@ -83,6 +84,7 @@ class BagImages(TimedImages):
         self._reader = reader
         self._topics = topics
         super().__init__(
+            reader.path,
             f'bag {reader.path}',
             {topic.name: topic.type for topic in topics},
             {topic.name: topic.count for topic in topics},
@@ -110,7 +112,7 @@ class FrameImages(TimedImages):
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        super().__init__(source.description, {'': IMAGE_TYPE}, {'': source.count})
+        super().__init__(source.path, source.description, {'': IMAGE_TYPE}, {'': source.count})
 
     def read(self, topics: Sequence[str]) -> Iterator[TimedImage]:
         for frame in self._source:

@@ -1,0 +1,29 @@
+"""The folder that a replay writes, offline and live alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from vis_ros.bags import remove_bag
+from vis_ros.replay.video_files import NAMES
+
+
+def make_room(folder: Path, recordings: Iterable[Path]) -> None:
+    """Make the folder, without the files of an earlier replay.
+
+    Raises:
+        ValueError: a recording would be hurt.
+        FileExistsError: `folder/bag` is something else than a bag.
+    """
+    for path in (recording.resolve() for recording in recordings):
+        written = [folder.resolve() / name for name in ('bag', *NAMES)]
+        if folder.resolve().is_relative_to(path) or any(path.is_relative_to(each) for each in written):
+            raise ValueError(f'{folder} is no place for the results: {path} is the recording; choose another --out')
+    remove_bag(folder / 'bag')
+    earlier = folder / 'run.json'
+    videos = json.loads(earlier.read_text(encoding='utf-8')).get('cameras', {}) if earlier.is_file() else {}
+    for name in (*NAMES, *(f'{video}/{name}' for video in videos for name in NAMES), 'results.json', 'run.json'):
+        (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
