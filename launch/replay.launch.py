@@ -11,8 +11,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
-# Launch kills a process that takes longer to end. The replay first writes down what it has heard.
-PATIENCE_S = '60'
+# Seconds that launch waits, after Ctrl-C, before it uses more force: the replay first writes down what it has heard.
+PATIENCE = {'sigterm_timeout': '60', 'sigkill_timeout': '60'}
 
 
 def start_replay(context: LaunchContext) -> list[ExecuteProcess]:
@@ -31,8 +31,6 @@ def start_replay(context: LaunchContext) -> list[ExecuteProcess]:
             ],
             name='replay',
             output='screen',
-            sigterm_timeout=PATIENCE_S,
-            sigkill_timeout=PATIENCE_S,
             on_exit=Shutdown(reason='the replay has ended'),
         )
     ]
@@ -63,7 +61,7 @@ def generate_launch_description() -> LaunchDescription:
                 description='Keep the images in the bag with the answers too.',
             ),
             IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(node), launch_arguments={'use_sim_time': 'true'}.items()
+                PythonLaunchDescriptionSource(node), launch_arguments={'use_sim_time': 'true', **PATIENCE}.items()
             ),
             OpaqueFunction(function=start_replay),
         ]

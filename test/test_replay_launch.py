@@ -75,7 +75,8 @@ def test_every_argument_is_described_and_only_the_bag_is_needed(launch_file: dic
 
 def test_the_node_is_that_of_the_other_launch_file_on_simulated_time(launch_file: dict[str, Any]) -> None:
     (included,) = entities(launch_file, 'IncludeLaunchDescription')
-    assert dict(included.keywords['launch_arguments']) == {'use_sim_time': 'true'}
+    given = dict(included.keywords['launch_arguments'])
+    assert given['use_sim_time'] == 'true' and set(given) == {'use_sim_time', 'sigterm_timeout', 'sigkill_timeout'}
     (path,) = included.arguments[0].arguments
     assert path.arguments[0][1:] == ['launch', 'vis.launch.py']
     theirs = ast.parse((ROOT / 'launch' / 'vis.launch.py').read_text())

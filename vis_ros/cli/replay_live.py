@@ -31,6 +31,7 @@ def replay_live(
     from vis_ros.replay.timed_images import open_timed_images
 
     images = open_timed_images(source)
+    node = '/' + node.strip('/')
     with progress(f'waiting for {node}', None) as (bar, task):
 
         def on_ready(total: int | None, description: str) -> None:
