@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent / 'ros'))
 from rectangles import BLUE, CLASS_NAMES, GREEN, RED, RectangleEngine, draw
 
 import vis_ros
+from vis_ros.annotations.bag import read_bag
 from vis_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, BagError, BagReader, BagWriter
 from vis_ros.identity.memory import IdentityMemory
 from vis_ros.instances import Instances
@@ -348,6 +349,7 @@ def test_a_folder_of_image_folders_is_several_videos_with_a_fresh_memory_each(tm
     assert len(arrays(tmp_path / 'out' / 'bag', '/vis_node/bmx_trees/instances')[0]) == 6
     rows = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert [row['video_id'] for row in rows] == [1, 1, 1, 3, 3, 3]
+    assert [video.name for video in read_bag(tmp_path / 'out' / 'bag').videos] == ['bmx-trees', 'dog']
 
 
 def test_names_of_videos_that_make_the_same_topic_are_refused(tmp_path):

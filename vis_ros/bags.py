@@ -71,6 +71,7 @@ class BagReader:
     topics: by name; a name occurs twice where it has messages of two types.
     duration_s: from the first message to the last.
     damage: what is lost at the end of a file that breaks off, and how to repair it; '' for a whole bag.
+    videos: name of a topic -> what its recording is called, where metadata.yaml tells.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -81,7 +82,10 @@ class BagReader:
             BagError: it is no bag, or damaged so that nothing can be read.
         """
         self.path = Path(path)
-        self._parts = [_cut(part) or part for part in _parts(self.path)]
+        information = _metadata(self.path)
+        custom = (information or {}).get('custom_data')
+        self.videos: dict[str, str] = custom if isinstance(custom, dict) else {}
+        self._parts = [_cut(part) or part for part in _parts(self.path, information)]
         self.damage = ' '.join(part.damage for part in self._parts if isinstance(part, _CutMcap))
         counts: dict[tuple[str, str], int] = {}
         starts, ends = [], []
@@ -121,16 +125,14 @@ class BagReader:
                     raise BagError(part.damage)
 
 
-def _parts(path: Path) -> list[Path]:
+def _parts(path: Path, information: dict[str, Any] | None) -> list[Path]:
     """What `rosbags` opens, one after the other: files, or a folder whose files are compressed."""
-    if not path.exists():
-        raise FileNotFoundError(f'there is no bag {path}')
     if not path.is_dir():
         if path.suffix not in SUFFIXES:
             raise BagError(f'{path} is not a bag: a bag is a folder or a file that ends in {" or ".join(SUFFIXES)}')
         return [_closed(path)]
-    if (path / _METADATA).is_file():
-        return _listed_parts(path)
+    if information is not None:
+        return _listed_parts(path, information)
     files = sorted((file for file in path.iterdir() if _is_storage(file)), key=natural_order)
     if not files:
         raise BagError(f'{path} is not a bag: it holds neither {_METADATA} nor {" or ".join(SUFFIXES)} files')
@@ -147,17 +149,28 @@ def _closed(file: Path) -> Path:
     return file
 
 
-def _listed_parts(path: Path) -> list[Path]:
+def _metadata(path: Path) -> dict[str, Any] | None:
+    """What metadata.yaml says; None where there is none."""
+    if not path.exists():
+        raise FileNotFoundError(f'there is no bag {path}')
     metadata = path / _METADATA
+    if not metadata.is_file():
+        return None
     try:
         information = yaml.safe_load(metadata.read_text(encoding='utf-8'))['rosbag2_bagfile_information']
-        files = [path / Path(name).name for name in information['relative_file_paths']]
-        compressed = information.get('compression_mode', '').lower() not in ('', 'none')
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        if not all(isinstance(name, str) for name in information['relative_file_paths']):
+            raise TypeError('relative_file_paths is no list of names')
+        return dict(information)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise BagError(
             f'{metadata} is damaged: {error!r}. `ros2 bag reindex` writes it anew; without it the files are read as '
             'they are'
         ) from error
+
+
+def _listed_parts(path: Path, information: dict[str, Any]) -> list[Path]:
+    files = [path / Path(name).name for name in information['relative_file_paths']]
+    compressed = str(information.get('compression_mode', '')).lower() not in ('', 'none')
     if missing := [file.name for file in files if not file.is_file()]:
         raise FileNotFoundError(
             f'{path}: {_METADATA} lists {", ".join(missing)}, which {"is" if len(missing) == 1 else "are"} not there. '
@@ -426,9 +439,17 @@ class BagWriter:
         """Write the index and metadata.yaml."""
         self._writer.close()
 
-    def add_topic(self, name: str, type: str) -> None:
-        """Let the bag have a topic, with messages or without."""
+    def add_topic(self, name: str, type: str, video: str = '') -> None:
+        """Let the bag have a topic, with messages or without.
+
+        Args:
+            name: of the topic.
+            type: of its messages.
+            video: what the recording is called, where a topic cannot be called so (`BagReader.videos`).
+        """
         self._connections[name] = self._writer.add_connection(name, type, typestore=typestore())
+        if video:
+            self._writer.set_custom_data(name, video)
 
     def write(self, topic: str, recorded_ns: int, data: bytes | memoryview) -> None:
         """Append a serialised message to a topic that was added."""

@@ -50,7 +50,8 @@ def read_bag(path: str | Path, topic: str | None = None) -> AnnotatedVideos:
     """Open the InstanceMaskArray topics of a bag, each as a video.
 
     Everything is looked at once, so that all problems are told together; frames are read when they are iterated over.
-    The name of a video is the camera's: of /vis_node/front/instances it is 'front', of /vis_node/instances 'vis_node'.
+    The name of a video is the camera's: of /vis_node/front/instances it is 'front', of /vis_node/instances 'vis_node';
+    bags that vis_ros wrote of videos keep the names of those.
     Frames come in the order of recording. Their identities are epoch * 2**32 + track_id. LOST objects and empty masks
     are no objects. A stamp of 0 is that of the start of a recording, unless it is there more than once: then the images
     had no clock, and no frame of the video has a stamp. Where one camera has images with the stamps of the arrays, or
@@ -78,6 +79,7 @@ def read_bag(path: str | Path, topic: str | None = None) -> AnnotatedVideos:
         findings.raise_any()
         names = _names_of_videos(topics)
         images = {each: _images_of(reader, surveys[each], names[each]) for each in topics}
+        names.update({each: reader.videos[each.name] for each in topics if each.name in reader.videos})
     except BagError as error:
         raise AnnotationError([Problem('', '', str(error))]) from error
     models = sorted({model for survey in surveys.values() for model in survey.models})
@@ -307,7 +309,8 @@ def write_bag(videos: AnnotatedVideos, path: str | Path) -> None:
     """Write annotations as a bag, with the images of the frames that have one.
 
     The topics are /truth/instances and /camera/image, or for several videos /truth/<video>/instances and
-    /<video>/image; characters that a topic cannot have become underscores. Images are raw bgr8. Frames without a stamp
+    /<video>/image; characters that a topic cannot have become underscores (the metadata
+    keep the name). Images are raw bgr8. Frames without a stamp
     get that of FOLDER_RATE images a second from 0, as `vis-ros replay` has it for an image folder. Ignored regions
     have no place in the messages.
 
@@ -329,7 +332,7 @@ def write_bag(videos: AnnotatedVideos, path: str | Path) -> None:
 
 
 def _write_video(bag: BagWriter, video: AnnotatedVideo, videos: AnnotatedVideos, instances: str, images: str) -> None:
-    bag.add_topic(instances, INSTANCES_TYPE)
+    bag.add_topic(instances, INSTANCES_TYPE, video.name)
     model = str(videos.settings.get('model', 'truth'))
     history: _History | None = None
     has_images = False

@@ -233,7 +233,7 @@ class _StreamRun:
         self._source_epoch = self._epoch = self._sequence = 0
         self._recorded_ns = 0
         self._topic = _instances_topic(stream.name)
-        outputs.bag.add_topic(self._topic, INSTANCES_TYPE)
+        outputs.bag.add_topic(self._topic, INSTANCES_TYPE, stream.name)
         if outputs.copy_images:
             outputs.bag.add_topic(stream.topic, stream.type)
 

@@ -36,6 +36,7 @@ class YoutubeVisResults:
         """Prepare to write `folder/results.json`; the masks wait in an unnamed file in `folder`."""
         self._path = folder / 'results.json'
         self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # it is closed with this object
+        self._size = 0
         self._rows: dict[tuple[int, int, int], _Row] = {}
         self._lengths: dict[int, int] = {}
 
@@ -55,12 +56,12 @@ class YoutubeVisResults:
         for position, track_id in enumerate(instances.track_ids.tolist()):
             row = self._rows.setdefault((video_id, epoch, track_id), _Row())
             row.frames.append(frame)
-            row.places.append(self._spool.tell())
+            row.places.append(self._size)
             row.score += float(instances.scores[position])
             row.classes[int(instances.class_ids[position])] += 1
             code = encode_crop(instances.masks[position], instances.rois[position].tolist(), instances.image_size)
             text = json.dumps({'size': list(code['size']), 'counts': code['counts'].decode('ascii')})
-            self._spool.write(text.encode('ascii') + b'\n')
+            self._size += self._spool.write(text.encode('ascii') + b'\n')
 
     def extend(self, video_id: int, frames: int) -> None:
         """Let a video have at least so many frames."""
