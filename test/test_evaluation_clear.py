@@ -67,6 +67,13 @@ def test_an_object_keeps_its_number_even_where_another_one_fits_better():
     assert matching.runs == {1: [Run(0, 1, 7)]}
 
 
+def test_an_object_keeps_its_number_over_a_frame_without_results_as_in_trackeval():
+    truth, results = [[(1, A)]] * 3, [[(7, A)], [], [(8, A), (7, (0, 0, 10, 6))]]
+    assert switches(truth, results) == trackeval(truth, results)['IDSW'] == 0
+    truth, results = [[(1, A), (2, B)]] * 3, [[(7, A)], [(9, B)], [(8, A), (7, (0, 0, 10, 6))]]
+    assert switches(truth, results) == trackeval(truth, results)['IDSW'] == 1, 'not over one with results'
+
+
 def test_nothing_at_all():
     matching, _ = follow([[], []], [[], [(7, A)]])
     assert (matching.runs, matching.switches, matching.fragmentations) == ({}, [], {})

@@ -286,6 +286,20 @@ def test_results_in_ignored_pixels_are_left_out_and_counted():
     assert agnostic(found, [[(1, A)]] * 4)['MOTA'] == 0, 'they are false without the region'
 
 
+@pytest.mark.parametrize(('left', 'ignored'), [(19, 4), (20, 0), (21, 0)])
+def test_more_than_half_of_a_result_must_lie_in_ignored_pixels(left, ignored):
+    truth = videos(video([frame([(1, A)], i, ignored=(left, 0, 30, 10)) for i in range(4)]))
+    evaluation = evaluate(videos([[(7, A), (8, B)]] * 4), truth)
+    assert evaluation.coverage.ignored == ignored
+    assert evaluation.agnostic['DetA'] == (1 if ignored else 0.5)
+
+
+def test_results_in_ignored_pixels_are_no_fault_where_there_is_no_true_object():
+    truth = videos(video([frame([], i, ignored=(14, 0, 30, 10)) for i in range(4)]))
+    assert evaluate(videos([[(8, B)]] * 4), truth).agnostic['HOTA'] == 1
+    assert evaluate(videos([[(8, A)]] * 4), truth).agnostic['HOTA'] == 0
+
+
 def test_true_objects_in_ignored_pixels_stay():
     truth = videos(video([frame([(1, A)], i, ignored=(0, 0, 10, 9)) for i in range(4)]))
     evaluation = evaluate(videos([[(7, A)]] * 4), truth)

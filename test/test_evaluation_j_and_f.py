@@ -128,6 +128,12 @@ def test_an_object_that_nobody_finds_has_nothing_in_any_frame():
     assert j_and_f(truth, [[(5, B)], [], [], []]) == [(1, None, 0.0, 0.0)], 'TrackEval says 3/4'
 
 
+def test_a_mask_without_pixels_is_not_there():
+    nothing = np.zeros((20, 30), np.uint8)
+    assert j_and_f([[(1, A)], [(1, nothing)]], [[(5, A)], [(5, nothing)]]) == [(1, 5, 1.0, 1.0)]
+    assert j_and_f([[(1, A)], [(1, nothing)]], [[(5, A)], []]) == [(1, 5, 1.0, 1.0)]
+
+
 def test_ignored_pixels_count_for_nobody():
     truth = frame([(1, A)], ignored=(5, 0, 25, 10))
     results = frame([(7, (0, 0, 20, 10)), (8, (15, 0, 25, 10))])

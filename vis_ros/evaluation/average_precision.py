@@ -89,7 +89,7 @@ def precision_at_recalls(videos: Sequence[TrackMatches]) -> NDArray[np.float64]:
     truth = max(1, sum(video.truth for video in videos))
     precision = np.zeros((len(IOU_THRESHOLDS), len(RECALLS)))
     for row, hits, counts in zip(precision, found, ~ignored, strict=True):
-        true_positives = np.cumsum(hits & counts)
+        true_positives = np.cumsum(hits)
         envelope = np.maximum.accumulate((true_positives / np.maximum(np.cumsum(counts), 1))[::-1])[::-1]
         reached = np.searchsorted(true_positives / truth, RECALLS)
         row[reached < len(envelope)] = envelope[reached[reached < len(envelope)]]
