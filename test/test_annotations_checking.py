@@ -74,7 +74,7 @@ RUNS = {'size': [10, 12], 'counts': [100, 20]}
             ('categories[4], id 9', "has no 'name'"),
         ]),
         (videos(width='12', height=-1), [
-            ('videos[0], id 7', "'height' is -1, expected 1 to 65536"),
+            ('videos[0], id 7', "'height' is -1, expected 1 to 32768"),
             ('videos[0], id 7', "'width' is '12', expected a whole number"),
         ]),
         (videos(file_names=['a', 'b', 'a', 4], length=3), [

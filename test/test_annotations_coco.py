@@ -83,7 +83,7 @@ def test_every_bad_record_is_told(tmp_path, record):
         coco.read(written(tmp_path, record))
     assert [(each.record, each.what) for each in caught.value.problems] == [
         ('images[2], id 2', 'the id 2 is taken by images[1]'),
-        ('images[3], id 6', "'height' is 0, expected 1 to 65536"),
+        ('images[3], id 6', "'height' is 0, expected 1 to 32768"),
         ('images[3], id 6', "has no 'file_name'"),
         ('annotations[3], id 31', 'the id 31 is taken by annotations[0]'),
         ('annotations[4], id 33', "'image_id' is 9, which is none of images"),

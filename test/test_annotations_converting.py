@@ -68,8 +68,11 @@ def test_every_frame_is_told_twice(tmp_path, to):
     assert len(told) == PASSES * 10
 
 
-def test_ignored_regions_are_lost_in_a_bag(tmp_path):
-    assert convert(random_videos(ignored=True), tmp_path / 'bag', 'bag') == ['the ignored regions of 10 frames']
+def test_ignored_regions_reach_a_bag_and_come_back(tmp_path):
+    made = random_videos(ignored=True)
+    assert convert(made, tmp_path / 'bag', 'bag') == []
+    for before, after in zip(made.videos, open_annotations(tmp_path / 'bag').videos, strict=True):
+        assert [frame.ignored for frame in after] == [frame.ignored for frame in before]
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):

@@ -132,6 +132,9 @@ def test_a_seqmap_tells_the_length(tmp_path):
     assert read.kind == 'MOTS text'
     assert names(read) == [['000000', '000001', '000002', '000003'], ['000001', '000002']]
     assert names(mots.read(tmp_path / 'instances_txt' / '0006.txt')) == [['000001', '000002']]
+    written(tmp_path / 'evaluate_mots.seqmap.test', '0007 empty 000000 000003\n')
+    with pytest.raises(AnnotationError, match=r'seqmap\.test: lists the video 0007, but there is no text of it'):
+        mots.read(tmp_path)
 
 
 def test_seqinfo_tells_the_length_of_motschallenge(tmp_path):
@@ -190,6 +193,7 @@ def test_every_bad_line_is_told(tmp_path):
         line(1, 10000),
         line(1, 10000),
         line(9, 1001),
+        line(10**9, 1001),
     )
     written(tmp_path / 'seqmap', 'bad empty 0 8\n', 'other empty 0 x\n')
     with pytest.raises(AnnotationError) as caught:
@@ -205,9 +209,10 @@ def test_every_bad_line_is_told(tmp_path):
         (str(path), 'line 6', "compressed run lengths 'h': it breaks off in the middle of a run length"),
         (str(path), 'line 7', 'run lengths sum to 6, but 6 x 8 pixels are 48'),
         (str(path), 'line 8', f"height is '0', {least} 1"),
-        (str(path), 'line 9', 'height 99999 and width 8: no picture is larger than 65536'),
+        (str(path), 'line 9', 'height 99999 and width 8: no picture is larger than 32768'),
         (str(path), 'line 10', 'has 1 fields, expected 6: frame id class height width rle'),
         (str(path), 'line 13', 'frame is 9, but the video has frames 0 to 8'),
+        (str(path), 'line 14', 'frame is 1000000000, expected at most 9999999'),
         (str(tmp_path / 'seqmap'), 'line 2', "is 'other empty 0 x', expected: name empty first last"),
     ]
 

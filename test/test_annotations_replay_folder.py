@@ -90,6 +90,9 @@ def test_several_cameras_share_the_run_above(tmp_path):
     (tmp_path / 'run.json').write_text(json.dumps(run))
     read = replay_folder.read(tmp_path)
     assert [each.name for each in read.videos] == ['front', 'rear9', 'rear10'] and read.settings == run
+    for cameras, name in (({'front': '/front/image'}, 'front'), ({'': '/image'}, 'yard'), ({}, 'yard')):
+        one = write(tmp_path / 'one', [record(0)[0]], {'source': 'x/yard.mcap', 'cameras': cameras})
+        assert [each.name for each in replay_folder.read(one).videos] == [name]
 
 
 def test_several_runs_keep_the_settings_that_they_share(tmp_path):
@@ -138,7 +141,7 @@ def test_every_bad_line_is_told(tmp_path):
         (file, 'line 3', 'is [], expected an object'),
         (file, 'line 4', "'name' is None, expected a text"),
         (file, 'line 4', "'epoch' is -1, expected at least 0"),
-        (file, 'line 4', "'height' is 0, expected 1 to 65536"),
+        (file, 'line 4', "'height' is 0, expected 1 to 32768"),
         (file, 'line 5, instances[1]', 'the track id 2 occurs twice in this frame'),
         (file, 'line 6, instances[0]', "'track_id' is 4294967296, expected 0 to 4294967295"),
         (file, 'line 6, instances[0]', "'class_id' is -1, expected 0 to 65535"),

@@ -70,7 +70,7 @@ class Findings:
         return None
 
 
-LARGEST_SIDE = 1 << 16
+LARGEST_SIDE = 1 << 15
 """No picture is wider or higher than this; a corrupt size must not make anything allocate more."""
 
 _JSON_NAMES = {int: 'a whole number', str: 'a text', list: 'a list', dict: 'an object'}

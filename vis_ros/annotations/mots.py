@@ -29,6 +29,8 @@ from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedV
 CLASSES = {1: 'car', 2: 'pedestrian'}
 IGNORED = 10
 IDS_A_CLASS = 1000
+LAST_FRAME = 9_999_999
+"""No video is longer; a corrupt number must not make one up."""
 TEXT_FOLDERS = ('instances_txt', 'instances', 'label_02')
 _PICTURE_FOLDERS = ('images', 'image_02')
 _FIELDS = ('frame', 'id', 'class', 'height', 'width')
@@ -40,16 +42,16 @@ class _Line:
     track_id: int
     class_number: int
     size: tuple[int, int]
-    counts: str
+    counts: bytes
 
     @property
     def rle(self) -> Rle:
-        return {'size': list(self.size), 'counts': self.counts.encode('ascii')}
+        return {'size': list(self.size), 'counts': self.counts}
 
 
-def _parse(text: str) -> _Line | list[str]:
+def _parse(raw: bytes) -> _Line | list[str]:
     """A line, or all that is wrong with it."""
-    parts = text.split()
+    parts = [part.decode('latin-1') for part in raw.split()]
     if len(parts) != len(_FIELDS) + 1:
         return [f'has {len(parts)} fields, expected 6: {" ".join(_FIELDS)} rle']
     faults = [
@@ -59,12 +61,21 @@ def _parse(text: str) -> _Line | list[str]:
     ]
     if faults:
         return faults
-    frame, track_id, class_number, height, width = map(int, parts[:5])
-    if max(height, width) > LARGEST_SIDE:
-        return [f'height {height} and width {width}: no picture is larger than {LARGEST_SIDE}']
-    if text_fault := counts_fault(parts[5], (height, width)):
+    line = _read_line(raw)
+    if line.frame > LAST_FRAME:
+        return [f'frame is {line.frame}, expected at most {LAST_FRAME}']
+    if max(line.size) > LARGEST_SIDE:
+        return [f'height {line.size[0]} and width {line.size[1]}: no picture is larger than {LARGEST_SIDE}']
+    if text_fault := counts_fault(parts[5], line.size):
         return [text_fault]
-    return _Line(frame, track_id, class_number, (height, width), parts[5])
+    return line
+
+
+def _read_line(raw: bytes) -> _Line:
+    """A line that has been parsed before."""
+    *numbers, counts = raw.split()
+    frame, track_id, class_number, height, width = map(int, numbers)
+    return _Line(frame, track_id, class_number, (height, width), counts)
 
 
 @dataclass
@@ -120,9 +131,7 @@ class MotsVideo(IndexedVideo):
         with self._file.path.open('rb') as file:
             for place in self._file.lines.get(self._first + index, []):
                 file.seek(place)
-                line = _parse(file.readline().decode('ascii'))
-                assert isinstance(line, _Line), f'{self._file.path} has changed'
-                lines.append(line)
+                lines.append(_read_line(file.readline()))
         return sorted(lines, key=lambda line: line.track_id)
 
 
@@ -148,7 +157,11 @@ def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVide
     ranges: dict[str, tuple[int, int]] = {}
     for seqmap in _seqmaps(texts[0].parent):
         findings.append(Findings(seqmap))
-        ranges |= _read_seqmap(seqmap, findings[-1])
+        listed = _read_seqmap(seqmap, findings[-1])
+        if path.is_dir():
+            for name in sorted(listed.keys() - set(map(_video_name, texts))):
+                findings[-1].add('', f'lists the video {name}, but there is no text of it')
+        ranges |= listed
     files: list[_TextFile] = []
     for text, own in zip(texts, list(findings), strict=False):
         name = _video_name(text)
@@ -192,11 +205,10 @@ def _scan(file: _TextFile, findings: Findings) -> None:
     with file.path.open('rb') as lines:
         for count, raw in enumerate(lines):
             begin, place = place, place + len(raw)
-            text = raw.decode('latin-1')
-            if not text.strip():
+            if not raw.strip():
                 continue
             where = f'line {count + 1}'
-            line = _parse(text)
+            line = _parse(raw)
             if isinstance(line, list):
                 for fault in line:
                     findings.add(where, fault)
@@ -227,7 +239,7 @@ def _range(file: _TextFile, first: int) -> tuple[int, int]:
 
 def _picture_range(pictures: dict[str, Path]) -> tuple[int, int] | None:
     numbers = [int(stem) for stem in pictures if stem.isdecimal()]
-    return (min(numbers), max(numbers)) if numbers else None
+    return (min(numbers), max(numbers)) if numbers and max(numbers) <= LAST_FRAME else None
 
 
 def _settle_sizes(files: list[_TextFile], findings: list[Findings]) -> None:
@@ -235,8 +247,11 @@ def _settle_sizes(files: list[_TextFile], findings: list[Findings]) -> None:
     sizes = {file.size for file in files if file.size}
     for file, own in zip(files, findings, strict=False):
         if file.size is None and file.pictures:
-            height, width = PictureFile(next(iter(file.pictures.values())))().shape[:2]
-            file.size = height, width
+            try:
+                height, width = PictureFile(next(iter(file.pictures.values())))().shape[:2]
+                file.size = height, width
+            except AnnotationError as error:
+                own.problems += error.problems
         elif file.size is None and len(sizes) == 1:
             (file.size,) = sizes
         elif file.size is None and file.frames:
@@ -260,7 +275,10 @@ def _seqinfo(text: Path, findings: Findings) -> tuple[int, int] | None:
     try:
         parser = ConfigParser()
         parser.read(path, encoding='utf-8')
-        return 1, parser.getint('Sequence', 'seqLength')
+        length = parser.getint('Sequence', 'seqLength')
+        if not 1 <= length <= LAST_FRAME:
+            raise ValueError(f'seqLength is {length}')
+        return 1, length
     except (ConfigError, ValueError) as error:
         findings.add('', f'{path} does not tell its length: {error}')
         return None
@@ -274,12 +292,13 @@ def _seqmaps(folder: Path) -> list[Path]:
 def _read_seqmap(path: Path, findings: Findings) -> dict[str, tuple[int, int]]:
     """First and last frame by name. Lines of one word (lists of names) tell no length."""
     ranges = {}
-    for count, text in enumerate(path.read_text(encoding='utf-8').splitlines()):
+    for count, text in enumerate(path.read_text(encoding='utf-8', errors='replace').splitlines()):
         parts = text.split()
         if len(parts) < 4:
             continue
-        if parts[2].isdecimal() and parts[3].isdecimal():
-            ranges[parts[0]] = int(parts[2]), int(parts[3])
+        first, last = (int(part) if re.fullmatch('[0-9]{1,7}', part) else -1 for part in parts[2:4])
+        if 0 <= first <= last:
+            ranges[parts[0]] = first, last
         else:
             findings.add(f'line {count + 1}', f'is {shown(text)}, expected: name empty first last')
     return ranges
@@ -318,7 +337,8 @@ def write(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], No
         ids = _object_ids(summary, numbers)
         losses.ids += sum(track_id != identity for track_id, identity in ids.items())
         _write_video(video, root, name, first or 0, ids, losses, on_frame)
-        seqmap.append(f'{name} empty {first or 0:06d} {(first or 0) + len(summary.names) - 1:06d}\n')
+        if summary.names:
+            seqmap.append(f'{name} empty {first or 0:06d} {(first or 0) + len(summary.names) - 1:06d}\n')
     (root / 'evaluate_mots.seqmap').write_text(''.join(seqmap), encoding='utf-8')
     others = [
         f'{videos.class_names[class_id]} is {numbers[class_id]}'

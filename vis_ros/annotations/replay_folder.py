@@ -126,14 +126,17 @@ def _read_run(file: Path, class_names: dict[int, str], problems: list[Problem]) 
 
 
 def _video_names(files: list[Path], runs: dict[Path, dict[str, Any]]) -> list[str]:
-    """The name of the recording where a video has its own run.json, else the name of its folder."""
+    """The name of its camera or recording where a video has a run.json of its own, else the name of its folder."""
     folders = [file.absolute().parent.name for file in files]
-    sources = [runs.get(file.parent / RUN, {}).get('source') for file in files]
-    names = [
-        re.sub(r'\.[A-Za-z]\w{1,4}$', '', Path(source).name) if isinstance(source, str) and source else folder
-        for source, folder in zip(sources, folders, strict=True)
-    ]
+    names = [_recording(runs.get(file.parent / RUN, {})) or folder for file, folder in zip(files, folders, strict=True)]
     return names if len(set(names)) == len(names) else folders
+
+
+def _recording(run: dict[str, Any]) -> str:
+    cameras, source = run.get('cameras'), run.get('source')
+    if isinstance(cameras, dict) and len(cameras) == 1 and (camera := next(iter(cameras))):
+        return camera
+    return re.sub(r'\.[A-Za-z]\w{1,4}$', '', Path(source).name) if isinstance(source, str) else ''
 
 
 def _scan(file: Path, class_names: dict[int, str], findings: Findings) -> Iterator[int]:

@@ -96,14 +96,16 @@ def counts_fault(counts: Any, size: tuple[int, int]) -> str | None:
             runs = run_lengths(counts)
         except ValueError as error:
             return f'compressed run lengths {shown(counts)}: it {error}'
-    elif isinstance(counts, list) and all(is_integer(count) for count in counts):
+    elif isinstance(counts, list) and set(map(type, counts)) <= {int} and is_integer(max(map(abs, counts), default=0)):
         runs = np.asarray(counts, np.int64)
     else:
         return f"run-length code: 'counts' is {shown(counts)}, expected a list of whole numbers or a text"
-    if len(runs) and runs.min() < 0:
-        return f'run-length code: a run length is {runs.min()}'
-    if runs.sum() != size[0] * size[1]:
-        return f'run lengths sum to {runs.sum()}, but {size[0]} x {size[1]} pixels are {size[0] * size[1]}'
+    pixels = size[0] * size[1]
+    beyond = (runs < 0) | (runs > pixels)
+    if beyond.any():
+        return f'run-length code: a run length is {runs[beyond][0]}, but there are {pixels} pixels'
+    if runs.sum() != pixels:
+        return f'run lengths sum to {runs.sum()}, but {size[0]} x {size[1]} pixels are {pixels}'
     return None
 
 
