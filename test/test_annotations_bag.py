@@ -1,5 +1,7 @@
 """Annotations in bags: written and read again, read by ROS's own code, and every fault that an array can have."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from geometry_msgs.msg import Point
@@ -242,6 +244,21 @@ class Fixed(AnnotatedVideo):
 
     def __iter__(self):
         return iter(self.frames)
+
+
+def test_ignored_regions_stay_with_their_frames(tmp_path):
+    made = fixed([3], ('a', 'b'))
+    region = coco.encode(np.asfortranarray(mask(4, 1, 9, 12)))
+    first = made.videos[0].frames
+    made.videos[0].frames = [*first, dataclasses.replace(first[1], index=2, stamp_ns=SECOND, ignored=region)]
+    made.videos[0].length = 3
+    write_bag(made, tmp_path / 'bag')
+    read = read_bag(tmp_path / 'bag')
+    assert [len(video) for video in read.videos] == [3, 2]
+    ignored = [[frame.ignored for frame in video] for video in read.videos]
+    assert ignored[0][:2] == ignored[1] == [None, None]
+    np.testing.assert_array_equal(decode(ignored[0][2]), decode(region))
+    assert list(read.videos[0])[2].read_image is None, 'the regions are not the images'
 
 
 def fixed(track_ids, names=('a',)):

@@ -9,15 +9,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
+from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from vis_ros.annotations import rle
 from vis_ros.annotations.findings import Findings
 from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
 from vis_ros.bags import (
+    COMPRESSED_TYPE,
     IMAGE_TYPE,
     IMAGE_TYPES,
     INSTANCES_TYPE,
@@ -38,6 +41,7 @@ from vis_ros.messages import Frame, to_image, to_message
 from vis_ros.msg import InstanceMask
 from vis_ros.stamps import FOLDER_RATE, to_time
 
+_IGNORED = '/ignored/compressed'
 _EPOCH = 2**32
 _NS = 1_000_000_000
 _LOOKED_AT = 100  # images, to tell whether those of a topic are the ones that were annotated
@@ -56,6 +60,7 @@ def read_bag(path: str | Path, topic: str | None = None) -> AnnotatedVideos:
     are no objects. A stamp of 0 is that of the start of a recording, unless it is there more than once: then the images
     had no clock, and no frame of the video has a stamp. Where one camera has images with the stamps of the arrays, or
     several and one is /<video>/image, frames have `read_image`; it raises AnnotationError for an image that is missing.
+    Ignored regions are those that `write_bag` wrote.
 
     Args:
         path: a bag file (.mcap, .db3) or folder.
@@ -79,6 +84,7 @@ def read_bag(path: str | Path, topic: str | None = None) -> AnnotatedVideos:
         findings.raise_any()
         names = _names_of_videos(topics)
         images = {each: _images_of(reader, surveys[each], names[each]) for each in topics}
+        ignored = {each: _ignored_of(reader, each) for each in topics}
         names.update({each: reader.videos[each.name] for each in topics if each.name in reader.videos})
     except BagError as error:
         raise AnnotationError([Problem('', '', str(error))]) from error
@@ -87,7 +93,10 @@ def read_bag(path: str | Path, topic: str | None = None) -> AnnotatedVideos:
         source=str(path),
         kind='bag',
         class_names=class_names,
-        videos=[_BagVideo(names[each], reader, each, surveys[each].has_clock, images[each]) for each in topics],
+        videos=[
+            _BagVideo(names[each], reader, each, surveys[each].has_clock, images[each], ignored[each])
+            for each in topics
+        ],
         settings={'model': ', '.join(models)} if models else {},
     )
 
@@ -195,7 +204,7 @@ def _images_of(reader: BagReader, survey: _Survey, video: str) -> _Images | None
     shared = {
         topic.name.removesuffix('/compressed'): topic
         for topic in reversed(reader.of_type(*IMAGE_TYPES))
-        if _shares_stamps(reader, topic, survey.stamps)
+        if not topic.name.endswith(_IGNORED) and _shares_stamps(reader, topic, survey.stamps)
     }
     chosen = shared.get(f'/{video}/image') or (next(iter(shared.values())) if len(shared) == 1 else None)
     return _Images(reader, chosen) if chosen and survey.has_clock else None
@@ -206,24 +215,48 @@ def _shares_stamps(reader: BagReader, topic: Topic, stamps: Container[int]) -> b
     return any(read_header(data)[0] in stamps for _, _, data in first)
 
 
-class _BagVideo(AnnotatedVideo):
-    """One topic of a bag."""
+def _ignored_of(reader: BagReader, topic: Topic) -> Topic | None:
+    wanted = _ignored_topic(topic.name)
+    return next((each for each in reader.of_type(COMPRESSED_TYPE) if each.name == wanted), None)
 
-    def __init__(self, name: str, reader: BagReader, topic: Topic, has_clock: bool, images: _Images | None) -> None:
+
+def _ignored_topic(instances: str) -> str:
+    return instances.removesuffix('/instances') + _IGNORED
+
+
+class _BagVideo(AnnotatedVideo):
+    """One topic of a bag, and the topic of its ignored regions."""
+
+    def __init__(
+        self,
+        name: str,
+        reader: BagReader,
+        topic: Topic,
+        has_clock: bool,
+        images: _Images | None,
+        ignored: Topic | None,
+    ) -> None:
         super().__init__(name, topic.count)
+        self._ignored = ignored
         self._reader = reader
         self._topic = topic
         self._has_clock = has_clock
         self._images = images
 
     def __iter__(self) -> Iterator[AnnotatedFrame]:
+        index, ignored = 0, b''
+        topics = [self._topic] if self._ignored is None else [self._topic, self._ignored]
         try:
-            for index, (_, _, data) in enumerate(self._reader.messages([self._topic])):
-                yield self._frame(index, data)
-        except BagError as error:  # it has changed since it was opened
-            raise AnnotationError([Problem('', '', str(error))]) from error
+            for topic, _, data in self._reader.messages(topics):
+                if topic == self._ignored:
+                    ignored = data
+                    continue
+                yield self._frame(index, data, ignored)
+                index, ignored = index + 1, b''
+        except (BagError, ImageError) as error:
+            raise AnnotationError([Problem(str(self._reader.path), self._topic.name, str(error))]) from error
 
-    def _frame(self, index: int, data: bytes) -> AnnotatedFrame:
+    def _frame(self, index: int, data: bytes, ignored: bytes) -> AnnotatedFrame:
         stamp_ns, _ = read_header(data)
         message = deserialize(data, INSTANCES_TYPE)
         size = int(message.image_height), int(message.image_width)
@@ -238,6 +271,7 @@ class _BagVideo(AnnotatedVideo):
             class_ids=np.array([object.class_id for object, _ in objects], np.int64),
             scores=np.array([object.score for object, _ in objects], np.float64),
             masks=[rle.encode_crop(mask, _window(object.roi), size) for object, mask in objects],
+            ignored=rle.encode(read_image(ignored, COMPRESSED_TYPE)[..., 0]) if ignored else None,
             read_image=_Picture(self._images, stamp_ns) if self._images else None,
         )
 
@@ -311,8 +345,9 @@ def write_bag(videos: AnnotatedVideos, path: str | Path) -> None:
     The topics are /truth/instances and /camera/image, or for several videos /truth/<video>/instances and
     /<video>/image; characters that a topic cannot have become underscores (the metadata
     keep the name). Images are raw bgr8. Frames without a stamp
-    get that of FOLDER_RATE images a second from 0, as `vis-ros replay` has it for an image folder. Ignored regions
-    have no place in the messages.
+    get that of FOLDER_RATE images a second from 0, as `vis-ros replay` has it for an image folder. Ignored regions have
+    no place in the messages: they are PNG images, 255 where ignored, on /truth/ignored/compressed
+    (/truth/<video>/ignored/compressed), each before the array of its frame.
 
     Raises:
         FileExistsError: there is something at `path`.
@@ -335,7 +370,7 @@ def _write_video(bag: BagWriter, video: AnnotatedVideo, videos: AnnotatedVideos,
     bag.add_topic(instances, INSTANCES_TYPE, video.name)
     model = str(videos.settings.get('model', 'truth'))
     history: _History | None = None
-    has_images = False
+    has_images = has_ignored = False
     for frame in video:
         stamp_ns = round(frame.index / FOLDER_RATE * _NS) if frame.stamp_ns is None else frame.stamp_ns
         history = history or _History(f'{videos.source}, {video.name}', model, stamp_ns)
@@ -345,8 +380,19 @@ def _write_video(bag: BagWriter, video: AnnotatedVideo, videos: AnnotatedVideos,
                 bag.add_topic(images, IMAGE_TYPE)
                 has_images = True
             bag.write(images, stamp_ns, serialize(to_image(frame.read_image(), 'bgr8', header), IMAGE_TYPE))
+        if frame.ignored is not None:
+            if not has_ignored:
+                bag.add_topic(_ignored_topic(instances), COMPRESSED_TYPE)
+                has_ignored = True
+            bag.write(_ignored_topic(instances), stamp_ns, serialize(_png(frame.ignored, header), COMPRESSED_TYPE))
         found, told = history.add(frame, header, stamp_ns)
         bag.write(instances, stamp_ns, serialize(to_message(found, told, videos.class_names, 'rle'), INSTANCES_TYPE))
+
+
+def _png(mask: rle.Rle, header: Header) -> CompressedImage:
+    message = CompressedImage(header=header, format='png')
+    message.data.frombytes(cv2.imencode('.png', rle.decode(mask) * np.uint8(255))[1].tobytes())
+    return message
 
 
 class _History:

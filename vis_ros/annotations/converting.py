@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from vis_ros.annotations import davis, mots, youtube_vis
-from vis_ros.annotations.tracks import summarise
 from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 
 PASSES = 2
@@ -16,7 +15,7 @@ PASSES = 2
 
 
 class _Watched(AnnotatedVideo):
-    """A video that tells of each frame that is read."""
+    """A video that tells of each frame that is read, as often as other writers read it."""
 
     def __init__(self, video: AnnotatedVideo, on_frame: Callable[[], None]) -> None:
         super().__init__(video.name, video.length)
@@ -25,15 +24,15 @@ class _Watched(AnnotatedVideo):
     def __iter__(self) -> Iterator[AnnotatedFrame]:
         for frame in self._video:
             yield frame
-            self._on_frame()
+            for _ in range(PASSES):
+                self._on_frame()
 
 
 def _write_bag(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], None]) -> list[str]:
     from vis_ros.annotations.bag import write_bag
 
-    ignored = sum(summarise(video, on_frame).ignored for video in videos.videos)
     write_bag(replace(videos, videos=[_Watched(video, on_frame) for video in videos.videos]), folder)
-    return [f'the ignored regions of {ignored} frames'] if ignored else []
+    return []
 
 
 WRITERS: dict[str, Callable[[AnnotatedVideos, str | Path, Callable[[], None]], list[str]]] = {
