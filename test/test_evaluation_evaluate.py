@@ -254,6 +254,15 @@ def test_frames_without_truth_are_counted_and_not_evaluated():
     assert evaluation.coverage.matched_by == {'video': 'stamp'}
 
 
+def test_frames_that_were_matched_by_position_but_are_more_on_one_side_are_pointed_out():
+    truth = videos(video([frame([(1, A)], i, name=f'truth {i}') for i in range(4)]))
+    found = [frame([(1, A)], i, name=f'frame {i}') for i in range(4)]
+    for count, warned in ((4, False), (3, True)):
+        coverage = evaluate(videos(video(found[:count])), truth).coverage
+        assert coverage.matched_by == {'video': 'position'}
+        assert any('one side has more' in sentence for sentence in coverage.statements()) is warned
+
+
 def test_videos_without_results_are_missing_and_videos_without_truth_are_named():
     truth = videos(video([[(1, A)]] * 4, 'a'), video([[(1, A)]] * 6, 'b'))
     evaluation = evaluate(videos(video([[(1, A)]] * 4, 'a'), video([[(1, A)]] * 3, 'x')), truth)

@@ -68,7 +68,9 @@ def _evaluate(results: AnnotatedVideos, truth: AnnotatedVideos, common_frames: b
 
     frames = READINGS * sum(len(video) for video in truth.videos)
     with progress('evaluating', frames) as (bar, task):
-        return evaluate(results, truth, common_frames=common_frames, on_frame=lambda: bar.advance(task))
+        evaluation = evaluate(results, truth, common_frames=common_frames, on_frame=lambda: bar.advance(task))
+        bar.update(task, completed=frames)  # with those that were left out
+    return evaluation
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

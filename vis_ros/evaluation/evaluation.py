@@ -100,6 +100,11 @@ class Coverage:
         ways = sorted(set(self.matched_by.values()))
         matched = f', matched by {" and ".join(ways)}' if ways else ''
         sentences = [f'{_count(self.compared, "frame")} of {_count(self.videos, "video")} compared{matched}.']
+        if 'position' in ways and self.missing + self.left_out + self.unlabelled:
+            sentences.append(
+                'Without a stamp or a name in common the first frame was taken for the first, the second for the second '
+                'and so on, but one side has more: make sure that both begin with the same image and leave none out.'
+            )
         if self.missing:
             sentences.append(f'{self.missing} of them without a result: there nothing was found.')
         if self.missing_videos:
