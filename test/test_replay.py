@@ -164,6 +164,16 @@ def test_the_category_of_a_row_is_the_one_of_most_frames_and_the_lowest_of_sever
     assert [row['category_id'] for row in json.loads((tmp_path / 'results.json').read_text())] == [1, 1]
 
 
+def test_a_results_json_that_would_be_huge_is_not_written_and_this_is_said(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr('vis_ros.replay.youtube_vis_results.LARGEST', 3 * 20 - 1)
+    summary = run(open_source(folder), tmp_path / 'out')
+    assert '3 identities' in summary.no_results_json and 'make 60 places; more than 59' in summary.no_results_json
+    assert json.loads((tmp_path / 'out' / 'run.json').read_text())['no_results_json'] == summary.no_results_json
+    assert not (tmp_path / 'out' / 'results.json').exists()
+    monkeypatch.setattr('vis_ros.replay.youtube_vis_results.LARGEST', 3 * 20)
+    assert run(open_source(folder), tmp_path / 'out').no_results_json == ''
+
+
 def test_no_object_at_all_is_an_empty_list(tmp_path):
     summary = run(open_source(blank(tmp_path / 'blank')), tmp_path / 'out')
     assert summary.frames == 2 and json.loads((tmp_path / 'out' / 'results.json').read_text()) == []
@@ -197,7 +207,7 @@ def test_run_json_says_what_was_done(folder, tmp_path):
     assert json.loads((tmp_path / 'out' / 'run.json').read_text()) == {
         'vis_ros': vis_ros.__version__, 'source': 'somewhere', 'weights': 'made', 'cameras': {'': ''}, 'every': 1,
         'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'remarks': {},
-        'broken_off': '', 'frames_of': {'': 19},
+        'broken_off': '', 'no_results_json': '', 'frames_of': {'': 19},
     }  # fmt: skip
 
 

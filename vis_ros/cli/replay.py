@@ -170,5 +170,6 @@ def _print_summary(out: Path, summary: ReplaySummary, codec: str) -> None:
             ('identities', summary.identities),
             ('objects per image', f'{summary.instances / summary.frames:.1f}'),
             ('overlay.mp4', f'{summary.codec}: {codec}'),
+            *([('no results.json', summary.no_results_json)] if summary.no_results_json else []),
         ],
     )

@@ -48,6 +48,7 @@ class ReplaySummary:
     instances: objects over all frames.
     codec: FourCC of the overlay video.
     broken_off: '' when the whole recording was replayed, INTERRUPTED, or where and how the recording is damaged.
+    no_results_json: why there is no results.json, or ''.
     """
 
     frames: int
@@ -60,6 +61,7 @@ class ReplaySummary:
     instances: int
     codec: str
     broken_off: str
+    no_results_json: str
 
     @property
     def skipped(self) -> int:
@@ -126,8 +128,8 @@ def replay(
         )
         runs = [_StreamRun(stream, 1 + position, outputs, every) for position, stream in enumerate(streams)]
         broken_off = _run(sources, runs, new_segmenter, every, max_frames, on_frame)
-        results.write()
-    summary = _summary(sources, runs, time.perf_counter() - begin, broken_off)
+        no_results_json = results.write()
+    summary = _summary(sources, runs, time.perf_counter() - begin, broken_off, no_results_json)
     run = {
         'vis_ros': vis_ros.__version__,
         **settings,
@@ -139,13 +141,16 @@ def replay(
         'skips': summary.skips,
         'remarks': summary.remarks,
         'broken_off': summary.broken_off,
+        'no_results_json': summary.no_results_json,
         'frames_of': {run.stream.name: run.frames for run in runs},
     }
     (folder / 'run.json').write_text(json.dumps(run, indent=1) + '\n', encoding='utf-8')
     return summary
 
 
-def _summary(sources: Sequence[Source], runs: Sequence[_StreamRun], seconds: float, broken_off: str) -> ReplaySummary:
+def _summary(
+    sources: Sequence[Source], runs: Sequence[_StreamRun], seconds: float, broken_off: str, no_results_json: str
+) -> ReplaySummary:
     latencies = np.concatenate([np.frombuffer(run.latencies) for run in runs])
     p50, p95 = (1000 * np.percentile(latencies, [50, 95])).tolist()
     return ReplaySummary(
@@ -159,6 +164,7 @@ def _summary(sources: Sequence[Source], runs: Sequence[_StreamRun], seconds: flo
         instances=sum(run.instances for run in runs),
         codec=next((run.codec for run in runs if run.codec), ''),
         broken_off=broken_off,
+        no_results_json=no_results_json,
     )
 
 

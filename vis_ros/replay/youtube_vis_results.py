@@ -13,6 +13,10 @@ from types import TracebackType
 from vis_ros.annotations.rle import encode_crop
 from vis_ros.instances import Instances
 
+LARGEST = 50_000_000
+"""Places for masks that a file may have, most of them `null` (about 250 MB): the layout has one for each frame in the
+row of each identity, which is made for clips."""
+
 
 @dataclass
 class _Row:
@@ -67,8 +71,14 @@ class YoutubeVisResults:
         """Let a video have at least so many frames."""
         self._lengths[video_id] = max(frames, self._lengths.get(video_id, 0))
 
-    def write(self) -> None:
-        """Write the file: rows in the order of video, epoch and identity."""
+    def write(self) -> str:
+        """Write the file: rows in the order of video, epoch and identity. Returns '', or why there is none."""
+        places = sum(self._lengths[video_id] for video_id, _, _ in self._rows)
+        if places > LARGEST:
+            return (
+                f'{len(self._rows)} identities, each with a place for every frame of its video, make {places} places; '
+                f'more than {LARGEST} are not written. results.jsonl and the bag have all masks'
+            )
         with self._path.open('w', encoding='ascii') as file:
             file.write('[')
             for number, (key, row) in enumerate(sorted(self._rows.items())):
@@ -82,10 +92,11 @@ class YoutubeVisResults:
                 position = 0
                 for frame, place in zip(row.frames, row.places, strict=True):
                     self._spool.seek(place)
-                    file.write('null, ' * (frame - position))
+                    file.write('null,' * (frame - position))
                     file.write(self._spool.readline().decode('ascii').rstrip('\n'))
                     position = frame + 1
-                    file.write(', ' if position < self._lengths[key[0]] else '')
+                    file.write(',' if position < self._lengths[key[0]] else '')
                 nulls = ['null'] * (self._lengths[key[0]] - position)
-                file.write(', '.join(nulls) + ']}')
+                file.write(','.join(nulls) + ']}')
             file.write('\n]\n')
+        return ''
