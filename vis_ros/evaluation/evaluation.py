@@ -103,7 +103,7 @@ class Coverage:
         if 'position' in ways and self.missing + self.left_out + self.unlabelled:
             sentences.append(
                 'Without a stamp or a name in common the first frame was taken for the first, the second for the second '
-                'and so on, but one side has more: make sure that both begin with the same image and leave none out.'
+                'and so on, but one side has more: make sure that both begin with the same image and skip none.'
             )
         if self.missing:
             sentences.append(f'{self.missing} of them without a result: there nothing was found.')
