@@ -260,7 +260,9 @@ def test_frames_that_were_matched_by_position_but_are_more_on_one_side_are_point
     for count, warned in ((4, False), (3, True)):
         coverage = evaluate(videos(video(found[:count])), truth).coverage
         assert coverage.matched_by == {'video': 'position'}
-        assert any('one side has more' in sentence for sentence in coverage.statements()) is warned
+        assert (
+            any('by their position, but one side has more' in sentence for sentence in coverage.statements()) is warned
+        )
 
 
 def test_videos_without_results_are_missing_and_videos_without_truth_are_named():

@@ -102,8 +102,8 @@ class Coverage:
         sentences = [f'{_count(self.compared, "frame")} of {_count(self.videos, "video")} compared{matched}.']
         if 'position' in ways and self.missing + self.left_out + self.unlabelled:
             sentences.append(
-                'Without a stamp or a name in common the first frame was taken for the first, the second for the second '
-                'and so on, but one side has more: make sure that both begin with the same image and skip none.'
+                'Without stamps or names in common the frames were matched by their position, but one side has more '
+                'of them: make sure that both begin with the same image and skip none.'
             )
         if self.missing:
             sentences.append(f'{self.missing} of them without a result: there nothing was found.')
