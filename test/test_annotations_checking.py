@@ -34,7 +34,7 @@ def test_sound_data_have_no_problem_and_are_counted(tmp_path, kind):
     assert sum(each.instances for each in found.summaries) == masks
     assert sum(len(each.tracks) for each in found.summaries) == 8
     assert sum(each.pictures for each in found.summaries) == 10
-    assert sum(each.ignored for each in found.summaries) == (0 if kind == 'bag' else 10)
+    assert sum(each.ignored for each in found.summaries) == 10
 
 
 # --- YouTube-VIS ------------------------------------------------------------------------------------------------------

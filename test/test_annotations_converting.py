@@ -16,7 +16,7 @@ from vis_ros.annotations.video import AnnotationError, Problem
 
 @pytest.mark.parametrize(('first', 'second'), list(itertools.permutations(WRITERS, 2)))
 def test_masks_and_identities_survive_two_conversions(tmp_path, first, second):
-    made = random_videos(disjoint=True, ignored='bag' not in (first, second), pictures=True, names=('a', 'b'))
+    made = random_videos(disjoint=True, ignored=True, pictures=True, names=('a', 'b'))
     convert(made, tmp_path / 'one', first)
     convert(open_annotations(tmp_path / 'one'), tmp_path / 'two', second)
     read = open_annotations(tmp_path / 'two')
