@@ -173,7 +173,7 @@ def test_files_that_are_none(tmp_path, suffix, content):
 def test_an_mcap_file_that_breaks_off_anywhere_gives_what_is_there_and_says_what_is_lost(tmp_path):
     file = storage(write(tmp_path / 'bag', 12))
     whole = file.read_bytes()
-    counts = []
+    counts, lossless = [], []
     for length in [*range(1, 12), *range(20, len(whole), 39989), *range(len(whole) - 700, len(whole), 29)]:
         file.write_bytes(whole[:length])
         read = []
@@ -185,8 +185,11 @@ def test_an_mcap_file_that_breaks_off_anywhere_gives_what_is_there_and_says_what
         assert str(file) in str(caught.value)
         assert read == list(range(len(read))), 'from the start, without gaps'
         counts.append(len(read))
+        lossless.append('no message is lost' in str(caught.value))
     assert counts == sorted(counts) and counts[0] == 0 and counts[-1] == 12
     assert set(counts) >= {0, 5, 10, 12}, 'chunk after chunk'
+    assert lossless == sorted(lossless) and {True, False} == set(lossless), 'only the index is missing in the end'
+    assert all(count == 12 for count, complete in zip(counts, lossless, strict=True) if complete)
 
 
 def test_only_the_last_part_of_a_split_bag_breaks_off(tmp_path):

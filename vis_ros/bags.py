@@ -239,12 +239,13 @@ class _CutMcap:
     def __init__(self, path: Path) -> None:
         self._path = path
         size = path.stat().st_size
-        self._end = _end_of_records(path, size)
+        self._end, has_all = _end_of_records(path, size)
         self.suffix = path.suffix
         self.stem = path.stem
+        lost = 'but no message is lost' if has_all else f'and what was in its last {size - self._end} bytes is lost'
         self.damage = (
-            f'{path} breaks off at byte {size}, as when the recorder was killed: its index is missing, and what was '
-            f'recorded in its last {size - self._end} bytes is lost. `mcap recover` makes a whole file of the rest'
+            f'{path} breaks off at byte {size}, as when the recorder was killed: its index is missing, {lost}. '
+            '`mcap recover` makes a whole file of the rest'
         )
 
     def __str__(self) -> str:
@@ -314,18 +315,18 @@ def _cut(part: Path) -> _CutMcap | None:
     return _CutMcap(part) if begins and not ends else None
 
 
-def _end_of_records(path: Path, size: int) -> int:
-    """Where the last whole record of the data section ends."""
+def _end_of_records(path: Path, size: int) -> tuple[int, bool]:
+    """Where the last whole record of the data section ends, and whether this is the end of the section."""
     position = len(_MAGIC)
     with path.open('rb') as file:
         while True:
             file.seek(position)
             head = file.read(9)
             if len(head) < 9:
-                return position
+                return position, False
             opcode, length = struct.unpack('<BQ', head)
             if opcode == _DATA_END or position + 9 + length > size:
-                return position
+                return position, bool(opcode == _DATA_END)
             position += 9 + length
 
 
