@@ -45,7 +45,8 @@ def replay_live(
     clock go back to the start, as in `ros2 bag play --loop`: the node notices it and begins an epoch. At the end of
     each round the last answers are waited for.
 
-    SIGINT and SIGTERM end the playing, and so does damage of the recording; what came until then is written.
+    SIGINT and SIGTERM end the playing, and so do damage of the recording, a node that goes away, and another publisher
+    on the same topics; what came until then is written.
 
     Args:
         images: the recording.
@@ -65,7 +66,7 @@ def replay_live(
 
     Raises:
         TimeoutError: there is no such node, it is not active, or it does not answer; says what was found.
-        ConnectionError: the node cannot work, or another publisher sends images to it.
+        ConnectionError: the node cannot work.
         ValueError: rate or loop is out of range, the topics do not fit, nothing can be read, or `out` would hurt the
             recording.
         FileExistsError: `out/bag` is something else than a bag.

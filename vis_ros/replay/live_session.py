@@ -83,10 +83,9 @@ class LiveSession:
         self._copy_images = copy_images
         self._patience = patience
         self.streams: dict[str, CameraStream] = {}
-        _refuse_others(node, '/clock')
+        self._node = node
         for route in routes:
             camera = route.camera
-            _refuse_others(node, camera.image_topic)
             player.add_topic(camera.image_topic, camera.image_type)
             if copy_images:
                 bag.add_topic(camera.image_topic, camera.image_type)
@@ -183,8 +182,8 @@ class LiveSession:
                 self.recorded_s += step_ns / self._rate / 1e9
             recorded_ns = image.recorded_ns
             on_image()
-            if not self._player.subscribers(self.streams[image.topic].route.camera.image_topic):
-                self.broken_off = f'{self._target.name} went away'
+            self.broken_off = self._disturbance(self.streams[image.topic].route.camera.image_topic)
+            if self.broken_off:
                 return
 
     def _send(self, image: TimedImage) -> int:
@@ -200,6 +199,20 @@ class LiveSession:
             self._bag.write(topic, wall_ns(sent_ns), image.data)
         return sent_ns
 
+    def _disturbance(self, image_topic: str) -> str:
+        """What makes it senseless to go on, or ''."""
+        if not self._player.subscribers(image_topic):
+            return f'{self._target.name} went away'
+        for topic in (image_topic, '/clock'):
+            if self._node.count_publishers(topic) > 1:
+                publishers = self._node.get_publishers_info_by_topic(topic)
+                names = {f'{each.node_namespace.rstrip("/")}/{each.node_name}' for each in publishers}
+                # DDS may know a publisher before it knows the name of its node.
+                ours = self._node.get_fully_qualified_name()
+                others = sorted(name for name in names - {ours} if '_UNKNOWN_' not in name)
+                return f'{", ".join(others) or "another node"} publishes on {topic} too: stop it first'
+        return ''
+
     def _note_lateness(self, late_ns: int) -> None:
         self.late += late_ns > LATE_MS * 1e6
         self.latest_ms = max(self.latest_ms, late_ns / 1e6)
@@ -214,18 +227,6 @@ class LiveSession:
         while left := waiting():
             if not self._player.run(self._patience.linger, partial(_differs, waiting, left)):
                 return
-
-
-def _refuse_others(node: Node, topic: str) -> None:
-    """Raise ConnectionError where another node publishes on a topic that the replay wants for itself."""
-    names = {
-        f'{publisher.node_namespace.rstrip("/")}/{publisher.node_name}'
-        for publisher in node.get_publishers_info_by_topic(topic)
-    }
-    if others := names - {node.get_fully_qualified_name()}:
-        raise ConnectionError(
-            f'{", ".join(sorted(others))} publishes on {topic} already and would mix with the replay: stop it first'
-        )
 
 
 def _differs(number: Callable[[], int], before: int) -> bool:
