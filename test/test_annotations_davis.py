@@ -116,6 +116,8 @@ def test_255_is_void_where_any_frame_has_numbers_or_a_palette(tmp_path):
     colours = [mask_picture.VOC_PALETTE[each][..., ::-1] for each in (void, numbers)]
     assert ids_and_void(folder_of(tmp_path / 'colours', colours)) == [([], 8), ([2], 8)]
     assert ids_and_void(folder_of(tmp_path / 'mixed', [void, pillow_png(numbers)])) == [([], 8), ([2], 8)]
+    assert ids_and_void(folder_of(tmp_path / 'empty', [void, pillow_png(void * 0)])) == [([], 8), ([], 0)]
+    assert ids_and_void(folder_of(tmp_path / 'other', [pillow_png(void), colours[1]])) == [([], 8), ([2], 8)]
 
 
 def test_the_grey_of_number_7_is_told_by_the_colours_of_other_frames(tmp_path):
@@ -259,6 +261,13 @@ def test_of_equal_scores_the_smaller_object_is_seen(tmp_path):
     davis.write(made, tmp_path)
     (frame,) = davis.read(tmp_path).videos[0]
     assert [int(decode(mask).sum()) for mask in frame.masks] == [4, 96]
+
+
+def test_an_object_with_the_number_of_the_background_gets_another(tmp_path):
+    made = videos([[(0, (2, 2, 4, 4)), (1, (5, 5, 9, 9))]], has_classes=False)
+    assert davis.write(made, tmp_path) == ['the ids of 2 of 2 objects: they have new ones']
+    (frame,) = davis.read(tmp_path).videos[0]
+    assert [int(decode(mask).sum()) for mask in frame.masks] == [4, 16]
 
 
 def test_more_objects_than_numbers_are_refused(tmp_path):

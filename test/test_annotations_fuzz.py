@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from random_annotations import random_videos
 from test_annotations_replay_folder import record, write
 
-from vis_ros.annotations import davis, mots, youtube_vis
+from vis_ros.annotations import davis, mots, youtube_vis, youtube_vis_results
 from vis_ros.annotations.checking import check
 
 some_value = st.one_of(
@@ -78,7 +78,7 @@ def test_youtube_vis(sound, tmp_path, data):
 @given(data=st.data())
 def test_rows_of_results(sound, tmp_path, data):
     truth = check(sound / 'vis').videos
-    content = list(youtube_vis.result_rows(truth))
+    content = list(youtube_vis_results.rows_of(truth))
     content = changed(content, data.draw(st.sampled_from(list(places(content))[1:])), data.draw(some_value))
     (tmp_path / 'x.json').write_text(json.dumps(content))
     assert_told_or_sound(tmp_path / 'x.json', truth=truth)

@@ -8,7 +8,7 @@ from annotated_memory import frame, video, videos
 from random_annotations import content, random_videos
 from test_annotations_replay_folder import record, write
 
-from vis_ros.annotations import davis, mots, youtube_vis
+from vis_ros.annotations import davis, mots, youtube_vis, youtube_vis_results
 from vis_ros.annotations.bag import write_bag
 from vis_ros.annotations.opening import open_annotations
 from vis_ros.annotations.video import AnnotationError
@@ -52,7 +52,7 @@ def test_a_coco_file_is_told_from_a_youtube_vis_file(tmp_path):
 
 def test_the_folder_of_a_replay_has_more_in_it_that_is_not_taken_for_annotations(tmp_path, made):
     folder = write(tmp_path / 'replay', [record(0)[0]], {'source': 'x'})
-    youtube_vis.write_results(made, folder / 'results.json')
+    youtube_vis_results.write(made, folder / 'results.json')
     write_bag(made, folder / 'bag')
     (folder / 'contact_sheet.png').write_bytes(b'')
     assert open_annotations(folder).kind == 'results of vis-ros replay'
@@ -63,14 +63,14 @@ def test_the_folder_of_a_replay_has_more_in_it_that_is_not_taken_for_annotations
     cameras = tmp_path / 'cameras'
     for name in ('front', 'rear'):
         write(cameras / name, [record(0)[0]])
-    youtube_vis.write_results(made, cameras / 'results.json')
+    youtube_vis_results.write(made, cameras / 'results.json')
     assert len(open_annotations(cameras).videos) == 2
 
 
 def test_a_bare_list_of_results_needs_the_truth(tmp_path):
     truth = videos(video([frame([(1, (0, 0, 3, 3))], size=(24, 36))]), class_names=('car', 'pedestrian'))
     results = random_videos(names=('only',), frames=1)
-    youtube_vis.write_results(results, tmp_path / 'rows.json')
+    youtube_vis_results.write(results, tmp_path / 'rows.json')
     with pytest.raises(AnnotationError, match='does not tell their frames: give the truth too'):
         open_annotations(tmp_path / 'rows.json')
     read = open_annotations(tmp_path / 'rows.json', truth=truth)

@@ -11,7 +11,7 @@ from annotated_memory import frame, video, videos
 from pycocotools import mask as coco
 from random_annotations import content, random_videos
 
-from vis_ros.annotations import youtube_vis
+from vis_ros.annotations import youtube_vis, youtube_vis_results
 from vis_ros.annotations.rle import decode
 from vis_ros.annotations.video import AnnotationError
 
@@ -111,6 +111,16 @@ def test_pictures_are_found_decoded_and_copied(tmp_path):
     for file in (tmp_path / 'out' / 'JPEGImages' / 'only').iterdir():
         assert (tmp_path / 'copy' / 'JPEGImages' / 'only' / file.name).read_bytes() == file.read_bytes()
 
+    for file in (tmp_path / 'out' / 'JPEGImages' / 'only').iterdir():
+        cv2.imwrite(str(file.with_suffix('.png')), cv2.imread(str(file)))
+        file.unlink()
+    text = (tmp_path / 'out' / 'instances.json').read_text().replace('.jpg', '.png')
+    (tmp_path / 'out' / 'instances.json').write_text(text)
+    youtube_vis.write(youtube_vis.read(tmp_path / 'out' / 'instances.json'), tmp_path / 'lossless')
+    (again,) = youtube_vis.read(tmp_path / 'lossless' / 'instances.json').videos
+    assert [each.name for each in again] == [f'{index:05d}.png' for index in range(5)]
+    read = youtube_vis.read(tmp_path / 'out' / 'instances.json')
+
     (tmp_path / 'out' / 'JPEGImages').rename(tmp_path / 'elsewhere')
     assert all(each.read_image is None for each in read.videos[0])
     read = youtube_vis.read(tmp_path / 'out' / 'instances.json', images=tmp_path / 'elsewhere')
@@ -125,7 +135,7 @@ def evaluate(tmp_path, made, results):
     gt, tracker = tmp_path / 'gt' / 'youtube_vis_x', tmp_path / 'trackers' / 'youtube_vis_x' / 'ours' / 'data'
     tracker.mkdir(parents=True)
     youtube_vis.write(made, gt)
-    youtube_vis.write_results(results, tracker / 'results.json')
+    youtube_vis_results.write(results, tracker / 'results.json')
     for extra in gt.glob('results.json'):
         extra.unlink()
     dataset = trackeval.datasets.YouTubeVIS(
@@ -203,7 +213,7 @@ def test_scores_and_changes_of_class_are_told_and_become_results(tmp_path):
     assert (row['score'], row['category_id'], row['video_id']) == (0.7, 2, 1)
     assert all(isinstance(each['counts'], str) for each in row['segmentations'])
     tie = videos([[(1, box, 1, 0.5)], [(1, box, 0, 0.7)]], class_names=('a', 'b'))
-    assert [row['category_id'] for row in youtube_vis.result_rows(tie)] == [1], 'the lowest of equal votes'
+    assert [row['category_id'] for row in youtube_vis_results.rows_of(tie)] == [1], 'the lowest of equal votes'
 
 
 def test_frames_of_different_sizes_are_refused(tmp_path):
@@ -218,10 +228,10 @@ def test_frames_of_different_sizes_are_refused(tmp_path):
 def test_results_are_read_over_the_frames_of_the_truth(tmp_path):
     made = random_videos(stamps=True, pictures=True)
     results = random_videos(5, scores=True)
-    youtube_vis.write_results(results, tmp_path / 'rows.json')
+    youtube_vis_results.write(results, tmp_path / 'rows.json')
     youtube_vis.write(made, tmp_path)
     known = youtube_vis.read(tmp_path / 'instances.json')
-    read = youtube_vis.read_results(tmp_path / 'rows.json', known)
+    read = youtube_vis_results.read(tmp_path / 'rows.json', known)
     masks = {'ids': False, 'scores': False, 'stamps': False}
     assert content(read, **masks) == content(results, **masks)
     for got, expected in zip(read.videos, known.videos, strict=True):
@@ -242,12 +252,12 @@ def test_results_name_videos_and_classes_by_the_ids_of_the_truth(tmp_path):
         'segmentations': [{'size': [10, 12], 'counts': 'T3d0'}, None, None],
     }
     known = youtube_vis.read(written(tmp_path, truth()))
-    read = youtube_vis.read_results(written(tmp_path, [row], 'rows.json'), known)
+    read = youtube_vis_results.read(written(tmp_path, [row], 'rows.json'), known)
     first = next(iter(read.videos[0]))
     assert read.class_names[first.class_ids[0]] == 'cat' and first.scores.tolist() == [0.5]
     memory = videos([[], [], []], class_names=('x', 'y'))
     memory = replace(memory, videos=[video([frame([], i, size=(10, 12)) for i in range(3)])])
-    read = youtube_vis.read_results(written(tmp_path, [row | {'video_id': 1, 'category_id': 2}], 'rows.json'), memory)
+    read = youtube_vis_results.read(written(tmp_path, [row | {'video_id': 1, 'category_id': 2}], 'rows.json'), memory)
     assert next(iter(read.videos[0])).class_ids.tolist() == [1], 'without ids they count from 1'
 
 
@@ -268,7 +278,7 @@ def test_every_bad_row_is_told(tmp_path):
     known = youtube_vis.read(written(tmp_path, truth()))
     path = written(tmp_path, rows, 'rows.json')
     with pytest.raises(AnnotationError) as caught:
-        youtube_vis.read_results(path, known)
+        youtube_vis_results.read(path, known)
     assert [(each.file, each.record, each.what) for each in caught.value.problems] == [
         (str(path), record, what)
         for record, what in [
@@ -287,3 +297,23 @@ def test_every_bad_row_is_told(tmp_path):
             ('row 9', 'is 3, expected an object'),
         ]
     ]
+
+
+def test_a_result_without_a_pixel_is_not_in_the_frame(tmp_path):
+    made = videos(video([frame([], i, size=(10, 12)) for i in range(2)]))
+    empty, full = {'size': [10, 12], 'counts': [120]}, {'size': [10, 12], 'counts': [0, 120]}
+    row = {'video_id': 1, 'category_id': 1, 'score': 0.5, 'segmentations': [empty, full]}
+    read = youtube_vis_results.read(written(tmp_path, [row], 'rows.json'), made)
+    assert [each.track_ids.tolist() for each in read.videos[0]] == [[], [1]]
+
+
+def test_categories_do_not_matter_where_the_truth_has_none(tmp_path):
+    made = videos(video([frame([], i, size=(10, 12)) for i in range(3)]), class_names=('object',), has_classes=False)
+    row = {
+        'video_id': 1,
+        'category_id': 33,
+        'score': 0.5,
+        'segmentations': [None, {'size': [10, 12], 'counts': 'T3d0'}, None],
+    }
+    read = youtube_vis_results.read(written(tmp_path, [row], 'rows.json'), made)
+    assert [each.class_ids.tolist() for each in read.videos[0]] == [[], [0], []] and not read.has_classes

@@ -11,7 +11,7 @@ import pytest
 from random_annotations import content, random_videos
 from test_annotations_youtube_vis import truth
 
-from vis_ros.annotations import davis, youtube_vis
+from vis_ros.annotations import davis, youtube_vis, youtube_vis_results
 from vis_ros.annotations.opening import open_annotations
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,7 +73,7 @@ def test_convert_there_and_back(tmp_path):
 
 def test_results_are_checked_and_converted_with_their_truth(tmp_path):
     youtube_vis.write(random_videos(), tmp_path / 'truth')
-    youtube_vis.write_results(random_videos(1, scores=True), tmp_path / 'rows.json')
+    youtube_vis_results.write(random_videos(1, scores=True), tmp_path / 'rows.json')
     assert 'does not tell their frames: give the truth too' in run('check', tmp_path / 'rows.json').stdout
     assert run('check', tmp_path / 'rows.json', '--truth', tmp_path / 'truth').returncode == 0
     result = run('convert', tmp_path / 'rows.json', tmp_path / 'out', '--to', 'bag', '--truth', tmp_path / 'truth')

@@ -242,31 +242,30 @@ def _check_own_size(record: dict[str, Any], video: VideoRecord, where: str, find
 def _segmentations(
     record: dict[str, Any], video: VideoRecord, where: str, layout: Layout, findings: Findings
 ) -> list[Any] | None:
-    if layout.of_images:
-        if record.get('segmentation') is None:
-            findings.add(where, "has no 'segmentation'")
-            return None
-        segmentations, places = [record['segmentation']], ['segmentation']
-    else:
-        segmentations = findings.take(record, 'segmentations', list, where)
-        if segmentations is None:
-            return None
-        places = [f'segmentations[{position}]' for position in range(len(segmentations))]
-    return check_segmentations(segmentations, places, len(video.files), video.size, where, findings)
+    if not layout.of_images:
+        segmentations: list[Any] | None = findings.take(record, 'segmentations', list, where)
+        if segmentations is not None and video.files:
+            check_segmentations(segmentations, [video.size] * len(video.files), where, findings)
+        return segmentations
+    segmentation = record.get('segmentation')
+    if segmentation is None:
+        findings.add(where, "has no 'segmentation'")
+    elif 0 not in video.size and (text := fault(segmentation, video.size)):
+        findings.add(f'{where}, segmentation', text)
+    return [segmentation]
 
 
 def check_segmentations(
-    segmentations: list[Any], places: list[str], length: int, size: tuple[int, int], where: str, findings: Findings
-) -> list[Any] | None:
-    """The segmentations of one object, one a frame; None, and problems, where one of them cannot be read."""
-    before = len(findings.problems)
-    if length and len(segmentations) != length:
-        findings.add(where, f"'segmentations' has {len(segmentations)} entries, but its video has {length} frames")
-    for place, segmentation in zip(places, segmentations, strict=True):
+    segmentations: list[Any], sizes: Sequence[tuple[int, int]], where: str, findings: Findings
+) -> None:
+    """Check the segmentations of one object, one for each frame with its (height, width); 0 is not known."""
+    if len(segmentations) != len(sizes):
+        findings.add(where, f"'segmentations' has {len(segmentations)} entries, but its video has {len(sizes)} frames")
+        return
+    for position, (segmentation, size) in enumerate(zip(segmentations, sizes, strict=True)):
         text = None if segmentation is None or 0 in size else fault(segmentation, size)
         if text is not None:
-            findings.add(f'{where}, {place}', text)
-    return segmentations if len(findings.problems) == before else None
+            findings.add(f'{where}, segmentations[{position}]', text)
 
 
 def _unique_names(videos: Sequence[VideoRecord], of_images: bool) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from vis_ros.annotations import coco, davis, mots, replay_folder, youtube_vis
+from vis_ros.annotations import coco, davis, mots, replay_folder, youtube_vis, youtube_vis_results
 from vis_ros.annotations.findings import read_json, shown
 from vis_ros.annotations.video import AnnotatedVideos, AnnotationError, Problem
 
@@ -94,7 +94,7 @@ def _open_results(path: Path, rows: list[object], truth: AnnotatedVideos | None)
     elif truth is None:
         what = 'is a list of results, which does not tell their frames: give the truth too'
     else:
-        return youtube_vis.read_results(path, truth, content=rows)
+        return youtube_vis_results.read(path, truth, content=rows)
     raise AnnotationError([Problem(str(path), '', what)])
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from vis_ros.annotations.rle import Rle
 from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo
 
 
@@ -80,3 +81,17 @@ def summarise(video: AnnotatedVideo, on_frame: Callable[[], None] = lambda: None
         on_frame()
     summary.tracks = dict(sorted(summary.tracks.items()))
     return summary
+
+
+def masks_by_track(
+    video: AnnotatedVideo,
+    summary: VideoSummary,
+    on_frame: Callable[[int, AnnotatedFrame], None] = lambda position, frame: None,
+) -> dict[int, list[Rle | None]]:
+    """Read a video again: track id -> its mask in each frame, None where it is not; all in memory, as run lengths."""
+    masks: dict[int, list[Rle | None]] = {track_id: [None] * len(summary.names) for track_id in summary.tracks}
+    for position, frame in enumerate(video):
+        for track_id, mask in zip(frame.track_ids.tolist(), frame.masks, strict=True):
+            masks[track_id][position] = mask
+        on_frame(position, frame)
+    return masks

@@ -1,4 +1,4 @@
-"""YouTube-VIS JSON: truth (videos, categories, annotations with a segmentation a frame) and results (a list of rows).
+"""YouTube-VIS JSON: truth as videos, categories, and annotations with a segmentation a frame.
 
 Layout: https://youtube-vos.org/dataset/vis. Beyond it a video may have `stamps_ns`, the time of each frame in
 nanoseconds; other readers pass over it.
@@ -7,23 +7,24 @@ nanoseconds; other readers pass over it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pycocotools import mask as coco
 
-from vis_ros.annotations.findings import Findings, is_integer, read_json, shown
-from vis_ros.annotations.json_truth import JsonVideo, JsonVideos, Layout, check_segmentations, read_records, reference
+from vis_ros.annotations.findings import is_integer, read_json
+from vis_ros.annotations.json_list import JsonList
+from vis_ros.annotations.json_truth import JsonVideos, Layout, read_records
 from vis_ros.annotations.losses import Losses
 from vis_ros.annotations.pictures import folder_names, stems, write_picture
 from vis_ros.annotations.rle import Rle
-from vis_ros.annotations.segmentation import compressed, to_rle, uncompressed
-from vis_ros.annotations.tracks import Track, VideoSummary, summarise
-from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+from vis_ros.annotations.segmentation import uncompressed
+from vis_ros.annotations.tracks import VideoSummary, masks_by_track, summarise
+from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideos
+from vis_ros.annotations.youtube_vis_results import row_of
 
 _LAYOUT = Layout(kind='YouTube-VIS JSON', videos='videos', video_id='video_id', of_images=False)
 _LARGEST_KEPT_ID = 1 << 31
@@ -45,159 +46,6 @@ def read(path: str | Path, *, images: str | Path | None = None, content: Any = N
     folder = path.parent
     folders = [folder, folder / 'JPEGImages', folder.parent / 'JPEGImages'] if images is None else [Path(images)]
     return read_records(read_json(path) if content is None else content, path, _LAYOUT, folders)
-
-
-# --- results ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Row:
-    track_id: int
-    class_id: int
-    score: float
-    segmentations: list[Any]
-
-
-class _ResultVideo(AnnotatedVideo):
-    """The rows of one video over the frames of its truth."""
-
-    def __init__(self, truth: AnnotatedVideo, rows: list[_Row]) -> None:
-        super().__init__(truth.name, truth.length)
-        self._truth, self._rows = truth, rows
-
-    def __iter__(self) -> Iterator[AnnotatedFrame]:
-        for position, frame in enumerate(self._truth):
-            masks = {
-                row: to_rle(row.segmentations[position], frame.size)
-                for row in self._rows
-                if row.segmentations[position] is not None
-            }
-            rows = [row for row, mask in masks.items() if coco.area(mask)]
-            yield AnnotatedFrame(
-                name=frame.name,
-                index=frame.index,
-                stamp_ns=frame.stamp_ns,
-                size=frame.size,
-                track_ids=np.array([row.track_id for row in rows], np.int64),
-                class_ids=np.array([row.class_id for row in rows], np.int64),
-                scores=np.array([row.score for row in rows]),
-                masks=[masks[row] for row in rows],
-                read_image=frame.read_image,
-            )
-
-
-def read_results(path: str | Path, truth: AnnotatedVideos, *, content: Any = None) -> AnnotatedVideos:
-    """Read results, a list of {video_id, score, category_id, segmentations}; each row is an identity of its own.
-
-    Args:
-        path: the JSON file.
-        truth: gives the frames of each video and the classes. Where it is a YouTube-VIS file, `video_id` and
-            `category_id` are its ids; else 1 + the position of the video and of the class.
-        content: of the file, where it has been read already.
-
-    Raises:
-        AnnotationError: with every problem of every row.
-    """
-    content = read_json(Path(path)) if content is None else content
-    findings = Findings(path)
-    if not isinstance(content, list):
-        findings.add('', f'is {shown(content)}, expected a list of rows')
-        findings.raise_any()
-    video_ids, category_ids = _ids(truth)
-    video_of = {video_id: position for position, video_id in enumerate(video_ids)}
-    class_of = {category_id: position for position, category_id in enumerate(category_ids)}
-    sizes = [_frame_sizes(video) for video in truth.videos]
-    rows: list[list[_Row]] = [[] for _ in truth.videos]
-    for position, record in enumerate(content):
-        where = f'row {position}'
-        if not isinstance(record, dict):
-            findings.add(where, f'is {shown(record)}, expected an object')
-            continue
-        number = reference(record, 'video_id', video_of, 'the videos of the truth', where, findings)
-        class_id = reference(record, 'category_id', class_of, 'the categories of the truth', where, findings)
-        score = findings.score(record, where)
-        segmentations = findings.take(record, 'segmentations', list, where)
-        if number is None or segmentations is None:
-            continue
-        segmentations = _check_row(segmentations, sizes[number], where, findings)
-        if class_id is not None and score is not None and segmentations is not None:
-            rows[number].append(_Row(position + 1, class_id, score, segmentations))
-    findings.raise_any()
-    return AnnotatedVideos(
-        source=str(path),
-        kind='YouTube-VIS results',
-        class_names=truth.class_names,
-        videos=[_ResultVideo(video, own) for video, own in zip(truth.videos, rows, strict=True)],
-        has_classes=truth.has_classes,
-    )
-
-
-def _ids(truth: AnnotatedVideos) -> tuple[Sequence[int], Sequence[int]]:
-    """By which results name the videos and the categories of a truth."""
-    if isinstance(truth, JsonVideos):
-        return truth.video_ids, truth.category_ids
-    return range(1, len(truth.videos) + 1), range(1, len(truth.class_names) + 1)
-
-
-def _frame_sizes(video: AnnotatedVideo) -> list[tuple[int, int]]:
-    return [video.size] * len(video) if isinstance(video, JsonVideo) else [frame.size for frame in video]
-
-
-def _check_row(
-    segmentations: list[Any], sizes: list[tuple[int, int]], where: str, findings: Findings
-) -> list[Any] | None:
-    if len(segmentations) != len(sizes):
-        findings.add(where, f"'segmentations' has {len(segmentations)} entries, but its video has {len(sizes)} frames")
-        return None
-    good = True
-    for index, (segmentation, size) in enumerate(zip(segmentations, sizes, strict=True)):
-        place = [f'segmentations[{index}]']
-        good &= check_segmentations([segmentation], place, 1, size, where, findings) is not None
-    return segmentations if good else None
-
-
-def result_rows(videos: AnnotatedVideos) -> Iterator[dict[str, Any]]:
-    """The rows of results, one an identity: video_id = 1 + position of the video, category_id = class id + 1.
-
-    The score is the mean over the frames in which the identity is, the class that of most of them. The masks of one
-    video are held in memory as run lengths.
-    """
-    for number, video in enumerate(videos.videos):
-        summary = summarise(video)
-        for track_id, masks in _masks_by_track(video, summary).items():
-            yield _result_row(number + 1, summary.tracks[track_id], masks)
-
-
-def write_results(videos: AnnotatedVideos, path: str | Path) -> None:
-    """Write `result_rows` as a JSON file."""
-    with _JsonList(Path(path), '[', ']\n') as rows:
-        for row in result_rows(videos):
-            rows.add(row)
-
-
-def _result_row(video_id: int, track: Track, masks: list[Rle | None]) -> dict[str, Any]:
-    return {
-        'video_id': video_id,
-        'score': round(track.score, 6),
-        'category_id': track.class_id + 1,
-        'segmentations': [None if mask is None else compressed(mask) for mask in masks],
-    }
-
-
-def _masks_by_track(
-    video: AnnotatedVideo,
-    summary: VideoSummary,
-    on_frame: Callable[[int, AnnotatedFrame], None] = lambda position, frame: None,
-) -> dict[int, list[Rle | None]]:
-    masks: dict[int, list[Rle | None]] = {track_id: [None] * len(summary.names) for track_id in summary.tracks}
-    for position, frame in enumerate(video):
-        for track_id, mask in zip(frame.track_ids.tolist(), frame.masks, strict=True):
-            masks[track_id][position] = mask
-        on_frame(position, frame)
-    return masks
-
-
-# --- writing truth ----------------------------------------------------------------------------------------------------
 
 
 def write(videos: AnnotatedVideos, path: str | Path, on_frame: Callable[[], None] = lambda: None) -> list[str]:
@@ -226,16 +74,16 @@ def write(videos: AnnotatedVideos, path: str | Path, on_frame: Callable[[], None
     folders = folder_names([summary.name for summary in summaries])
     records = []
     crowds = 0
-    with _JsonList(file, '{"annotations": [', '') as annotations, _results(file, with_scores) as results:
+    with JsonList(file, '{"annotations": [', '') as annotations, _results(file, with_scores) as results:
         for number, (video, summary) in enumerate(zip(videos.videos, summaries, strict=True)):
             ignored: list[Rle | None] = [None] * len(summary.names)
             record = _video_record(number + 1, summary, folders[number])
             write_frame = _FrameWriter(file.parent / 'JPEGImages', folders[number], record, ignored, on_frame)
-            for track_id, masks in _masks_by_track(video, summary, write_frame).items():
+            for track_id, masks in masks_by_track(video, summary, write_frame).items():
                 track = summary.tracks[track_id]
                 annotations.add(_annotation(ids[number, track_id], number + 1, track.class_id, masks, record))
                 if results is not None:
-                    results.add(_result_row(number + 1, track, masks))
+                    results.add(row_of(number + 1, track, masks))
             if summary.ignored:
                 crowds += 1
                 annotations.add(_annotation(max(ids.values(), default=0) + crowds, number + 1, 0, ignored, record, 1))
@@ -255,10 +103,10 @@ def write(videos: AnnotatedVideos, path: str | Path, on_frame: Callable[[], None
     return losses.in_words()
 
 
-def _results(file: Path, wanted: bool) -> _JsonList | nullcontext[None]:
+def _results(file: Path, wanted: bool) -> JsonList | nullcontext[None]:
     if wanted and file.name == 'results.json':
         raise ValueError(f'{file} would be overwritten by the scores: call the file of the objects otherwise')
-    return _JsonList(file.with_name('results.json'), '[', ']\n') if wanted else nullcontext()
+    return JsonList(file.with_name('results.json'), '[', ']\n') if wanted else nullcontext()
 
 
 def _annotation_ids(summaries: list[VideoSummary]) -> dict[tuple[int, int], int]:
@@ -318,24 +166,3 @@ def _annotation(
         'areas': [None if mask is None else int(coco.area(mask)) for mask in masks],
         'bboxes': [None if mask is None else coco.toBbox(mask).tolist() for mask in masks],
     }
-
-
-class _JsonList:
-    """A JSON file with one long list, an element a line, written as it comes."""
-
-    def __init__(self, path: Path, begin: str, end: str) -> None:
-        self._path, self._begin, self.end = path, begin, end
-
-    def __enter__(self) -> _JsonList:
-        self._file = self._path.open('w', encoding='utf-8')
-        self._file.write(self._begin)
-        self._separator = '\n'
-        return self
-
-    def add(self, element: dict[str, Any]) -> None:
-        self._file.write(self._separator + json.dumps(element))
-        self._separator = ',\n'
-
-    def __exit__(self, *_: object) -> None:
-        self._file.write('\n' + self.end)
-        self._file.close()
