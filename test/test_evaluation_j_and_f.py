@@ -8,7 +8,7 @@ from scipy.ndimage import distance_transform_edt
 from trackeval.metrics import JAndF
 
 from vis_ros.annotations.rle import encode
-from vis_ros.evaluation.boundary import boundary_f, contour, contour_f
+from vis_ros.evaluation.boundary import boundary_f, contour, contour_f, decode_window, run_lengths
 from vis_ros.evaluation.j_and_f import Assignment, assign, mean_f
 from vis_ros.evaluation.overlaps import without_ignored_pixels
 
@@ -63,6 +63,20 @@ def test_the_window_and_the_dilation_make_no_difference(seed):
     near = [distance_transform_edt(~each) <= radius for each in lines]
     precision, recall = (lines[0] & near[1]).sum() / lines[0].sum(), (lines[1] & near[0]).sum() / lines[1].sum()
     assert boundary_f(encode(a), encode(b)) == pytest.approx(2 * precision * recall / (precision + recall))
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_a_window_of_a_code_is_that_of_the_mask(seed):
+    random = np.random.default_rng(seed)
+    size = tuple(random.integers(1, 90, 2).tolist())
+    masks = [random.random(size) < random.random(), blob(random, size), np.zeros(size), np.ones(size)]
+    for mask in masks:
+        (y0, y1), (x0, x1) = (sorted(random.integers(0, length + 1, 2).tolist()) for length in size)
+        code = encode(mask)
+        window = decode_window(code, slice(y0, y1 + 5), slice(x0, x1))
+        np.testing.assert_array_equal(window, (mask > 0)[y0 : y1 + 5, x0:x1])
+        assert run_lengths(code['counts']).sum() == mask.size
+    assert run_lengths(b'52203').tolist() == [5, 2, 2, 2, 5], 'of the COCO API: differences from the fourth on'
 
 
 # --- TrackEval --------------------------------------------------------------------------------------------------------
