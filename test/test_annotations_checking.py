@@ -115,8 +115,8 @@ RUNS = {'size': [10, 12], 'counts': [100, 20]}
              'polygon 0: has the point (0, 50) outside the picture of 12x10 pixels'),
         ]),
         (annotations({'segmentations': [RUNS, [[1, 1, 1, 1, 1, 1]], {'size': [10, 12], 'counts': [120]}]}), [
-            ('frame 5.jpg', 'object 20 has no pixel'),
-            ('frame 10.jpg', 'object 20 has no pixel'),
+            ('a, frame 5.jpg', 'object 20 has no pixel'),
+            ('a, frame 10.jpg', 'object 20 has no pixel'),
         ]),
     ],
 )  # fmt: skip
@@ -125,7 +125,7 @@ def test_every_fault_of_youtube_vis_is_told(tmp_path, changes, problems):
     path.write_text(json.dumps(truth(**changes)))
     found = check(path)
     assert told(found) == problems
-    assert {each.file for each in found.problems} <= {str(path), 'a'}
+    assert {each.file for each in found.problems} <= {str(path)}
 
 
 def test_faults_of_pictures_are_told(tmp_path):
@@ -137,9 +137,9 @@ def test_faults_of_pictures_are_told(tmp_path):
     _, data = cv2.imencode('.jpg', np.zeros((10, 12, 3), np.uint8))
     (folder / '5.jpg').write_bytes(data.tobytes()[:-20])
     first, second, third = told(check(tmp_path / 'x.json'))
-    assert first == ('frame 0.jpg', 'the picture has 13x10 pixels, the masks have 12x10')
+    assert first == ('a, frame 0.jpg', 'the picture has 13x10 pixels, the masks have 12x10')
     assert second[1].startswith('cannot be decoded: corrupt JPEG')
-    assert third == ('', '1 of 3 frames have no picture')
+    assert third == ('a', '1 of 3 frames have no picture')
 
 
 # --- the other formats ------------------------------------------------------------------------------------------------
@@ -158,11 +158,11 @@ def test_faults_of_davis_are_told(tmp_path):
     found = check(tmp_path)
     assert [(each.file.removeprefix(f'{folder}/'), each.record, each.what) for each in found.problems] == [
         ('00001.png', '', f'is cut short after {len(good) - 9} bytes'),
-        ('bear', 'frame 00002.png', 'has 8x9 pixels, but 00000.png has 9x8'),
+        (str(tmp_path), 'bear, frame 00002.png', 'has 8x9 pixels, but 00000.png has 9x8'),
         ('00003.png', '', 'is no PNG: its 0 bytes begin with nothing'),
         ('00004.png', '', 'is no PNG: its 44 bytes begin with ff d8 ff e0'),
-        ('bear', 'frame 00005.png', 'the picture has 4x4 pixels, the masks have 9x8'),
-        ('bear', '', '2 of 3 frames have no picture'),
+        (str(tmp_path), 'bear, frame 00005.png', 'the picture has 4x4 pixels, the masks have 9x8'),
+        (str(tmp_path), 'bear', '2 of 3 frames have no picture'),
     ]
     assert [each.names for each in found.summaries] == [['00000.png', '00002.png', '00005.png']]
 
@@ -179,9 +179,9 @@ def test_faults_of_mots_are_told(tmp_path):
     ]
     (tmp_path / 'a.txt').write_text(''.join(lines))
     assert told(check(tmp_path / 'a.txt')) == [
-        ('frame 000000', 'masks overlap in 4 pixels, which MOTS does not allow'),
-        ('frame 000001', 'object 1001 has no pixel'),
-        ('frame 000002', 'masks overlap in 1 pixels, which MOTS does not allow'),
+        ('a, frame 000000', 'masks overlap in 4 pixels, which MOTS does not allow'),
+        ('a, frame 000001', 'object 1001 has no pixel'),
+        ('a, frame 000002', 'masks overlap in 1 pixels, which MOTS does not allow'),
     ]
 
 
@@ -202,7 +202,7 @@ def test_faults_of_coco_pictures_and_outlines_are_told(tmp_path):
     (tmp_path / 'a.png').write_bytes(b'x')
     found = check(tmp_path)
     assert [(each.file, each.record) for each in found.problems] == [
-        ('a', 'frame a.png'),
+        (str(tmp_path / 'x.json'), 'a, frame a.png'),
         (str(tmp_path / 'a.png'), ''),
     ]
     assert found.problems[0].what == 'object 2 has no pixel'

@@ -257,10 +257,10 @@ def test_what_does_not_fit_is_told_with_counts(tmp_path):
 
 
 def test_of_equal_scores_the_smaller_object_is_seen(tmp_path):
-    made = videos([[(1, (2, 2, 4, 4)), (2, (0, 0, 10, 10))]], has_classes=False)
+    made = videos([[(2, (2, 2, 4, 4)), (1, (0, 0, 10, 10))]], has_classes=False)
     davis.write(made, tmp_path)
     (frame,) = davis.read(tmp_path).videos[0]
-    assert [int(decode(mask).sum()) for mask in frame.masks] == [4, 96]
+    assert [int(decode(mask).sum()) for mask in frame.masks] == [96, 4]
 
 
 def test_an_object_with_the_number_of_the_background_gets_another(tmp_path):

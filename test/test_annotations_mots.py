@@ -96,6 +96,13 @@ def test_lines_may_come_in_any_order_and_gaps_are_frames_without_objects(tmp_pat
     assert {each.size for each in only} == {(6, 8)} and {score for each in only for score in each.scores} == {1.0}
 
 
+def test_ids_that_say_their_class_are_kept(tmp_path):
+    lines = [line(0, 1001), line(0, 1005, box=(4, 0, 6, 2)), line(0, 7, class_number=1, box=(4, 3, 6, 6))]
+    made = mots.read(written(tmp_path / 'a.txt', *lines))
+    assert mots.write(made, tmp_path / 'out') == ['the ids of 1 of 3 objects: they have new ones']
+    assert [each.track_ids.tolist() for each in mots.read(tmp_path / 'out').videos[0]] == [[1001, 1002, 1005]]
+
+
 def test_ignored_regions_of_a_frame_are_joined_and_other_classes_are_numbered(tmp_path):
     lines = [line(0, 10000), line(0, 10000, box=(5, 0, 8, 3)), line(0, 7005, box=(0, 4, 2, 6))]
     read = mots.read(written(tmp_path / 'a.txt', *lines))
@@ -103,6 +110,7 @@ def test_ignored_regions_of_a_frame_are_joined_and_other_classes_are_numbered(tm
     assert decode(only.ignored).sum() == 18
     assert read.class_names == ('car', 'pedestrian', 'class 7') and only.class_ids.tolist() == [2]
     assert mots.class_numbers(read.class_names) == [1, 2, 7]
+    assert mots.class_numbers(('bus', 'car', *'abcdefgh')) == [3, 1, 4, 5, 6, 7, 8, 9, 11, 12], '10 is ignored'
 
 
 def test_an_object_without_a_pixel_is_not_in_the_frame(tmp_path):
@@ -263,6 +271,21 @@ def test_what_does_not_fit_is_told_with_counts(tmp_path):
         ['2', '3001', '3', '20', '30'],
     ]
     assert (tmp_path / 'evaluate_mots.seqmap').read_text() == 'a_video empty 000000 000002\n'
+
+
+def test_objects_are_worth_more_than_an_ignored_region(tmp_path):
+    made = videos(
+        video(
+            [
+                frame([(1001, (0, 0, 4, 4))], ignored=(2, 2, 8, 8)),
+                frame([(1001, (3, 3, 5, 5))], 1, ignored=(3, 3, 5, 5)),
+            ]
+        )
+    )
+    mots.write(made, tmp_path)
+    first, second = mots.read(tmp_path).videos[0]
+    assert decode(first.masks[0]).sum() == 16 and decode(first.ignored).sum() == 36 - 4
+    assert decode(second.masks[0]).sum() == 4 and second.ignored is None
 
 
 @pytest.mark.parametrize(

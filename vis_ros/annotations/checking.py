@@ -53,74 +53,74 @@ def check(
         result.problems = error.problems
         return result
     on_open(result.videos)
+    source = result.videos.source
     for video in result.videos.videos:
         summary = VideoSummary(video.name)
-        for frame in _frames(video, result):
+        for position, frame in _frames(video, result):
             summary.add(frame)
-            result.problems += _frame_problems(video, frame, summary)
+            where = f'{video.name}, frame {frame.name}'
+            result.problems += [Problem(source, where, what) for what in _mask_faults(video, position, frame, summary)]
+            result.problems += _picture_problems(frame, source, where)
+            if isinstance(video, ReplayVideo):
+                result.empty += len(video.empty_masks(position))
             on_frame()
         result.summaries.append(summary)
-    result.problems += _missing_pictures(result)
+    result.problems += _missing_pictures(result.summaries, source)
     return result
 
 
-def _frames(video: AnnotatedVideo, result: Check) -> Iterator[AnnotatedFrame]:
-    """The frames that can be read; the problems of the others go into the result."""
+def _frames(video: AnnotatedVideo, result: Check) -> Iterator[tuple[int, AnnotatedFrame]]:
+    """The frames that can be read, with their position; the problems of the others go into the result."""
     if not isinstance(video, IndexedVideo):
         try:
-            yield from video
+            yield from enumerate(video)
         except AnnotationError as error:
             result.problems += error.problems
         return
-    for index in range(len(video)):
+    for position in range(len(video)):
         try:
-            frame = video.frame(index)
+            frame = video.frame(position)
         except AnnotationError as error:
             result.problems += error.problems
-            continue
-        empty = video.empty_masks(index)
-        if isinstance(video, ReplayVideo):
-            result.empty += len(empty)
         else:
-            result.problems += [_problem(video, frame, f'object {number} has no pixel') for number in empty]
-        yield frame
+            yield position, frame
 
 
-def _frame_problems(video: AnnotatedVideo, frame: AnnotatedFrame, summary: VideoSummary) -> list[Problem]:
-    problems = []
+def _mask_faults(video: AnnotatedVideo, position: int, frame: AnnotatedFrame, summary: VideoSummary) -> Iterator[str]:
     if frame.size != summary.sizes[0]:
-        what = f'has {_pixels(frame.size)} pixels, but {summary.names[0]} has {_pixels(summary.sizes[0])}'
-        problems.append(_problem(video, frame, what))
+        yield f'has {_pixels(frame.size)} pixels, but {summary.names[0]} has {_pixels(summary.sizes[0])}'
+    if isinstance(video, IndexedVideo) and not isinstance(video, ReplayVideo):
+        for number in video.empty_masks(position):
+            yield f'object {number} has no pixel'
     if isinstance(video, MotsVideo):
         pixels = overlapping([*frame.masks, *([] if frame.ignored is None else [frame.ignored])])
         if pixels:
-            problems.append(_problem(video, frame, f'masks overlap in {pixels} pixels, which MOTS does not allow'))
-    if frame.read_image is not None:
-        try:
-            image = frame.read_image()
-        except AnnotationError as error:
-            return problems + error.problems
-        if image.shape[:2] != frame.size:
-            what = f'the picture has {_pixels(image.shape)} pixels, the masks have {_pixels(frame.size)}'
-            problems.append(_problem(video, frame, what))
-    return problems
+            yield f'masks overlap in {pixels} pixels, which MOTS does not allow'
 
 
-def _missing_pictures(result: Check) -> list[Problem]:
-    """Pictures may be elsewhere as a whole, but some of them alone are missing."""
-    if not any(summary.pictures for summary in result.summaries):
+def _picture_problems(frame: AnnotatedFrame, source: str, where: str) -> list[Problem]:
+    if frame.read_image is None:
         return []
+    try:
+        image = frame.read_image()
+    except AnnotationError as error:
+        return error.problems
+    if image.shape[:2] == frame.size:
+        return []
+    what = f'the picture has {_pixels(image.shape)} pixels, the masks have {_pixels(frame.size)}'
+    return [Problem(source, where, what)]
+
+
+def _missing_pictures(summaries: list[VideoSummary], source: str) -> list[Problem]:
+    """Pictures may be elsewhere as a whole, but some of them alone are missing."""
+    if not any(summary.pictures for summary in summaries):
+        return []
+    missing = [(summary, len(summary.names) - summary.pictures) for summary in summaries]
     return [
-        Problem(
-            summary.name, '', f'{len(summary.names) - summary.pictures} of {len(summary.names)} frames have no picture'
-        )
-        for summary in result.summaries
-        if summary.pictures < len(summary.names)
+        Problem(source, summary.name, f'{count} of {len(summary.names)} frames have no picture')
+        for summary, count in missing
+        if count
     ]
-
-
-def _problem(video: AnnotatedVideo, frame: AnnotatedFrame, what: str) -> Problem:
-    return Problem(video.name, f'frame {frame.name}', what)
 
 
 def _pixels(size: tuple[int, ...]) -> str:

@@ -47,7 +47,8 @@ def check_annotations(
     if found.videos is not None:
         _print_contents(path, found)
     if found.problems:
-        table = Table('file or video', 'where', f'{len(found.problems)} problems')
+        count = len(found.problems)
+        table = Table('file', 'where', f'{count} problem{"s" if count > 1 else ""}')
         for problem in found.problems:
             table.add_row(*(Text(part, overflow='fold') for part in (problem.file, problem.record, problem.what)))
         console.print(table)
