@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from vis_ros.annotations.rle import Rle
+from vis_ros.evaluation.rle_window import decode_window
 
 TOLERANCE = 0.008
 """How far apart contours may be, as a share of the image diagonal."""
@@ -27,34 +28,6 @@ def boundary_f(a: Rle, b: Rle) -> float:
     columns = slice(max(0, x.min() - radius - 1), min(width, (x + w).max() + radius + 1))
     contours = [contour(decode_window(mask, rows, columns)) for mask in (a, b)]
     return contour_f(contours[0], contours[1], radius)
-
-
-def decode_window(rle: Rle, rows: slice, columns: slice) -> NDArray[np.uint8]:
-    """Part of a mask, 0 or 1, without decoding the rest of it; `columns` begins and ends inside the image."""
-    height = rle['size'][0]
-    first, last = columns.start * height, columns.stop * height
-    ends = np.clip(np.cumsum(run_lengths(rle['counts'])), first, last)
-    lengths = ends - np.concatenate([[first], ends[:-1]])
-    values = (np.arange(len(lengths)) % 2).astype(np.uint8)
-    return np.ascontiguousarray(np.repeat(values, lengths).reshape(-1, height)[:, rows].T)
-
-
-def run_lengths(counts: bytes) -> NDArray[np.int64]:
-    """Pixels of each run, column by column, zeros first, from COCO's compressed code.
-
-    A number has five bits in each character from '0' on, the lowest first; the sixth bit says that more follow, and the
-    highest of the last five is the sign. From the fourth number on it is the difference to the last but one.
-    """
-    codes = np.frombuffer(counts, np.uint8).astype(np.int64) - ord('0')
-    ends = np.flatnonzero(codes & 32 == 0) + 1
-    starts = np.concatenate([[0], ends[:-1]])
-    sizes = ends - starts
-    places = np.arange(len(codes)) - np.repeat(starts, sizes)
-    runs = np.add.reduceat((codes & 31) << 5 * places, starts)
-    runs -= np.where(codes[ends - 1] & 16, 1 << 5 * sizes, 0)
-    for series in (slice(1, None, 2), slice(2, None, 2)):
-        runs[series] = np.cumsum(runs[series])
-    return runs
 
 
 def contour(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
