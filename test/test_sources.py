@@ -202,14 +202,16 @@ def test_a_folder_of_broken_images_has_no_frames(tmp_path):
 
 
 @pytest.mark.parametrize('plugin', list(StoragePlugin))
-@pytest.mark.parametrize('share', [0.0, 0.3, 0.9])
+@pytest.mark.parametrize('share', [0.0, 0.01, 0.3, 0.9])
 def test_a_truncated_bag_names_the_file(tmp_path, plugin, share):
     bag = write_bag(tmp_path / 'bag', {'/image': (IMAGE, image_messages(20))}, plugin)
     file = next(f for f in bag.iterdir() if f.suffix in ('.mcap', '.db3'))
     whole = file.read_bytes()
     file.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ValueError, match=str(file)):
+    with pytest.raises(ValueError, match=str(file)) as caught:
         list(open_source(file))
+    if share and plugin is StoragePlugin.MCAP:
+        assert 'breaks off at byte' in str(caught.value)
 
 
 # --- stamps of bags ---------------------------------------------------------------------------------------------------

@@ -298,11 +298,13 @@ class Bag(Source):
         images = self._reader.of_type(*IMAGE_TYPES)
         if topic is not None and cameras:
             raise ValueError('--topic names the one topic, --camera each of several: give one of the two')
-        chosen = (
-            {camera: _choose(wanted or _defaults(camera), images, path) for camera, wanted in cameras.items()}
-            if cameras
-            else {name: _choose(topic, images, path)}
-        )
+        wanted: dict[str, str | list[str] | None] = {name: topic}
+        if cameras:
+            wanted = {camera: named or _defaults(camera) for camera, named in cameras.items()}
+        try:
+            chosen = {camera: _choose(topics, images, path) for camera, topics in wanted.items()}
+        except ValueError as error:
+            raise ValueError(f'{error}. {self._reader.damage}'.rstrip('. ')) from error
         duration_s = self._reader.duration_s
         streams = [
             Stream(
