@@ -96,7 +96,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         ({'data': [{'kind': 'images'}]}, 'needs images'),
         ({'data': [{'kind': 'scenes', 'weight': -1}]}, '-1'),
         ({'stepz': 3}, 'stepz'),
-        ({'model': {'class_names': ['cat']}}, 'class named shape'),
+        ({'model': {'class_names': ['cat']}}, "not in model class_names: 'shape'"),
         ({'data': [{'kind': 'images', 'images': 'nowhere', 'annotations': 'nowhere.json'}]}, 'nowhere'),
     ],
 )

@@ -18,6 +18,7 @@ from vis_ros.cli.console import console, print_table, progress
 from vis_ros.cli.evaluate import evaluate
 from vis_ros.cli.replay import replay
 from vis_ros.cli.synth import synth
+from vis_ros.cli.train import train
 
 app = typer.Typer(
     help='Video instance segmentation for ROS 2: masks with identities that last.',
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(replay)
 app.command()(evaluate)
+app.command()(train)
 app.add_typer(weights.app, name='weights')
 app.add_typer(data.app, name='data')
 data.app.command()(synth)
@@ -106,17 +108,6 @@ def demo(
         ],
     )
     console.print(f'See {out}/overlay.mp4 and {out}/contact_sheet.png; images and masks are in the bag {out}/bag.')
-
-
-@app.command()
-def train(
-    config: Annotated[Path, typer.Argument(help='YAML file that describes the run, such as config/train_demo.yaml.')],
-    out: Annotated[Path | None, typer.Option(help="Folder of the run [default: the file's own]")] = None,
-) -> None:
-    """Train a network, or go on with a training that was interrupted."""
-    from vis_ros.training.trainer import train as run
-
-    console.print(f'wrote {run(config, out)}')
 
 
 @app.command()

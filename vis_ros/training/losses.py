@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, Matcher
 from torchvision.ops import box_iou, roi_align
@@ -66,12 +66,30 @@ class _SampledRois:
         return torch.nonzero(self.labels > 0)[:, 0]
 
 
-def losses(network: MaskRCNN, images: Tensor, targets: list[Target], sampling: Sampling) -> dict[str, Tensor]:
+class Losses(nn.Module):
+    """The network with its losses as one module, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, network: MaskRCNN, sampling: Sampling) -> None:
+        super().__init__()
+        self.network, self.sampling = network, sampling
+
+    def forward(self, images: Tensor, targets: list[Target], sizes: list[tuple[int, int]]) -> dict[str, Tensor]:
+        return losses(self.network, images, targets, self.sampling, sizes)
+
+
+def losses(
+    network: MaskRCNN,
+    images: Tensor,
+    targets: list[Target],
+    sampling: Sampling,
+    sizes: list[tuple[int, int]] | None = None,
+) -> dict[str, Tensor]:
     """All losses of a batch, by the names of LOSSES (no 'track' for a network without a track head).
 
     Args:
         images: (2 B, 3, H, W): B key frames, then their B reference frames in the same order.
         targets: one an image.
+        sizes: (height, width) of each image inside its padded input; None where nothing is padded.
     """
     if network.config.legacy_boxes:
         raise ValueError('legacy_boxes is for running old checkpoints; train with legacy_boxes: false')
@@ -80,7 +98,7 @@ def losses(network: MaskRCNN, images: Tensor, targets: list[Target], sampling: S
     size = (images.shape[2], images.shape[3])
     anchors = network.anchors(features, size)
     found = _rpn_losses(torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors), targets, sampling)
-    proposals = network.propose(logits, deltas, anchors, [size] * len(images))
+    proposals = network.propose(logits, deltas, anchors, sizes or [size] * len(images))
     rois = [sample_rois(boxes, target, sampling) for boxes, target in zip(proposals, targets, strict=True)]
     box_features = network.roi_align(features, [roi.boxes for roi in rois], BOX_ROI_SIZE)
     found |= _box_losses(network, box_features, rois, targets)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vis_ros.data.labelled_frame import LabelledFrame
 from vis_ros.data.mixture import Mixture
 from vis_ros.networks.config import ModelConfig
 from vis_ros.training.losses import Target
+
+_DIVISOR = 32
 
 Pair = tuple[tuple[Tensor, Target], tuple[Tensor, Target]]
 
@@ -29,23 +33,33 @@ class PairDataset(Dataset[Pair]):
         return _to_tensors(key), _to_tensors(reference)
 
 
-class _Range(Sampler[int]):
-    def __init__(self, start: int, stop: int) -> None:
-        self._range = range(start, stop)
+class _Share(Sampler[int]):
+    """The pairs of one process: `pairs` of every `stride` from `first` on, for so many steps."""
+
+    def __init__(self, first: int, pairs: int, stride: int, steps: int) -> None:
+        self._first, self._pairs, self._stride, self._steps = first, pairs, stride, steps
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._range)
+        for step in range(self._steps):
+            start = self._first + step * self._stride
+            yield from range(start, start + self._pairs)
 
     def __len__(self) -> int:
-        return len(self._range)
+        return self._steps * self._pairs
 
 
-def pair_loader(mixture: Mixture, pairs: int, first_step: int, last_step: int, workers: int) -> DataLoader[Pair]:
-    """Batches of `pairs` pairs for the steps from `first_step` to `last_step`, in an order that never changes."""
+def pair_loader(
+    mixture: Mixture, pairs: int, steps: int, workers: int, *, first: int = 0, rank: int = 0, world: int = 1
+) -> DataLoader[Pair]:
+    """Batches of `pairs` pairs for so many steps, in an order that never changes.
+
+    first: number of the first pair of the first step, over all processes; rank, world: this process among all, which
+    share the pairs of a step without overlap.
+    """
     return DataLoader(
         PairDataset(mixture),
         batch_size=pairs,
-        sampler=_Range(first_step * pairs, last_step * pairs),
+        sampler=_Share(first + rank * pairs, pairs, world * pairs, steps),
         num_workers=workers,
         # a forked worker inherits the thread pools of OpenCV and OpenMP without their threads, and waits for them
         multiprocessing_context='spawn' if workers > 0 else None,
@@ -62,10 +76,10 @@ def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def _collate(pairs: list[Pair]) -> tuple[Tensor, list[Target]]:
-    """Images (2 B, H, W, 3) uint8 and their targets: all key frames, then all reference frames."""
+def _collate(pairs: list[Pair]) -> tuple[list[Tensor], list[Target]]:
+    """Images (H, W, 3) uint8 and their targets: all key frames, then all reference frames."""
     frames = [key for key, _ in pairs] + [reference for _, reference in pairs]
-    return torch.stack([image for image, _ in frames]), [target for _, target in frames]
+    return [image for image, _ in frames], [target for _, target in frames]
 
 
 def _to_tensors(frame: LabelledFrame) -> tuple[Tensor, Target]:
@@ -79,27 +93,45 @@ def _to_tensors(frame: LabelledFrame) -> tuple[Tensor, Target]:
     return torch.from_numpy(np.ascontiguousarray(frame.image)), target
 
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Network input (2 B, 3, H, W), the targets of its images, and their (height, width) inside it."""
+
+    images: Tensor
+    targets: list[Target]
+    sizes: list[tuple[int, int]]
+
+
 def to_input(
-    images: Tensor, targets: list[Target], config: ModelConfig, scale: float, device: torch.device
-) -> tuple[Tensor, list[Target]]:
-    """Normalised network input (2 B, 3, H, W) at `scale`, sides rounded to 32, and its targets, on the device."""
-    batch = images.to(device, non_blocking=True).permute(0, 3, 1, 2).flip(1).float()
-    height, width = (max(32, round(side * scale / 32) * 32) for side in batch.shape[2:])
-    factor_y, factor_x = height / batch.shape[2], width / batch.shape[3]
-    if (height, width) != tuple(batch.shape[2:]):
-        batch = torch.nn.functional.interpolate(batch, (height, width), mode='bilinear', antialias=True)
+    images: list[Tensor], targets: list[Target], config: ModelConfig, scale: float, device: torch.device
+) -> Batch:
+    """The images at `scale`, normalised, with zeros right and below up to the largest and to a multiple of 32.
+
+    images: (H, W, 3) uint8 BGR, of any sizes.
+    """
+    sizes = [tuple(max(round(side * scale), 1) for side in image.shape[:2]) for image in images]
+    height, width = (-(-max(size[axis] for size in sizes) // _DIVISOR) * _DIVISOR for axis in (0, 1))
+    batch = torch.zeros(len(images), 3, height, width, device=device)
     mean = torch.tensor(config.mean, device=device)[:, None, None]
     std = torch.tensor(config.std, device=device)[:, None, None]
-    factors = torch.tensor([factor_x, factor_y] * 2)
-    moved = [
-        Target(
-            boxes=(target.boxes * factors).to(device, non_blocking=True),
-            labels=target.labels.to(device, non_blocking=True),
-            object_ids=target.object_ids.to(device, non_blocking=True),
-            masks=target.masks.to(device, non_blocking=True),
-            ignored=None if target.ignored is None else target.ignored.to(device, non_blocking=True),
-            mask_scale=(1 / factor_x, 1 / factor_y),
-        )
-        for target in targets
-    ]
-    return ((batch - mean) / std).contiguous(memory_format=torch.channels_last), moved
+    moved = []
+    for slot, image, target, size in zip(batch, images, targets, sizes, strict=True):
+        pixels = image.to(device, non_blocking=True).permute(2, 0, 1).flip(0).float()
+        if size != tuple(image.shape[:2]):
+            pixels = functional.interpolate(pixels[None], size, mode='bilinear', antialias=True)[0]
+        slot[:, : size[0], : size[1]] = (pixels - mean) / std
+        factors = size[1] / image.shape[1], size[0] / image.shape[0]
+        moved.append(_moved(target, factors, device))
+    return Batch(batch.contiguous(memory_format=torch.channels_last), moved, [(size[0], size[1]) for size in sizes])
+
+
+def _moved(target: Target, factors: tuple[float, float], device: torch.device) -> Target:
+    """The target of an image that is resized by the (x, y) factors; the masks stay as they are."""
+    return Target(
+        boxes=(target.boxes * torch.tensor(factors * 2)).to(device, non_blocking=True),
+        labels=target.labels.to(device, non_blocking=True),
+        object_ids=target.object_ids.to(device, non_blocking=True),
+        masks=target.masks.to(device, non_blocking=True),
+        ignored=None if target.ignored is None else target.ignored.to(device, non_blocking=True),
+        mask_scale=(1 / factors[0], 1 / factors[1]),
+    )

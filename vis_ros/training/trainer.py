@@ -2,57 +2,88 @@
 
 from __future__ import annotations
 
-import json
-import math
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from vis_ros.networks.backbone import TimmBody
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_file import save_model
+from vis_ros.networks.weights import resolve
 from vis_ros.training.config import TrainConfig
-from vis_ros.training.losses import LOSSES, Sampling, Target, losses
+from vis_ros.training.losses import LOSSES, Losses, Sampling, Target
+from vis_ros.training.optimisation import build_optimizer, choose_precision, freeze, learning_rate_factor
 from vis_ros.training.pairs import pair_loader, to_input
-from vis_ros.training.pretrained import start_from
-from vis_ros.training.sources import build_mixture
+from vis_ros.training.pictures import pairs_picture
+from vis_ros.training.pretrained import start_from, start_from_model
+from vis_ros.training.ranks import Ranks, join_ranks
+from vis_ros.training.run_log import RunLog
+from vis_ros.training.sources import mixture_of, model_classes, open_sources
+from vis_ros.training.validation import Validator
 
 
 def train(config_path: Path, out: Path | None = None) -> Path:
-    """Run (or resume) the training that a YAML file describes; returns the finished model file."""
+    """Run (or resume) the training that a YAML file describes; returns the finished model file.
+
+    Under `torchrun` all its processes train together.
+    """
     config = TrainConfig.read(config_path)
-    trainer = Trainer(config, out or Path(config.out))
-    return trainer.run()
+    with join_ranks(config.device) as ranks:
+        return Trainer(config, out or Path(config.out), ranks).run()
 
 
 class Trainer:
-    """State of a run: network, averaged weights, optimiser, step. `run` goes from where the checkpoint left off."""
+    """State of a run: network, averaged weights, optimiser, step. `run` goes from where the checkpoint left off.
 
-    def __init__(self, config: TrainConfig, out: Path) -> None:
-        self.config = config
-        self.out = out
-        self.device = _choose_device(config.device)
+    ranks: the processes that train together [default: this one].
+    """
+
+    def __init__(self, config: TrainConfig, out: Path, ranks: Ranks | None = None) -> None:
+        if ranks is None:
+            with join_ranks(config.device) as ranks:
+                pass
+        self.config, self.out, self.ranks, self.device = config, out, ranks, ranks.device
+        self.console = Console(quiet=not ranks.first)
         torch.manual_seed(config.seed)
-        self.mixture = build_mixture(config)
-        self.network = build_network(config.model)
-        self.started_from = start_from(self.network, config.pretrained)
-        _freeze(self.network, config.frozen_blocks)
+        sources = open_sources(config, self.console)
+        class_names, remark = model_classes(config, sources)
+        if remark:
+            self.console.print(remark, markup=False, highlight=False)
+        self.mixture = mixture_of(sources, config, class_names)
+        self.model = config.model.with_fields(class_names=class_names)
+        self.validator = (
+            Validator(config.validation, config, class_names) if config.validation and ranks.first else None
+        )
+        self.network = build_network(self.model)
+        if config.weights:
+            start = start_from_model(self.network, resolve(config.weights))
+            self.console.print(f'{config.weights}: {start}', markup=False, highlight=False)
+        else:
+            taken = start_from(self.network, config.pretrained)
+            self.console.print(f'{config.pretrained or "no pretrained backbone"}: {taken} tensors taken')
+        freeze(self.network, config.frozen_blocks)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.network, config), weight_decay=config.weight_decay, fused=True
+        self.optimizer = build_optimizer(self.network, config)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: learning_rate_factor(step, config)
         )
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: _schedule(step, config))
+        self.precision = choose_precision(config.precision, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        self.losses: nn.Module = Losses(self.network, Sampling(config.sampled_anchors, rois=config.sampled_rois))
+        if ranks.world > 1:
+            self.losses = DistributedDataParallel(self.losses)
+            torch.manual_seed(config.seed + ranks.rank)
         self.step = 0
-        out.mkdir(parents=True, exist_ok=True)
+        self.pairs_seen = 0
+        self.best: dict[str, float] = {}
+        if ranks.first:
+            out.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.exists():
             self._resume()
 
@@ -64,57 +95,82 @@ class Trainer:
     @property
     def model_file(self) -> Path:
         """The averaged weights as a model file, written with each checkpoint."""
-        return self.out / f'{self.config.model.name}.safetensors'
+        return self.out / f'{self.model.name}.safetensors'
+
+    @property
+    def best_file(self) -> Path:
+        """The averaged weights that did best in validation."""
+        return self.out / f'{self.model.name}_best.safetensors'
 
     def run(self) -> Path:
         """Train until `config.steps`; returns `model_file`."""
-        console = Console()
-        console.print(
-            f'{self.config.model.architecture} on {self.device}, step {self.step} of {self.config.steps}, '
-            f'{self.started_from} pretrained tensors, out {self.out}'
+        config = self.config
+        processes = f' on each of {self.ranks.world} processes' if self.ranks.world > 1 else ''
+        self.console.print(
+            f'{self.model.architecture}, {len(self.model.class_names)} classes, on {self.device}, {self.precision}, '
+            f'{config.pairs} pairs a step{processes}, step {self.step} of {config.steps}, out {self.out}',
+            markup=False,
+            highlight=False,
         )
-        columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress, (self.out / 'losses.jsonl').open('a') as log:
-            task = progress.add_task('training', total=self.config.steps, completed=self.step)
-            window = _Window()
+        if not self.ranks.first:
             for images, targets in self.batches():
-                window.add(self.train_step(images, targets))
-                if self.step % self.config.log_every == 0:
-                    row = window.close(self.step, float(self.scheduler.get_last_lr()[-1]))
-                    log.write(json.dumps(row) + '\n')
-                    log.flush()
-                    progress.update(task, description=f'loss {row["total"]:.3f}')
-                if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
+                self.train_step(images, targets)
+                if self._due(config.checkpoint_every):
                     self.save()
-                progress.update(task, completed=self.step)
+            return self.model_file
+        with RunLog(self.out, self.step, config.steps, self.console) as log:
+            for images, targets in self.batches():
+                log.add(self.step + 1, self.train_step(images, targets))
+                if self._due(config.log_every):
+                    log.close_window(self.step, float(self.scheduler.get_last_lr()[-1]))
+                if self.step % config.picture_every == 0 or self.step == 1:
+                    log.picture(self.step, 'training pairs', pairs_picture(images, targets, self.model.class_names))
+                if self.validator is not None and self._due(self.validator.config.every):
+                    self.validate(log)
+                if self._due(config.checkpoint_every):
+                    self.save()
         if not self.model_file.exists():
-            self.save()
+            save_model(self.averaged(), self.model_file)
         return self.model_file
 
-    def batches(self) -> DataLoader[Any]:
-        """The batches from the present step to the last: images (2 B, H, W, 3) uint8 and their targets."""
-        return pair_loader(self.mixture, self.config.pairs, self.step, self.config.steps, self.config.workers)
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.config.steps
 
-    def train_step(self, images: Tensor, targets: list[Target]) -> dict[str, float]:
-        """One step of the optimiser; returns the losses by name, 'total' and 'gradient_norm'."""
+    def batches(self) -> DataLoader[Any]:
+        """The batches of this process from the present step to the last: images (H, W, 3) uint8 and their targets."""
+        config, ranks = self.config, self.ranks
+        return pair_loader(
+            self.mixture,
+            config.pairs,
+            max(config.steps - self.step, 0),
+            config.workers,
+            first=self.pairs_seen,
+            rank=ranks.rank,
+            world=ranks.world,
+        )
+
+    def train_step(self, images: list[Tensor], targets: list[Target]) -> dict[str, float]:
+        """One step of the optimiser; returns the losses by name, 'total' and 'gradient_norm', means over processes."""
         self.network.train()
         scale = self.config.input_scales[int(torch.randint(len(self.config.input_scales), ()))]
-        batch, moved = to_input(images, targets, self.config.model, scale, self.device)
-        enabled = self.config.mixed_precision and self.device.type == 'cuda'
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
-            found = losses(self.network, batch, moved, Sampling())
+        batch = to_input(images, targets, self.model, scale, self.device)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            found = self.losses(batch.images, batch.targets, batch.sizes)
         total = torch.stack(list(found.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        self.scaler.scale(total).backward()
+        self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
-        if torch.isfinite(norm):
-            self.optimizer.step()
+        if self.scaler.is_enabled() or torch.isfinite(norm):
+            self.scaler.step(self.optimizer)  # a scaler leaves out a step that is not finite
+        self.scaler.update()
         self.scheduler.step()
         self._average()
         self.step += 1
+        self.pairs_seen += self.config.pairs * self.ranks.world
         names = [name for name in LOSSES if name in found]
-        values = torch.stack([*(found[name].detach() for name in names), total.detach(), norm]).tolist()
-        return dict(zip([*names, 'total', 'gradient_norm'], values, strict=True))
+        values = torch.stack([*(found[name].detach() for name in names), total.detach(), norm])
+        return dict(zip([*names, 'total', 'gradient_norm'], self.ranks.mean(values).tolist(), strict=True))
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -124,18 +180,37 @@ class Trainer:
         averages = [self.average[name] for name, _ in trained]
         torch._foreach_lerp_(averages, [tensor.detach() for _, tensor in trained], 1 - decay)
 
+    def validate(self, log: RunLog) -> None:
+        """Score the averaged weights, and keep them where they are the best so far."""
+        assert self.validator is not None
+        network = self.averaged()
+        result = self.validator.run(network.to(self.device))
+        value = result.figures[self.validator.config.figure]
+        better = not self.best or value > self.best['value']
+        if better:
+            self.best = {'step': self.step, 'value': value}
+            save_model(network, self.best_file)
+        log.validation(self.step, result.figures, better)
+        log.picture(self.step, 'validation: truth, answer', result.picture)
+
     def save(self) -> None:
-        """Write the checkpoint and the model file, each atomically."""
+        """Write the checkpoint and the model file, each atomically. All processes call it, the first one writes."""
+        random = self.ranks.gather(_random_state(self.device))
+        if not self.ranks.first:
+            return
         partial = self.checkpoint.with_suffix('.part')
         torch.save(
             {
                 'step': self.step,
+                'pairs_seen': self.pairs_seen,
                 'network': self.network.state_dict(),
                 'average': self.average,
                 'optimizer': self.optimizer.state_dict(),
                 'scheduler': self.scheduler.state_dict(),
-                'random': torch.get_rng_state(),
-                'model': self.config.model.to_json(),
+                'scaler': self.scaler.state_dict(),
+                'random': random,
+                'best': self.best,
+                'model': self.model.to_json(),
             },
             partial,
         )
@@ -145,78 +220,37 @@ class Trainer:
     def averaged(self) -> MaskRCNN:
         """A copy of the network with the averaged weights, on the CPU."""
         with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and must not move the run's random state
-            network = build_network(self.config.model)
+            network = build_network(self.model)
         network.load_state_dict({name: tensor.cpu() for name, tensor in self.average.items()})
         return network.eval()
 
     def _resume(self) -> None:
         saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        if saved['model'] != self.config.model.to_json():
+        if saved['model'] != self.model.to_json():
             raise ValueError(f'{self.checkpoint} is of another model; use another `out`, or delete it to start anew')
+        if 'pairs_seen' not in saved:
+            raise ValueError(f'{self.checkpoint} is of an older vis_ros; use another `out`, or delete it to start anew')
         self.network.load_state_dict(saved['network'])
         self.average = saved['average']
         self.optimizer.load_state_dict(saved['optimizer'])
         self.scheduler.load_state_dict(saved['scheduler'])
-        torch.set_rng_state(saved['random'].cpu())
-        self.step = saved['step']
+        self.scaler.load_state_dict(saved['scaler'])
+        self.step, self.pairs_seen, self.best = saved['step'], saved['pairs_seen'], saved['best']
+        if len(saved['random']) == self.ranks.world:
+            _set_random_state(saved['random'][self.ranks.rank], self.device)
+        else:
+            self.console.print(
+                f'the checkpoint is of {len(saved["random"])} processes, now there are {self.ranks.world}: '
+                'the data go on where they were, the random state begins anew'
+            )
 
 
-class _Window:
-    """Means of the losses since the last row of the log. A step that is not finite is counted, not averaged in."""
-
-    def __init__(self) -> None:
-        self._rows: list[dict[str, float]] = []
-        self._start = time.perf_counter()
-
-    def add(self, row: dict[str, float]) -> None:
-        self._rows.append(row)
-
-    def close(self, step: int, rate: float) -> dict[str, float]:
-        finite = [row for row in self._rows if math.isfinite(row['total'])]
-        means = {name: float(np.mean([row[name] for row in finite])) for name in (finite[0] if finite else {})}
-        seconds = time.perf_counter() - self._start
-        skipped = len(self._rows) - len(finite)
-        row = {'step': step, **means, 'learning_rate': rate, 'steps_per_second': len(self._rows) / seconds}
-        self._rows, self._start = [], time.perf_counter()
-        return row | ({'not_finite': skipped} if skipped else {}) | ({} if finite else {'total': math.nan})
+def _random_state(device: torch.device) -> list[Tensor]:
+    """Of this process: torch's, and the GPU's where it trains on one. Each training pair has its own, by its number."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == 'cuda' else [])]
 
 
-def _schedule(step: int, config: TrainConfig) -> float:
-    """Factor on the learning rate: linear warm-up, then a cosine to 1 %."""
-    if step < config.warm_up_steps:
-        return (step + 1) / config.warm_up_steps
-    progress = (step - config.warm_up_steps) / max(config.steps - config.warm_up_steps, 1)
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * min(progress, 1))) / 2
-
-
-def _parameter_groups(network: MaskRCNN, config: TrainConfig) -> list[dict[str, Any]]:
-    body = [p for p in network.backbone.body.parameters() if p.requires_grad]
-    inside = {id(p) for p in body}
-    heads = [p for p in network.parameters() if p.requires_grad and id(p) not in inside]
-    return [
-        {'params': body, 'lr': config.backbone_learning_rate},
-        {'params': heads, 'lr': config.learning_rate},
-    ]
-
-
-def _freeze(network: MaskRCNN, blocks: int) -> None:
-    """Keep every batch norm, the stem and the first blocks of a timm body, or stem and layer1.. of a ResNet."""
-    body = network.backbone.body
-    for module in body.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for parameter in module.parameters():
-                parameter.requires_grad_(False)
-    if blocks < 0:
-        return
-    inner = body.network if isinstance(body, TimmBody) else body
-    for name, parameter in inner.named_parameters():
-        head, _, rest = name.partition('.')
-        first = head in ('conv_stem', 'conv1', 'bn1') or head in {f'layer{i + 1}' for i in range(blocks)}
-        if first or (head == 'blocks' and int(rest.split('.')[0]) < blocks):
-            parameter.requires_grad_(False)
-
-
-def _choose_device(device: str) -> torch.device:
-    if device != 'auto':
-        return torch.device(device)
-    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+def _set_random_state(states: list[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0].cpu())
+    if device.type == 'cuda' and len(states) > 1:
+        torch.cuda.set_rng_state(states[1].cpu(), device)

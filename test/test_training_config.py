@@ -1,0 +1,113 @@
+"""TrainConfig: files that are shipped load, every field is documented, and what is wrong is named."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vis_ros.networks.config import DEMO, ModelConfig
+from vis_ros.training.config import DataSource, TrainConfig, Validation
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / 'config' / 'train_masktrack_rcnn.yaml'
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'config').glob('train_*.yaml')), ids=lambda path: path.name)
+def test_shipped_files_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that have to be fetched are stood in for."""
+    monkeypatch.setattr('vis_ros.training.config.resolve', lambda name: ROOT / 'vis_ros/weights/demo.safetensors')
+    assert TrainConfig.read(path).data
+
+
+def test_the_reference_file_names_every_field_and_its_default() -> None:
+    """As a setting or as a comment '# field: default'."""
+    text = REFERENCE.read_text()
+    named = set(re.findall(r'^[\s#-]*(\w+):', text, re.MULTILINE))
+    for kind in (TrainConfig, DataSource, Validation):
+        assert {field.name for field in fields(kind)} - named == set(), kind
+    indented = text[text.index('validation:') :]
+    for kind, commented in (
+        (TrainConfig, re.findall(r'^# (\w+): (\S+) ', text, re.MULTILINE)),
+        (Validation, re.findall(r'^  # (\w+): (\S+) ', indented, re.MULTILINE)),
+    ):
+        assert len(commented) >= 3
+        for name, value in commented:
+            (field,) = [field for field in fields(kind) if field.name == name]
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            assert yaml.safe_load(value) == default, name
+
+
+def test_every_field_says_what_it_is() -> None:
+    source = (ROOT / 'vis_ros' / 'training' / 'config.py').read_text()
+    for kind in (DataSource, Validation):
+        for field in fields(kind):
+            assert re.search(rf'^    {field.name}: .*\n    """', source, re.MULTILINE), field.name
+
+
+def test_the_demo_recipe_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainConfig.read(ROOT / 'config' / 'train_demo.yaml')
+    assert config.model == DEMO and config.size == (224, 384) and config.ema == 0.997
+    assert [source.kind for source in config.data] == ['composites', 'images', 'scenes']
+    effects = config.data[0].composite_config()
+    assert effects.sizes == (0.07, 0.9) and effects.enlargement == 2.5 and effects.noise == 5.0
+
+
+def make(**values: Any) -> TrainConfig:
+    return TrainConfig.from_dict({'data': [{'kind': 'scenes'}]} | values)
+
+
+def test_effects_can_be_switched() -> None:
+    source = {'kind': 'composites', 'images': 'a', 'annotations': 'b', 'effects': {'noise': 0, 'objects': [1, 2]}}
+    effects = make(data=[source]).data[0].composite_config()
+    assert effects.noise == 0 and effects.objects == (1, 2) and effects.sizes == (0.07, 0.9)
+
+
+def test_a_model_starts_from_that_of_the_weights() -> None:
+    config = make(weights='demo', model={'name': 'mine', 'max_detections': 5})
+    assert config.model == DEMO.with_fields(name='mine', max_detections=5)
+    assert not config.class_names
+    assert make(model={'class_names': ['a', 'b']}).class_names == ('a', 'b')
+    assert isinstance(config.model, ModelConfig)
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ({'lerning_rate': 1}, r'lerning_rate \(did you mean learning_rate\?\)'),
+        ({'model': {'fpn_chanels': 3}}, r'fpn_chanels \(did you mean fpn_channels\?\) of model'),
+        ({'data': [{'weight': 2}]}, 'needs a kind, one of videos'),
+        ({'data': [{'kind': 'videos'}]}, 'needs annotations'),
+        ({'data': [{'kind': 'scenes', 'colour': 2}]}, 'colour of data'),
+        ({'data': [{'kind': 'scenes', 'effects': {'fog': 1}}]}, 'fog of effects'),
+        ({'data': [{'kind': 'scenes', 'effects': {'shadows': 1}}]}, 'did you mean shadow'),
+        ({'optimizer': 'adam'}, "optimizer 'adam' is not one of adamw, sgd"),
+        ({'schedule': 'step'}, 'needs decay_steps'),
+        ({'precision': 'half'}, "precision 'half' is not one of auto"),
+        ({'pretrained': 'model.safetensors'}, 'a model is `weights`'),
+        ({'weights': 'nowhere.safetensors'}, 'nowhere'),
+        ({'ema': 1.0}, 'ema 1.0'),
+        ({'input_scales': [0.5, 0]}, 'input_scales'),
+        ({'pairs': 0}, 'pairs 0'),
+        ({'model': {'legacy_boxes': True}}, 'legacy_boxes'),
+        ({'validation': {'every': 5}}, 'validation needs data'),
+        ({'validation': {'data': {'kind': 'scenes'}, 'figure': 'IDSW'}}, "figure 'IDSW'"),
+        ({'validation': {'data': {'kind': 'scenes'}, 'every': 0}}, 'every 0'),
+        ({'validation': {'data': {'kind': 'images', 'images': 'a', 'annotations': 'b'}}}, "take 'composites'"),
+    ],
+)
+def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        make(**values)
+
+
+@pytest.mark.parametrize('text', ['[1, 2]', 'data: [', 'data: 5'])
+def test_files_that_are_no_config_are_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / 'train.yaml'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r'train\.yaml'):
+        TrainConfig.read(path)

@@ -1,0 +1,25 @@
+"""`vis-ros train`: train a network, or fine-tune one on your own data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vis_ros.cli.console import console
+
+
+def train(
+    config: Annotated[
+        Path, typer.Argument(help='YAML file that describes the run, such as config/train_masktrack_rcnn.yaml.')
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run [default: the file's own]")] = None,
+) -> None:
+    """Train a network, or go on with a training that was interrupted.
+
+    On several GPUs: torchrun --nproc-per-node N -m vis_ros.cli train CONFIG
+    """
+    from vis_ros.training.trainer import train as run
+
+    console.print(f'wrote {run(config, out)}', soft_wrap=True)

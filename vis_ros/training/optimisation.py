@@ -1,0 +1,67 @@
+"""What moves the weights: which of them, how fast, by which rule and at which precision."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from vis_ros.networks.backbone import TimmBody
+from vis_ros.networks.mask_rcnn import MaskRCNN
+from vis_ros.training.config import TrainConfig
+
+_MOMENTUM = 0.9
+_DECAY = 0.1
+_PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+def build_optimizer(network: MaskRCNN, config: TrainConfig) -> torch.optim.Optimizer:
+    """Of the weights that are not frozen, the backbone's in a group of their own."""
+    body = [p for p in network.backbone.body.parameters() if p.requires_grad]
+    inside = {id(p) for p in body}
+    heads = [p for p in network.parameters() if p.requires_grad and id(p) not in inside]
+    groups: list[dict[str, Any]] = [
+        {'params': body, 'lr': config.backbone_learning_rate},
+        {'params': heads, 'lr': config.learning_rate},
+    ]
+    if config.optimizer == 'sgd':
+        return torch.optim.SGD(groups, momentum=_MOMENTUM, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
+
+
+def learning_rate_factor(step: int, config: TrainConfig) -> float:
+    """What the learning rates are multiplied with at a step: warm-up, then a cosine to 1 % or tenths."""
+    if step < config.warm_up_steps:
+        return config.warm_up_from + (1 - config.warm_up_from) * (step + 1) / config.warm_up_steps
+    if config.schedule == 'step':
+        return _DECAY ** sum(step >= at for at in config.decay_steps)
+    progress = (step - config.warm_up_steps) / max(config.steps - config.warm_up_steps, 1)
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * min(progress, 1))) / 2
+
+
+def freeze(network: MaskRCNN, blocks: int) -> None:
+    """Keep every batch norm, and of a timm body the stem and the first blocks, of a ResNet stem and layer1 onwards."""
+    body = network.backbone.body
+    for module in body.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for parameter in module.parameters():
+                parameter.requires_grad_(False)
+    if blocks < 0:
+        return
+    inner = body.network if isinstance(body, TimmBody) else body
+    for name, parameter in inner.named_parameters():
+        head, _, rest = name.partition('.')
+        first = head in ('conv_stem', 'conv1', 'bn1') or head in {f'layer{i + 1}' for i in range(blocks)}
+        if first or (head == 'blocks' and int(rest.split('.')[0]) < blocks):
+            parameter.requires_grad_(False)
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
+    """TrainConfig.precision on a device."""
+    if precision != 'auto':
+        return _PRECISIONS[precision]
+    if device.type != 'cuda':
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

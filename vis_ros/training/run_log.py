@@ -1,0 +1,121 @@
+"""RunLog: what a run tells while it goes on: progress, lines of JSON, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as TimeLeftColumn
+from rich.table import Column
+
+LOSSES_FILE, VALIDATION_FILE = 'losses.jsonl', 'validation.jsonl'
+_SHOWN = ('AP', 'AP50', 'HOTA', 'IDF1')
+
+
+class RunLog:
+    """losses.jsonl and validation.jsonl, tensorboard/ where TensorBoard is installed, and a progress bar in a terminal
+    or else a line for each row of losses.
+
+    out: folder; step: rows of later steps, which a run that ended without a checkpoint left, are taken away; steps: the
+    last; console: quiet for processes that do not write.
+    """
+
+    def __init__(self, out: Path, step: int, steps: int, console: Console) -> None:
+        self._out, self._step, self._steps, self._console = out, step, steps, console
+        self._window: list[dict[str, float]] = []
+        self._start = time.perf_counter()
+        for name in (LOSSES_FILE, VALIDATION_FILE):
+            _cut(out / name, step)
+        self._board = _tensorboard(out / 'tensorboard', step, console)
+        columns = (
+            TextColumn('{task.description}', table_column=Column(min_width=24)),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeLeftColumn(),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = TaskID(0)
+
+    def __enter__(self) -> RunLog:
+        self._bar.start()
+        self._task = self._bar.add_task('training', total=self._steps, completed=self._step)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        if self._board is not None:
+            self._board.close()
+
+    def add(self, step: int, losses: Mapping[str, float]) -> None:
+        """The losses of one step."""
+        self._window.append(dict(losses))
+        self._bar.update(self._task, completed=step)
+
+    def close_window(self, step: int, learning_rate: float) -> None:
+        """Write the means of the losses since the last time. A step that is not finite is counted, not averaged in."""
+        finite = [row for row in self._window if math.isfinite(row['total'])]
+        means = {name: float(np.mean([row[name] for row in finite])) for name in (finite[0] if finite else {})}
+        rate = len(self._window) / (time.perf_counter() - self._start)
+        row: dict[str, Any] = {'step': step, **means, 'learning_rate': learning_rate, 'steps_per_second': rate}
+        if skipped := len(self._window) - len(finite):
+            row['not_finite'] = skipped
+        if not finite:
+            row['total'] = math.nan
+        self._window, self._start = [], time.perf_counter()
+        self._write(LOSSES_FILE, row, 'losses')
+        self._bar.update(self._task, description=f'loss {row["total"]:.3f}')
+        if not self._console.is_terminal:
+            left = round((self._steps - step) / rate)
+            clock = f'{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}'
+            self._say(f'step {step} of {self._steps}, loss {row["total"]:.3f}, {rate:.2f} steps/s, {clock} left')
+
+    def validation(self, step: int, figures: Mapping[str, float], best: bool) -> None:
+        """Write the figures of a validation."""
+        self._write(VALIDATION_FILE, {'step': step, **figures}, 'validation')
+        shown = ', '.join(f'{name} {100 * figures[name]:.1f}' for name in _SHOWN)
+        self._say(f'validation at step {step}: {shown}{", the best so far" if best else ""}')
+
+    def picture(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Show an image (H, W, 3) uint8 BGR in TensorBoard."""
+        if self._board is not None:
+            self._board.add_image(name, np.ascontiguousarray(image[..., ::-1]), step, dataformats='HWC')
+
+    def _write(self, file: str, row: Mapping[str, float], group: str) -> None:
+        with (self._out / file).open('a') as lines:
+            lines.write(json.dumps(row) + '\n')
+        if self._board is not None:
+            for name, value in row.items():
+                if name != 'step':
+                    self._board.add_scalar(f'{group}/{name}', value, row['step'])
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+
+def _cut(file: Path, step: int) -> None:
+    """Leave the rows up to a step."""
+    if file.is_file():
+        # what was written last may be half a line
+        whole = [line for line in file.read_text().splitlines() if line.endswith('}')]
+        file.write_text(''.join(f'{line}\n' for line in whole if json.loads(line)['step'] <= step))
+
+
+def _tensorboard(folder: Path, step: int, console: Console) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        console.print('TensorBoard is not installed (pip install tensorboard): there will be no files for it')
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1)
