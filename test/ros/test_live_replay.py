@@ -96,6 +96,7 @@ def test_every_image_is_answered_and_kept_with_its_stamp(nodes, tmp_path):
     stamps = [START_NS + index * PERIOD_NS for index in range(FRAMES)]
     arrays = [deserialize_message(data, InstanceMaskArray) for _, data in answers]
     assert [array.header.stamp for array in arrays] == [to_time(stamp) for stamp in stamps]
+    assert arrays[0].sequence == arrays[0].instances[0].hits == 1, 'the node has forgotten the image of introduction'
     assert all(sent < came for (sent, _), (came, _) in zip(images, answers, strict=True))
 
     found = records(tmp_path / 'out')
