@@ -61,6 +61,14 @@ def test_frames_are_called_after_what_keeps_their_order(tmp_path):
     assert written == ['Annotations/_up/_.._x_1.5.png', 'Annotations/video/00000.png']
 
 
+@pytest.mark.parametrize('to', ['youtube-vis', 'davis', 'mots'])
+def test_videos_whose_names_become_the_same_folder_are_kept_apart(tmp_path, to):
+    box = (0, 0, 3, 3)
+    made = videos(video([[(1, box)]], 'a/b'), video([[(2, box)], [(2, box)]], 'a_b'))
+    convert(made, tmp_path, to)
+    assert [(each.name, len(each)) for each in open_annotations(tmp_path).videos] == [('0_a_b', 1), ('1_a_b', 2)]
+
+
 @pytest.mark.parametrize('to', WRITERS)
 def test_every_frame_is_told_twice(tmp_path, to):
     told = []

@@ -1,5 +1,7 @@
 """MOTS text: round trips, TrackEval as an independent reader, numbers of frames, and every fault of a line."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -289,19 +291,35 @@ def test_objects_are_worth_more_than_an_ignored_region(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('frame_names', 'expected'),
+    ('frame_names', 'expected', 'losses'),
     [
-        (['000001', '000002'], ['000001', '000002']),
-        (['0.png', '1.png'], ['000000', '000001']),
-        (['0', '5'], ['000000', '000001']),
-        (['7', '8'], ['000000', '000001']),
-        (['a', 'b'], ['000000', '000001']),
+        (['000001', '000002'], ['000001', '000002'], []),
+        (['0.png', '1.png'], ['000000', '000001'], []),
+        (['000000000139.jpg'], ['000139'], []),
+        (
+            ['5', '8'],
+            ['000005', '000006', '000007', '000008'],
+            ['that 2 frames between others are no frames: without pictures they have no objects'],
+        ),
+        (['8', '5'], ['000000', '000001'], ['the names of 2 frames: they are counted from 0']),
+        (['99999999'], ['000000'], ['the names of 1 frames: they are counted from 0']),
+        (['a', 'b'], ['000000', '000001'], ['the names of 2 frames: they are counted from 0']),
     ],
 )
-def test_frames_keep_their_numbers_only_where_no_frame_is_made_up(tmp_path, frame_names, expected):
-    made = videos(video([frame([(1, (0, 0, 3, 3))], i, name=name) for i, name in enumerate(frame_names)]))
-    mots.write(made, tmp_path)
+def test_frames_keep_their_numbers(tmp_path, frame_names, expected, losses):
+    made = video([frame([(1001, (0, 0, 3, 3))], i, name=name) for i, name in enumerate(frame_names)])
+    assert mots.write(videos(made, class_names=('car',)), tmp_path) == losses
     assert names(mots.read(tmp_path)) == [expected]
+
+
+def test_pictures_tell_that_frames_between_others_are_none(tmp_path):
+    made = random_videos(frames=2, pictures=True, disjoint=True)
+    frames = [replace(each, name=f'{index * 5}.png') for index, each in enumerate(made.videos[0])]
+    mots.write(videos(video(frames)), tmp_path)
+    assert names(mots.read(tmp_path)) == [['000000', '000005']]
+    assert all(each.read_image is not None for each in mots.read(tmp_path).videos[0])
+    (tmp_path / 'images' / 'video' / '000005.jpg').unlink()
+    assert [len(each) for each in mots.read(tmp_path).videos] == [6], 'a picture is missing, so they do not tell'
 
 
 def test_more_objects_than_numbers_are_refused(tmp_path):

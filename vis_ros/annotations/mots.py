@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from vis_ros.annotations.findings import LARGEST_SIDE, Findings, shown
 from vis_ros.annotations.indexed_video import IndexedVideo
 from vis_ros.annotations.losses import Losses
 from vis_ros.annotations.overlaps import disjoint
-from vis_ros.annotations.pictures import PictureFile, folder_names, natural, pictures_in, stems, write_picture
+from vis_ros.annotations.pictures import PictureFile, bare, folder_names, natural, pictures_in, write_picture
 from vis_ros.annotations.rle import Rle, areas
 from vis_ros.annotations.segmentation import counts_fault, union
 from vis_ros.annotations.tracks import VideoSummary, summarise
@@ -97,18 +98,19 @@ class _TextFile:
 class MotsVideo(IndexedVideo):
     """One text file. Its lines are read again when their frame is; only their places are kept."""
 
-    def __init__(self, file: _TextFile, first: int, last: int, class_ids: dict[int, int]) -> None:
-        super().__init__(file.name, max(last - first + 1, 0))
-        self._file, self._first, self._class_ids = file, first, class_ids
+    def __init__(self, file: _TextFile, numbers: Sequence[int], class_ids: dict[int, int]) -> None:
+        super().__init__(file.name, len(numbers))
+        self._file, self._numbers, self._class_ids = file, numbers, class_ids
         self._size = file.size or (0, 0)
 
     def frame(self, index: int) -> AnnotatedFrame:
         """Frame number `index`, called by its number in the file with six digits, as the pictures of KITTI are."""
-        name = f'{self._first + index:06d}'
+        number = self._numbers[index]
+        name = f'{number:06d}'
         lines = self._lines(index)
         objects = [line for line in lines if line.class_number != IGNORED and areas([line.rle])[0]]
         ignored = [line for line in lines if line.class_number == IGNORED]
-        picture = self._file.pictures.get(name) or self._file.pictures.get(str(self._first + index))
+        picture = self._file.pictures.get(name) or self._file.pictures.get(str(number))
         return AnnotatedFrame(
             name=name,
             index=index,
@@ -129,7 +131,7 @@ class MotsVideo(IndexedVideo):
         """In ascending order of id."""
         lines = []
         with self._file.path.open('rb') as file:
-            for place in self._file.lines.get(self._first + index, []):
+            for place in self._file.lines.get(self._numbers[index], []):
                 file.seek(place)
                 lines.append(_read_line(file.readline()))
         return sorted(lines, key=lambda line: line.track_id)
@@ -138,9 +140,9 @@ class MotsVideo(IndexedVideo):
 def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVideos:
     """Read a text file, a folder of them, or a folder with instances_txt/*.txt or <video>/gt/gt.txt.
 
-    Which frames a video has, tell seqinfo.ini (MOTSChallenge), a seqmap file (`name empty first last`) or the pictures;
-    without any of them it ends with its last line, and begins with 0, or with 1 where no video has a frame 0: `kind`
-    says so.
+    Which frames a video has, tell its pictures, where every frame with a line has one; else seqinfo.ini (MOTSChallenge)
+    or a seqmap file (`name empty first last`). Without any of them it ends with its last line, and begins with 0, or
+    with 1 where no video has a frame 0: `kind` says so.
 
     Args:
         path: the file or folder.
@@ -174,12 +176,12 @@ def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVide
     numbers = sorted({*CLASSES, *(number for file in files for number in file.classes)})
     class_ids = {number: position for position, number in enumerate(numbers)}
     first = 0 if any(0 in file.lines for file in files) else 1
-    known = all(file.frames or _picture_range(file.pictures) for file in files)
+    known = all(file.frames or _picture_numbers(file) for file in files)
     return AnnotatedVideos(
         source=str(path),
         kind='MOTS text' if known else 'MOTS text (only the last line says how long a video is)',
         class_names=tuple(CLASSES.get(number, f'class {number}') for number in numbers),
-        videos=[MotsVideo(file, *_range(file, first), class_ids) for file in files],
+        videos=[MotsVideo(file, _frame_numbers(file, first), class_ids) for file in files],
     )
 
 
@@ -230,16 +232,17 @@ def _check_line(file: _TextFile, line: _Line, where: str, findings: Findings) ->
         findings.add(where, f'frame is {line.frame}, but the video has frames {file.frames[0]} to {file.frames[1]}')
 
 
-def _range(file: _TextFile, first: int) -> tuple[int, int]:
-    """First and last frame."""
-    known = file.frames or _picture_range(file.pictures)
-    begin, end = known or (first, first - 1)
-    return min([begin, *file.lines]), max([end, *file.lines])
+def _frame_numbers(file: _TextFile, first: int) -> Sequence[int]:
+    pictures = _picture_numbers(file)
+    if pictures and file.lines.keys() <= set(pictures):
+        return pictures
+    begin, end = file.frames or ((pictures[0], pictures[-1]) if pictures else (first, first - 1))
+    return range(min([begin, *file.lines]), max([end, *file.lines]) + 1)
 
 
-def _picture_range(pictures: dict[str, Path]) -> tuple[int, int] | None:
-    numbers = [int(stem) for stem in pictures if stem.isdecimal()]
-    return (min(numbers), max(numbers)) if numbers and max(numbers) <= LAST_FRAME else None
+def _picture_numbers(file: _TextFile) -> list[int]:
+    numbers = sorted(int(stem) for stem in file.pictures if stem.isdecimal())
+    return numbers if numbers and numbers[-1] <= LAST_FRAME else []
 
 
 def _settle_sizes(files: list[_TextFile], findings: list[Findings]) -> None:
@@ -311,7 +314,7 @@ def write(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], No
     """Write instances_txt/<video>.txt, evaluate_mots.seqmap with the lengths, and the pictures in images/<video>.
 
     Cars have class 1, pedestrians 2, other classes the next numbers but 10. Where masks overlap see `disjoint`. Frames
-    keep their numbers where these follow each other from 0 or 1; else they are counted from 0, as KITTI does.
+    that are called by numbers in ascending order keep them; else they are counted from 0, as KITTI does.
 
     Returns:
         what the format could not hold, in words with counts.
@@ -325,20 +328,24 @@ def write(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], No
     losses = Losses()
     seqmap = []
     used: set[int] = set()
+    gaps = 0
     names = [name.replace(' ', '_') for name in folder_names([video.name for video in videos.videos])]
     for name, video in zip(names, videos.videos, strict=True):
         summary = summarise(video, on_frame)
-        first = _first_number(summary.names)
         losses.count(summary)
         losses.scores += summary.scored
         losses.stamps += summary.stamped
-        losses.names += len(summary.names) if first is None else 0
         used |= {track.class_id for track in summary.tracks.values()}
         ids = _object_ids(summary, numbers)
         losses.ids += sum(track_id != identity for track_id, identity in ids.items())
-        _write_video(video, root, name, first or 0, ids, losses, on_frame)
-        if summary.names:
-            seqmap.append(f'{name} empty {first or 0:06d} {(first or 0) + len(summary.names) - 1:06d}\n')
+        own_numbers = _own_numbers(summary.names)
+        losses.names += len(summary.names) if own_numbers is None else 0
+        frame_numbers = own_numbers or list(range(len(summary.names)))
+        _write_video(video, root, name, frame_numbers, ids, losses, on_frame)
+        if frame_numbers:
+            first, last = frame_numbers[0], frame_numbers[-1]
+            seqmap.append(f'{name} empty {first:06d} {last:06d}\n')
+            gaps += last - first + 1 - len(frame_numbers)
     (root / 'evaluate_mots.seqmap').write_text(''.join(seqmap), encoding='utf-8')
     others = [
         f'{videos.class_names[class_id]} is {numbers[class_id]}'
@@ -347,6 +354,8 @@ def write(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], No
     ]
     if others:
         losses.others.append(f'the names of {len(others)} classes: {", ".join(others)}')
+    if gaps:
+        losses.others.append(f'that {gaps} frames between others are no frames: without pictures they have no objects')
     return losses.in_words()
 
 
@@ -358,13 +367,13 @@ def class_numbers(names: Sequence[str]) -> list[int]:
     return [fixed[name] if name in fixed and fixed[name] != IGNORED else next(free) for name in names]
 
 
-def _first_number(names: list[str]) -> int | None:
-    """The number of the first frame, where the names are numbers that follow each other from 0 or 1."""
-    plain = stems(names)
-    if not names or not all(stem.isdecimal() for stem in plain) or plain[0].lstrip('0') not in ('', '1'):
+def _own_numbers(names: list[str]) -> list[int] | None:
+    """What the frames are called, where these are numbers in ascending order."""
+    plain = [bare(name) for name in names]
+    if not all(name.isdecimal() and int(name) <= LAST_FRAME for name in plain):
         return None
-    first = int(plain[0])
-    return first if [int(stem) for stem in plain] == list(range(first, first + len(plain))) else None
+    numbers = [int(name) for name in plain]
+    return numbers if all(before < after for before, after in pairwise(numbers)) else None
 
 
 def _object_ids(summary: VideoSummary, numbers: list[int]) -> dict[int, int]:
@@ -388,13 +397,13 @@ def _write_video(
     video: AnnotatedVideo,
     root: Path,
     name: str,
-    first: int,
+    numbers: list[int],
     ids: dict[int, int],
     losses: Losses,
     on_frame: Callable[[], None],
 ) -> None:
     with (root / 'instances_txt' / f'{name}.txt').open('w', encoding='ascii') as file:
-        for number, frame in enumerate(video, start=first):
+        for number, frame in zip(numbers, video, strict=True):
             parts = disjoint(frame)
             shape = f'{frame.size[0]} {frame.size[1]}'
             written = [

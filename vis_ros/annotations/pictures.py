@@ -57,11 +57,16 @@ def stems(names: Sequence[str]) -> list[str]:
 
     Their positions where the names are not unique, or would not be in order when sorted.
     """
-    plain = [_safe(Path(name).stem if Path(name).suffix.lower() in PICTURE_SUFFIXES else name) for name in names]
+    plain = [bare(name) for name in names]
     keys = [natural(name) for name in plain]
     if all(plain) and all(before < after for before, after in pairwise(keys)):
         return plain
     return [f'{index:05d}' for index in range(len(names))]
+
+
+def bare(name: str) -> str:
+    """What a frame is called, without the suffix of a picture and what a file name cannot have."""
+    return _safe(Path(name).stem if Path(name).suffix.lower() in PICTURE_SUFFIXES else name)
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
