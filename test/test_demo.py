@@ -14,7 +14,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from vis_ros.demo.child_process import ChildProcess
-from vis_ros.sources import open_source
+from vis_ros.sources.opening import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(ROOT)}

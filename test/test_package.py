@@ -107,7 +107,7 @@ def pyproject() -> dict[str, Any]:
         'vis_ros.annotations.video',
         'vis_ros.messages',
         'vis_ros.replay.offline',
-        'vis_ros.sources',
+        'vis_ros.sources.opening',
         'vis_ros.cli.main',
     ],
 )

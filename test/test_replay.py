@@ -32,7 +32,8 @@ from vis_ros.replay.offline import replay
 from vis_ros.replay.records import frame_record, full_image_rle
 from vis_ros.replay.youtube_vis_results import YoutubeVisResults
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
-from vis_ros.sources import Frame, Source, Stream, open_source, open_sources
+from vis_ros.sources.opening import open_source, open_sources
+from vis_ros.sources.source import Frame, Source, Stream
 from vis_ros.stamps import to_time
 from vis_ros.video_writer import CODECS, VideoWriter
 

@@ -9,7 +9,8 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from vis_ros.sources import NoFrameError, open_source, open_sources
+from vis_ros.sources.opening import open_source, open_sources
+from vis_ros.sources.source import NoFrameError
 from vis_ros.stamps import FOLDER_RATE
 
 STORE = get_typestore(Stores.LATEST)

@@ -76,7 +76,7 @@ def replay(
     from vis_ros.replay.interruption import INTERRUPTED
     from vis_ros.replay.offline import replay as run
     from vis_ros.segmenters.detect_and_track import DetectAndTrack
-    from vis_ros.sources import open_sources
+    from vis_ros.sources.opening import open_sources
     from vis_ros.video_writer import CODECS
 
     sources = open_sources(source, topic, cameras)

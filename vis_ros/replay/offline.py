@@ -28,7 +28,7 @@ from vis_ros.replay.output_folder import make_room
 from vis_ros.replay.video_files import VideoFiles
 from vis_ros.replay.youtube_vis_results import YoutubeVisResults
 from vis_ros.segmenters.segmenter import Segmenter
-from vis_ros.sources import Frame, NoFrameError, Source, Stream
+from vis_ros.sources.source import Frame, NoFrameError, Source, Stream
 from vis_ros.stamps import FOLDER_RATE, StampOrder, to_time
 from vis_ros.video_writer import CODECS
 

@@ -12,7 +12,8 @@ from std_msgs.msg import Header
 
 from vis_ros.bags import IMAGE_TYPE, IMAGE_TYPES, BagError, BagReader, Topic, is_bag, read_header, serialize
 from vis_ros.messages import to_image
-from vis_ros.sources import Source, open_source
+from vis_ros.sources.opening import open_source
+from vis_ros.sources.source import Source
 from vis_ros.stamps import to_time
 
 

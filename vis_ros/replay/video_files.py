@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vis_ros.instances import Instances
 from vis_ros.replay.records import frame_record
-from vis_ros.sources import Frame
+from vis_ros.sources.source import Frame
 from vis_ros.video_writer import VideoWriter
 from vis_ros.visualization import EvenlySpaced, draw_overlay
 

@@ -1,0 +1,42 @@
+"""ImageFolder: image files as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+
+from vis_ros.bags import natural_order
+from vis_ros.sources.source import UNREADABLE, Frame, Source, Stream
+from vis_ros.stamps import FOLDER_RATE
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+
+_NANOSECONDS = 1_000_000_000
+
+
+class ImageFolder(Source):
+    """Image files in natural order (frame 2 before frame 10), as if taken at FOLDER_RATE."""
+
+    def __init__(self, files: list[Path], path: Path, name: str = '') -> None:
+        self._files = files
+        super().__init__(path, f'images {path}', [Stream(name, len(files), FOLDER_RATE)])
+
+    def _read(self, every: int) -> Iterator[Frame]:
+        dropped = 0
+        for index, file in list(enumerate(self._files))[::every]:
+            image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            if image is None:
+                self.skip(UNREADABLE, f'{file} is not an image that OpenCV can read')
+                dropped += 1
+                continue
+            stamp_ns = round(index / FOLDER_RATE * _NANOSECONDS)
+            yield Frame(image, stamp_ns, '', file.name, index, self.streams[0].name, dropped=dropped)
+            dropped = 0
+
+
+def images_in(path: Path) -> list[Path]:
+    """The image files of a folder in natural order, or the one file itself; none where it is none."""
+    files = sorted(path.iterdir(), key=natural_order) if path.is_dir() else [path]
+    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
