@@ -299,3 +299,21 @@ def test_an_interrupt_ends_the_playing_and_keeps_what_came(nodes, tmp_path):
     assert summary.broken_off == INTERRUPTED and summary.sent < FRAMES
     assert len(records(tmp_path / 'out')) == summary.received > 0
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize('images', [0, 1])
+def test_an_interrupt_before_anything_came_back(start, tmp_path, images):
+    """While the node is being introduced (it is too slow to answer), and with the first image on its way."""
+    write_bag(tmp_path / 'bag')
+    start(RECTANGLE_NODE, '-r', '__node:=slower', '-r', 'image:=/slower', VIS_TEST_INFER_S='0.6')
+
+    def interrupt(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    if images:
+        summary = play(tmp_path / 'bag', tmp_path / 'out', node='slower', on_image=interrupt)
+        assert (summary.sent, summary.received, summary.lost, summary.latency_ms) == (1, 0, 1, None)
+        assert records(tmp_path / 'out') == [] and json.loads((tmp_path / 'out' / 'run.json').read_text())['live']
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            play(tmp_path / 'bag', tmp_path / 'out', node='slower', on_ready=interrupt)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 
 from rclpy.node import Node
@@ -101,6 +100,7 @@ class LiveSession:
 
         Raises:
             TimeoutError: no answer; says why, as far as that is known.
+            KeyboardInterrupt: the player was stopped.
             ValueError: there is no first image.
         """
         firsts = [image for topic in self.streams for image in islice(self._images.read([topic]), 1)]
@@ -119,6 +119,8 @@ class LiveSession:
         end = time.monotonic() + self._patience.hear
         stamp_ns = image.stamp_ns
         while answers.newest_stamp_ns is None:
+            if self._player.stopped:
+                raise KeyboardInterrupt
             if time.monotonic() > end:
                 raise TimeoutError(self._unheard(stream.route))
             stamp_ns += 1
@@ -219,15 +221,9 @@ class LiveSession:
 
     def _linger(self) -> None:
         """Wait for the last answers as long as there is news."""
-        answers = [stream.answers for stream in self.streams.values()]
+        left = self._waiting()
+        if left and self._player.run(self._patience.linger, lambda: self._waiting() < left):
+            self._linger()
 
-        def waiting() -> int:
-            return sum(each.waiting for each in answers)
-
-        while left := waiting():
-            if not self._player.run(self._patience.linger, partial(_differs, waiting, left)):
-                return
-
-
-def _differs(number: Callable[[], int], before: int) -> bool:
-    return number() != before
+    def _waiting(self) -> int:
+        return sum(stream.answers.waiting for stream in self.streams.values())

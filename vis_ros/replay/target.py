@@ -89,8 +89,11 @@ class Target:
 
         Raises:
             ConnectionError: it does not.
+            KeyboardInterrupt: the player was stopped.
         """
         response = self._call(Trigger, 'reset', Trigger.Request())
+        if self._player.stopped:
+            raise KeyboardInterrupt
         if response is None or not response.success:
             reason = 'does not answer' if response is None else f'says: {response.message}'
             raise ConnectionError(f'{self.name}/reset {reason}')
