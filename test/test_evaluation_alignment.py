@@ -47,6 +47,18 @@ def test_by_name_where_no_stamp_is_shared_or_one_side_has_none():
     assert matches(frames(list('abc'), [1, 2, 3]), frames(list('cb'))) == ('name', [None, 1, 0])
 
 
+def test_stamps_that_agree_by_chance_do_not_count():
+    truth, results = frames(list('abcdef'), [10, 20, 30, 40, 50, 60]), frames(list('abcdef'), [0, 15, 30, 45, 60, 75])
+    assert matches(truth, results) == ('name', [0, 1, 2, 3, 4, 5])
+    few = matches(frames(list('abcdef'), [10, 20, 30, 40, 50, 60]), frames(list('uvwxyz'), [0, 15, 30, 45, 60, 75]))
+    assert few == ('stamp', [None, None, 2, None, None, 4])
+
+
+def test_positions_say_nothing_where_both_have_stamps():
+    with pytest.raises(ValueError, match='no frame of the results is one of the truth'):
+        aligned(frames(list('ab'), [10, 20]), frames(list('yz'), [11, 21]))
+
+
 def test_names_compare_without_folder_extension_and_zeros():
     assert matches(frames(['bear/00007.jpg', '00008.png']), frames(['8', '7.jpeg'])) == ('name', [1, 0])
     assert matches(frames(['a.b.png']), frames(['x', 'a.b'])) == ('name', [1])

@@ -92,7 +92,10 @@ def align(
     *,
     common_frames: bool = False,
 ) -> Alignment:
-    """Match the frames of two videos: by stamp, else by name, else by index, whichever first has one in common.
+    """Match the frames of two videos: by stamp, else by name, else by position.
+
+    The first by which at least half of the frames of the shorter one have a partner; if there is none, the one by which
+    most have. Never by position where both have stamps: these are of different images then.
 
     Names are compared without folder, image extension and leading zeros of a number: '00012.png' is '12'. Where several
     frames of a video have the same stamp or name, the first belongs to the first, the second to the second.
@@ -102,16 +105,29 @@ def align(
     """
     if results is None or not result_keys or not truth_keys:
         return Alignment(truth, results, (None,) * len(truth_keys), '', common_frames)
-    for matched_by, key_of in _KEYS.items():
-        positions = {key: position for position, key in enumerate(_keys(result_keys, key_of)) if key is not None}
-        partners = tuple(None if key is None else positions.get(key) for key in _keys(truth_keys, key_of))
-        if any(partner is not None for partner in partners):
-            return Alignment(truth, results, partners, matched_by, common_frames)
+    both_have_stamps = all(any(key.stamp_ns is not None for key in keys) for keys in (truth_keys, result_keys))
+    found = [
+        Alignment(truth, results, _partners(truth_keys, result_keys, key_of), matched_by, common_frames)
+        for matched_by, key_of in _KEYS.items()
+        if not (matched_by == 'position' and both_have_stamps)
+    ]
+    # Clocks that have nothing to do with each other agree now and then.
+    enough = [each for each in found if 2 * each.common >= min(len(truth_keys), len(result_keys))]
+    best = enough[0] if enough else max(found, key=lambda each: each.common)
+    if best.common:
+        return best
     raise ValueError(
         f'video {truth.name!r}: no frame of the results is one of the truth, neither by stamp nor by name nor by '
         f'position: the results have {_examples(map(_describe, result_keys))}, '
         f'the truth has {_examples(map(_describe, truth_keys))}'
     )
+
+
+def _partners(
+    truth: Sequence[FrameKey], results: Sequence[FrameKey], key_of: Callable[[FrameKey], Hashable | None]
+) -> tuple[int | None, ...]:
+    positions = {key: position for position, key in enumerate(_keys(results, key_of)) if key is not None}
+    return tuple(None if key is None else positions.get(key) for key in _keys(truth, key_of))
 
 
 def _plain_name(frame: FrameKey) -> str:
