@@ -204,6 +204,20 @@ def test_only_the_last_part_of_a_split_bag_breaks_off(tmp_path):
     assert 6 < len(read) < 18 and read == list(range(len(read)))
 
 
+def test_a_last_part_of_which_nothing_is_left(tmp_path):
+    path = split(tmp_path / 'bag', [2, 3, 4])
+    (path / 'bag_2.mcap').write_bytes(b'')
+    reader, read = BagReader(path), []
+    assert 'bag_2.mcap is empty' in reader.damage
+    with pytest.raises(BagError, match=r'bag_2\.mcap is empty'):
+        for topic, _, data in reader.messages(reader.topics):
+            read.append(int(deserialize(data, topic.type).data[0]))
+    assert read == list(range(5))
+    (path / 'bag_1.mcap').write_bytes(b'')
+    with pytest.raises(BagError, match=r'bag_1\.mcap is empty'):
+        BagReader(path)
+
+
 def test_damage_in_the_middle_ends_the_reading_there(tmp_path):
     file = storage(write(tmp_path / 'bag', 12, compression=CompressionMode.STORAGE))
     data = bytearray(file.read_bytes())

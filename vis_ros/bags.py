@@ -7,6 +7,7 @@ import io
 import re
 import shutil
 import struct
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -65,8 +66,9 @@ def is_bag(path: Path) -> bool:
 class BagReader:
     """The messages of a bag in the order of recording; every iteration reads from the start, one message at a time.
 
-    A folder is read by its metadata.yaml, or without one file after file in natural order (part 2 before part 10). An
-    .mcap file that breaks off, as when the recorder was killed, is read up to there.
+    A folder is read by its metadata.yaml, or without one file after file in natural order (part 2 before part 10). A
+    recording that breaks off, as when the recorder was killed, is read up to there: an .mcap file, or a split bag of
+    which the last file cannot be read.
 
     topics: by name; a name occurs twice where it has messages of two types.
     duration_s: from the first message to the last.
@@ -85,20 +87,24 @@ class BagReader:
         information = _metadata(self.path)
         custom = (information or {}).get('custom_data')
         self.videos: dict[str, str] = custom if isinstance(custom, dict) else {}
-        self._parts = [_cut(part) or part for part in _parts(self.path, information)]
-        self.damage = ' '.join(part.damage for part in self._parts if isinstance(part, _CutMcap))
-        counts: dict[tuple[str, str], int] = {}
-        starts, ends = [], []
-        for part in self._parts:
-            with _opened(part) as reader:
-                if reader.message_count:
-                    starts.append(reader.start_time)
-                    ends.append(reader.end_time)
-                for connection in reader.connections:
-                    key = connection.topic, connection.msgtype
-                    counts[key] = counts.get(key, 0) + connection.msgcount
+        self._parts: list[Path | _CutMcap] = []
+        self._unreadable_end = ''
+        counts: Counter[tuple[str, str]] = Counter()
+        times: list[int] = []
+        files = [_cut(part) or part for part in _parts(self.path, information)]
+        for file in files:
+            try:
+                _survey(file, counts, times)
+            except BagError as error:
+                if file is not files[-1] or not self._parts:
+                    raise
+                self._unreadable_end = str(error)
+            else:
+                self._parts.append(file)
+        cut = [part.damage for part in self._parts if isinstance(part, _CutMcap)]
+        self.damage = ' '.join([*cut, self._unreadable_end]).strip()
         self.topics = [Topic(name, kind, count) for (name, kind), count in sorted(counts.items())]
-        self.duration_s = (max(ends) - 1 - min(starts)) / _NS if starts else 0.0  # end_time is exclusive
+        self.duration_s = (max(times) - min(times)) / _NS if times else 0.0
 
     def of_type(self, *types: str) -> list[Topic]:
         """The topics whose messages have one of these types, by name."""
@@ -123,6 +129,17 @@ class BagReader:
                         yield wanted[connection.topic, connection.msgtype], recorded_ns, bytes(data)
                 if isinstance(part, _CutMcap):
                     raise BagError(part.damage)
+        if self._unreadable_end:
+            raise BagError(self._unreadable_end)
+
+
+def _survey(part: Path | _CutMcap, counts: Counter[tuple[str, str]], times: list[int]) -> None:
+    """Add how many messages there are by (topic, type), and the times of the first and the last."""
+    with _opened(part) as reader:
+        for each in reader.connections:
+            counts[each.topic, each.msgtype] += each.msgcount
+        if reader.message_count:
+            times += [reader.start_time, reader.end_time - 1]  # the end is exclusive
 
 
 def _parts(path: Path, information: dict[str, Any] | None) -> list[Path]:
