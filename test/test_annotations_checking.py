@@ -88,9 +88,10 @@ RUNS = {'size': [10, 12], 'counts': [100, 20]}
             ('videos[0], id 7', 'stamps_ns[1] is 2.5, expected whole nanoseconds'),
         ]),
         ({'videos': truth()['videos'] * 2}, [('videos[1], id 7', 'the id 7 is taken by videos[0]')]),
-        (annotations({'id': 1}, {'id': 1}, {'id': None}), [
+        (annotations({'id': 1}, {'id': 1}, {'id': None}, {'id': 2**63}), [
             ('annotations[1], id 1', 'the id 1 is taken by annotations[0]'),
             ('annotations[2]', "'id' is None, expected a whole number"),
+            ('annotations[3]', "'id' is 9223372036854775808, expected a whole number"),
         ]),
         (annotations({'video_id': 8}, {'category_id': 4}, {'video_id': '7'}, {'iscrowd': 'no'}), [
             ('annotations[0], id 20', "'video_id' is 8, which is none of videos"),

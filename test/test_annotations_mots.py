@@ -142,6 +142,8 @@ def test_a_seqmap_tells_the_length(tmp_path):
     assert read.kind == 'MOTS text'
     assert names(read) == [['000000', '000001', '000002', '000003'], ['000001', '000002']]
     assert names(mots.read(tmp_path / 'instances_txt' / '0006.txt')) == [['000001', '000002']]
+    written(tmp_path / 'instances_txt' / 'deeper' / '0002.txt', line(1, 1001))
+    assert names(mots.read(tmp_path / 'instances_txt' / 'deeper')) == [['000001']], 'another set'
     written(tmp_path / 'evaluate_mots.seqmap.test', '0007 empty 000000 000003\n')
     with pytest.raises(AnnotationError, match=r'seqmap\.test: lists the video 0007, but there is no text of it'):
         mots.read(tmp_path)

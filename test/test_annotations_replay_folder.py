@@ -103,6 +103,10 @@ def test_several_runs_keep_the_settings_that_they_share(tmp_path):
     assert [each.name for each in read.videos] == ['bear', 'camel']
     assert read.settings == {'weights': 'demo', 'class_names': list(NAMES)}
 
+    write(tmp_path / 'run bear again', [record(0)[0]], {'source': 'bear', 'class_names': list(NAMES)})
+    names = [each.name for each in replay_folder.read(tmp_path).videos]
+    assert names == ['run bear', 'run bear again', 'run camel'], 'two of the same recording'
+
     write(tmp_path / 'other', [], {'source': 'images/dog', 'class_names': ['dog', 'cow']})
     with pytest.raises(AnnotationError, match="class 1 is 'cat', but in another run 'cow'"):
         replay_folder.read(tmp_path)

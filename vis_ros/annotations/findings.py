@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vis_ros.annotations.video import AnnotationError, Problem
 
@@ -64,7 +65,7 @@ class Findings:
             return None
         value = record['score']
         number = is_integer(value) or isinstance(value, float)
-        if number and math.isfinite(value) and 0 <= value <= 1:
+        if number and 0 <= value <= 1:  # false for NaN too
             return float(value)
         self.add(where, f"'score' is {shown(value)}, expected a number from 0 to 1")
         return None
@@ -88,11 +89,22 @@ def shown(value: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises AnnotationError with line and column where it is none."""
+    """The content of a JSON file; run lengths (a list `counts` of whole numbers from 0 on) as an array.
+
+    Raises AnnotationError with line and column where it is none.
+    """
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
+        return json.loads(path.read_text(encoding='utf-8'), object_hook=_with_compact_counts)
     except json.JSONDecodeError as error:
         where = f'line {error.lineno}, column {error.colno}'
         raise AnnotationError([Problem(str(path), where, f'is not JSON: {error.msg}')]) from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise AnnotationError([Problem(str(path), '', f'is not JSON: {error}')]) from error
+
+
+def _with_compact_counts(record: dict[str, Any]) -> dict[str, Any]:
+    """As Python numbers the run lengths of a long video would take most of the memory."""
+    counts = record.get('counts')
+    if isinstance(counts, list) and set(map(type, counts)) == {int} and min(counts) >= 0 and max(counts) < 1 << 32:
+        record['counts'] = np.array(counts, np.min_scalar_type(max(counts)))
+    return record

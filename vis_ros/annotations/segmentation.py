@@ -90,12 +90,14 @@ def _run_length_fault(code: dict[str, Any], size: tuple[int, int]) -> str | None
 
 
 def counts_fault(counts: Any, size: tuple[int, int]) -> str | None:
-    """What is wrong with run lengths (list) or their compressed code (text) for (height, width); None if nothing."""
+    """What is wrong with run lengths (list, array) or their code (text) for (height, width); None if nothing."""
     if isinstance(counts, str):
         try:
             runs = run_lengths(counts)
         except ValueError as error:
             return f'compressed run lengths {shown(counts)}: it {error}'
+    elif isinstance(counts, np.ndarray):
+        runs = counts.astype(np.int64)
     elif isinstance(counts, list) and set(map(type, counts)) <= {int} and is_integer(max(map(abs, counts), default=0)):
         runs = np.asarray(counts, np.int64)
     else:
