@@ -135,6 +135,7 @@ def replay(
         **settings,
         'cameras': {stream.name: stream.topic for stream in streams},
         'every': every,
+        'max_frames': max_frames,
         'class_names': list(class_names),
         'frames': summary.frames,
         'skipped': summary.skipped,
