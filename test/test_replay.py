@@ -206,7 +206,8 @@ def test_run_json_says_what_was_done(folder, tmp_path):
     (folder / '7.png').write_bytes(b'')
     run(open_source(folder), tmp_path / 'out', settings={'source': 'somewhere', 'weights': 'made'}, every=1)
     assert json.loads((tmp_path / 'out' / 'run.json').read_text()) == {
-        'vis_ros': vis_ros.__version__, 'source': 'somewhere', 'weights': 'made', 'cameras': {'': ''}, 'every': 1, 'max_frames': None,
+        'vis_ros': vis_ros.__version__, 'source': 'somewhere', 'weights': 'made', 'cameras': {'': ''},
+        'every': 1, 'max_frames': None,
         'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'remarks': {},
         'broken_off': '', 'no_results_json': '', 'frames_of': {'': 19},
     }  # fmt: skip
