@@ -301,17 +301,24 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory = load_eng
     """Run the node until SIGINT or SIGTERM, of which there may come several."""
     prepare_environment()
     node: VisNode | None = None
+    started = False
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         # rclpy ends the spinning at a signal, then calls this. Python's own handler would raise KeyboardInterrupt
         # wherever the program happens to be, and at a second signal (`ros2 launch` sends one) during the shutdown.
+        if not started:
+            raise KeyboardInterrupt
         if node is not None and node.is_loading:
             node.is_loading = False
             raise KeyboardInterrupt
 
-    for number in _SIGNALS:
-        signal.signal(number, interrupt)
-    rclpy.init(args=args)
+    try:
+        for number in _SIGNALS:
+            signal.signal(number, interrupt)
+        rclpy.init(args=args)
+        started = True
+    except KeyboardInterrupt:
+        return
     context = rclpy.get_default_context()
     try:
         node = VisNode(engine_factory)

@@ -27,11 +27,6 @@ from vis_ros.stamps import nanoseconds
 
 Percentiles = tuple[float, float, float]
 
-_CLOCKS = {
-    True: 'from the stamp to publishing, on /clock',
-    False: 'from the stamp to publishing, on the wall clock: use_sim_time is off, so the age of the recording is in it',
-}
-
 
 @dataclass(frozen=True)
 class LiveSummary:
@@ -137,7 +132,7 @@ def write_live_results(
         recorded_hz=session.intervals / session.recorded_s if session.recorded_s else 0.0,
         latency_ms=_percentiles(latencies),
         node_latency_ms=_percentiles(node_latencies),
-        node_clock=_CLOCKS[bool(settings.get('use_sim_time'))],
+        node_clock=_node_clock(bool(settings.get('use_sim_time')), rate),
         epochs=tuple(sorted(set().union(*(each.epochs for each in said)))),
         identities=sum(len(each.identities) for each in said),
         broken_off=broken_off,
@@ -219,6 +214,14 @@ def _listen(said: _Answers, message: InstanceMaskArray) -> None:
     latency_ns = nanoseconds(message.latency)
     if latency_ns is not None:
         said.node_latency_ms.append(latency_ns / 1e6)
+
+
+def _node_clock(use_sim_time: bool, rate: float) -> str:
+    if use_sim_time:
+        return 'from the stamp to publishing, on /clock' + (
+            '' if rate == 1 else f', {rate:g} times as fast as wall time'
+        )
+    return 'from the stamp to publishing, in wall time: without use_sim_time the age of the recording is in it'
 
 
 def _percentiles(values: Sequence[float]) -> Percentiles | None:
