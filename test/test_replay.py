@@ -124,7 +124,7 @@ def test_every_object_of_every_frame_is_in_the_results_with_its_own_pixels(folde
     names = {}
     for index, record in enumerate(found):
         assert (record['index'], record['name'], record['epoch']) == (index, f'{index}.png', 0)
-        assert record['stamp'] == pytest.approx(index / 30) and record['stamp_ns'] == round(index / 30 * SECOND)
+        assert record['stamp'] == pytest.approx(index / 30) and record['stamp_ns'] is None, 'a folder has no clock'
         assert len(record['instances']) == len(courses(index))
         for x0, y0, x1, y1, colour in courses(index):
             class_name = CLASS_NAMES[int(np.argmax(colour))]

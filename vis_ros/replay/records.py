@@ -12,13 +12,20 @@ from vis_ros.instances import Instances
 
 
 def frame_record(
-    index: int, stamp_ns: int, name: str, epoch: int, instances: Instances, class_names: Sequence[str]
+    index: int,
+    stamp_ns: int,
+    name: str,
+    epoch: int,
+    instances: Instances,
+    class_names: Sequence[str],
+    has_clock: bool = True,
 ) -> dict[str, Any]:
     """The tracked objects of one frame as plain JSON types.
 
     Returns:
         index: position in the recording, from 0.
-        stamp: seconds; stamp_ns: the same exactly, in nanoseconds.
+        stamp: seconds; stamp_ns: the same exactly, in nanoseconds, null where the recording has no clock (a video file,
+            an image folder): such stamps are not those of anything else.
         name: of the frame.
         height, width: of the image in pixels.
         epoch: identities compare only inside one epoch.
@@ -33,7 +40,7 @@ def frame_record(
     return {
         'index': index,
         'stamp': stamp_ns / 1e9,
-        'stamp_ns': stamp_ns,
+        'stamp_ns': stamp_ns if has_clock else None,
         'name': name,
         'height': height,
         'width': width,

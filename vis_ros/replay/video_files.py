@@ -43,7 +43,8 @@ class VideoFiles:
 
     def add(self, frame: Frame, epoch: int, instances: Instances) -> None:
         """Append a frame and what was found in it."""
-        record = frame_record(frame.index, frame.stamp_ns, frame.name, epoch, instances, self._class_names)
+        has_clock = frame.has_clock and frame.recorded_ns is not None
+        record = frame_record(frame.index, frame.stamp_ns, frame.name, epoch, instances, self._class_names, has_clock)
         self._records.write(json.dumps(record) + '\n')
         overlay = draw_overlay(frame.image, instances, self._class_names)
         self._video.write(overlay)
