@@ -19,7 +19,7 @@ SIZE = (72, 128)
 SWITCHES = (
     *('speed', 'growth', 'turn', 'spin', 'shear', 'tilt', 'mirror', 'absence', 'meeting', 'standing', 'same_class'),
     *('duplicate', 'empty', 'pan', 'zoom', 'roll', 'shake', 'motion_blur', 'object_light', 'light', 'shadow', 'noise'),
-    *('blur', 'compression'),
+    *('blur', 'compression', 'depth'),
 )
 PLAIN = CompositeConfig(**{name: 0.0 for name in SWITCHES}, feather=False, still=0.0)
 
@@ -235,6 +235,15 @@ def shutter(videos):
     return sum(videos.video(seed).look.shutter for seed in range(6))
 
 
+def order(videos):
+    """How much more often than by chance the larger of two objects is behind: 0 = never more, 1 = always."""
+    behind = []
+    for seed in range(60):
+        sides = [actor.motion.scale * actor.source.extent for actor in videos.video(seed).actors]
+        behind += [back > front for index, back in enumerate(sides) for front in sides[index + 1 :]]
+    return max(0, round(2 * float(np.mean(behind)) - 1, 1))
+
+
 BLANK = Pictures(square=False)
 GREY = Pictures(90, square=False)
 EFFECTS = {
@@ -262,6 +271,7 @@ EFFECTS = {
     'noise': (6.0, grey_spread, {'pictures': GREY}),
     'blur': (1.5, grey_spread, {'pictures': BLANK}),
     'compression': (1.0, grey_spread, {'pictures': BLANK}),
+    'depth': (1.0, order, {}),
     'feather': (True, grey_spread, {'pictures': BLANK}),
 }
 
@@ -276,6 +286,45 @@ def test_switch(name):
     config = replace(PLAIN, objects=(2, 5))
     assert measure(make(config, **setting)) == 0
     assert measure(make(config, **setting, **{name: value})) > 0
+
+
+GEOMETRY = {
+    'speed': over_time(lambda motion, time: motion.position(time)),
+    'growth': over_time(lambda motion, time: motion.pose(time).scale_y),
+    'turn': over_time(lambda motion, time: motion.pose(time).angle),
+    'shear': over_time(lambda motion, time: motion.pose(time).shear),
+    'tilt': over_time(lambda motion, time: motion.pose(time).tilt_x),
+    'mirror': mirrored,
+    'standing': standing,
+    'motion_blur': shutter,
+    'pan': camera_change,
+    'depth': order,
+}
+ALL_ON = CompositeConfig(objects=(2, 5), still=0.0, spin=0.0, absence=0.0, meeting=0.0, zoom=0.0, roll=0.0, shake=0.0)
+
+
+@pytest.mark.parametrize('name', GEOMETRY)
+def test_switching_one_effect_off_leaves_the_others_on(name):
+    videos = make(ALL_ON, objects=[Disc(k) for k in range(6)], **{name: 0.0})
+    assert GEOMETRY[name](videos) == 0
+    assert all(measure(videos) > 0 for other, measure in GEOMETRY.items() if other != name)
+
+
+@pytest.mark.parametrize('name', ['object_light', 'light', 'shadow', 'noise', 'blur', 'compression', 'motion_blur'])
+def test_effects_of_light_and_recording_move_nothing(name):
+    """With one of them or none: the same objects at the same places, and another picture."""
+    config = CompositeConfig(objects=(2, 5))
+    pictures = Pictures(90, square=False)
+    strong = {'blur': 4.0} if name == 'blur' else {}
+    with_it, without = (make(config, pictures=pictures, **setting) for setting in (strong, {name: 0.0}))
+    changed = 0
+    for seed in range(6):
+        one, other = with_it.video(seed).frame(20), without.video(seed).frame(20)
+        np.testing.assert_array_equal(one.object_ids, other.object_ids)
+        if name != 'motion_blur':  # it smears the outline too
+            np.testing.assert_array_equal(one.masks, other.masks)
+        changed += int((one.image != other.image).any())
+    assert changed > 0
 
 
 def test_camera_can_stand_still():

@@ -107,39 +107,81 @@ def test_a_pair_without_objects_trains_the_background() -> None:
     assert found['box'] == found['mask'] == found['track'] == found['rpn_box'] == 0
 
 
-@pytest.mark.parametrize(
-    ('loss', 'parameter'),
-    [
-        ('rpn_objectness', 'rpn.head.cls_logits.bias'),
-        ('rpn_box', 'rpn.head.bbox_pred.bias'),
-        ('class', 'roi_heads.box_predictor.cls_score.bias'),
-        ('box', 'roi_heads.box_predictor.bbox_pred.bias'),
-        ('mask', 'roi_heads.mask_predictor.mask_fcn_logits.bias'),
-        ('track', 'track_head.fcs.1.bias'),
-        ('track', 'track_head.fcs.0.weight'),
-    ],
-)
-def test_gradients_against_finite_differences(loss: str, parameter: str) -> None:
-    network = small_network()
-    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(2))
-    weights = dict(network.named_parameters())[parameter]
+PARAMETERS = {
+    'rpn_objectness': 'rpn.head.cls_logits.',
+    'rpn_box': 'rpn.head.bbox_pred.',
+    'class': 'roi_heads.box_predictor.cls_score.',
+    'box': 'roi_heads.box_predictor.bbox_pred.',
+    'mask': 'roi_heads.mask_predictor.mask_fcn_logits.',
+    'track': 'track_head.fcs.1.',
+}
+"""The last layer before each loss."""
+
+
+@pytest.mark.parametrize('loss', LOSSES)
+def test_gradients_against_finite_differences(loss: str) -> None:
+    """In double precision, along random directions of the last layer: what is sampled stays the same, and no ReLU is
+    crossed, so the losses are smooth."""
+    network = small_network().double()
+    parameters = [p for name, p in network.named_parameters() if name.startswith(PARAMETERS[loss])]
+    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
     def value() -> Tensor:
         torch.manual_seed(3)  # the same boxes are sampled each time
         return losses(network, images, PAIR, Sampling())[loss]
 
-    value().backward()
-    assert weights.grad is not None
-    largest = int(weights.grad.abs().flatten().argmax())
-    analytic = float(weights.grad.flatten()[largest])
-    step = 1e-2
-    values = []
-    for sign in (1, -1):
-        with torch.no_grad():
-            weights.view(-1)[largest] += sign * step
-            values.append(float(value()))
-            weights.view(-1)[largest] -= sign * step
-    assert (values[0] - values[1]) / (2 * step) == pytest.approx(analytic, rel=0.02, abs=1e-5)
+    gradients = torch.autograd.grad(value(), parameters, allow_unused=True)
+    generator = torch.Generator().manual_seed(4)
+    for _ in range(3):
+        directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in parameters]
+        analytic = sum(float((g * d).sum()) for g, d in zip(gradients, directions, strict=True) if g is not None)
+        values = []
+        for sign in (1, -1):
+            move(parameters, directions, sign * STEP)
+            with torch.no_grad():
+                values.append(float(value()))
+            move(parameters, directions, -sign * STEP)
+        assert abs(analytic) > 1e-4
+        assert (values[0] - values[1]) / (2 * STEP) == pytest.approx(analytic, rel=1e-4, abs=1e-7)
+
+
+STEP = 1e-6
+
+
+def move(parameters: list[torch.nn.Parameter], directions: list[Tensor], step: float) -> None:
+    with torch.no_grad():
+        for parameter, direction in zip(parameters, directions, strict=True):
+            parameter += step * direction
+
+
+@pytest.mark.parametrize('count', [0, 3])
+def test_gradient_of_the_track_logits_is_exact(count: int) -> None:
+    """Gradcheck of L_track as a function of both its inputs: embeddings and memory."""
+    generator = torch.Generator().manual_seed(5)
+    embeddings, memory = (
+        torch.randn(n, 5, generator=generator, dtype=torch.float64).requires_grad_() for n in (4, count)
+    )
+    wanted = torch.tensor([0, min(1, count), min(2, count), min(3, count)])
+    inputs = (embeddings, memory) if count else (embeddings,)
+
+    def loss(embeddings: Tensor, memory: Tensor = memory) -> Tensor:
+        return torch.nn.functional.cross_entropy(track_logits(embeddings, memory), wanted)
+
+    assert torch.autograd.gradcheck(loss, inputs)
+
+
+def test_padding_bears_no_proposals_and_changes_no_target() -> None:
+    """An image in a larger frame of zeros: its boxes and masks are what they were, its proposals stay inside it."""
+    network = small_network()
+    images = torch.randn(2, 3, 64, 96)
+    padded = torch.nn.functional.pad(images, (0, 32, 0, 64))
+    inside: list[Tensor] = []
+    propose = network.propose
+    network.propose = lambda *arguments: inside.extend(propose(*arguments)) or inside  # type: ignore[method-assign]
+    found = losses(network, padded, PAIR, Sampling(), [(64, 96), (64, 96)])
+    assert set(found) == set(LOSSES) and all(torch.isfinite(value) for value in found.values())
+    boxes = torch.cat(inside)
+    assert len(boxes) and float(boxes[:, 2].max()) <= 96 and float(boxes[:, 3].max()) <= 64
 
 
 def test_mask_target_of_a_28_pixel_box_is_the_mask_itself() -> None:

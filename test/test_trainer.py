@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+from vis_ros.data.mixture import Mixture
 from vis_ros.networks.model_file import load_model, read_config
 from vis_ros.training.config import TrainConfig
 from vis_ros.training.losses import LOSSES
+from vis_ros.training.pairs import pair_loader, to_input
 from vis_ros.training.trainer import Trainer, train
+from vis_ros.training.validation import ValidationResult, Validator
 
 SETTINGS = {
     'data': [{'kind': 'scenes'}],
@@ -47,29 +56,216 @@ def write(path: Path, **values: object) -> Path:
     return path
 
 
-def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = train(write(tmp_path / 'train.yaml', steps=6), tmp_path / 'whole')
-    config = TrainConfig.read(tmp_path / 'train.yaml')
-    first = Trainer(config, tmp_path / 'parts')
-    for number, (images, targets) in enumerate(first.batches()):
-        if number == 3:
-            break
-        first.train_step(images, targets)
-    first.save()
+VALIDATION = {'data': {'kind': 'scenes'}, 'every': 2, 'videos': 1, 'frames': 2, 'score_threshold': 0.0}
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    """The lines of a log without what depends on the clock."""
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != 'steps_per_second'} for row in found]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two checkpoints are equal, bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, averages, optimiser, schedule, random state, best figure and logs; pulled out at the 6th of 7 steps,
+    with a checkpoint at the 3rd and a validation that was never saved at the 4th."""
+    path = write(tmp_path / 'train.yaml', steps=7, validation=VALIDATION, log_every=1)
+    whole = train(path, tmp_path / 'whole')
+    train_step = Trainer.train_step
+
+    def interrupted(self: Trainer, *batch: Any) -> dict[str, float]:
+        if self.step == 5:
+            raise KeyboardInterrupt
+        return train_step(self, *batch)
+
+    monkeypatch.setattr(Trainer, 'train_step', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(path, tmp_path / 'parts')
+    monkeypatch.undo()
+    assert [row['step'] for row in rows(tmp_path / 'parts' / 'losses.jsonl')] == [1, 2, 3, 4, 5]
     torch.rand(10)  # whatever happens between two starts
-    second = Trainer(config, tmp_path / 'parts')
-    assert second.step == 3
-    resumed = second.run()
+    resumed = train(path, tmp_path / 'parts')
     expected, found = load_file(whole), load_file(resumed)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+    ends = [torch.load(tmp_path / name / 'checkpoint.pt', weights_only=True) for name in ('whole', 'parts')]
+    assert ends[0]['step'] == ends[0]['pairs_seen'] == 7 and ends[0]['best']['step'] in (2, 4, 6, 7)
+    assert same(*ends)
+    for name in ('losses.jsonl', 'validation.jsonl'):
+        assert rows(tmp_path / 'whole' / name) == rows(tmp_path / 'parts' / name)
+    best = [load_file(tmp_path / name / 'tiny_best.safetensors') for name in ('whole', 'parts')]
+    assert same(*best)
+
+
+def test_validation_is_the_evaluation_of_the_averaged_weights(tmp_path: Path) -> None:
+    """The figure in the log is that of replaying the saved model over the same videos."""
+    path = write(tmp_path / 'train.yaml', steps=2, validation=VALIDATION | {'figure': 'HOTA'})
+    model = train(path, tmp_path / 'out')
+    (row,) = rows(tmp_path / 'out' / 'validation.jsonl')
+    assert row['step'] == 2 and {'AP', 'AP50', 'HOTA', 'IDF1'} <= row.keys()
+    config = TrainConfig.read(path)
+    assert config.validation is not None
+    validator = Validator(config.validation, config, ('shape',))
+    assert len(validator.truth.videos) == 1 and len(validator.truth.videos[0]) == 2
+    found = validator.run(load_model(model))
+    assert found.figures['HOTA'] == pytest.approx(row['HOTA'], abs=0.02)  # the file has half precision
+    assert found.picture.ndim == 3
+    best = torch.load(tmp_path / 'out' / 'checkpoint.pt', weights_only=True)['best']
+    assert best == {'step': 2, 'value': row['HOTA']}
+    assert same(load_file(model), load_file(tmp_path / 'out' / 'tiny_best.safetensors'))
+
+
+def test_only_a_better_figure_replaces_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = iter([0.2, 0.5, 0.5, 0.1])
+    picture = np.zeros((4, 4, 3), np.uint8)
+    answer = lambda *_: ValidationResult(dict.fromkeys(('AP', 'AP50', 'HOTA', 'IDF1'), next(figures)), picture)  # noqa: E731
+    monkeypatch.setattr(Validator, 'run', answer)
+    train(write(tmp_path / 'train.yaml', steps=4, validation=VALIDATION | {'every': 1}), tmp_path / 'out')
+    saved = torch.load(tmp_path / 'out' / 'checkpoint.pt', weights_only=True)
+    assert saved['best'] == {'step': 2, 'value': 0.5}
+
+
+def test_validation_data_are_checked_before_the_first_step(tmp_path: Path) -> None:
+    for data, message in (
+        ({'kind': 'videos', 'annotations': str(tmp_path / 'nowhere.json')}, 'nowhere'),
+        ({'kind': 'composites', 'images': 'a', 'annotations': 'b.json'}, r'b\.json'),
+    ):
+        path = write(tmp_path / 'train.yaml', steps=1, validation=VALIDATION | {'data': data})
+        with pytest.raises((ValueError, OSError), match=message):
+            train(path, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
+def test_lower_precision_learns_the_same(tmp_path: Path, precision: str) -> None:
+    """On a CPU, whose autocast and loss scale are those of a GPU; the losses stay near those of float32."""
+    losses = {}
+    for name in ('float32', precision):
+        train(write(tmp_path / f'{name}.yaml', steps=3, precision=name, log_every=1), tmp_path / name)
+        losses[name] = [row['total'] for row in rows(tmp_path / name / 'losses.jsonl')]
+        assert all('not_finite' not in row for row in rows(tmp_path / name / 'losses.jsonl'))
+    assert losses[precision] != losses['float32']
+    assert losses[precision] == pytest.approx(losses['float32'], rel=0.1)
+    average = torch.load(tmp_path / precision / 'checkpoint.pt', weights_only=True)['average']
+    assert {tensor.dtype for tensor in average.values()} == {torch.float32}
+
+
+def test_a_step_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
+    trainer = Trainer(TrainConfig.read(write(tmp_path / 'train.yaml', steps=4)), tmp_path / 'out')
+    images, targets = next(iter(trainer.batches()))
+    before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+    losses = trainer.losses
+    trainer.losses = _Broken(losses)
+    row = trainer.train_step(images, targets)
+    assert not np.isfinite(row['gradient_norm'])
+    assert same(before, trainer.network.state_dict()) and trainer.step == 1
+    trainer.losses = losses
+    trainer.train_step(images, targets)
+    assert not same(before, trainer.network.state_dict())
+
+
+class _Broken(torch.nn.Module):
+    def __init__(self, losses: torch.nn.Module) -> None:
+        super().__init__()
+        self.losses = losses
+
+    def forward(self, *batch: Any) -> dict[str, torch.Tensor]:
+        return {name: value * float('nan') for name, value in self.losses(*batch).items()}
+
+
+def test_each_process_has_its_share_of_the_pairs() -> None:
+    def numbers(first: int, rank: int, world: int, steps: int) -> list[int]:
+        return list(pair_loader(_Numbers(), 2, steps, 0, first=first, rank=rank, world=world).sampler)
+
+    assert numbers(0, 0, 1, 3) == [0, 1, 2, 3, 4, 5]
+    assert numbers(0, 0, 2, 3) == [0, 1, 4, 5, 8, 9] and numbers(0, 1, 2, 3) == [2, 3, 6, 7, 10, 11]
+    assert numbers(8, 1, 2, 1) == [10, 11]  # resumed after two steps
+
+
+class _Numbers(Mixture):
+    def __init__(self) -> None:
+        pass
+
+
+RANK = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from vis_ros.training.trainer import train
+train(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_step_of_both_their_batches(tmp_path: Path) -> None:
+    """Two processes over gloo, against one that works through both shares and takes the mean of their gradients."""
+    settings = {'steps': 3, 'ema': 0.0, 'optimizer': 'sgd', 'learning_rate': 0.01, 'backbone_learning_rate': 0.01}
+    path = write(tmp_path / 'train.yaml', **settings)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    common = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port), 'OMP_NUM_THREADS': '1'}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-c', RANK, str(path), str(tmp_path / 'both')],
+            env=os.environ | common | {'RANK': str(rank), 'LOCAL_RANK': str(rank)},
+            cwd=Path(__file__).parents[1],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert '2 processes' in outputs[0] and not outputs[1].strip()
+    saved = torch.load(tmp_path / 'both' / 'checkpoint.pt', weights_only=True)
+    assert saved['pairs_seen'] == 6 and len(saved['random']) == 2
+
+    alone = Trainer(TrainConfig.read(path), tmp_path / 'alone')
+    shares = [iter(pair_loader(alone.mixture, 1, 3, 0, rank=rank, world=2)) for rank in (0, 1)]
+    states = [torch.manual_seed(rank).get_state() for rank in (0, 1)]
+    for step in range(3):
+        gradients: list[list[torch.Tensor]] = []
+        for rank in (0, 1):
+            torch.set_rng_state(states[rank])
+            scale = alone.config.input_scales[int(torch.randint(2, ()))]
+            batch = to_input(*next(shares[rank]), alone.model, scale, alone.device)
+            alone.optimizer.zero_grad()
+            alone.network.train()
+            torch.stack(list(alone.losses(batch.images, batch.targets, batch.sizes).values())).sum().backward()
+            gradients.append([p.grad for p in alone.network.parameters() if p.grad is not None])
+            states[rank] = torch.get_rng_state()
+        trained = [p for p in alone.network.parameters() if p.grad is not None]
+        for parameter, one, other in zip(trained, *gradients, strict=True):
+            parameter.grad = (one + other) / 2
+        torch.nn.utils.clip_grad_norm_(trained, alone.config.gradient_clip)
+        alone.optimizer.step()
+        alone.scheduler.step()
+        assert step < 3
+    start = Trainer(TrainConfig.read(path), tmp_path / 'start').network.state_dict()
+    moved = 0.0
+    for name, tensor in alone.network.state_dict().items():
+        torch.testing.assert_close(saved['network'][name], tensor, rtol=1e-4, atol=1e-6)
+        moved = max(moved, float((tensor - start[name]).abs().max()))
+    assert moved > 1e-3
 
 
 def test_run_leaves_a_log_and_a_model_that_loads(tmp_path: Path) -> None:
     path = train(write(tmp_path / 'train.yaml', steps=4), tmp_path / 'out')
-    rows = [json.loads(line) for line in (tmp_path / 'out' / 'losses.jsonl').read_text().splitlines()]
-    assert [row['step'] for row in rows] == [2, 4]
-    assert set(LOSSES) <= rows[0].keys()
+    found = rows(tmp_path / 'out' / 'losses.jsonl')
+    assert [row['step'] for row in found] == [2, 4]
+    assert set(LOSSES) <= found[0].keys()
     assert read_config(path).class_names == ('shape',)
     start = Trainer(TrainConfig.read(write(tmp_path / 'train.yaml', steps=0)), tmp_path / 'other')
     trained = load_model(path).state_dict()

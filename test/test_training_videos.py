@@ -154,7 +154,7 @@ def test_of_davis_only_annotated_objects_count(tmp_path: Path) -> None:
 
 
 def test_a_format_without_classes_needs_one(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match='object_class.*cows'):
+    with pytest.raises(ValueError, match=r'object_class.*cows'):
         read(write_davis(tmp_path))
     with pytest.raises(ValueError, match='has classes of its own'):
         read(write_youtube_vis(tmp_path / 'y'), object_class='dog')

@@ -47,6 +47,7 @@ class CompositeConfig:
     objects: fewest and most pasted objects of a video.
     sizes: smallest and largest longest side of an object in frame heights, drawn log-uniformly.
     enlargement: an object is never enlarged more than this; small cut-outs stay small rather than blurred.
+    depth: how surely the larger of two objects lies behind the smaller one; 0 is any order.
 
     feather: blend the outline softly instead of cutting it hard.
     speed: sway and drift of the objects, 1 = up to a third of the frame to and fro; growth: of the logarithm of the
@@ -70,6 +71,7 @@ class CompositeConfig:
     objects: tuple[int, int] = (2, 8)
     sizes: tuple[float, float] = (0.06, 0.6)
     enlargement: float = 1.5
+    depth: float = 1.0
 
     feather: bool = True
     speed: float = 1.0
@@ -204,7 +206,8 @@ class CompositeVideos:
                 )
             )
         # Mostly the large ones behind: nearer things would hide everything.
-        depth = [-actor.motion.scale * actor.source.extent * float(random.uniform(0.4, 2.5)) for actor in actors]
+        sides = [actor.motion.scale * actor.source.extent for actor in actors]
+        depth = [-(side**self.config.depth) * float(random.uniform(0.4, 2.5)) for side in sides]
         return [actors[index] for index in np.argsort(depth)]
 
     def _tint(self, random: np.random.Generator) -> tuple[float, float, float]:

@@ -108,6 +108,11 @@ def losses(
     return found
 
 
+def _precise(outputs: Tensor) -> Tensor:
+    """At least float32, whatever the precision of the network."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+
+
 def _rpn_losses(
     logits: Tensor, deltas: Tensor, anchors: Tensor, targets: list[Target], sampling: Sampling
 ) -> dict[str, Tensor]:
@@ -121,8 +126,9 @@ def _rpn_losses(
     label, target_deltas = torch.stack(labels), torch.stack(wanted)
     sampled = positive | negative
     count = sampled.sum().clamp(min=1)
-    objectness = functional.binary_cross_entropy_with_logits(logits.float()[sampled], label[sampled], reduction='sum')
-    box = functional.smooth_l1_loss(deltas.float()[positive], target_deltas[positive], beta=1 / 9, reduction='sum')
+    scores = _precise(logits)[sampled]
+    objectness = functional.binary_cross_entropy_with_logits(scores, label[sampled].to(scores), reduction='sum')
+    box = functional.smooth_l1_loss(_precise(deltas)[positive], target_deltas[positive], beta=1 / 9, reduction='sum')
     return {'rpn_objectness': objectness / count, 'rpn_box': box / count}
 
 
@@ -175,26 +181,26 @@ def _box_losses(
 ) -> dict[str, Tensor]:
     logits, deltas = network.box_outputs(features)
     labels = torch.cat([roi.labels for roi in rois])
-    classes = functional.cross_entropy(logits.float(), labels)
+    classes = functional.cross_entropy(_precise(logits), labels)
     positive = torch.nonzero(labels > 0)[:, 0]
     boxes = torch.cat([roi.boxes for roi in rois])[positive]
     true = torch.cat([target.boxes[roi.matched[roi.positive]] for roi, target in zip(rois, targets, strict=True)])
     column = torch.zeros_like(positive) if network.config.box_class_agnostic else labels[positive]
     wanted = encode_boxes(true, boxes, BOX_WEIGHTS)
-    box = functional.smooth_l1_loss(deltas.float()[positive, column], wanted, beta=1.0, reduction='sum')
+    box = functional.smooth_l1_loss(_precise(deltas)[positive, column], wanted, beta=1.0, reduction='sum')
     return {'class': classes, 'box': box / max(len(labels), 1)}
 
 
 def _mask_loss(network: MaskRCNN, features: list[Tensor], rois: list[_SampledRois], targets: list[Target]) -> Tensor:
     boxes = [roi.boxes[roi.positive] for roi in rois]
     labels = torch.cat([roi.labels[roi.positive] for roi in rois])
-    logits = network.mask_logits(network.roi_align(features, boxes, MASK_ROI_SIZE)).float()
+    logits = _precise(network.mask_logits(network.roi_align(features, boxes, MASK_ROI_SIZE)))
     if len(labels) == 0:
         return logits.sum() * 0
     channel = torch.zeros_like(labels) if network.config.mask_class_agnostic else labels
     wanted = torch.cat([mask_targets(roi, target) for roi, target in zip(rois, targets, strict=True)])
     chosen = logits[torch.arange(len(labels), device=labels.device), channel]
-    return functional.binary_cross_entropy_with_logits(chosen, wanted)
+    return functional.binary_cross_entropy_with_logits(chosen, wanted.to(chosen))
 
 
 def mask_targets(rois: _SampledRois, target: Target) -> Tensor:
@@ -218,11 +224,11 @@ def _track_loss(
 ) -> Tensor:
     """L_track = -sum_i log p_i(y_i) over positive RoIs, averaged over them and over the images that have any."""
     pairs = len(targets) // 2
-    memory = network.embed(network.roi_align(features, [target.boxes for target in targets], BOX_ROI_SIZE)).float()
+    memory = _precise(network.embed(network.roi_align(features, [target.boxes for target in targets], BOX_ROI_SIZE)))
     remembered = memory.split([len(target.boxes) for target in targets])
     offsets = torch.tensor([len(roi.labels) for roi in rois]).cumsum(0).tolist()
     positives = [roi.positive + offset - len(roi.labels) for roi, offset in zip(rois, offsets, strict=True)]
-    embeddings = network.embed(box_features[torch.cat(positives)]).float().split([len(p) for p in positives])
+    embeddings = _precise(network.embed(box_features[torch.cat(positives)])).split([len(p) for p in positives])
     terms = []
     for index, (roi, target, embedding) in enumerate(zip(rois, targets, embeddings, strict=True)):
         other = (index + pairs) % len(targets)

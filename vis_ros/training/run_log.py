@@ -101,7 +101,7 @@ class RunLog:
                     self._board.add_scalar(f'{group}/{name}', value, row['step'])
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _cut(file: Path, step: int) -> None:

@@ -65,7 +65,7 @@ def open_sources(config: TrainConfig, console: Console) -> list[OpenSource]:
     datasets: dict[tuple[str, ...], CocoDataset] = {}
     sources = [open_source(source, config.size, datasets, console) for source in config.data]
     for report in dict.fromkeys(source.report for source in sources if source.report):
-        console.print(report, markup=False, highlight=False)
+        console.print(report, markup=False, highlight=False, soft_wrap=True)
     return sources
 
 

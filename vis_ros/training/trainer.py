@@ -53,7 +53,7 @@ class Trainer:
         sources = open_sources(config, self.console)
         class_names, remark = model_classes(config, sources)
         if remark:
-            self.console.print(remark, markup=False, highlight=False)
+            self._say(remark)
         self.mixture = mixture_of(sources, config, class_names)
         self.model = config.model.with_fields(class_names=class_names)
         self.validator = (
@@ -62,10 +62,10 @@ class Trainer:
         self.network = build_network(self.model)
         if config.weights:
             start = start_from_model(self.network, resolve(config.weights))
-            self.console.print(f'{config.weights}: {start}', markup=False, highlight=False)
+            self._say(f'{config.weights}: {start}')
         else:
             taken = start_from(self.network, config.pretrained)
-            self.console.print(f'{config.pretrained or "no pretrained backbone"}: {taken} tensors taken')
+            self._say(f'{config.pretrained or "no pretrained backbone"}: {taken} tensors taken')
         freeze(self.network, config.frozen_blocks)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
@@ -106,11 +106,9 @@ class Trainer:
         """Train until `config.steps`; returns `model_file`."""
         config = self.config
         processes = f' on each of {self.ranks.world} processes' if self.ranks.world > 1 else ''
-        self.console.print(
+        self._say(
             f'{self.model.architecture}, {len(self.model.class_names)} classes, on {self.device}, {self.precision}, '
-            f'{config.pairs} pairs a step{processes}, step {self.step} of {config.steps}, out {self.out}',
-            markup=False,
-            highlight=False,
+            f'{config.pairs} pairs a step{processes}, step {self.step} of {config.steps}, out {self.out}'
         )
         if not self.ranks.first:
             for images, targets in self.batches():
@@ -239,10 +237,13 @@ class Trainer:
         if len(saved['random']) == self.ranks.world:
             _set_random_state(saved['random'][self.ranks.rank], self.device)
         else:
-            self.console.print(
+            self._say(
                 f'the checkpoint is of {len(saved["random"])} processes, now there are {self.ranks.world}: '
                 'the data go on where they were, the random state begins anew'
             )
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _random_state(device: torch.device) -> list[Tensor]:

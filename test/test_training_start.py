@@ -1,0 +1,81 @@
+"""Weights to start from: what is taken, what starts fresh, and that it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.masktrack_rcnn import build_network
+from vis_ros.networks.model_file import save_model
+from vis_ros.training.pretrained import start_from_model
+
+SMALL = ModelConfig(
+    name='small',
+    class_names=('circle', 'square'),
+    backbone='resnet18',
+    fpn_channels=16,
+    box_head_channels=32,
+    mask_channels=16,
+    mask_layers=1,
+    embedding_size=16,
+)
+OF_CLASSES = {
+    f'roi_heads.{head}.{kind}'
+    for head in ('box_predictor.cls_score', 'box_predictor.bbox_pred', 'mask_predictor.mask_fcn_logits')
+    for kind in ('weight', 'bias')
+}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    network = build_network(SMALL)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.1
+    save_model(network, tmp_path / 'weights.safetensors', torch.float32)
+    return tmp_path / 'weights.safetensors'
+
+
+def fresh_names(weights: Path, config: ModelConfig) -> dict[str, str]:
+    torch.manual_seed(1)
+    network = build_network(config)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    start = start_from_model(network, weights)
+    source = load_file(weights)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name] if name in start.fresh else source[name]), name
+    assert start.taken + len(start.fresh) == len(before)
+    assert all(name in str(start) for name in start.fresh) and f'{start.taken} tensors' in str(start)
+    return start.fresh
+
+
+def test_the_same_model_is_taken_whole(weights: Path) -> None:
+    assert not fresh_names(weights, SMALL.with_fields(name='other', input_height=64))
+
+
+def test_heads_of_other_classes_start_fresh_even_where_they_fit(weights: Path) -> None:
+    renamed = fresh_names(weights, SMALL.with_fields(class_names=('cat', 'dog')))
+    assert renamed.keys() == OF_CLASSES and set(renamed.values()) == {'of other classes'}
+    more = fresh_names(weights, SMALL.with_fields(class_names=('circle', 'square', 'star')))
+    assert more.keys() == OF_CLASSES
+    assert more['roi_heads.box_predictor.cls_score.bias'] == '3 in the weights, 4 here'
+
+
+def test_class_agnostic_heads_are_taken(weights: Path, tmp_path: Path) -> None:
+    agnostic = SMALL.with_fields(box_class_agnostic=True, mask_class_agnostic=True)
+    save_model(build_network(agnostic), weights, torch.float32)
+    network = build_network(agnostic.with_fields(class_names=('cat', 'dog')))
+    start = start_from_model(network, weights)
+    assert start.fresh.keys() == {f'roi_heads.box_predictor.cls_score.{kind}' for kind in ('weight', 'bias')}
+
+
+def test_a_track_head_is_new_where_the_weights_have_none(weights: Path) -> None:
+    save_model(build_network(SMALL.with_fields(architecture='mask_rcnn')), weights, torch.float32)
+    fresh = start_from_model(build_network(SMALL), weights).fresh
+    assert fresh and all(name.startswith('track_head.') for name in fresh)
+    assert set(fresh.values()) == {'not in the weights'}
