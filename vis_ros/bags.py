@@ -228,7 +228,8 @@ def _unreadable(part: Path | _CutMcap, error: Exception) -> str:
         return f'{part.damage}. Nothing before that can be read: {error}'
     if part.is_file() and not part.stat().st_size:
         return f'{part} is empty: it has no bytes. Nothing was recorded, or copying it failed'
-    return f'{part} cannot be read as a bag: {str(error).rstrip(".")}. {_REPAIR}, and `ros2 bag reindex` writes {_METADATA} anew'
+    reason = str(error).rstrip('.')
+    return f'{part} cannot be read as a bag: {reason}. {_REPAIR}, and `ros2 bag reindex` writes {_METADATA} anew'
 
 
 def _is_storage(file: Path) -> bool:
