@@ -32,7 +32,7 @@ def frame(rng: np.random.Generator, count: int, size: int) -> list[NDArray[Any]]
     boxes = np.concatenate([corners, corners + rng.uniform(20, 120, (count, 2))], axis=1).astype(np.float32)
     embeddings = rng.standard_normal((count, size), np.float32) * np.float32(5 * size**-0.5)
     embeddings[:, 0] = 5
-    return [boxes, rng.uniform(0.5, 1, count).astype(np.float32), np.zeros(count, np.int32), embeddings]
+    return [boxes, rng.uniform(0.7, 1, count).astype(np.float32), np.zeros(count, np.int32), embeddings]
 
 
 def update(memory: IdentityMemory, frame: list[NDArray[Any]], stamp: float) -> NDArray[np.uint32]:

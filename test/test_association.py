@@ -16,6 +16,7 @@ from vis_ros.identity.association import (
     LOST,
     NEW,
     Floats,
+    assign_in_stages,
     assign_in_turn,
     assign_one_to_one,
     births,
@@ -180,3 +181,39 @@ def test_what_overlaps_an_unborn_detection_may_be_born() -> None:
     """1 is refused because of 0, so it does not stand in the way of 2, which overlaps only 1."""
     boxes = array([0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10])
     assert births(np.array([1, NEW, NEW]), array(0.9, 0.9, 0.9), boxes, 0.5, 0.4).tolist() == [2]
+
+
+# --- two stages -----------------------------------------------------------------------------------------------------
+
+
+def slow_stages(cue: Floats, iou: Floats, followed: list[bool], confident: list[bool], weak_iou: float) -> list[int]:
+    count, known = iou.shape
+    strong = [i for i in range(count) if confident[i]]
+    result = [NEW] * count
+    for i, column in zip(strong, assign_one_to_one(cue[strong]).tolist(), strict=True):
+        result[i] = column
+    free = [n for n in range(known) if followed[n] and n + 1 not in result]
+    wishes = {}
+    for i in range(count):
+        best = max(free, key=lambda n, i=i: (iou[i, n], -n), default=None)  # type: ignore[misc]
+        if not confident[i] and best is not None and iou[i, best] > weak_iou:
+            wishes[i] = best
+    for i, wish in wishes.items():
+        rivals = [j for j in wishes if wishes[j] == wish]
+        result[i] = wish + 1 if i == max(rivals, key=lambda j, wish=wish: (iou[j, wish], -j)) else LOST  # type: ignore[misc]
+    return result
+
+
+def test_the_weak_get_what_the_confident_leave() -> None:
+    given_weakly = refused = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        count, known = rng.integers(0, 7), rng.integers(0, 6)
+        cue = rng.normal(size=(count, 1 + known)).astype(np.float32)
+        iou = rng.random((count, known)).astype(np.float32)
+        followed, confident = rng.random(known) < 0.7, rng.random(count) < 0.5
+        columns = assign_in_stages(cue, iou, followed, confident, 0.5)
+        assert columns.tolist() == slow_stages(cue, iou, followed.tolist(), confident.tolist(), 0.5), f'seed {seed}'
+        given_weakly += np.count_nonzero(columns[~confident] > NEW)
+        refused += np.count_nonzero(columns[~confident] == LOST)
+    assert given_weakly > 100 and refused > 50

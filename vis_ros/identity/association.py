@@ -118,6 +118,36 @@ def assign_one_to_one(cue: Floats) -> Columns:
     return columns
 
 
+def assign_in_stages(
+    cue: Floats, iou: Floats, recent: NDArray[np.bool_], confident: NDArray[np.bool_], weak_iou: float
+) -> Columns:
+    """First the confident detections claim identities, then the others those that are left (BYTE, Zhang et al. 2022).
+
+    In the second stage the claim is the IoU: a weak detection is mostly of something half hidden, whose looks deceive.
+
+    Args:
+        cue: (N, 1 + M) of `cue_scores`.
+        iou: (N, M) of the detections with the identities.
+        recent: (M,) identities that a weak detection may continue.
+        confident: (N,).
+        weak_iou: a weak detection must overlap its identity by more.
+
+    Returns:
+        (N,) NEW, LOST, or the column 1 .. M of the identity, each identity once.
+    """
+    if confident.all():
+        return assign_one_to_one(cue)
+    columns = np.full(len(cue), NEW, np.intp)
+    columns[confident] = assign_one_to_one(cue[confident])
+    weak = np.flatnonzero(~confident)
+    if iou.shape[1]:
+        claims = np.insert(iou[weak], 0, weak_iou, axis=1)
+        claims[:, 1:][:, ~recent] = 0
+        claims[:, columns[columns > NEW]] = 0
+        columns[weak] = assign_one_to_one(claims)
+    return columns
+
+
 def assign_in_turn(cue: Floats, floor: float) -> Columns:
     """The rule of the published codes: detections in the given order, each with the best column of its row.
 

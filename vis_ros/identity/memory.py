@@ -18,6 +18,7 @@ _IDENTITY = np.dtype(
     [
         ('track_id', np.uint32),
         ('box', np.float32, 4),
+        ('velocity', np.float32, 2),
         ('class_id', np.int32),
         ('hits', np.uint32),
         ('first_seen', np.float64),
@@ -25,7 +26,13 @@ _IDENTITY = np.dtype(
         ('last_frame', np.int64),
     ]
 )
-"""What is remembered of an identity beside its embedding."""
+"""What is remembered of an identity beside its embedding. velocity: of the middle of its box, pixels a second."""
+
+_SPEED_RATE = np.float32(0.5)
+"""Share of the newest displacement in a velocity."""
+
+_RECENT_FRAMES = 2
+"""A weak detection continues only what was seen in one of so many frames before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +52,9 @@ class Identities:
 class IdentityMemory:
     """Gives the detections of each frame of one camera the numbers of the objects that they are.
 
-    An identity is its latest embedding, box and category (4 KB of embedding, not 50 KB of RoI feature; the layers that
-    make it do not depend on the pair, so eq. 2 is the same), its times and its hits.
+    An identity is an embedding, its latest box and category (4 KB of embedding, not 50 KB of RoI feature; the layers
+    that make it do not depend on the pair, so eq. 2 is the same), its times and its hits. The embedding is the latest
+    in the published rules and a running mean in 'one_to_one', which also keeps the velocity.
     Numbers count from 1 and are never used again within an epoch; `reset` begins the next epoch.
     With the rule 'one_to_one' all arrays have their full size from the first frame on and never grow; with 'paper'
     nothing is ever forgotten, as in the original.
@@ -173,15 +181,19 @@ class IdentityMemory:
     def _assign(self, detections: Detections, log_probability: Floats) -> tuple[Columns, NDArray[np.intp]]:
         """Column of each detection, and the rows that begin an identity."""
         config, held = self._config, self._held
-        iou = association.box_iou(detections.boxes, held['box'], inclusive=config.rule == 'paper')
+        ours = config.rule == 'one_to_one'
+        expected = self._expected_boxes() if ours else held['box']
+        iou = association.box_iou(detections.boxes, expected, inclusive=config.rule == 'paper')
         same_category = detections.class_ids[:, None] == held['class_id'].copy()  # contiguous: twice as fast
-        if config.rule == 'one_to_one':
+        if ours:
             same_category |= (iou > config.continuity_iou) & (held['last_frame'] == self._frame - 1)
         elif config.rule == 'mmtracking':
             log_probability = association.log_of_softmax(log_probability)
-        cue = association.cue_scores(log_probability, detections.scores, iou, same_category, config.weights)
-        if config.rule == 'one_to_one':
-            columns = association.assign_one_to_one(cue)
+        cue = association.cue_scores(log_probability, detections.scores, iou, same_category, config.cue_weights)
+        if ours:
+            confident = detections.scores >= np.float32(config.confident_score)
+            recent = held['last_frame'] >= self._frame - _RECENT_FRAMES
+            columns = association.assign_in_stages(cue, iou, recent, confident, config.weak_iou)
             return columns, association.births(
                 columns, detections.scores, detections.boxes, config.birth_score, config.birth_iou
             )
@@ -191,14 +203,40 @@ class IdentityMemory:
     def _continue(self, rows: NDArray[np.intp], detections: Detections) -> NDArray[np.uint32]:
         """Rows of identities are seen again. A row may come twice in the published rules: its last detection counts."""
         held = self._held
+        if self._config.rule == 'one_to_one':
+            held['velocity'][rows] = self._velocities(rows, detections.boxes)
+            rate = np.maximum(np.float32(self._config.memory_rate), 1 / (held['hits'][rows] + np.float32(1)))[:, None]
+            self._embeddings[rows] += rate * (detections.embeddings - self._embeddings[rows])
+        else:
+            self._embeddings[rows] = detections.embeddings
         held['box'][rows] = detections.boxes
         if self._config.rule != 'paper':  # which never changes the category of an identity
             held['class_id'][rows] = detections.class_ids
         held['last_seen'][rows] = self._stamp
         held['last_frame'][rows] = self._frame
         held['hits'][rows] += 1
-        self._embeddings[rows] = detections.embeddings
         return held['track_id'][rows]
+
+    def _expected_boxes(self) -> Floats:
+        """(M, 4) where the identities are by now if they go on as they did."""
+        held = self._held
+        elapsed = np.minimum(self._stamp - held['last_seen'], self._config.motion_s).astype(np.float32)
+        shift = held['velocity'] * elapsed[:, None]
+        boxes: Floats = held['box'] + np.concatenate([shift, shift], axis=1)
+        return boxes
+
+    def _velocities(self, rows: NDArray[np.intp], boxes: Floats) -> Floats:
+        """(R, 2) velocities of identities that are now seen in these boxes (R, 4)."""
+        held = self._held[rows]
+        elapsed = self._stamp - held['last_seen']
+        known = (elapsed > 0) & (elapsed <= self._config.motion_s)
+        displacement = (boxes[:, :2] + boxes[:, 2:] - held['box'][:, :2] - held['box'][:, 2:]) / 2
+        newest = displacement / np.where(known, elapsed, 1).astype(np.float32)[:, None]
+        rate = np.where(held['hits'] == 1, np.float32(1), _SPEED_RATE)[:, None]
+        moved = held['velocity'] + rate * (newest - held['velocity'])
+        at_once = np.where((elapsed > 0)[:, None], np.float32(0), held['velocity'])
+        velocities: Floats = np.where(known[:, None], moved, at_once)
+        return velocities
 
     def _begin(self, detections: Detections) -> NDArray[np.uint32]:
         """Numbers of new identities; fewer than detections where the memory is full of identities of this frame."""
@@ -210,6 +248,7 @@ class IdentityMemory:
         born = self._identities[rows]
         born['track_id'] = np.arange(self._next_id, self._next_id + len(detections))
         born['box'] = detections.boxes
+        born['velocity'] = 0
         born['class_id'] = detections.class_ids
         born['hits'] = 1
         born['first_seen'] = born['last_seen'] = self._stamp

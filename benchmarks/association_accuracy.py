@@ -1,0 +1,196 @@
+"""How well the rules and settings of association keep identities, on detections that are stored.
+
+    python -m benchmarks.association_clips CLIPS ...                 # once, minutes
+    python -m benchmarks.association_accuracy CLIPS [--half tune] [--json FILE]
+
+Every row is one `AssociationConfig` over the same detections: HOTA, DetA, AssA, IDF1, identity switches (CLEAR) and
+track AP, class-agnostic, by the package's own evaluation; detections that lie in ignored pixels count for nothing. The
+published rules may give two detections of a frame one number; only the last of them counts, as in the official code. Of
+the sequences of DAVIS, J is the mean IoU of the object with the identity that covers it best.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update({f'{library}_NUM_THREADS': '1' for library in ('OPENBLAS', 'MKL', 'OMP')})  # before numpy is loaded
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import vis_ros
+from benchmarks.association_clips import CLIPS, SCENARIOS, StoredFrame, load
+from vis_ros.evaluation.average_precision import TrackMatches, average_precision, match_tracks
+from vis_ros.evaluation.overlaps import VideoOverlaps, without_ignored_results
+from vis_ros.evaluation.tracking import TrackingMeasures
+from vis_ros.identity.config import AssociationConfig
+from vis_ros.identity.memory import IdentityMemory
+
+Source = Literal['network', 'perfect']
+SCORE_THRESHOLD = 0.5
+"""Of the packaged network."""
+MOST_DETECTIONS = 20
+
+DEFAULT = AssociationConfig()
+BEFORE = {
+    'weights': (1.0, 2.0, 10.0),
+    'birth_iou': 0.5,
+    'confident_score': 0.0,
+    'memory_rate': 1.0,
+    'motion_s': 0.0,
+}
+"""The settings that make of 'one_to_one' what it is without its additions."""
+
+CONFIGS: dict[str, AssociationConfig] = {
+    'mmtracking': AssociationConfig(rule='mmtracking'),
+    'paper': AssociationConfig(rule='paper'),
+    'plain one_to_one': replace(DEFAULT, **BEFORE),  # type: ignore[arg-type]
+    **{f'plain + {name}': replace(DEFAULT, **{**BEFORE, name: getattr(DEFAULT, name)}) for name in BEFORE},  # type: ignore[arg-type]
+    'default': DEFAULT,
+    **{f'default - {name}': replace(DEFAULT, **{name: value}) for name, value in BEFORE.items()},  # type: ignore[arg-type]
+    'birth_score 0.5': replace(DEFAULT, birth_score=0.5),
+    'birth_score 0.6': replace(DEFAULT, birth_score=0.6),
+    'birth_score 0.8': replace(DEFAULT, birth_score=0.8),
+    'max_age_s 3': replace(DEFAULT, max_age_s=3.0),
+    'max_age_s 30': replace(DEFAULT, max_age_s=30.0),
+}
+"""Row of the table -> settings. 'plain + X': with one addition; 'default - X': all but one."""
+
+FIGURES = ('HOTA', 'DetA', 'AssA', 'IDF1', 'IDSW', 'AP')
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """What is counted in one clip, for `combine`."""
+
+    tracking: dict[str, Any]
+    tracks: TrackMatches
+
+
+def associate(
+    frames: Sequence[StoredFrame], config: AssociationConfig, source: Source, threshold: float
+) -> list[NDArray[np.int64]]:
+    """The number that each detection of each frame gets, 0 for none and for those below the score threshold."""
+    memory = IdentityMemory(config)
+    numbers = []
+    for frame in frames:
+        found = getattr(frame, source)
+        rows = np.flatnonzero(found.scores >= threshold)[:MOST_DETECTIONS]
+        given = np.zeros(len(found.scores), np.int64)
+        given[rows] = memory.update(
+            found.boxes[rows], found.scores[rows], found.class_ids[rows], found.embeddings[rows], frame.stamp
+        )
+        numbers.append(given)
+    return numbers
+
+
+def count(
+    frames: Sequence[StoredFrame], numbers: Sequence[NDArray[np.int64]], source: Source, measures: TrackingMeasures
+) -> Counts:
+    """Compare the numbers of one clip with the truth."""
+    overlaps = []
+    scores: dict[int, list[float]] = defaultdict(list)
+    for position, (frame, given) in enumerate(zip(frames, numbers, strict=True)):
+        found = getattr(frame, source)
+        last = {number: row for row, number in enumerate(given.tolist()) if number}
+        for number, row in last.items():
+            scores[number].append(float(found.scores[row]))
+        kept = np.isin(np.arange(len(given)), list(last.values()))
+        named = replace(found.overlaps, position=position, result_ids=given)
+        overlaps.append(named.only(np.ones(len(named.truth_ids), bool), kept))
+    video = VideoOverlaps(len(frames), overlaps, overlaps)
+    means = {number: float(np.mean(values)) for number, values in scores.items()}
+    return Counts(measures.count(without_ignored_results(video)), match_tracks(video, means))
+
+
+def combine(clips: Sequence[Counts], measures: TrackingMeasures) -> dict[str, float]:
+    """FIGURES of several clips."""
+    values = {
+        **measures.combine([clip.tracking for clip in clips]),
+        **average_precision([clip.tracks for clip in clips]),
+    }
+    return {name: values[name] for name in FIGURES}
+
+
+def single_object(frames: Sequence[StoredFrame], numbers: Sequence[NDArray[np.int64]]) -> tuple[float, int]:
+    """(J, switches) of a clip with one object: as benchmarks/davis.py measures them."""
+    sums: dict[int, float] = defaultdict(float)
+    switches = last = 0
+    for frame, given in zip(frames, numbers, strict=True):
+        iou = frame.network.overlaps.iou
+        if not len(iou) or not given.any():
+            continue
+        overlaps = np.where(given > 0, iou[0], 0)
+        for number in set(given[given > 0].tolist()):
+            sums[number] += float(overlaps[given == number].max())
+        if overlaps.max() >= 0.5:
+            current = int(given[overlaps.argmax()])
+            switches += last not in (0, current)
+            last = current
+    return max(sums.values(), default=0.0) / len(frames), switches
+
+
+def measure(
+    folder: Path, half: str, configs: Mapping[str, AssociationConfig], threshold: float = SCORE_THRESHOLD
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Row -> 'all', each scenario, 'perfect', and 'davis' where it is stored -> figures."""
+    measures = TrackingMeasures()
+    clips = {clip: load(folder / f'{clip.name}.pickle') for clip in CLIPS if clip.half == half}
+    davis = [load(path) for path in sorted(folder.glob(f'{half}_davis_*.pickle'))]
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for name, config in configs.items():
+        counts = {
+            source: {
+                clip: count(frames, associate(frames, config, source, threshold), source, measures)
+                for clip, frames in clips.items()
+            }
+            for source in ('network', 'perfect')
+        }
+        row = {'all': combine(list(counts['network'].values()), measures)}
+        for scenario in SCENARIOS:
+            chosen = [counts['network'][clip] for clip in clips if clip.scenario == scenario]
+            row[scenario] = combine(chosen, measures)
+        row['perfect'] = combine(list(counts['perfect'].values()), measures)
+        if davis:
+            followed = [single_object(frames, associate(frames, config, 'network', threshold)) for frames in davis]
+            j, switches = np.mean(followed, axis=0).tolist()
+            row['davis'] = {'J': j, 'switches a sequence': switches}
+        table[name] = row
+        figures = '  '.join(
+            f'{key} {value:4d}' if key == 'IDSW' else f'{key} {value * 100:5.1f}' for key, value in row['all'].items()
+        )
+        print(f'{name:26s} {figures}', flush=True)
+    return table
+
+
+def main() -> None:
+    """Read the arguments, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('clips', type=Path)
+    parser.add_argument('--half', choices=('tune', 'report'), default='tune')
+    parser.add_argument('--score-threshold', type=float, default=SCORE_THRESHOLD)
+    parser.add_argument('--json', type=Path, help='also write every figure to this file')
+    arguments = parser.parse_args()
+    table = measure(arguments.clips, arguments.half, CONFIGS, arguments.score_threshold)
+    if arguments.json:
+        record = {
+            'vis_ros': vis_ros.__version__,
+            'half': arguments.half,
+            'score_threshold': arguments.score_threshold,
+            'clips': {clip.name: clip.seed for clip in CLIPS if clip.half == arguments.half},
+            'settings': {name: vars(config) for name, config in CONFIGS.items()},
+            'figures': table,
+        }
+        arguments.json.write_text(json.dumps(record, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    main()
