@@ -39,7 +39,7 @@ class DavisVideo(IndexedVideo):
     def frame(self, index: int) -> AnnotatedFrame:
         file = self._files[index]
         try:
-            numbers = self._numbers(_read(file))
+            numbers = np.asfortranarray(self._numbers(_read(file)))  # as run lengths go
         except (OSError, ValueError) as error:
             raise AnnotationError([Problem(str(file), '', str(error))]) from error
         ids = [number for number in np.flatnonzero(_histogram(numbers)).tolist() if number not in (0, VOID)]
@@ -199,7 +199,7 @@ def _write_video(
     names = stems(summary.names)
     for stem, frame in zip(names, video, strict=True):
         parts = disjoint(frame)
-        numbers = np.zeros(frame.size, np.uint8)
+        numbers = np.zeros(frame.size, np.uint8, order='F')
         if parts.ignored is not None:
             numbers[decode(parts.ignored) > 0] = VOID
         for track_id, mask in zip(frame.track_ids.tolist(), parts.masks, strict=True):

@@ -43,7 +43,7 @@ def disjoint(frame: AnnotatedFrame) -> Disjoint:
         return Disjoint(frame.masks, frame.ignored, 0)
     sizes = areas(frame.masks) if frame.masks else np.zeros(0, np.int64)
     ranking = np.lexsort((frame.track_ids, sizes, -frame.scores))
-    owner = np.full(frame.size, -1, np.int32)
+    owner = np.full(frame.size, -1, np.int32, order='F')  # as run lengths go
     if frame.ignored is not None:
         owner[decode(frame.ignored) > 0] = len(frame)
     for position in reversed(ranking.tolist()):
