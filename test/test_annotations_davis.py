@@ -60,7 +60,7 @@ def test_pictures_with_a_palette_are_what_pillow_reads(numbers):
     colours = np.asarray(image.convert('RGB'))
     read = mask_picture.read(data)
     assert read.meaning == 'numbers' and (read.values == numbers).all()
-    assert (mask_picture.colour_numbers(colours[..., ::-1]) == numbers).all()
+    assert (mask_picture.checked_numbers(colours[..., ::-1]) == numbers).all()
 
 
 @pytest.mark.parametrize('bits', [1, 2, 4, 8])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vis_ros.annotations import mask_picture
 from vis_ros.annotations.indexed_video import IndexedVideo
 from vis_ros.annotations.losses import Losses
-from vis_ros.annotations.mask_picture import MaskPicture, colour_numbers, is_grey
+from vis_ros.annotations.mask_picture import MaskPicture, checked_numbers, is_grey
 from vis_ros.annotations.overlaps import disjoint
 from vis_ros.annotations.pictures import PictureFile, folder_names, natural, pictures_in, stems, write_picture
 from vis_ros.annotations.rle import decode, encode
@@ -65,7 +65,7 @@ class DavisVideo(IndexedVideo):
         values = picture.values
         if picture.meaning == 'colours':
             if self._meaning == 'colours' or not is_grey(values):
-                return colour_numbers(values)
+                return checked_numbers(values)
             values = values[..., 0]
         return (values > 0).astype(np.uint8) if self._meaning == 'binary' else values
 

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.data.davis import colour_numbers
+
 _SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _GREY, _INDEXED = 0, 3
 
@@ -89,11 +91,9 @@ def is_grey(colours: NDArray[np.uint8]) -> bool:
     return bool((colours == colours[..., :1]).all())
 
 
-def colour_numbers(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def checked_numbers(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W) uint8 numbers from the colours of VOC_PALETTE. Raises ValueError that names a colour it does not have."""
-    numbers = np.zeros(colours.shape[:2], np.uint8)
-    for bit in range(8):
-        numbers |= ((colours[..., 2 - bit % 3] >> (7 - bit // 3)) & 1) << bit
+    numbers = colour_numbers(colours)
     foreign = (VOC_PALETTE[numbers] != colours[..., ::-1]).any(-1)
     if foreign.any():
         y, x = np.argwhere(foreign)[0].tolist()

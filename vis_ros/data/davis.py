@@ -145,14 +145,22 @@ _VOID = 255
 def object_numbers(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W) uint8 numbers of objects, 255 = void, from a mask picture: grey (H, W) or BGR in the palette of VOC.
 
-    That palette spreads the bits of a number over its colour: bit 0 is the highest bit of red, bit 1 of green, bit 2 of
-    blue, bit 3 the next of red, and so on. A grey picture of 0 and 255 alone shows object 1.
+    A grey picture of 0 and 255 alone shows object 1.
     """
     if picture.ndim == 2 or (picture[..., :3] == picture[..., :1]).all():
         grey = picture if picture.ndim == 2 else picture[..., 0]
         return (grey > 0).astype(np.uint8) if set(np.unique(grey)) <= {0, 255} else grey
-    blue, green, red = (picture[..., channel] for channel in range(3))
-    numbers = np.zeros(picture.shape[:2], np.uint8)
+    return colour_numbers(picture)
+
+
+def colour_numbers(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) uint8 numbers of objects from their colours (H, W, 3) BGR in the palette of VOC.
+
+    That palette spreads the bits of a number over its colour: bit 0 is the highest bit of red, bit 1 of green, bit 2 of
+    blue, bit 3 the next of red, and so on.
+    """
+    blue, green, red = (colours[..., channel] for channel in range(3))
+    numbers = np.zeros(colours.shape[:2], np.uint8)
     for bit in range(8):
         channel = (red, green, blue)[bit % 3]
         numbers |= ((channel >> (7 - bit // 3)) & 1) << bit
