@@ -153,6 +153,30 @@ def test_of_davis_only_annotated_objects_count(tmp_path: Path) -> None:
     assert known.class_names == ('cow',) and known.videos[0].frame(0).ignored is None
 
 
+def test_mots_text(tmp_path: Path) -> None:
+    """Car 1 in both frames, an ignored region in the second."""
+    lines = []
+    (tmp_path / 'instances_txt').mkdir()
+    (tmp_path / 'images' / '0002').mkdir(parents=True)
+    for time in range(2):
+        car, region = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
+        car[10:30, 5 + 10 * time : 25 + 10 * time] = 1
+        region[40:50, 60:70] = 1
+        lines.append(f'{time} 1001 1 60 80 {encode(car)["counts"].decode()}')
+        if time:
+            lines.append(f'{time} 10000 10 60 80 {encode(region)["counts"].decode()}')
+        cv2.imwrite(str(tmp_path / 'images' / '0002' / f'{time:06d}.png'), np.repeat(car[..., None] * 200, 3, 2))
+    (tmp_path / 'instances_txt' / '0002.txt').write_text('\n'.join(lines) + '\n')
+    videos = read(tmp_path)
+    assert videos.class_names == ('car', 'pedestrian') and not videos.problems
+    first, second = (videos.videos[0].frame(time) for time in (0, 1))
+    assert first.boxes().tolist() == [[5, 10, 25, 30]] and second.boxes().tolist() == [[15, 10, 35, 30]]
+    assert first.object_ids.tolist() == second.object_ids.tolist() == [1] and first.class_ids.tolist() == [0]
+    assert first.ignored is None and second.ignored is not None
+    np.testing.assert_array_equal(second.ignored, region > 0)
+    assert second.image[second.masks[0]].min() == 200
+
+
 def test_a_format_without_classes_needs_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'object_class.*cows'):
         read(write_davis(tmp_path))

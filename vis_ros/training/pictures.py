@@ -21,14 +21,17 @@ Image = NDArray[np.uint8]
 def pairs_picture(images: Sequence[Tensor], targets: Sequence[Target], class_names: Sequence[str]) -> Image:
     """The pairs of a batch, one a row: key frame and reference frame, equal objects in equal colours.
 
-    images: (H, W, 3) uint8 BGR, all key frames and then all reference frames.
+    images: (H, W, 3) uint8 BGR, all key frames and then all reference frames. Ignored pixels are shown darker.
     """
     drawn = []
     for image, target in zip(images, targets, strict=True):
         masks = target.masks.numpy()
         labels, ids = target.labels.numpy() - 1, target.object_ids.numpy()
-        size = (image.shape[0], image.shape[1])
-        drawn.append(draw_overlay(image.numpy(), _instances(size, masks, labels, ids, np.ones(len(ids))), class_names))
+        pixels = image.numpy()
+        if target.ignored is not None:
+            pixels = np.where(target.ignored.numpy()[..., None] > 0, pixels // 2, pixels)
+        objects = _instances((image.shape[0], image.shape[1]), masks, labels, ids, np.ones(len(ids)))
+        drawn.append(draw_overlay(pixels, objects, class_names))
     pairs = len(drawn) // 2
     return contact_sheet([each for n in range(pairs) for each in (drawn[n], drawn[n + pairs])], columns=2, width=1000)
 
