@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from vis_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, BagWriter
+from vis_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, BagWriter
 from vis_ros.messages import to_image
 from vis_ros.replay.player import Player
 from vis_ros.replay.read_ahead import ReadAhead
 from vis_ros.replay.routes import find_routes
-from vis_ros.replay.target import TargetCamera
+from vis_ros.replay.target import Target, TargetCamera
 from vis_ros.replay.timed_images import TimedImages, open_timed_images, with_stamp
 from vis_ros.stamps import to_time
 
@@ -240,3 +241,70 @@ def test_nothing_is_waited_for_once_it_is_stopped():
         stop.set()
         assert not player.run_until(time.perf_counter_ns() + 10**12)
         assert not player.run(1000, lambda: False)
+
+
+# --- target -----------------------------------------------------------------------------------------------------------
+
+
+class Graph(Line):
+    """A graph with two nodes of ours, without DDS."""
+
+    topics = (
+        ('/robot/vis_node/front/instances', [INSTANCES_TYPE]),
+        ('/robot/vis_node/camera/instances', [INSTANCES_TYPE]),
+        ('/robot/vis_node/front/overlay', [IMAGE_TYPE]),
+    )
+
+    def create_subscription(self, kind, topic, callback, depth):
+        pass
+
+    def get_fully_qualified_name(self):
+        return '/replay'
+
+    def get_node_names_and_namespaces(self):
+        return [('replay', '/'), ('vis_node', '/robot'), ('tf', '/')]
+
+    def get_topic_names_and_types(self):
+        return list(self.topics)
+
+    def get_publisher_names_and_types_by_node(self, name, namespace):
+        assert (name, namespace) == ('vis_node', '/robot')
+        return list(self.topics)
+
+
+def target(name, *statuses):
+    graph = Graph()
+    found = Target(graph, Player(graph, graph, threading.Event()), name)
+    found.status.hear(DiagnosticArray(status=list(statuses)))
+    return found
+
+
+def status(name, **values):
+    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return DiagnosticStatus(level=DiagnosticStatus.OK, name=name, values=pairs)
+
+
+def test_the_error_about_a_node_that_is_not_there_lists_those_that_are(monkeypatch):
+    monkeypatch.setenv('ROS_DOMAIN_ID', '17')
+    message = (
+        'no node /vis_node in ROS domain 17.*Nodes: /robot/vis_node, /tf; .*: /robot/vis_node/camera/instances, /rob'
+    )
+    with pytest.raises(TimeoutError, match=message):
+        target('vis_node').wait(0.01, 0.01)
+
+
+def test_the_cameras_of_a_node():
+    about = [
+        status('robot/vis_node', state='active'),
+        status('robot/vis_node: front', topic='/robot/front/image/compressed'),
+        status('robot/vis_node: camera', topic='/elsewhere'),
+        status('other/vis_node: camera', topic='/wrong'),
+    ]
+    cameras = target('robot/vis_node', *about).wait(1, 1)
+    assert cameras == [
+        TargetCamera('camera', '/elsewhere', '/robot/vis_node/camera/instances'),
+        TargetCamera('front', '/robot/front/image/compressed', '/robot/vis_node/front/instances'),
+    ]
+    assert [camera.image_type for camera in cameras] == [IMAGE_TYPE, COMPRESSED_TYPE]
+    with pytest.raises(TimeoutError, match='/robot/vis_node is there, but is active and listens to no images'):
+        target('robot/vis_node', *about[:2]).wait(1, 0.01)  # of one camera nothing was heard yet
