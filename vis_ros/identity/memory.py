@@ -206,7 +206,9 @@ class IdentityMemory:
         if self._config.rule == 'one_to_one':
             held['velocity'][rows] = self._velocities(rows, detections.boxes)
             rate = np.maximum(np.float32(self._config.memory_rate), 1 / (held['hits'][rows] + np.float32(1)))[:, None]
-            self._embeddings[rows] += rate * (detections.embeddings - self._embeddings[rows])
+            embeddings = self._embeddings[rows]
+            embeddings += rate * (detections.embeddings - embeddings)
+            self._embeddings[rows] = embeddings
         else:
             self._embeddings[rows] = detections.embeddings
         held['box'][rows] = detections.boxes
