@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.data.coco import SUPERCATEGORIES, CocoDataset, decode_counts, polygon_coverage, run_length_coverage
+from vis_ros.data.coco import SUPERCATEGORIES, CocoDataset, polygon_coverage, run_length_coverage
 from vis_ros.data.cutout import largest_part
+from vis_ros.data.run_lengths import run_lengths
 
 CATEGORIES = [{'id': 1, 'name': 'person'}, {'id': 18, 'name': 'dog'}, {'id': 44, 'name': 'bottle'}]
 
@@ -145,12 +146,12 @@ def test_run_lengths_agree_with_pycocotools():
         mask = random.random((37, 91)) < density
         mask[10:30, 20:60] |= density > 0
         code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-        counts = decode_counts(code['counts'])
+        counts = run_lengths(code['counts']).tolist()
         coverage, (x, y) = run_length_coverage(counts, (37, 91))
         ours = np.zeros((37, 91), bool)
         ours[y : y + coverage.shape[0], x : x + coverage.shape[1]] = coverage > 0
         np.testing.assert_array_equal(ours, mask)
-        assert decode_counts(code['counts'].decode()) == counts
+        assert run_lengths(code['counts'].decode()).tolist() == counts
 
 
 def test_compressed_run_lengths_in_a_file(tmp_path):

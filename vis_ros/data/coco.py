@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vis_ros.data.cache import BoundedCache
 from vis_ros.data.cutout import Cutout, cut_out, largest_part
 from vis_ros.data.labelled_frame import LabelledFrame
+from vis_ros.data.run_lengths import run_lengths
 
 SUPERCATEGORIES: dict[str, tuple[str, ...]] = {
     'person': ('person',),
@@ -312,35 +313,14 @@ def _parse_run_lengths(code: dict[str, Any], size: tuple[int, int]) -> dict[str,
     if own_size is None or tuple(own_size) != size:
         raise _BadOutline('run-length code of another size than its image')
     try:
-        counts = decode_counts(counts) if isinstance(counts, (str, bytes)) else [int(count) for count in counts or []]
-    except (IndexError, TypeError, ValueError):
+        counts = (
+            run_lengths(counts).tolist() if isinstance(counts, (str, bytes)) else [int(count) for count in counts or []]
+        )
+    except (TypeError, ValueError):
         raise _BadOutline('run-length code that cannot be read') from None
     if any(count < 0 for count in counts) or sum(counts) != size[0] * size[1]:
         raise _BadOutline('run-length code that does not fill its image')
     return {'counts': counts, 'size': size}
-
-
-def decode_counts(text: str | bytes) -> list[int]:
-    """COCO's compressed run lengths: 5 bits a character from '0', bit 6 says 'more follows', each count from the third
-    on is the difference to the one two before (the format of pycocotools)."""
-    data = text.encode('ascii') if isinstance(text, str) else text
-    counts: list[int] = []
-    position = 0
-    while position < len(data):
-        value = shift = 0
-        more = True
-        while more:
-            bits = data[position] - 48
-            if not 0 <= bits < 64:
-                raise ValueError(f'character {data[position]} is not part of a run-length code')
-            value |= (bits & 31) << shift
-            shift += 5
-            more = bool(bits & 32)
-            position += 1
-        if bits & 16:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-    return counts
 
 
 def _annotation(
