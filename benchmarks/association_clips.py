@@ -144,7 +144,6 @@ def make_video(clip: Clip, dataset: CocoDataset) -> CompositeVideo:
 
 def _leave(random: np.random.Generator, actor: Actor) -> Actor:
     """The actor, away for 0.5 to 4 seconds."""
-    assert isinstance(actor.motion, ObjectMotion | ScriptedMotion)
     if not isinstance(actor.motion, ObjectMotion):
         return actor
     begin = float(random.uniform(0.15, 0.4)) * 2 * FRAMES
