@@ -22,4 +22,8 @@ def train(
     """
     from vis_ros.training.trainer import train as run
 
-    console.print(f'wrote {run(config, out)}', soft_wrap=True)
+    try:
+        run(config, out)
+    except KeyboardInterrupt:
+        console.print('interrupted: the same command goes on from the last checkpoint')
+        raise typer.Exit(130) from None

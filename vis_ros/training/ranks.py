@@ -43,24 +43,31 @@ class Ranks:
         return found
 
 
+def choose_device(device: str) -> torch.device:
+    """TrainConfig.device of a process that trains alone; ValueError where there is no GPU for it."""
+    if device == 'auto':
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if device.startswith('cuda') and not torch.cuda.is_available():
+        raise ValueError(f'device {device!r} was asked for, but torch {torch.__version__} finds no CUDA GPU')
+    return torch.device(device)
+
+
 @contextmanager
 def join_ranks(device: str) -> Iterator[Ranks]:
     """The processes that `torchrun` started, or this one alone.
 
     device: TrainConfig.device; under `torchrun` process N of a machine takes GPU N.
     """
-    kind = device if device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
-    if kind.startswith('cuda') and not torch.cuda.is_available():
-        raise ValueError(f'device {device!r} was asked for, but torch {torch.__version__} finds no CUDA GPU')
+    chosen = choose_device(device)
     world = int(os.environ.get('WORLD_SIZE', '1'))
     if world == 1:
-        yield Ranks(0, 1, torch.device(kind))
+        yield Ranks(0, 1, chosen)
         return
-    if kind.startswith('cuda'):
-        kind = f'cuda:{os.environ["LOCAL_RANK"]}'
-        torch.cuda.set_device(torch.device(kind))
-    distributed.init_process_group('nccl' if kind.startswith('cuda') else 'gloo', timeout=_PATIENCE)
+    if chosen.type == 'cuda':
+        chosen = torch.device('cuda', int(os.environ['LOCAL_RANK']))
+        torch.cuda.set_device(chosen)
+    distributed.init_process_group('nccl' if chosen.type == 'cuda' else 'gloo', timeout=_PATIENCE)
     try:
-        yield Ranks(distributed.get_rank(), world, torch.device(kind))
+        yield Ranks(distributed.get_rank(), world, chosen)
     finally:
         distributed.destroy_process_group()

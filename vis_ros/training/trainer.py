@@ -21,7 +21,7 @@ from vis_ros.training.optimisation import build_optimizer, choose_precision, fre
 from vis_ros.training.pairs import pair_loader, to_input
 from vis_ros.training.pictures import pairs_picture
 from vis_ros.training.pretrained import start_from, start_from_model
-from vis_ros.training.ranks import Ranks, join_ranks
+from vis_ros.training.ranks import Ranks, choose_device, join_ranks
 from vis_ros.training.run_log import RunLog
 from vis_ros.training.sources import mixture_of, model_classes, open_sources
 from vis_ros.training.validation import Validator
@@ -44,9 +44,7 @@ class Trainer:
     """
 
     def __init__(self, config: TrainConfig, out: Path, ranks: Ranks | None = None) -> None:
-        if ranks is None:
-            with join_ranks(config.device) as ranks:
-                pass
+        ranks = ranks or Ranks(0, 1, choose_device(config.device))
         self.config, self.out, self.ranks, self.device = config, out, ranks, ranks.device
         self.console = Console(quiet=not ranks.first)
         torch.manual_seed(config.seed)
@@ -129,6 +127,7 @@ class Trainer:
                     self.save()
         if not self.model_file.exists():
             save_model(self.averaged(), self.model_file)
+        self._say(f'wrote {self.model_file}')
         return self.model_file
 
     def _due(self, every: int) -> bool:
