@@ -1,0 +1,122 @@
+"""Measure the packaged weights where there is truth, and write the figures into doc/results.
+
+    python -m benchmarks.evaluation synthetic
+    python -m benchmarks.evaluation davis DAVIS_FOLDER
+
+What is done is that of the commands `vis-ros data synth`, `vis-ros replay` and `vis-ros evaluate`. test/test_results.py
+measures the synthetic set again and compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import vis_ros
+from vis_ros.annotations import youtube_vis
+from vis_ros.annotations.opening import open_annotations
+from vis_ros.annotations.synthetic import scenes
+from vis_ros.data.davis import DAVIS_TEST, DAVIS_TRAIN
+from vis_ros.engines.engine import load_engine
+from vis_ros.evaluation.evaluate import evaluate
+from vis_ros.evaluation.evaluation import Evaluation
+from vis_ros.identity.memory import IdentityMemory
+from vis_ros.replay.offline import replay
+from vis_ros.segmenters.detect_and_track import DetectAndTrack
+from vis_ros.sources.opening import open_sources
+
+RESULTS = Path(__file__).resolve().parents[1] / 'doc' / 'results'
+
+SYNTHETIC = {'seed': 100, 'videos': 3, 'frames': 40, 'rate': 10.0, 'height': 360, 'width': 640}
+"""Arguments of `vis-ros data synth`."""
+
+TOLERANCE = {'AP': 0.03, 'HOTA': 0.03, 'IDF1': 0.03}
+"""By how much a later measurement may be lower: other processors and versions of the libraries round otherwise."""
+
+WEIGHTS = 'demo'
+
+
+def main() -> None:
+    """Read the arguments, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('set', choices=['synthetic', 'davis'])
+    parser.add_argument('folder', type=Path, nargs='?', help='of DAVIS: JPEGImages and Annotations')
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        if arguments.set == 'synthetic':
+            evaluation = measure_synthetic(SYNTHETIC, Path(scratch))
+            report = {'made_by': SYNTHETIC, 'tolerance': TOLERANCE, **figures(evaluation)}
+        else:
+            evaluation = measure(arguments.folder / 'JPEGImages', arguments.folder, Path(scratch))
+            report = {**figures(evaluation), 'sequences': sequences(evaluation), 'halves': halves(evaluation)}
+    text = json.dumps({'vis_ros': vis_ros.__version__, 'weights': WEIGHTS, **report}, indent=1)
+    (RESULTS / f'{arguments.set}.json').write_text(text + '\n', encoding='utf-8')
+    print(text)
+
+
+def measure_synthetic(made_by: Mapping[str, Any], scratch: Path) -> Evaluation:
+    """Make the videos, replay them and evaluate."""
+    size = made_by['height'], made_by['width']
+    videos = scenes(made_by['videos'], made_by['frames'], size, made_by['rate'], made_by['seed'])
+    youtube_vis.write(videos, scratch / 'truth')
+    return measure(scratch / 'truth' / 'JPEGImages', scratch / 'truth', scratch)
+
+
+def measure(images: Path, truth: Path, scratch: Path) -> Evaluation:
+    """Replay a folder of image folders with the defaults and evaluate it."""
+    engine = load_engine(WEIGHTS)
+    info = engine.describe()
+    settings = {'model': info.model, 'engine': info.engine, 'device': info.device, 'precision': info.precision}
+    replay(
+        open_sources(images),
+        lambda: DetectAndTrack(engine, IdentityMemory()),
+        engine.class_names,
+        scratch / 'results',
+        settings=settings,
+        codecs=('mp4v',),
+    )
+    return evaluate(open_annotations(scratch / 'results'), open_annotations(truth))
+
+
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """The settings, the figures of the whole set, and how much of it was compared."""
+    kept = ('model', 'engine', 'device', 'precision', 'every', 'frames', 'skipped')
+    return {
+        'settings': {name: evaluation.settings[name] for name in kept},
+        'agnostic': rounded(evaluation.agnostic),
+        'aware': None if evaluation.aware is None else rounded(evaluation.aware),
+        'compared_frames': evaluation.coverage.compared,
+        'frames_without_result': evaluation.coverage.missing,
+    }
+
+
+def sequences(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """J, F and switches of the one object of each sequence."""
+    return {
+        each.video: rounded({'J': each.j, 'F': each.f, 'IDSW': each.switches, 'Frag': each.fragmentations})
+        for each in evaluation.objects
+    }
+
+
+def halves(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """Means over the sequences that were trained on, and over those that were not."""
+    rows = sequences(evaluation)
+    means = {}
+    for name, half in (('train', DAVIS_TRAIN), ('test', DAVIS_TEST)):
+        chosen = [rows[sequence] for sequence in half if sequence in rows]
+        if chosen:
+            means[name] = rounded({key: sum(row[key] for row in chosen) / len(chosen) for key in chosen[0]})
+    return means
+
+
+def rounded(values: Mapping[str, float]) -> dict[str, float]:
+    """To four places, which is finer than any two machines agree."""
+    return {name: round(float(value), 4) for name, value in values.items()}
+
+
+if __name__ == '__main__':
+    main()
