@@ -61,7 +61,7 @@ def run(*arguments, **environment):
 def test_version_and_help():
     assert run('--version').stdout == f'vis_ros {__version__}\n'
     text = run('--help').stdout
-    for command in ('demo', 'replay', 'train', 'weights', 'doctor'):
+    for command in ('demo', 'replay', 'evaluate', 'data', 'train', 'weights', 'doctor'):
         assert re.search(rf'\b{command}\b', text)
 
 

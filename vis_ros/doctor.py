@@ -51,10 +51,11 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for module in ('numpy', 'cv2', 'torch', 'torchvision', 'timm', 'safetensors', 'rosbags'):
+    for module in ('numpy', 'cv2', 'torch', 'torchvision', 'timm', 'safetensors', 'rosbags', 'pycocotools'):
         yield _package(
             module, 'bad', f'pip install vis_ros brings it; alone: pip install {_DISTRIBUTION.get(module, module)}'
         )
+    yield _package('trackeval', 'absent', 'for `vis-ros evaluate`: pip install --no-deps trackeval')
     for module in ('openvino', 'tensorrt'):
         yield _package(module, 'absent', '')
 
