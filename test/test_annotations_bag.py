@@ -18,6 +18,7 @@ from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedV
 from vis_ros.bags import IMAGE_TYPE, INSTANCES_TYPE, BagReader, BagWriter
 from vis_ros.masks import ENCODINGS, encode
 from vis_ros.messages import to_image, to_instances
+from vis_ros.sources.opening import open_source
 from vis_ros.stamps import to_time
 
 SIZE = (12, 16)
@@ -259,6 +260,8 @@ def test_ignored_regions_stay_with_their_frames(tmp_path):
     assert ignored[0][:2] == ignored[1] == [None, None]
     np.testing.assert_array_equal(decode(ignored[0][2]), decode(region))
     assert list(read.videos[0])[2].read_image is None, 'the regions are not the images'
+    with pytest.raises(ValueError, match='no topic with images'):
+        open_source(tmp_path / 'bag')
 
 
 def fixed(track_ids, names=('a',)):

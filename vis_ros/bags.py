@@ -110,6 +110,12 @@ class BagReader:
         """The topics whose messages have one of these types, by name."""
         return [topic for topic in self.topics if topic.type in types]
 
+    @property
+    def image_topics(self) -> list[Topic]:
+        """The topics with images; those of ignored regions are annotations and not among them."""
+        ignored = {ignored_topic(topic.name) for topic in self.of_type(INSTANCES_TYPE)}
+        return [topic for topic in self.of_type(*IMAGE_TYPES) if topic.name not in ignored]
+
     def messages(self, topics: Collection[Topic], start_ns: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
         """Read the messages of some topics: (topic, time of recording in nanoseconds, serialised message).
 
@@ -473,6 +479,11 @@ class BagWriter:
     def write(self, topic: str, recorded_ns: int, data: bytes | memoryview) -> None:
         """Append a serialised message to a topic that was added."""
         self._writer.write(self._connections[topic], recorded_ns, data)
+
+
+def ignored_topic(instances: str) -> str:
+    """Where the ignored regions of annotations are, given the topic of their arrays: /truth/ignored/compressed."""
+    return f'{instances.removesuffix("/instances")}/ignored/compressed'
 
 
 def topic_name(text: str) -> str:

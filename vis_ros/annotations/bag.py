@@ -22,13 +22,13 @@ from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedV
 from vis_ros.bags import (
     COMPRESSED_TYPE,
     IMAGE_TYPE,
-    IMAGE_TYPES,
     INSTANCES_TYPE,
     BagError,
     BagReader,
     BagWriter,
     Topic,
     deserialize,
+    ignored_topic,
     read_header,
     read_image,
     serialize,
@@ -41,7 +41,6 @@ from vis_ros.messages import Frame, to_image, to_message
 from vis_ros.msg import InstanceMask
 from vis_ros.stamps import FOLDER_RATE, to_time
 
-_IGNORED = '/ignored/compressed'
 _EPOCH = 2**32
 _NS = 1_000_000_000
 _LOOKED_AT = 100  # images, to tell whether those of a topic are the ones that were annotated
@@ -203,8 +202,8 @@ def _images_of(reader: BagReader, survey: _Survey, video: str) -> _Images | None
     """The image topic of the camera, told by its name; else the one whose first images have stamps of the arrays."""
     shared = {
         topic.name.removesuffix('/compressed'): topic
-        for topic in reversed(reader.of_type(*IMAGE_TYPES))
-        if not topic.name.endswith(_IGNORED) and _shares_stamps(reader, topic, survey.stamps)
+        for topic in reversed(reader.image_topics)
+        if _shares_stamps(reader, topic, survey.stamps)
     }
     chosen = shared.get(f'/{video}/image') or (next(iter(shared.values())) if len(shared) == 1 else None)
     return _Images(reader, chosen) if chosen and survey.has_clock else None
@@ -216,12 +215,8 @@ def _shares_stamps(reader: BagReader, topic: Topic, stamps: Container[int]) -> b
 
 
 def _ignored_of(reader: BagReader, topic: Topic) -> Topic | None:
-    wanted = _ignored_topic(topic.name)
+    wanted = ignored_topic(topic.name)
     return next((each for each in reader.of_type(COMPRESSED_TYPE) if each.name == wanted), None)
-
-
-def _ignored_topic(instances: str) -> str:
-    return instances.removesuffix('/instances') + _IGNORED
 
 
 class _BagVideo(AnnotatedVideo):
@@ -382,9 +377,9 @@ def _write_video(bag: BagWriter, video: AnnotatedVideo, videos: AnnotatedVideos,
             bag.write(images, stamp_ns, serialize(to_image(frame.read_image(), 'bgr8', header), IMAGE_TYPE))
         if frame.ignored is not None:
             if not has_ignored:
-                bag.add_topic(_ignored_topic(instances), COMPRESSED_TYPE)
+                bag.add_topic(ignored_topic(instances), COMPRESSED_TYPE)
                 has_ignored = True
-            bag.write(_ignored_topic(instances), stamp_ns, serialize(_png(frame.ignored, header), COMPRESSED_TYPE))
+            bag.write(ignored_topic(instances), stamp_ns, serialize(_png(frame.ignored, header), COMPRESSED_TYPE))
         found, told = history.add(frame, header, stamp_ns)
         bag.write(instances, stamp_ns, serialize(to_message(found, told, videos.class_names, 'rle'), INSTANCES_TYPE))
 

@@ -46,5 +46,5 @@ def synth(
     with console.status('writing the bag'):
         write_bag(made, bag)
     for loss in losses:
-        console.print(loss)
+        console.print(f'not in instances.json: {loss}')
     console.print(f'wrote {videos} videos of {frames} frames: {out}/instances.json with pictures, and {bag}')

@@ -72,7 +72,7 @@ def open_timed_images(path: str | Path) -> TimedImages:
     if not is_bag(path):
         return FrameImages(open_source(path))
     reader = BagReader(path)
-    topics = [topic for topic in reader.of_type(*IMAGE_TYPES) if topic.count or reader.damage]
+    topics = [topic for topic in reader.image_topics if topic.count or reader.damage]
     if not topics:
         raise ValueError(f'{path} has no images ({" or ".join(IMAGE_TYPES)})')
     return BagImages(reader, topics)

@@ -42,7 +42,7 @@ class Bag(Source):
 
     def __init__(self, path: Path, topic: str | None, cameras: Mapping[str, str | None], name: str = '') -> None:
         self._reader = BagReader(path)
-        images = self._reader.of_type(*IMAGE_TYPES)
+        images = self._reader.image_topics
         if topic is not None and cameras:
             raise ValueError('--topic names the one topic, --camera each of several: give one of the two')
         wanted: dict[str, str | list[str] | None] = {name: topic}
