@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class NoFrameError(ValueError):
     """A recording without a single frame that can be read."""
 
 
-class Source:
+class Source(ABC):
     """A recording: iterate to read its frames in order, as often as wanted.
 
     path: where it is; description: what it is, in words.
@@ -130,8 +131,9 @@ class Source:
         if empty:
             raise NoFrameError(f'{self.description}: no frame can be read. {self.last_problem}'.rstrip())
 
+    @abstractmethod
     def _read(self, every: int) -> Iterator[Frame]:
-        raise NotImplementedError
+        """Of each stream one frame of so many; what is left out is counted by `skip`."""
 
     def skip(self, reason: str, problem: str, frames: int = 1) -> None:
         """Count what is left out."""
