@@ -81,6 +81,19 @@ def test_classes_of_another_data_set_are_its_own_supercategories(tmp_path):
     assert len(found.frame(0)) == 1
 
 
+def test_every_tenth_image_is_held_out_and_the_others_are_for_training(tmp_path):
+    images = [(identity, f'{identity}.png', 8, 8) for identity in range(1, 24)]
+    annotations = [annotation(i, i, 1, box_polygon(1, 1, 6, 6)) for i in range(1, 24)]
+    path = write_dataset(tmp_path, images, annotations)
+    names = {
+        part: [image.path.stem for image in CocoDataset(tmp_path / 'images', path, part=part).images]
+        for part in ('all', 'training', 'held-out')
+    }
+    assert names['held-out'] == ['10', '20']
+    assert names['training'] == [name for name in names['all'] if name not in names['held-out']]
+    assert len(names['all']) == 23
+
+
 def test_unknown_class_scheme_is_refused(dataset):
     with pytest.raises(ValueError, match="'things'"):
         CocoDataset(dataset.image_folder, dataset.annotation_file, classes='things')

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from vis_ros.data.davis import DAVIS_TRAIN
 from vis_ros.networks.config import DEMO, ModelConfig
 from vis_ros.training.config import DataSource, TrainConfig, Validation
 
@@ -55,6 +56,21 @@ def test_the_demo_recipe_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [source.kind for source in config.data] == ['composites', 'images', 'scenes']
     effects = config.data[0].composite_config()
     assert effects.sizes == (0.07, 0.9) and effects.enlargement == 2.5 and effects.noise == 5.0
+
+
+def test_the_second_run_of_the_demo_is_validated_on_images_that_it_does_not_train_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr('vis_ros.training.config.resolve', lambda name: ROOT / 'vis_ros/weights/demo.safetensors')
+    config = TrainConfig.read(ROOT / 'config' / 'train_demo_fine.yaml')
+    assert config.size == (config.model.input_height, config.model.input_width) == (288, 512)
+    assert config.validation is not None and config.validation.data.part == 'held-out'
+    for source in (config.validation.data, *config.data):
+        assert 'val2017' not in source.images + source.annotations
+        if source.kind in ('composites', 'images') and source is not config.validation.data:
+            assert source.part == 'training'
+        if source.annotations == 'datasets/davis':
+            assert set(source.only) == set(DAVIS_TRAIN)
 
 
 def make(**values: Any) -> TrainConfig:

@@ -39,6 +39,9 @@ SUPERCATEGORIES: dict[str, tuple[str, ...]] = {
 """COCO's 12 supercategories and their 80 categories, both in COCO's order."""
 
 _SUPERCATEGORY_OF = {category: name for name, categories in SUPERCATEGORIES.items() for category in categories}
+Part = Literal['all', 'training', 'held-out']
+
+_TENTH = 10
 _FINENESS = 4
 """Polygons are filled on a grid this many times finer than the pixels."""
 
@@ -82,6 +85,7 @@ class CocoDataset:
     image_folder: where the files are, by their `file_name` or by the last part of it.
     classes: 'supercategories' (of COCO's own 80 categories always the 12, in COCO's order; of other files theirs, in
         order of appearance) or 'categories' (as the file lists them).
+    part: 'all' images, 'training' (all but every tenth) or 'held-out' (every tenth), in the order of the file.
 
     Raises ValueError, naming the file, where it cannot be read at all or no image is left.
     """
@@ -91,6 +95,7 @@ class CocoDataset:
         image_folder: str | Path,
         annotation_file: str | Path,
         classes: Literal['supercategories', 'categories'] = 'supercategories',
+        part: Part = 'all',
     ) -> None:
         if classes not in ('supercategories', 'categories'):
             raise ValueError(f"classes is {classes!r}, expected 'supercategories' or 'categories'")
@@ -100,7 +105,11 @@ class CocoDataset:
         class_of = self._read_categories(record['categories'], classes)
         by_id = self._read_images(record['images'])
         self._read_annotations(record['annotations'], by_id, class_of)
-        self.images = list(by_id.values())
+        self.images = [
+            image
+            for number, image in enumerate(by_id.values(), 1)
+            if part == 'all' or (number % _TENTH == 0) == (part == 'held-out')
+        ]
         if not self.images:
             raise ValueError(f'{self.annotation_file} has no usable image in {self.image_folder}; {self.report()}')
         self._cutouts: BoundedCache[Cutout] = BoundedCache(1024)

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from vis_ros.data.coco import Part
 from vis_ros.data.composites import CompositeConfig
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
 from vis_ros.networks.config import DEMO, ModelConfig
@@ -41,6 +42,9 @@ class DataSource:
     """Folder of the pictures; 'videos' look where the format has them if it is empty."""
     classes: Literal['supercategories', 'categories'] = 'supercategories'
     """Which names of a COCO JSON are the classes; YouTube-VIS JSON has its categories."""
+    part: Part = 'all'
+    """'composites' and 'images': 'all' images of the JSON, 'training' (all but every tenth) or 'held-out' (every tenth),
+    so that one set serves training and validation."""
     object_class: str | Mapping[str, str] = ''
     """'videos' of a format without classes (DAVIS): the class of all objects, or of those of each video by its name."""
     only: tuple[str, ...] = ()
@@ -56,6 +60,7 @@ class DataSource:
     def __post_init__(self) -> None:
         _check_choice('data kind', self.kind, get_args(Kind))
         _check_choice('classes', self.classes, ('supercategories', 'categories'))
+        _check_choice('part', self.part, get_args(Part))
         if not self.weight > 0:
             raise ValueError(f'data weight {self.weight} of {self.kind!r} is not positive')
         if self.kind in ('composites', 'images') and not (self.images and self.annotations):

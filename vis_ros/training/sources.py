@@ -112,9 +112,9 @@ def open_source(
             progress=lambda found: _tracked(found, source.annotations, console),
         )
         return OpenSource(videos.class_names, videos, videos.report())
-    key = (source.images, source.annotations, source.classes)
+    key = (source.images, source.annotations, source.classes, source.part)
     if key not in datasets:
-        datasets[key] = CocoDataset(source.images, source.annotations, classes=source.classes)
+        datasets[key] = CocoDataset(source.images, source.annotations, source.classes, source.part)
     dataset = datasets[key]
     report = dataset.report() if dataset.problems else ''
     names = tuple(dataset.class_names)
