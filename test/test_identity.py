@@ -429,6 +429,43 @@ def test_a_label_that_flickers_over_the_same_place_does_not_cost_the_number() ->
     assert update(memory, Frame().add(LEFT, grey, class_id=1), 0.2) == [2]  # not seen in the frame before
 
 
+def test_the_class_of_an_identity_is_that_of_most_of_its_detections() -> None:
+    """Where one class has more than half of all score, at every frame it must be the one told."""
+    random = np.random.default_rng(5)
+    compared = 0
+    for _ in range(20):
+        memory, votes = memory_with(), np.zeros(3)
+        for frame in range(5):  # longer, the lead is limited
+            class_id, score = int(random.integers(3)), float(np.float32(random.uniform(0.7, 1.0)))
+            assert update(memory, Frame().add(LEFT, RED, score, class_id=class_id), frame / 30) == [1]
+            votes[class_id] += score
+            if votes.max() > 0.5 * votes.sum():
+                compared += frame > 1
+                assert memory.class_ids.tolist() == [int(votes.argmax())]
+    assert compared >= 20
+
+
+def test_a_class_that_led_for_long_is_displaced_in_the_end() -> None:
+    memory = memory_with()
+    told = []
+    for frame in range(1000 + 10):
+        class_id = 0 if frame < 1000 else 2
+        assert update(memory, Frame().add(LEFT, RED, 0.9, class_id=class_id), frame / 30) == [1]
+        told.append(memory.class_ids.tolist())
+    assert told[1000:1005] == [[0]] * 5 and told[1006:] == [[2]] * 4
+
+
+def test_without_a_number_and_in_the_published_rules_the_class_is_the_detections_own() -> None:
+    memory = memory_with()
+    update(memory, Frame().add(LEFT, RED, 0.2, class_id=2), 0.0)
+    assert memory.class_ids.tolist() == [2]
+    for rule in ('paper', 'mmtracking'):
+        memory = memory_with(rule=rule)
+        for frame, class_id in enumerate((1, 1, 1, 2)):
+            update(memory, Frame().add(LEFT, RED, class_id=class_id), frame / 30)
+        assert memory.class_ids.tolist() == [2]
+
+
 def test_identities_expire_in_seconds() -> None:
     memory = memory_with(max_age_s=2.0)
     update(memory, Frame().add(LEFT, RED), 10.0)

@@ -20,16 +20,22 @@ _IDENTITY = np.dtype(
         ('box', np.float32, 4),
         ('velocity', np.float32, 2),
         ('class_id', np.int32),
+        ('label', np.int32),
+        ('label_lead', np.float32),
         ('hits', np.uint32),
         ('first_seen', np.float64),
         ('last_seen', np.float64),
         ('last_frame', np.int64),
     ]
 )
-"""What is remembered of an identity beside its embedding. velocity: of the middle of its box, pixels a second."""
+"""What is remembered of an identity beside its embedding. velocity: of the middle of its box, pixels a second;
+class_id: of its latest detection; label: the class that most of its detections have, and by how much it leads."""
 
 _SPEED_RATE = np.float32(0.5)
 """Share of the newest displacement in a velocity."""
+
+_LONGEST_LEAD = np.float32(5)
+"""A class is displaced once others had so much more score together, however long it led."""
 
 _RECENT_FRAMES = 2
 """A weak detection continues only what was seen in one of so many frames before."""
@@ -85,6 +91,9 @@ class IdentityMemory:
         self._stamp = -math.inf
         self.match_scores = np.zeros(0, np.float32)
         """(N,) float32 of the last update: p_i(n) of eq. 2 for the given identity, 1 for a new one, 0 for none."""
+        self.class_ids = np.zeros(0, np.int32)
+        """(N,) int32 of the last update: the class that most detections of the identity had, weighted by their scores
+        (Boyer and Moore's majority vote); the detection's own without an identity and in the published rules."""
 
     def __len__(self) -> int:
         """How many identities are held."""
@@ -129,6 +138,11 @@ class IdentityMemory:
         if count:
             order = detections.order_by_content() if ours else np.arange(count)
             track_ids[order], self.match_scores[order] = self._associate(detections[order])
+        self.class_ids = detections.class_ids.copy()
+        if ours:
+            numbered = track_ids > 0
+            rows = np.searchsorted(self._held['track_id'], track_ids[numbered])
+            self.class_ids[numbered] = self._held['label'][rows]
         return track_ids
 
     def lookup(self, track_ids: ArrayLike) -> Identities:
@@ -209,6 +223,7 @@ class IdentityMemory:
             embeddings = self._embeddings[rows]
             embeddings += rate * (detections.embeddings - embeddings)
             self._embeddings[rows] = embeddings
+            self._vote(rows, detections)
         else:
             self._embeddings[rows] = detections.embeddings
         held['box'][rows] = detections.boxes
@@ -218,6 +233,14 @@ class IdentityMemory:
         held['last_frame'][rows] = self._frame
         held['hits'][rows] += 1
         return held['track_id'][rows]
+
+    def _vote(self, rows: NDArray[np.intp], detections: Detections) -> None:
+        """Detections speak for their class; a class that loses its lead gives way to the one that took it."""
+        held = self._held
+        agree = held['label'][rows] == detections.class_ids
+        lead = held['label_lead'][rows] + np.where(agree, detections.scores, -detections.scores)
+        held['label'][rows] = np.where(lead < 0, detections.class_ids, held['label'][rows])
+        held['label_lead'][rows] = np.minimum(np.abs(lead), _LONGEST_LEAD)
 
     def _expected_boxes(self) -> Floats:
         """(M, 4) where the identities are by now if they go on as they did."""
@@ -251,7 +274,8 @@ class IdentityMemory:
         born['track_id'] = np.arange(self._next_id, self._next_id + len(detections))
         born['box'] = detections.boxes
         born['velocity'] = 0
-        born['class_id'] = detections.class_ids
+        born['class_id'] = born['label'] = detections.class_ids
+        born['label_lead'] = detections.scores
         born['hits'] = 1
         born['first_seen'] = born['last_seen'] = self._stamp
         born['last_frame'] = self._frame

@@ -31,7 +31,10 @@ class DetectAndTrack:
         return self.track(detections, stamp)
 
     def track(self, detections: Instances, stamp: float) -> Instances:
-        """Associate detections made elsewhere (a batch of several cameras, a stored run)."""
+        """Associate detections made elsewhere (a batch of several cameras, a stored run).
+
+        The class of each is that of its identity, which single detections do not change.
+        """
         assert detections.embeddings is not None, 'an engine gives an embedding for every detection'
         track_ids = self._memory.update(
             detections.boxes, detections.scores, detections.class_ids, detections.embeddings, stamp
@@ -40,6 +43,7 @@ class DetectAndTrack:
         kept = kept[np.argsort(track_ids[kept], kind='stable')]
         identities = self._memory.lookup(track_ids[kept])
         return detections[kept].with_fields(
+            class_ids=self._memory.class_ids[kept],
             track_ids=track_ids[kept],
             match_scores=self._memory.match_scores[kept],
             hits=identities.hits,
