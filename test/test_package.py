@@ -31,7 +31,7 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    {'images', 'instances', 'masks', 'msg', 'share', 'stamps'},
+    {'extras', 'images', 'instances', 'masks', 'msg', 'share', 'stamps'},
     {'bags', 'data', 'identity', 'messages', 'visualization'},
     {'annotations', 'networks'},
     {'engines', 'evaluation'},

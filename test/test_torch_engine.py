@@ -269,7 +269,7 @@ def test_the_description_is_true(engine: TorchEngine, weights: Path) -> None:
     info = engine.describe()
     assert info.engine == f'torch {torch.__version__}'
     assert info.device == f'cpu ({torch.get_num_threads()} threads)'
-    assert info.precision == 'float32'
+    assert info.precision == 'fp32'
     assert info.model == 'small'
     assert info.input_size == engine.input_size == (96, 160)
     assert info.parameters == sum(parameter.numel() for parameter in engine.network.parameters())
@@ -298,10 +298,10 @@ def test_warming_up_takes_time(engine: TorchEngine) -> None:
 
 
 def test_engines_are_chosen_by_name(weights: Path, tmp_path: Path) -> None:
-    chosen = load_engine(weights, device='cpu', score_threshold=0.25, max_detections=2)
+    chosen = load_engine(weights, engine='torch', device='cpu', score_threshold=0.25, max_detections=2)
     (found,) = chosen.infer([noise(96, 160)])
     assert len(found) <= 2
-    with pytest.raises(ValueError, match="engine 'abacus' is not one of auto, torch"):
+    with pytest.raises(ValueError, match="engine 'abacus' is not one of auto, tensorrt, openvino, torch"):
         load_engine(weights, engine='abacus')
     with pytest.raises(FileNotFoundError, match='absent'):
         load_engine(tmp_path / 'absent.safetensors')

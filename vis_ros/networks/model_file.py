@@ -5,21 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
-
-_KEY = 'vis_ros.model'
+from vis_ros.networks.model_header import CONFIG_KEY
+from vis_ros.networks.model_header import read_config as read_config
 
 
 def save_model(network: MaskRCNN, path: Path, precision: torch.dtype = torch.float16) -> None:
     """Write the weights in `precision` with the network's config, atomically."""
     state = {name: _narrow(tensor, precision) for name, tensor in network.state_dict().items()}
     partial = path.with_name(path.name + '.part')
-    save_file(state, partial, metadata={_KEY: network.config.to_json()})
+    save_file(state, partial, metadata={CONFIG_KEY: network.config.to_json()})
     partial.chmod(0o644)
     partial.replace(path)
 
@@ -29,33 +27,15 @@ def _narrow(tensor: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
     return tensor.to(precision) if tensor.is_floating_point() else tensor
 
 
-def read_config(path: Path) -> ModelConfig:
-    """The config in a model file; ValueError if there is none."""
-    try:
-        with safe_open(path, 'pt') as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f'{path} is not a .safetensors file: {error}') from error
-    if _KEY not in metadata:
-        raise ValueError(
-            f'{path} has no vis_ros model in its metadata; turn a checkpoint of torchvision, mmdetection, mmtracking '
-            f'or MaskTrackRCNN into one with: vis-ros weights convert {path}'
-        )
-    return ModelConfig.from_json(metadata[_KEY])
-
-
 def load_model(path: Path, architecture: str = 'auto') -> MaskRCNN:
     """The network of a model file, in float32, in evaluation mode.
 
     architecture: 'auto', or 'mask_rcnn' to leave a track head out. ValueError names what does not fit.
     """
-    config = read_config(path)
+    config = read_config(path, architecture)
     state = load_file(path)
-    if architecture == 'mask_rcnn' and config.architecture != 'mask_rcnn':
-        config = config.with_fields(architecture='mask_rcnn')
+    if config.architecture == 'mask_rcnn':
         state = {name: tensor for name, tensor in state.items() if not name.startswith('track_head.')}
-    elif architecture not in ('auto', config.architecture):
-        raise ValueError(f'{path} holds a {config.architecture}, not a {architecture}')
     network = build_network(config)
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in state.items()})

@@ -1,0 +1,50 @@
+"""What a model file says of itself, read without its weights and without torch."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from vis_ros.networks.config import ModelConfig
+
+CONFIG_KEY = 'vis_ros.model'
+"""Key of the ModelConfig, as JSON, in the metadata of a model file and of its exported graphs."""
+
+_NOT_LEARNED = ('.running_mean', '.running_var', '.num_batches_tracked')
+
+
+def read_config(path: Path, architecture: str = 'auto') -> ModelConfig:
+    """The config in a model file.
+
+    Args:
+        path: of a .safetensors file.
+        architecture: 'auto', or 'mask_rcnn' to leave a track head out.
+
+    Raises:
+        ValueError: the file is no model file, or holds no such architecture.
+    """
+    try:
+        with safe_open(path, 'np') as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f'{path} is not a .safetensors file: {error}') from error
+    if CONFIG_KEY not in metadata:
+        raise ValueError(
+            f'{path} has no vis_ros model in its metadata; turn a checkpoint of torchvision, mmdetection, mmtracking '
+            f'or MaskTrackRCNN into one with: vis-ros weights convert {path}'
+        )
+    config = ModelConfig.from_json(metadata[CONFIG_KEY])
+    if architecture not in ('auto', 'mask_rcnn', config.architecture):
+        raise ValueError(f'{path} holds a {config.architecture}, not a {architecture}')
+    return config if architecture == 'auto' else config.with_fields(architecture=architecture)
+
+
+def count_parameters(path: Path, architecture: str) -> int:
+    """How many numbers of a model file were learned, those of a track head only where the architecture has one."""
+    with safe_open(path, 'np') as file:
+        names = [name for name in file.keys() if not name.endswith(_NOT_LEARNED)]  # noqa: SIM118
+        if architecture == 'mask_rcnn':
+            names = [name for name in names if not name.startswith('track_head.')]
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
