@@ -126,7 +126,7 @@ class MaskRCNN(nn.Module):
         proposals = []
         for score, box, level, size in zip(all_scores, all_boxes, all_levels, image_sizes, strict=True):
             box = clip_boxes(box, size, config)
-            large = _large(box, config.proposal_min_size, config)
+            large = large_enough(box, config.proposal_min_size, config)
             score, box, level = score[large], box[large], level[large]
             kept = self._nms(box, score, level, config.proposal_nms_threshold)[: config.proposals]
             proposals.append(box[kept])
@@ -217,7 +217,7 @@ class MaskRCNN(nn.Module):
             boxes = boxes[:, 1:]
         confident = scores > config.score_threshold
         boxes, scores, labels = boxes[confident], scores[confident], labels[confident]
-        large = _large(boxes, config.detection_min_size, config)
+        large = large_enough(boxes, config.detection_min_size, config)
         boxes, scores, labels = boxes[large], scores[large], labels[large]
         source = boxes / boxes.new_tensor([*scale, *scale]) if config.nms_in_source_pixels else boxes
         groups = torch.zeros_like(labels) if config.class_agnostic_scores else labels
@@ -268,8 +268,8 @@ class MaskRCNN(nn.Module):
         return batched_nms(boxes, scores, groups, threshold)
 
 
-def _large(boxes: Tensor, minimum: float, config: ModelConfig) -> Tensor:
-    """Which boxes (N, 4) have both sides; mmdet drops only sides of zero, torchvision those under a minimum."""
+def large_enough(boxes: Tensor, minimum: float, config: ModelConfig) -> Tensor:
+    """Which boxes (..., 4) have both sides; mmdet drops only sides of zero, torchvision those under a minimum."""
     one = 1.0 if config.legacy_boxes else 0.0
-    sides = boxes[:, 2:] - boxes[:, :2] + one
-    return (sides >= minimum).all(1) if minimum > 0 else (sides > 0).all(1)
+    sides = boxes[..., 2:] - boxes[..., :2] + one
+    return (sides >= minimum).all(-1) if minimum > 0 else (sides > 0).all(-1)

@@ -1,0 +1,278 @@
+"""Export of a model file as an ONNX graph whose weights stay in the model file."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import struct
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+import vis_ros
+from vis_ros.networks.graph_file import PACKAGED_PRECISION, graph_path, sha256_of
+from vis_ros.networks.model_file import load_model
+from vis_ros.networks.static_detector import StaticDetector
+from vis_ros.networks.static_roi_align import Target
+
+_OPSET = 17
+_DIVISOR = 32
+
+_PREFIX = 'network.'
+_OUTPUTS = {
+    'cpu': ('boxes', 'scores', 'labels', 'masks', 'embeddings', 'image_index', 'settled'),
+    'gpu': ('boxes', 'scores', 'labels', 'masks', 'embeddings', 'settled'),
+}
+_DATA_TYPES = {
+    'F32': onnx.TensorProto.FLOAT,
+    'F16': onnx.TensorProto.FLOAT16,
+    'BF16': onnx.TensorProto.BFLOAT16,
+    'I64': onnx.TensorProto.INT64,
+}
+_PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+
+
+def export(
+    weights: Path,
+    target: Target,
+    *,
+    architecture: str = 'auto',
+    precision: str | None = None,
+    size: tuple[int, int] | None = None,
+    batch: int = 1,
+    out: Path | None = None,
+) -> Path:
+    """Write the graph of a model file and return its path, which `graph_path` gives.
+
+    Args:
+        weights: the model file; with `out`, a link to it (a copy, where links cannot be) is put beside the graph.
+        target: 'cpu' for OpenVINO, 'gpu' for TensorRT.
+        precision: 'fp32', 'fp16' or 'bf16' of the layers; None is that of the packaged graphs.
+        size: (height, width) of the input of a 'gpu' graph; None is the model's own. Rounded up to multiples of 32.
+        batch: images at once, of a 'gpu' graph.
+        out: the folder; None is that of the weights.
+
+    Raises:
+        ValueError: what was asked for does not fit together, or the graph does not give what the network gives.
+    """
+    precision = precision or PACKAGED_PRECISION[target]
+    if precision not in _PRECISIONS:
+        raise ValueError(f'precision {precision!r} is not one of {", ".join(_PRECISIONS)}')
+    network = load_model(weights, architecture)
+    if size is not None:
+        network.config = network.config.with_fields(input_height=size[0], input_width=size[1])
+    config = network.config
+    detector = StaticDetector(network, target, _PRECISIONS[precision]).eval()
+    canvas = (_rounded(config.input_height), _rounded(config.input_width))
+    inputs = example_inputs(detector, canvas, batch)
+    model = _trace(detector, inputs)
+    placed = weights if out is None else _beside(weights, out)
+    _refer_to(model, placed)
+    properties = {
+        'vis_ros.model': config.to_json(),
+        'vis_ros.target': target,
+        'vis_ros.precision': precision,
+        'vis_ros.weights_sha256': sha256_of(weights),
+        'vis_ros.version': vis_ros.__version__,
+    }
+    onnx.helper.set_model_props(model, properties)
+    path = graph_path(placed, config.architecture, target, precision, size, batch)
+    _write(model, path, detector, inputs)
+    return path
+
+
+def example_inputs(detector: StaticDetector, canvas: tuple[int, int], batch: int) -> dict[str, Tensor]:
+    """Inputs of a detector by name: noise that is the same each time, the first image smaller than the canvas."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(batch, 3, canvas[0] // 16, canvas[1] // 16, generator=generator) * 255
+    images = functional.interpolate(coarse, canvas, mode='bilinear').permute(0, 2, 3, 1).contiguous()
+    sizes = torch.tensor([canvas] * batch, dtype=torch.float32)
+    sizes[0] -= 5
+    inputs = {
+        'images': images if detector.config.resize == 'float' else images.byte(),
+        'sizes': sizes,
+        'scales': torch.full((batch, 2), 0.5),
+        'score_threshold': torch.zeros(1),
+    }
+    if detector.target == 'cpu':
+        inputs['max_detections'] = torch.tensor([detector.config.max_detections])
+    return inputs
+
+
+def _trace(detector: StaticDetector, inputs: dict[str, Tensor]) -> onnx.ModelProto:
+    """The graph of a detector, with its weights, under their names in the model file."""
+    axes = {}
+    if detector.target == 'cpu':
+        axes = {'images': {0: 'batch', 1: 'height', 2: 'width'}, 'sizes': {0: 'batch'}, 'scales': {0: 'batch'}}
+        axes |= {name: {0: 'detections'} for name in _OUTPUTS['cpu'][:-1]}
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter by tracing: the other one cannot follow sizes that are known only when the graph is used.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            detector,
+            tuple(inputs.values()),
+            buffer,
+            dynamo=False,
+            opset_version=_OPSET,
+            do_constant_folding=False,  # it would put weights into the graph that are not those of the model file
+            training=torch.onnx.TrainingMode.PRESERVE,  # the same for the batch norm of a timm network
+            input_names=list(inputs),
+            output_names=list(_OUTPUTS[detector.target]),
+            dynamic_axes=axes,
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    for node in model.graph.node:
+        node.ClearField('doc_string')
+    return model
+
+
+def _refer_to(model: onnx.ModelProto, weights: Path) -> None:
+    """Let the initializers of a graph lie in the model file, each with a cast where the graph computes otherwise."""
+    tensors = _tensors(weights)
+    casts = []
+    for initializer in model.graph.initializer:
+        name = initializer.name.removeprefix(_PREFIX)
+        stored = tensors.get(name)
+        if stored is None or list(stored.shape) != list(initializer.dims):
+            raise ValueError(f'the graph needs {name}, which {weights} does not hold in this shape')
+        used = initializer.data_type
+        initializer.ClearField('raw_data')
+        initializer.data_type = stored.data_type
+        initializer.data_location = onnx.TensorProto.EXTERNAL
+        place = {'location': weights.name, 'offset': stored.offset, 'length': stored.length}
+        for key, value in place.items():
+            initializer.external_data.add(key=key, value=str(value))
+        if used != stored.data_type:
+            output = initializer.name
+            initializer.name = name
+            casts.append(onnx.helper.make_node('Cast', [name], [output], f'{name}/Cast', to=used))
+    nodes = [*casts, *model.graph.node]
+    model.graph.ClearField('node')
+    model.graph.node.extend(nodes)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Where a tensor lies in a .safetensors file, in bytes from its start. data_type: of `onnx.TensorProto`."""
+
+    data_type: int
+    shape: tuple[int, ...]
+    offset: int
+    length: int
+
+
+def _tensors(weights: Path) -> dict[str, _Stored]:
+    """All tensors of a .safetensors file: eight bytes with the length of the header, the header as JSON, the data."""
+    with weights.open('rb') as file:
+        (length,) = struct.unpack('<Q', file.read(8))
+        header = json.loads(file.read(length))
+    return {
+        name: _Stored(
+            data_type=_DATA_TYPES[entry['dtype']],
+            shape=tuple(entry['shape']),
+            offset=8 + length + entry['data_offsets'][0],
+            length=entry['data_offsets'][1] - entry['data_offsets'][0],
+        )
+        for name, entry in header.items()
+        if name != '__metadata__'
+    }
+
+
+def _beside(weights: Path, folder: Path) -> Path:
+    """The model file in another folder: a link to it where that can be, since graph and weights share a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    placed = folder / weights.name
+    if placed.exists() and placed.samefile(weights):
+        return placed
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        partial = Path(scratch) / weights.name
+        shutil.copyfile(weights, partial)
+        os.replace(partial, placed)
+    return placed
+
+
+def _write(model: onnx.ModelProto, path: Path, detector: StaticDetector, inputs: dict[str, Tensor]) -> None:
+    """Write a graph; it gets its name once it has been found to give what the network gives."""
+    descriptor, partial = tempfile.mkstemp(prefix=f'{path.stem}.', suffix='.part', dir=path.parent)
+    with os.fdopen(descriptor, 'wb') as file:
+        file.write(model.SerializeToString(deterministic=True))
+    try:
+        _compare(Path(partial), detector, inputs)
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def _compare(graph: Path, detector: StaticDetector, inputs: dict[str, Tensor]) -> None:
+    """ValueError unless onnxruntime finds with a graph what torch finds with the network, on noise."""
+    session = onnxruntime.InferenceSession(str(graph), providers=['CPUExecutionProvider'])
+    outputs = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+    got = _objects(detector.target, outputs)
+    wanted = _objects(detector.target, [tensor.numpy() for tensor in detector(*inputs.values())])
+    tolerance = _TOLERANCES[detector.precision]
+    found = sum(_is_among(row, got, tolerance) for row in wanted)
+    if len(got) != len(wanted) or found < tolerance.share * len(wanted):
+        raise ValueError(
+            f'{graph.name}: onnxruntime finds {len(got)} objects in noise with the graph, torch {len(wanted)} with '
+            f'the network, and {found} of them are the same'
+        )
+
+
+_Object = tuple[int, NDArray[np.float32], float, int, NDArray[np.float32], NDArray[np.float32]]
+"""Image, box, score, label, mask and embedding."""
+
+
+def _objects(target: Target, outputs: list[NDArray[Any]]) -> list[_Object]:
+    boxes, scores, labels, masks, embeddings = outputs[:5]
+    if target == 'cpu':
+        return list(zip(outputs[5].tolist(), boxes, scores, labels, masks, embeddings, strict=True))
+    used = np.argwhere(scores > 0)
+    return [(i, boxes[i, k], scores[i, k], labels[i, k], masks[i, k], embeddings[i, k]) for i, k in used]
+
+
+@dataclass(frozen=True)
+class _Tolerance:
+    """Largest difference of boxes in pixels, of scores, and of masks on average; share of objects that must agree."""
+
+    box: float
+    score: float
+    mask: float
+    share: float
+
+
+_TOLERANCES = {
+    torch.float32: _Tolerance(box=0.05, score=1e-3, mask=1e-3, share=1.0),
+    torch.float16: _Tolerance(box=2.0, score=0.02, mask=0.02, share=0.8),
+    torch.bfloat16: _Tolerance(box=4.0, score=0.1, mask=0.1, share=0.5),
+}
+
+
+def _is_among(wanted: _Object, found: list[_Object], tolerance: _Tolerance) -> bool:
+    return any(
+        one[0] == wanted[0]
+        and one[3] == wanted[3]
+        and np.abs(one[1] - wanted[1]).max() <= tolerance.box
+        and abs(one[2] - wanted[2]) <= tolerance.score
+        and np.abs(one[4] - wanted[4]).mean() <= tolerance.mask
+        and np.abs(one[5] - wanted[5]).max() <= tolerance.mask * max(1.0, np.abs(wanted[5]).max())
+        for one in found
+    )
+
+
+def _rounded(side: int) -> int:
+    return -(-side // _DIVISOR) * _DIVISOR
