@@ -39,13 +39,15 @@ FLOORS = (
     {'node', 'sources', 'training', 'video_writer'},
     {'replay'},
     {'demo', 'doctor'},
+    {'benchmark'},
     {'cli'},
 )
 """The files and directories of the package by floor, from the ground. Imports go down or stay inside a directory;
 single files may use others on their floor."""
 
-LIVE = {'demo', 'replay'}
-"""What beside `node` may import rclpy: the demonstration's camera and recorder and the live replay are ROS nodes."""
+LIVE = {'benchmark', 'demo', 'replay'}
+"""What beside `node` may import rclpy: the demonstration's camera and recorder, the live replay and the
+load of the benchmark are ROS nodes."""
 
 ROS_PACKAGES = re.compile(r'(rclpy|.*_msgs|std_srvs|builtin_interfaces|.*_interfaces|ament_index_python)$')
 

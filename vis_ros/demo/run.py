@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import shutil
 import signal
 import sys
@@ -18,12 +16,11 @@ from typing import Any
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
-import vis_ros
 from vis_ros.data.scene import Scene
 from vis_ros.demo.camera import IMAGE_TOPIC
 from vis_ros.demo.child_process import ChildProcess
+from vis_ros.demo.isolation import child_environment, isolate
 from vis_ros.demo.recorder import Answer, Recorder
-from vis_ros.node.environment import prepare_environment
 
 SCENE_SIZE = (360, 640)
 """(height, width) of the demo's images in pixels."""
@@ -82,8 +79,8 @@ def record(
     shutil.rmtree(bag, ignore_errors=True)
     start.unlink(missing_ok=True)
     report.unlink(missing_ok=True)
-    _isolate()
-    environment = _environment()
+    isolate()
+    environment = child_environment()
     tracker = [*tracker_command, '--ros-args', '-r', f'image:={IMAGE_TOPIC}']
     camera = [sys.executable, '-m', 'vis_ros.demo.camera', '--subscribers', '2', '--rate', str(rate)]
     camera += ['--seed', str(scene.seed), '--frames', str(scene.frames), '--report', str(report), '--start', str(start)]
@@ -132,24 +129,6 @@ def _activity(recorder: Recorder, sent: dict[str, Any] | None) -> str:
     if sent is not None:
         return 'waiting for the last answer'
     return 'tracking' if recorder.answers else 'starting'
-
-
-def _isolate() -> None:
-    """Give this process and its children a ROS domain of their own on this machine."""
-    os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))  # higher ones meet ephemeral UDP ports
-    if os.environ.get('ROS_DISTRO') == 'humble':
-        os.environ['ROS_LOCALHOST_ONLY'] = '1'
-    else:
-        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    prepare_environment()
-
-
-def _environment() -> dict[str, str]:
-    """The children's: a checkout, which no process finds by itself, is put on their path."""
-    root = Path(vis_ros.__file__).parents[1]
-    paths = [str(root)] if (root / 'pyproject.toml').is_file() else []
-    paths += filter(None, [os.environ.get('PYTHONPATH')])
-    return {**os.environ, 'PYTHONPATH': os.pathsep.join(paths)} if paths else dict(os.environ)
 
 
 @contextmanager

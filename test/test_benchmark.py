@@ -1,0 +1,337 @@
+"""The benchmark's stages, figures and processes: against numpy, fake engines of known times, and real runs."""
+
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / 'ros'))
+
+from rectangles import BLUE, GREEN, RED, RectangleEngine, draw
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import Image
+
+from vis_ros import masks, messages
+from vis_ros.benchmark import pipeline as pipeline_module
+from vis_ros.benchmark.engine_process import EngineProcess
+from vis_ros.benchmark.engine_run import Workspace, alternate, measure, ratios
+from vis_ros.benchmark.figures import milliseconds, ratio
+from vis_ros.benchmark.growth import AXES, measure_growth
+from vis_ros.benchmark.machine import describe_machine, peak_memory_mib
+from vis_ros.benchmark.pictures import Pictures, serialised
+from vis_ros.benchmark.pipeline import STAGES, Pipeline, association_for
+from vis_ros.benchmark.settings import Settings, parse_size
+from vis_ros.benchmark.stopwatch import Stopwatch
+from vis_ros.benchmark.threshold import load_for
+from vis_ros.data.scene import Scene
+from vis_ros.engines import postprocessing, preprocessing
+from vis_ros.engines.preprocessing import fit
+from vis_ros.node.environment import prepare_environment
+
+SMALL = {'engine': 'torch', 'image_size': (96, 160), 'input_size': (96, 160), 'frames': 4, 'threads': 1}
+
+
+@pytest.fixture(autouse=True)
+def ros_finds_its_packages():
+    prepare_environment()
+
+
+def pictures(count=4):
+    """Three rectangles that move; `serialised`."""
+    return [
+        draw((step, 5, 12 + step, 15, RED), (40, 20, 50, 30, BLUE), (20, 30, 30, 40 + step, GREEN))
+        for step in range(count)
+    ]
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_percentiles_are_those_of_numpy():
+    seconds = np.random.default_rng(0).gamma(2, 0.01, 37)
+    found = milliseconds(seconds)
+    assert found == pytest.approx(
+        {'p50': 1000 * np.median(seconds), 'p95': 1000 * np.quantile(seconds, 0.95)}, abs=1e-4
+    )
+
+
+def test_ratio_of_engines_of_known_times():
+    random = np.random.default_rng(1)
+    disturbance = 1 + random.gamma(1, 0.3, 200)
+    first, second = 0.01 * disturbance, 0.025 * disturbance * random.normal(1, 0.02, 200)
+    found = ratio(first, second)
+    assert found['ratio'] == pytest.approx(np.median(second) / np.median(first), abs=1e-4)
+    assert found['low'] < 2.5 < found['high'] and found['high'] - found['low'] < 0.2
+
+
+def test_the_interval_of_the_ratio_holds_what_it_promises():
+    """Of 200 experiments with a true ratio of 2, about 95 % of the intervals have it."""
+    random = np.random.default_rng(2)
+    hits = 0
+    for _ in range(200):
+        first, second = random.gamma(9, 1, 40), 2 * random.gamma(9, 1, 40)
+        found = ratio(first, second)
+        hits += found['low'] <= 2 <= found['high']
+    assert 180 <= hits <= 199
+
+
+def test_rounds_are_in_alternation_and_the_ratio_is_that_of_the_sleeps():
+    order = []
+
+    def sleeper(name, seconds):
+        def rounds(count):
+            times = np.zeros((count, 1, len(STAGES)))
+            for row in times:
+                order.append(name)
+                begun = time.perf_counter()
+                time.sleep(seconds)
+                row[0, STAGES.index('engine')] = time.perf_counter() - begun
+            return times
+
+        return rounds
+
+    first, second = alternate([sleeper('a', 0.005), sleeper('b', 0.05)], 8)
+    assert ''.join(order) == 'ab' * 8
+    assert first.shape == second.shape == (8, 1, len(STAGES))
+    found = ratios(first, second)
+    assert found['frame'] == found['infer']
+    assert found['infer']['low'] <= found['infer']['ratio'] <= found['infer']['high']
+    assert found['infer']['ratio'] > 2  # 10, but for a machine that is busy
+
+
+def test_the_ratio_of_infer_is_that_of_its_three_stages():
+    random = np.random.default_rng(3)
+    first, second = random.uniform(1, 2, (9, 2, len(STAGES))), random.uniform(1, 2, (9, 2, len(STAGES)))
+    inner = [STAGES.index(name) for name in ('preprocess', 'engine', 'paste')]
+    sums = [times[:, :, inner].sum(axis=(1, 2)) for times in (first, second)]
+    assert ratios(first, second)['infer']['ratio'] == pytest.approx(np.median(sums[1]) / np.median(sums[0]), abs=1e-4)
+
+
+# --- stopwatch --------------------------------------------------------------------------------------------------------
+
+
+def test_a_watched_function_is_timed_wherever_it_is_called_and_is_itself_again_afterwards():
+    watch = Stopwatch()
+    with watch.watching({'encode': masks.encode, 'fit': fit}):
+        assert messages.encode is masks.encode is not pipeline_module.STAGES
+        assert messages.encode is not pipeline_module.fit
+        messages.encode(np.ones((300, 300), np.uint8), 'rle')
+        masks.encode(np.ones((3, 3), np.uint8), 'rle')
+        with pytest.raises(ValueError, match='not known'):
+            masks.encode(np.ones((3, 3), np.uint8), 'nonsense')
+    assert watch.calls == {'encode': 3, 'fit': 0}
+    assert watch.seconds['encode'] > 0 == watch.seconds['fit']
+    watch.restart()
+    masks.encode(np.ones((3, 3), np.uint8), 'rle')
+    assert watch.seconds == {'encode': 0, 'fit': 0} and watch.calls['encode'] == 3
+    assert messages.encode is masks.encode and not hasattr(masks.encode, '__wrapped__')
+
+
+# --- pipeline ---------------------------------------------------------------------------------------------------------
+
+
+class StagedEngine(RectangleEngine):
+    """Calls what real engines call, which here sleeps for known times."""
+
+    def infer(self, images):
+        for image in images:
+            preprocessing.fit(image, None)
+            time.sleep(0.02)
+            postprocessing.to_instances()
+        return super().infer(images)
+
+
+@pytest.fixture
+def sleeping_stages(monkeypatch):
+    monkeypatch.setattr(pipeline_module, 'ENGINE_STAGES', {})
+
+    def sleeping(module, name, stage, seconds):
+        def sleeps(*_arguments, **_keywords):
+            time.sleep(seconds)
+
+        monkeypatch.setattr(module, name, sleeps)
+        pipeline_module.ENGINE_STAGES[stage] = sleeps
+
+    sleeping(preprocessing, 'fit', 'preprocess', 0.01)
+    sleeping(postprocessing, 'to_instances', 'paste', 0.03)
+
+
+def test_stages_are_told_apart_and_add_up(sleeping_stages):
+    tracked = Pipeline(StagedEngine(), serialised(pictures()), cameras=2, association=association_for(0, 0), known=0)
+    begun = time.perf_counter()
+    times = tracked.rounds(3)
+    elapsed = time.perf_counter() - begun
+    assert times.shape == (3, 2, len(STAGES)) and (times > 0).all()
+    assert 6 * 0.06 <= times.sum() <= elapsed  # nothing is counted twice
+    named = dict(zip(STAGES, times.min((0, 1)), strict=True))
+    assert named['preprocess'] >= 0.01 and named['engine'] >= 0.02 and named['paste'] >= 0.03
+    assert set(tracked.detected) == {3}
+
+
+def test_the_pipeline_does_what_the_node_does(monkeypatch):
+    """The serialised messages are those that segmenter and `to_message` give for the same images."""
+    sent = []
+    serialise = pipeline_module.serialize_message
+    monkeypatch.setattr(
+        pipeline_module, 'serialize_message', lambda message: sent.append(message) or serialise(message)
+    )
+    images = pictures()
+    tracked = Pipeline(RectangleEngine(), serialised(images), cameras=1, association=association_for(0, 0), known=0)
+    tracked.rounds(5)
+    order = [1, 2, 3, 2, 1]  # to and fro
+    for message, index in zip(sent, order, strict=True):
+        (found,) = RectangleEngine().infer([images[index]])
+        assert sorted(each.area for each in message.instances) == sorted(found.areas().tolist())
+        assert len({instance.track_id for instance in message.instances}) == 3
+    assert tracked.published == tracked.detected == [3] * 5 and tracked.identities == 3
+
+
+def test_so_many_identities_are_known_from_the_start_on_and_stay():
+    tracked = Pipeline(RectangleEngine(), serialised(pictures()), 2, association_for(3, 1000), known=1000)
+    assert tracked.identities == 1000
+    tracked.rounds(4)
+    assert tracked.identities == 1000 and set(tracked.published) == {3}
+
+
+def test_every_wanted_detection_is_published_however_weak_and_close():
+    from vis_ros.identity.memory import IdentityMemory
+
+    memory = IdentityMemory(association_for(50, 0))
+    random = np.random.default_rng(0)
+    for step in range(30):
+        corners = random.uniform(0, 30, (50, 2))
+        boxes = np.concatenate([corners, corners + 20], axis=1)
+        ids = memory.update(boxes, random.uniform(0, 0.1, 50), np.zeros(50), random.normal(size=(50, 8)), step / 30)
+        assert ids.all()
+
+
+def test_threshold_gives_so_many_detections_and_no_more_work():
+    scores = [[0.9, 0.6, 0.4, 0.1], [0.8, 0.7, 0.2, 0.15]]
+
+    class Scores:
+        def __init__(self, threshold, most):
+            self.threshold, self.most = threshold, most
+
+        def infer(self, images):
+            (image,) = images
+            kept = [score for score in scores[int(image)] if score > self.threshold][: self.most]
+            return [type('Found', (), {'scores': np.array(kept)})]
+
+    def load(most, own):
+        return lambda threshold: Scores(own if threshold is None else threshold, most)
+
+    assert load_for(load(2, 0.5), [0, 1], 2)[1] is None
+    engine, threshold = load_for(load(3, 0.5), [0, 1], 3)
+    assert 0.19 < threshold < 0.2 and engine.threshold == threshold
+    assert [len(engine.infer([image])[0].scores) for image in (0, 1)] == [3, 3]
+    assert load_for(load(9, 0.5), [0, 1], 9)[1] == 0  # there are no nine
+
+
+# --- settings, pictures, machine --------------------------------------------------------------------------------------
+
+
+def test_sizes():
+    assert parse_size('720x1280') == (720, 1280)
+    for text in ('720', 'x', '0x10', '-3x5', '7.5x8', '720x1280x3'):
+        with pytest.raises(ValueError, match='720x1280'):
+            parse_size(text)
+
+
+def test_settings_survive_json():
+    for settings in (Settings(), Settings(input_size=(96, 160), threads=2)):
+        assert Settings.from_dict(json.loads(json.dumps(asdict(settings)))) == settings
+
+
+def test_pictures_are_the_scene(tmp_path):
+    path = Pictures(tmp_path).file((96, 160))
+    images = np.load(path)
+    assert images.shape[1:] == (96, 160, 3)
+    scene = Scene(seed=0, size=(96, 160), frames=150)
+    assert any((images[0] == scene.frame(index).image).all() for index in range(150))
+    message = deserialize_message(serialised(images)[3], Image)
+    assert (np.array(message.data).reshape(96, 160, 3) == images[3]).all() and message.encoding == 'bgr8'
+    written = path.stat().st_mtime_ns
+    assert Pictures(tmp_path).file((96, 160)) == path and path.stat().st_mtime_ns == written
+
+
+def test_peak_memory_is_that_of_this_process():
+    before = peak_memory_mib()
+    block = np.ones(200 << 20, np.uint8)
+    assert peak_memory_mib() >= before + 100 or before > 2000
+    del block
+
+
+def test_machine_is_plain_and_names_what_matters():
+    machine = json.loads(json.dumps(describe_machine()))
+    assert machine['cores'] >= 1 and machine['processor']
+    assert machine['versions']['numpy'] == np.__version__ and 'vis_ros' in machine['versions']
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_real_engines_in_alternation(tmp_path):
+    detections = Settings(**SMALL, detections=3, identities=20, cameras=2)
+    steps = []
+    result = measure(
+        [detections, replace(detections, detections=0)], Workspace(tmp_path), start_cold=False, on_step=steps.append
+    )
+    result = json.loads(json.dumps(result))
+    for each in (result, result['against']):
+        assert tuple(each['stages_ms']) == STAGES
+        for stage in (*each['stages_ms'].values(), each['frame_ms'], each['round_ms']):
+            assert 0 < stage['p50'] <= stage['p95']
+        assert each['round_ms']['p50'] > each['frame_ms']['p50']
+        assert each['engine']['engine'].startswith('torch') and each['remarks'] == []
+        assert each['memory_mib']['peak'] >= each['memory_mib']['loaded'] > 50
+        start = each['start_up']['warm']
+        assert start['total_s'] > start['import_s'] + start['load_s'] + start['first_image_s'] > 0
+        assert each['start_up']['cold'] is None
+        assert each['throughput_hz'] > 0
+    assert result['detections'] == result['published'] == {'median': 3, 'least': 3, 'most': 3}
+    assert result['identities'] == 20
+    found = result['against']['ratio']
+    assert (
+        set(found) == {'frame', 'infer'} and found['frame']['low'] <= found['frame']['ratio'] <= found['frame']['high']
+    )
+    assert steps[-1] == 'measuring'
+    assert result['machine']['versions']
+
+
+def test_an_engine_that_cannot_run_says_so_in_one_message(tmp_path):
+    with (
+        pytest.raises(ValueError, match='nonsense'),
+        EngineProcess(Settings(**SMALL | {'engine': 'nonsense'}), tmp_path, tmp_path / 'log'),
+    ):
+        pass
+
+
+def test_a_process_that_dies_is_told_with_the_end_of_its_output(tmp_path):
+    process = EngineProcess(Settings(**SMALL), tmp_path, tmp_path / 'log')
+    with pytest.raises(ChildProcessError, match='no_such_method'), process:
+        process.call('no_such_method')
+
+
+def test_growth_has_a_row_for_every_value(tmp_path, monkeypatch):
+    asked = []
+
+    def fake(settings, place, *, start_cold):
+        asked.append(settings[0])
+        counts = {'median': 1, 'least': 1, 'most': 1}
+        return dict.fromkeys(
+            ('machine', 'engine', 'remarks', 'score_threshold', 'identities', 'stages_ms', 'frame_ms', 'round_ms'), 7
+        ) | {'detections': counts, 'published': counts, 'memory_mib': {'peak': 5}}
+
+    monkeypatch.setattr('vis_ros.benchmark.growth.measure', fake)
+    result = measure_growth(Settings(threads=1), Workspace(tmp_path))
+    for axis, values in AXES.items():
+        assert [row['value'] for row in result['tables'][axis]] == list(values)
+    assert [each.cameras for each in asked[:4]] == [1, 2, 4, 8]
+    assert {(each.detections, each.identities) for each in asked[:4]} == {(10, 100)}
+    assert asked[4:8] == [Settings(threads=1, identities=100, detections=count) for count in (1, 10, 50, 100)]
+    assert [each.image_size[0] for each in asked[-4:]] == [360, 720, 1080, 2160]

@@ -1,0 +1,1 @@
+"""How fast it runs, where the time goes, and how that grows: `vis-ros benchmark`."""

@@ -1,0 +1,191 @@
+"""Measure one engine, or two in alternation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis_ros.benchmark.engine_process import EngineProcess
+from vis_ros.benchmark.figures import milliseconds, ratio
+from vis_ros.benchmark.machine import describe_machine, gpu_memory_mib
+from vis_ros.benchmark.pictures import Pictures
+from vis_ros.benchmark.pipeline import STAGES
+from vis_ros.benchmark.settings import Settings
+from vis_ros.networks.weights import resolve
+
+RANDOM = 'random:'
+"""`--weights random:BACKBONE`: random weights, for speed only."""
+
+_INFER = [STAGES.index(stage) for stage in ('preprocess', 'engine', 'paste')]
+
+
+class Rounds(Protocol):
+    """Something that can be timed again and again."""
+
+    def __call__(self, count: int) -> NDArray[np.float64]:
+        """Run so many rounds; returns (count, cameras, STAGES) seconds."""
+        ...
+
+
+@dataclass
+class Workspace:
+    """A temporary folder for everything that a benchmark needs: pictures, weights, caches, logs."""
+
+    folder: Path
+    pictures: Pictures = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pictures = Pictures(self.folder)
+
+    def cache(self, name: str) -> Path:
+        """A folder that stands in for the user's cache: empty at first, then with what engines leave there."""
+        path = self.folder / f'cache_{name}'
+        path.mkdir(exist_ok=True)
+        return path
+
+    def settings(self, settings: Settings) -> Settings:
+        """The same with the path of its weights, which are made here where they are to be random."""
+        if not settings.weights.startswith(RANDOM):
+            return replace(settings, weights=str(resolve(settings.weights).resolve()))
+        backbone = settings.weights.removeprefix(RANDOM)
+        path = self.folder / f'random_{backbone}.safetensors'
+        if not path.exists():
+            from vis_ros.networks.config import ModelConfig
+            from vis_ros.networks.random_model import save_random_model
+
+            names = tuple(f'class {number}' for number in range(40))  # as many as YouTube-VIS has
+            save_random_model(ModelConfig(name=path.stem, class_names=names, backbone=backbone), path)
+        return replace(settings, weights=str(path))
+
+
+@contextmanager
+def workspace() -> Iterator[Workspace]:
+    """One that is gone afterwards."""
+    with TemporaryDirectory(prefix='vis_ros_benchmark_') as folder:
+        yield Workspace(Path(folder))
+
+
+def measure(
+    settings: Sequence[Settings],
+    place: Workspace,
+    *,
+    start_cold: bool = True,
+    on_step: Callable[[str], None] = lambda activity: None,
+) -> dict[str, Any]:
+    """Measure one engine, or two: then both are warm, each in a process of its own, and take turns, round by round.
+
+    Args:
+        settings: of one or two.
+        place: where to work.
+        start_cold: start each once before, with an empty cache, only to see how long that takes.
+        on_step: called with what is going on.
+
+    Returns:
+        Plain JSON types: machine; the fields of the first one as of `_figures`; of the second one in 'against', with
+        'ratio': how many times as long it takes, for a round of all stages and of the engine alone ('infer').
+    """
+    machine = describe_machine()
+    with ExitStack() as stack:
+        processes, colds, prepared, used_before = [], [], [], []
+        for number, each in enumerate(settings):
+            cache = place.cache(f'{number}' if start_cold else 'shared')
+            cold: dict[str, float] | None = None
+            local = place.settings(each)
+            if start_cold:
+                on_step(f'starting {each.engine}, cold')
+                with EngineProcess(local, cache, place.folder / f'cold_{number}.log') as process:
+                    cold = process.start_up
+            on_step(f'starting {each.engine}')
+            used_before.append(gpu_memory_mib())
+            process = stack.enter_context(EngineProcess(local, cache, place.folder / f'engine_{number}.log'))
+            pictures = place.pictures.file(each.image_size)
+            on_step(f'warming up {each.engine}')
+            prepared.append(process.call('prepare', str(pictures)))
+            processes.append(process)
+            colds.append(cold)
+        on_step('measuring')
+        times = alternate([_rounds_of(process) for process in processes], settings[0].frames)
+        results = [
+            _figures(each, process, cold, ready, seconds, before)
+            for each, process, cold, ready, seconds, before in zip(
+                settings, processes, colds, prepared, times, used_before, strict=True
+            )
+        ]
+    result = {'machine': machine, **results[0]}
+    if len(results) == 2:
+        result['against'] = {**results[1], 'ratio': ratios(*times)}
+    return result
+
+
+def alternate(engines: Sequence[Rounds], count: int) -> list[NDArray[np.float64]]:
+    """Run `count` rounds of each, A B A B ..., so that what disturbs the machine disturbs all; what each returned."""
+    taken: list[list[NDArray[np.float64]]] = [[] for _ in engines]
+    for _ in range(count):
+        for times, rounds in zip(taken, engines, strict=True):
+            times.append(rounds(1))
+    return [np.concatenate(times) for times in taken]
+
+
+def ratios(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[str, dict[str, float]]:
+    """How many times as long the second takes, as of `figures.ratio`, of times (rounds, cameras, STAGES).
+
+    frame: all stages; infer: `Engine.infer`, which is preprocess, engine and paste.
+    """
+    return {
+        'frame': ratio(first.sum((1, 2)), second.sum((1, 2))),
+        'infer': ratio(first[..., _INFER].sum((1, 2)), second[..., _INFER].sum((1, 2))),
+    }
+
+
+def _rounds_of(process: EngineProcess) -> Rounds:
+    return lambda count: np.array(process.call('rounds', count))
+
+
+def _figures(
+    settings: Settings,
+    process: EngineProcess,
+    cold: dict[str, float] | None,
+    prepared: dict[str, Any],
+    seconds: NDArray[np.float64],
+    gpu_before_mib: float | None,
+) -> dict[str, Any]:
+    """Everything about one engine.
+
+    stages_ms: p50 and p95 of each stage of an image; frame_ms: of their sum; round_ms: of one image of every camera.
+    throughput_hz: images a second, one after the other.
+    detections, published: objects that the network found, and that were in the message, in an image.
+    memory_mib: most of the host's (loaded: until the engine was there; peak: ever, with the pictures, whose part is
+        given too), and how much more of the GPU's is in use than before.
+    start_up: from the start of the process to its first result, with the cache as an earlier start left it ('warm'),
+        and with an empty one ('cold').
+    """
+    report = process.call('report')
+    gpu_after_mib = gpu_memory_mib()
+    device = None if gpu_before_mib is None or gpu_after_mib is None else gpu_after_mib - gpu_before_mib
+    return {
+        'settings': asdict(settings),
+        'engine': report['engine'],
+        'remarks': ['random weights, speed only'] if settings.weights.startswith(RANDOM) else [],
+        'score_threshold': prepared['score_threshold'],
+        'stages_ms': {stage: milliseconds(seconds[..., i].ravel()) for i, stage in enumerate(STAGES)},
+        'frame_ms': milliseconds(seconds.sum(2).ravel()),
+        'round_ms': milliseconds(seconds.sum((1, 2))),
+        'throughput_hz': round(seconds.shape[0] * seconds.shape[1] / float(seconds.sum()), 3),
+        'detections': report['detections'],
+        'published': report['published'],
+        'identities': report['identities'],
+        'memory_mib': {
+            'loaded': prepared['loaded_mib'],
+            'peak': report['peak_mib'],
+            'pictures': prepared['images_mib'],
+            'device': device,
+        },
+        'start_up': {'cold': cold, 'warm': process.start_up},
+    }

@@ -1,0 +1,69 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import vis_ros
+
+_LIBRARIES = ('numpy', 'opencv', 'onnx', 'openvino', 'rclpy', 'rmw_fastrtps', 'tensorrt', 'torch')
+_MIB = 1 << 20
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, memory, GPU, the load that others put on it now, and versions; plain JSON types."""
+    return {
+        'processor': _processor(),
+        'cores': len(os.sched_getaffinity(0)),
+        'memory_mib': os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // _MIB,
+        'gpu': _ask_gpu('name,driver_version'),
+        'load_average_before': round(os.getloadavg()[0], 2),
+        'system': f'{platform.system()} {platform.release()}',
+        'versions': {'vis_ros': vis_ros.__version__, 'python': platform.python_version(), **_versions()},
+    }
+
+
+def gpu_memory_mib() -> float | None:
+    """Memory of the first NVIDIA GPU that is in use, by whomever; None where there is no GPU."""
+    text = _ask_gpu('memory.used')
+    return float(text.split()[0]) if text else None
+
+
+def peak_memory_mib() -> float:
+    """The most memory that this process has ever held (VmHWM)."""
+    status = Path('/proc/self/status').read_text(encoding='utf-8')
+    found = re.search(r'VmHWM:\s+(\d+) kB', status)
+    assert found is not None, 'Linux tells it'
+    return int(found[1]) / 1024
+
+
+def _processor() -> str:
+    found = re.search(r'model name\s*: (.+)', Path('/proc/cpuinfo').read_text(encoding='utf-8'))
+    return found[1] if found else platform.machine()
+
+
+def _ask_gpu(fields: str) -> str:
+    """What nvidia-smi says of the first GPU; '' where there is none."""
+    program = shutil.which('nvidia-smi')
+    if program is None:
+        return ''
+    command = [program, f'--query-gpu={fields}', '--format=csv,noheader']
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.partition('\n')[0] if answer.returncode == 0 else ''
+
+
+def _versions() -> dict[str, str]:
+    """Of the installed distributions that belong to the libraries that matter here."""
+    found = {}
+    for distribution in importlib.metadata.distributions():
+        name = (distribution.metadata['Name'] or '').lower().replace('-', '_')
+        if name.startswith(_LIBRARIES):
+            found[name] = distribution.version
+    return dict(sorted(found.items()))
