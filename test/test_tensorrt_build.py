@@ -1,0 +1,126 @@
+"""Engines really built by TensorRT-RTX, for GPUs that are not here. Nothing of this runs an engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_graph import write_tiny_graph
+
+from vis_ros.engines import tensorrt_build
+from vis_ros.engines.tensorrt_build import Target, build_plan
+
+pytest.importorskip('tensorrt_rtx_bindings')
+
+AMPERE = Target('tensorrt_rtx', (8, 6))
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize('capability', [(7, 5), (8, 0), (8, 9), (12, 1), (9, 0), None])
+def test_tiny_graph_for_each_kind_of_gpu(tmp_path: Path, capability: tuple[int, int] | None) -> None:
+    """(9, 0) is one that TensorRT-RTX does not list."""
+    graph = write_tiny_graph(tmp_path)
+    assert build_plan(graph, tmp_path / 'plan', Target('tensorrt_rtx', capability)) == 'fp16'
+    assert (tmp_path / 'plan').stat().st_size > 10_000
+
+
+def test_progress_is_told_while_it_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tensorrt_build, 'PROGRESS_PERIOD_S', 0.1)
+    with caplog.at_level(logging.INFO):
+        build_plan(write_tiny_graph(tmp_path), tmp_path / 'plan', AMPERE)
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert lines[0] == 'building the TensorRT engine of tiny.masktrack_rcnn.gpu.b1.onnx'
+    assert lines[-1].startswith('built the TensorRT engine of')
+    assert any(line.startswith('building the TensorRT engine: ') for line in lines[1:-1])
+
+
+def test_a_graph_that_tensorrt_does_not_take(tmp_path: Path) -> None:
+    graph = write_tiny_graph(tmp_path, unknown_node=True)
+    with pytest.raises(ChildProcessError, match=r'could not build tiny.*does not take the graph: NoSuchLayer'):
+        build_plan(graph, tmp_path / 'plan', AMPERE)
+    assert not (tmp_path / 'plan').exists()
+
+
+def test_a_graph_without_its_weights(tmp_path: Path) -> None:
+    graph = write_tiny_graph(tmp_path)
+    (tmp_path / 'tiny.safetensors').unlink()
+    with pytest.raises(ChildProcessError, match='does not take the graph'):
+        build_plan(graph, tmp_path / 'plan', AMPERE)
+
+
+def test_a_plan_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ChildProcessError, match=r'ended with status 1; .*No such file or directory'):
+        build_plan(write_tiny_graph(tmp_path), tmp_path / 'nowhere' / 'plan', AMPERE)
+
+
+# --- children that do not come to their end ---------------------------------------------------------------------------
+
+SLEEPER = 'import time; print("the library says something", flush=True); time.sleep(600)'
+
+
+@pytest.fixture
+def sleeping_builder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A child that would never end."""
+    monkeypatch.setattr(tensorrt_build, '_command', lambda *_: [sys.executable, '-c', SLEEPER])
+    yield
+
+
+@pytest.mark.usefixtures('sleeping_builder')
+def test_a_child_that_is_killed(tmp_path: Path) -> None:
+    killer = threading.Thread(target=kill_child_of_this_process)
+    killer.start()
+    with pytest.raises(ChildProcessError, match=r'ended by signal 9.*last words: the library says something'):
+        build_plan(tmp_path / 'graph.onnx', tmp_path / 'plan', AMPERE)
+    killer.join()
+
+
+def kill_child_of_this_process() -> None:
+    for _ in range(100):
+        time.sleep(0.1)
+        for child in children_of(os.getpid()):
+            if 'the library says' in command_of(child):
+                time.sleep(0.5)  # until it has said it
+                os.kill(child, signal.SIGKILL)
+                return
+
+
+def children_of(pid: int) -> list[int]:
+    paths = Path(f'/proc/{pid}/task').glob('*/children')
+    return [int(child) for path in paths for child in path.read_text().split()]
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f'/proc/{pid}/cmdline').read_text()
+    except OSError:
+        return ''
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from vis_ros.engines import tensorrt_builder
+
+sys.argv = ['builder', 'graph', 'plan', 'tensorrt_rtx', '8.6', 'none']
+tensorrt_builder._build = lambda *_: __import__('time').sleep(600)
+tensorrt_builder.main()
+"""
+
+
+def test_the_builder_ends_with_the_process_that_waits_for_it() -> None:
+    child = subprocess.Popen([sys.executable, '-c', PARENT], stdin=subprocess.PIPE, cwd=ROOT)
+    assert child.stdin is not None
+    time.sleep(1)
+    assert child.poll() is None
+    child.stdin.close()  # as the system does when a parent is killed
+    assert child.wait(timeout=20) == 1

@@ -1,0 +1,155 @@
+"""TensorRtSession against a CUDA runtime that keeps device memory apart, and Detector against what went in."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_cuda import Arrays, FakeCuda, fake_tensorrt
+
+from vis_ros.engines.tensorrt_detector import Detector
+from vis_ros.engines.tensorrt_library import Gpu, TensorRt
+from vis_ros.engines.tensorrt_session import DeviceMemoryError, TensorRtSession
+from vis_ros.networks.config import DEMO
+
+GPU = Gpu(0, 'Fake GPU', (8, 7), 1 << 33)
+CONFIG = DEMO.with_fields(input_height=40, input_width=64, max_detections=3, score_threshold=0.5)
+BATCH, ROWS = 2, 5
+CANVAS = (64, 64)
+
+
+def network(inputs: Arrays) -> Arrays:
+    """Finds a box as large as the image, whose score is the mean of its pixels, and `ROWS` - 1 weaker ones."""
+    sizes = inputs['sizes']
+    mean = inputs['images'].reshape(BATCH, -1).max(1) / 255
+    corners = np.stack([0 * sizes[:, 0], 0 * sizes[:, 0], sizes[:, 1], sizes[:, 0]], 1)
+    weaker = np.array([1, 0.9, 0.8, 0.7, 0], np.float32)
+    return {
+        'boxes': np.repeat(corners[:, None], ROWS, 1).astype(np.float32),
+        'scores': (mean[:, None] * weaker).astype(np.float32),
+        'labels': np.tile(np.arange(1, ROWS + 1, dtype=np.int32), (BATCH, 1)),
+        'masks': np.ones((BATCH, ROWS, 28, 28), np.float32),
+        'embeddings': np.tile(inputs['scales'][:, None], (1, ROWS, 4)).astype(np.float32),
+        'settled': np.ones(BATCH, bool),
+    }
+
+
+def make_session(cuda: FakeCuda, plan: bytes = b'plan', information: str = '{}') -> TensorRtSession:
+    inputs: dict[str, Any] = {
+        'images': np.zeros((BATCH, *CANVAS, 3), np.uint8),
+        'sizes': np.zeros((BATCH, 2), np.float32),
+        'scales': np.ones((BATCH, 2), np.float32),
+        'score_threshold': np.zeros(1, np.float32),
+    }
+    library = TensorRt(fake_tensorrt(cuda, inputs, network, information), 'tensorrt')
+    return TensorRtSession(library, GPU, plan, cuda)
+
+
+RUN = ['in'] * 4 + ['network'] + ['out'] * 6
+
+
+def test_a_run_is_one_launch_of_copies_and_network() -> None:
+    cuda = FakeCuda()
+    session = make_session(cuda)
+    assert session.note == ''
+    cuda.events.clear()
+    session.inputs['images'][1] = 255
+    session.inputs['sizes'][:] = 10, 20
+    session.run()
+    assert cuda.events == ['launch', *RUN, 'wait']
+    assert session.outputs['scores'][:, 0].tolist() == [0.0, 1.0]
+    assert session.outputs['boxes'][1, 0].tolist() == [0, 0, 20, 10]
+
+
+def test_without_a_cuda_graph_it_runs_all_the_same_and_says_so() -> None:
+    cuda = FakeCuda(can_capture=False)
+    session = make_session(cuda)
+    assert 'no CUDA graph' in session.note
+    assert 'cudaErrorStreamCaptureUnsupported' in session.note
+    cuda.events.clear()
+    session.inputs['images'][0] = 255
+    session.run()
+    assert cuda.events == [*RUN, 'wait']
+    assert session.outputs['scores'][0, 0] == 1
+
+
+def test_everything_is_given_back() -> None:
+    cuda = FakeCuda()
+    session = make_session(cuda)
+    assert cuda.host
+    assert cuda.device
+    del session
+    gc.collect()
+    assert (cuda.host, cuda.device, cuda.streams, cuda.graphs) == ({}, {}, set(), {})
+
+
+def test_too_little_memory_is_told_with_sizes_and_leaves_nothing_behind() -> None:
+    cuda = FakeCuda(device_bytes=30_000)
+    with pytest.raises(DeviceMemoryError, match=r'cannot take .* MiB: 0\.0 MiB of 0\.0 MiB are free on Fake GPU'):
+        make_session(cuda)
+    assert (cuda.host, cuda.device) == ({}, {})
+    with pytest.raises(DeviceMemoryError, match='the engine needs'):
+        make_session(FakeCuda(), b'large')
+
+
+def test_a_plan_that_is_refused() -> None:
+    with pytest.raises(ValueError, match=r'TensorRT 10\.3\.0 on Fake GPU does not take it: magic tag does not match'):
+        make_session(FakeCuda(), b'broken')
+
+
+def test_precision_is_that_of_the_inspector() -> None:
+    layer = '{"LayerType": "CaskConvolution", "Weights": {"Type": "Half"}}'
+    assert make_session(FakeCuda(), information=f'{{"Layers": [{layer}]}}').precision == 'fp16'
+
+
+# --- Detector ---------------------------------------------------------------------------------------------------------
+
+
+def images(*values: int) -> list[np.ndarray]:
+    return [np.full((20 + 10 * index, 80, 3), value, np.uint8) for index, value in enumerate(values)]
+
+
+@pytest.mark.parametrize('count', [0, 1, 2, 3, 5])
+def test_any_number_of_images_through_a_batch_of_two(count: int) -> None:
+    cuda = FakeCuda()
+    detector = Detector(make_session(cuda), CONFIG)
+    cuda.events.clear()
+    given = images(255, 200, 150, 255, 100)[:count]
+    found = detector.infer(given)
+    assert cuda.events.count('launch') == (count + 1) // 2
+    assert len(found) == count
+    for image, one in zip(given, found, strict=True):
+        value = image[0, 0, 0] / 255
+        expected = [score for score in (value * np.array([1, 0.9, 0.8, 0.7])) if score > 0.5][:3]
+        np.testing.assert_allclose(one.scores, expected, rtol=1e-6)
+        height, width = image.shape[:2]
+        scale = min(40 / height, 64 / width)
+        assert one.image_size == (height, width)
+        np.testing.assert_allclose(one.boxes, np.tile([0, 0, width, height], (len(expected), 1)), atol=0.7 / scale)
+        assert one.class_ids.tolist() == list(range(len(expected)))
+        assert one.embeddings is not None
+        np.testing.assert_allclose(one.embeddings[:, :2], np.full((len(expected), 2), scale), rtol=0.05)
+
+
+def test_results_outlive_the_next_run() -> None:
+    detector = Detector(make_session(FakeCuda()), CONFIG)
+    (first,) = detector.infer(images(255))
+    before = [first.boxes.copy(), first.scores.copy(), first.embeddings]
+    before[2] = None if first.embeddings is None else first.embeddings.copy()
+    detector.infer([np.full((100, 20, 3), 180, np.uint8)])
+    for value, now in zip(before, (first.boxes, first.scores, first.embeddings), strict=True):
+        np.testing.assert_array_equal(value, now)
+
+
+def test_a_slot_has_nothing_of_the_image_before() -> None:
+    detector = Detector(make_session(FakeCuda()), CONFIG)
+    detector.infer(images(255, 255))
+    (found,) = detector.infer([np.zeros((10, 10, 3), np.uint8)])
+    assert len(found) == 0
+
+
+def test_more_detections_than_the_graph_has_rows() -> None:
+    with pytest.raises(ValueError, match='max_detections is 6, but the graph gives 5'):
+        Detector(make_session(FakeCuda()), CONFIG.with_fields(max_detections=6))

@@ -1,0 +1,82 @@
+"""Detector: images through the buffers of a `TensorRtSession`, batch by batch, and `Instances` out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis_ros.engines.postprocessing import to_instances
+from vis_ros.engines.preprocessing import fit
+from vis_ros.engines.tensorrt_session import TensorRtSession
+from vis_ros.instances import Instances
+from vis_ros.networks.config import ModelConfig
+
+_log = logging.getLogger(__name__)
+
+
+class Detector:
+    """Images to `Instances` through a session, whose buffers it knows by their names.
+
+    Raises:
+        ValueError: the session's graph cannot serve the config.
+    """
+
+    def __init__(self, session: TensorRtSession, config: ModelConfig) -> None:
+        self._session = session
+        self._config = config
+        self._canvas = (config.input_height, config.input_width)
+        self._unsettled = 0
+        rows = session.outputs['scores'].shape[1]
+        if config.max_detections > rows:
+            raise ValueError(
+                f'max_detections is {config.max_detections}, but the graph gives {rows} an image: make the model file '
+                'with a larger max_detections, or use engine openvino'
+            )
+
+    def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
+        """Detect in images, each (height, width, 3) uint8 BGR; sizes may differ."""
+        batch = len(self._session.inputs['images'])
+        found: list[Instances] = []
+        for start in range(0, len(images), batch):
+            found += self._infer_batch(images[start : start + batch])
+        return found
+
+    def _infer_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
+        inputs, outputs = self._session.inputs, self._session.outputs
+        fitted = [
+            fit(image, self._config, self._canvas, out=inputs['images'][slot]) for slot, image in enumerate(images)
+        ]
+        inputs['sizes'][:] = self._canvas  # of slots without an image, whose outputs nobody reads
+        inputs['scales'][:] = 1
+        for slot, one in enumerate(fitted):
+            inputs['sizes'][slot] = one.image.shape[:2]
+            inputs['scales'][slot] = one.scale
+        inputs['score_threshold'][:] = self._config.score_threshold
+        self._session.run()
+        self._watch_settled(outputs['settled'][: len(images)])
+        return [
+            self._instances(slot, one.scale, image.shape[:2])
+            for slot, (one, image) in enumerate(zip(fitted, images, strict=True))
+        ]
+
+    def _instances(self, slot: int, scale: tuple[float, float], image_size: tuple[int, int]) -> Instances:
+        scores = self._session.outputs['scores'][slot]
+        rows = np.flatnonzero(scores > self._config.score_threshold)[: self._config.max_detections]
+        boxes, scores, labels, masks, embeddings = (
+            self._session.outputs[name][slot][rows]  # a copy: the next run writes over the buffers
+            for name in ('boxes', 'scores', 'labels', 'masks', 'embeddings')
+        )
+        return to_instances(boxes, scores, labels, masks, embeddings, scale, image_size, self._config)
+
+    def _watch_settled(self, settled: NDArray[Any]) -> None:
+        if not settled.all():
+            self._unsettled += 1
+            if self._unsettled == 1:
+                _log.warning(
+                    'in an image so many boxes overlap in chains that the suppression of the graph did not come to its '
+                    'end: it may have an object too many or too few. Said once'
+                )
