@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -22,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional
 
 import vis_ros
-from vis_ros.networks.graph_file import PACKAGED_PRECISION, graph_path, sha256_of
+from vis_ros.networks.graph_file import PACKAGED_PRECISION, Target, graph_path, sha256_of
 from vis_ros.networks.model_file import load_model
+from vis_ros.networks.model_header import CONFIG_KEY
 from vis_ros.networks.static_detector import StaticDetector
-from vis_ros.networks.static_roi_align import Target
 
 _OPSET = 17
 _DIVISOR = 32
@@ -57,16 +56,17 @@ def export(
     """Write the graph of a model file and return its path, which `graph_path` gives.
 
     Args:
-        weights: the model file; with `out`, a link to it (a copy, where links cannot be) is put beside the graph.
+        weights: the model file.
         target: 'cpu' for OpenVINO, 'gpu' for TensorRT.
         precision: 'fp32', 'fp16' or 'bf16' of the layers; None is that of the packaged graphs.
         size: (height, width) of the input of a 'gpu' graph; None is the model's own. Rounded up to multiples of 32.
         batch: images at once, of a 'gpu' graph.
-        out: the folder; None is that of the weights.
+        out: the folder, which gets a copy of the weights too; None is that of the weights.
 
     Raises:
         ValueError: what was asked for does not fit together, or the graph does not give what the network gives.
     """
+    weights = weights.resolve()
     precision = precision or PACKAGED_PRECISION[target]
     if precision not in _PRECISIONS:
         raise ValueError(f'precision {precision!r} is not one of {", ".join(_PRECISIONS)}')
@@ -81,7 +81,7 @@ def export(
     placed = weights if out is None else _beside(weights, out)
     _refer_to(model, placed)
     properties = {
-        'vis_ros.model': config.to_json(),
+        CONFIG_KEY: config.to_json(),
         'vis_ros.target': target,
         'vis_ros.precision': precision,
         'vis_ros.weights_sha256': sha256_of(weights),
@@ -117,14 +117,14 @@ def _trace(detector: StaticDetector, inputs: dict[str, Tensor]) -> onnx.ModelPro
     if detector.target == 'cpu':
         axes = {'images': {0: 'batch', 1: 'height', 2: 'width'}, 'sizes': {0: 'batch'}, 'scales': {0: 'batch'}}
         axes |= {name: {0: 'detections'} for name in _OUTPUTS['cpu'][:-1]}
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / 'traced.onnx'
         # The exporter by tracing: the other one cannot follow sizes that are known only when the graph is used.
         warnings.simplefilter('ignore')
         torch.onnx.export(
             detector,
             tuple(inputs.values()),
-            buffer,
+            file,
             dynamo=False,
             opset_version=_OPSET,
             do_constant_folding=False,  # it would put weights into the graph that are not those of the model file
@@ -133,7 +133,7 @@ def _trace(detector: StaticDetector, inputs: dict[str, Tensor]) -> onnx.ModelPro
             output_names=list(_OUTPUTS[detector.target]),
             dynamic_axes=axes,
         )
-    model = onnx.load_from_string(buffer.getvalue())
+        model = onnx.load(file)
     for node in model.graph.node:
         node.ClearField('doc_string')
     return model
@@ -192,7 +192,7 @@ def _tensors(weights: Path) -> dict[str, _Stored]:
 
 
 def _beside(weights: Path, folder: Path) -> Path:
-    """The model file in another folder: a link to it where that can be, since graph and weights share a folder."""
+    """A copy of the model file in another folder, since graph and weights share one. Not a link: onnx refuses those."""
     folder.mkdir(parents=True, exist_ok=True)
     placed = folder / weights.name
     if placed.exists() and placed.samefile(weights):

@@ -7,14 +7,24 @@ the .safetensors file.
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from vis_ros.extras import missing
 from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.model_header import CONFIG_KEY, read_config
+
+Target = Literal['cpu', 'gpu']
+"""'cpu': for OpenVINO, any size and batch; 'gpu': for TensorRT, everything fixed."""
 
 PACKAGED_PRECISION = {'cpu': 'fp32', 'gpu': 'fp16'}
 """Of the graphs whose file name does not say it."""
+
+_log = logging.getLogger(__name__)
 
 _METADATA_FIELD = 14  # ModelProto.metadata_props of onnx.proto
 
@@ -33,7 +43,7 @@ class GraphMetadata:
 def graph_path(
     weights: Path,
     architecture: str,
-    target: str,
+    target: Target,
     precision: str | None = None,
     size: tuple[int, int] | None = None,
     batch: int = 1,
@@ -54,6 +64,74 @@ def graph_path(
         if batch != 1:
             name += f'.b{batch}'
     return weights.with_name(f'{name}.onnx')
+
+
+def find_graph(
+    weights: Path,
+    architecture: str,
+    target: Target,
+    precision: str | None = None,
+    size: tuple[int, int] | None = None,
+    batch: int = 1,
+) -> Path:
+    """The graph of a model file, from beside it or from the cache; exported into the cache where there is none.
+
+    Arguments as of `graph_path`; architecture may be 'auto'.
+
+    Raises:
+        FileNotFoundError: there is none, and what could export it is not installed.
+        ValueError: it cannot be exported.
+    """
+    weights = weights.resolve()  # libraries refuse weights that are a symbolic link
+    config = read_config(weights, architecture)
+    if size == (config.input_height, config.input_width):
+        size = None
+    beside = graph_path(weights, config.architecture, target, precision, size, batch)
+    digest = sha256_of(weights)
+    if _belongs(beside, digest):
+        return beside
+    folder = cache_folder(digest)
+    cached = folder / beside.name
+    if _belongs(cached, digest):
+        return cached
+    absent = missing('export')
+    if absent:
+        raise FileNotFoundError(
+            f'{weights} has no graph {beside.name} beside it, and {", ".join(absent)} to export one is not installed '
+            f'here; where it is: vis-ros export {weights}'
+        )
+    _log.info('exporting %s once, into %s', beside.name, folder)
+    from vis_ros.networks.export import export
+
+    return export(
+        weights,
+        target,
+        architecture=config.architecture,
+        precision=precision,
+        size=size,
+        batch=batch,
+        out=folder,
+    )
+
+
+def cache_folder(weights_sha256: str) -> Path:
+    """Where graphs of weights with this digest are kept that did not lie beside them."""
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    return cache / 'vis_ros' / 'graphs' / weights_sha256[:16]
+
+
+def _belongs(graph: Path, weights_sha256: str) -> bool:
+    """Whether a graph is there and of these weights; one of others is named in the log."""
+    if not graph.is_file():
+        return False
+    try:
+        if read_metadata(graph).weights_sha256 == weights_sha256:
+            return True
+        reason = 'it was exported from other weights'
+    except ValueError as error:
+        reason = str(error)
+    _log.warning('%s is not used: %s', graph, reason)
+    return False
 
 
 def sha256_of(path: Path) -> str:
@@ -86,7 +164,7 @@ def read_metadata(graph: Path) -> GraphMetadata:
     try:
         pairs = dict(_pair(value) for number, value in _fields(graph.read_bytes()) if number == _METADATA_FIELD)
         return GraphMetadata(
-            config=ModelConfig.from_json(pairs['vis_ros.model']),
+            config=ModelConfig.from_json(pairs[CONFIG_KEY]),
             target=pairs['vis_ros.target'],
             precision=pairs['vis_ros.precision'],
             weights_sha256=pairs['vis_ros.weights_sha256'],

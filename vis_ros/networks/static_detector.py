@@ -6,15 +6,18 @@ choice of proposals, non-maximum suppression, RoIAlign by level, and the choice 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vis_ros.networks.anchors import BOX_WEIGHTS, RPN_WEIGHTS, decode_boxes, pyramid_anchors
 from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.graph_file import Target
 from vis_ros.networks.mask_rcnn import BOX_ROI_SIZE, MASK_ROI_SIZE, MaskRCNN, large_enough
 from vis_ros.networks.static_nms import greedy_nms, pairwise_iou
-from vis_ros.networks.static_roi_align import StaticRoiAlign, Target
+from vis_ros.networks.static_roi_align import StaticRoiAlign
 
 CANDIDATES = 1000
 """Pairs of box and class, the best of an image, that take part in the suppression within classes."""
@@ -193,7 +196,7 @@ class StaticDetector(nn.Module):
     def _masks(self, roi_align: StaticRoiAlign, boxes: Tensor, labels: Tensor, image: Tensor) -> Tensor:
         """Probabilities (R, 28, 28); the last layer computes only the channel of each box's class."""
         heads = self.network.roi_heads
-        predictor = heads.mask_predictor
+        predictor: Any = heads.mask_predictor
         hidden = predictor.relu(predictor.conv5_mask(heads.mask_head(roi_align(boxes, image, MASK_ROI_SIZE))))
         last = predictor.mask_fcn_logits
         if self.config.mask_class_agnostic:

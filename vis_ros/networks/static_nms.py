@@ -10,7 +10,7 @@ ROUNDS = 16
 
 
 def pairwise_iou(boxes: Tensor) -> Tensor:
-    """Intersection over union (..., K, K) of boxes (..., K, 4) with each other; NaN for two empty boxes at one place."""
+    """Intersection over union (..., K, K) of boxes (..., K, 4) with each other; NaN for two empty boxes."""
     x0, y0, x1, y1 = boxes.unbind(-1)
     area = (x1 - x0) * (y1 - y0)
     width = torch.minimum(x1[..., :, None], x1[..., None, :]) - torch.maximum(x0[..., :, None], x0[..., None, :])

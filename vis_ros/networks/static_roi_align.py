@@ -7,8 +7,6 @@ that samples between the outermost cell centre and the edge of the image are wha
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -16,9 +14,7 @@ from torchvision.ops import roi_align
 
 from vis_ros.networks.backbone import STRIDES
 from vis_ros.networks.config import ModelConfig
-
-Target = Literal['cpu', 'gpu']
-"""'cpu': torchvision's RoIAlign (ONNX RoiAlign); 'gpu': GridSample, since TensorRT has no RoIAlign of its own."""
+from vis_ros.networks.graph_file import Target
 
 _BEFORE, _AFTER = 1, 2
 """Cells of border. A RoI that is forced to one cell (RoIAlign without the half-pixel correction) may end one cell
@@ -44,6 +40,7 @@ def feature_atlas(features: list[Tensor]) -> Tensor:
 class StaticRoiAlign:
     """RoIAlign on the features of B images; equals `MaskRCNN.roi_align`.
 
+    target 'cpu': torchvision's RoIAlign (ONNX RoiAlign); 'gpu': GridSample, since TensorRT has no RoIAlign of its own.
     But for 'gpu' with `roi_align_samples` 0: two samples along a side of a bin then, where RoIAlign adapts their number
     to the size of the bin.
     """
