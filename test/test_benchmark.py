@@ -11,8 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / 'ros'))
 
-from rectangles import BLUE, GREEN, RED, RectangleEngine, draw
 from rclpy.serialization import deserialize_message
+from rectangles import BLUE, GREEN, RED, RectangleEngine, draw
 from sensor_msgs.msg import Image
 
 from vis_ros import masks, messages

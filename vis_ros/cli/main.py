@@ -14,8 +14,10 @@ from rich.text import Text
 
 import vis_ros
 from vis_ros.cli import data, weights
+from vis_ros.cli.benchmark import benchmark
 from vis_ros.cli.console import console, print_table, progress
 from vis_ros.cli.evaluate import evaluate
+from vis_ros.cli.export import export
 from vis_ros.cli.replay import replay
 from vis_ros.cli.synth import synth
 from vis_ros.cli.train import train
@@ -29,6 +31,8 @@ app = typer.Typer(
 app.command()(replay)
 app.command()(evaluate)
 app.command()(train)
+app.command()(export)
+app.command()(benchmark)
 app.add_typer(weights.app, name='weights')
 app.add_typer(data.app, name='data')
 data.app.command()(synth)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from vis_ros.data.scene import Scene
 from vis_ros.demo.camera import IMAGE_TOPIC
-from vis_ros.demo.child_process import ChildProcess
+from vis_ros.demo.child_process import ChildProcess, ended_by_signals
 from vis_ros.demo.isolation import child_environment, isolate
 from vis_ros.demo.recorder import Answer, Recorder
 
@@ -86,7 +85,7 @@ def record(
     camera += ['--seed', str(scene.seed), '--frames', str(scene.frames), '--report', str(report), '--start', str(start)]
     camera += ['--height', str(scene.size[0]), '--width', str(scene.size[1])]
     with (
-        _ended_by_signals(),
+        ended_by_signals(),
         ChildProcess('tracker', tracker, out / 'tracker.log', environment, out) as tracker_process,
         ChildProcess('camera', camera, out / 'camera.log', environment, out) as camera_process,
         _ros(),
@@ -138,18 +137,3 @@ def _ros() -> Iterator[None]:
         yield
     finally:
         rclpy.try_shutdown()
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """A signal that asks this process to end unwinds it, so that its children are ended first."""
-
-    def unwind(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    previous = {number: signal.signal(number, unwind) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

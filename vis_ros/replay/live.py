@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import rclpy
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.parameter import Parameter
-
 from vis_ros.bags import BagWriter
-from vis_ros.node.environment import prepare_environment
+from vis_ros.replay.client_node import client_node
 from vis_ros.replay.interruption import interruptible
 from vis_ros.replay.live_results import LiveSummary, write_live_results
 from vis_ros.replay.live_session import LiveSession, Patience
@@ -76,7 +69,7 @@ def replay_live(
         raise ValueError(f'rate ({rate}) must be greater than 0 and loop ({loop}) at least 1')
     folder = Path(out)
     with interruptible() as stop:
-        with _ros_node() as (ros_node, executor):
+        with client_node('vis_ros_replay') as (ros_node, executor):
             player = Player(ros_node, executor, stop)
             target = Target(ros_node, player, node)
             routes = find_routes(images, target.wait(patience.appear, patience.ready), topic, cameras)
@@ -93,27 +86,3 @@ def replay_live(
                 while session.rounds < loop and not (stop.is_set() or session.broken_off):
                     session.play(on_image, again=session.rounds + 1 < loop)
         return write_live_results(folder, images, target, settings, session, rate, loop)
-
-
-@contextmanager
-def _ros_node() -> Iterator[tuple[Node, SingleThreadedExecutor]]:
-    """A node in a context of its own, on the wall clock whatever the parameters of others say."""
-    prepare_environment()
-    context = Context()
-    rclpy.init(args=[], context=context)
-    try:
-        node = Node(
-            'vis_ros_replay',
-            context=context,
-            use_global_arguments=False,
-            parameter_overrides=[Parameter('use_sim_time', value=False)],
-        )
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        try:
-            yield node, executor
-        finally:
-            executor.shutdown()
-            node.destroy_node()
-    finally:
-        rclpy.try_shutdown(context=context)

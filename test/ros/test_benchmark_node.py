@@ -1,0 +1,122 @@
+"""The benchmark of a node: figures of replies of known times, the search for a rate, and a short real run over DDS."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from vis_ros.benchmark import node_run
+from vis_ros.benchmark.engine_run import Workspace
+from vis_ros.benchmark.highest_rate import LEAST_HZ, MOST_HZ, highest_rate
+from vis_ros.benchmark.load import Reply, Trial
+from vis_ros.benchmark.settings import Settings
+
+MS = 1_000_000
+
+
+@pytest.mark.parametrize('true_hz', [0.3, 7.7, 33.0, 211.0])
+@pytest.mark.parametrize('start_hz', [1.0, 30.0, 400.0])
+def test_highest_rate_is_found_to_five_percent(true_hz, start_hz):
+    tried = []
+
+    def holds(rate):
+        tried.append(rate)
+        return rate <= true_hz
+
+    found = highest_rate(holds, start_hz)
+    assert found in tried and true_hz / 1.05 <= found <= true_hz
+    assert len(tried) < 20 and max(tried) <= MOST_HZ
+
+
+def test_highest_rate_at_the_ends():
+    assert highest_rate(lambda rate: False, 10.0) == 0
+    assert highest_rate(lambda rate: True, 10.0) == MOST_HZ
+    assert highest_rate(lambda rate: rate <= LEAST_HZ, 10.0) <= LEAST_HZ
+
+
+def reply(sent_ms, node_ms, way_back_ms=1, dropped=0):
+    sent = 10**18 + sent_ms * MS
+    return Reply(sent, sent + node_ms * MS, sent + (node_ms + way_back_ms) * MS, objects=4, dropped=dropped)
+
+
+def test_figures_of_known_times():
+    """Four images, one dropped; each took the engine 20 ms beside 3 + 2 ms, and published 4 ms after it."""
+    replies = [reply(0, 31), reply(100, 33, 5), reply(300, 35, dropped=1)]
+    ended = [each.published_ns - 4 * MS for each in replies]
+    others = [(10**18 - 50 * MS, 9.0, 1.0, 1.0), (10**18 + 700 * MS, 9.0, 1.0, 1.0)]  # before and after this trial
+    records = [others[0], *((end, 0.025, 0.003, 0.002) for end in ended), others[1]]
+    found = json.loads(json.dumps(node_run._figures(Trial(10.0, 9.9, 4, replies), records)))
+    assert (found['sent'], found['answered'], found['dropped'], found['loss']) == (4, 3, 1, 0.25)
+    assert found['objects'] == 4 and found['wanted_hz'] == 10 and found['rate_hz'] == 9.9
+    expected = {'node': [31, 33, 35], 'latency': [32, 38, 36], 'engine': [20] * 3, 'infer': [25] * 3}
+    expected['overhead'] = [11, 13, 15]
+    for name, values in expected.items():
+        p50, p95 = np.percentile(values, [50, 95])
+        assert found[f'{name}_ms'] == pytest.approx({'p50': p50, 'p95': p95}, abs=1e-3), name
+
+
+def test_figures_without_an_answer():
+    found = node_run._figures(Trial(60.0, 60.0, 5, []), [])
+    assert found['loss'] == 1 and found['latency_ms'] is None and found['objects'] is None
+
+
+def test_a_rate_that_the_sender_missed_is_not_held():
+    replies = [reply(0, 31)] * 20
+    assert node_run._holds(Trial(10.0, 9.9, 20, replies))
+    assert not node_run._holds(Trial(10.0, 9.0, 20, replies))
+    assert not node_run._holds(Trial(10.0, 9.9, 22, replies))
+
+
+def test_node_arguments():
+    arguments = node_run._node_arguments(Settings(weights='w', input_size=(96, 160), detections=7, identities=9), 0.25)
+    given = dict(word.split(':=') for word in arguments if word != '-p')
+    assert given['input_height'] == '96' and given['input_width'] == '160' and given['weights'] == 'w'
+    assert (given['max_detections'], given['score_threshold']) == ('7', '0.25')
+    assert (given['birth_score'], given['max_identities']) == ('0.0', '9')
+    plain = dict(word.split(':=') for word in node_run._node_arguments(Settings(), None) if word != '-p')
+    assert plain['score_threshold'] == '0.0' and not {'birth_score', 'max_identities'} & plain.keys()
+
+
+def test_one_camera_only(tmp_path):
+    with pytest.raises(ValueError, match='2 cameras'):
+        node_run.measure_node(Settings(cameras=2), Workspace(tmp_path), rates_hz=())
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Short trials, in a domain of their own; the engine has been measured already."""
+    monkeypatch.setenv('ROS_DOMAIN_ID', '64')
+    monkeypatch.setattr(node_run, '_TRIAL_S', 0.5)
+    monkeypatch.setattr(node_run, '_LEAST_IMAGES', 8)
+    monkeypatch.setattr(node_run, 'highest_rate', lambda holds, start_hz: highest_rate(holds, start_hz, precision=1.0))
+    engine_only = {'score_threshold': None, 'frame_ms': {'p50': 5.0}}
+    monkeypatch.setattr(node_run, 'measure', lambda *_arguments, **_keywords: dict(engine_only))
+
+
+SETTINGS = Settings(engine='torch', image_size=(96, 160), input_size=(96, 160), frames=12, threads=1)
+
+
+@pytest.mark.slow
+def test_a_real_node_over_dds(tmp_path, short):
+    steps = []
+    result = node_run.measure_node(SETTINGS, Workspace(tmp_path), rates_hz=(5.0, 60.0), on_step=steps.append)
+    node = json.loads(json.dumps(result))['node']
+    assert node['engine']['engine'].startswith('torch')
+    assert min(node['start_up'].values()) > 0 and node['stages_share'] > 0
+    alone, slow, fast = node['trials']
+    assert [each['wanted_hz'] for each in (alone, slow, fast)] == [None, 5, 60]
+    assert alone['answered'] == alone['sent'] == slow['sent'] == fast['sent'] == 12
+    assert len(node['search']) > 1 and any(each['answered'] for each in node['search'])
+    for trial in (*node['search'], *node['trials']):
+        assert trial['answered'] + trial['dropped'] <= trial['sent']
+        if trial['answered']:
+            for lower, higher in (('engine', 'infer'), ('infer', 'node'), ('node', 'latency'), ('overhead', 'node')):
+                assert 0 < trial[f'{lower}_ms']['p50'] < trial[f'{higher}_ms']['p50']
+    assert steps[-1] == 'at 60 Hz'
+    assert os.environ['ROS_DOMAIN_ID'] == '64'
+
+
+def test_a_node_that_cannot_work_says_why(tmp_path, short):
+    with pytest.raises(ValueError, match='nonsense'):
+        node_run.measure_node(Settings(engine='nonsense', image_size=(96, 160)), Workspace(tmp_path), rates_hz=())

@@ -1,0 +1,69 @@
+"""A real vis_node whose engine notes how long it takes; `vis_ros.benchmark.node_run` starts it.
+
+    python -m vis_ros.benchmark.timed_node FILE --ros-args ...
+
+At its end it writes the file: a JSON array with an `[ended_ns, seconds, preprocess, paste]` for each image.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis_ros.benchmark.pipeline import ENGINE_STAGES
+from vis_ros.benchmark.stopwatch import Stopwatch
+from vis_ros.engines.engine import Engine, load_engine
+from vis_ros.instances import Instances
+from vis_ros.node import vis_node
+
+
+class TimedEngine:
+    """An `Engine` that runs another one.
+
+    records: for each call of `infer` when it ended, in nanoseconds since 1970, how many seconds it took, and how many
+        of those went to preprocess and to paste.
+    """
+
+    def __init__(self, engine: Engine, watch: Stopwatch) -> None:
+        self.records: list[tuple[int, float, float, float]] = []
+        self._engine = engine
+        self._watch = watch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
+        self._watch.restart()
+        begun = time.perf_counter()
+        found = self._engine.infer(images)
+        seconds, inner = time.perf_counter() - begun, self._watch.seconds
+        self.records.append((time.time_ns(), seconds, inner['preprocess'], inner['paste']))
+        return found
+
+
+def main() -> None:
+    """Run the node until it is told to end."""
+    path, arguments = Path(sys.argv[1]), [sys.argv[0], *sys.argv[2:]]
+    engines: list[TimedEngine] = []
+    with ExitStack() as watching:
+
+        def load(*values: Any, **keywords: Any) -> Any:
+            watch, engine = Stopwatch(), load_engine(*values, **keywords)
+            watching.enter_context(watch.watching(ENGINE_STAGES))
+            engines.append(TimedEngine(engine, watch))
+            return engines[-1]
+
+        vis_node.main(arguments, load)
+    path.write_text(json.dumps([record for engine in engines for record in engine.records]), encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,112 @@
+"""The figures of `vis-ros benchmark` as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from vis_ros.cli.console import console, print_table
+
+
+def print_engines(result: dict[str, Any]) -> None:
+    """A column an engine, and the ratio of two."""
+    columns = [result, *([result['against']] if 'against' in result else [])]
+    table = Table('p50, p95 in ms', *(_engine(each) for each in columns))
+    for stage in result['stages_ms']:
+        table.add_row(stage.replace('_', '-'), *(_times(each['stages_ms'][stage]) for each in columns))
+    table.add_section()
+    table.add_row('image, all stages', *(_times(each['frame_ms']) for each in columns))
+    if result['settings']['cameras'] > 1:
+        table.add_row('one image of every camera', *(_times(each['round_ms']) for each in columns))
+    table.add_row('images a second', *(f'{each["throughput_hz"]:.1f}' for each in columns))
+    for name in ('detections', 'published'):
+        table.add_row(f'{name} in an image', *(_count(each[name]) for each in columns))
+    table.add_row('identities in memory', *(str(each['identities']) for each in columns))
+    table.add_row('memory, peak', *(_memory(each['memory_mib']) for each in columns))
+    table.add_row('start to first result', *(_start(each['start_up']) for each in columns))
+    console.print(table)
+    if 'against' in result:
+        for name, text in (('frame', 'an image, all stages'), ('infer', 'the engine with preprocess and paste')):
+            found = result['against']['ratio'][name]
+            console.print(
+                f'{text}: the second takes {found["ratio"]:.3f} times as long '
+                f'(95 % interval {found["low"]:.3f} to {found["high"]:.3f})'
+            )
+    _print_machine(result)
+
+
+def print_growth(result: dict[str, Any]) -> None:
+    """A table an axis."""
+    for axis, rows in result['tables'].items():
+        table = Table(
+            axis.replace('_', ' '), *(name.replace('_', '-') for name in rows[0]['stages_ms']), 'image', 'MiB'
+        )
+        for row in rows:
+            value = row['value']
+            name = f'{value[1]}x{value[0]}' if axis == 'image_size' else str(value)
+            if axis == 'detections' and row['detections']['least'] < value:
+                name += f' (found {_count(row["detections"])})'
+            times = [row['frame_ms'], *row['stages_ms'].values()]
+            frame, *stages = (_times(each) for each in times)
+            table.add_row(name, *stages, frame, f'{row["peak_mib"]:.0f}')
+        console.print(table)
+    console.print(f'p50, p95 in ms of an image; {_engine(result)}')
+    _print_machine(result)
+
+
+def print_node(node: dict[str, Any]) -> None:
+    """What the node did over DDS."""
+    columns = ('rate', 'sent', 'answered', 'dropped', 'latency', 'arrival to publish', 'engine', 'less engine')
+    table = Table(*columns, title='over DDS: p50, p95 in ms')
+    for trial in node['trials']:
+        wanted = trial['wanted_hz']
+        rate = f'{trial["rate_hz"]:.1f} Hz'
+        table.add_row(
+            f'{rate}, one by one' if wanted is None else f'{trial["rate_hz"]:.1f} of {wanted:g} Hz',
+            *(str(trial[name]) for name in ('sent', 'answered', 'dropped')),
+            *(_times(trial[name]) for name in ('latency_ms', 'node_ms', 'engine_ms', 'overhead_ms')),
+        )
+    console.print(table)
+    print_table(
+        'node',
+        [
+            ('highest rate with under 5 % loss', f'{node["highest_rate_hz"]:.1f} Hz'),
+            ('start to first result', f'{node["start_up"]["warm_s"]:.2f} s (cold: {node["start_up"]["cold_s"]:.2f} s)'),
+        ],
+    )
+
+
+def _print_machine(result: dict[str, Any]) -> None:
+    machine = result['machine']
+    load = machine['load_average_before']
+    console.print(
+        f'{machine["processor"]}, {machine["cores"]} cores{", " + machine["gpu"] if machine["gpu"] else ""}; load of '
+        f'others before: {load:.1f}{"; these times are disturbed" if load > 0.5 else ""}'
+    )
+    for remark in result['remarks']:
+        console.print(remark)
+
+
+def _engine(result: dict[str, Any]) -> str:
+    engine = result['engine']
+    return f'{engine["engine"]}, {engine["device"]}, {engine["precision"]}'
+
+
+def _times(values: dict[str, float] | None) -> str:
+    return '-' if values is None else f'{values["p50"]:.2f}, {values["p95"]:.2f}'
+
+
+def _count(values: dict[str, float]) -> str:
+    low, high = values['least'], values['most']
+    return f'{low:g}' if low == high else f'{low:g} to {high:g}'
+
+
+def _memory(values: dict[str, float | None]) -> str:
+    device = '' if values['device'] is None else f', GPU {values["device"]:.0f} MiB'
+    return f'{values["peak"]:.0f} MiB, of which pictures {values["pictures"]:.0f}{device}'
+
+
+def _start(values: dict[str, Any]) -> str:
+    cold = f' (cache empty: {values["cold"]["total_s"]:.2f} s)' if values['cold'] else ''
+    return f'{values["warm"]["total_s"]:.2f} s{cold}'
