@@ -80,8 +80,9 @@ class FakeCuda:
         return (OK,)
 
     def cudaStreamCreate(self) -> tuple[Any, ...]:  # noqa: N802
-        self.streams.add(7)
-        return OK, 7
+        stream = max(self.streams, default=0) + 1
+        self.streams.add(stream)
+        return OK, stream
 
     def cudaStreamDestroy(self, stream: int) -> tuple[Any, ...]:  # noqa: N802
         self.streams.remove(stream)
@@ -107,12 +108,12 @@ class FakeCuda:
 
     def cudaStreamEndCapture(self, stream: int) -> tuple[Any, ...]:  # noqa: N802
         assert self._recording is not None
-        self.graphs[1], self._recording = self._recording, None
-        return OK, 1
+        self.graphs[graph := max(self.graphs, default=0) + 1], self._recording = self._recording, None
+        return OK, graph
 
     def cudaGraphInstantiate(self, graph: int, flags: int) -> tuple[Any, ...]:  # noqa: N802
-        self.graphs[2] = self.graphs[graph]
-        return OK, 2
+        self.graphs[executable := max(self.graphs) + 1] = self.graphs[graph]
+        return OK, executable
 
     def cudaGraphLaunch(self, executable: int, stream: int) -> tuple[Any, ...]:  # noqa: N802
         assert stream in self.streams

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,8 @@ class Detector:
         self._session = session
         self._config = config
         self._canvas = (config.input_height, config.input_width)
-        self._unsettled = 0
+        self.unsettled = 0
+        """Images for which a suppression did not come to its end: they may have an object too many or too few."""
         rows = session.outputs['scores'].shape[1]
         if config.max_detections > rows:
             raise ValueError(
@@ -72,11 +72,11 @@ class Detector:
         )
         return to_instances(boxes, scores, labels, masks, embeddings, scale, image_size, self._config)
 
-    def _watch_settled(self, settled: NDArray[Any]) -> None:
-        if not settled.all():
-            self._unsettled += 1
-            if self._unsettled == 1:
-                _log.warning(
-                    'in an image so many boxes overlap in chains that the suppression of the graph did not come to its '
-                    'end: it may have an object too many or too few. Said once'
-                )
+    def _watch_settled(self, settled: NDArray[np.bool_]) -> None:
+        unsettled = int(np.sum(~settled))
+        if unsettled and not self.unsettled:
+            _log.warning(
+                'in an image so many boxes overlap in chains that their suppression did not come to its end: there may '
+                'be an object too many or too few. Said once; diagnostics count such images'
+            )
+        self.unsettled += unsettled

@@ -1,0 +1,209 @@
+"""TensorRtEngine: with no GPU at all, and whole, where ONNX Runtime computes what the GPU would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from fake_cuda import Arrays, FakeCuda, fake_tensorrt
+
+from vis_ros.data.scene import Scene
+from vis_ros.engines import engine, tensorrt_engine, tensorrt_library
+from vis_ros.engines.engine import load_engine
+from vis_ros.engines.openvino_engine import OpenVinoEngine
+from vis_ros.engines.tensorrt_engine import TensorRtEngine
+from vis_ros.engines.tensorrt_library import Gpu, TensorRt, find_gpu, find_tensorrt
+from vis_ros.engines.tensorrt_parity import count_matches
+from vis_ros.networks.graph_file import find_graph
+from vis_ros.networks.weights import resolve
+
+ROOT = Path(__file__).resolve().parents[1]
+GPU = Gpu(0, 'Fake GPU', (8, 7), 1 << 33)
+HALF_LAYER = '{"Layers": [{"LayerType": "CaskConvolution", "Weights": {"Type": "Half"}}]}'
+
+
+@pytest.fixture(scope='module', autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        yield
+
+
+# --- nothing to run on ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (engine, tensorrt_library):
+        monkeypatch.setattr(module, 'nvidia_gpus', lambda: ())
+
+
+@pytest.fixture
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (engine, tensorrt_library):
+        monkeypatch.setattr(module, 'nvidia_gpus', lambda: ('Fake GPU',))
+
+
+@pytest.mark.usefixtures('no_gpu')
+def test_without_a_gpu_the_engine_says_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r'needs an NVIDIA GPU.*nvidia-smi.*engine openvino'):
+        load_engine('demo', engine='tensorrt')
+
+
+@pytest.mark.usefixtures('no_gpu')
+def test_without_a_gpu_auto_takes_openvino_and_that_is_no_news() -> None:
+    info = load_engine('demo').describe()
+    assert info.engine.startswith('OpenVINO')
+    assert info.fallback == ''
+
+
+@pytest.mark.usefixtures('one_gpu')
+@pytest.mark.parametrize(
+    ('device', 'message'), [('cpu', "not on device 'cpu'"), ('cuda:1', r'only 1 GPUs, counted from 0 \(Fake GPU\)')]
+)
+def test_devices_that_are_none(device: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_gpu(device)
+
+
+@pytest.mark.usefixtures('one_gpu')
+def test_a_gpu_whose_driver_does_not_answer() -> None:
+    """As here: cuda-python is there and finds no driver."""
+    pytest.importorskip('cuda.bindings.runtime')
+    with pytest.raises(ValueError, match=r'Fake GPU does not answer: cudaError'):
+        find_gpu()
+
+
+@pytest.mark.usefixtures('one_gpu')
+def test_auto_tells_why_a_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_engine, 'find_gpu', lambda _: GPU)
+    monkeypatch.setitem(tensorrt_library.FLAVOURS, 'tensorrt', ('TensorRT', ('no_such_module',)))
+    monkeypatch.setitem(tensorrt_library.FLAVOURS, 'tensorrt_rtx', ('TensorRT-RTX', ('nor_this',)))
+    info = load_engine('demo').describe()
+    assert info.engine.startswith('OpenVINO')
+    assert 'tensorrt: TensorRT is not installed' in info.fallback
+    assert "No module named 'no_such_module'" in info.fallback
+
+
+def test_a_library_that_does_not_load_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `import tensorrt` is without its libraries."""
+    (tmp_path / 'tensorrt.py').write_text('raise ImportError("libnvinfer.so.10: cannot open shared object file")')
+    (tmp_path / 'tensorrt_rtx.py').write_text('__version__ = "1.7"')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert str(find_tensorrt()) == 'TensorRT-RTX 1.7'
+    with pytest.raises(ValueError, match='libnvinfer'):
+        find_tensorrt(('tensorrt',))
+
+
+# --- the whole engine, its GPU played by ONNX Runtime -----------------------------------------------------------------
+
+
+class PlayedGpu:
+    """What stands where the CUDA runtime and TensorRT are; the packaged graph computes in ONNX Runtime."""
+
+    def __init__(self) -> None:
+        graph = find_graph(resolve('demo'), 'masktrack_rcnn', 'gpu')
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(graph), options, providers=['CPUExecutionProvider'])
+        self._names = [output.name for output in self._session.get_outputs()]
+        types = {'tensor(uint8)': np.uint8, 'tensor(float)': np.float32}
+        self.inputs: dict[str, Any] = {
+            value.name: np.zeros(value.shape, types[value.type]) for value in self._session.get_inputs()
+        }
+        self.garbage = False
+        self.builds = 0
+
+    def network(self, inputs: Arrays) -> Arrays:
+        outputs = dict(zip(self._names, self._session.run(self._names, inputs), strict=True))
+        if self.garbage:
+            outputs['masks'] = outputs['masks'][..., ::-1].copy()
+        return outputs
+
+    def build(self, graph: Path, plan: Path, target: object) -> str:
+        self.builds += 1
+        plan.write_bytes(b'plan')
+        return 'fp16'
+
+
+@pytest.fixture(scope='module')
+def played() -> PlayedGpu:
+    return PlayedGpu()
+
+
+@pytest.fixture
+def gpu(played: PlayedGpu, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedGpu]:
+    cuda = FakeCuda(1 << 28)
+    library = TensorRt(fake_tensorrt(cuda, played.inputs, played.network, HALF_LAYER), 'tensorrt')
+    for name, value in {
+        'find_gpu': lambda device: GPU,
+        'find_tensorrt': lambda: library,
+        'cuda_runtime': lambda: cuda,
+        'build_plan': played.build,
+    }.items():
+        monkeypatch.setattr(tensorrt_engine, name, value)
+    played.garbage, played.builds = False, 0
+    yield played
+
+
+def test_it_finds_what_the_reference_finds(gpu: PlayedGpu) -> None:
+    tensorrt = TensorRtEngine('demo')
+    info = tensorrt.describe()
+    assert (info.engine, info.device, info.precision) == ('TensorRT 10.3.0', 'Fake GPU (SM 8.7)', 'fp16')
+    assert info.fallback == ''
+    frames = [Scene(seed, (360, 640)).frame(seed * 40).image for seed in range(5, 8)]
+    reference = OpenVinoEngine('demo', precision='fp32')
+    total, matched = count_matches(tensorrt.infer(frames), reference.infer(frames), 0.55)
+    assert total > 20
+    assert matched == total
+
+
+def test_the_second_start_builds_nothing(gpu: PlayedGpu) -> None:
+    TensorRtEngine('demo')
+    TensorRtEngine('demo')
+    assert gpu.builds <= 1
+
+
+def test_garbage_is_refused_unless_it_is_wanted(gpu: PlayedGpu) -> None:
+    gpu.garbage = True
+    with pytest.raises(ValueError, match=r'only \d+ of \d+ confident detections'):
+        TensorRtEngine('demo')
+    assert TensorRtEngine('demo', parity_check=False).describe().fallback == 'the parity check is turned off'
+
+
+def test_another_threshold_needs_no_other_graph(gpu: PlayedGpu) -> None:
+    frame = Scene(5, (360, 640)).frame(200).image
+    counts = []
+    for threshold in (0.05, 0.5, 0.9):
+        (found,) = TensorRtEngine('demo', score_threshold=threshold, parity_check=False).infer([frame])
+        assert (found.scores > threshold).all()
+        counts.append(len(found))
+    assert counts[0] > counts[1] >= counts[2]
+    (one,) = TensorRtEngine('demo', max_detections=1, parity_check=False).infer([frame])
+    assert len(one) == 1
+
+
+def test_a_precision_that_is_another_than_asked_for_is_said(gpu: PlayedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = tensorrt_engine.TensorRtSession
+    monkeypatch.setattr(session, 'precision', 'fp32')
+    info = TensorRtEngine('demo', parity_check=False).describe()
+    assert info.precision == 'fp32'
+    assert 'fp16 was asked for, but most layers of the engine compute in fp32' in info.fallback
+
+
+def test_torch_is_not_imported() -> None:
+    code = (
+        'import sys, vis_ros.engines.tensorrt_engine; '
+        'print(*({"torch", "onnx", "openvino", "cuda", "tensorrt", "tensorrt_rtx_bindings"} & set(sys.modules)))'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=60
+    )
+    assert (result.stdout.split(), result.returncode) == ([], 0), result.stderr

@@ -1,0 +1,117 @@
+"""The parity check: what it lets pass, what it refuses, and what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vis_ros.engines.tensorrt_parity import check_parity, count_matches, reference_frames
+from vis_ros.instances import Instances
+
+SIZE = (120, 128)
+THRESHOLD = 0.5
+
+
+def detections(count: int, **changes: Any) -> Instances:
+    """Squares of 8 pixels in a row along the diagonal."""
+    corners = 10 * np.arange(count, dtype=np.float32)[:, None]
+    boxes = np.hstack([corners, corners, corners + 8, corners + 8])
+    fields = {
+        'image_size': SIZE,
+        'boxes': boxes,
+        'scores': np.full(count, 0.9, np.float32),
+        'class_ids': np.zeros(count, np.int32),
+        'rois': boxes.astype(np.int32),
+        'masks': [np.ones((8, 8), np.uint8)] * count,
+        'embeddings': np.eye(max(count, 1), 12, dtype=np.float32)[:count],
+    }
+    return Instances(**(fields | changes))
+
+
+def engine(found: Instances, calls: list[int] | None = None) -> Any:
+    def infer(images: Sequence[Any]) -> list[Instances]:
+        if calls is not None:
+            calls.append(len(images))
+        return [found] * len(images)
+
+    return infer
+
+
+def check(found: Instances, expected: Instances, folder: Path) -> str:
+    return check_parity(engine(found), engine(expected), SIZE, THRESHOLD, folder / 'stored.npz')
+
+
+def test_reference_frames_are_the_same_every_time_and_differ() -> None:
+    first, again = reference_frames(SIZE), reference_frames(SIZE)
+    assert all(frame.shape == (*SIZE, 3) for frame in first)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], first[1])
+
+
+GOOD = detections(10)
+FIRST = np.arange(10)[:, None] == 0
+WHOLE, HALF = np.ones((8, 8), np.uint8), np.tril(np.ones((8, 8), np.uint8))
+ONE_WRONG: dict[str, dict[str, Any]] = {
+    'another class': {'class_ids': FIRST[:, 0].astype(np.int32)},
+    'a box that is off': {'boxes': GOOD.boxes + np.where(FIRST, [2, 0, 2, 0], 0).astype(np.float32)},
+    'half a mask': {'masks': [HALF, *[WHOLE] * 9]},
+    'another embedding': {'embeddings': np.where(FIRST, np.eye(10, 12)[[1] * 10], np.eye(10, 12)).astype(np.float32)},
+    'a weak score': {'scores': np.where(FIRST[:, 0], 0.1, 0.9).astype(np.float32)},
+}
+
+
+@pytest.mark.parametrize('wrong', list(ONE_WRONG))
+def test_every_part_of_a_detection_counts(wrong: str) -> None:
+    total, matched = count_matches([detections(10, **ONE_WRONG[wrong])], [GOOD], THRESHOLD)
+    if wrong == 'a weak score':  # it is not asked for, but it still is the like of the confident one
+        assert (total, matched) == (19, 19)
+    else:
+        assert (total, matched) == (20, 18)
+
+
+def test_order_does_not_count() -> None:
+    assert count_matches([detections(10)[np.arange(10)[::-1]]], [detections(10)], THRESHOLD) == (20, 20)
+
+
+def test_one_of_ten_may_be_missing_but_not_two(tmp_path: Path) -> None:
+    assert check(detections(9), detections(10), tmp_path) == ''
+    with pytest.raises(ValueError, match=r'only 64 of 72 confident detections .* 90% must'):
+        check(detections(8), detections(10), tmp_path)
+
+
+def test_objects_that_the_reference_does_not_find_are_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='only 40 of 60'):
+        check(detections(10), detections(5), tmp_path)
+    with pytest.raises(ValueError, match='only 0 of 40'):
+        check(detections(10), detections(0), tmp_path / 'other')
+
+
+def test_nothing_found_at_all_is_said(tmp_path: Path) -> None:
+    assert 'says nothing' in check(detections(0), detections(0), tmp_path)
+
+
+def test_detections_on_the_verge_of_the_threshold_do_not_count(tmp_path: Path) -> None:
+    verge = detections(10, scores=np.array([0.9] * 5 + [0.51] * 5, np.float32))
+    assert check(detections(5), verge, tmp_path) == ''
+
+
+def test_the_reference_is_asked_once(tmp_path: Path) -> None:
+    stored = tmp_path / 'new' / 'stored.npz'
+    found = detections(
+        2,
+        rois=np.array([[0, 0, 2, 3], [10, 10, 18, 18]], np.int32),
+        masks=[np.ones((3, 2), np.uint8), np.eye(8, dtype=np.uint8)],
+    )
+    asked: list[int] = []
+    for _ in range(2):
+        assert check_parity(engine(found), engine(found, asked), SIZE, THRESHOLD, stored) == ''
+    assert len(asked) == 1
+    stored.write_bytes(stored.read_bytes()[:-50])
+    assert check_parity(engine(found), engine(found, asked), SIZE, THRESHOLD, stored) == ''
+    assert len(asked) == 2
+    (tmp_path / 'file').touch()
+    check_parity(engine(found), engine(found, asked), SIZE, THRESHOLD, tmp_path / 'file' / 'stored.npz')
