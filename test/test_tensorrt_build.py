@@ -17,6 +17,8 @@ from tiny_graph import write_tiny_graph
 
 from vis_ros.engines import tensorrt_build
 from vis_ros.engines.tensorrt_build import Target, build_plan
+from vis_ros.networks.graph_file import graph_path
+from vis_ros.networks.weights import resolve
 
 pytest.importorskip('tensorrt_rtx_bindings')
 
@@ -124,3 +126,61 @@ def test_the_builder_ends_with_the_process_that_waits_for_it() -> None:
     assert child.poll() is None
     child.stdin.close()  # as the system does when a parent is killed
     assert child.wait(timeout=20) == 1
+
+
+# --- the graphs of this package ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network as the packaged one, on smaller images, so that exporting it takes seconds."""
+    from vis_ros.networks.config import DEMO
+    from vis_ros.networks.random_model import save_random_model
+
+    path = tmp_path_factory.mktemp('weights') / 'small.safetensors'
+    size = {'input_height': 64, 'input_width': 96}
+    fewer = {'proposals_before_nms': 40, 'proposals': 30, 'max_detections': 5}
+    save_random_model(DEMO.with_fields(name='small', **size, **fewer), path)
+    return path
+
+
+@pytest.mark.slow
+def test_the_packaged_graph(tmp_path: Path) -> None:
+    graph = graph_path(resolve('demo'), 'masktrack_rcnn', 'gpu')
+    assert build_plan(graph, tmp_path / 'plan', AMPERE) == 'fp16'
+    weights = resolve('demo').stat().st_size
+    assert weights < (tmp_path / 'plan').stat().st_size < 3 * weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('precision', 'batch'), [('fp16', 4), ('fp32', 1), ('fp32', 4)])
+def test_other_precisions_and_batches(tmp_path: Path, small_weights: Path, precision: str, batch: int) -> None:
+    from vis_ros.networks.export import export
+
+    graph = export(small_weights, 'gpu', precision=precision, batch=batch)
+    assert build_plan(graph, tmp_path / 'plan', AMPERE) == precision
+
+
+@pytest.mark.slow
+def test_a_graph_with_the_numerics_of_another_origin(tmp_path: Path) -> None:
+    """Everything per class, inclusive boxes, images resized as float."""
+    from vis_ros.networks.config import ModelConfig
+    from vis_ros.networks.export import export
+    from vis_ros.networks.random_model import save_random_model
+
+    config = ModelConfig(
+        name='other',
+        class_names=('cat', 'dog'),
+        backbone='resnet18',
+        input_height=64,
+        input_width=96,
+        resize='float',
+        legacy_boxes=True,
+        roi_align_samples=2,
+        proposals_before_nms=40,
+        proposals=30,
+        max_detections=5,
+    )
+    weights = tmp_path / 'other.safetensors'
+    save_random_model(config, weights)
+    assert build_plan(export(weights, 'gpu'), tmp_path / 'plan', AMPERE) == 'fp16'
