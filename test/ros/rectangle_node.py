@@ -4,6 +4,7 @@ It takes VIS_TEST_LOAD_S seconds to load and VIS_TEST_INFER_S seconds an image.
 """
 
 import os
+import sys
 import time
 
 from rectangles import RectangleEngine
@@ -22,4 +23,4 @@ class SlowEngine(RectangleEngine):
 
 
 if __name__ == '__main__':
-    main(engine_factory=SlowEngine)
+    sys.exit(main(engine_factory=SlowEngine))

@@ -509,7 +509,8 @@ def test_every_parameter_is_described(graph):
     for name in (item.name for item in fields(Parameters)):
         descriptor = node.describe_parameter(name)
         assert len(descriptor.description) > 20, name
-        numeric = isinstance(node.get_parameter(name).value, (int, float)) and name != 'autostart'
+        value = node.get_parameter(name).value
+        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
         assert bool(descriptor.integer_range or descriptor.floating_point_range) == numeric, name
 
 
@@ -546,11 +547,11 @@ def test_the_engine_gets_the_parameters(graph):
 
     graph.start(
         engine_factory=factory, weights='w', model='mask_rcnn', device='cpu', threads=2, input_height=320,
-        input_width=512, score_threshold=0.25, max_detections=7,
+        input_width=512, score_threshold=0.25, max_detections=7, parity_check=False,
     )  # fmt: skip
     assert got == {
         'weights': 'w', 'model': 'mask_rcnn', 'engine': 'auto', 'device': 'cpu', 'input_size': (320, 512),
-        'score_threshold': 0.25, 'max_detections': 7, 'threads': 2,
+        'score_threshold': 0.25, 'max_detections': 7, 'threads': 2, 'parity_check': False,
     }  # fmt: skip
 
 

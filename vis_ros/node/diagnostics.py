@@ -15,7 +15,9 @@ RECENT_S = 5.0
 """An error counts for the level of a status for so many seconds."""
 
 
-def node_status(name: str, state: str, fault: str, engine: EngineInfo | None, warm_up_ms: float) -> DiagnosticStatus:
+def node_status(
+    name: str, state: str, fault: str, engine: EngineInfo | None, warm_up_ms: float, progress: str = ''
+) -> DiagnosticStatus:
     """The status of the node itself: its lifecycle state and the engine that really runs.
 
     Args:
@@ -24,8 +26,9 @@ def node_status(name: str, state: str, fault: str, engine: EngineInfo | None, wa
         fault: why the last configuration or activation failed, or ''.
         engine: None while there is none.
         warm_up_ms: milliseconds of one image after warm-up; NaN while there is no engine.
+        progress: how far the loading of an engine is, or ''.
     """
-    level, text = DiagnosticStatus.OK, state
+    level, text = DiagnosticStatus.OK, f'{state}: {progress}' if progress else state
     if fault:
         level, text = DiagnosticStatus.ERROR, fault
     elif state != 'active':

@@ -42,6 +42,11 @@ class Parameters:
     """The values of all parameters. Names, types and defaults of the fields are those of the ROS parameters."""
 
     autostart: bool = _parameter(True, 'Configure and activate at start, without a lifecycle manager.', change=AT_START)
+    build_only: bool = _parameter(
+        False,
+        'Configure at start, which builds the engine where there is none yet, and end: exit status 0 if it can run.',
+        change=AT_START,
+    )
     model: str = _parameter(
         'auto',
         'The network: what the weights say (auto), with its track head (masktrack_rcnn), or frame by frame without it '
@@ -54,6 +59,11 @@ class Parameters:
     engine: str = _parameter('auto', 'What runs the network.', choices=ENGINES)
     device: str = _parameter('auto', 'auto (a GPU where there is one), cpu, cuda or cuda:N.')
     threads: int = _parameter(0, 'CPU threads of the network; 0 leaves the choice to its library.', limits=(0, 256))
+    parity_check: bool = _parameter(
+        True,
+        'Refuse a TensorRT engine that does not find in reference frames what the same weights find in fp32 on the '
+        'processor.',
+    )
     input_height: int = _parameter(
         0, 'The image is resized to at most so many rows for the network; 0 takes the size of the model.',
         limits=(0, 4096),

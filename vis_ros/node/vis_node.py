@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from vis_ros.node.camera import Camera
 from vis_ros.node.diagnostics import camera_status, node_status
 from vis_ros.node.environment import prepare_environment
 from vis_ros.node.heartbeat import heartbeat
+from vis_ros.node.library_log import LibraryLog
 from vis_ros.node.parameters import Parameters, check, declare, read
 from vis_ros.node.score_filter import ScoreFilter
 from vis_ros.node.worker import Worker
@@ -52,6 +54,8 @@ class VisNode(LifecycleNode):
         super().__init__('vis_node', **node_arguments)
         self.is_loading = False
         """While an engine is being loaded, which may take long and which nothing but an exception can break off."""
+        self.exit_status = 0
+        """Of the process, where the node ends by itself."""
         self._engine_factory = engine_factory
         self._state = 'unconfigured'
         self._fault = ''
@@ -64,6 +68,7 @@ class VisNode(LifecycleNode):
         self._memories: list[IdentityMemory] = []
         self._epochs: dict[str, int] = {}
         self._worker: Worker[Any] | None = None
+        self._library_log = LibraryLog(self.get_logger())
 
         self._parameter_faults: dict[str, str] = {}
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -80,7 +85,7 @@ class VisNode(LifecycleNode):
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-REGRESSION_TOLERANCE_NS)),
             post_callback=self._on_clock_jump,
         )
-        if read(self).autostart:
+        if read(self).autostart or read(self).build_only:
             # After the executor has begun to spin, so that the node answers to whoever waits for it meanwhile.
             self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
@@ -89,7 +94,12 @@ class VisNode(LifecycleNode):
     def _autostart(self) -> None:
         self._autostart_timer.cancel()
         self.destroy_timer(self._autostart_timer)
-        if self._state == 'unconfigured' and self.trigger_configure() is SUCCESS:
+        configured = self._state == 'unconfigured' and self.trigger_configure() is SUCCESS
+        if read(self).build_only:
+            self.get_logger().info('build_only: the node ends')
+            self.exit_status = 0 if configured else 1
+            self.context.try_shutdown()
+        elif configured:
             self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -124,6 +134,7 @@ class VisNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         self._free()
+        self._library_log.close()
         self._jump_handle.unregister()
         super().destroy_node()
 
@@ -170,6 +181,7 @@ class VisNode(LifecycleNode):
     def _load(self, parameters: Parameters) -> tuple[Engine, float]:
         """The engine, warm, and the milliseconds that it takes for an image."""
         self.is_loading = True
+        self._library_log.newest = ''
         try:
             with heartbeat(self._publish_diagnostics):
                 engine = self._engine_factory(
@@ -181,6 +193,7 @@ class VisNode(LifecycleNode):
                     score_threshold=parameters.score_threshold or None,
                     max_detections=parameters.max_detections or None,
                     threads=parameters.threads,
+                    parity_check=parameters.parity_check,
                 )
                 return engine, engine.warm_up()
         finally:
@@ -280,7 +293,8 @@ class VisNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         name, active = self.get_fully_qualified_name().lstrip('/'), self._state == 'active'
-        statuses = [node_status(name, self._state, self._fault, self._engine_info, self._warm_up_ms)]
+        progress = self._library_log.newest if self.is_loading else ''
+        statuses = [node_status(name, self._state, self._fault, self._engine_info, self._warm_up_ms, progress)]
         statuses += [camera_status(name, camera, active, self._enabled) for camera in self._cameras]
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
@@ -297,8 +311,8 @@ def _model_name(engine: EngineInfo, parameters: Parameters) -> str:
     return engine.model if weights == engine.model else f'{engine.model} ({weights})'
 
 
-def main(args: list[str] | None = None, engine_factory: EngineFactory = load_engine) -> None:
-    """Run the node until SIGINT or SIGTERM, of which there may come several."""
+def main(args: list[str] | None = None, engine_factory: EngineFactory = load_engine) -> int:
+    """Run the node until SIGINT or SIGTERM, of which there may come several; the exit status."""
     prepare_environment()
     node: VisNode | None = None
     started = False
@@ -318,7 +332,7 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory = load_eng
         rclpy.init(args=args)
         started = True
     except KeyboardInterrupt:
-        return
+        return 0
     context = rclpy.get_default_context()
     try:
         node = VisNode(engine_factory)
@@ -335,7 +349,8 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory = load_eng
         rclpy.try_shutdown()
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the interpreter takes its time to end
+    return node.exit_status if node is not None else 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""While an engine is being loaded: what the node says, and a node that is there only to build one."""
+
+import logging
+import time
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from processes import REAL_NODE, RECTANGLE_NODE
+from rectangles import RectangleEngine
+
+
+class ReportingEngine(RectangleEngine):
+    """Says what it does, as a builder of engines would."""
+
+    def __init__(self, weights, **arguments):
+        log = logging.getLogger('vis_ros.engines.somewhere')
+        for second in (5, 10):
+            log.info('building the engine: %d s', second)
+            log.debug('layer 17 has a tactic')
+        log.warning('a layer is slow')
+        time.sleep(1.5)  # until the heartbeat has published it
+        assert arguments['parity_check'] is False
+        super().__init__(weights, **arguments)
+
+
+def test_progress_is_in_the_log_and_in_the_diagnostics(graph):
+    graph.start(engine_factory=ReportingEngine, parity_check=False)
+    graph.spin_until(lambda: graph.logged('a layer is slow'))
+    assert len(graph.logged('building the engine')) == 2
+    assert not graph.logged('tactic')
+    (status,) = [
+        status
+        for array in graph.diagnostics
+        for status in array.status
+        if status.message == 'configuring: a layer is slow'
+    ][:1]
+    assert status.level == DiagnosticStatus.STALE
+    status, _ = graph.status(lambda status, values: values['state'] == 'active', 'vis_node')
+    assert status.message == 'active'
+
+
+def test_a_node_that_is_gone_logs_no_more(graph):
+    node = graph.start()
+    node.destroy_node()
+    graph.under_test = None
+    assert logging.getLogger('vis_ros').handlers == []
+
+
+@pytest.mark.parametrize('autostart', ['true', 'false'])
+def test_build_only_ends_when_the_engine_is_there(start, autostart):
+    process = start(RECTANGLE_NODE, '-p', 'build_only:=true', '-p', f'autostart:={autostart}')
+    code, output = process.end()
+    assert code == 0, output
+    assert 'build_only: the node ends' in output
+    assert 'Traceback' not in output and 'tracking' not in output
+
+
+def test_build_only_tells_by_its_exit_status_that_there_is_no_engine(start):
+    process = start(REAL_NODE, '-p', 'build_only:=true', '-p', 'weights:=/nowhere/missing.safetensors')
+    code, output = process.end(60)
+    assert code == 1, output
+    assert '/nowhere/missing.safetensors' in output and 'Traceback' not in output
