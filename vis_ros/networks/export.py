@@ -40,7 +40,7 @@ _DATA_TYPES = {
     'BF16': onnx.TensorProto.BFLOAT16,
     'I64': onnx.TensorProto.INT64,
 }
-_PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+_PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16}
 
 
 def export(
@@ -58,7 +58,7 @@ def export(
     Args:
         weights: the model file.
         target: 'cpu' for OpenVINO, 'gpu' for TensorRT.
-        precision: 'fp32', 'fp16' or 'bf16' of the layers; None is that of the packaged graphs.
+        precision: 'fp32' or 'fp16' of the layers; None is that of the packaged graphs.
         size: (height, width) of the input of a 'gpu' graph; None is the model's own. Rounded up to multiples of 32.
         batch: images at once, of a 'gpu' graph.
         out: the folder, which gets a copy of the weights too; None is that of the weights.
@@ -69,7 +69,7 @@ def export(
     weights = weights.resolve()
     precision = precision or PACKAGED_PRECISION[target]
     if precision not in _PRECISIONS:
-        raise ValueError(f'precision {precision!r} is not one of {", ".join(_PRECISIONS)}')
+        raise ValueError(f'there is no graph of precision {precision!r}, only of {" and ".join(_PRECISIONS)}')
     network = load_model(weights, architecture)
     if size is not None:
         network.config = network.config.with_fields(input_height=size[0], input_width=size[1])
@@ -258,7 +258,6 @@ class _Tolerance:
 _TOLERANCES = {
     torch.float32: _Tolerance(box=0.05, score=1e-3, mask=1e-3, share=1.0),
     torch.float16: _Tolerance(box=2.0, score=0.02, mask=0.02, share=0.8),
-    torch.bfloat16: _Tolerance(box=4.0, score=0.1, mask=0.1, share=0.5),
 }
 
 

@@ -162,7 +162,8 @@ class StaticDetector(nn.Module):
         config = self.config
         limit = config.max_detections if max_detections is None else max_detections
         real = (scores > score_threshold) & large_enough(boxes, config.detection_min_size, config)
-        source = boxes / torch.cat((scales, scales), 1)[:, None] if config.nms_in_source_pixels else boxes
+        factors = scales if config.nms_in_source_pixels else scales.clamp(1.0, 1.0)  # so the graph has this input too
+        source = boxes / torch.cat((factors, factors), 1)[:, None]
         overlapping = self._overlap(source) > config.nms_threshold
         if not config.class_agnostic_scores:
             overlapping = overlapping & (labels[:, :, None] == labels[:, None, :])
