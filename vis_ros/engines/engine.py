@@ -33,6 +33,8 @@ class EngineInfo:
     engine: library and version.
     precision: a name of PRECISIONS, read from what runs and not from what was asked for.
     fallback: why not what was asked for, or what would be better, in words; '' where there is nothing to tell.
+    unsettled: images so far in which the suppression of overlapping boxes did not come to its end, so that there may be
+        an object too many or too few; published all the same.
     """
 
     engine: str
@@ -42,6 +44,7 @@ class EngineInfo:
     parameters: int
     input_size: tuple[int, int]
     fallback: str = ''
+    unsettled: int = 0
 
 
 class Engine(Protocol):

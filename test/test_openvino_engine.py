@@ -1,0 +1,317 @@
+"""OpenVinoEngine: what torch finds, in either precision, from any cache."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+from numpy.typing import NDArray
+
+from vis_ros.data.scene import Scene
+from vis_ros.engines import openvino_network
+from vis_ros.engines.openvino_cache import CompiledCache
+from vis_ros.engines.openvino_engine import OpenVinoEngine
+from vis_ros.engines.openvino_network import Canvas, Outputs
+from vis_ros.engines.torch_engine import TorchEngine
+from vis_ros.identity.config import AssociationConfig
+from vis_ros.identity.memory import IdentityMemory
+from vis_ros.instances import Instances
+from vis_ros.masks import iou
+from vis_ros.segmenters.detect_and_track import DetectAndTrack
+
+HAS_BF16 = 'BF16' in ov.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+LOW = 0.3
+SIZES = [(360, 640), (480, 640), (640, 360), (100, 700)]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of these tests alone."""
+    folder = tmp_path_factory.mktemp('cache')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(folder))
+        yield folder / 'vis_ros' / 'openvino'
+
+
+@pytest.fixture(scope='module')
+def reference() -> TorchEngine:
+    return TorchEngine('demo', device='cpu', score_threshold=LOW, threads=1)
+
+
+@pytest.fixture(scope='module')
+def engine(cache: Path) -> OpenVinoEngine:
+    return OpenVinoEngine('demo', precision='fp32', score_threshold=LOW, threads=1)
+
+
+def frames(size: tuple[int, int], count: int = 1) -> list[NDArray[np.uint8]]:
+    scene = Scene(seed=sum(size), size=size, frames=60)
+    return [scene.frame(4 * index).image for index in range(count)]
+
+
+def assert_same(found: Instances, expected: Instances) -> None:
+    """The tolerances that vis_ros promises for fp32."""
+    assert found.image_size == expected.image_size
+    assert found.class_ids.tolist() == expected.class_ids.tolist()
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.05)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
+    assert found.embeddings is not None and expected.embeddings is not None
+    np.testing.assert_allclose(found.embeddings, expected.embeddings, atol=1e-3)
+    for index, mask in enumerate(found.masks):
+        if mask.any():
+            assert iou(mask, found.rois[index], expected.masks[index], expected.rois[index]) >= 0.99
+
+
+def matched(found: Instances, expected: Instances) -> int:
+    """How many of `expected` have a box of IoU 0.9 in `found`."""
+    low = np.maximum(found.boxes[:, None, :2], expected.boxes[None, :, :2])
+    high = np.minimum(found.boxes[:, None, 2:], expected.boxes[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(-1)
+    area = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (found.boxes, expected.boxes)]
+    overlaps = shared / (area[0][:, None] + area[1][None] - shared)
+    return int((overlaps.max(0, initial=0) >= 0.9).sum())
+
+
+# --- what it finds ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_in_fp32_it_finds_what_torch_finds(
+    engine: OpenVinoEngine, reference: TorchEngine, size: tuple[int, int]
+) -> None:
+    for image in frames(size, 3):
+        (expected,) = reference.infer([image])
+        assert_same(engine.infer([image])[0], expected)
+        assert len(expected) > 2 or size == (100, 700)
+
+
+def test_in_fp32_it_gives_the_same_identities(engine: OpenVinoEngine, reference: TorchEngine) -> None:
+    trackers = [DetectAndTrack(one, IdentityMemory(AssociationConfig())) for one in (engine, reference)]
+    seen = 0
+    for index, image in enumerate(frames((360, 640), 10)):
+        found, expected = (tracker.step(image, index * 0.1) for tracker in trackers)
+        assert found.track_ids is not None and expected.track_ids is not None
+        assert found.track_ids.tolist() == expected.track_ids.tolist()
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.05)
+        seen += len(expected)
+    assert seen > 30
+
+
+def test_cameras_of_different_sizes_in_one_call(engine: OpenVinoEngine) -> None:
+    images = [frames(size)[0] for size in SIZES]
+    together = engine.infer(images)
+    assert [found.image_size for found in together] == SIZES
+    for image, found in zip(images, together, strict=True):
+        assert_same(found, engine.infer([image])[0])
+    assert engine.infer([]) == []
+
+
+def test_nothing_stays_of_the_image_before(engine: OpenVinoEngine, cache: Path) -> None:
+    """Two images that share a canvas and fill different parts of it."""
+    image = frames((330, 640))[0]
+    engine.infer([np.full((360, 640, 3), 255, np.uint8)])
+    fresh = OpenVinoEngine('demo', precision='fp32', score_threshold=LOW, threads=1)
+    assert_same(engine.infer([image])[0], fresh.infer([image])[0])
+
+
+def test_results_are_not_written_over_by_the_next_image(engine: OpenVinoEngine) -> None:
+    first, second = frames((360, 640), 2)
+    (found,) = engine.infer([first])
+    boxes, masks = found.boxes.copy(), [mask.copy() for mask in found.masks]
+    engine.infer([second])
+    np.testing.assert_array_equal(found.boxes, boxes)
+    assert all(np.array_equal(mask, kept) for mask, kept in zip(found.masks, masks, strict=True))
+
+
+def test_thresholds_and_limits_are_those_of_the_caller(engine: OpenVinoEngine) -> None:
+    image = frames((360, 640))[0]
+    (usual,) = engine.infer([image])
+    few = OpenVinoEngine('demo', precision='fp32', score_threshold=0.6, max_detections=2, threads=1)
+    assert_same(few.infer([image])[0], usual[usual.scores > 0.6][:2])
+
+
+def test_without_a_track_head_embeddings_are_those_of_the_box_head() -> None:
+    image = frames((360, 640))[0]
+    plain = OpenVinoEngine('demo', model='mask_rcnn', precision='fp32', score_threshold=LOW, threads=1)
+    (expected,) = TorchEngine('demo', model='mask_rcnn', device='cpu', score_threshold=LOW).infer([image])
+    assert expected.embeddings is not None
+    assert expected.embeddings.shape[1] == 512
+    assert_same(plain.infer([image])[0], expected)
+
+
+def test_what_is_no_image_is_described(engine: OpenVinoEngine) -> None:
+    with pytest.raises(ValueError, match=r'an image is \(height, width, 3\) uint8 BGR with pixels, not \(4, 4\) uint8'):
+        engine.infer([np.zeros((4, 4), np.uint8)])
+
+
+def test_an_image_that_did_not_settle_is_published_and_counted(
+    engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Canvas.run
+
+    def unsettled(canvas: Canvas, *arguments: object) -> Outputs:
+        found = run(canvas, *arguments)  # type: ignore[arg-type]
+        return Outputs(found.boxes, found.scores, found.labels, found.masks, found.embeddings, settled=False)
+
+    image = frames((360, 640))[0]
+    (expected,) = engine.infer([image])
+    before = engine.describe().unsettled
+    monkeypatch.setattr(Canvas, 'run', unsettled)
+    assert_same(engine.infer([image, image])[1], expected)
+    assert engine.describe().unsettled == before + 2
+    assert len([record for record in caplog.records if 'did not come to its end' in record.message]) == (before == 0)
+
+
+# --- bf16 -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not HAS_BF16, reason='this processor does not compute in bf16')
+def test_in_bf16_layers_are_rounded_and_coordinates_are_not(reference: TorchEngine) -> None:
+    """Boxes of 1280 pixels: rounded to bf16 they would move by pixels."""
+    low = OpenVinoEngine('demo', score_threshold=0.2, threads=1)
+    assert low.describe().precision == 'bf16'
+    total = same = 0
+    moved: list[float] = []
+    for image in frames((720, 1280), 6):
+        (expected,), (found,) = reference.infer([image]), low.infer([image])
+        expected = expected[expected.scores > 0.6]
+        total, same = total + len(expected), same + matched(found, expected)
+        distances = np.abs(found.boxes[:, None] - expected.boxes[None]).max(-1)
+        moved += distances.min(0).tolist()
+    assert total > 15
+    assert same >= 0.9 * total
+    assert 0 < np.median(moved) < 1  # a third of a pixel of the network's input
+
+
+@pytest.mark.skipif(not HAS_BF16, reason='this processor does not compute in bf16')
+def test_in_bf16_no_coordinate_between_two_layers_is_rounded() -> None:
+    engine = OpenVinoEngine('demo', precision='bf16', threads=1)
+    compiled = engine._network.canvas((224, 384)).compiled
+    operations = compiled.get_runtime_model().get_ordered_ops()
+    pooled = [node for node in operations if node.get_rt_info()['layerType'].value == 'ROIAlign']
+    assert len(pooled) == 3
+    for node in pooled:
+        boxes = node.input_value(1)
+        assert boxes.get_element_type() == ov.Type.f32
+        assert boxes.get_node().get_rt_info()['runtimePrecision'].value == 'f32'
+        assert node.get_rt_info()['runtimePrecision'].value == 'bf16'
+        assert node.get_rt_info()['outputLayouts'].value == 'acdb', 'channels last, or it takes 14 times as long'
+
+
+def test_a_precision_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match='OpenVINO runs this network in fp32, bf16, not in fp16'):
+        OpenVinoEngine('demo', precision='fp16')
+
+    class OldProcessor(ov.Core):
+        def get_property(self, device: str, name: str) -> object:  # type: ignore[override]
+            return ['FP32'] if name == 'OPTIMIZATION_CAPABILITIES' else super().get_property(device, name)
+
+    monkeypatch.setattr(openvino_network.ov, 'Core', OldProcessor)
+    with pytest.raises(ValueError, match='this processor does not compute in bf16: use precision fp32 or auto'):
+        OpenVinoEngine('demo', precision='bf16')
+    assert OpenVinoEngine('demo', threads=1).describe().precision == 'fp32'
+
+
+# --- description ------------------------------------------------------------------------------------------------------
+
+
+def test_the_description_is_true(engine: OpenVinoEngine, reference: TorchEngine) -> None:
+    info, torch = engine.describe(), reference.describe()
+    assert info.engine == f'OpenVINO {ov.__version__.split("-")[0]}'
+    assert (info.device, info.precision, info.fallback) == ('cpu (1 threads)', 'fp32', '')
+    assert (info.model, info.parameters, info.input_size) == (torch.model, torch.parameters, torch.input_size)
+    assert engine.class_names == reference.class_names
+    assert 0 < engine.warm_up() < 60_000
+
+
+def test_the_input_size_is_that_of_the_caller() -> None:
+    small = OpenVinoEngine('demo', precision='fp32', input_size=(96, 160), score_threshold=0.05, threads=1)
+    assert small.input_size == small.describe().input_size == (96, 160)
+    image = frames((360, 640))[0]
+    torch = TorchEngine('demo', device='cpu', input_size=(96, 160), score_threshold=0.05)
+    assert_same(small.infer([image])[0], torch.infer([image])[0])
+
+
+# --- cache ------------------------------------------------------------------------------------------------------------
+
+SMALL = {'precision': 'fp32', 'input_size': (64, 96), 'score_threshold': 0.02, 'threads': 1}
+
+
+def find(caplog: pytest.LogCaptureFixture) -> tuple[str, Instances, OpenVinoEngine]:
+    """What a new engine logs, and finds in an image."""
+    caplog.clear()
+    engine = OpenVinoEngine('demo', **SMALL)  # type: ignore[arg-type]
+    (found,) = engine.infer([frames((360, 540))[0]])
+    return caplog.text, found, engine
+
+
+def test_a_compiled_network_is_used_again_and_a_damaged_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    caplog.set_level(logging.INFO, 'vis_ros')
+    log, expected, _ = find(caplog)
+    assert 'compiled the network for images of 96x64' in log
+    assert len(expected) > 3
+    (stored,) = (tmp_path / 'vis_ros' / 'openvino').iterdir()
+    whole = stored.read_bytes()
+
+    log, found, _ = find(caplog)
+    assert log == ''
+    assert_same(found, expected)
+
+    for damage in (b'', whole[:1000], whole[:-1], whole[:-1000] + bytes(1000)):
+        stored.write_bytes(damage)
+        log, found, _ = find(caplog)
+        assert f'{stored} is damaged or cut off, the network is compiled again' in log
+        assert_same(found, expected)
+        assert len(stored.read_bytes()) == len(whole)
+
+
+def test_a_file_that_openvino_does_not_know_is_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    caplog.set_level(logging.INFO, 'vis_ros')
+    _, expected, engine = find(caplog)
+    (key,) = (path.stem for path in (tmp_path / 'vis_ros' / 'openvino').iterdir())
+    engine._network.cache.store(key, b'of another version')
+    log, found, _ = find(caplog)
+    assert 'OpenVINO cannot load the compiled network, it is compiled again' in log
+    assert_same(found, expected)
+    assert find(caplog)[0] == ''
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    (tmp_path / 'vis_ros').touch()  # a file where the folder should be: not even root can write there
+    monkeypatch.setattr('vis_ros.networks.graph_file.cache_folder', lambda digest: tmp_path / digest)
+    log, found, engine = find(caplog)
+    assert len(found) > 3
+    assert 'the compiled network cannot be kept and is compiled at each start' in log
+    assert engine.describe().fallback.startswith('the compiled network cannot be kept')
+
+
+def test_the_cache_has_a_limit(tmp_path: Path) -> None:
+    cache = CompiledCache(tmp_path, limit=300)  # three files of 32 + 60 bytes
+    for number, key in enumerate('abc'):
+        cache.store(key, bytes(60))
+        os.utime(tmp_path / f'{key}.openvino', (number, number))
+    assert cache.load('a') is not None  # it is used, so b is the oldest now
+    cache.store('d', bytes(60))
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ['a', 'c', 'd']
+
+
+def test_few_canvases_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_network, '_KEPT', 2)
+    engine = OpenVinoEngine('demo', **SMALL)  # type: ignore[arg-type]
+    for size in ((64, 96), (96, 64), (64, 64), (64, 96)):
+        engine.infer([np.zeros((*size, 3), np.uint8)])
+        assert len(engine._network._canvases) <= 2
+    assert list(engine._network._canvases) == [(64, 64), (64, 96)]
