@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -42,6 +43,9 @@ def main() -> None:
     """Run the command line. What a person can mend is said in one message; --debug shows the traceback."""
     # Threads of the network that spin while they wait make it many times slower as soon as another program runs too.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    # What takes long says how far it is: an engine that is being built, a graph that is being exported.
+    logging.basicConfig(format='vis-ros: %(message)s')
+    logging.getLogger('vis_ros').setLevel(logging.INFO)
     try:
         app(prog_name='vis-ros')
     except (ValueError, OSError) as error:
