@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -82,22 +83,19 @@ def test_one_engine(benchmark):
 def test_two_engines(benchmark):
     code, output, error, figures = benchmark('--engine', 'openvino', '--against', 'torch:fp32')
     assert code == 0, error
-    assert [(each['engine'], each['precision']) for each in benchmark.loaded] == 2 * [('openvino', 'auto')] + 2 * [
-        ('torch', 'fp32')
-    ]
+    chosen = [('openvino', 'auto'), ('torch', 'fp32')]
+    assert [(each['engine'], each['precision']) for each in benchmark.loaded] == 2 * chosen  # cold, then warm
     assert figures['against']['settings'] == {**figures['settings'], 'engine': 'torch', 'precision': 'fp32'}
     assert f'{figures["against"]["ratio"]["frame"]["ratio"]:.3f} times as long' in output
 
 
 def test_growth(benchmark, monkeypatch):
-    monkeypatch.setattr(growth, 'AXES', {'cameras': (1, 3), 'identities': (5,), 'image_size': ((48, 64), (96, 128))})
-    monkeypatch.setattr(growth.measure_growth, '__kwdefaults__', {'axes': growth.AXES, 'on_step': print})
+    axes = {'cameras': (1, 3), 'detections': (2,), 'identities': (5,), 'image_size': ((48, 64), (96, 128))}
+    monkeypatch.setattr(growth, 'measure_growth', partial(growth.measure_growth, axes=axes))
     code, output, error, figures = benchmark('--growth', '--detections', 4)
     assert code == 0, error
     assert {axis: len(rows) for axis, rows in figures['tables'].items()} == {
-        'cameras': 2,
-        'identities': 1,
-        'image_size': 2,
+        **{'cameras': 2, 'detections': 1, 'identities': 1, 'image_size': 2},
     }
     for rows in figures['tables'].values():
         for row in rows:
@@ -112,7 +110,7 @@ def test_node(benchmark, monkeypatch):
 
     def measured(settings, place, *, rates_hz, on_step):
         assert rates_hz == (10, 30, 60)
-        result = engine_run.measure([settings], place)
+        result = engine_run.measure(settings, place)
         start_up = {'cold_s': 4.0, 'warm_s': 2.5}
         return {**result, 'node': {'trials': [none, trial], 'highest_rate_hz': 12.3, 'start_up': start_up}}
 

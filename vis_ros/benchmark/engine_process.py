@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,9 @@ class EngineProcess:
     def call(self, name: str, *arguments: Any) -> Any:
         """What a method of the `Worker` returns."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([name, *arguments]) + '\n')
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended; `_answer` says how
+            self._process.stdin.write(json.dumps([name, *arguments]) + '\n')
+            self._process.stdin.flush()
         return self._answer()
 
     def _answer(self) -> Any:
@@ -74,7 +76,8 @@ class EngineProcess:
 
     def __exit__(self, *exception: object) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:

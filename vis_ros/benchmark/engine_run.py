@@ -18,12 +18,24 @@ from vis_ros.benchmark.machine import describe_machine, gpu_memory_mib
 from vis_ros.benchmark.pictures import Pictures
 from vis_ros.benchmark.pipeline import STAGES
 from vis_ros.benchmark.settings import Settings
+from vis_ros.extras import require
 from vis_ros.networks.weights import resolve
 
 RANDOM = 'random:'
 """`--weights random:BACKBONE`: random weights, for speed only."""
 
 _INFER = [STAGES.index(stage) for stage in ('preprocess', 'engine', 'paste')]
+
+
+Figures = dict[str, Any]
+"""Plain JSON types."""
+
+Watch = Callable[[str], None]
+"""Called with what is going on."""
+
+
+def nobody(activity: str) -> None:
+    """Nobody watches."""
 
 
 class Rounds(Protocol):
@@ -57,6 +69,7 @@ class Workspace:
         backbone = settings.weights.removeprefix(RANDOM)
         path = self.folder / f'random_{backbone}.safetensors'
         if not path.exists():
+            require('torch', 'making random weights')
             from vis_ros.networks.config import ModelConfig
             from vis_ros.networks.random_model import save_random_model
 
@@ -72,56 +85,62 @@ def workspace() -> Iterator[Workspace]:
         yield Workspace(Path(folder))
 
 
-def measure(
-    settings: Sequence[Settings],
-    place: Workspace,
-    *,
-    start_cold: bool = True,
-    on_step: Callable[[str], None] = lambda activity: None,
-) -> dict[str, Any]:
-    """Measure one engine, or two: then both are warm, each in a process of its own, and take turns, round by round.
+def measure(settings: Settings, place: Workspace, against: Settings | None = None, on_step: Watch = nobody) -> Figures:
+    """Measure one engine, or two in alternation, and start each once before, with an empty cache.
 
     Args:
-        settings: of one or two.
+        settings: of the engine.
         place: where to work.
-        start_cold: start each once before, with an empty cache, only to see how long that takes.
+        against: of the second engine.
         on_step: called with what is going on.
 
     Returns:
-        Plain JSON types: machine; the fields of the first one as of `_figures`; of the second one in 'against', with
-        'ratio': how many times as long it takes, for a round of all stages and of the engine alone ('infer').
+        Plain JSON types: machine; the fields of the engine as of `_figures`; those of the second one in 'against', with
+        'ratio': how many times as long it takes, as of `ratios`.
     """
     machine = describe_machine()
+    chosen = [settings] if against is None else [settings, against]
+    cold = []
+    for number, each in enumerate(chosen):
+        on_step(f'starting {each.engine}, cold')
+        log = place.folder / f'cold_{number}.log'
+        with EngineProcess(place.settings(each), place.cache(f'{number}'), log) as process:
+            cold.append(process.start_up)
+    results, times = measure_in_turn(chosen, place, [f'{number}' for number in range(len(chosen))], on_step)
+    for result, start_up in zip(results, cold, strict=True):
+        result['start_up']['cold'] = start_up
+    if against is not None:
+        results[0]['against'] = {**results[1], 'ratio': ratios(*times)}
+    return {'machine': machine, **results[0]}
+
+
+def measure_in_turn(
+    settings: Sequence[Settings], place: Workspace, caches: Sequence[str], on_step: Watch = nobody
+) -> tuple[list[Figures], list[NDArray[np.float64]]]:
+    """Measure some engines that are all warm, each in a process of its own, and take turns, round by round.
+
+    Args:
+        settings: of each; they have the same number of frames.
+        place: where to work.
+        caches: the name of the cache of each.
+        on_step: called with what is going on.
+
+    Returns:
+        For each what `_figures` returns, and its times (rounds, cameras, STAGES) in seconds.
+    """
     with ExitStack() as stack:
-        processes, colds, prepared, used_before = [], [], [], []
-        for number, each in enumerate(settings):
-            cache = place.cache(f'{number}' if start_cold else 'shared')
-            cold: dict[str, float] | None = None
-            local = place.settings(each)
-            if start_cold:
-                on_step(f'starting {each.engine}, cold')
-                with EngineProcess(local, cache, place.folder / f'cold_{number}.log') as process:
-                    cold = process.start_up
-            on_step(f'starting {each.engine}')
+        processes, prepared, used_before = [], [], []
+        for number, (each, cache) in enumerate(zip(settings, caches, strict=True)):
+            on_step(f'starting {each.engine}, number {number + 1} of {len(settings)}')
+            local, pictures = place.settings(each), place.pictures.file(each.image_size)
             used_before.append(gpu_memory_mib())
-            process = stack.enter_context(EngineProcess(local, cache, place.folder / f'engine_{number}.log'))
-            pictures = place.pictures.file(each.image_size)
-            on_step(f'warming up {each.engine}')
-            prepared.append(process.call('prepare', str(pictures)))
-            processes.append(process)
-            colds.append(cold)
+            log = place.folder / f'engine_{number}.log'
+            processes.append(stack.enter_context(EngineProcess(local, place.cache(cache), log)))
+            prepared.append(processes[-1].call('prepare', str(pictures)))
         on_step('measuring')
         times = alternate([_rounds_of(process) for process in processes], settings[0].frames)
-        results = [
-            _figures(each, process, cold, ready, seconds, before)
-            for each, process, cold, ready, seconds, before in zip(
-                settings, processes, colds, prepared, times, used_before, strict=True
-            )
-        ]
-    result = {'machine': machine, **results[0]}
-    if len(results) == 2:
-        result['against'] = {**results[1], 'ratio': ratios(*times)}
-    return result
+        rows = zip(settings, processes, prepared, times, used_before, strict=True)
+        return [_figures(*row) for row in rows], times
 
 
 def alternate(engines: Sequence[Rounds], count: int) -> list[NDArray[np.float64]]:
@@ -151,11 +170,10 @@ def _rounds_of(process: EngineProcess) -> Rounds:
 def _figures(
     settings: Settings,
     process: EngineProcess,
-    cold: dict[str, float] | None,
     prepared: dict[str, Any],
     seconds: NDArray[np.float64],
     gpu_before_mib: float | None,
-) -> dict[str, Any]:
+) -> Figures:
     """Everything about one engine.
 
     stages_ms: p50 and p95 of each stage of an image; frame_ms: of their sum; round_ms: of one image of every camera.
@@ -163,17 +181,20 @@ def _figures(
     detections, published: objects that the network found, and that were in the message, in an image.
     memory_mib: most of the host's (loaded: until the engine was there; peak: ever, with the pictures, whose part is
         given too), and how much more of the GPU's is in use than before.
-    start_up: from the start of the process to its first result, with the cache as an earlier start left it ('warm'),
-        and with an empty one ('cold').
+    start_up: from the start of the process to its first result; 'warm': with the cache as it was then.
     """
     report = process.call('report')
+    remarks = ['random weights, speed only'] if settings.weights.startswith(RANDOM) else []
+    if prepared['crowded']:
+        remarks.append('nothing is suppressed (NMS threshold 1): the network does not find so many objects otherwise')
     gpu_after_mib = gpu_memory_mib()
     device = None if gpu_before_mib is None or gpu_after_mib is None else gpu_after_mib - gpu_before_mib
     return {
         'settings': asdict(settings),
         'engine': report['engine'],
-        'remarks': ['random weights, speed only'] if settings.weights.startswith(RANDOM) else [],
+        'remarks': remarks,
         'score_threshold': prepared['score_threshold'],
+        'serialised_by': report['serialised_by'],
         'stages_ms': {stage: milliseconds(seconds[..., i].ravel()) for i, stage in enumerate(STAGES)},
         'frame_ms': milliseconds(seconds.sum(2).ravel()),
         'round_ms': milliseconds(seconds.sum((1, 2))),
@@ -187,5 +208,5 @@ def _figures(
             'pictures': prepared['images_mib'],
             'device': device,
         },
-        'start_up': {'cold': cold, 'warm': process.start_up},
+        'start_up': {'warm': process.start_up},
     }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
-from vis_ros.benchmark.engine_run import Workspace, measure
+from vis_ros.benchmark.engine_run import Figures, Watch, Workspace, measure_in_turn, nobody
+from vis_ros.benchmark.machine import describe_machine
 from vis_ros.benchmark.settings import Settings
 
-AXES: Mapping[str, tuple[Any, ...]] = {
+Axes = Mapping[str, tuple[Any, ...]]
+
+AXES: Axes = {
     'cameras': (1, 2, 4, 8),
     'detections': (1, 10, 50, 100),
     'identities': (10, 100, 1000),
@@ -20,34 +24,33 @@ AXES: Mapping[str, tuple[Any, ...]] = {
 _DETECTIONS, _IDENTITIES = 10, 100
 """Where the settings leave it to the images: the same work in every row."""
 
-_FIGURES = ('score_threshold', 'detections', 'published', 'identities', 'stages_ms', 'frame_ms', 'round_ms')
+_FIGURES = (
+    *('remarks', 'score_threshold', 'detections', 'published', 'identities'),
+    *('stages_ms', 'frame_ms', 'round_ms', 'memory_mib'),
+)
 
 
-def measure_growth(
-    settings: Settings,
-    place: Workspace,
-    *,
-    axes: Mapping[str, tuple[Any, ...]] = AXES,
-    on_step: Callable[[str], None] = lambda activity: None,
-) -> dict[str, Any]:
-    """Measure along each axis, with everything else as in the settings.
+def measure_growth(settings: Settings, place: Workspace, axes: Axes = AXES, on_step: Watch = nobody) -> Figures:
+    """Measure along each axis, with everything else as in the settings; the values of an axis take turns.
 
     Returns:
-        Plain JSON types: machine, settings, engine and remarks as of `measure`, and 'tables': for each axis a row a
-        value, with that 'value' and the figures of `measure` that may change with it.
+        machine, settings, engine and remarks as of `measure`, and 'tables': for each axis a row a value, with that
+        'value' and the figures of `measure` that may change with it.
     """
     base = replace(
         settings, detections=settings.detections or _DETECTIONS, identities=settings.identities or _IDENTITIES
     )
-    result: dict[str, Any] = {}
-    tables: dict[str, list[dict[str, Any]]] = {}
+    machine = describe_machine()
+    tables: dict[str, list[Figures]] = {}
     for axis, values in axes.items():
-        tables[axis] = []
-        for value in values:
-            activity = f'{axis} {value}'
-            on_step(activity)
-            row = measure([replace(base, **{axis: value})], place, start_cold=False)
-            result = result or {name: row[name] for name in ('machine', 'engine', 'remarks')}
-            peak = row['memory_mib']['peak']
-            tables[axis].append({'value': value, **{name: row[name] for name in _FIGURES}, 'peak_mib': peak})
-    return {**result, 'settings': asdict(base), 'tables': tables}
+        chosen = [replace(base, **{axis: value}) for value in values]
+        rows, _ = measure_in_turn(chosen, place, ['shared'] * len(chosen), partial(_tell, on_step, axis))
+        tables[axis] = [
+            {'value': value, **{name: row[name] for name in _FIGURES}} for value, row in zip(values, rows, strict=True)
+        ]
+        common = {name: rows[0][name] for name in ('engine', 'serialised_by')}
+    return {'machine': machine, 'settings': asdict(base), **common, 'tables': tables}
+
+
+def _tell(on_step: Watch, axis: str, activity: str) -> None:
+    on_step(f'{axis}: {activity}')

@@ -47,7 +47,7 @@ def measure_node(
     """Measure the engine as `measure` does, then a node with it, in the ROS graph that the environment names.
 
     Args:
-        settings: of one camera.
+        settings: of one camera; the node holds at most as many identities as they say, and does not begin with them.
         place: where to work.
         rates_hz: at which images are played after the highest rate was found.
         on_step: called with what is going on.
@@ -64,7 +64,7 @@ def measure_node(
     """
     if settings.cameras != 1:
         raise ValueError(f'{settings.cameras} cameras: over DDS one is measured')
-    result = measure([settings], place, start_cold=False, on_step=on_step)
+    result = measure(settings, place, on_step=on_step)
     local, cache = place.settings(settings), place.cache('node')
     arguments = _node_arguments(local, result['score_threshold'])
     images = serialised(list(np.load(place.pictures.file(settings.image_size), mmap_mode='r')))
@@ -166,8 +166,8 @@ def _figures(trial: Trial, engine_times: EngineTimes) -> dict[str, Any]:
     latency_ms: from giving an image to DDS until the answer was here.
     node_ms: until the node gave the answer to DDS (its `latency`, less what passed between stamp and sending).
     engine_ms: of that in the engine, without preprocess and paste; infer_ms: with them.
-    overhead_ms: node_ms less engine_ms, image by image; at rates that are too high an image waits for the one before,
-        which is in it.
+    overhead_ms: node_ms less engine_ms, image by image; around_infer_ms: node_ms less infer_ms. At rates that are too
+        high they have in them that an image waits for the one before.
     """
     replies = trial.replies
     ended = [row[0] for row in engine_times]
@@ -177,7 +177,8 @@ def _figures(trial: Trial, engine_times: EngineTimes) -> dict[str, Any]:
     infer = np.array([seconds for _, seconds, _, _ in own])
     engine = np.array([seconds - preprocess - paste for _, seconds, preprocess, paste in own])
     latency = np.array([reply.received_ns - reply.sent_ns for reply in replies]) / 1e9
-    times = {'latency': latency, 'node': node, 'engine': engine, 'infer': infer, 'overhead': node - engine}
+    times = {'latency': latency, 'node': node, 'engine': engine, 'infer': infer}
+    times |= {'overhead': node - engine, 'around_infer': node - infer}
     return {
         'wanted_hz': trial.wanted_hz,
         'rate_hz': round(trial.rate_hz, 3),

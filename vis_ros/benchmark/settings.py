@@ -35,16 +35,6 @@ class Settings:
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)
 
-    def engine_arguments(self) -> dict[str, Any]:
-        """Keywords for `load_engine`; the model's own score threshold, and room for the detections."""
-        return {
-            'engine': self.engine,
-            'precision': self.precision,
-            'input_size': self.input_size,
-            'max_detections': self.detections or None,
-            'threads': self.threads,
-        }
-
 
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) of 'HEIGHTxWIDTH'. Raises ValueError."""

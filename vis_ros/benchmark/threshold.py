@@ -15,8 +15,8 @@ _BELOW = 0.999
 
 def load_for(
     load: Callable[[float | None], Engine], images: Sequence[NDArray[np.uint8]], detections: int
-) -> tuple[Engine, float | None]:
-    """An engine that finds so many objects in every image, where its network can, and its threshold (None: its own).
+) -> tuple[Engine, float | None, int]:
+    """An engine that finds so many objects in every image, where its network can.
 
     A detection is suppressed only by a better one. So the best K are the same at every threshold below the score of the
     K-th, and the highest of these thresholds gives non-maximum suppression the least to do beyond what is wanted.
@@ -24,15 +24,18 @@ def load_for(
     Args:
         load: loads the engine with a score threshold (None: its own) and at most `detections` objects an image.
         images: BGR.
-        detections: K; 0: as many as there are at its own threshold.
+        detections: K > 0.
+
+    Returns:
+        The engine, its threshold (None: its own), and how many objects it finds in every image at the least.
     """
     engine = load(None)
-    if all(len(scores) >= detections for scores in _scores(engine, images)):
-        return engine, None
-    weakest = min(
-        min(scores, default=0.0) if len(scores) == detections else 0.0 for scores in _scores(load(0.0), images)
-    )
-    return load(_BELOW * weakest), _BELOW * weakest
+    if min(map(len, _scores(engine, images))) >= detections:
+        return engine, None, detections
+    scores = _scores(load(0.0), images)
+    least = min(map(len, scores))
+    threshold = _BELOW * min(map(min, scores)) if least >= detections else 0.0
+    return load(threshold), threshold, least
 
 
 def _scores(engine: Engine, images: Sequence[NDArray[np.uint8]]) -> list[list[float]]:

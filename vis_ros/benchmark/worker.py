@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from vis_ros.benchmark.settings import Settings
@@ -40,6 +41,7 @@ class Worker:
 
         imported = time.perf_counter()
         self._settings = settings
+        self._weights = Path(settings.weights)
         self._engine = self._load(None)
         loaded = time.perf_counter()
         self._engine.infer([np.zeros((*settings.image_size, 3), np.uint8)])
@@ -49,11 +51,46 @@ class Worker:
             'first_image_s': round(time.perf_counter() - loaded, 4),
         }
 
-    def _load(self, score_threshold: float | None) -> Engine:
+    def _load(self, score_threshold: float | None, max_detections: int | None = None) -> Engine:
         from vis_ros.engines.engine import load_engine
 
         settings = self._settings
-        return load_engine(settings.weights, score_threshold=score_threshold, **settings.engine_arguments())
+        return load_engine(
+            self._weights,
+            engine=settings.engine,
+            precision=settings.precision,
+            input_size=settings.input_size,
+            score_threshold=score_threshold,
+            max_detections=max_detections,
+            threads=settings.threads,
+        )
+
+    def _find(self, detections: int, images: list[Any], folder: Path) -> tuple[float | None, bool]:
+        """Use an engine that finds so many objects in every image, where that can be had.
+
+        Returns:
+            Its score threshold, and whether nothing is suppressed in it: the network does not find so many otherwise.
+        """
+        from vis_ros.benchmark.crowded_model import save_crowded_model
+        from vis_ros.benchmark.threshold import load_for
+        from vis_ros.extras import missing
+
+        def load(score_threshold: float | None) -> Engine:
+            return self._load(score_threshold, detections)
+
+        try:
+            self._engine, threshold, least = load_for(load, images, detections)
+        except ValueError:  # a TensorRT engine has room for fewer
+            least = 0
+            if missing('export'):
+                raise
+        if least >= detections or missing('export'):
+            return threshold, False
+        crowded = folder / f'{self._weights.stem}_crowded_{detections}.safetensors'
+        save_crowded_model(self._weights, crowded, detections)
+        self._weights = crowded
+        self._engine, threshold, _ = load_for(load, images, detections)
+        return threshold, True
 
     def prepare(self, pictures: str) -> dict[str, Any]:
         """Make everything ready for `rounds` and warm up.
@@ -62,21 +99,21 @@ class Worker:
             pictures: path of a file of `Pictures`.
 
         Returns:
-            score_threshold: of the engine, null for its own; images_mib: that the pictures take in memory here;
-            loaded_mib: the most memory until here without them.
+            score_threshold: of the engine, null for its own; crowded: nothing is suppressed in it;
+            images_mib: that the pictures take in memory here; loaded_mib: the most memory until here without them.
         """
         import numpy as np
 
         from vis_ros.benchmark.machine import peak_memory_mib
         from vis_ros.benchmark.pictures import serialised
         from vis_ros.benchmark.pipeline import Pipeline, association_for
-        from vis_ros.benchmark.threshold import load_for
 
         settings, loaded_mib = self._settings, peak_memory_mib()
         images = np.load(pictures, mmap_mode='r')
-        threshold = None
+        threshold, crowded = None, False
         if settings.detections:
-            self._engine, threshold = load_for(self._load, [np.array(image) for image in images], settings.detections)
+            copies = [np.array(image) for image in images]
+            threshold, crowded = self._find(settings.detections, copies, Path(pictures).parent)
         messages = serialised(list(images))
         self._engine.warm_up()
         association = association_for(settings.detections, settings.identities)
@@ -84,6 +121,7 @@ class Worker:
         self._pipeline.rounds(max(_LEAST_WARM_UP, settings.frames // 10))
         return {
             'score_threshold': threshold,
+            'crowded': crowded,
             'images_mib': round(sum(map(len, messages)) / 2**20, 1),
             'loaded_mib': round(loaded_mib, 1),
         }
@@ -94,11 +132,14 @@ class Worker:
 
     def report(self) -> dict[str, Any]:
         """What ran, how many objects there were, and the most memory that this process has held."""
+        from rclpy.utilities import get_rmw_implementation_identifier
+
         from vis_ros.benchmark.machine import peak_memory_mib
 
         pipeline = self._pipeline
         return {
             'engine': asdict(self._engine.describe()),
+            'serialised_by': f'rclpy, {get_rmw_implementation_identifier()}, without DDS',
             'detections': _summary(pipeline.detected),
             'published': _summary(pipeline.published),
             'identities': pipeline.identities,

@@ -82,8 +82,8 @@ def benchmark(
         else:
             from vis_ros.benchmark.engine_run import measure
 
-            both = [settings] if against is None else [settings, _other(settings, against)]
-            result = measure(both, place, on_step=status.update)
+            other = None if against is None else _other(settings, against)
+            result = measure(settings, place, other, on_step=status.update)
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')

@@ -47,24 +47,23 @@ def print_growth(result: dict[str, Any]) -> None:
             name = f'{value[1]}x{value[0]}' if axis == 'image_size' else str(value)
             if axis == 'detections' and row['detections']['least'] < value:
                 name += f' (found {_count(row["detections"])})'
-            times = [row['frame_ms'], *row['stages_ms'].values()]
-            frame, *stages = (_times(each) for each in times)
-            table.add_row(name, *stages, frame, f'{row["peak_mib"]:.0f}')
+            times = [*row['stages_ms'].values(), row['frame_ms']]
+            table.add_row(name, *(f'{each["p50"]:.2f}' for each in times), f'{row["memory_mib"]["peak"]:.0f}')
         console.print(table)
-    console.print(f'p50, p95 in ms of an image; {_engine(result)}')
+    console.print(f'p50 in ms of an image, peak memory of the process in MiB; {_engine(result)}')
     _print_machine(result)
 
 
 def print_node(node: dict[str, Any]) -> None:
     """What the node did over DDS."""
-    columns = ('rate', 'sent', 'answered', 'dropped', 'latency', 'arrival to publish', 'engine', 'less engine')
-    table = Table(*columns, title='over DDS: p50, p95 in ms')
+    table = Table('rate', 'answered', 'dropped', 'answer is here', 'published', 'engine', 'published less engine')
+    table.title = 'over DDS: p50, p95 in ms since the image was sent'
     for trial in node['trials']:
-        wanted = trial['wanted_hz']
-        rate = f'{trial["rate_hz"]:.1f} Hz'
+        wanted, rate = trial['wanted_hz'], f'{trial["rate_hz"]:.1f}'
         table.add_row(
-            f'{rate}, one by one' if wanted is None else f'{trial["rate_hz"]:.1f} of {wanted:g} Hz',
-            *(str(trial[name]) for name in ('sent', 'answered', 'dropped')),
+            f'{rate} Hz, one by one' if wanted is None else f'{rate} of {wanted:g} Hz',
+            f'{trial["answered"]} of {trial["sent"]}',
+            str(trial['dropped']),
             *(_times(trial[name]) for name in ('latency_ms', 'node_ms', 'engine_ms', 'overhead_ms')),
         )
     console.print(table)
@@ -84,7 +83,9 @@ def _print_machine(result: dict[str, Any]) -> None:
         f'{machine["processor"]}, {machine["cores"]} cores{", " + machine["gpu"] if machine["gpu"] else ""}; load of '
         f'others before: {load:.1f}{"; these times are disturbed" if load > 0.5 else ""}'
     )
-    for remark in result['remarks']:
+    rows = [row for table in result.get('tables', {}).values() for row in table]
+    remarks = [remark for each in (result, *rows) for remark in each.get('remarks', [])]
+    for remark in filter(None, dict.fromkeys([*remarks, result['engine']['fallback']])):
         console.print(remark)
 
 
@@ -108,5 +109,4 @@ def _memory(values: dict[str, float | None]) -> str:
 
 
 def _start(values: dict[str, Any]) -> str:
-    cold = f' (cache empty: {values["cold"]["total_s"]:.2f} s)' if values['cold'] else ''
-    return f'{values["warm"]["total_s"]:.2f} s{cold}'
+    return f'{values["warm"]["total_s"]:.2f} s (cache empty: {values["cold"]["total_s"]:.2f} s)'
