@@ -74,7 +74,9 @@ def check_parity(infer: Infer, reference: Infer, size: tuple[int, int], threshol
     return ''
 
 
-def count_matches(found: list[Instances], expected: list[Instances], confident: float) -> tuple[int, int]:
+def count_matches(
+    found: list[Instances], expected: list[Instances], confident: float, least_iou: float = LEAST_IOU
+) -> tuple[int, int]:
     """How many confident detections there are on both sides together, and how many have their like on the other.
 
     A detection on the verge of the threshold may be absent on the other side, so it is no fault if it has no like, but
@@ -82,7 +84,7 @@ def count_matches(found: list[Instances], expected: list[Instances], confident: 
     """
     total = matched = 0
     for ours, theirs in zip(found, expected, strict=True):
-        alike = _alike(ours, theirs)
+        alike = _alike(ours, theirs, least_iou)
         for confidents, has_like in (
             (ours.scores >= confident, alike.any(1)),
             (theirs.scores >= confident, alike.any(0)),
@@ -92,15 +94,15 @@ def count_matches(found: list[Instances], expected: list[Instances], confident: 
     return total, matched
 
 
-def _alike(ours: Instances, theirs: Instances) -> NDArray[np.bool_]:
+def _alike(ours: Instances, theirs: Instances, least_iou: float) -> NDArray[np.bool_]:
     """(N, M): which detections are the same."""
     alike = np.zeros((len(ours), len(theirs)), bool)
     for i in range(len(ours)):
         for j in range(len(theirs)):
             alike[i, j] = (
                 ours.class_ids[i] == theirs.class_ids[j]
-                and _box_iou(ours.boxes[i], theirs.boxes[j]) >= LEAST_IOU
-                and iou(ours.masks[i], ours.rois[i], theirs.masks[j], theirs.rois[j]) >= LEAST_IOU
+                and _box_iou(ours.boxes[i], theirs.boxes[j]) >= least_iou
+                and iou(ours.masks[i], ours.rois[i], theirs.masks[j], theirs.rois[j]) >= least_iou
                 and _cosine(ours, i, theirs, j) >= LEAST_COSINE
             )
     return alike

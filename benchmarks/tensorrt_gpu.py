@@ -1,0 +1,177 @@
+"""TensorRT on the GPU of this machine: does it find the same, how long does it take, and how long must it take?
+
+    python benchmarks/tensorrt_gpu.py [--weights demo] [--precision fp16] [--frames 200] [--batch 1] [--out FILE.json]
+
+Parity is against torch in fp32 on the processor, on frames of the made scene. The least time is that of a roofline:
+each layer with weights needs its operations at the rate of a large matrix product, and its input, weights and output
+over the memory once, whichever is longer; both ceilings are measured here with torch. Nothing else is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis_ros.data.scene import Scene
+from vis_ros.engines.engine import Engine, load_engine
+from vis_ros.engines.preprocessing import padded
+from vis_ros.engines.tensorrt_engine import TensorRtEngine
+from vis_ros.engines.tensorrt_parity import count_matches
+from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.weights import resolve
+
+SOURCE_SIZE = (720, 1280)
+CONFIDENT, LEAST_IOU = 0.3, 0.9
+
+
+def main() -> None:
+    """Read the arguments, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--weights', default='demo')
+    parser.add_argument('--precision', default='fp16', choices=['fp16', 'fp32', 'bf16'])
+    parser.add_argument('--frames', type=int, default=200)
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--out', type=Path)
+    arguments = parser.parse_args()
+    figures = measure(arguments.weights, arguments.precision, arguments.frames, arguments.batch)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(figures, indent=2) + '\n')
+    for name, value in figures.items():
+        print(f'{name:44} {value}')
+
+
+def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, Any]:
+    """The figures by their names."""
+    frames = [Scene(seed, SOURCE_SIZE).frame(200).image for seed in range(100, 100 + max(count // 10, 1))]
+    first, starting = timed(lambda: load(weights, precision, batch))
+    del first  # its memory on the GPU
+    engine, restarting = timed(lambda: load(weights, precision, batch))
+    info = engine.describe()
+    total, matched = parity(engine, weights, frames)
+    infer = milliseconds(lambda: engine.infer(frames[:1] * batch), count)
+    launch = milliseconds(engine._detector._session.run, count)
+    eager, ceilings = torch_figures(weights, frames[0], count)
+    layers = heavy_layers(weights, engine.config, batch, 4 if precision == 'fp32' else 2)
+    peak, bandwidth = ceilings[precision], ceilings['bandwidth']
+    least = sum(max(layer['operations'] / peak, layer['bytes'] / bandwidth) for layer in layers) * 1000
+    return {
+        'engine': info.engine,
+        'GPU': info.device,
+        'precision of the engine': info.precision,
+        'input': 'x'.join(map(str, engine.input_size)) + f', batch {batch}',
+        'notes': info.fallback or 'none',
+        'parity: alike / confident detections': f'{matched} / {total} = {matched / max(total, 1):.4f}',
+        'start with what the cache has [s]': round(starting, 2),
+        'start with a warm cache [s]': round(restarting, 2),
+        'copies and network, a batch p50, p95 [ms]': percentiles(launch),
+        'all of infer from 720p, a batch p50, p95 [ms]': percentiles(infer),
+        'frames a second': round(1000 * batch / float(np.median(infer)), 1),
+        'operations of convolutions and products [G]': round(sum(layer['operations'] for layer in layers) / 1e9, 2),
+        'their bytes over the memory [MB]': round(sum(layer['bytes'] for layer in layers) / 1e6, 1),
+        'measured ceiling [TFLOP/s]': round(peak / 1e12, 1),
+        'measured ceiling [GB/s]': round(bandwidth / 1e9, 1),
+        'least time by the roofline [ms]': round(least, 3),
+        'share of the roofline': round(least / float(np.median(launch)), 3),
+        'torch on this GPU, fp32, one image p50 [ms]': percentiles(eager),
+        'times as fast as torch, an image': round(float(np.median(eager) / np.median(infer)) * batch, 2),
+    }
+
+
+def load(weights: str, precision: str, batch: int) -> TensorRtEngine:
+    engine = TensorRtEngine(weights, precision=precision, batch=batch, score_threshold=CONFIDENT / 2)
+    engine.warm_up()
+    return engine
+
+
+def parity(engine: Engine, weights: str, frames: list[NDArray[np.uint8]]) -> tuple[int, int]:
+    """Confident detections on both sides, and how many of them have their like on the other."""
+    reference = load_engine(weights, engine='torch', device='cpu', precision='fp32', score_threshold=CONFIDENT / 2)
+    return count_matches(engine.infer(frames), reference.infer(frames), CONFIDENT, LEAST_IOU)
+
+
+def torch_figures(weights: str, frame: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """Milliseconds of one image in torch, and the ceilings of the GPU: operations a second, bytes a second."""
+    import torch
+
+    engine = load_engine(weights, engine='torch', device='cuda', precision='fp32', score_threshold=CONFIDENT / 2)
+    engine.warm_up()
+    eager = milliseconds(lambda: engine.infer([frame]), count)
+
+    def rate(work: Callable[[], object], amount: float) -> float:
+        def run() -> None:
+            for _ in range(10):
+                work()
+            torch.cuda.synchronize()
+
+        run()
+        return 10 * amount / (min(milliseconds(run, 5)) / 1000)
+
+    side = 8192
+    ceilings = {}
+    for name, dtype in (('fp32', torch.float32), ('fp16', torch.float16), ('bf16', torch.bfloat16)):
+        matrix = torch.randn(side, side, device='cuda', dtype=dtype)
+        ceilings[name] = rate(lambda matrix=matrix: matrix @ matrix, 2 * side**3)
+    block = torch.empty(1 << 28, dtype=torch.uint8, device='cuda')
+    ceilings['bandwidth'] = rate(block.clone, 2 * block.numel())
+    return eager, ceilings
+
+
+def heavy_layers(weights: str, config: ModelConfig, batch: int, item_size: int) -> list[dict[str, float]]:
+    """Operations and bytes of every layer with weights in the static network, each tensor read or written once."""
+    import torch
+    from torch import nn
+
+    from vis_ros.networks.export import example_inputs
+    from vis_ros.networks.model_file import load_model
+    from vis_ros.networks.static_detector import StaticDetector
+
+    network = load_model(resolve(weights), config.architecture)
+    network.config = config
+    detector = StaticDetector(network, 'gpu', torch.float32).eval()
+    layers: list[dict[str, float]] = []
+
+    def note(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        # A weight takes part once for each element of the output's (a transposed convolution: the input's) picture.
+        elements = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        channels = elements.shape[-1] if isinstance(layer, nn.Linear) else elements.shape[1]
+        tensors = (inputs[0], layer.weight, output)
+        layers.append(
+            {
+                'operations': 2.0 * layer.weight.numel() * elements.numel() / channels,
+                'bytes': float(sum(tensor.numel() for tensor in tensors) * item_size),
+            }
+        )
+
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            module.register_forward_hook(note)
+    detector(**example_inputs(detector, padded((config.input_height, config.input_width)), batch))
+    return layers
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+def milliseconds(work: Callable[[], object], count: int) -> NDArray[np.float64]:
+    """Times of `count` runs, after a few that do not count."""
+    for _ in range(10):
+        work()
+    return np.array([timed(work)[1] * 1000 for _ in range(count)])
+
+
+def percentiles(times: NDArray[np.float64]) -> str:
+    return f'{np.median(times):.2f}, {np.percentile(times, 95):.2f}'
+
+
+if __name__ == '__main__':
+    main()
