@@ -1,8 +1,9 @@
 # make demo   two real ROS 2 nodes exchange images and tracked masks; afterwards see demo/
 # make test   everything that must hold before a change is taken
 #
-# Both set up .venv by themselves: ROS 2 comes as wheels, nothing is installed outside this directory. What the machine
-# must have: Python 3.10 to 3.13 with its venv module, and a C++ compiler.
+# Both set up .venv by themselves: ROS 2 comes as wheels, nothing is installed outside this directory. The demo needs no
+# torch, the tests install everything. What the machine must have: Python 3.10 to 3.13 with its venv module, and a C++
+# compiler.
 
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
@@ -53,7 +54,7 @@ $(VENV)/installed: $(VENV)/build-requirements.txt $(SOURCES)
 	touch $@
 
 $(VENV)/installed-for-test: pyproject.toml | $(VENV)/installed
-	$(PIP) install --no-build-isolation '.[test,train]'
+	$(PIP) install --no-build-isolation '.[export,tensorrt,test,train]'
 	touch $@
 
 $(VENV)/build-requirements.txt: pyproject.toml

@@ -19,6 +19,8 @@ PARAMETERS = {
     'model': str,
     'weights': str,
     'engine': str,
+    'precision': str,
+    'threads': int,
     'autostart': bool,
     'use_sim_time': bool,
 }
@@ -74,7 +76,13 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument('model', default_value='', description='Network: auto, mask_rcnn, masktrack_rcnn.'),
             DeclareLaunchArgument('weights', default_value='', description='Name or path of the weights.'),
-            DeclareLaunchArgument('engine', default_value='', description='What runs the network: auto, torch.'),
+            DeclareLaunchArgument(
+                'engine', default_value='', description='What runs the network: auto, tensorrt, openvino, torch.'
+            ),
+            DeclareLaunchArgument(
+                'precision', default_value='', description='Of the network: auto, fp32, fp16, bf16, int8.'
+            ),
+            DeclareLaunchArgument('threads', default_value='', description='CPU threads of the network; 0: its own choice.'),
             DeclareLaunchArgument(
                 'autostart',
                 default_value='',

@@ -152,12 +152,13 @@ def findings_of(subject):
 def test_the_doctor_finds_what_is_installed_here(model, monkeypatch):
     monkeypatch.setattr(doctor, 'WEIGHTS', {'mine': weights.NamedWeights('for the test', url='somewhere')})
     monkeypatch.setattr(doctor, 'path_of', lambda name: model)
-    monkeypatch.setattr('vis_ros.engines.torch_engine.resolve', lambda name: model)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(model.parent))
     found = {finding.subject: finding for finding in doctor.examine()}
     for subject, version in (('numpy', np.__version__), ('cv2', cv2.__version__), ('torch', torch.__version__)):
         assert found[subject].state == 'good' and found[subject].value == str(version)
     assert found['rclpy'].state == found['vis_ros.msg'].state == 'good'
-    assert re.search(r'random.*M parameters, 2 classes; runs on torch .* ms an image', found['weights mine'].value)
+    assert found['openvino'].state == 'good'
+    assert re.search(r'random.*M parameters, 2 classes; runs on OpenVINO .* ms an image', found['weights mine'].value)
 
 
 def test_the_doctor_says_what_is_missing_and_what_to_do(monkeypatch):
@@ -165,8 +166,8 @@ def test_the_doctor_says_what_is_missing_and_what_to_do(monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)  # its import fails
     monkeypatch.setattr(doctor, 'WEIGHTS', {})
     found = {finding.subject: finding for finding in doctor.examine()}
-    assert found['torch'].state == 'bad' and 'pip install torch' in found['torch'].hint
-    assert found['openvino'].state == 'absent'
+    assert found['torch'].state == 'absent' and 'pip install torch torchvision timm' in found['torch'].hint
+    assert found['openvino'].state == 'bad' and 'pip install openvino' in found['openvino'].hint
     assert found['vis_ros.msg'].state == 'bad' and 'colcon build' in found['vis_ros.msg'].hint
     assert found['numpy'].state == 'good', 'the other checks are made all the same'
 
@@ -177,7 +178,6 @@ def test_the_doctor_tells_damaged_and_missing_weights(tmp_path, monkeypatch):
     rows = {'fetched': weights.NamedWeights('', url='somewhere'), 'packaged': weights.NamedWeights('')}
     monkeypatch.setattr(doctor, 'WEIGHTS', rows)
     monkeypatch.setattr(doctor, 'path_of', {'fetched': damaged, 'packaged': tmp_path / 'nowhere'}.get)
-    monkeypatch.setattr('vis_ros.engines.torch_engine.resolve', lambda name: damaged)
     fetched, packaged = findings_of('weights')
     assert fetched.state == 'bad' and f'remove {damaged}' in fetched.hint
     assert packaged.state == 'bad' and 'install vis_ros again' in packaged.hint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import os
 import re
 import runpy
@@ -17,6 +18,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 import vis_ros
@@ -132,7 +135,16 @@ def test_torch_stays_in_networks_training_and_its_engine() -> None:
         for part, path in modules()
         if part not in {'networks', 'training'} and libraries(path) & {'timm', 'torch', 'torchvision'}
     }
-    assert outside <= {'doctor.py', 'engines/torch_engine.py'}
+    assert outside <= {'engines/torch_engine.py'}
+
+
+def test_other_engines_stay_in_their_files() -> None:
+    homes = {'openvino': 'engines/openvino_', 'tensorrt': 'engines/tensorrt_', 'cuda': 'engines/tensorrt_'}
+    for library, home in homes.items():
+        importing = {
+            path.relative_to(ROOT / 'vis_ros').as_posix() for _, path in modules() if library in libraries(path)
+        }
+        assert all(path.startswith(home) for path in importing), f'{library} is imported in {importing}'
 
 
 def test_imports_go_down() -> None:
@@ -155,18 +167,88 @@ def test_imports_go_down() -> None:
     assert forbidden == []
 
 
+# --- without torch ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_torch(tmp_path: Path) -> dict[str, str]:
+    """Environment of a process, and of all that it starts, in which torch and its like cannot be imported."""
+    folder = tmp_path / 'blocked'
+    folder.mkdir()
+    blocked = {'torch', 'torchvision', 'timm', 'onnx', 'onnxruntime', 'tensorboard'}
+    (folder / 'sitecustomize.py').write_text(f'import sys\nsys.modules |= dict.fromkeys({blocked})\n')
+    return os.environ | {
+        'PYTHONPATH': f'{folder}{os.pathsep}{ROOT}',
+        'XDG_CACHE_HOME': str(tmp_path / 'cache'),
+        'ROS_DOMAIN_ID': '62',
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        'COLUMNS': '200',
+    }
+
+
+def vis_ros_command(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-m', 'vis_ros.cli', *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+
+
+@pytest.mark.slow
+def test_a_recording_is_tracked_and_scored_without_torch(without_torch: dict[str, str], tmp_path: Path) -> None:
+    made = vis_ros_command(without_torch, 'data', 'synth', tmp_path / 'truth', '--videos', 1, '--frames', 6)
+    assert made.returncode == 0, made.stderr
+    truth = tmp_path / 'truth' / 'bag'
+    tracked = vis_ros_command(without_torch, 'replay', truth, '--out', tmp_path / 'out', '--codec', 'mp4v')
+    assert tracked.returncode == 0, tracked.stderr
+    run = json.loads((tmp_path / 'out' / 'run.json').read_text())
+    assert run['engine'].startswith('OpenVINO')
+    scored = vis_ros_command(without_torch, 'evaluate', tmp_path / 'out', truth)
+    assert scored.returncode == 0, scored.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_and_its_node_run_without_torch(without_torch: dict[str, str], tmp_path: Path) -> None:
+    result = vis_ros_command(without_torch, 'demo', '--frames', 30, '--out', tmp_path / 'demo')
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads((tmp_path / 'demo' / 'metrics.json').read_text())
+    assert metrics['frames_received'] > 0
+    assert metrics['engine']['engine'].startswith('OpenVINO')
+    assert metrics['engine']['engine precision'] in ('fp32', 'bf16')
+
+
+@pytest.mark.parametrize(
+    ('command', 'extra'),
+    [
+        (('train', 'config/train_demo.yaml'), 'train'),
+        (('weights', 'convert', 'absent.pth'), 'torch'),
+        (('weights', 'fetch', 'coco_r50'), 'torch'),
+        (('export', 'demo'), 'export'),
+        (('replay', 'absent.mp4', '--engine', 'torch'), 'torch'),
+    ],
+)
+def test_what_needs_torch_says_so(without_torch: dict[str, str], command: tuple[str, ...], extra: str) -> None:
+    if command[0] == 'replay':
+        picture = Path(without_torch['XDG_CACHE_HOME']).parent / 'pictures' / '0.png'
+        picture.parent.mkdir()
+        cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
+        command = ('replay', str(picture.parent), '--engine', 'torch', '--out', str(picture.parents[1] / 'out'))
+    result = vis_ros_command(without_torch, *command)
+    assert result.returncode == 1
+    assert 'Traceback' not in result.stderr
+    assert 'needs torch, torchvision, timm' in result.stderr
+    assert f'vis_ros with its extra [{extra}]' in result.stderr
+
+
 # --- dependencies -----------------------------------------------------------------------------------------------------
 
 
 def test_every_imported_library_is_declared() -> None:
     project = pyproject()['project']
     extras = project['optional-dependencies']
-    requirements = [*project['dependencies'], *extras['train'], *extras['evaluate']]
+    requirements = [*project['dependencies'], *(line for name in extras if name != 'test' for line in extras[name])]
     declared = {re.split(r'[<>=!;\[ ]', requirement)[0].lower() for requirement in requirements}
-    other_names = {'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
+    other_names = {'cuda': 'cuda-python', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
     imported = {library for _, path in modules() for library in libraries(path) if not ROS_PACKAGES.match(library)}
     imported -= set(sys.stdlib_module_names) | {'vis_ros'}
-    assert {'cv2', 'numpy', 'torch'} <= imported
+    assert {'cv2', 'numpy', 'openvino', 'torch'} <= imported
     assert {other_names.get(library, library) for library in imported} <= declared
 
 
@@ -346,7 +428,7 @@ def launch_arguments(launch_file: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_launch_arguments(launch_file: dict[str, Any]) -> None:
     arguments = launch_arguments(launch_file)
     assert arguments.keys() == {
-        *('image', 'cameras', 'params_file', 'model', 'weights', 'engine', 'autostart'),
+        *('image', 'cameras', 'params_file', 'model', 'weights', 'engine', 'precision', 'threads', 'autostart'),
         *('use_sim_time', 'rviz', 'log_level', 'namespace'),
     }
     for keywords in arguments.values():

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vis_ros.engines.nvidia import nvidia_gpus
+from vis_ros.extras import EXTRAS
 from vis_ros.networks.weights import WEIGHTS, path_of
 
 _SEGMENT_BYTES = 64 << 20  # of shared memory, as config/fastdds_shm.xml asks for
@@ -51,12 +53,15 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for module in ('numpy', 'cv2', 'torch', 'torchvision', 'timm', 'safetensors', 'rosbags', 'pycocotools'):
+    for module in ('numpy', 'cv2', 'openvino', 'safetensors', 'rosbags', 'pycocotools'):
         yield _package(
             module, 'bad', f'pip install vis_ros brings it; alone: pip install {_DISTRIBUTION.get(module, module)}'
         )
     yield _package('trackeval', 'absent', 'for `vis-ros evaluate`: pip install --no-deps trackeval')
-    for module in ('openvino', 'tensorrt'):
+    for module in EXTRAS['torch']:
+        hint = f'for the engine torch and for training: pip install {" ".join(EXTRAS["torch"])}'
+        yield _package(module, 'absent', hint if module == 'torch' else '')
+    for module in ('tensorrt', 'tensorrt_rtx_bindings'):
         yield _package(module, 'absent', '')
 
 
@@ -112,16 +117,12 @@ def _middleware() -> Finding:
 
 
 def _gpu() -> Iterator[Finding]:
-    try:
-        torch = importlib.import_module('torch')
-    except ImportError:
-        return  # said before
-    if torch.cuda.is_available():
-        names = ', '.join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-        yield Finding('GPU', 'good', f'{names}, CUDA {torch.version.cuda}')
+    gpus = nvidia_gpus()
+    if gpus:
+        yield Finding('GPU', 'good', ', '.join(gpus))
     elif shutil.which('nvidia-smi'):
-        hint = f'torch {torch.__version__} cannot use it: its CUDA version and the driver must fit together'
-        yield Finding('GPU', 'weak', 'a driver is installed, but torch finds no GPU', hint)
+        hint = 'see what nvidia-smi says, and CUDA_VISIBLE_DEVICES'
+        yield Finding('GPU', 'weak', 'an NVIDIA driver is installed, but shows no GPU', hint)
     else:
         yield Finding('GPU', 'absent', 'none: the network runs on the processor')
 
@@ -135,7 +136,7 @@ def _weights() -> Iterator[Finding]:
                 yield Finding(f'weights {name}', 'bad', f'{path_of(name)} is missing', 'install vis_ros again')
             continue
         try:
-            engine = load_engine(name)
+            engine = load_engine(path_of(name))
             milliseconds = engine.warm_up()
         except Exception as error:
             hint = f'remove {path_of(name)} and fetch it again' if row.url else 'install vis_ros again'
@@ -148,6 +149,7 @@ def _weights() -> Iterator[Finding]:
             'good',
             f'{info.model}, {info.parameters / 1e6:.1f} M parameters, {len(engine.class_names)} classes; '
             f'runs on {info.engine}, {info.device}, {info.precision}, {size}: {milliseconds:.0f} ms an image',
+            info.fallback,
         )
 
 

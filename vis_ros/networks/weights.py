@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from vis_ros.extras import require
+
 _TIMEOUT_S = 30.0
 _BLOCK = 1 << 20
 
@@ -121,7 +123,7 @@ def fetch(name: str, on_progress: Progress = lambda done, total: None) -> Path:
     The model file appears whole or not at all. Weights that are here already are not fetched again.
 
     Raises:
-        ValueError: no such name, or what arrived is not what was published.
+        ValueError: no such name, what arrived is not what was published, or torch is not installed.
         OSError: the publisher cannot be reached or refuses.
     """
     if name not in WEIGHTS:
@@ -132,6 +134,7 @@ def fetch(name: str, on_progress: Progress = lambda done, total: None) -> Path:
     weights = WEIGHTS[name]
     if not weights.url:
         return resolve(name)
+    require('torch', f'turning the published {name} into a model file')
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'{name}-', dir=target.parent) as folder:
         checkpoint = Path(folder) / weights.url.rsplit('/', 1)[1]  # its name tells the loader the data set

@@ -12,7 +12,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from vis_ros.engines.engine import ENGINES
+from vis_ros.engines.engine import ENGINES, PRECISIONS
 from vis_ros.identity.config import AssociationConfig, RuleName
 from vis_ros.masks import ENCODINGS
 
@@ -56,7 +56,17 @@ class Parameters:
     weights: str = _parameter(
         'demo', 'Name of packaged or fetched weights (`vis-ros weights list`), or the path of a .safetensors file.'
     )
-    engine: str = _parameter('auto', 'What runs the network.', choices=ENGINES)
+    engine: str = _parameter(
+        'auto',
+        'What runs the network: the best that this machine has (auto), or only that one; diagnostics say which it '
+        'is and why no better one.',
+        choices=ENGINES,
+    )
+    precision: str = _parameter(
+        'auto',
+        'What the layers compute in: the fastest that the engine and the machine have (auto), or that one.',
+        choices=PRECISIONS,
+    )
     device: str = _parameter('auto', 'auto (a GPU where there is one), cpu, cuda or cuda:N.')
     threads: int = _parameter(0, 'CPU threads of the network; 0 leaves the choice to its library.', limits=(0, 256))
     parity_check: bool = _parameter(

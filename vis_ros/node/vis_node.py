@@ -177,6 +177,8 @@ class VisNode(LifecycleNode):
             f'{model}: {self._engine_info.engine}, {self._engine_info.device}, {self._engine_info.precision}, '
             f'{self._warm_up_ms:.0f} ms an image'
         )
+        if self._engine_info.fallback:
+            self.get_logger().warning(self._engine_info.fallback)
 
     def _load(self, parameters: Parameters) -> tuple[Engine, float]:
         """The engine, warm, and the milliseconds that it takes for an image."""
@@ -189,6 +191,7 @@ class VisNode(LifecycleNode):
                     model=parameters.model,
                     engine=parameters.engine,
                     device=parameters.device,
+                    precision=parameters.precision,
                     input_size=parameters.input_size(),
                     score_threshold=parameters.score_threshold or None,
                     max_detections=parameters.max_detections or None,
@@ -294,6 +297,8 @@ class VisNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         name, active = self.get_fully_qualified_name().lstrip('/'), self._state == 'active'
         progress = self._library_log.newest if self.is_loading else ''
+        if self._engine is not None:
+            self._engine_info = self._engine.describe()  # it counts what has gone wrong
         statuses = [node_status(name, self._state, self._fault, self._engine_info, self._warm_up_ms, progress)]
         statuses += [camera_status(name, camera, active, self._enabled) for camera in self._cameras]
         message = DiagnosticArray(status=statuses)
