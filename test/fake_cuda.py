@@ -44,6 +44,10 @@ class FakeCuda:
         self.events: list[str] = []
         self._recording: list[Callable[[], None]] | None = None
 
+    @property
+    def is_capturing(self) -> bool:
+        return self._recording is not None
+
     def do(self, event: str, action: Callable[[], None]) -> None:
         """Run, or record while a graph is being captured."""
 
@@ -139,6 +143,26 @@ def _keep(memory: dict[int, Any], size: int) -> int:
     return address
 
 
+class FakeRuntimeCache:
+    """The compiled kernels of TensorRT-RTX."""
+
+    def __init__(self) -> None:
+        self.given = b''
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.given = blob
+        return True
+
+    def serialize(self) -> bytes:
+        return self.given or b'kernels'
+
+
+def add_runtime_cache(tensorrt: types.ModuleType, caches: list[FakeRuntimeCache]) -> None:
+    """Make the engines of a fake TensorRT such as those of TensorRT-RTX; `caches` takes every cache that is used."""
+    config = types.SimpleNamespace(create_runtime_cache=FakeRuntimeCache, set_runtime_cache=caches.append)
+    tensorrt.Engine.create_runtime_config = lambda _: config  # type: ignore[attr-defined]
+
+
 def fake_tensorrt(cuda: FakeCuda, inputs: Arrays, network: Network, information: str = '{}') -> types.ModuleType:
     """A module of TensorRT whose plans, whatever is in them, are `network`. inputs: arrays of their shapes and types.
 
@@ -150,12 +174,17 @@ def fake_tensorrt(cuda: FakeCuda, inputs: Arrays, network: Network, information:
     addresses: dict[str, int] = {}
 
     class Context:
+        has_run = False
+
         def set_tensor_address(self, name: str, address: int) -> None:
             assert len(cuda.device[address]) == arrays[name].nbytes
             addresses[name] = address
 
         def execute_async_v3(self, stream: int) -> bool:
             assert addresses.keys() == arrays.keys()
+            if cuda.is_capturing and not self.has_run:
+                return False  # its first run takes memory and compiles, which a graph cannot hold
+            self.has_run = True
             cuda.do('network', self._execute)
             return True
 
@@ -182,7 +211,7 @@ def fake_tensorrt(cuda: FakeCuda, inputs: Arrays, network: Network, information:
         def get_tensor_mode(self, name: str) -> str:
             return 'input' if name in inputs else 'output'
 
-        def create_execution_context(self) -> Context:
+        def create_execution_context(self, config: Any = None) -> Context:
             return Context()
 
         def create_engine_inspector(self) -> Any:
@@ -208,6 +237,7 @@ def fake_tensorrt(cuda: FakeCuda, inputs: Arrays, network: Network, information:
     members = {
         '__version__': '10.3.0',
         'ILogger': Logger,
+        'Engine': Engine,
         'Runtime': Runtime,
         'nptype': lambda dtype: dtype,
         'TensorIOMode': types.SimpleNamespace(INPUT='input'),

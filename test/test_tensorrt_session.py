@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_cuda import Arrays, FakeCuda, fake_tensorrt
+from fake_cuda import Arrays, FakeCuda, FakeRuntimeCache, add_runtime_cache, fake_tensorrt
 
 from vis_ros.engines.tensorrt_detector import Detector
 from vis_ros.engines.tensorrt_library import Gpu, TensorRt
@@ -36,15 +37,18 @@ def network(inputs: Arrays) -> Arrays:
     }
 
 
-def make_session(cuda: FakeCuda, plan: bytes = b'plan', information: str = '{}') -> TensorRtSession:
+def make_library(cuda: FakeCuda, information: str = '{}') -> TensorRt:
     inputs: dict[str, Any] = {
         'images': np.zeros((BATCH, *CANVAS, 3), np.uint8),
         'sizes': np.zeros((BATCH, 2), np.float32),
         'scales': np.ones((BATCH, 2), np.float32),
         'score_threshold': np.zeros(1, np.float32),
     }
-    library = TensorRt(fake_tensorrt(cuda, inputs, network, information), 'tensorrt')
-    return TensorRtSession(library, GPU, plan, cuda)
+    return TensorRt(fake_tensorrt(cuda, inputs, network, information), 'tensorrt')
+
+
+def make_session(cuda: FakeCuda, plan: bytes = b'plan', information: str = '{}') -> TensorRtSession:
+    return TensorRtSession(make_library(cuda, information), GPU, plan, cuda)
 
 
 RUN = ['in'] * 4 + ['network'] + ['out'] * 6
@@ -102,6 +106,17 @@ def test_a_plan_that_is_refused() -> None:
 def test_precision_is_that_of_the_inspector() -> None:
     layer = '{"LayerType": "CaskConvolution", "Weights": {"Type": "Half"}}'
     assert make_session(FakeCuda(), information=f'{{"Layers": [{layer}]}}').precision == 'fp16'
+
+
+def test_compiled_kernels_are_kept_for_the_next_start(tmp_path: Path) -> None:
+    cuda = FakeCuda()
+    library = make_library(cuda)
+    caches: list[FakeRuntimeCache] = []
+    add_runtime_cache(library.module, caches)
+    for folder in (tmp_path, tmp_path, tmp_path / 'nowhere'):  # the last cannot be written, which is no fault
+        TensorRtSession(library, GPU, b'plan', cuda, folder / 'kernels.compiled')
+    assert [cache.given for cache in caches] == [b'', b'kernels', b'']
+    assert [path.name for path in tmp_path.iterdir()] == ['kernels.compiled']
 
 
 # --- Detector ---------------------------------------------------------------------------------------------------------
