@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from vis_ros.networks.static_nms import ROUNDS, greedy_nms, pairwise_iou
+from vis_ros.networks.static_nms import greedy_nms, pairwise_iou
 
 COUNT = 24
+ROUNDS = 16
 CASES = 2000
 
 
@@ -84,7 +85,7 @@ def chain(length: int) -> Tensor:
 def test_says_when_a_chain_is_longer_than_the_rounds() -> None:
     overlapping = pairwise_iou(chain(2 * ROUNDS)) > 0.6
     real = torch.ones(2 * ROUNDS, dtype=torch.bool)
-    keep, settled = greedy_nms(overlapping, real)
+    keep, settled = greedy_nms(overlapping, real, ROUNDS)
     assert not settled
     keep, settled = greedy_nms(overlapping, real, 2 * ROUNDS + 1)
     assert settled
@@ -92,7 +93,7 @@ def test_says_when_a_chain_is_longer_than_the_rounds() -> None:
 
 
 def test_suppressed_boxes_do_not_suppress() -> None:
-    keep, settled = greedy_nms(pairwise_iou(chain(3)) > 0.6, torch.ones(3, dtype=torch.bool))
+    keep, settled = greedy_nms(pairwise_iou(chain(3)) > 0.6, torch.ones(3, dtype=torch.bool), ROUNDS)
     assert settled
     assert keep.tolist() == [True, False, True]
 
@@ -100,5 +101,5 @@ def test_suppressed_boxes_do_not_suppress() -> None:
 def test_each_row_of_a_batch_settles_by_itself() -> None:
     boxes = torch.stack((chain(2 * ROUNDS), chain(2 * ROUNDS) * 100))
     boxes[1, :, 2:] = boxes[1, :, :2] + 1
-    _, settled = greedy_nms(pairwise_iou(boxes) > 0.6, torch.ones(2, 2 * ROUNDS, dtype=torch.bool))
+    _, settled = greedy_nms(pairwise_iou(boxes) > 0.6, torch.ones(2, 2 * ROUNDS, dtype=torch.bool), ROUNDS)
     assert settled.tolist() == [False, True]

@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-ROUNDS = 16
-"""Enough for every picture measured: a chain of suppressions ends after 3 to 9 boxes."""
-
 
 def pairwise_iou(boxes: Tensor) -> Tensor:
     """Intersection over union (..., K, K) of boxes (..., K, 4) with each other; NaN for two empty boxes."""
@@ -19,7 +16,7 @@ def pairwise_iou(boxes: Tensor) -> Tensor:
     return intersection / (area[..., :, None] + area[..., None, :] - intersection)
 
 
-def greedy_nms(overlapping: Tensor, real: Tensor, rounds: int = ROUNDS) -> tuple[Tensor, Tensor]:
+def greedy_nms(overlapping: Tensor, real: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
     """Which boxes greedy non-maximum suppression keeps, and whether `rounds` were enough.
 
     With S[i, j] = (j comes before i and overlaps it), the kept set is the one fixed point of
