@@ -82,7 +82,9 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'precision', default_value='', description='Of the network: auto, fp32, fp16, bf16, int8.'
             ),
-            DeclareLaunchArgument('threads', default_value='', description='CPU threads of the network; 0: its own choice.'),
+            DeclareLaunchArgument(
+                'threads', default_value='', description='CPU threads of the network; 0: its own choice.'
+            ),
             DeclareLaunchArgument(
                 'autostart',
                 default_value='',

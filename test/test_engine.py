@@ -1,0 +1,172 @@
+"""load_engine: which engine runs, and what is said of those that do not."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from vis_ros.engines import engine as choice
+from vis_ros.engines import nvidia
+from vis_ros.engines.engine import ENGINES, load_engine
+from vis_ros.engines.openvino_engine import OpenVinoEngine
+from vis_ros.engines.torch_engine import TorchEngine
+from vis_ros.networks.weights import path_of
+
+Fakes = Callable[..., list[str]]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    """Engines that only say that they were made, on a machine with or without a GPU and libraries for it."""
+    made: list[str] = []
+
+    def build(gpu: bool = False, tensorrt: bool = True, torch_cuda: bool = True, torch: bool = True,
+              faults: dict[str, str] | None = None) -> list[str]:  # fmt: skip
+        def fake(name: str) -> type:
+            def construct(self: Any, weights: object, fallback: str = '', **arguments: Any) -> None:
+                made.append(name)
+                if name in (faults or {}):
+                    raise RuntimeError((faults or {})[name])
+                self.name, self.fallback, self.arguments = name, fallback, arguments
+
+            return type(name, (), {'__init__': construct})
+
+        modules = {
+            'tensorrt': {'TensorRtEngine': fake('tensorrt')},
+            'openvino': {'OpenVinoEngine': fake('openvino')},
+            'torch': {'TorchEngine': fake('torch'), 'finds_gpu': lambda: torch_cuda},
+        }
+        for name, members in modules.items():
+            module = types.ModuleType(f'vis_ros.engines.{name}_engine')
+            vars(module).update(members)
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(choice, 'nvidia_gpus', lambda: ('Fake GPU',) if gpu else ())
+        monkeypatch.setattr(choice, 'missing', lambda extra: () if torch else ('torch',))
+        found = {'tensorrt': tensorrt, 'openvino': True}
+        monkeypatch.setattr(choice, 'find_spec', lambda name: object() if found.get(name) else None)
+        return made
+
+    return build
+
+
+def chosen(**arguments: Any) -> Any:
+    return load_engine('demo', **arguments)
+
+
+def test_without_a_gpu_it_is_openvino_and_there_is_nothing_to_tell(machine: Fakes) -> None:
+    made = machine()
+    engine = chosen()
+    assert (engine.name, engine.fallback, made) == ('openvino', '', ['openvino'])
+
+
+def test_with_a_gpu_it_is_tensorrt(machine: Fakes) -> None:
+    made = machine(gpu=True)
+    engine = chosen(batch=4, parity_check=False, precision='fp16', input_size=(96, 160))
+    assert (engine.name, engine.fallback, made) == ('tensorrt', '', ['tensorrt'])
+    assert engine.arguments['batch'] == 4
+    assert engine.arguments['parity_check'] is False
+    assert (engine.arguments['precision'], engine.arguments['input_size']) == ('fp16', (96, 160))
+
+
+def test_a_gpu_without_tensorrt_is_for_torch_and_that_is_told(machine: Fakes) -> None:
+    machine(gpu=True, tensorrt=False)
+    engine = chosen()
+    assert engine.name == 'torch'
+    assert engine.fallback.startswith('tensorrt: Fake GPU is there, but TensorRT is not installed')
+
+
+@pytest.mark.parametrize('torch', [True, False])
+def test_a_gpu_that_nothing_can_use_is_told(machine: Fakes, torch: bool) -> None:
+    made = machine(gpu=True, torch_cuda=False, torch=torch, faults={'tensorrt': 'driver too old'})
+    engine = chosen()
+    assert (engine.name, engine.fallback) == ('openvino', 'tensorrt: driver too old')
+    assert made == ['tensorrt', 'openvino']
+
+
+def test_each_step_down_is_told(machine: Fakes) -> None:
+    machine(gpu=True, faults={'tensorrt': 'out of memory', 'torch': 'out of memory too'})
+    assert chosen().fallback == 'tensorrt: out of memory; torch: out of memory too'
+    machine(gpu=True, faults=dict.fromkeys(('tensorrt', 'torch', 'openvino'), 'no'))
+    with pytest.raises(ValueError, match=r'no engine runs here\. tensorrt: no; torch: no; openvino: no'):
+        chosen()
+    machine(faults={'openvino': 'no graph'})
+    assert (chosen().name, chosen().fallback) == ('torch', 'openvino: no graph')
+
+
+def test_the_device_is_kept_to(machine: Fakes) -> None:
+    machine(gpu=True)
+    assert chosen(device='cpu').name == 'openvino'
+    machine(gpu=True, tensorrt=False)
+    assert chosen(device='cuda:0').name == 'torch'
+    machine(torch_cuda=False)
+    with pytest.raises(ValueError, match=r'no engine runs here\. There is no GPU for the device cuda'):
+        chosen(device='cuda')
+    with pytest.raises(ValueError, match="OpenVINO runs on the processor, not on device 'cuda'"):
+        chosen(engine='openvino', device='cuda')
+    with pytest.raises(ValueError, match="device 'gpu' is not auto, cpu, cuda or cuda:N"):
+        chosen(device='gpu')
+
+
+@pytest.mark.parametrize('name', ['tensorrt', 'openvino', 'torch'])
+def test_an_engine_that_is_named_never_becomes_another(machine: Fakes, name: str) -> None:
+    made = machine(gpu=True, faults={name: 'cannot'})
+    with pytest.raises(RuntimeError, match='cannot'):
+        chosen(engine=name)
+    assert made == [name]
+
+
+def test_names_that_are_not_known_are_refused() -> None:
+    with pytest.raises(ValueError, match=f"engine 'abacus' is not one of {', '.join(ENGINES)}"):
+        load_engine('demo', engine='abacus')
+    with pytest.raises(ValueError, match="precision 'half' is not one of auto, fp32, fp16, bf16, int8"):
+        load_engine('demo', precision='half')
+
+
+def test_a_fault_of_the_weights_is_no_reason_to_try_another_engine(machine: Fakes) -> None:
+    made = machine(gpu=True)
+    with pytest.raises(FileNotFoundError, match='absent'):
+        load_engine('absent.safetensors')
+    with pytest.raises(ValueError, match='holds a masktrack_rcnn, not a feelvos'):
+        chosen(model='feelvos')
+    assert made == []
+
+
+def test_the_engines_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, 'nvidia_gpus', lambda: ())
+    assert isinstance(load_engine(path_of('demo'), threads=1), OpenVinoEngine)
+    assert isinstance(load_engine(path_of('demo'), engine='torch', device='cpu'), TorchEngine)
+
+
+def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise OSError(f'{name}: cannot open shared object file')
+
+    monkeypatch.setattr(nvidia.ctypes, 'CDLL', absent)
+    assert nvidia.nvidia_gpus.__wrapped__() == ()
+
+
+def test_gpus_have_the_names_that_the_driver_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Driver:
+        """Two GPUs; the second does not tell its name."""
+
+        def cuInit(self, flags: int) -> int:  # noqa: N802
+            return 0
+
+        def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+            count._obj.value = 2
+            return 0
+
+        def cuDeviceGet(self, device: Any, number: int) -> int:  # noqa: N802
+            device._obj.value = 10 + number
+            return 0
+
+        def cuDeviceGetName(self, name: Any, length: int, device: Any) -> int:  # noqa: N802
+            name.value = b'First GPU'
+            return 0 if device.value == 10 else 999
+
+    monkeypatch.setattr(nvidia.ctypes, 'CDLL', lambda name: Driver())
+    assert nvidia.nvidia_gpus.__wrapped__() == ('First GPU', 'GPU 1')
