@@ -237,6 +237,7 @@ def fake_tensorrt(cuda: FakeCuda, inputs: Arrays, network: Network, information:
     members = {
         '__version__': '10.3.0',
         'ILogger': Logger,
+        'Context': Context,
         'Engine': Engine,
         'Runtime': Runtime,
         'nptype': lambda dtype: dtype,

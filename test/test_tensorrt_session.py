@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from fake_cuda import Arrays, FakeCuda, FakeRuntimeCache, add_runtime_cache, fake_tensorrt
 
+from vis_ros.engines.nvidia import nvidia_gpus
 from vis_ros.engines.tensorrt_detector import Detector
 from vis_ros.engines.tensorrt_library import Gpu, TensorRt
 from vis_ros.engines.tensorrt_session import DeviceMemoryError, TensorRtSession
@@ -77,6 +79,48 @@ def test_without_a_cuda_graph_it_runs_all_the_same_and_says_so() -> None:
     session.run()
     assert cuda.events == [*RUN, 'wait']
     assert session.outputs['scores'][0, 0] == 1
+
+
+def test_a_network_that_tensorrt_rtx_cannot_record_is_not_recorded() -> None:
+    cuda = FakeCuda()
+    library = make_library(cuda)
+    library.module.Context.is_stream_capturable = lambda context, stream: False
+    session = TensorRtSession(library, GPU, b'plan', cuda)
+    assert 'cannot record' in session.note
+    assert cuda.graphs == {}
+
+
+@pytest.mark.skipif(bool(nvidia_gpus()), reason='these calls would do something here')
+def test_the_real_runtime_takes_the_calls_that_the_fake_one_takes() -> None:
+    """Without a driver each of them returns an error, but only if its arguments are right."""
+    real = pytest.importorskip('cuda.bindings.runtime')
+    stream, graph, executable = real.cudaStream_t(0), real.cudaGraph_t(0), real.cudaGraphExec_t(0)
+    kind, mode = real.cudaMemcpyKind.cudaMemcpyHostToDevice, real.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+    calls = {
+        'cudaSetDevice': (0,),
+        'cudaMemGetInfo': (),
+        'cudaMallocHost': (16,),
+        'cudaMalloc': (16,),
+        'cudaFreeHost': (64,),
+        'cudaFree': (64,),
+        'cudaStreamCreate': (),
+        'cudaStreamDestroy': (stream,),
+        'cudaStreamSynchronize': (stream,),
+        'cudaMemcpyAsync': (64, 64, 4, kind, stream),
+        'cudaStreamBeginCapture': (stream, mode),
+        'cudaStreamEndCapture': (stream,),
+        'cudaGraphInstantiate': (graph, 0),
+        'cudaGraphLaunch': (executable, stream),
+        'cudaGraphDestroy': (graph,),
+        'cudaGraphExecDestroy': (executable,),
+        'cudaGetLastError': (),
+    }
+    assert {name for name in dir(FakeCuda) if re.match('cuda[A-Z]', name) and callable(getattr(FakeCuda, name))} - {
+        'cudaError_t'
+    } == calls.keys()
+    for name, arguments in calls.items():
+        error, *_ = getattr(real, name)(*arguments)
+        assert error != real.cudaError_t.cudaSuccess, name
 
 
 def test_everything_is_given_back() -> None:

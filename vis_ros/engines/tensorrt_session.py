@@ -147,6 +147,9 @@ class TensorRtSession:
     def _capture(self) -> None:
         """Record one run as a CUDA graph; where that fails, runs stay as they are and `note` says why."""
         cudart = self._cudart
+        if hasattr(self._context, 'is_stream_capturable') and not self._context.is_stream_capturable(int(self._stream)):
+            self.note = 'no CUDA graph (TensorRT-RTX cannot record this network): its kernels are launched one by one'
+            return
         try:
             mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
             self._check(cudart.cudaStreamBeginCapture(self._stream, mode), 'begin')
