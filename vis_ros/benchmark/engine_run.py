@@ -18,6 +18,7 @@ from vis_ros.benchmark.machine import describe_machine, gpu_memory_mib
 from vis_ros.benchmark.pictures import Pictures
 from vis_ros.benchmark.pipeline import STAGES
 from vis_ros.benchmark.settings import Settings
+from vis_ros.demo.child_process import ended_by_signals
 from vis_ros.extras import require
 from vis_ros.networks.weights import resolve
 
@@ -80,8 +81,8 @@ class Workspace:
 
 @contextmanager
 def workspace() -> Iterator[Workspace]:
-    """One that is gone afterwards."""
-    with TemporaryDirectory(prefix='vis_ros_benchmark_') as folder:
+    """One that is gone afterwards, also where a signal ends this process."""
+    with ended_by_signals(), TemporaryDirectory(prefix='vis_ros_benchmark_') as folder:
         yield Workspace(Path(folder))
 
 

@@ -20,7 +20,7 @@ from vis_ros.benchmark.highest_rate import highest_rate
 from vis_ros.benchmark.load import TRACKER, Load, Trial
 from vis_ros.benchmark.pictures import serialised
 from vis_ros.benchmark.settings import Settings
-from vis_ros.demo.child_process import ChildProcess, ended_by_signals
+from vis_ros.demo.child_process import ChildProcess
 from vis_ros.demo.isolation import child_environment
 from vis_ros.replay.client_node import client_node
 from vis_ros.replay.player import Player
@@ -69,7 +69,7 @@ def measure_node(
     arguments = _node_arguments(local, result['score_threshold'])
     images = serialised(list(np.load(place.pictures.file(settings.image_size), mmap_mode='r')))
     times = place.folder / 'engine_times.json'
-    with ended_by_signals(), client_node('vis_ros_benchmark') as (ros_node, executor):
+    with client_node('vis_ros_benchmark') as (ros_node, executor):
         player = Player(ros_node, executor, threading.Event())
         target, load = Target(ros_node, player, TRACKER), Load(ros_node, player, images)
         on_step('starting the node, cold')
