@@ -122,10 +122,13 @@ tensorrt_builder.main()
 def test_the_builder_ends_with_the_process_that_waits_for_it() -> None:
     child = subprocess.Popen([sys.executable, '-c', PARENT], stdin=subprocess.PIPE, cwd=ROOT)
     assert child.stdin is not None
-    time.sleep(1)
-    assert child.poll() is None
-    child.stdin.close()  # as the system does when a parent is killed
-    assert child.wait(timeout=20) == 1
+    try:
+        time.sleep(1)
+        assert child.poll() is None
+        child.stdin.close()  # as the system does when a parent is killed
+        assert child.wait(timeout=20) == 1
+    finally:
+        child.kill()
 
 
 # --- the graphs of this package ---------------------------------------------------------------------------------------
