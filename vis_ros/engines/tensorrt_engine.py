@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import vis_ros
 from vis_ros.engines.engine import EngineInfo, network_config, timed_warm_up
 from vis_ros.engines.tensorrt_build import Target, build_plan
 from vis_ros.engines.tensorrt_cache import EngineCache, EngineKey, Opened
@@ -100,7 +101,7 @@ class TensorRtEngine:
 
     def _check_parity(self, weights: Path, digest: str) -> str:
         """A note where the check has nothing to say; ValueError where this engine is not the network."""
-        asked = hashlib.sha256(f'{digest} {self.config.to_json()}'.encode()).hexdigest()[:16]
+        asked = hashlib.sha256(f'{vis_ros.__version__} {digest} {self.config.to_json()}'.encode()).hexdigest()[:16]
         stored = cache_folder() / 'parity' / f'{asked}.npz'
         reference = _openvino(weights, self.config)
         return check_parity(self.infer, reference, self.input_size, self.config.score_threshold, stored)
