@@ -207,7 +207,10 @@ print(EngineCache(folder).open(key, build, bytes).engine.decode())
 
 def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
     command = [sys.executable, '-c', PROCESS, str(folder), json.dumps(KEY.__dict__), str(seconds)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | {'TMPDIR': str(folder)}  # a process that is killed leaves things there
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for(path: Path) -> None:
