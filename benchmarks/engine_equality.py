@@ -1,0 +1,159 @@
+"""How far an engine is from torch in fp32, on synthetic frames and clips: detections, masks, identities.
+
+    python benchmarks/engine_equality.py OUT.json [--clips FOLDER] [--frames 20] [--weights demo]
+
+Compared are OpenVINO in each precision of this processor and, as a measure of what such differences mean, OpenVINO in
+fp32 on images to which noise of one grey level was added.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis_ros.data.scene import Scene
+from vis_ros.engines.engine import Engine, load_engine
+from vis_ros.identity.config import AssociationConfig
+from vis_ros.identity.memory import IdentityMemory
+from vis_ros.instances import Instances
+from vis_ros.masks import iou
+from vis_ros.segmenters.detect_and_track import DetectAndTrack
+from vis_ros.sources.opening import open_sources
+
+SIZES = ((360, 640), (480, 640), (720, 1280), (640, 360), (333, 517))
+LOWEST_SCORE, COUNTED_SCORE, MATCH_IOU = 0.25, 0.3, 0.9
+TRACKED_SCORE = 0.5
+
+Image = NDArray[np.uint8]
+
+
+@dataclass
+class Differences:
+    """What one engine was compared in, over all frames.
+
+    matched: of `detections`, those of the reference above COUNTED_SCORE, with the same class at MATCH_IOU; the lists
+    are of matched pairs. same_numbers: frames whose identities have the same numbers; same_identities: frames in which
+    objects that both track have one identity, whatever its number, that they had before.
+    """
+
+    frames: int = 0
+    detections: int = 0
+    matched: int = 0
+    same_numbers: int = 0
+    same_identities: int = 0
+    boxes_px: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    mask_ious: list[float] = field(default_factory=list)
+
+    def detect(self, expected: Instances, found: Instances) -> None:
+        """Compare the detections of one frame."""
+        overlaps = box_ious(expected.boxes, found.boxes) * (expected.class_ids[:, None] == found.class_ids)
+        self.detections += int((expected.scores > COUNTED_SCORE).sum())
+        for index, row in enumerate(overlaps):
+            other = int(row.argmax()) if len(row) else -1
+            if expected.scores[index] <= COUNTED_SCORE or other < 0 or row[other] < MATCH_IOU:
+                continue
+            self.matched += 1
+            self.boxes_px.append(float(np.abs(expected.boxes[index] - found.boxes[other]).max()))
+            self.scores.append(float(abs(expected.scores[index] - found.scores[other])))
+            masks = expected.masks[index], expected.rois[index], found.masks[other], found.rois[other]
+            self.mask_ious.append(iou(*masks) if masks[0].any() or masks[2].any() else 1.0)
+
+    def track(self, expected: Instances, found: Instances, names: dict[int, int]) -> None:
+        """Compare the identities of one frame; `names` maps those of the reference to those of the other."""
+        assert expected.track_ids is not None and found.track_ids is not None
+        self.frames += 1
+        self.same_numbers += sorted(expected.track_ids.tolist()) == sorted(found.track_ids.tolist())
+        overlaps = box_ious(expected.boxes, found.boxes)
+        kept = True
+        for index, row in enumerate(overlaps):
+            other = int(row.argmax()) if len(row) else -1
+            if other >= 0 and row[other] >= 0.5 and int(overlaps[:, other].argmax()) == index:
+                identity, name = int(expected.track_ids[index]), int(found.track_ids[other])
+                kept &= names.setdefault(identity, name) == name
+                names[identity] = name
+        self.same_identities += kept
+
+    def summary(self) -> dict[str, float]:
+        """The figures."""
+        return {
+            'frames': self.frames,
+            'detections': self.detections,
+            'matched': round(self.matched / max(self.detections, 1), 4),
+            'box_px_median': round(float(np.median(self.boxes_px)), 5),
+            'box_px_max': round(max(self.boxes_px), 5),
+            'score_max': round(max(self.scores), 7),
+            'mask_iou_median': round(float(np.median(self.mask_ious)), 5),
+            'mask_iou_min': round(min(self.mask_ious), 5),
+            'frames_with_the_same_numbers': round(self.same_numbers / self.frames, 4),
+            'frames_with_the_same_identities': round(self.same_identities / self.frames, 4),
+        }
+
+
+def main() -> None:
+    """Read the arguments, compare, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('out', type=Path)
+    parser.add_argument('--clips', type=Path, help='folder of videos')
+    parser.add_argument('--frames', type=int, default=20, help='of each video')
+    parser.add_argument('--weights', default='demo')
+    arguments = parser.parse_args()
+    weights, low = arguments.weights, {'score_threshold': LOWEST_SCORE}
+    reference = load_engine(weights, engine='torch', device='cpu', **low)
+    engines = {'openvino fp32': load_engine(weights, engine='openvino', precision='fp32', **low)}
+    best = load_engine(weights, engine='openvino', **low)
+    engines.setdefault(f'openvino {best.describe().precision}', best)
+    found = {name: Differences() for name in (*engines, 'one grey level of noise, openvino fp32')}
+    for name, images in videos(arguments.clips, arguments.frames):
+        compare(images, reference, engines, found)
+        print(name, flush=True)
+    figures = {name: differences.summary() for name, differences in found.items()}
+    text = json.dumps({'weights': weights, 'reference': reference.describe().engine, **figures}, indent=1)
+    arguments.out.write_text(text + '\n', encoding='utf-8')
+    print(text)
+
+
+def videos(clips: Path | None, frames: int) -> Iterator[tuple[str, list[Image]]]:
+    """Name and images of each."""
+    for number, size in enumerate(SIZES):
+        scene = Scene(seed=10 + number, size=size, frames=3 * frames)
+        yield f'scene {size[1]}x{size[0]}', [scene.frame(index).image for index in range(frames)]
+    for path in sorted(clips.iterdir()) if clips else ():
+        (source,) = open_sources(path)
+        yield path.name, [frame.image for _, frame in zip(range(frames), source, strict=False)]
+
+
+def compare(images: list[Image], reference: Engine, engines: dict[str, Engine], found: dict[str, Differences]) -> None:
+    """One video, through all engines."""
+    random = np.random.default_rng(0)
+    noise = next(reversed(found))
+    trackers = {name: DetectAndTrack(reference, IdentityMemory(AssociationConfig())) for name in ('', *found)}
+    names: dict[str, dict[int, int]] = {name: {} for name in found}
+    for number, image in enumerate(images):
+        noisy = np.clip(image + random.integers(-1, 2, image.shape), 0, 255).astype(np.uint8)
+        seen = {name: engine.infer([image])[0] for name, engine in engines.items()}
+        seen |= {'': reference.infer([image])[0], noise: engines['openvino fp32'].infer([noisy])[0]}
+        tracked = {
+            name: trackers[name].track(one[one.scores > TRACKED_SCORE], number / 25) for name, one in seen.items()
+        }
+        for name, differences in found.items():
+            differences.detect(seen[''], seen[name])
+            differences.track(tracked[''], tracked[name], names[name])
+
+
+def box_ious(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(A, B) of boxes (A, 4) and (B, 4)."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(2)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b)]
+    return shared / (areas[0][:, None] + areas[1][None] - shared)
+
+
+if __name__ == '__main__':
+    main()
