@@ -50,7 +50,7 @@ def boxes() -> Tensor:
 )
 @pytest.mark.parametrize('size', [7, 14])
 def test_equals_torchvision_on_each_level(target: Any, fields: dict[str, Any], size: int) -> None:
-    config = DEMO.with_fields(**fields)
+    config = DEMO.with_fields(fpn_channels=3, **fields)
     features, found = pyramid(), boxes()
     if config.legacy_boxes:  # their last pixel is inside
         found = found.minimum(torch.tensor([WIDTH - 1, HEIGHT - 1] * 2))
@@ -71,7 +71,7 @@ def test_every_level_is_used() -> None:
 
 def test_a_box_forced_to_one_cell_sees_nothing_beyond_the_border() -> None:
     """Without the half-pixel correction; what RoIAlign counts as zero there is counted as zero here."""
-    config = DEMO.with_fields(roi_align_samples=2, roi_align_aligned=False)
+    config = DEMO.with_fields(fpn_channels=3, roi_align_samples=2, roi_align_aligned=False)
     features = [torch.ones_like(level) for level in pyramid()]
     corner = torch.tensor([[WIDTH - 0.5, HEIGHT - 0.25, WIDTH, HEIGHT]])
     for target in ('cpu', 'gpu'):
