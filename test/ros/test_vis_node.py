@@ -546,12 +546,12 @@ def test_the_engine_gets_the_parameters(graph):
         return RectangleEngine()
 
     graph.start(
-        engine_factory=factory, weights='w', model='mask_rcnn', device='cpu', threads=2, input_height=320,
-        input_width=512, score_threshold=0.25, max_detections=7, parity_check=False,
+        engine_factory=factory, weights='w', model='mask_rcnn', device='cpu', precision='bf16', threads=2,
+        input_height=320, input_width=512, score_threshold=0.25, max_detections=7, parity_check=False,
     )  # fmt: skip
     assert got == {
-        'weights': 'w', 'model': 'mask_rcnn', 'engine': 'auto', 'device': 'cpu', 'input_size': (320, 512),
-        'score_threshold': 0.25, 'max_detections': 7, 'threads': 2, 'parity_check': False,
+        'weights': 'w', 'model': 'mask_rcnn', 'engine': 'auto', 'device': 'cpu', 'precision': 'bf16',
+        'input_size': (320, 512), 'score_threshold': 0.25, 'max_detections': 7, 'threads': 2, 'parity_check': False,
     }  # fmt: skip
 
 
@@ -564,6 +564,7 @@ def test_an_inactive_node_does_not_listen_but_says_how_it_is(graph):
     assert status.level == DiagnosticStatus.STALE and 'inactive' in status.message
     _, values = graph.status(lambda status, values: True, 'vis_node')
     assert values['state'] == 'inactive' and values['engine model'] == 'rectangles'
+    assert (values['engine precision'], values['engine fallback'], values['engine unsettled']) == ('uint8', '', '0')
     assert node.trigger_cleanup().name == 'SUCCESS'
     status, values = graph.status(lambda status, values: values['state'] == 'unconfigured', 'vis_node')
     assert status.level == DiagnosticStatus.STALE and 'engine' not in values
