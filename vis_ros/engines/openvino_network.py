@@ -60,7 +60,7 @@ class Canvas:
         for port in compiled.inputs:
             buffer = np.zeros(port.shape, port.element_type.to_dtype())
             self._request.set_tensor(port, ov.Tensor(buffer, shared_memory=True))
-            self._inputs[port.any_name] = buffer
+            self._inputs |= dict.fromkeys(port.names, buffer)  # operations that do nothing leave it their names too
         self.image: NDArray[Any] = self._inputs['images'][0]
 
     def run(
