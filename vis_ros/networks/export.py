@@ -226,7 +226,7 @@ def _compare(graph: Path, detector: StaticDetector, inputs: dict[str, Tensor]) -
     wanted = _objects(detector.target, [tensor.numpy() for tensor in detector(*inputs.values())])
     tolerance = _TOLERANCES[detector.precision]
     found = sum(_is_among(row, got, tolerance) for row in wanted)
-    if len(got) != len(wanted) or found < tolerance.share * len(wanted):
+    if found < tolerance.share * max(len(got), len(wanted)):
         raise ValueError(
             f'{graph.name}: onnxruntime finds {len(got)} objects in noise with the graph, torch {len(wanted)} with '
             f'the network, and {found} of them are the same'
@@ -247,7 +247,9 @@ def _objects(target: Target, outputs: list[NDArray[Any]]) -> list[_Object]:
 
 @dataclass(frozen=True)
 class _Tolerance:
-    """Largest difference of boxes in pixels, of scores, and of masks on average; share of objects that must agree."""
+    """Largest difference of boxes in pixels, of scores, and of masks on average; share of objects that must agree.
+
+    Not all must, even in single precision: of two objects whose scores differ by rounding, either may be the last."""
 
     box: float
     score: float
@@ -256,7 +258,7 @@ class _Tolerance:
 
 
 _TOLERANCES = {
-    torch.float32: _Tolerance(box=0.05, score=1e-3, mask=1e-3, share=1.0),
+    torch.float32: _Tolerance(box=0.05, score=1e-3, mask=1e-3, share=0.95),
     torch.float16: _Tolerance(box=2.0, score=0.02, mask=0.02, share=0.8),
 }
 
