@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+import torch
 from numpy.typing import NDArray
+from test_static_detector import KINDS, network
 
 from vis_ros.data.scene import Scene
 from vis_ros.engines import openvino_network
@@ -22,6 +24,7 @@ from vis_ros.identity.config import AssociationConfig
 from vis_ros.identity.memory import IdentityMemory
 from vis_ros.instances import Instances
 from vis_ros.masks import iou
+from vis_ros.networks.model_file import save_model
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
 
 HAS_BF16 = 'BF16' in ov.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
@@ -143,6 +146,18 @@ def test_without_a_track_head_embeddings_are_those_of_the_box_head() -> None:
     assert_same(plain.infer([image])[0], expected)
 
 
+@pytest.mark.parametrize('kind', ['torchvision', 'legacy'])
+def test_numerics_of_other_origins(kind: str, tmp_path: Path) -> None:
+    """With a graph that is exported when it is first asked for."""
+    path = tmp_path / f'{kind}.safetensors'
+    save_model(network(**KINDS[kind], input_height=96, input_width=160), path, torch.float32)
+    engine, reference = OpenVinoEngine(path, precision='fp32', threads=1), TorchEngine(path, device='cpu')
+    for image in frames((150, 220), 2):
+        (expected,) = reference.infer([image])
+        assert len(expected) >= 5
+        assert_same(engine.infer([image])[0], expected)
+
+
 def test_what_is_no_image_is_described(engine: OpenVinoEngine) -> None:
     with pytest.raises(ValueError, match=r'an image is \(height, width, 3\) uint8 BGR with pixels, not \(4, 4\) uint8'):
         engine.infer([np.zeros((4, 4), np.uint8)])
@@ -220,10 +235,10 @@ def test_a_precision_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_description_is_true(engine: OpenVinoEngine, reference: TorchEngine) -> None:
-    info, torch = engine.describe(), reference.describe()
+    info, expected = engine.describe(), reference.describe()
     assert info.engine == f'OpenVINO {ov.__version__.split("-")[0]}'
     assert (info.device, info.precision, info.fallback) == ('cpu (1 threads)', 'fp32', '')
-    assert (info.model, info.parameters, info.input_size) == (torch.model, torch.parameters, torch.input_size)
+    assert (info.model, info.parameters, info.input_size) == (expected.model, expected.parameters, expected.input_size)
     assert engine.class_names == reference.class_names
     assert 0 < engine.warm_up() < 60_000
 
@@ -232,8 +247,8 @@ def test_the_input_size_is_that_of_the_caller() -> None:
     small = OpenVinoEngine('demo', precision='fp32', input_size=(96, 160), score_threshold=0.05, threads=1)
     assert small.input_size == small.describe().input_size == (96, 160)
     image = frames((360, 640))[0]
-    torch = TorchEngine('demo', device='cpu', input_size=(96, 160), score_threshold=0.05)
-    assert_same(small.infer([image])[0], torch.infer([image])[0])
+    reference = TorchEngine('demo', device='cpu', input_size=(96, 160), score_threshold=0.05)
+    assert_same(small.infer([image])[0], reference.infer([image])[0])
 
 
 # --- cache ------------------------------------------------------------------------------------------------------------
