@@ -52,7 +52,8 @@ def test_every_field_says_what_it_is() -> None:
 
 def test_the_demo_recipe_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig.read(ROOT / 'config' / 'train_demo.yaml')
-    assert config.model == DEMO and config.size == (224, 384) and config.ema == 0.997
+    assert config.model == DEMO.with_fields(input_height=224, input_width=384)
+    assert config.size == (224, 384) and config.ema == 0.997
     assert [source.kind for source in config.data] == ['composites', 'images', 'scenes']
     effects = config.data[0].composite_config()
     assert effects.sizes == (0.07, 0.9) and effects.enlargement == 2.5 and effects.noise == 5.0

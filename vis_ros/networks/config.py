@@ -145,8 +145,8 @@ class ModelConfig:
 DEMO = ModelConfig(
     name='demo',
     class_names=(*COCO_SUPERCATEGORIES, 'shape'),
-    input_height=224,
-    input_width=384,
+    input_height=288,
+    input_width=512,
     mean=(127.0, 127.0, 127.0),
     std=(128.0, 128.0, 128.0),
     backbone='tf_efficientnet_lite0',
@@ -162,8 +162,9 @@ DEMO = ModelConfig(
     mask_class_agnostic=True,
     mask_channels=80,
     embedding_size=256,
-    score_threshold=0.5,
+    score_threshold=0.2,
     class_agnostic_scores=True,
+    nms_threshold=0.4,
     max_detections=20,
 )
 """The packaged model: small enough for a CPU, 12 COCO supercategories and the shapes of the demo scene."""

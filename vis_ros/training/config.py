@@ -43,8 +43,8 @@ class DataSource:
     classes: Literal['supercategories', 'categories'] = 'supercategories'
     """Which names of a COCO JSON are the classes; YouTube-VIS JSON has its categories."""
     part: Part = 'all'
-    """'composites' and 'images': 'all' images of the JSON, 'training' (all but every tenth) or 'held-out' (every tenth),
-    so that one set serves training and validation."""
+    """'composites' and 'images': 'all' images of the JSON, 'training' (all but every tenth) or 'held-out' (every
+    tenth), so that one set serves training and validation."""
     object_class: str | Mapping[str, str] = ''
     """'videos' of a format without classes (DAVIS): the class of all objects, or of those of each video by its name."""
     only: tuple[str, ...] = ()
