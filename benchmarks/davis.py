@@ -2,9 +2,9 @@
 
 For each sequence: the mean over frames of the IoU between the annotation and the mask of the best-matching identity
 (the one identity of the whole sequence with the highest mean; 0 in frames where it is missing), the mean IoU of the
-best detection of each frame (what the detector could give a perfect tracker: of all that score over LOWEST, though only
-those over the model's own threshold are tracked), and the identity switches (CLEAR: the
-identity that covers the object with IoU of at least 0.5 is not the one that did so last).
+best detection of each frame (what the detector could give a perfect tracker: of up to MOST over LOWEST, as
+benchmarks/detection.py counts, though only those within the model's own limits are tracked), and the identity switches
+(CLEAR: the identity that covers the object with IoU of at least 0.5 is not the one that did so last).
 
     python benchmarks/davis.py DAVIS_FOLDER [--weights demo] [--association one_to_one]
 """
@@ -24,12 +24,13 @@ from vis_ros.engines.engine import Engine, load_engine
 from vis_ros.identity.config import AssociationConfig
 from vis_ros.identity.memory import IdentityMemory
 from vis_ros.instances import Instances
-from vis_ros.networks.model_file import read_config
+from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.model_header import read_config
 from vis_ros.networks.weights import resolve
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
 
 FRAME_RATE = 24.0
-LOWEST = 0.05
+LOWEST, MOST = 0.02, 100
 
 
 def main() -> None:
@@ -39,12 +40,12 @@ def main() -> None:
     parser.add_argument('--weights', default='demo')
     parser.add_argument('--association', default='one_to_one')
     arguments = parser.parse_args()
-    threshold = read_config(resolve(arguments.weights)).score_threshold
-    engine = load_engine(arguments.weights, score_threshold=LOWEST)
+    config = read_config(resolve(arguments.weights))
+    engine = load_engine(arguments.weights, score_threshold=LOWEST, max_detections=MOST)
     rows = []
     for folder in sorted((arguments.folder / 'JPEGImages').iterdir()):
         half = 'train' if folder.name in DAVIS_TRAIN else 'test'
-        row = follow(engine, threshold, arguments.association, arguments.folder, folder.name)
+        row = follow(engine, config, arguments.association, arguments.folder, folder.name)
         rows.append((half, *row))
         print(f'{folder.name:20s} {half:5s}  J {row[0]:.3f}  best detection {row[1]:.3f}  switches {row[2]:3d}')
     for half in ('train', 'test'):
@@ -54,7 +55,7 @@ def main() -> None:
             print(f'mean of {len(chosen)} {half}: J {overlap:.3f}  best detection {best:.3f}  switches {switches:.2f}')
 
 
-def follow(engine: Engine, threshold: float, rule: str, root: Path, name: str) -> tuple[float, float, int]:
+def follow(engine: Engine, config: ModelConfig, rule: str, root: Path, name: str) -> tuple[float, float, int]:
     """(mean IoU of the best-matching identity, mean IoU of the best detection, identity switches)."""
     segmenter = DetectAndTrack(engine, IdentityMemory(AssociationConfig(rule=rule)))
     sums: dict[int, float] = defaultdict(float)
@@ -68,7 +69,9 @@ def follow(engine: Engine, threshold: float, rule: str, root: Path, name: str) -
             raise ValueError(f'{path} or its annotation cannot be read')
         (found,) = engine.infer([image.astype(np.uint8)])
         best.append(max(iou_with(found, truth > 0), default=0.0))
-        tracked = segmenter.track(found[found.scores >= threshold], index / FRAME_RATE)
+        tracked = segmenter.track(
+            found[found.scores >= config.score_threshold][: config.max_detections], index / FRAME_RATE
+        )
         overlaps = iou_with(tracked, truth > 0)
         assert tracked.track_ids is not None
         for track_id, overlap in zip(tracked.track_ids.tolist(), overlaps, strict=True):
