@@ -35,7 +35,7 @@ from vis_ros.identity.config import AssociationConfig
 from vis_ros.identity.memory import IdentityMemory
 
 Source = Literal['network', 'perfect']
-SCORE_THRESHOLD = 0.5
+SCORE_THRESHOLD = 0.3
 """Of the packaged network."""
 MOST_DETECTIONS = 20
 
@@ -57,7 +57,7 @@ CONFIGS: dict[str, AssociationConfig] = {
     'default': DEFAULT,
     **{f'default - {name}': replace(DEFAULT, **{name: value}) for name, value in BEFORE.items()},  # type: ignore[arg-type]
     'birth_score 0.5': replace(DEFAULT, birth_score=0.5),
-    'birth_score 0.6': replace(DEFAULT, birth_score=0.6),
+    'birth_score 0.7': replace(DEFAULT, birth_score=0.7),
     'birth_score 0.8': replace(DEFAULT, birth_score=0.8),
     'max_age_s 3': replace(DEFAULT, max_age_s=3.0),
     'max_age_s 30': replace(DEFAULT, max_age_s=30.0),

@@ -38,10 +38,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path)
     parser.add_argument('--weights', default='demo')
+    parser.add_argument('--precision', default='auto')
     parser.add_argument('--association', default='one_to_one')
     arguments = parser.parse_args()
     config = read_config(resolve(arguments.weights))
-    engine = load_engine(arguments.weights, score_threshold=LOWEST, max_detections=MOST)
+    engine = load_engine(arguments.weights, precision=arguments.precision, score_threshold=LOWEST, max_detections=MOST)
     rows = []
     for folder in sorted((arguments.folder / 'JPEGImages').iterdir()):
         half = 'train' if folder.name in DAVIS_TRAIN else 'test'

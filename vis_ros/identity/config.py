@@ -30,7 +30,7 @@ class AssociationConfig:
 
     # --- 'one_to_one' only
 
-    birth_score: float = 0.5
+    birth_score: float = 0.6
     """Weaker detections may continue an identity but not begin one. Lower finds objects sooner, and more false ones."""
 
     birth_iou: float = 0.25
