@@ -121,7 +121,7 @@ class TorchEngine:
         ]
 
     def warm_up(self) -> float:
-        """Run on an empty image until the time settles; returns the milliseconds of one image."""
+        """Run on an image of noise until the time settles; returns the milliseconds of one image."""
         return timed_warm_up(self)
 
     def describe(self) -> EngineInfo:
