@@ -43,7 +43,7 @@ def main() -> None:
     """Run the command line. What a person can mend is said in one message; --debug shows the traceback."""
     # Threads of the network that spin while they wait make it many times slower as soon as another program runs too.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    # numpy's own threads would fight those of the network for the cores. Read when numpy is imported, which comes later.
+    # numpy's own threads would fight those of the network. Read when numpy is imported, which comes later.
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
     # What takes long says how far it is: an engine that is being built, a graph that is being exported.
     logging.basicConfig(format='vis-ros: %(message)s')
