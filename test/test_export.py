@@ -67,7 +67,7 @@ def test_packaged_graphs_hold_no_weights_of_their_own(architecture: str, target:
     stored = load_file(DEMO)
     bare = onnx.load(graph, load_external_data=False)
     assert all(initializer.data_location == onnx.TensorProto.EXTERNAL for initializer in bare.graph.initializer)
-    assert all(node.ByteSize() < 2000 for node in bare.graph.node)
+    assert all(node.ByteSize() < 2500 for node in bare.graph.node)  # the columns of the picture: 512 numbers
     filled = onnx.load(graph)
     values = {one.name.removeprefix('network.'): onnx.numpy_helper.to_array(one) for one in filled.graph.initializer}
     wanted = {name for name in stored if architecture != 'mask_rcnn' or not name.startswith('track_head.')}
