@@ -16,6 +16,7 @@ from test_static_detector import KINDS, assert_same, images, network, reference
 from typer.testing import CliRunner
 
 from vis_ros.cli.main import app
+from vis_ros.engines.openvino_network import openvino_core
 from vis_ros.networks import graph_file
 from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.export import export
@@ -130,8 +131,7 @@ class OpenVino:
     """With the interface of an onnxruntime session."""
 
     def __init__(self, graph: Path, batch: int, height: int, width: int) -> None:
-        openvino = pytest.importorskip('openvino')
-        core = openvino.Core()
+        core = openvino_core()
         read = core.read_model(graph)
         read.reshape({'images': [batch, height, width, 3], 'sizes': [batch, 2], 'scales': [batch, 2]})
         options = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 1}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from vis_ros.data.scene import Scene
 from vis_ros.engines import openvino_network
 from vis_ros.engines.openvino_cache import CompiledCache
 from vis_ros.engines.openvino_engine import OpenVinoEngine
-from vis_ros.engines.openvino_network import Canvas, Outputs
+from vis_ros.engines.openvino_network import Canvas, Outputs, openvino_core
 from vis_ros.engines.torch_engine import TorchEngine
 from vis_ros.identity.config import AssociationConfig
 from vis_ros.identity.memory import IdentityMemory
@@ -27,7 +29,7 @@ from vis_ros.masks import iou
 from vis_ros.networks.model_file import save_model
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
 
-HAS_BF16 = 'BF16' in ov.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+HAS_BF16 = 'BF16' in openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 LOW = 0.3
 SIZES = [(360, 640), (480, 640), (640, 360), (100, 700)]
 
@@ -348,3 +350,24 @@ def test_few_canvases_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     for size in ((64, 96), (64, 64), (64, 96)):
         engine.infer([np.zeros((*size, 3), np.uint8)])
         assert list(engine._network._canvases) == [size]
+
+
+def test_a_signal_after_the_last_engine_does_not_end_the_process(tmp_path: Path) -> None:
+    code = """
+import gc, os, signal
+import numpy as np
+from vis_ros.engines.openvino_engine import OpenVinoEngine
+
+signal.signal(signal.SIGINT, lambda *_: print('interrupted'))
+engines = []
+for _ in range(3):
+    engines.append(OpenVinoEngine('demo', precision='fp32', input_size=(64, 96), threads=1))
+    engines[-1].infer([np.zeros((64, 96, 3), np.uint8)])
+while engines:
+    engines.pop(0)
+    gc.collect()
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    environment = os.environ | {'XDG_CACHE_HOME': str(tmp_path)}
+    result = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (0, 'interrupted\n'), result.stderr

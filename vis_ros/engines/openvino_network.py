@@ -9,6 +9,7 @@ import os
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, graph: Path, digest: str, precision: str = 'auto', threads: int = 0) -> None:
-        self._core = ov.Core()
+        self._core = openvino_core()
         self._graph = graph
         self._digest = digest
         self._options: dict[str, Any] = {
@@ -157,6 +158,16 @@ class OpenVinoNetwork:
         """The precision that most layers of a compiled canvas compute in, and its number of threads."""
         compiled = self.canvas(size).compiled
         return _precision_of(compiled), compiled.get_property('INFERENCE_NUM_THREADS')
+
+
+@cache
+def openvino_core() -> ov.Core:
+    """The one of this process, which is never freed.
+
+    The CPU plugin gives the thread that loads it another stack for signals, and leaves it dangling when its last Core
+    is freed: the next Ctrl-C would then end the process with a segmentation fault.
+    """
+    return ov.Core()
 
 
 def _cache_folder() -> Path:
