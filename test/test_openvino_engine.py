@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -223,11 +224,16 @@ def test_a_precision_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ValueError, match='OpenVINO runs this network in fp32, bf16, not in fp16'):
         OpenVinoEngine('demo', precision='fp16')
 
-    class OldProcessor(ov.Core):
-        def get_property(self, device: str, name: str) -> object:  # type: ignore[override]
-            return ['FP32'] if name == 'OPTIMIZATION_CAPABILITIES' else super().get_property(device, name)
+    core = openvino_core()
 
-    monkeypatch.setattr(openvino_network.ov, 'Core', OldProcessor)
+    class OldProcessor:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(core, name)
+
+        def get_property(self, device: str, name: str) -> object:
+            return ['FP32'] if name == 'OPTIMIZATION_CAPABILITIES' else core.get_property(device, name)
+
+    monkeypatch.setattr(openvino_network, 'openvino_core', OldProcessor)
     with pytest.raises(ValueError, match='this processor does not compute in bf16: use precision fp32 or auto'):
         OpenVinoEngine('demo', precision='bf16')
     assert OpenVinoEngine('demo', threads=1).describe().precision == 'fp32'
