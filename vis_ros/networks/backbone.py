@@ -34,7 +34,7 @@ class PyramidBackbone(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.body, channels = _build_body(config)
+        self.body, channels = build_body(config.backbone, config.batch_norm_eps, config.batch_norm_folded)
         self.fpn = FeaturePyramidNetwork(
             channels,
             config.fpn_channels,
@@ -82,11 +82,12 @@ class TimmBody(nn.Module):
         return self
 
 
-def _build_body(config: ModelConfig) -> tuple[nn.Module, list[int]]:
-    if config.backbone not in _RESNETS:
-        body = TimmBody(config.backbone, config.batch_norm_folded)
+def build_body(backbone: str, batch_norm_eps: float = 1e-5, folded: bool = False) -> tuple[nn.Module, list[int]]:
+    """A body by the name that ModelConfig.backbone has, and the channels of its features at strides 4, 8, 16 and 32."""
+    if backbone not in _RESNETS:
+        body = TimmBody(backbone, folded)
         return body, body.channels
-    network = _RESNETS[config.backbone](weights=None, norm_layer=partial(FrozenBatchNorm2d, eps=config.batch_norm_eps))
+    network = _RESNETS[backbone](weights=None, norm_layer=partial(FrozenBatchNorm2d, eps=batch_norm_eps))
     width = network.inplanes // 8
     layers = {f'layer{i + 1}': str(i) for i in range(4)}
     return IntermediateLayerGetter(network, layers), [width, width * 2, width * 4, width * 8]
