@@ -1,0 +1,59 @@
+"""Global convolution and refinement: the decoder that RGMP and RGSN share."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class ResidualBlock(nn.Module):
+    """x + two 3x3 convolutions, each behind a ReLU (He et al. 2016, pre-activation, without batch norm)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.conv2(functional.relu(self.conv1(functional.relu(features))))
+
+
+class GlobalConvolution(nn.Module):
+    """Features (B, in_channels, h, w) to (B, channels, h, w) with a receptive field of kernel x kernel cells.
+
+    A column after a row and a row after a column, summed: Peng et al. 2017 (Large Kernel Matters), section 3.1. The
+    residual block that follows it there and in RGMP is not part of this. kernel: odd.
+    """
+
+    def __init__(self, in_channels: int, channels: int, kernel: int = 7) -> None:
+        super().__init__()
+        column: tuple[int, int] = (kernel, 1)
+        row: tuple[int, int] = (1, kernel)
+        self.left = nn.Sequential(_convolution(in_channels, channels, column), _convolution(channels, channels, row))
+        self.right = nn.Sequential(_convolution(in_channels, channels, row), _convolution(channels, channels, column))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.left(features) + self.right(features)
+
+
+class Refinement(nn.Module):
+    """One step to the next finer features (Pinheiro et al. 2016, as in RGMP, section 3.1).
+
+    The skip features (B, skip_channels, H, W) are brought to the channels of the decoder, the coarse features
+    (B, channels, h, w) to the size H x W, and their sum goes through a residual block: (B, channels, H, W).
+    """
+
+    def __init__(self, skip_channels: int, channels: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(skip_channels, channels, 3, padding=1)
+        self.skip_residual = ResidualBlock(channels)
+        self.residual = ResidualBlock(channels)
+
+    def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
+        fine = self.skip_residual(self.project(skip))
+        enlarged = functional.interpolate(coarse, fine.shape[2:], mode='bilinear')
+        return self.residual(fine + enlarged)
+
+
+def _convolution(in_channels: int, channels: int, kernel: tuple[int, int]) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, channels, kernel, padding=(kernel[0] // 2, kernel[1] // 2))
