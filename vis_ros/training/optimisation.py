@@ -8,18 +8,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from vis_ros.networks.backbone import TimmBody
-from vis_ros.networks.mask_rcnn import MaskRCNN
+from vis_ros.networks.backbone import PyramidBackbone, TimmBody
+from vis_ros.networks.frame_encoder import FrameEncoder
 from vis_ros.training.config import TrainConfig
 
 _MOMENTUM = 0.9
 _DECAY = 0.1
+_COLOURS = 3
 _PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
-def build_optimizer(network: MaskRCNN, config: TrainConfig) -> torch.optim.Optimizer:
-    """Of the weights that are not frozen, the backbone's in a group of their own."""
-    body = [p for p in network.backbone.body.parameters() if p.requires_grad]
+def backbone_bodies(network: nn.Module) -> list[nn.Module]:
+    """The ConvNets of a network, each once: that of Mask R-CNN, those of the frame encoders of the others."""
+    return [each.body for each in network.modules() if isinstance(each, (PyramidBackbone, FrameEncoder))]
+
+
+def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Of the weights that are not frozen, those of backbones in a group of their own."""
+    body = [p for each in backbone_bodies(network) for p in each.parameters() if p.requires_grad]
     inside = {id(p) for p in body}
     heads = [p for p in network.parameters() if p.requires_grad and id(p) not in inside]
     groups: list[dict[str, Any]] = [
@@ -41,9 +47,16 @@ def learning_rate_factor(step: int, config: TrainConfig) -> float:
     return 0.01 + 0.99 * (1 + math.cos(math.pi * min(progress, 1))) / 2
 
 
-def freeze(network: MaskRCNN, blocks: int) -> None:
-    """Keep every batch norm, and of a timm body the stem and the first blocks, of a ResNet stem and layer1 onwards."""
-    body = network.backbone.body
+def freeze(network: nn.Module, blocks: int) -> None:
+    """Keep every batch norm, and of a timm body the stem and the first blocks, of a ResNet stem and layer1 onwards.
+
+    A stem that was widened for further planes is not kept: their weights are fresh.
+    """
+    for body in backbone_bodies(network):
+        _freeze_body(body, blocks)
+
+
+def _freeze_body(body: nn.Module, blocks: int) -> None:
     for module in body.modules():
         if isinstance(module, nn.BatchNorm2d):
             for parameter in module.parameters():
@@ -53,7 +66,8 @@ def freeze(network: MaskRCNN, blocks: int) -> None:
     inner = body.network if isinstance(body, TimmBody) else body
     for name, parameter in inner.named_parameters():
         head, _, rest = name.partition('.')
-        first = head in ('conv_stem', 'conv1', 'bn1') or head in {f'layer{i + 1}' for i in range(blocks)}
+        stem = head in ('conv_stem', 'conv1', 'bn1') and not (parameter.ndim == 4 and parameter.shape[1] > _COLOURS)
+        first = stem or head in {f'layer{i + 1}' for i in range(blocks)}
         if first or (head == 'blocks' and int(rest.split('.')[0]) < blocks):
             parameter.requires_grad_(False)
 

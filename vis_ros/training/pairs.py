@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from vis_ros.data.labelled_frame import LabelledFrame
 from vis_ros.data.mixture import Mixture
 from vis_ros.networks.config import ModelConfig
+from vis_ros.training.loading import numbered_loader
 from vis_ros.training.losses import Target
 
 _DIVISOR = 32
@@ -33,21 +32,6 @@ class PairDataset(Dataset[Pair]):
         return _to_tensors(key), _to_tensors(reference)
 
 
-class _Share(Sampler[int]):
-    """The pairs of one process: `pairs` of every `stride` from `first` on, for so many steps."""
-
-    def __init__(self, first: int, pairs: int, stride: int, steps: int) -> None:
-        self._first, self._pairs, self._stride, self._steps = first, pairs, stride, steps
-
-    def __iter__(self) -> Iterator[int]:
-        for step in range(self._steps):
-            start = self._first + step * self._stride
-            yield from range(start, start + self._pairs)
-
-    def __len__(self) -> int:
-        return self._steps * self._pairs
-
-
 def pair_loader(
     mixture: Mixture, pairs: int, steps: int, workers: int, *, first: int = 0, rank: int = 0, world: int = 1
 ) -> DataLoader[Pair]:
@@ -56,24 +40,7 @@ def pair_loader(
     first: number of the first pair of the first step, over all processes; rank, world: this process among all, which
     share the pairs of a step without overlap.
     """
-    return DataLoader(
-        PairDataset(mixture),
-        batch_size=pairs,
-        sampler=_Share(first + rank * pairs, pairs, world * pairs, steps),
-        num_workers=workers,
-        # a forked worker inherits the thread pools of OpenCV and OpenMP without their threads, and waits for them
-        multiprocessing_context='spawn' if workers > 0 else None,
-        collate_fn=_collate,
-        persistent_workers=workers > 0,
-        prefetch_factor=4 if workers > 0 else None,
-        worker_init_fn=_one_thread,
-        generator=torch.Generator(),  # or the loader draws from the state that a resumed run restores
-    )
-
-
-def _one_thread(_: int) -> None:
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    return numbered_loader(PairDataset(mixture), _collate, pairs, steps, workers, first=first, rank=rank, world=world)
 
 
 def _collate(pairs: list[Pair]) -> tuple[list[Tensor], list[Target]]:

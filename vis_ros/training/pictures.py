@@ -17,6 +17,8 @@ from vis_ros.visualization import contact_sheet, draw_overlay
 
 Image = NDArray[np.uint8]
 
+_UNKNOWN = 255
+
 
 def pairs_picture(images: Sequence[Tensor], targets: Sequence[Target], class_names: Sequence[str]) -> Image:
     """The pairs of a batch, one a row: key frame and reference frame, equal objects in equal colours.
@@ -34,6 +36,32 @@ def pairs_picture(images: Sequence[Tensor], targets: Sequence[Target], class_nam
         drawn.append(draw_overlay(pixels, objects, class_names))
     pairs = len(drawn) // 2
     return contact_sheet([each for n in range(pairs) for each in (drawn[n], drawn[n + pairs])], columns=2, width=1000)
+
+
+def clips_picture(images: Tensor, labels: Tensor) -> Image:
+    """The clips of a batch, one a row, the reference first: (B, T, H, W, 3) uint8 BGR and their labels (B, T, H, W)."""
+    frames = [
+        _drawn_labels(image, label)
+        for clip, truth in zip(images.numpy(), labels.numpy(), strict=True)
+        for image, label in zip(clip, truth, strict=True)
+    ]
+    return contact_sheet(frames, columns=images.shape[1], width=1000)
+
+
+def labels_picture(frames: Sequence[tuple[Image, Sequence[NDArray[np.int64]]]]) -> Image:
+    """Images (H, W, 3) uint8 BGR, one a row, each with its label maps (H, W) side by side, as many for every image."""
+    drawn = [_drawn_labels(image, label) for image, labels in frames for label in labels]
+    return contact_sheet(drawn, columns=len(frames[0][1]), width=1000)
+
+
+def _drawn_labels(image: Image, labels: NDArray[np.int64] | NDArray[np.uint8]) -> Image:
+    """Unknown pixels, 255 in uint8 labels, are shown darker."""
+    unknown = labels == _UNKNOWN if labels.dtype == np.uint8 else np.zeros(labels.shape, bool)
+    numbers = np.setdiff1d(np.where(unknown, 0, labels), 0).astype(np.int64)
+    masks = [(labels == number).astype(np.uint8) for number in numbers.tolist()]
+    pixels = np.where(unknown[..., None], image // 2, image)
+    size = (image.shape[0], image.shape[1])
+    return draw_overlay(pixels, _instances(size, masks, np.zeros_like(numbers), numbers, np.ones(len(masks))), [''])
 
 
 def answers_picture(

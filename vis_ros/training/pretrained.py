@@ -1,17 +1,24 @@
-"""Weights to start a training run from: a whole model, or an ImageNet backbone."""
+"""Weights to start a training run from: a whole model, or a backbone."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
 
 from vis_ros.networks.backbone import TimmBody, fold_batch_norm, noise_images
+from vis_ros.networks.frame_encoder import FrameEncoder
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.model_file import load_model
+from vis_ros.networks.propagation_config import PropagationConfig
+from vis_ros.networks.propagation_file import load_propagation
+from vis_ros.networks.weights import resolve
 
 _CLASS_TENSORS = ('box_predictor.cls_score.', 'box_predictor.bbox_pred.', 'mask_predictor.mask_fcn_logits.')
 
@@ -37,15 +44,21 @@ def start_from_model(network: MaskRCNN, path: Path) -> Start:
     source = load_model(path)
     theirs, mine = source.state_dict(), network.state_dict()
     same_classes = source.config.class_names == network.config.class_names
+    other = {} if same_classes else {name: 'of other classes' for name in mine if _of_classes(name, network)}
+    return _take(network, theirs, other)
+
+
+def _take(network: nn.Module, theirs: Mapping[str, Tensor], other: Mapping[str, str] = MappingProxyType({})) -> Start:
+    """Load the tensors that have the name and shape of one in the network. other: those left out for other reasons."""
     taken: dict[str, Tensor] = {}
     fresh = {}
-    for name, tensor in mine.items():
+    for name, tensor in network.state_dict().items():
         if name not in theirs:
             fresh[name] = 'not in the weights'
         elif theirs[name].shape != tensor.shape:
             fresh[name] = f'{_shape(theirs[name])} in the weights, {_shape(tensor)} here'
-        elif not same_classes and _of_classes(name, network):
-            fresh[name] = 'of other classes'
+        elif name in other:
+            fresh[name] = other[name]
         else:
             taken[name] = theirs[name]
     network.load_state_dict(taken, strict=False)
@@ -69,18 +82,68 @@ def start_from(network: MaskRCNN, pretrained: str) -> int:
     """Load the backbone TrainConfig.pretrained into the network; returns how many tensors were taken."""
     if not pretrained:
         return 0
+    _check_backbone(network.config.backbone, pretrained)
     body = network.backbone.body
-    if not isinstance(body, TimmBody) or network.config.backbone != 'tf_efficientnet_lite0':
-        raise ValueError(
-            f"pretrained: {pretrained} does not fit the backbone {network.config.backbone!r}; give pretrained: ''"
-        )
-    published = TimmBody('tf_efficientnet_lite0')
-    state = efficientnet_lite0_state()
-    published.network.load_state_dict({name: state[name] for name in published.network.state_dict()})
-    if network.config.batch_norm_folded:
-        fold_batch_norm(published.eval(), noise_images())
-    body.load_state_dict(published.state_dict())
+    body.load_state_dict(_imagenet_body(network.config.batch_norm_folded))
     return len(body.state_dict())
+
+
+def start_propagation(network: nn.Module, config: PropagationConfig, pretrained: str) -> int:
+    """Load TrainConfig.pretrained into every frame encoder of a network; returns how many tensors were taken.
+
+    Of a widened first convolution the first three planes are taken. 'demo' has a feature pyramid too, which is taken
+    where the network has one of the same channels.
+    """
+    if not pretrained:
+        return 0
+    _check_backbone(config.backbone, pretrained)
+    pyramid: dict[str, Tensor] = {}
+    if pretrained == 'demo':
+        if not config.batch_norm_folded:
+            raise ValueError('the backbone of pretrained: demo has its batch norm folded; set batch_norm_folded: true')
+        demo = load_model(resolve('demo')).backbone
+        state, pyramid = demo.body.state_dict(), demo.fpn.state_dict()
+    else:
+        state = _imagenet_body(config.batch_norm_folded)
+    taken = 0
+    for module in network.modules():
+        if isinstance(module, FrameEncoder):
+            taken += _fill_planes(module.body, state)
+        elif isinstance(module, FeaturePyramidNetwork):
+            taken += _take(module, pyramid).taken
+    return taken
+
+
+def start_from_propagation(network: nn.Module, path: Path) -> Start:
+    """Take every tensor of a propagation model file that has the name and shape of one in the network."""
+    return _take(network, load_propagation(path).state_dict())
+
+
+def _fill_planes(body: nn.Module, state: Mapping[str, Tensor]) -> int:
+    """Load a state into a body whose first convolution may have more planes than that of the state."""
+    mine = body.state_dict()
+    filled = dict(state)
+    for name, tensor in state.items():
+        planes = tensor.shape[1] if tensor.ndim == 4 else 0
+        if planes and mine[name].shape[1] > planes:
+            filled[name] = torch.cat((tensor, mine[name][:, planes:]), 1)
+    body.load_state_dict(filled)
+    return len(filled)
+
+
+def _check_backbone(backbone: str, pretrained: str) -> None:
+    if backbone != 'tf_efficientnet_lite0':
+        raise ValueError(f"pretrained: {pretrained} does not fit the backbone {backbone!r}; give pretrained: ''")
+
+
+def _imagenet_body(folded: bool) -> dict[str, Tensor]:
+    """The state of a TimmBody of EfficientNet-Lite0."""
+    body = TimmBody('tf_efficientnet_lite0')
+    state = efficientnet_lite0_state()
+    body.network.load_state_dict({name: state[name] for name in body.network.state_dict()})
+    if folded:
+        fold_batch_norm(body.eval(), noise_images())
+    return body.state_dict()
 
 
 def efficientnet_lite0_state() -> dict[str, torch.Tensor]:

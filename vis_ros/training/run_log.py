@@ -19,6 +19,7 @@ from rich.table import Column
 
 LOSSES_FILE, VALIDATION_FILE = 'losses.jsonl', 'validation.jsonl'
 _SHOWN = ('AP', 'AP50', 'HOTA', 'IDF1')
+_SHOWN_OF_MASKS = ('J',)
 
 
 class RunLog:
@@ -66,7 +67,8 @@ class RunLog:
     def close_window(self, step: int, learning_rate: float) -> None:
         """Write the means of the losses since the last time. A step that is not finite is counted, not averaged in."""
         finite = [row for row in self._window if math.isfinite(row['total'])]
-        means = {name: float(np.mean([row[name] for row in finite])) for name in (finite[0] if finite else {})}
+        names = dict.fromkeys(name for row in finite for name in row)
+        means = {name: float(np.mean([row[name] for row in finite if name in row])) for name in names}
         rate = len(self._window) / (time.perf_counter() - self._start)
         row: dict[str, Any] = {'step': step, **means, 'learning_rate': learning_rate, 'steps_per_second': rate}
         if skipped := len(self._window) - len(finite):
@@ -84,7 +86,9 @@ class RunLog:
     def validation(self, step: int, figures: Mapping[str, float], best: bool) -> None:
         """Write the figures of a validation."""
         self._write(VALIDATION_FILE, {'step': step, **figures}, 'validation')
-        shown = ', '.join(f'{name} {100 * figures[name]:.1f}' for name in _SHOWN)
+        shown = ', '.join(
+            f'{name} {100 * figures[name]:.1f}' for name in (_SHOWN if 'AP' in figures else _SHOWN_OF_MASKS)
+        )
         self._say(f'validation at step {step}: {shown}{", the best so far" if best else ""}')
 
     def picture(self, step: int, name: str, image: NDArray[np.uint8]) -> None:

@@ -20,6 +20,7 @@ from vis_ros.data.labelled_frame import LabelledFrame
 from vis_ros.data.mixture import Mixture
 from vis_ros.data.scene import SHAPE, SceneVideos
 from vis_ros.data.stills import StillVideos
+from vis_ros.networks.config import ModelConfig
 from vis_ros.training.config import DataSource, TrainConfig
 from vis_ros.training.videos import FrameVideos
 
@@ -57,13 +58,16 @@ class _RenamedVideo:
         return replace(frame, class_ids=self._class_ids[frame.class_ids])
 
 
-def open_sources(config: TrainConfig, console: Console) -> list[OpenSource]:
+def open_sources(config: TrainConfig, console: Console, video_size: tuple[int, int] | None = None) -> list[OpenSource]:
     """Open every source of the training data and say what is left out of it.
+
+    video_size: (height, width) that 'videos' are fitted into, None for that of the config.
 
     Raises ValueError or FileNotFoundError that names what cannot be used.
     """
     datasets: dict[tuple[str, ...], CocoDataset] = {}
-    sources = [open_source(source, config.size, datasets, console) for source in config.data]
+    sizes = {'videos': video_size or config.size}
+    sources = [open_source(each, sizes.get(each.kind, config.size), datasets, console) for each in config.data]
     for report in dict.fromkeys(source.report for source in sources if source.report):
         console.print(report, markup=False, highlight=False, soft_wrap=True)
     return sources
@@ -81,6 +85,7 @@ def model_classes(config: TrainConfig, sources: Sequence[OpenSource]) -> tuple[t
     Raises ValueError where the config lists the classes and the data have others.
     """
     names = tuple(dict.fromkeys(name for source in sources for name in source.class_names))
+    assert isinstance(config.model, ModelConfig)
     known = config.class_names or (config.model.class_names if config.weights else names)
     unknown = [name for name in names if name not in known]
     if not unknown:

@@ -11,20 +11,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from vis_ros.networks.mask_rcnn import MaskRCNN
-from vis_ros.networks.masktrack_rcnn import build_network
-from vis_ros.networks.model_file import save_model
-from vis_ros.networks.weights import resolve
+from vis_ros.networks.propagation_config import PropagationConfig
 from vis_ros.training.config import TrainConfig
-from vis_ros.training.losses import LOSSES, Losses, Sampling, Target
+from vis_ros.training.detection_task import DetectionTask
 from vis_ros.training.optimisation import build_optimizer, choose_precision, freeze, learning_rate_factor
-from vis_ros.training.pairs import pair_loader, to_input
-from vis_ros.training.pictures import pairs_picture
-from vis_ros.training.pretrained import start_from, start_from_model
+from vis_ros.training.propagation_task import PropagationTask
 from vis_ros.training.ranks import Ranks, choose_device, join_ranks
 from vis_ros.training.run_log import RunLog
-from vis_ros.training.sources import mixture_of, model_classes, open_sources
-from vis_ros.training.validation import Validator
+from vis_ros.training.task import Task
 
 
 def train(config_path: Path, out: Path | None = None) -> Path:
@@ -35,6 +29,13 @@ def train(config_path: Path, out: Path | None = None) -> Path:
     config = TrainConfig.read(config_path)
     with join_ranks(config.device) as ranks:
         return Trainer(config, out or Path(config.out), ranks).run()
+
+
+def open_task(config: TrainConfig, console: Console, first: bool) -> Task:
+    """The task of a config, its data opened and checked; first: whether this process validates."""
+    if isinstance(config.model, PropagationConfig):
+        return PropagationTask(config, config.model, console, first)
+    return DetectionTask(config, config.model, console, first)
 
 
 class Trainer:
@@ -48,22 +49,10 @@ class Trainer:
         self.config, self.out, self.ranks, self.device = config, out, ranks, ranks.device
         self.console = Console(quiet=not ranks.first)
         torch.manual_seed(config.seed)
-        sources = open_sources(config, self.console)
-        class_names, remark = model_classes(config, sources)
-        if remark:
-            self._say(remark)
-        self.mixture = mixture_of(sources, config, class_names)
-        self.model = config.model.with_fields(class_names=class_names)
-        self.validator = (
-            Validator(config.validation, config, class_names) if config.validation and ranks.first else None
-        )
-        self.network = build_network(self.model)
-        if config.weights:
-            start = start_from_model(self.network, resolve(config.weights))
-            self._say(f'{config.weights}: {start}')
-        else:
-            taken = start_from(self.network, config.pretrained)
-            self._say(f'{config.pretrained or "no pretrained backbone"}: {taken} tensors taken')
+        self.task: Task = open_task(config, self.console, ranks.first)
+        self.model, self.validator = self.task.model, self.task.validator
+        self.network = self.task.build()
+        self._say(self.task.start(self.network))
         freeze(self.network, config.frozen_blocks)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
@@ -73,9 +62,9 @@ class Trainer:
         )
         self.precision = choose_precision(config.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
-        self.losses: nn.Module = Losses(self.network, Sampling(config.sampled_anchors, rois=config.sampled_rois))
+        self.losses = self.task.losses(self.network)
         if ranks.world > 1:
-            self.losses = DistributedDataParallel(self.losses)
+            self.losses = DistributedDataParallel(self.losses, find_unused_parameters=self.task.unused_weights)
             torch.manual_seed(config.seed + ranks.rank)
         self.step = 0
         self.pairs_seen = 0
@@ -105,28 +94,28 @@ class Trainer:
         config = self.config
         processes = f' on each of {self.ranks.world} processes' if self.ranks.world > 1 else ''
         self._say(
-            f'{self.model.architecture}, {len(self.model.class_names)} classes, on {self.device}, {self.precision}, '
-            f'{config.pairs} pairs a step{processes}, step {self.step} of {config.steps}, out {self.out}'
+            f'{self.task.describe()}, on {self.device}, {self.precision}, '
+            f'{config.pairs} samples a step{processes}, step {self.step} of {config.steps}, out {self.out}'
         )
         if not self.ranks.first:
-            for images, targets in self.batches():
-                self.train_step(images, targets)
+            for images, truth in self.batches():
+                self.train_step(images, truth)
                 if self._due(config.checkpoint_every):
                     self.save()
             return self.model_file
         with RunLog(self.out, self.step, config.steps, self.console) as log:
-            for images, targets in self.batches():
-                log.add(self.step + 1, self.train_step(images, targets))
+            for images, truth in self.batches():
+                log.add(self.step + 1, self.train_step(images, truth))
                 if self._due(config.log_every):
                     log.close_window(self.step, float(self.scheduler.get_last_lr()[-1]))
                 if self.step % config.picture_every == 0 or self.step == 1:
-                    log.picture(self.step, 'training pairs', pairs_picture(images, targets, self.model.class_names))
+                    log.picture(self.step, 'training data', self.task.picture(images, truth))
                 if self.validator is not None and self._due(self.validator.config.every):
                     self.validate(log)
                 if self._due(config.checkpoint_every):
                     self.save()
         if not self.model_file.exists():
-            save_model(self.averaged(), self.model_file)
+            self.task.save(self.averaged(), self.model_file)
         self._say(f'wrote {self.model_file}')
         return self.model_file
 
@@ -134,25 +123,17 @@ class Trainer:
         return self.step % every == 0 or self.step == self.config.steps
 
     def batches(self) -> DataLoader[Any]:
-        """The batches of this process from the present step to the last: images (H, W, 3) uint8 and their targets."""
-        config, ranks = self.config, self.ranks
-        return pair_loader(
-            self.mixture,
-            config.pairs,
-            max(config.steps - self.step, 0),
-            config.workers,
-            first=self.pairs_seen,
-            rank=ranks.rank,
-            world=ranks.world,
-        )
+        """The batches of this process, images and their truth, from the present step to the last."""
+        left = max(self.config.steps - self.step, 0)
+        return self.task.loader(left, self.pairs_seen, self.ranks.rank, self.ranks.world)
 
-    def train_step(self, images: list[Tensor], targets: list[Target]) -> dict[str, float]:
+    def train_step(self, images: Any, truth: Any) -> dict[str, float]:
         """One step of the optimiser; returns the losses by name, 'total' and 'gradient_norm', means over processes."""
         self.network.train()
         scale = self.config.input_scales[int(torch.randint(len(self.config.input_scales), ()))]
-        batch = to_input(images, targets, self.model, scale, self.device)
+        batch = self.task.to_input(images, truth, scale, self.step / self.config.steps, self.device)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            found = self.losses(batch.images, batch.targets, batch.sizes)
+            found = self.losses(*batch)
         total = torch.stack(list(found.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(total).backward()
@@ -165,9 +146,8 @@ class Trainer:
         self._average()
         self.step += 1
         self.pairs_seen += self.config.pairs * self.ranks.world
-        names = [name for name in LOSSES if name in found]
-        values = torch.stack([*(found[name].detach() for name in names), total.detach(), norm])
-        return dict(zip([*names, 'total', 'gradient_norm'], self.ranks.mean(values).tolist(), strict=True))
+        values = torch.stack([*(value.detach() for value in found.values()), total.detach(), norm])
+        return dict(zip([*found, 'total', 'gradient_norm'], self.ranks.mean(values).tolist(), strict=True))
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -186,7 +166,7 @@ class Trainer:
         better = not self.best or value > self.best['value']
         if better:
             self.best = {'step': self.step, 'value': value}
-            save_model(network, self.best_file)
+            self.task.save(network, self.best_file)
         log.validation(self.step, result.figures, better)
         log.picture(self.step, 'validation: truth, answer', result.picture)
 
@@ -212,12 +192,12 @@ class Trainer:
             partial,
         )
         partial.replace(self.checkpoint)
-        save_model(self.averaged(), self.model_file)
+        self.task.save(self.averaged(), self.model_file)
 
-    def averaged(self) -> MaskRCNN:
+    def averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, on the CPU."""
         with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and must not move the run's random state
-            network = build_network(self.model)
+            network = self.task.build()
         network.load_state_dict({name: tensor.cpu() for name, tensor in self.average.items()})
         return network.eval()
 

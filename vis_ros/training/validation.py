@@ -49,7 +49,7 @@ class Validator:
     def __init__(self, validation: Validation, config: TrainConfig, class_names: tuple[str, ...]) -> None:
         TrackingMeasures()  # that TrackEval is missing is better known now than at the first validation
         self.config = validation
-        self.truth = _truth(validation, config.size, class_names)
+        self.truth = open_truth(validation, config.size, class_names)
         if validation.class_aware and not self.truth.has_classes:
             raise ValueError(f'{self.truth.source} tells no classes: validation class_aware must be false')
 
@@ -101,7 +101,13 @@ class _Answers(AnnotatedVideo):
         return iter(self._frames)
 
 
-def _truth(validation: Validation, size: tuple[int, int], class_names: tuple[str, ...]) -> AnnotatedVideos:
+def open_truth(
+    validation: Validation, size: tuple[int, int], class_names: tuple[str, ...] | None = None
+) -> AnnotatedVideos:
+    """The validation data, every picture of it read once.
+
+    size: (height, width) of made videos; class_names: of the model, None takes those of the data.
+    """
     source = validation.data
     if source.kind == 'videos':
         videos = read_annotations(source)
@@ -114,6 +120,7 @@ def _truth(validation: Validation, size: tuple[int, int], class_names: tuple[str
                 frame.read_image()
         return AnnotatedVideos(videos.source, videos.kind, videos.class_names, excerpts, videos.has_classes)
     opened: OpenSource = open_source(source, size, {}, Console(quiet=True))
+    class_names = class_names or opened.class_names
     unknown = [name for name in opened.class_names if name not in class_names]
     if unknown:
         raise ValueError(f'the validation data have classes that the model has not: {", ".join(unknown)}')

@@ -1,0 +1,76 @@
+"""DetectionTask: Mask R-CNN and MaskTrack R-CNN, trained on pairs of frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.mask_rcnn import MaskRCNN
+from vis_ros.networks.masktrack_rcnn import build_network
+from vis_ros.networks.model_file import save_model
+from vis_ros.networks.weights import resolve
+from vis_ros.training.config import TrainConfig
+from vis_ros.training.losses import Losses, Sampling, Target
+from vis_ros.training.pairs import pair_loader, to_input
+from vis_ros.training.pictures import pairs_picture
+from vis_ros.training.pretrained import start_from, start_from_model
+from vis_ros.training.sources import mixture_of, model_classes, open_sources
+from vis_ros.training.validation import Validator
+
+
+class DetectionTask:
+    """A Task. first: whether this process validates."""
+
+    unused_weights = False
+
+    def __init__(self, config: TrainConfig, model: ModelConfig, console: Console, first: bool) -> None:
+        self.config = config
+        sources = open_sources(config, console)
+        class_names, remark = model_classes(config, sources)
+        if remark:
+            console.print(remark, markup=False, highlight=False, soft_wrap=True)
+        self.mixture = mixture_of(sources, config, class_names)
+        self.model = model.with_fields(class_names=class_names)
+        self.validator = Validator(config.validation, config, class_names) if config.validation and first else None
+
+    def build(self) -> MaskRCNN:
+        return build_network(self.model)
+
+    def start(self, network: nn.Module) -> str:
+        assert isinstance(network, MaskRCNN)
+        if self.config.weights:
+            return f'{self.config.weights}: {start_from_model(network, resolve(self.config.weights))}'
+        taken = start_from(network, self.config.pretrained)
+        return f'{self.config.pretrained or "no pretrained backbone"}: {taken} tensors taken'
+
+    def losses(self, network: nn.Module) -> nn.Module:
+        assert isinstance(network, MaskRCNN)
+        return Losses(network, Sampling(self.config.sampled_anchors, rois=self.config.sampled_rois))
+
+    def loader(self, steps: int, first: int, rank: int, world: int) -> DataLoader[Any]:
+        config = self.config
+        return pair_loader(self.mixture, config.pairs, steps, config.workers, first=first, rank=rank, world=world)
+
+    def to_input(
+        self, images: list[Tensor], truth: list[Target], scale: float, progress: float, device: torch.device
+    ) -> tuple[Any, ...]:
+        batch = to_input(images, truth, self.model, scale, device)
+        return batch.images, batch.targets, batch.sizes
+
+    def save(self, network: nn.Module, path: Path) -> None:
+        assert isinstance(network, MaskRCNN)
+        save_model(network, path)
+
+    def describe(self) -> str:
+        return f'{self.model.architecture}, {len(self.model.class_names)} classes'
+
+    def picture(self, images: list[Tensor], truth: list[Target]) -> NDArray[np.uint8]:
+        return pairs_picture(images, truth, self.model.class_names)
