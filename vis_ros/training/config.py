@@ -13,7 +13,7 @@ import yaml
 from vis_ros.data.coco import Part
 from vis_ros.data.composites import CompositeConfig
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
-from vis_ros.networks.config import DEMO, ModelConfig
+from vis_ros.networks.config import ARCHITECTURES, DEMO, ModelConfig
 from vis_ros.networks.model_file import read_config
 from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS, PropagationConfig, propagation_config
 from vis_ros.networks.propagation_file import is_propagation, read_propagation_config
@@ -299,6 +299,8 @@ def _model(own: Mapping[str, Any], weights: Path | None) -> ModelConfig | Propag
             raise ValueError(f'{weights} is a detector: a {architecture} starts from `pretrained`, such as demo')
         _check_names('model', own, ('architecture', *(each.name for each in fields(PROPAGATION_CONFIGS[architecture]))))
         return propagation_config({'name': architecture} | own)
+    if architecture:
+        _check_choice('model architecture', architecture, (*ARCHITECTURES, *PROPAGATION_CONFIGS))
     _check_names('model', own, (each.name for each in fields(ModelConfig)))
     detector = replace(read_config(weights), name='model') if weights is not None else DEMO
     return detector.with_fields(**own)
