@@ -57,7 +57,7 @@ class RgmpConfig(PropagationConfig):
 
     architecture: ClassVar[str] = 'rgmp'
 
-    decoder_channels: int = 256
+    decoder_channels: int = 64
     """Channels of the global convolution and the refinement (published: 256)."""
 
 
