@@ -63,7 +63,10 @@ class RgmpPropagator:
     @torch.inference_mode()
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
         self._check_size(image.shape[:2])
-        self._check_size(mask.shape)
+        if mask.shape != image.shape[:2]:
+            raise ValueError(
+                f'the mask of object {object_id} is {mask.shape}, not the size of the image, {image.shape[:2]}'
+            )
         if not mask.any():
             raise ValueError(f'the mask of object {object_id} is empty: there is nothing to carry')
         if object_id in self._carried:
