@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vis_ros.data.clips import ENLARGEMENT, UNKNOWN, Clip, Clips, ClipSettings
+from vis_ros.data.clips import UNKNOWN, Clip, Clips, ClipSettings
 from vis_ros.data.labelled_frame import LabelledFrame
 from vis_ros.data.mixture import Mixture
 from vis_ros.networks.propagation_config import FeelvosConfig
