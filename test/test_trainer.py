@@ -233,7 +233,7 @@ def test_two_processes_make_the_step_of_both_their_batches(tmp_path: Path) -> No
     assert saved['pairs_seen'] == 6 and len(saved['random']) == 2
 
     alone = Trainer(TrainConfig.read(path), tmp_path / 'alone')
-    shares = [iter(pair_loader(alone.mixture, 1, 3, 0, rank=rank, world=2)) for rank in (0, 1)]
+    shares = [iter(pair_loader(alone.task.mixture, 1, 3, 0, rank=rank, world=2)) for rank in (0, 1)]
     states = [torch.manual_seed(rank).get_state() for rank in (0, 1)]
     for step in range(3):
         gradients: list[list[torch.Tensor]] = []

@@ -93,6 +93,17 @@ def test_log_has_means_and_counts_what_is_not_finite(tmp_path: Path) -> None:
     assert 'step 3 of 10, loss 2.000' in text.getvalue() and 'left' in text.getvalue()
 
 
+def test_a_loss_that_some_steps_do_not_have_is_averaged_over_the_others(tmp_path: Path) -> None:
+    log, _ = log_of(tmp_path)
+    with log:
+        for losses in ({'total': 1.0}, {'total': 2.0, 'auxiliary': 0.5}, {'total': 3.0, 'auxiliary': 1.5}):
+            log.add(1, losses)
+        log.close_window(3, 0.01)
+        log.validation(3, {'J': 0.5}, True)
+    row = json.loads((tmp_path / 'losses.jsonl').read_text())
+    assert (row['total'], row['auxiliary']) == (2.0, 1.0)
+
+
 def test_a_terminal_gets_a_bar_instead_of_lines(tmp_path: Path) -> None:
     log, text = log_of(tmp_path, terminal=True)
     with log:

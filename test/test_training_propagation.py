@@ -88,6 +88,18 @@ def test_a_video_is_learned_by_heart(tmp_path: Path) -> None:
     assert (tmp_path / 'out' / 'tiny_best.safetensors').is_file()
 
 
+def test_whatever_is_not_annotated_is_background(tmp_path: Path) -> None:
+    """Of DAVIS too, of which detectors ignore it. Only what lies beyond the image is unknown."""
+    data = {'kind': 'videos', 'annotations': str(write_davis(tmp_path / 'davis')), 'object_class': 'object'}
+    trainer = Trainer(TrainConfig.read(write(tmp_path / 'train.yaml', data=[data], steps=6)), tmp_path / 'out')
+    for images, labels in trainer.batches():
+        assert images.shape == (1, 3, 64, 96, 3) and labels.shape == (1, 3, 64, 96)
+        assert set(labels.unique().tolist()) <= {0, 1, 255}
+        assert (labels == 0).float().mean() > 0.5 and (images[labels == 255] == 0).all()
+        red = images[labels == 1].float().mean(0)[2]
+        assert red > 200 > 100 > images[labels == 0].float().mean(0)[2]
+
+
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / 'train.yaml', steps=5, validation=VALIDATION)
     whole = train(path, tmp_path / 'whole')

@@ -104,7 +104,8 @@ class Validation:
     seed: int = 1_000_000
     """Of the first video of 'composites' and 'scenes'."""
     figure: str = 'AP'
-    """The checkpoint with the best of this is kept, one of AP, AP50, HOTA, IDF1 ... (see `vis-ros evaluate`)."""
+    """The checkpoint with the best of this is kept, one of AP, AP50, HOTA, IDF1 ... (see `vis-ros evaluate`). Networks
+    that carry masks along have J alone: they are given the first masks, and neither classes nor scores."""
     class_aware: bool = False
     """Whether the figures are means over the classes, or those of all objects whatever their class."""
     score_threshold: float = 0.1

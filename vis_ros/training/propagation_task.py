@@ -53,7 +53,9 @@ class PropagationTask:
         self.clips = Clips(
             mixture, ClipSettings(config.size, config.clip_frames, config.clip_objects, config.clip_stride)
         )
-        self.validator = PropagationValidator(config.validation, config.size) if config.validation and first else None
+        self.validator = (
+            PropagationValidator(config.validation, model.input_size) if config.validation and first else None
+        )
 
     def build(self) -> nn.Module:
         return build_propagation_network(self.model)
