@@ -33,6 +33,9 @@ STRIDE = 4
 """Of features, previous masks and logits, in pixels."""
 _GROUP = 8
 _HEAD_LAYERS, _HEAD_KERNEL, _MAPS = 4, 7, 3
+_NOISE = 0.01
+_NEARNESS = (-4.0, 2.0, -4.0)
+"""Weights of the global map, the previous mask and the local map in a fresh logit."""
 
 
 class Feelvos(nn.Module):
@@ -141,7 +144,11 @@ class Embedding(nn.Module):
 
 
 class DynamicHead(nn.Module):
-    """Four layers of depthwise 7x7 and pointwise convolution, each with a ReLU, and a logit."""
+    """Four layers of depthwise 7x7 and pointwise convolution, each with a ReLU, and a logit.
+
+    The start, which is not published, is the object whose pixels and mask are nearest: the first channels pass the maps
+    on to the logit. So a short training starts from matching, and learns to correct it.
+    """
 
     def __init__(self, features: int, channels: int) -> None:
         super().__init__()
@@ -154,8 +161,23 @@ class DynamicHead(nn.Module):
         for name, parameter in self.named_parameters():
             if name.endswith('bias'):
                 nn.init.zeros_(parameter)
-            elif not name.startswith('logit'):
+            else:
                 nn.init.kaiming_normal_(parameter, nonlinearity='relu')
+        self._pass_maps()
+
+    @torch.no_grad()
+    def _pass_maps(self) -> None:
+        middle = _HEAD_KERNEL // 2
+        depthwise: Any
+        pointwise: Any
+        for number, (depthwise, pointwise) in enumerate(zip(self.depthwise, self.pointwise, strict=True)):
+            taken = slice(-_MAPS, None) if number == 0 else slice(_MAPS)
+            nn.init.normal_(depthwise.weight[taken], std=_NOISE)
+            depthwise.weight[taken, 0, middle, middle] += 1
+            nn.init.normal_(pointwise.weight[:_MAPS], std=_NOISE)
+            pointwise.weight[:_MAPS, taken, 0, 0] += torch.eye(_MAPS)
+        nn.init.normal_(self.logit.weight, std=_NOISE)
+        self.logit.weight[0, :_MAPS, 0, 0] = torch.tensor(_NEARNESS)
 
     def forward(self, features: Tensor, maps: Tensor) -> Tensor:
         """Logits (K, h, w) of K objects from features (C, h, w), which they share, and their own maps (K, 3, h, w).
