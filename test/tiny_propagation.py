@@ -84,7 +84,7 @@ def use_tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     for table, name in (
         ('vis_ros.networks.propagation_file._NETWORKS', 'TinyNetwork'),
         ('vis_ros.training.propagation_task.LOSSES', 'TinyLosses'),
-        ('vis_ros.training.propagation_validation.PROPAGATORS', 'TinyPropagator'),
+        ('vis_ros.propagators.loading.PROPAGATORS', 'TinyPropagator'),
     ):
         monkeypatch.setitem(table_of(table), 'feelvos', ('tiny_propagation', name))
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-TENTATIVE, CONFIRMED = 0, 1
-"""Values of `Instances.states`, equal to the constants of vis_ros/msg/InstanceMask."""
+TENTATIVE, CONFIRMED, LOST = 0, 1, 2
+"""Values of `Instances.states`, equal to the constants of vis_ros/msg/InstanceMask. LOST: not seen in this image; the box
+is the last one, the mask is empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class Instances:
         track_ids: (N,) uint32, 0 = no identity.
         match_scores: (N,) float32 in [0, 1], association probability; 1 for a new identity.
         hits: (N,) uint32, frames in which this identity was matched, this one included.
-        states: (N,) uint8, TENTATIVE or CONFIRMED.
+        states: (N,) uint8, TENTATIVE, CONFIRMED or LOST.
         first_seen: (N,) float64, stamp in seconds of the first frame of the identity.
 
     >>> frame = Instances.empty((480, 640))

@@ -16,6 +16,7 @@ from rich.text import Text
 import vis_ros
 from vis_ros.cli import data, weights
 from vis_ros.cli.benchmark import benchmark
+from vis_ros.cli.compare_models import compare_models
 from vis_ros.cli.console import console, print_table, progress
 from vis_ros.cli.evaluate import evaluate
 from vis_ros.cli.export import export
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(replay)
 app.command()(evaluate)
+app.command()(compare_models)
 app.command()(train)
 app.command()(export)
 app.command()(benchmark)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib import import_module
 from itertools import islice
 
 import numpy as np
@@ -13,20 +11,11 @@ from torch import nn
 
 from vis_ros.annotations.rle import decode
 from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo
-from vis_ros.networks.propagation_config import PropagationConfig
 from vis_ros.propagators.carrying import Masks, carry_first_masks
-from vis_ros.propagators.propagator import Propagator
+from vis_ros.propagators.loading import new_propagator
 from vis_ros.training.config import Validation
 from vis_ros.training.pictures import labels_picture
 from vis_ros.training.validation import ValidationResult, open_truth
-
-PROPAGATORS: Mapping[str, tuple[str, str]] = {
-    'maskrnn': ('vis_ros.propagators.maskrnn', 'MaskRnnPropagator'),
-    'rgmp': ('vis_ros.propagators.rgmp', 'RgmpPropagator'),
-    'pts': ('vis_ros.propagators.pts', 'PtsPropagator'),
-    'feelvos': ('vis_ros.propagators.feelvos', 'FeelvosPropagator'),
-}
-"""Architecture -> module and class of its propagator."""
 
 _PICTURES = 4
 
@@ -43,7 +32,8 @@ class PropagationValidator:
 
     def run(self, network: nn.Module) -> ValidationResult:
         """Score a network, which is in evaluation mode. J: the mean over the videos of `mean_j`."""
-        propagator = _propagator(network)
+        device: torch.device = next(network.parameters()).device
+        propagator = new_propagator(network, device)
         scores: list[float | None] = []
         shown: list[tuple[AnnotatedFrame, NDArray[np.int64]]] = []
         for video in self.truth.videos:
@@ -75,15 +65,6 @@ def mean_j(video: AnnotatedVideo, answers: list[NDArray[np.int64]]) -> float | N
             values.setdefault(number, [])
     means = [float(np.mean(found)) for found in values.values() if found]
     return float(np.mean(means)) if means else None
-
-
-def _propagator(network: nn.Module) -> Propagator:
-    config = network.config
-    assert isinstance(config, PropagationConfig)
-    module, name = PROPAGATORS[config.architecture]
-    device: torch.device = next(network.parameters()).device
-    propagator: Propagator = getattr(import_module(module), name)(network, device)
-    return propagator
 
 
 def _image_and_masks(frame: AnnotatedFrame) -> tuple[NDArray[np.uint8], Masks]:

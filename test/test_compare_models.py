@@ -1,0 +1,86 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from vis_ros.comparison.compare_models import compare_models
+from vis_ros.comparison.contestants import FIRST_MASK
+from vis_ros.comparison.run_model import Task, run_model
+
+SHIFT = 4
+SIDE = 40
+
+
+def davis_folder(root, name='square', frames=6):
+    """A square of SIDE pixels that moves SHIFT pixels to the right in each frame."""
+    for kind in ('JPEGImages', 'Annotations'):
+        (root / kind / name).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for time in range(frames):
+        mask = np.zeros((96, 160), np.uint8)
+        mask[20 : 20 + SIDE, 10 + SHIFT * time : 10 + SHIFT * time + SIDE] = 255
+        image = random.integers(0, 60, (96, 160, 3), dtype=np.uint8)
+        image[mask > 0] = (40, 200, 220)
+        cv2.imwrite(str(root / 'JPEGImages' / name / f'{time:05d}.jpg'), image)
+        cv2.imwrite(str(root / 'Annotations' / name / f'{time:05d}.png'), mask)
+    return root
+
+
+def task(truth, out, model=FIRST_MASK, **settings):
+    return Task(model, '', str(truth), str(out), **settings)
+
+
+def test_first_mask_has_the_j_of_a_square_that_moved_away(tmp_path):
+    truth = davis_folder(tmp_path / 'davis')
+    result = compare_models([task(truth, tmp_path / 'out')])
+    overlaps = [(SIDE - SHIFT * t) / (SIDE + SHIFT * t) for t in range(1, 6)]  # the first frame is given
+    found = result['models'][FIRST_MASK]
+    assert found['videos']['square']['J'] == pytest.approx(np.mean(overlaps), abs=1e-4)
+    assert found['videos']['square']['frames'] == 6
+    assert found['mean']['J'] == found['videos']['square']['J']
+    assert json.loads((tmp_path / 'out' / 'comparison.json').read_text()) == result
+
+
+def test_sheet_has_one_row_a_model_and_nothing_else_is_left(tmp_path):
+    truth = davis_folder(tmp_path / 'davis')
+    out = tmp_path / 'out'
+    compare_models([task(truth, out), task(truth, out, 'mask_rcnn')])
+    assert sorted(path.name for path in out.iterdir()) == ['comparison.json', 'square.jpg']
+    row = 480 * 96 // 160 + 4
+    assert cv2.imread(str(out / 'square.jpg')).shape == (2 * row, 150 + 6 * 484, 3)
+
+
+def test_model_that_cannot_run_is_named_with_the_reason_and_the_others_run(tmp_path):
+    truth = davis_folder(tmp_path / 'davis')
+    tasks = [Task('feelvos', str(tmp_path / 'none.safetensors'), str(truth), str(tmp_path / 'out'))]
+    result = compare_models([*tasks, task(truth, tmp_path / 'out')])
+    assert 'none.safetensors' in result['models']['feelvos']['error']
+    assert result['models'][FIRST_MASK]['mean']['J'] > 0
+
+
+def test_only_and_max_frames(tmp_path):
+    root = davis_folder(tmp_path / 'davis')
+    davis_folder(root, 'other', 4)
+    (tmp_path / 'out').mkdir()
+    result = run_model(task(root, tmp_path / 'out', only=('other',), max_frames=3))
+    assert {name: video['frames'] for name, video in result['videos'].items()} == {'other': 3}
+
+
+@pytest.mark.parametrize(
+    ('settings', 'reason'),
+    [
+        ({'only': ('nothing',)}, "no video 'nothing'"),
+        ({'max_frames': 1}, 'at least 2'),
+    ],
+)
+def test_bad_task_is_refused(tmp_path, settings, reason):
+    with pytest.raises(ValueError, match=reason):
+        run_model(task(davis_folder(tmp_path / 'davis'), tmp_path, **settings))
+
+
+def test_first_frame_without_an_object_is_refused(tmp_path):
+    truth = davis_folder(tmp_path / 'davis')
+    cv2.imwrite(str(truth / 'Annotations' / 'square' / '00000.png'), np.zeros((96, 160), np.uint8))
+    with pytest.raises(ValueError, match='shows no object'):
+        run_model(task(truth, tmp_path))

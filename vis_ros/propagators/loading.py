@@ -1,0 +1,110 @@
+"""Propagators of a network that is loaded once: one for each camera."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vis_ros.extras import require
+from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS, PropagationConfig
+from vis_ros.propagators.propagator import Propagator
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+PROPAGATORS: Mapping[str, tuple[str, str]] = {
+    'maskrnn': ('vis_ros.propagators.maskrnn', 'MaskRnnPropagator'),
+    'rgmp': ('vis_ros.propagators.rgmp', 'RgmpPropagator'),
+    'pts': ('vis_ros.propagators.pts', 'PtsPropagator'),
+    'feelvos': ('vis_ros.propagators.feelvos', 'FeelvosPropagator'),
+}
+"""Architecture -> module and class of its propagator."""
+
+_WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
+
+
+class Propagators:
+    """The network of an architecture, loaded; `new` makes the propagator of a camera.
+
+    weights: the file; engine: what runs, in words.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, weights: str, proposals: Any = None) -> None:
+        import torch
+
+        self._network, self._device, self._proposals = network.to(device), device, proposals
+        self.weights = weights
+        self.engine = f'torch {torch.__version__}, {device}, fp32'
+
+    def new(self) -> Propagator:
+        """A propagator without objects."""
+        return new_propagator(self._network, self._device, self._proposals)
+
+
+def new_propagator(network: nn.Module, device: torch.device, proposals: Any = None) -> Propagator:
+    """The propagator of a network. proposals: of PTS, as `PtsPropagator` has it."""
+    config = network.config
+    assert isinstance(config, PropagationConfig)
+    module, name = PROPAGATORS[config.architecture]
+    more = {'proposals': proposals} if config.architecture == 'pts' and proposals is not None else {}
+    propagator: Propagator = getattr(import_module(module), name)(network, device, **more)
+    return propagator
+
+
+def propagation_weights(model: str) -> Path:
+    """The packaged weights of an architecture. FileNotFoundError says what to do where there are none."""
+    path = _WEIGHTS / f'{model}.safetensors'
+    if not path.is_file():
+        packaged = [name for name in PROPAGATION_CONFIGS if (_WEIGHTS / f'{name}.safetensors').is_file()]
+        raise FileNotFoundError(
+            f'no weights of {model} are packaged (there are {", ".join(packaged) or "none"}): train them with '
+            f'`vis-ros train config/train_{model}.yaml` and give the file'
+        )
+    return path
+
+
+def load_propagators(model: str, weights: str = '', *, device: str = 'auto', threads: int = 0) -> Propagators:
+    """Load a network that carries masks along.
+
+    Args:
+        model: 'maskrnn', 'rgmp', 'pts' or 'feelvos'.
+        weights: path of its .safetensors file; '' takes the packaged ones.
+        device: 'auto' (CUDA where it is there), 'cpu', 'cuda' or 'cuda:N'.
+        threads: of the processor; 0 leaves the choice to torch.
+
+    Raises:
+        ValueError: the file is of another network, or torch is not installed.
+        FileNotFoundError: there is no such file.
+    """
+    require('torch', f'the model {model}')
+    path = Path(weights) if weights else propagation_weights(model)
+    if not path.is_file():
+        raise FileNotFoundError(f'the weights {path} of {model} do not exist')
+    import torch
+
+    from vis_ros.networks.propagation_file import load_propagation
+
+    network = load_propagation(path)
+    config = network.config
+    assert isinstance(config, PropagationConfig)
+    if config.architecture != model:
+        raise ValueError(f'{path} holds a {config.architecture}, not a {model}')
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = device if device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
+    proposals = None
+    if model == 'pts':
+        proposals = _proposals(torch.device(chosen))
+    return Propagators(network, torch.device(chosen), str(path), proposals)
+
+
+def _proposals(device: torch.device) -> Any:
+    """The RPN of the packaged detector."""
+    from vis_ros.networks.model_file import load_model
+    from vis_ros.networks.proposals import rpn_proposals
+    from vis_ros.networks.weights import resolve
+
+    return rpn_proposals(load_model(resolve('demo'), 'mask_rcnn').to(device), device)
