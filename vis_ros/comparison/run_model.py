@@ -80,11 +80,10 @@ def run_model(task: Task) -> dict[str, Any]:
     model = contestant(task.model, task.weights, task.threads)
     runs = [_run(model, video, task) for video in truth.videos]
     peak_mib = round(peak_memory_mib(), 1)  # before the evaluation, which is not the model's
-    answers = replace(
-        truth, source=task.model, videos=[Answers(v.name, r.answers) for v, r in zip(truth.videos, runs, strict=True)]
-    )
-    scored = replace(truth, videos=[_AfterFirst(video) for video in truth.videos])
-    found = evaluate(replace(answers, has_classes=False), replace(scored, has_classes=False))
+    answers = [Answers(video.name, run.answers) for video, run in zip(truth.videos, runs, strict=True)]
+    results = AnnotatedVideos(task.model, 'answers', model.class_names, answers, has_classes=False)
+    scored = replace(truth, has_classes=False, videos=[_AfterFirst(video) for video in truth.videos])
+    found = evaluate(results, scored)
     return {
         'model': task.model,
         'weights': model.weights,
