@@ -69,7 +69,12 @@ class PtsConfig(PropagationConfig):
 
     crop_size: int = 256
     """Side of the square crops that RGSN gets."""
-    decoder_channels: int = 256
+    decoder_channels: int = 48
+    """Channels of the decoder of RGSN (published: 256)."""
+    otn_features: str = 'backbone'
+    """What OTN sees of boxes: 'backbone', features of RGSN's encoder, or 'vgg_m', its own convolutions (published)."""
+    otn_channels: int = 128
+    """Channels of the fully connected layers of OTN, which are learned for each object (published: 512)."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,68 @@
+"""Square crops of images at boxes, and the way back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_SCALE, _LARGEST_SCALE, _SHIFT = 1 / 15, 0.4, 1 / 5
+"""Of `shake_boxes`: Laplace scale of the relative change of the sides, its bound, and of the shift in sides."""
+
+
+def mask_boxes(masks: Tensor) -> Tensor:
+    """The boxes (N, 4) float, x0, y0, x1, y1 in pixels, of masks (N, H, W) bool; zeros for an empty one."""
+    height, width = masks.shape[1:]
+    columns, rows = masks.any(1), masks.any(2)
+    x0, x1 = columns.int().argmax(1), width - columns.flip(1).int().argmax(1)
+    y0, y1 = rows.int().argmax(1), height - rows.flip(1).int().argmax(1)
+    return torch.stack((x0, y0, x1, y1), 1).float() * columns.any(1, keepdim=True)
+
+
+def enlarge_boxes(boxes: Tensor, factor: float | Tensor) -> Tensor:
+    """Boxes (N, 4) of the same centre, `factor` (or (N, 1)) times as wide and as high."""
+    centre, half = (boxes[:, 2:] + boxes[:, :2]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
+    return torch.cat((centre - half, centre + half), 1)
+
+
+def clip_to(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Boxes (N, 4) inside an image of `size` (height, width), at least one pixel wide and high."""
+    limit = boxes.new_tensor([size[1], size[0]])
+    low = torch.minimum(boxes[:, :2].clamp(min=0), limit - 1)
+    return torch.cat((low, torch.maximum(torch.minimum(boxes[:, 2:], limit), low + 1)), 1)
+
+
+def shake_boxes(boxes: Tensor) -> Tensor:
+    """Boxes (N, 4) as a tracker may have found them: sides and centres with Laplace noise (GOTURN, section 3.4)."""
+    noise = torch.distributions.Laplace(boxes.new_zeros(()), boxes.new_ones(()))
+    sides = boxes[:, 2:] - boxes[:, :2]
+    scale = 1 + (noise.sample(sides.shape) * _SCALE).clamp(-_LARGEST_SCALE, _LARGEST_SCALE)
+    shift = (noise.sample(sides.shape) * _SHIFT).clamp(-0.5, 0.5) * sides  # the centre stays inside
+    centre, half = (boxes[:, 2:] + boxes[:, :2]) / 2 + shift, sides * scale / 2
+    return torch.cat((centre - half, centre + half), 1)
+
+
+def crop_transform(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, 2, 3): from coordinates of a crop to those of the image of `size` (height, width), both from -1 to 1."""
+    extent = boxes.new_tensor([size[1], size[0]])
+    transform = boxes.new_zeros(len(boxes), 2, 3)
+    transform[:, 0, 0], transform[:, 1, 1] = ((boxes[:, 2:] - boxes[:, :2]) / extent).unbind(1)
+    transform[:, :, 2] = (boxes[:, 2:] + boxes[:, :2]) / extent - 1
+    return transform
+
+
+def crop(images: Tensor, transform: Tensor, side: int) -> Tensor:
+    """Crops (N, C, side, side) of images (N, C, H, W) by transforms (N, 2, 3), bilinear, zero outside the image."""
+    grid = functional.affine_grid(transform, [len(transform), images.shape[1], side, side], align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def paste(crops: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Planes (N, H, W) that have the crops (N, S, S) at their boxes (N, 4), bilinear, and zero outside."""
+    height, width = size
+    xs = (torch.arange(width, device=crops.device) + 0.5 - boxes[:, :1]) / (boxes[:, 2:3] - boxes[:, :1])
+    ys = (torch.arange(height, device=crops.device) + 0.5 - boxes[:, 1:2]) / (boxes[:, 3:] - boxes[:, 1:2])
+    inside = ((ys >= 0) & (ys <= 1))[:, :, None] & ((xs >= 0) & (xs <= 1))[:, None]
+    grid = torch.stack((xs[:, None].expand(-1, height, -1), ys[:, :, None].expand(-1, -1, width)), 3)
+    planes = functional.grid_sample(crops[:, None], grid * 2 - 1, padding_mode='border', align_corners=False)
+    return planes[:, 0] * inside

@@ -1,0 +1,61 @@
+"""Heat maps of masks: a Gaussian of robust moments, as RGSN gets the previous mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_NORMAL = 1.4826
+"""Standard deviation of a normal distribution whose median absolute deviation is 1."""
+_LEAST_STD = 5.0
+_SHIFT, _SCALE = 0.2, 1.4
+
+
+def robust_moments(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Centres and standard deviations (N, 2), x and y in pixels, of masks (N, H, W) bool that are not empty.
+
+    Per axis, the centre is the median of the coordinates of the mask's pixels, and the standard deviation is 1.4826
+    times their median absolute deviation. Of an empty mask the values mean nothing.
+    """
+    moments = [_moments(masks.sum(axis)) for axis in (1, 2)]
+    centre, std = (torch.stack(each, 1) for each in zip(*moments, strict=True))
+    return centre, std
+
+
+def _moments(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and standard deviation (N,) of coordinates that occur `counts` (N, L) times."""
+    places = torch.arange(counts.shape[1], device=counts.device, dtype=torch.float32).expand(counts.shape)
+    centre = _median(places, counts)
+    deviations, order = (places - centre[:, None]).abs().sort(1)
+    return centre, _NORMAL * _median(deviations, counts.gather(1, order))
+
+
+def _median(values: Tensor, counts: Tensor) -> Tensor:
+    """Median (N,) of ascending values (N, L) that occur `counts` times; of two middle ones the mean."""
+    upto = counts.cumsum(1)
+    total = upto[:, -1:]
+    middle = torch.cat(((total + 1) // 2, total // 2 + 1), 1)
+    index = torch.searchsorted(upto.contiguous(), middle).clamp(max=values.shape[1] - 1)
+    return values.gather(1, index).mean(1)
+
+
+def mask_heat_map(masks: Tensor, perturbed: bool = False) -> Tensor:
+    """Heat maps (N, H, W) float in [0, 1] of masks (N, H, W) bool; zero for an empty mask.
+
+    exp(-((x - cx) / sx)^2 / 2 - ((y - cy) / sy)^2 / 2) with the robust moments, sx and sy at least 5 pixels (OSMN,
+    Yang et al. 2018, section 3.2, with robust moments as PTS' released code has them).
+
+    Args:
+        perturbed: for training: the centre is moved by up to 0.2 of the standard deviation, which is changed by up to
+            a factor of 1.4, each evenly.
+    """
+    centre, std = robust_moments(masks)
+    std = std.clamp(min=_LEAST_STD)
+    if perturbed:
+        centre = centre + std * torch.empty_like(std).uniform_(-_SHIFT, _SHIFT)
+        std = std * torch.empty_like(std).uniform_(1 / _SCALE, _SCALE)
+    height, width = masks.shape[1:]
+    xs, ys = (torch.arange(side, device=masks.device, dtype=torch.float32) for side in (width, height))
+    row = torch.exp(-0.5 * ((xs - centre[:, :1]) / std[:, :1]) ** 2)
+    column = torch.exp(-0.5 * ((ys - centre[:, 1:]) / std[:, 1:]) ** 2)
+    return column[:, :, None] * row[:, None] * masks.flatten(1).any(1)[:, None, None]
