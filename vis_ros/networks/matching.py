@@ -41,8 +41,11 @@ def _nearest(pixels: Tensor, norms: Tensor, reference: Tensor) -> Tensor:
     if len(reference) == 0:
         return torch.ones_like(norms)
     others = (reference * reference).sum(1)[None]
-    nearest = [torch.addmm(others, part, reference.T, alpha=-2).amin(1) for part in pixels.split(_QUERIES)]
-    return distance((torch.cat(nearest) + norms).clamp(min=0))
+    squared = norms.clone()
+    for first in range(0, len(pixels), _QUERIES):
+        some = slice(first, first + _QUERIES)
+        squared[some] += torch.addmm(others, pixels[some], reference.T, alpha=-2).amin(1)
+    return distance(squared.clamp(min=0))
 
 
 def local_matching(query: Tensor, previous: Tensor, masks: Tensor, window: int) -> Tensor:
