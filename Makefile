@@ -11,7 +11,7 @@ COLCON := $(CURDIR)/.colcon
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 SOURCES := CMakeLists.txt package.xml pyproject.toml setup.py \
-  $(shell find vis_ros msg launch config cmake -type f -not -path '*/__pycache__/*')
+  $(shell find vis_ros msg srv launch config cmake -type f -not -path '*/__pycache__/*')
 
 # A ROS 2 installation sourced in this shell must not mix with the wheels.
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE

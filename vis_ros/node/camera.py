@@ -21,7 +21,10 @@ from vis_ros.instances import Instances
 from vis_ros.messages import Frame, label_image, to_image, to_message
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.node.complaints import Complaints
+from vis_ros.node.object_request import Answer, ObjectRequest
 from vis_ros.node.statistics import StreamStatistics
+from vis_ros.segmenters.marks import MarkError
+from vis_ros.segmenters.propagate import Propagate
 from vis_ros.segmenters.segmenter import Segmenter
 from vis_ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
 from vis_ros.visualization import draw_overlay
@@ -220,12 +223,29 @@ class Camera:
     def process(self, message: Any) -> None:
         """Decode, segment and publish one image. Whatever goes wrong is told, and costs this image only."""
         try:
-            self._process(message, time.perf_counter())
+            if isinstance(message, ObjectRequest):
+                self._serve(message)
+            else:
+                self._process(message, time.perf_counter())
         except ImageError as error:
             self._skip('refused', 'image', f'image on {self.topic} refused: {error}')
         except Exception as error:
             if self._node.context.ok():
                 self._skip('failed', 'processing', f'image on {self.topic} lost: {type(error).__name__}: {error}')
+
+    def _serve(self, request: ObjectRequest) -> None:
+        """Do what a service asks for; whatever goes wrong is its answer."""
+        epoch = self._begin()
+        try:
+            assert isinstance(self.segmenter, Propagate), 'the node asks only those'
+            track_id = request.act(self.segmenter, self._order.seconds)
+        except MarkError as error:
+            request.refuse(str(error))
+        except Exception as error:
+            request.refuse(f'{type(error).__name__}: {error}')
+            raise
+        else:
+            request.future.set_result(Answer(True, '', track_id, epoch))
 
     def _skip(self, reason: str, kind: str, text: str) -> None:
         self.statistics.skipped(reason)

@@ -10,13 +10,20 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from vis_ros.engines.engine import EngineInfo
 from vis_ros.node.camera import Camera
 from vis_ros.node.complaints import Complaint
+from vis_ros.segmenters.propagate import Propagate
 
 RECENT_S = 5.0
 """An error counts for the level of a status for so many seconds."""
 
 
 def node_status(
-    name: str, state: str, fault: str, engine: EngineInfo | None, warm_up_ms: float, progress: str = ''
+    name: str,
+    state: str,
+    fault: str,
+    engine: EngineInfo | None,
+    warm_up_ms: float,
+    progress: str = '',
+    propagation: str = '',
 ) -> DiagnosticStatus:
     """The status of the node itself: its lifecycle state and the engine that really runs.
 
@@ -27,6 +34,7 @@ def node_status(
         engine: None while there is none.
         warm_up_ms: milliseconds of one image after warm-up; NaN while there is no engine.
         progress: how far the loading of an engine is, or ''.
+        propagation: what carries masks along, or ''.
     """
     level, text = DiagnosticStatus.OK, f'{state}: {progress}' if progress else state
     if fault:
@@ -37,12 +45,14 @@ def node_status(
     if engine is not None:
         values |= {('engine' if key == 'engine' else f'engine {key}'): value for key, value in asdict(engine).items()}
         values['engine warm-up [ms]'] = f'{warm_up_ms:.1f}'
+    if propagation:
+        values['propagation'] = propagation
     return _status(level, name, text, engine.device if engine else '', values)
 
 
 def camera_status(name: str, camera: Camera, active: bool, enabled: bool) -> DiagnosticStatus:
     """The status of one camera: is it tracking, how fast, and what was the last complaint."""
-    statistics = camera.statistics
+    statistics, segmenter = camera.statistics, camera.segmenter
     rate_in, rate_out = statistics.rates_hz()
     latency, processing = statistics.latency_ms(), statistics.processing_ms()
     level, text = DiagnosticStatus.OK, f'tracking {camera.identities} identities at {rate_out:.1f} Hz'
@@ -65,6 +75,7 @@ def camera_status(name: str, camera: Camera, active: bool, enabled: bool) -> Dia
         'processing p50 [ms]': _number(processing[0]),
         'processing p95 [ms]': _number(processing[1]),
         'identities': camera.identities,
+        **({'lost objects': segmenter.lost} if isinstance(segmenter, Propagate) else {}),
         'epoch': camera.epoch,
         **{f'images {key}': value for key, value in asdict(statistics.counts).items()},
         'last complaint': _worded(complaint),

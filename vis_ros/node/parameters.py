@@ -15,6 +15,8 @@ from rclpy.parameter import Parameter
 from vis_ros.engines.engine import ENGINES, PRECISIONS
 from vis_ros.identity.config import AssociationConfig, RuleName
 from vis_ros.masks import ENCODINGS
+from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS
+from vis_ros.segmenters.propagate import PropagateConfig
 
 AT_START, UNCONFIGURED, ALWAYS = 'at start', 'unconfigured', 'always'
 """When a parameter may change: never after the start, while the node is unconfigured, or also while it is active."""
@@ -35,6 +37,7 @@ def _parameter(
 
 
 _ASSOCIATION = AssociationConfig()
+_PROPAGATION = PropagateConfig()
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,9 @@ class Parameters:
     )
     model: str = _parameter(
         'auto',
-        'The network: what the weights say (auto), with its track head (masktrack_rcnn), or frame by frame without it '
-        '(mask_rcnn).',
-        choices=('auto', 'masktrack_rcnn', 'mask_rcnn'),
+        'What finds the masks. In every image: as the weights say (auto), with a track head (masktrack_rcnn), without '
+        'it (mask_rcnn). Once, to carry them along: maskrnn, rgmp, pts, feelvos.',
+        choices=('auto', 'masktrack_rcnn', 'mask_rcnn', *PROPAGATION_CONFIGS),
     )
     weights: str = _parameter(
         'demo', 'Name of packaged or fetched weights (`vis-ros weights list`), or the path of a .safetensors file.'
@@ -139,6 +142,20 @@ class Parameters:
         limits=(1, 1000),
     )
 
+    propagation_weights: str = _parameter(
+        '',
+        'Path of the weights of a model that carries masks along, which has the detector beside it; empty: packaged.',
+    )
+    start_from: str = _parameter(
+        'detections',
+        'How objects begin that are carried along: with what the detector finds (detections), or only when '
+        '~/track_object is called (service).',
+        choices=('detections', 'service'),
+    )
+    max_objects: int = _parameter(
+        _PROPAGATION.max_objects, 'At most so many objects are carried along per camera.', limits=(1, 100)
+    )
+
     def __post_init__(self) -> None:
         object.__setattr__(self, 'cameras', tuple(self.cameras))
 
@@ -151,6 +168,21 @@ class Parameters:
             max_age_s=self.max_age_s,
             max_identities=self.max_identities,
             min_hits=self.min_hits,
+        )
+
+    @property
+    def propagates(self) -> bool:
+        """Whether the model carries masks along."""
+        return self.model in PROPAGATION_CONFIGS
+
+    def propagate_config(self) -> PropagateConfig:
+        """The settings of a segmenter that carries masks along."""
+        return replace(
+            _PROPAGATION,
+            start_from_detections=self.start_from == 'detections',
+            max_objects=self.max_objects,
+            birth_score=self.birth_score,
+            max_age_s=self.max_age_s,
         )
 
     def input_size(self) -> tuple[int, int] | None:

@@ -20,6 +20,7 @@ from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from vis_ros.engines.engine import Engine, EngineInfo, load_engine
@@ -29,13 +30,20 @@ from vis_ros.node.diagnostics import camera_status, node_status
 from vis_ros.node.environment import prepare_environment
 from vis_ros.node.heartbeat import heartbeat
 from vis_ros.node.library_log import LibraryLog
+from vis_ros.node.object_request import Answer, ObjectRequest, Seconds, forgetting, tracking
 from vis_ros.node.parameters import Parameters, check, declare, read
 from vis_ros.node.score_filter import ScoreFilter
 from vis_ros.node.worker import Worker
+from vis_ros.propagators.loading import Propagators, load_propagators
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
+from vis_ros.segmenters.marks import MarkError
+from vis_ros.segmenters.propagate import Propagate
+from vis_ros.segmenters.segmenter import Segmenter
+from vis_ros.srv import ForgetObject, TrackObject
 from vis_ros.stamps import REGRESSION_TOLERANCE_NS
 
 EngineFactory = Callable[..., Engine]
+PropagatorsFactory = Callable[..., Propagators]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -48,15 +56,23 @@ class VisNode(LifecycleNode):
 
     Args:
         engine_factory: called as `vis_ros.engines.engine.load_engine` is.
+        propagators_factory: called as `vis_ros.propagators.loading.load_propagators` is, for models that propagate.
     """
 
-    def __init__(self, engine_factory: EngineFactory = load_engine, **node_arguments: Any) -> None:
+    def __init__(
+        self,
+        engine_factory: EngineFactory = load_engine,
+        propagators_factory: PropagatorsFactory = load_propagators,
+        **node_arguments: Any,
+    ) -> None:
         super().__init__('vis_node', **node_arguments)
         self.is_loading = False
         """While an engine is being loaded, which may take long and which nothing but an exception can break off."""
         self.exit_status = 0
         """Of the process, where the node ends by itself."""
         self._engine_factory = engine_factory
+        self._propagators_factory = propagators_factory
+        self._propagators: Propagators | None = None
         self._state = 'unconfigured'
         self._fault = ''
         self._enabled = True
@@ -78,6 +94,8 @@ class VisNode(LifecycleNode):
 
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(SetBool, '~/enable', self._on_enable)
+        self.create_service(TrackObject, '~/track_object', self._on_track_object)
+        self.create_service(ForgetObject, '~/forget_object', self._on_forget_object)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
@@ -164,14 +182,10 @@ class VisNode(LifecycleNode):
         self._loaded_threshold = parameters.score_threshold
         self._engine = ScoreFilter(engine, parameters.score_threshold)
         self._engine_info = engine.describe()
-        model = _model_name(self._engine_info, parameters)
+        model = parameters.model if self._propagators else _model_name(self._engine_info, parameters)
         for name in parameters.cameras:
-            memory = IdentityMemory(parameters.association_config())
-            segmenter = DetectAndTrack(self._engine, memory)
-            self._memories.append(memory)
-            self._cameras.append(
-                Camera(self, name, segmenter, engine.class_names, model, epoch=self._epochs.get(name, 0))
-            )
+            segmenter, class_names = self._new_segmenter(parameters)
+            self._cameras.append(Camera(self, name, segmenter, class_names, model, epoch=self._epochs.get(name, 0)))
         self._apply(parameters)
         self.get_logger().info(
             f'{model}: {self._engine_info.engine}, {self._engine_info.device}, {self._engine_info.precision}, '
@@ -186,9 +200,16 @@ class VisNode(LifecycleNode):
         self._library_log.newest = ''
         try:
             with heartbeat(self._publish_diagnostics):
+                if parameters.propagates:
+                    self._propagators = self._propagators_factory(
+                        parameters.model,
+                        parameters.propagation_weights,
+                        device=parameters.device,
+                        threads=parameters.threads,
+                    )
                 engine = self._engine_factory(
                     parameters.weights,
-                    model=parameters.model,
+                    model='auto' if parameters.propagates else parameters.model,
                     engine=parameters.engine,
                     device=parameters.device,
                     precision=parameters.precision,
@@ -202,6 +223,16 @@ class VisNode(LifecycleNode):
         finally:
             self.is_loading = False
 
+    def _new_segmenter(self, parameters: Parameters) -> tuple[Segmenter, tuple[str, ...]]:
+        """Of one camera, and the names of its classes."""
+        assert self._engine is not None
+        if self._propagators is not None:
+            propagate = Propagate(self._propagators.new(), self._engine, parameters.propagate_config())
+            return propagate, propagate.class_names
+        memory = IdentityMemory(parameters.association_config())
+        self._memories.append(memory)
+        return DetectAndTrack(self._engine, memory), self._engine.class_names
+
     def _activate(self) -> None:
         self._worker = Worker(len(self._cameras), lambda index, message: self._cameras[index].process(message))
         transport = read(self).image_transport
@@ -213,7 +244,8 @@ class VisNode(LifecycleNode):
         for camera in self._cameras:
             camera.unsubscribe()
         if self._worker is not None:
-            self._worker.stop()
+            for left in self._worker.stop():
+                left.refuse('the node was stopped before it could do it')
             self._worker = None
 
     def _free(self) -> None:
@@ -222,7 +254,7 @@ class VisNode(LifecycleNode):
             camera.destroy()
             self._epochs[camera.name] = camera.epoch  # identities of before and after must not share an epoch
         self._cameras, self._memories = [], []
-        self._engine = self._engine_info = None
+        self._engine = self._engine_info = self._propagators = None
         self._warm_up_ms = math.nan
 
     # --- parameters -------------------------------------------------------------------------------------------------
@@ -251,6 +283,9 @@ class VisNode(LifecycleNode):
             camera.mask_encoding = parameters.mask_encoding
         for memory in self._memories:
             memory.config = parameters.association_config()
+        for camera in self._cameras:
+            if isinstance(camera.segmenter, Propagate):
+                camera.segmenter.config = parameters.propagate_config()
 
     # --- callbacks --------------------------------------------------------------------------------------------------
 
@@ -278,6 +313,42 @@ class VisNode(LifecycleNode):
         response.message = 'images are processed' if self._enabled else 'images are ignored until enabled again'
         return response
 
+    async def _on_track_object(
+        self, request: TrackObject.Request, response: TrackObject.Response
+    ) -> TrackObject.Response:
+        try:
+            answer = await self._ask(request.camera, tracking(request))
+        except MarkError as error:
+            answer = Answer(False, str(error))
+        response.success, response.message = answer.success, answer.message
+        response.track_id, response.epoch = answer.track_id, answer.epoch
+        return response
+
+    async def _on_forget_object(
+        self, request: ForgetObject.Request, response: ForgetObject.Response
+    ) -> ForgetObject.Response:
+        answer = await self._ask(request.camera, forgetting(request))
+        response.success, response.message = answer.success, answer.message
+        return response
+
+    async def _ask(self, camera: str, act: Callable[[Propagate, Seconds], int]) -> Answer:
+        """Have the worker do something with the segmenter of a camera; the executor goes on meanwhile."""
+        names = [each.name for each in self._cameras]
+        if self._worker is None:
+            return Answer(False, f'the node is {self._state}: it tracks nothing')
+        if self._propagators is None:
+            return Answer(
+                False, f'the model {read(self).model} finds its objects by itself: set model to feelvos or rgmp'
+            )
+        if camera not in names:
+            return Answer(False, f'there is no camera {camera!r}; there are {", ".join(map(repr, names))}')
+        future: Future[Answer] = Future(executor=self.executor)
+        if not self._worker.slots.insist(names.index(camera), ObjectRequest(act, future)):
+            return Answer(False, 'the node is being stopped')
+        answer = await future
+        assert answer is not None
+        return answer
+
     def _on_clock_jump(self, jump: TimeJump) -> None:
         seconds = -jump.delta.nanoseconds / 1e9
         if seconds <= 0:
@@ -299,7 +370,10 @@ class VisNode(LifecycleNode):
         progress = self._library_log.newest if self.is_loading else ''
         if self._engine is not None:
             self._engine_info = self._engine.describe()  # it counts what has gone wrong
-        statuses = [node_status(name, self._state, self._fault, self._engine_info, self._warm_up_ms, progress)]
+        propagation = '' if self._propagators is None else f'{self._propagators.weights}: {self._propagators.engine}'
+        statuses = [
+            node_status(name, self._state, self._fault, self._engine_info, self._warm_up_ms, progress, propagation)
+        ]
         statuses += [camera_status(name, camera, active, self._enabled) for camera in self._cameras]
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()

@@ -30,7 +30,8 @@ class Worker(Generic[Item]):
         while (work := self.slots.take()) is not None:
             self._process(*work)
 
-    def stop(self) -> None:
-        """Finish the item in hand, drop the others and end the thread."""
-        self.slots.close()
+    def stop(self) -> list[Item]:
+        """Finish the item in hand, drop the others and end the thread. Returns what was insisted on and not done."""
+        left = self.slots.close()
         self._thread.join()
+        return left

@@ -1,0 +1,79 @@
+"""ObjectRequest: what ~/track_object and ~/forget_object ask of the segmenter of a camera, in the worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from rclpy.task import Future
+
+from vis_ros.images import ImageError, decode_image
+from vis_ros.segmenters.marks import Mark, MarkError
+from vis_ros.segmenters.propagate import Propagate
+from vis_ros.srv import ForgetObject, TrackObject
+from vis_ros.stamps import nanoseconds
+
+Seconds = Callable[[int], float]
+"""Nanoseconds of a stamp to the seconds that a segmenter counts in."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """success, and track_id where something is tracked now; message: why not, or what; epoch: of the camera."""
+
+    success: bool
+    message: str
+    track_id: int = 0
+    epoch: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectRequest:
+    """act: done with the segmenter in the worker thread, returns the track id; MarkError refuses.
+
+    future: gets the Answer.
+    """
+
+    act: Callable[[Propagate, Seconds], int]
+    future: Future[Answer]
+
+    def refuse(self, reason: str) -> None:
+        self.future.set_result(Answer(False, reason))
+
+
+def tracking(request: TrackObject.Request) -> Callable[[Propagate, Seconds], int]:
+    """What a TrackObject asks for. MarkError where its mark cannot be read."""
+    mask = _mask(request) if request.mask.width else None
+    roi = request.roi
+    box = (roi.x_offset, roi.y_offset, roi.x_offset + roi.width, roi.y_offset + roi.height) if roi.width else None
+    point = (request.point.x, request.point.y) if request.use_point else None
+    Mark(mask=mask, box=box, point=point)  # says what is wrong with them
+    stamp = nanoseconds(request.stamp)
+
+    def act(segmenter: Propagate, seconds: Seconds) -> int:
+        at = None if stamp is None else seconds(stamp)
+        return segmenter.track_object(Mark(stamp=at, mask=mask, box=box, point=point))
+
+    return act
+
+
+def forgetting(request: ForgetObject.Request) -> Callable[[Propagate, Seconds], int]:
+    """What a ForgetObject asks for."""
+
+    def act(segmenter: Propagate, _seconds: Seconds) -> int:
+        segmenter.forget_object(request.track_id)
+        return int(request.track_id)
+
+    return act
+
+
+def _mask(request: TrackObject.Request) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    image = request.mask
+    if image.encoding not in ('mono8', '8UC1'):
+        raise MarkError(f'the mask has the encoding {image.encoding!r}, expected mono8 or 8UC1')
+    try:
+        pixels = decode_image(image.encoding, image.height, image.width, image.step, False, image.data)
+    except ImageError as error:
+        raise MarkError(f'the mask cannot be read: {error}') from error
+    return pixels[..., 0]
