@@ -1,0 +1,57 @@
+"""A Propagator without a network: an object is the pixels that have its colour."""
+
+import numpy as np
+
+BLUE, GREEN, RED = (250, 20, 20), (20, 250, 20), (20, 20, 250)
+
+
+def draw(*rectangles, height=96, width=160):
+    """(height, width, 3) uint8 BGR, grey, with rectangles (x0, y0, x1, y1, colour), x1 and y1 exclusive."""
+    image = np.full((height, width, 3), 128, np.uint8)
+    for x0, y0, x1, y1, colour in rectangles:
+        image[y0:y1, x0:x1] = colour
+    return image
+
+
+def mask_of(image, colour):
+    """(H, W) bool, the pixels of a colour."""
+    return np.abs(image.astype(int) - np.array(colour)).max(2) < 60
+
+
+class ColourPropagator:
+    """finds_lost: whether an object whose mask was emptied by `correct` is looked for by its colour."""
+
+    input_size = (96, 160)
+
+    def __init__(self, finds_lost=True):
+        self._finds_lost = finds_lost
+        self._colours, self._blind = {}, set()
+
+    @property
+    def object_ids(self):
+        return tuple(sorted(self._colours))
+
+    def start(self, object_id, image, mask):
+        if mask.shape != image.shape[:2] or not mask.any():
+            raise ValueError('no such mask')
+        self._colours[object_id] = np.median(image[mask], axis=0)
+        self._blind.discard(object_id)
+
+    def step(self, image):
+        planes = [mask_of(image, self._colours[n]) & (n not in self._blind) for n in self.object_ids]
+        objects = np.array(planes, np.float32).reshape(-1, *image.shape[:2]) * np.float32(0.9)
+        return np.concatenate((np.full((1, *image.shape[:2]), 0.5, np.float32), objects))
+
+    def correct(self, object_id, mask):
+        if mask.any():
+            self._blind.discard(object_id)
+        elif not self._finds_lost:
+            self._blind.add(object_id)
+
+    def forget(self, object_id):
+        del self._colours[object_id]
+        self._blind.discard(object_id)
+
+    def reset(self):
+        self._colours.clear()
+        self._blind.clear()
