@@ -42,7 +42,7 @@ class FeelvosPropagator:
     """
 
     def __init__(self, network: Feelvos, device: torch.device) -> None:
-        self._network, self._device = network.to(memory_format=torch.channels_last), device  # faster on a CPU
+        self._network, self._device = network, device
         config = network.config
         self._mean = torch.tensor(config.mean, device=device)[:, None, None]
         self._std = torch.tensor(config.std, device=device)[:, None, None]
@@ -149,7 +149,7 @@ class FeelvosPropagator:
     def _to_input(self, image: NDArray[np.uint8]) -> Tensor:
         """(1, 3, h, w) normalised RGB."""
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1).flip(0).float()
-        return ((pixels - self._mean) / self._std)[None].contiguous(memory_format=torch.channels_last)
+        return ((pixels - self._mean) / self._std)[None]
 
     def _to_mask(self, mask: NDArray[np.bool_]) -> Tensor:
         return torch.from_numpy(mask.copy()).to(self._device)
