@@ -62,11 +62,11 @@ class Graph:
         self._publishers.clear()
         gc.collect()
 
-    def start(self, active=True, engine_factory=RectangleEngine, cli_args=None, **parameters):
+    def start(self, active=True, engine_factory=RectangleEngine, cli_args=None, factories=None, **parameters):
         """The node under test, configured and active unless told otherwise."""
         overrides = [Parameter(name, value=value) for name, value in {'autostart': False, **parameters}.items()]
         self.under_test = VisNode(
-            engine_factory, context=self.context, parameter_overrides=overrides, cli_args=cli_args
+            engine_factory, context=self.context, parameter_overrides=overrides, cli_args=cli_args, **(factories or {})
         )
         self.executor.add_node(self.under_test)
         if active:
@@ -132,12 +132,12 @@ class Graph:
         assert arrays[-1].header.stamp == stamp
         return arrays[-1]
 
-    def connect(self, stamp=None):
+    def connect(self, stamp=None, size=(48, 64)):
         """Send images of nothing until one comes back: processes take a moment to find each other."""
         end = time.monotonic() + TIMEOUT_S
         while not self.arrays:
             assert time.monotonic() < end, f'no array within {TIMEOUT_S} s'
-            self.send(np.full((48, 64, 3), 128, np.uint8), stamp)
+            self.send(np.full((*size, 3), 128, np.uint8), stamp)
             self.spin_for(0.2)
         self.spin_for(0.5)
 

@@ -1,0 +1,171 @@
+"""A person points at an object on a live stream: requests and answers go over DDS, images in and masks out too."""
+
+import sys
+from array import array
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point
+from sensor_msgs.msg import Image, RegionOfInterest
+from vis_ros.msg import InstanceMask
+from vis_ros.srv import ForgetObject, TrackObject
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from colour_propagator import BLUE, RED, ColourPropagator, draw, mask_of
+
+from vis_ros.masks import decode
+
+
+class ColourPropagators:
+    """Stands in for a loaded network."""
+
+    weights, engine = 'colours', 'numpy'
+
+    def __init__(self, model, weights, **_settings):
+        self.model = model
+
+    def new(self):
+        return ColourPropagator()
+
+
+@pytest.fixture
+def tracking(graph):
+    graph.start(factories={'propagators_factory': ColourPropagators}, model='feelvos', start_from='service')
+    graph.connect(size=SIZE)
+    return graph
+
+
+SIZE = (96, 160)
+
+
+def scene(x=10, *others):
+    return draw((x, 20, x + 24, 44, RED), *others)
+
+
+def mono8(mask):
+    height, width = mask.shape
+    data = array('B', (mask * np.uint8(255)).tobytes())
+    return Image(height=height, width=width, encoding='mono8', step=width, data=data)
+
+
+def track(graph, **fields):
+    return graph.call(TrackObject, '/vis_node/track_object', TrackObject.Request(**fields))
+
+
+def forget(graph, track_id, **fields):
+    return graph.call(ForgetObject, '/vis_node/forget_object', ForgetObject.Request(track_id=track_id, **fields))
+
+
+def pixels_of(message, size=SIZE):
+    mask, roi = np.zeros(size, bool), message.roi
+    crop = decode(message.mask_data, message.mask_encoding, roi.height, roi.width)
+    mask[roi.y_offset : roi.y_offset + roi.height, roi.x_offset : roi.x_offset + roi.width] = crop > 0
+    return mask
+
+
+def ids(message):
+    return [instance.track_id for instance in message.instances]
+
+
+def test_marked_object_is_in_every_following_image_through_an_occlusion_of_a_second(tracking):
+    first = tracking.process(scene())
+    assert not first.instances and first.model == 'feelvos'
+    answer = track(tracking, stamp=first.header.stamp, mask=mono8(mask_of(scene(), RED)))
+    assert answer.success and answer.track_id == 1 and answer.epoch == first.epoch, answer.message
+    for step in range(1, 36):
+        hidden = 10 <= step < 20  # at 10 Hz
+        image = draw() if hidden else scene(10 + 3 * step)
+        message = tracking.process(image)
+        assert ids(message) == [answer.track_id]
+        (instance,) = message.instances
+        assert instance.state == (InstanceMask.LOST if hidden else InstanceMask.CONFIRMED)
+        truth = np.zeros((96, 160), bool) if hidden else mask_of(image, RED)
+        assert (pixels_of(instance) == truth).all()
+
+
+def test_point_and_box_take_the_class_of_the_detection(tracking):
+    image = scene(10, (90, 20, 120, 50, BLUE))
+    tracking.process(image)
+    red = track(tracking, use_point=True, point=Point(x=20.0, y=30.0))
+    blue = track(tracking, roi=RegionOfInterest(x_offset=88, y_offset=18, width=34, height=34))
+    assert red.success and blue.success
+    found = {each.track_id: each.class_name for each in tracking.process(image).instances}
+    assert found == {red.track_id: 'red', blue.track_id: 'blue'}
+
+
+@pytest.mark.parametrize(
+    ('fields', 'reason'),
+    [
+        ({'mask': mono8(np.zeros((96, 160), bool))}, 'empty'),
+        ({'mask': mono8(np.ones((10, 20), bool))}, '20x10 pixels, its image has 160x96'),
+        ({'mask': Image(height=1, width=1, encoding='rgb8', step=3, data=[0, 0, 0])}, "encoding 'rgb8'"),
+        ({'stamp': Time(sec=1), 'mask': mono8(np.ones((96, 160), bool))}, 'before the newest image'),
+        ({'use_point': True, 'point': Point(x=150.0, y=90.0)}, 'no object at the point'),
+        ({}, 'exactly one of a mask, a box and a point'),
+        ({'camera': 'rear', 'mask': mono8(np.ones((96, 160), bool))}, "no camera 'rear'"),
+    ],
+)
+def test_bad_request_is_refused_with_the_reason_and_the_others_are_tracked_on(tracking, fields, reason):
+    tracking.process(scene())
+    tracked = track(tracking, mask=mono8(mask_of(scene(), RED)))
+    answer = track(tracking, **fields)
+    assert not answer.success and reason in answer.message and not answer.track_id
+    assert ids(tracking.process(scene(14))) == [tracked.track_id]
+
+
+def test_limit_and_forgotten_id(graph):
+    factories = {'propagators_factory': ColourPropagators}
+    graph.start(factories=factories, model='rgmp', start_from='service', max_objects=1)
+    graph.connect(size=SIZE)
+    image = scene(10, (90, 20, 120, 50, BLUE))
+    graph.process(image)
+    tracked = track(graph, mask=mono8(mask_of(image, RED)))
+    refused = track(graph, mask=mono8(mask_of(image, BLUE)))
+    assert not refused.success and 'limit' in refused.message
+    assert ids(graph.process(image)) == [tracked.track_id]
+    assert forget(graph, tracked.track_id).success
+    assert ids(graph.process(image)) == []
+    again = forget(graph, tracked.track_id)
+    assert not again.success and 'tracked are: none' in again.message
+    assert track(graph, mask=mono8(mask_of(image, BLUE))).track_id == tracked.track_id + 1
+
+
+def test_request_is_answered_while_no_image_comes_and_the_lost_are_counted(tracking):
+    tracking.process(scene())
+    track(tracking, mask=mono8(mask_of(scene(), RED)))
+    tracking.process(draw())
+    _, values = tracking.status(lambda _status, values: values.get('lost objects') == '1')
+    assert values['identities'] == '1'
+    assert forget(tracking, 1).success
+    _, values = tracking.status(lambda _status, values: 'propagation' in values, name='vis_node')
+    assert values['propagation'] == 'colours: numpy'
+
+
+def test_objects_begin_with_detections_where_that_is_wanted(graph):
+    graph.start(factories={'propagators_factory': ColourPropagators}, model='feelvos')
+    graph.connect(size=SIZE)
+    graph.spin_for(0.2)
+    for _ in range(12):
+        message = graph.process(scene(10))
+    assert [instance.class_name for instance in message.instances] == ['red']
+
+
+def test_model_that_detects_says_that_nothing_can_be_marked(graph):
+    graph.start()
+    graph.connect(size=SIZE)
+    answer = track(graph, mask=mono8(np.ones((48, 64), bool)))
+    assert not answer.success and 'finds its objects by itself' in answer.message
+
+
+def test_node_that_is_not_active_says_so(graph):
+    graph.start(active=False)
+    answer = track(graph, use_point=True)
+    assert not answer.success and 'unconfigured' in answer.message
+
+
+def test_missing_weights_fail_the_configuration_with_the_reason(graph):
+    node = graph.start(active=False, model='pts', propagation_weights='/nowhere/pts.safetensors')
+    assert node.trigger_configure().name == 'FAILURE'
+    graph.spin_until(lambda: graph.logged('/nowhere/pts.safetensors'))
