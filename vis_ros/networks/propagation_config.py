@@ -49,6 +49,10 @@ class MaskRnnConfig(PropagationConfig):
 
     side_channels: int = 16
     """Channels of each side output of a stream."""
+    pyramid_channels: int = 80
+    """Channels of the feature pyramid before the side outputs of a light backbone; 'vgg16' has none."""
+    causal: bool = True
+    """Without the flow to the next frame, for live use. The published form knows it, and is one frame late."""
 
 
 @dataclass(frozen=True)
