@@ -37,8 +37,11 @@ _BOXES = BoxCoder((10.0, 10.0, 5.0, 5.0))
 
 @dataclass(frozen=True)
 class MaskRnnOutput:
-    """logits: (B, 1, H, W) of the fused streams. streams: those of the appearance and of the flow stream. sides: of
-    each stream, the (B, 1, h, w) score of each side output. deltas: (B, 4) of the refined box relative to the given one."""
+    """What the two streams say of B objects.
+
+    logits: (B, 1, H, W) of the fused streams. streams: those of the appearance and of the flow stream. sides: of each
+    stream, the (B, 1, h, w) score of each side output. deltas: (B, 4) of the refined box relative to the given one.
+    """
 
     logits: Tensor
     streams: list[Tensor]

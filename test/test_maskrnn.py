@@ -1,0 +1,233 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from torchvision.ops import box_convert
+
+from vis_ros.networks.maskrnn import PUBLISHED, MaskRnn, box_deltas, enlarge, gate, refine, scaled_magnitude
+from vis_ros.networks.propagation_config import MaskRnnConfig
+from vis_ros.propagators.maskrnn import MaskRnnPropagator, delayed_planes
+from vis_ros.propagators.optical_flow import dis_flow, warp
+from vis_ros.training.maskrnn_losses import MaskRnnLosses, balanced_cross_entropy
+
+CPU = torch.device('cpu')
+SIZE = (96, 160)
+
+
+@pytest.fixture(scope='module')
+def network():
+    torch.manual_seed(0)
+    return MaskRnn(MaskRnnConfig('light')).eval()
+
+
+def parameters(module):
+    return sum(each.numel() for each in module.parameters())
+
+
+def test_published_streams_are_vgg_16_with_side_outputs_of_16_channels():
+    network = MaskRnn(PUBLISHED)
+    vgg = 14_714_688  # convolutions of VGG-16
+    stride2, *_ = widths = (128, 256, 512, 512)
+    assert stride2 == 128
+    sides = sum(width * 9 * 16 + 16 for width in widths)
+    scores, fusion = 4 * 17, 64 + 1
+    assert parameters(network.appearance) == vgg + 64 * 9 + sides + scores + fusion  # a fourth plane in conv1_1
+    assert parameters(network.motion) == vgg + sides + scores + fusion
+    with torch.no_grad():
+        features, deep = network.appearance.body(torch.zeros(1, 4, 64, 96))
+    assert [tuple(each.shape[1:]) for each in features] == [(128, 32, 48), (256, 16, 24), (512, 8, 12), (512, 4, 6)]
+    assert deep.shape == (1, 512, 4, 6)
+    assert parameters(network.localisation) == 512 * 49 * 256 + 256 + 256 * 256 + 256 + 256 * 4 + 4
+
+
+def test_light_form_is_small_and_gives_all_parts(network):
+    assert parameters(network) < 7e6
+    with torch.no_grad():
+        output = network(
+            torch.randn(2, 3, *SIZE),
+            torch.rand(2, 1, *SIZE),
+            torch.rand(2, 1, *SIZE),
+            torch.tensor([[9.0, 9, 50, 60]] * 2),
+        )
+    assert output.logits.shape == (2, 1, *SIZE) and output.deltas.shape == (2, 4)
+    torch.testing.assert_close(output.logits, (output.streams[0] + output.streams[1]) / 2)
+    assert [tuple(side.shape[2:]) for side in output.sides[0]] == [(24, 40), (12, 20), (6, 10), (3, 5)]
+
+
+def test_weighting_before_enlarging_is_the_concatenation_that_is_published(network):
+    stream = network.motion
+    planes = torch.randn(1, 2, *SIZE)
+    with torch.no_grad():
+        logits, _, _ = stream(planes)
+        sides = [
+            enlarge(side(feature), SIZE) for side, feature in zip(stream.sides, stream.body(planes)[0], strict=True)
+        ]
+        weight = torch.cat([each.weight for each in stream.weights], 1)
+        expected = functional.conv2d(torch.cat(sides, 1), weight, stream.bias)
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize('stride', [2, 4, 8])
+def test_enlarging_is_the_fixed_bilinear_deconvolution_away_from_the_border(stride):
+    ramp = 1 - torch.arange(-stride + 0.5, stride).abs() / stride
+    kernel = (ramp[:, None] * ramp)[None, None]
+    maps = torch.rand(1, 1, 8, 9)
+    deconvolved = functional.conv_transpose2d(maps, kernel, stride=stride, padding=stride // 2)
+    inner = slice(stride, -stride)
+    torch.testing.assert_close(
+        enlarge(maps, (8 * stride, 9 * stride))[..., inner, inner], deconvolved[..., inner, inner]
+    )
+
+
+def test_warp_is_remap_of_opencv_with_zeros_outside():
+    random = np.random.default_rng(0)
+    mask = random.random(SIZE, np.float32)
+    flow = (random.random((*SIZE, 2), np.float32) - 0.5) * 60
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float32)
+    expected = cv2.remap(
+        mask, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    moved = warp(torch.from_numpy(mask)[None, None], torch.from_numpy(flow).permute(2, 0, 1)[None])[0, 0].numpy()
+    assert np.abs(moved - expected).max() < 0.04  # OpenCV interpolates in 32nds of a pixel
+    assert np.abs(moved - expected).mean() < 0.006
+
+
+def test_warp_by_the_flow_brings_a_mask_to_where_the_object_went():
+    random = np.random.default_rng(1)
+    texture = cv2.GaussianBlur(random.integers(0, 255, (*SIZE, 3), dtype=np.uint8), (0, 0), 2)
+    before = texture.copy()
+    now = np.roll(texture, (3, 5), (0, 1))
+    mask = np.zeros(SIZE, np.float32)
+    mask[30:60, 40:90] = 1
+    flow = torch.from_numpy(dis_flow()(now, before)).permute(2, 0, 1)[None]
+    moved = warp(torch.from_numpy(mask)[None, None], flow)[0, 0].numpy() > 0.5
+    truth = np.roll(mask, (3, 5), (0, 1)) > 0
+    assert (moved & truth).sum() / (moved | truth).sum() > 0.95
+
+
+def test_magnitude():
+    flow = torch.tensor([3.0, 4.0])[None, :, None, None]
+    assert scaled_magnitude(flow).item() == pytest.approx(np.log(6))
+
+
+def test_deltas_are_those_of_fast_rcnn_and_refining_inverts_them():
+    boxes, truth = torch.tensor([[10.0, 20, 50, 80]]), torch.tensor([[14.0, 18, 60, 90]])
+    (a,), (b,) = box_convert(boxes, 'xyxy', 'cxcywh'), box_convert(truth, 'xyxy', 'cxcywh')
+    expected = [10 * (b[0] - a[0]) / a[2], 10 * (b[1] - a[1]) / a[3], 5 * (b[2] / a[2]).log(), 5 * (b[3] / a[3]).log()]
+    torch.testing.assert_close(box_deltas(boxes, truth)[0], torch.stack(expected))
+    torch.testing.assert_close(refine(boxes, box_deltas(boxes, truth)), truth)
+
+
+def test_gate_is_one_in_a_box_a_fifth_larger():
+    found = gate((40, 60), torch.tensor([[20.0, 10, 40, 20]]))[0, 0].numpy()
+    rows, columns = np.nonzero(found)
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (18, 41, 9, 20)
+
+
+def test_balanced_cross_entropy_by_hand():
+    logits, truth = torch.tensor([2.0, -1, 0.5, -3]), torch.tensor([1.0, 0, 0, 0])
+    counted = torch.tensor([True, True, True, False])
+    p = logits.sigmoid().numpy()
+    expected = (-np.log(p[0]) + (-np.log(1 - p[1]) - np.log(1 - p[2])) / 2) / 2
+    shape = (1, 1, 2, 2)
+    found = balanced_cross_entropy(logits.view(shape), truth.view(shape), counted.view(shape))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def clip(frames=4, clips=1):
+    images = torch.randn(clips, frames, 3, *SIZE)
+    labels = torch.zeros(clips, frames, *SIZE, dtype=torch.long)
+    for t in range(frames):
+        labels[:, t, 20:60, 20 + 4 * t : 80 + 4 * t] = 1
+    return images, labels
+
+
+@pytest.mark.parametrize('causal', [True, False])
+def test_gradients_reach_every_part(causal):
+    network = MaskRnn(MaskRnnConfig('light', causal=causal))
+    torch.nn.init.normal_(network.localisation.deltas.weight, std=0.01)
+    sum(MaskRnnLosses(network)(*clip(), 0.0).values()).backward()
+    silent = [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()]
+    assert not silent
+
+
+def test_side_outputs_bear_no_loss_at_the_end_and_unknown_pixels_never():
+    network = MaskRnn(MaskRnnConfig('light')).eval()
+    losses = MaskRnnLosses(network)
+    images, labels = clip()
+    assert losses(images, labels, 0.1)['sides'] > 0 and losses(images, labels, 0.9)['sides'] == 0
+    assert not any(value for value in losses(images, torch.zeros_like(labels), 0.1).values())
+    truth = labels[:, :1].float()
+    known = torch.zeros_like(truth, dtype=torch.bool)
+    assert balanced_cross_entropy(torch.randn_like(truth), truth, known) == 0
+
+
+def mask(x=20, width=60):
+    found = np.zeros(SIZE, bool)
+    found[20:60, x : x + width] = True
+    return found
+
+
+def image(seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+
+
+def test_propagator_carries_objects_of_different_starts(network):
+    propagator = MaskRnnPropagator(network, CPU)
+    assert propagator.step(image()).shape == (1, *SIZE)
+    propagator.start(4, image(), mask())
+    first = propagator.step(image(1))
+    assert first.shape == (2, *SIZE) and (first[0] == 0.5).all() and first.min() >= 0 and first.max() <= 1
+    propagator.start(2, image(1), mask(90, 40))
+    assert propagator.object_ids == (2, 4)
+    alone = MaskRnnPropagator(network, CPU)
+    alone.start(4, image(), mask())
+    alone.step(image(1))
+    np.testing.assert_allclose(propagator.step(image(2))[2], alone.step(image(2))[1], atol=1e-5)
+
+
+def test_empty_mask_is_carried_as_nothing_until_it_is_corrected(network):
+    propagator = MaskRnnPropagator(network, CPU)
+    propagator.start(1, image(), mask())
+    propagator.correct(1, np.zeros(SIZE, bool))
+    assert not propagator.step(image(0))[1].any()
+    propagator.correct(1, mask())
+    assert propagator.step(image(0))[1].any()
+    propagator.forget(1)
+    with pytest.raises(KeyError):
+        propagator.forget(1)
+
+
+def test_nothing_is_outside_of_the_gate(network):
+    propagator = MaskRnnPropagator(network, CPU)
+    propagator.start(1, image(), mask(20, 30))
+    found = propagator.step(image())[1]
+    assert not found[:, 100:].any()
+
+
+@pytest.mark.parametrize(
+    ('size', 'given', 'reason'),
+    [
+        (SIZE, np.zeros(SIZE, bool), 'empty'),
+        (SIZE, np.ones((32, 32), bool), 'not the size of the image'),
+        ((90, 160), np.ones((90, 160), bool), 'multiples of 32'),
+    ],
+)
+def test_bad_start_is_refused(network, size, given, reason):
+    with pytest.raises(ValueError, match=reason):
+        MaskRnnPropagator(network, CPU).start(1, np.zeros((*size, 3), np.uint8), given)
+
+
+def test_published_form_is_delayed_and_sees_the_next_frame():
+    torch.manual_seed(0)
+    network = MaskRnn(MaskRnnConfig('light', causal=False)).eval()
+    with pytest.raises(ValueError, match='delayed_planes'):
+        MaskRnnPropagator(network, CPU)
+    images = [image(seed) for seed in range(4)]
+    planes = list(delayed_planes(network, CPU, images, {1: mask()}))
+    assert [each.shape for each in planes] == [(2, *SIZE)] * 3
+    other = list(delayed_planes(network, CPU, [*images[:2], image(9), images[3]], {1: mask()}))
+    assert not np.allclose(planes[0], other[0])  # the next frame is another
+    with pytest.raises(ValueError, match='MaskRnnPropagator'):
+        next(delayed_planes(MaskRnn(MaskRnnConfig('light')), CPU, images, {1: mask()}))
