@@ -213,7 +213,7 @@ class Recorder:
         )
         masks = [encode_crop(mask, roi, size) for mask, roi in zip(found.masks, found.rois.tolist(), strict=True)]
         assert found.embeddings is not None
-        network = _found(found.boxes, found.scores, found.class_ids, found.embeddings, masks, truth)
+        network = _found(found.boxes, found.association_scores, found.class_ids, found.embeddings, masks, truth)
         return StoredFrame(stamp, network, self._perfect(frame, truth, random))
 
     def _perfect(self, frame: LabelledFrame, truth: AnnotatedFrame, random: np.random.Generator) -> Found:

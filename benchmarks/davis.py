@@ -71,7 +71,7 @@ def follow(engine: Engine, config: ModelConfig, rule: str, root: Path, name: str
         (found,) = engine.infer([image.astype(np.uint8)])
         best.append(max(iou_with(found, truth > 0), default=0.0))
         tracked = segmenter.track(
-            found[found.scores >= config.score_threshold][: config.max_detections], index / FRAME_RATE
+            found[found.least_scores >= config.score_threshold][: config.max_detections], index / FRAME_RATE
         )
         overlaps = iou_with(tracked, truth > 0)
         assert tracked.track_ids is not None

@@ -224,7 +224,7 @@ def test_threshold_gives_so_many_detections_and_no_more_work():
         def infer(self, images):
             (image,) = images
             kept = [score for score in scores[int(image)] if score > self.threshold][: self.most]
-            return [type('Found', (), {'scores': np.array(kept)})]
+            return [type('Found', (), {'least_scores': np.array(kept)})]
 
     def load(most, own):
         return lambda threshold: Scores(own if threshold is None else threshold, most)
@@ -232,7 +232,7 @@ def test_threshold_gives_so_many_detections_and_no_more_work():
     assert load_for(load(2, 0.5), [0, 1], 2)[1:] == (None, 2)
     engine, threshold, least = load_for(load(3, 0.5), [0, 1], 3)
     assert least == 3 and 0.19 < threshold < 0.2 and engine.threshold == threshold
-    assert [len(engine.infer([image])[0].scores) for image in (0, 1)] == [3, 3]
+    assert [len(engine.infer([image])[0].least_scores) for image in (0, 1)] == [3, 3]
     assert load_for(load(9, 0.5), [0, 1], 9)[1:] == (0, 4)  # there are no nine
 
 

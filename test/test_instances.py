@@ -23,6 +23,7 @@ def fields_of_three(**changes: Any) -> dict[str, Any]:
         'rois': ROIS,
         'masks': [np.ones((3, 4), np.uint8), np.eye(2, dtype=np.uint8), np.zeros((0, 0), np.uint8)],
         'embeddings': np.arange(12).reshape(3, 4),
+        'class_scores': [0.8, 0.6, 0.2],
     }
     return {**values, **changes}
 
@@ -114,6 +115,12 @@ def test_indexing_takes_every_field_along(selection: Any, expected: list[int]) -
 def test_indexing_leaves_absent_fields_absent() -> None:
     chosen = three(embeddings=None)[[0]]
     assert chosen.embeddings is None and chosen.track_ids is None
+
+
+def test_identities_go_by_the_scores_of_the_class_where_there_are_any() -> None:
+    np.testing.assert_allclose(three().association_scores, [0.8, 0.6, 0.2])
+    np.testing.assert_allclose(three(class_scores=None).association_scores, [0.9, 0.5, 0.1])
+    np.testing.assert_allclose(three().least_scores, [0.8, 0.5, 0.1])
 
 
 def test_a_single_number_is_no_index() -> None:

@@ -102,6 +102,28 @@ def test_detections_come_back_in_source_pixels() -> None:
     assert not found.masks[1].any()
 
 
+def test_scores_of_masks_in_doubt_are_lowered_and_sorted_again() -> None:
+    masks = np.stack([np.full((28, 28), value, np.float32) for value in (0.5, 0.7, 0.0, 1.0, 0.8)])
+    masks[4, :, :14] = 0.0  # half of it sure, half at |2 * 0.8 - 1| = 0.6
+    found = to_instances(
+        boxes=np.arange(20, dtype=np.float32).reshape(5, 4),
+        scores=np.array([0.9, 0.8, 0.7, 0.6, 0.5], np.float32),
+        labels=np.array([1, 2, 3, 1, 2]),
+        masks=masks,
+        embeddings=np.arange(5, dtype=np.float32)[:, None],
+        scale=(1, 1),
+        image_size=(40, 40),
+        config=CONFIG.with_fields(mask_scores=True, score_threshold=0.57),
+    )
+    np.testing.assert_allclose(found.scores, np.sqrt([0.7, 0.6, 0.5 * 0.8]), rtol=1e-6)
+    assert found.embeddings is not None
+    assert found.embeddings[:, 0].tolist() == [2, 3, 4]
+    np.testing.assert_allclose(found.association_scores, [0.7, 0.6, 0.5], rtol=1e-6)
+    assert found.boxes[:, 0].tolist() == [8, 12, 16]
+    assert found.class_ids.tolist() == [2, 0, 1]
+    assert [bool(mask.any()) for mask in found.masks] == [False, True, True]
+
+
 def test_nothing_found_is_no_instances() -> None:
     none = np.zeros((0, 4), np.float32)
     found = to_instances(

@@ -28,6 +28,7 @@ class Instances:
         rois: (N, 4) int32, x0 y0 x1 y1, the integer window of each mask, inside the image.
         masks: N arrays (y1 - y0, x1 - x0) uint8, 0 or 1, each the crop of its roi.
         embeddings: (N, D) float32 or None.
+        class_scores: (N,) float32 of the class alone where `scores` weigh the mask too, or None.
 
     Tracking fields, None until an identity memory has seen the frame:
         track_ids: (N,) uint32, 0 = no identity.
@@ -50,6 +51,7 @@ class Instances:
     rois: NDArray[np.int32]
     masks: Sequence[NDArray[np.uint8]]
     embeddings: NDArray[np.float32] | None = None
+    class_scores: NDArray[np.float32] | None = None
     track_ids: NDArray[np.uint32] | None = None
     match_scores: NDArray[np.float32] | None = None
     hits: NDArray[np.uint32] | None = None
@@ -119,6 +121,16 @@ class Instances:
         """The same objects with some fields replaced or added."""
         return replace(self, **values)
 
+    @property
+    def association_scores(self) -> NDArray[np.float32]:
+        """(N,) what identities go by: a known object half hidden has a good mask of what is seen, but a weak class."""
+        return self.scores if self.class_scores is None else self.class_scores
+
+    @property
+    def least_scores(self) -> NDArray[np.float32]:
+        """(N,) what a score threshold is compared with: the lower of the two scores."""
+        return np.minimum(self.scores, self.association_scores)
+
     def areas(self) -> NDArray[np.int64]:
         """(N,) mask pixels of each object."""
         return np.array([np.count_nonzero(mask) for mask in self.masks], np.int64)
@@ -137,6 +149,7 @@ _ARRAYS: tuple[tuple[str, type, tuple[int, ...]], ...] = (
     ('class_ids', np.int32, ()),
     ('rois', np.int32, (4,)),
     ('embeddings', np.float32, (-1,)),
+    ('class_scores', np.float32, ()),
     ('track_ids', np.uint32, ()),
     ('match_scores', np.float32, ()),
     ('hits', np.uint32, ()),

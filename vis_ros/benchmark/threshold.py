@@ -39,4 +39,4 @@ def load_for(
 
 
 def _scores(engine: Engine, images: Sequence[NDArray[np.uint8]]) -> list[list[float]]:
-    return [engine.infer([image])[0].scores.tolist() for image in images]
+    return [engine.infer([image])[0].least_scores.tolist() for image in images]

@@ -105,6 +105,9 @@ class ModelConfig:
     mask_paste: Literal['grid_sample', 'torchvision', 'mmcv'] = 'grid_sample'
     """A rule of `vis_ros.masks.paste`."""
     mask_threshold: float = 0.5
+    mask_scores: bool = False
+    """Score = geometric mean of that of the class and the certainty of the mask (`engines.postprocessing.certainty`).
+    Suppression, `max_detections` and identities go by the class alone; `score_threshold` holds for both scores."""
     embedding_scale: float = 20.0
     """Only without a track head: dot products of two embeddings are this times the cosine of the box-head features.
     A cosine of 0.8 against one of 0.5 is then e^6 in eq. 2."""
@@ -166,5 +169,6 @@ DEMO = ModelConfig(
     class_agnostic_scores=True,
     nms_threshold=0.4,
     max_detections=20,
+    mask_scores=True,
 )
 """The packaged model: small enough for a CPU, 12 COCO supercategories and the shapes of the demo scene."""

@@ -21,7 +21,7 @@ class ScoreFilter:
         self._engine = engine
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
-        return [found[found.scores >= self.threshold] for found in self._engine.infer(images)]
+        return [found[found.least_scores >= self.threshold] for found in self._engine.infer(images)]
 
     def warm_up(self) -> float:
         return self._engine.warm_up()

@@ -37,7 +37,7 @@ class DetectAndTrack:
         """
         assert detections.embeddings is not None, 'an engine gives an embedding for every detection'
         track_ids = self._memory.update(
-            detections.boxes, detections.scores, detections.class_ids, detections.embeddings, stamp
+            detections.boxes, detections.association_scores, detections.class_ids, detections.embeddings, stamp
         )
         kept = np.flatnonzero(track_ids)
         kept = kept[np.argsort(track_ids[kept], kind='stable')]
