@@ -18,6 +18,8 @@ PARAMETERS = {
     'cameras': list[str],
     'model': str,
     'weights': str,
+    'propagation_weights': str,
+    'start_from': str,
     'engine': str,
     'precision': str,
     'threads': int,
@@ -74,7 +76,21 @@ def generate_launch_description() -> LaunchDescription:
                 default_value=share('config', 'vis.yaml'),
                 description='Parameter file of the node; arguments that are given override it.',
             ),
-            DeclareLaunchArgument('model', default_value='', description='Network: auto, mask_rcnn, masktrack_rcnn.'),
+            DeclareLaunchArgument(
+                'model',
+                default_value='',
+                description='auto, mask_rcnn, masktrack_rcnn; or feelvos, rgmp, pts, maskrnn, which carry masks along.',
+            ),
+            DeclareLaunchArgument(
+                'propagation_weights',
+                default_value='',
+                description='Path of the weights of a model that carries masks.',
+            ),
+            DeclareLaunchArgument(
+                'start_from',
+                default_value='',
+                description='How objects begin that are carried along: detections, or service (~/track_object).',
+            ),
             DeclareLaunchArgument('weights', default_value='', description='Name or path of the weights.'),
             DeclareLaunchArgument(
                 'engine', default_value='', description='What runs the network: auto, tensorrt, openvino, torch.'

@@ -20,7 +20,12 @@ def compare_models(
         'comparison'
     ),
     only: Annotated[list[str] | None, typer.Option(help='Name of a video, once for each [default: all].')] = None,
-    model: Annotated[list[str] | None, typer.Option(help='A model, once for each [default: all].')] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='A model, once for each [default: all]; masktrack_rcnn+feelvos is one whose gaps are bridged.'
+        ),
+    ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(metavar='MODEL=FILE', help='Other weights than the packaged ones of a model, once for each.'),
@@ -34,12 +39,12 @@ def compare_models(
     themselves and are scored by the identity that fits each best. The first frame is never scored.
     """
     from vis_ros.comparison.compare_models import compare_models as run
-    from vis_ros.comparison.contestants import MODELS
+    from vis_ros.comparison.contestants import MODELS, is_mixed
     from vis_ros.comparison.run_model import Task
 
     chosen = tuple(model or MODELS)
     files = dict(_pair(each) for each in weights or [])
-    unknown = [name for name in (*chosen, *files) if name not in MODELS]
+    unknown = [name for name in (*chosen, *files) if name not in MODELS and not is_mixed(name)]
     if unknown:
         raise ValueError(f'there is no model {unknown[0]!r}; there are {", ".join(MODELS)}')
     tasks = [

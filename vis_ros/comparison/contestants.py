@@ -13,13 +13,18 @@ from vis_ros.engines.engine import load_engine
 from vis_ros.identity.memory import IdentityMemory
 from vis_ros.instances import CONFIRMED, Instances
 from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS
+from vis_ros.segmenters.detect_and_carry import DetectAndCarry
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
 from vis_ros.segmenters.propagate import Propagate, PropagateConfig
+from vis_ros.segmenters.segmenter import Segmenter
 
 DETECTORS = ('mask_rcnn', 'masktrack_rcnn')
 FIRST_MASK = 'first mask'
 """The baseline: the masks of the first frame, never moved."""
 MODELS: tuple[str, ...] = (FIRST_MASK, *DETECTORS, *PROPAGATION_CONFIGS)
+
+CARRIED_BY = '+'
+"""Between a detector and the model that bridges its gaps: 'masktrack_rcnn+feelvos' is a model too."""
 
 _RATE = 24.0
 """Frames a second of videos without stamps."""
@@ -66,11 +71,28 @@ class Detecting(Contestant):
         self.weights, self.engine = weights or 'demo', f'{info.engine}, {info.precision}'
 
     def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
-        self._segmenter = DetectAndTrack(self._engine, IdentityMemory())
+        self._segmenter: Segmenter = DetectAndTrack(self._engine, IdentityMemory())
         return self.step(image, stamp(frame))
 
     def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
         return self._segmenter.step(image, stamp)
+
+
+class DetectingAndCarrying(Detecting):
+    """As Detecting, and a propagator carries masks through frames in which the detector misses them."""
+
+    def __init__(self, model: str, weights: str, threads: int) -> None:
+        from vis_ros.propagators.loading import load_propagators
+
+        detector, _, carrier = model.partition(CARRIED_BY)
+        super().__init__(detector, '', threads)
+        self._propagators = load_propagators(carrier, weights, threads=threads)
+        self.engine += f'; {self._propagators.engine}'
+
+    def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
+        tracker = DetectAndTrack(self._engine, IdentityMemory())
+        self._segmenter = DetectAndCarry(tracker, self._propagators.new())
+        return self.step(image, stamp(frame))
 
 
 class Carrying(Contestant):
@@ -91,12 +113,20 @@ class Carrying(Contestant):
         return self._segmenter.step(image, stamp)
 
 
+def is_mixed(model: str) -> bool:
+    """Whether it is a detector and a model that bridges its gaps."""
+    detector, joined, carrier = model.partition(CARRIED_BY)
+    return detector in DETECTORS and bool(joined) and carrier in PROPAGATION_CONFIGS
+
+
 def contestant(model: str, weights: str, threads: int) -> Contestant:
     """A model of MODELS, loaded. ValueError or FileNotFoundError says why it cannot run."""
     if model == FIRST_MASK:
         return FirstMask()
     if model in DETECTORS:
         return Detecting(model, weights, threads)
+    if is_mixed(model):
+        return DetectingAndCarrying(model, weights, threads)
     if model in PROPAGATION_CONFIGS:
         return Carrying(model, weights, threads)
     raise ValueError(f'model {model!r} is not one of {", ".join(MODELS)}')

@@ -152,6 +152,12 @@ class Parameters:
         '~/track_object is called (service).',
         choices=('detections', 'service'),
     )
+    carry: str = _parameter(
+        '',
+        'A model that carries the masks of identities through images in which the detector misses them (feelvos, rgmp, '
+        'pts, maskrnn); empty: none. For models that detect.',
+        choices=('', *PROPAGATION_CONFIGS),
+    )
     max_objects: int = _parameter(
         _PROPAGATION.max_objects, 'At most so many objects are carried along per camera.', limits=(1, 100)
     )
@@ -169,6 +175,11 @@ class Parameters:
             max_identities=self.max_identities,
             min_hits=self.min_hits,
         )
+
+    @property
+    def propagation_model(self) -> str:
+        """The network that carries masks along, in whatever role; '' for none."""
+        return self.model if self.propagates else self.carry
 
     @property
     def propagates(self) -> bool:

@@ -35,6 +35,7 @@ from vis_ros.node.parameters import Parameters, check, declare, read
 from vis_ros.node.score_filter import ScoreFilter
 from vis_ros.node.worker import Worker
 from vis_ros.propagators.loading import Propagators, load_propagators
+from vis_ros.segmenters.detect_and_carry import DetectAndCarry
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
 from vis_ros.segmenters.marks import MarkError
 from vis_ros.segmenters.propagate import Propagate
@@ -182,7 +183,8 @@ class VisNode(LifecycleNode):
         self._loaded_threshold = parameters.score_threshold
         self._engine = ScoreFilter(engine, parameters.score_threshold)
         self._engine_info = engine.describe()
-        model = parameters.model if self._propagators else _model_name(self._engine_info, parameters)
+        model = parameters.model if parameters.propagates else _model_name(self._engine_info, parameters)
+        model += f' + {parameters.carry}' if parameters.carry and not parameters.propagates else ''
         for name in parameters.cameras:
             segmenter, class_names = self._new_segmenter(parameters)
             self._cameras.append(Camera(self, name, segmenter, class_names, model, epoch=self._epochs.get(name, 0)))
@@ -200,9 +202,9 @@ class VisNode(LifecycleNode):
         self._library_log.newest = ''
         try:
             with heartbeat(self._publish_diagnostics):
-                if parameters.propagates:
+                if parameters.propagation_model:
                     self._propagators = self._propagators_factory(
-                        parameters.model,
+                        parameters.propagation_model,
                         parameters.propagation_weights,
                         device=parameters.device,
                         threads=parameters.threads,
@@ -226,12 +228,15 @@ class VisNode(LifecycleNode):
     def _new_segmenter(self, parameters: Parameters) -> tuple[Segmenter, tuple[str, ...]]:
         """Of one camera, and the names of its classes."""
         assert self._engine is not None
-        if self._propagators is not None:
+        if self._propagators is not None and parameters.propagates:
             propagate = Propagate(self._propagators.new(), self._engine, parameters.propagate_config())
             return propagate, propagate.class_names
         memory = IdentityMemory(parameters.association_config())
         self._memories.append(memory)
-        return DetectAndTrack(self._engine, memory), self._engine.class_names
+        segmenter = DetectAndTrack(self._engine, memory)
+        if self._propagators is not None:
+            return DetectAndCarry(segmenter, self._propagators.new()), self._engine.class_names
+        return segmenter, self._engine.class_names
 
     def _activate(self) -> None:
         self._worker = Worker(len(self._cameras), lambda index, message: self._cameras[index].process(message))
@@ -336,7 +341,7 @@ class VisNode(LifecycleNode):
         names = [each.name for each in self._cameras]
         if self._worker is None:
             return Answer(False, f'the node is {self._state}: it tracks nothing')
-        if self._propagators is None:
+        if not read(self).propagates:
             return Answer(
                 False, f'the model {read(self).model} finds its objects by itself: set model to feelvos or rgmp'
             )

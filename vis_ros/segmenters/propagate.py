@@ -184,11 +184,8 @@ class Propagate:
         if not self._objects:
             return {}
         planes = self._propagator.step(kept.image)
-        ordered = np.partition(planes, len(planes) - 2, 0)
-        best, second = ordered[-1], ordered[-2]
         carried = {}
-        for number, plane in zip(self._propagator.object_ids, planes[1:], strict=True):
-            margin = np.where(plane == best, plane - second, plane - best)
+        for number, plane, margin in zip(self._propagator.object_ids, planes[1:], margins(planes), strict=True):
             mask = margin > 0
             carried[number] = _Carried(margin, float(plane[mask].mean()) if mask.any() else 0.0)
         return carried
@@ -217,7 +214,7 @@ class Propagate:
     def _found(self, each: _Object, mask: Mask, stamp: float) -> None:
         each.lost = False
         each.area += _AREA_RATE * (int(np.count_nonzero(mask)) - each.area)
-        each.box = _tight(mask).astype(np.float64)
+        each.box = tight_box(mask).astype(np.float64)
         each.last_seen = stamp
         each.hits += 1
 
@@ -289,7 +286,7 @@ class Propagate:
             first_seen=kept.stamp,
             last_seen=kept.stamp,
             area=float(np.count_nonzero(mask)),
-            box=_tight(mask).astype(np.float64),
+            box=tight_box(mask).astype(np.float64),
             embedding=None if embeddings is None else embeddings[0],
             by_hand=by_hand,
         )
@@ -359,7 +356,7 @@ class Propagate:
             lost = each.lost or number not in carried
             mask = np.zeros((height, width), bool) if lost else _enlarge(carried[number].margin, (height, width)) > 0
             if mask.any():
-                roi = _tight(mask)
+                roi = tight_box(mask)
             else:  # the last known box
                 lost = True
                 roi = np.clip(np.rint(each.box * to_source), 0, limits).astype(np.int32)
@@ -385,11 +382,21 @@ class Propagate:
         )
 
 
+def margins(planes: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Of each plane (h, w) but the first, of (M + 1, h, w), how much larger it is than every other.
+
+    It is positive where the object has the label. Enlarged bilinearly, too, no two of them are positive in one place.
+    """
+    ordered = np.partition(planes, len(planes) - 2, 0)
+    best, second = ordered[-1], ordered[-2]
+    return [np.where(plane == best, plane - second, plane - best) for plane in planes[1:]]
+
+
 def _enlarge(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _tight(mask: Mask) -> NDArray[np.int32]:
+def tight_box(mask: Mask) -> NDArray[np.int32]:
     """x0 y0 x1 y1 around the pixels of a mask, x1 and y1 exclusive."""
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
     return np.array([x, y, x + width, y + height], np.int32)

@@ -1,0 +1,89 @@
+import numpy as np
+from colour_propagator import BLUE, RED, ColourPropagator, draw, mask_of
+from test_propagate import PatchEngine, square
+
+from vis_ros.identity.config import AssociationConfig
+from vis_ros.identity.memory import IdentityMemory
+from vis_ros.segmenters.detect_and_carry import DetectAndCarry
+from vis_ros.segmenters.detect_and_track import DetectAndTrack
+
+
+class Blinking(PatchEngine):
+    """Misses everything that is red in some of the images."""
+
+    def __init__(self, missed):
+        super().__init__()
+        self._missed = missed
+
+    def infer(self, images):
+        (found,) = super().infer(images)
+        number = self.calls - 1
+        return [found[found.class_ids != 2] if number in self._missed else found]
+
+
+def run(missed, images, carried=True):
+    tracker = DetectAndTrack(Blinking(missed), IdentityMemory(AssociationConfig(min_hits=2)))
+    segmenter = DetectAndCarry(tracker, ColourPropagator()) if carried else tracker
+    return [segmenter.step(image, number / 10) for number, image in enumerate(images)]
+
+
+def moving(count=20):
+    return [draw(square(10 + 2 * time), square(110, colour=BLUE)) for time in range(count)]
+
+
+def ids(found):
+    return found.track_ids.tolist()
+
+
+def test_gap_of_the_detector_is_bridged_with_the_id_and_the_true_mask():
+    images = moving()
+    without = run(range(5, 9), images, carried=False)
+    found = run(range(5, 9), images)
+    red = ids(without[0])[0]
+    if without[0].class_ids[0] != 2:
+        red = ids(without[0])[1]
+    for time, image in enumerate(images):
+        assert red in ids(found[time]) and len(found[time]) == 2
+        assert (red in ids(without[time])) == (time not in range(5, 9))
+        index = ids(found[time]).index(red)
+        assert (found[time].full_mask(index) == mask_of(image, RED)).all()
+        assert ids(found[time]) == sorted(ids(found[time]))
+
+
+def test_without_gaps_nothing_is_added():
+    for mine, theirs in zip(run((), moving()), run((), moving(), carried=False), strict=True):
+        assert ids(mine) == ids(theirs) and (mine.boxes == theirs.boxes).all()
+
+
+def test_what_is_gone_is_not_carried_and_nothing_is_carried_for_longer_than_a_second():
+    images = moving(5) + [draw(square(110, colour=BLUE))] * 5
+    assert all(len(found) == 1 for found in run((), images)[5:])
+    long = run(range(5, 30), moving(30))
+    assert [len(found) for found in long[5:14]] == [2] * 9
+    assert all(len(found) == 1 for found in long[16:])
+
+
+def test_mask_that_lies_on_a_detection_of_another_object_is_not_carried():
+    images = moving(5) + [draw((10, 10, 70, 70, BLUE), square(30))] * 3
+
+    class Covering(Blinking):
+        def _one(self, image):
+            found = super()._one(image)
+            masks = [np.ones_like(mask) for mask in found.masks]  # blue covers red
+            return found.with_fields(masks=masks)
+
+    tracker = DetectAndTrack(Covering(range(5, 8)), IdentityMemory(AssociationConfig(min_hits=2)))
+    segmenter = DetectAndCarry(tracker, ColourPropagator())
+    found = [segmenter.step(image, number / 10) for number, image in enumerate(images)]
+    assert all(2 not in each.class_ids for each in found[5:])
+
+
+def test_reset_forgets_and_raises_the_epoch():
+    tracker = DetectAndTrack(PatchEngine(), IdentityMemory())
+    propagator = ColourPropagator()
+    segmenter = DetectAndCarry(tracker, propagator)
+    for number, image in enumerate(moving(5)):
+        segmenter.step(image, number / 10)
+    assert len(propagator.object_ids) == 2
+    segmenter.reset()
+    assert segmenter.epoch == 1 and not propagator.object_ids and not segmenter.identities
