@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -128,8 +128,10 @@ class ObjectTracker:
         boxes = scene.proposals
         boxes = boxes[box_iou(self.box[None], boxes)[0] > near]
         if len(boxes) < _BEST:
-            around = self._jitter(self.box[None], self._settings.candidates, _SEARCH_JITTER)
-            boxes = clip_to(torch.cat((boxes, self.box[None], around)), scene.size)
+            half = self._settings.candidates // 2
+            far = self._jitter(self.box[None], self._settings.candidates - half, _SEARCH_JITTER)
+            close = self._jitter(self.box[None], half, _NEAR_JITTER)
+            boxes = clip_to(torch.cat((boxes, self.box[None], far, close)), scene.size)
         best, order = self.scores(scene.features(boxes)).topk(_BEST)
         return boxes[order].mean(0), float(best.mean())
 
@@ -190,13 +192,13 @@ class ObjectTracker:
                     logits[count:], wanted[count:]
                 )
                 self._optimizer.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 torch.nn.utils.clip_grad_norm_(self._classifier.parameters(), _LARGEST_GRADIENT)
                 self._optimizer.step()
 
-    def _batches(self, count: int, size: int, steps: int) -> Iterable[Tensor]:
+    def _batches(self, count: int, size: int, steps: int) -> list[Tensor]:
         """Indices of `steps` batches of at most `size` of `count`, all of them before any comes again."""
         size = min(size, count)
         rounds = -(-size * steps // count)
         order = torch.cat([torch.randperm(count, generator=self._random) for _ in range(rounds)])
-        return order[: size * steps].split(size)
+        return list(order[: size * steps].view(steps, size))

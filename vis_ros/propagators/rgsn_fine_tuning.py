@@ -43,7 +43,7 @@ def fine_tuned(rgsn: Rgsn, image: Tensor, mask: Tensor, side: int, steps: int) -
                 features, reference, truth = _sample(rgsn, image, mask, side)
             loss = functional.cross_entropy(tuned.decoder(features, reference), truth)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
         tuned.decoder.eval().requires_grad_(False)
     return tuned
@@ -71,6 +71,6 @@ def _sample(rgsn: Rgsn, image: Tensor, mask: Tensor, side: int) -> tuple[list[Te
 def _flips_and_turns(boxes: Tensor) -> Tensor:
     """(N, 2, 2): half of them mirror x."""
     angle = boxes.new_empty(len(boxes)).uniform_(-_TURN, _TURN)
-    turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), 1).unflatten(1, (2, 2))
+    turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), 1).view(-1, 2, 2)
     mirrored = 1 - 2 * (torch.rand(len(boxes), device=boxes.device) < 0.5).float()
     return turn * torch.stack((mirrored, torch.ones_like(mirrored)), 1)[:, None]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vis_ros.networks.box_crops import clip_to, crop, crop_transform, enlarge_boxes, mask_boxes, shake_boxes
 from vis_ros.networks.mask_heat_map import mask_heat_map
 from vis_ros.networks.pts import Pts
-from vis_ros.training.feelvos_losses import bootstrapped_cross_entropy, hardest_share
+from vis_ros.training.feelvos_losses import bootstrapped_cross_entropy
 
 UNKNOWN = 255
 """Label of pixels that bear no loss."""
@@ -62,7 +62,7 @@ class PtsLosses(nn.Module):
         )
         truth, counted = _crop_masks(masks, transform, side), _crop_masks(known, transform, side)
         truth = torch.stack((~truth, truth), 1)
-        share = hardest_share(progress)
+        share = _share_of_pixels(progress)
         losses = [bootstrapped_cross_entropy(*each, share) for each in zip(logits, truth, counted, strict=True)]
         return {'mask': torch.stack(losses).mean()}
 
@@ -77,6 +77,11 @@ def _choose_objects(labels: Tensor) -> tuple[list[int], Tensor]:
             clips.append(index)
             masks.append(clip == numbers[torch.randint(len(numbers), ()).item()])
     return clips, torch.stack(masks) if masks else labels.new_zeros(0)
+
+
+def _share_of_pixels(progress: float) -> float:
+    """Share of the pixels of a crop that bear the loss: all, and in the second half of the run down to the half."""
+    return 1 - 0.5 * max(2 * progress - 1, 0.0)
 
 
 def _reference_transform(masks: Tensor) -> Tensor:
