@@ -34,15 +34,16 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    {'extras', 'images', 'instances', 'masks', 'msg', 'share', 'stamps'},
+    {'extras', 'images', 'instances', 'masks', 'msg', 'share', 'srv', 'stamps'},
     {'bags', 'data', 'identity', 'messages', 'visualization'},
     {'annotations', 'networks'},
-    {'engines', 'evaluation'},
+    {'engines', 'evaluation', 'propagators'},
     {'segmenters'},
     {'node', 'sources', 'training', 'video_writer'},
     {'replay'},
     {'demo', 'doctor'},
     {'benchmark'},
+    {'comparison'},
     {'cli'},
 )
 """The files and directories of the package by floor, from the ground. Imports go down or stay inside a directory;
@@ -109,6 +110,9 @@ def pyproject() -> dict[str, Any]:
         'vis_ros.identity.memory',
         'vis_ros.engines.engine',
         'vis_ros.segmenters.detect_and_track',
+        'vis_ros.segmenters.propagate',
+        'vis_ros.segmenters.detect_and_carry',
+        'vis_ros.propagators.loading',
         'vis_ros.annotations.video',
         'vis_ros.messages',
         'vis_ros.replay.offline',
@@ -133,7 +137,7 @@ def test_torch_stays_in_networks_training_and_its_engine() -> None:
     outside = {
         path.relative_to(ROOT / 'vis_ros').as_posix()
         for part, path in modules()
-        if part not in {'networks', 'training'} and libraries(path) & {'timm', 'torch', 'torchvision'}
+        if part not in {'networks', 'propagators', 'training'} and libraries(path) & {'timm', 'torch', 'torchvision'}
     }
     assert outside <= {'engines/torch_engine.py'}
 
@@ -429,7 +433,7 @@ def test_launch_arguments(launch_file: dict[str, Any]) -> None:
     arguments = launch_arguments(launch_file)
     assert arguments.keys() == {
         *('image', 'cameras', 'params_file', 'model', 'weights', 'engine', 'precision', 'threads', 'autostart'),
-        *('use_sim_time', 'rviz', 'log_level', 'namespace'),
+        *('propagation_weights', 'start_from', 'use_sim_time', 'rviz', 'log_level', 'namespace'),
     }
     for keywords in arguments.values():
         assert keywords['description'].endswith('.')
