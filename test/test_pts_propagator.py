@@ -10,6 +10,7 @@ from torch import Tensor
 from vis_ros.networks.propagation_config import PtsConfig
 from vis_ros.networks.pts import Pts
 from vis_ros.propagators import pts as module
+from vis_ros.propagators.object_tracking import ObjectTracker
 from vis_ros.propagators.pts import PtsPropagator
 
 CPU = torch.device('cpu')
@@ -34,14 +35,14 @@ def _mask(x: int) -> NDArray[np.bool_]:
     return mask
 
 
-def _scores(box: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch, score: float = 1.0) -> None:
+def _found_at(box: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """OTN finds every object here."""
 
-    def track(tracker: object, scene: object) -> bool:
+    def find(tracker: ObjectTracker, scene: object) -> bool:
         tracker.box = torch.tensor(box, dtype=torch.float32)
         return True
 
-    monkeypatch.setattr(module.ObjectTracker, 'track', track)
+    monkeypatch.setattr(module.ObjectTracker, 'find', find)
 
 
 def _normalised(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> Tensor:
@@ -85,7 +86,7 @@ def test_a_step_is_rgsn_in_one_and_a_half_times_the_box_of_otn(network: Pts, mon
     expected = cv2.resize(small, (64, 64), interpolation=cv2.INTER_LINEAR) >= 0.5
     assert (seen.reference_mask[0, 0].numpy() != expected).mean() < 0.01
     reference = network.rgsn.reference(seen.reference_image, seen.reference_mask)
-    _scores((36, 18, 68, 42), monkeypatch)
+    _found_at((36, 18, 68, 42), monkeypatch)
     planes = propagator.step(_image(1))
     _assert_close_inside(seen.image, _normalised(_image(1), box))
     torch.testing.assert_close(seen.features, reference, atol=1e-4, rtol=1e-3)
@@ -108,10 +109,10 @@ def test_a_box_of_most_of_the_frame_is_segmented_in_the_whole_frame(
     propagator = PtsPropagator(network, CPU)
     propagator.start(1, _image(0), _mask(36))
     seen = _Recorded(network, monkeypatch)
-    _scores((0, 0, 60, 63), monkeypatch)  # 61.5 %
+    _found_at((0, 0, 60, 63), monkeypatch)  # 61.5 %
     propagator.step(_image(1))
     _assert_close_inside(seen.image, _normalised(_image(1), (0, 0, 96, 64)))
-    _scores((0, 2, 60, 62), monkeypatch)  # 58.6 %, and half as large again up to x = 75
+    _found_at((0, 2, 60, 62), monkeypatch)  # 58.6 %, and half as large again up to x = 75
     propagator.step(_image(1))
     _assert_close_inside(seen.image, _normalised(_image(1), (0, 0, 75, 64)))
 
@@ -134,7 +135,7 @@ def test_the_box_of_a_tiny_object_stays(network: Pts, monkeypatch: pytest.Monkey
     propagator = PtsPropagator(network, CPU)
     propagator.start(1, _image(0), tiny)
     propagator.start(2, _image(0), small)
-    _scores((40, 20, 80, 60), monkeypatch)
+    _found_at((40, 20, 80, 60), monkeypatch)
     propagator.step(_image(1))
     assert propagator._carried[1].box.tolist() == [10, 10, 20, 15]
     assert propagator._carried[2].box.tolist() == [40, 20, 80, 60]
@@ -173,7 +174,7 @@ def test_a_correction_is_the_next_previous_mask_and_box(network: Pts, monkeypatc
     assert each.box.tolist() == [50, 20, 74, 40]
     assert each.tracker is not None and each.tracker.box.tolist() == [50, 20, 74, 40]
     seen = _Recorded(network, monkeypatch)
-    _scores((50, 20, 74, 40), monkeypatch)
+    _found_at((50, 20, 74, 40), monkeypatch)
     propagator.step(_image(2))
     y, x = np.unravel_index(seen.heat_map[0, 0].argmax().item(), (64, 64))
     assert abs(x - 32) <= 1 and abs(y - 32) <= 1
@@ -199,6 +200,30 @@ def test_fine_tuning_fits_the_first_frame_and_leaves_the_network(network: Pts) -
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
         assert not network.training
+
+
+def test_otn_learns_from_where_the_mask_is(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
+    propagator = PtsPropagator(network, CPU)
+    propagator.start(1, _image(0), _mask(20))
+    each = propagator._carried[1]
+    assert each.tracker is not None
+    each.tracker.score = 1.0
+    _found_at((22, 18, 46, 42), monkeypatch)
+    learned: list[Tensor] = []
+    monkeypatch.setattr(ObjectTracker, 'learn', lambda tracker, scene: learned.append(tracker.box))
+    monkeypatch.setattr(network.rgsn, 'forward', lambda *_: _square_logits())
+    planes = propagator.step(_image(1))
+    ys, xs = np.nonzero(planes.argmax(0))
+    assert learned[0].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+    # The middle half of the crop of 36 x 36 pixels around (34, 30).
+    np.testing.assert_allclose(learned[0], [25, 21, 43, 39], atol=1)
+
+
+def _square_logits() -> Tensor:
+    logits = torch.zeros(1, 2, 64, 64)
+    logits[:, 0] = 9
+    logits[:, 1, 16:48, 16:48] = 18
+    return logits
 
 
 def test_objects_come_and_go(network: Pts) -> None:

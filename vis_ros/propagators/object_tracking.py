@@ -93,22 +93,29 @@ class ObjectTracker:
         self._positives.append(positives[: settings.positives])
         self._negatives.append(negatives[: settings.negatives])
 
-    def track(self, scene: Scene) -> bool:
-        """Find the object in the next frame and learn from it; False where it was not found and `box` stays."""
-        settings = self._settings
+    def find(self, scene: Scene) -> bool:
+        """Find the object in the next frame; False where it was not found and `box` stays."""
         self._frames += 1
         box, self.score = self._find(scene)
-        found = self.score > 0
-        if found:
+        if self.score > 0:
             self.box = box
-            positives, negatives = self._samples(scene, settings.positives, settings.negatives)
-            self._positives.append(positives)
-            self._negatives.append(negatives)
-        if not found:
+        return self.score > 0
+
+    def refine(self, box: Tensor) -> None:
+        """Take the box (4,) of the object's mask in the last frame, if the object was found there or nearly so."""
+        if self.score > 0 and box_iou(self.box[None], box[None]).item() > _NEAR:
+            self.box = box.clone()
+
+    def learn(self, scene: Scene) -> None:
+        """Learn from the frame of the last `find`: at once where the object is lost, else every tenth frame."""
+        if self.score <= 0:
             self._update(_SHORT_TERM_FRAMES, _SHORT_TERM_STEPS)
-        elif self._frames % _LONG_TERM_INTERVAL == 0:
-            self._update(_LONG_TERM_FRAMES, settings.long_term_steps)
-        return found
+            return
+        positives, negatives = self._samples(scene, self._settings.positives, self._settings.negatives)
+        self._positives.append(positives)
+        self._negatives.append(negatives)
+        if self._frames % _LONG_TERM_INTERVAL == 0:
+            self._update(_LONG_TERM_FRAMES, self._settings.long_term_steps)
 
     def move(self, box: Tensor) -> None:
         """The object is known to be at (4,) in the last frame."""

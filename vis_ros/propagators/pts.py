@@ -42,8 +42,9 @@ class PtsPropagator:
     OTN has learned and learns from (features of boxes in at most 100 frames).
 
     OTN finds the box, RGSN the mask in a crop of 1.5 times the box; a pixel belongs to the likeliest object if that is
-    likelier than 0.5. The previous mask goes in as a heat map, as in training (the released code, other than its
-    training, has the mask itself there). The features for OTN are computed once a frame for all objects.
+    likelier than 0.5. Where both agree the box of the mask is what OTN learns and goes on from, which is not published:
+    boxes that only OTN sets drift. The previous mask goes in as a heat map, as in training; the released code gives
+    the mask itself there, other than it trains. The features for OTN are computed once a frame for all objects.
 
     Args:
         network: in evaluation mode, on `device`.
@@ -103,12 +104,16 @@ class PtsPropagator:
         if not objects:
             return np.ones((1, *size), np.float32)
         pixels = self._to_input(image)
-        self._track(objects, image, pixels)
+        scene = self._scene(image, pixels)
+        for each in objects:
+            if each.tracker and each.tracker.find(scene):
+                each.box = each.tracker.box
         found = self._segment(objects, pixels, size)
         planes = torch.cat((torch.full_like(found[:1], _BACKGROUND), found))
         winner = planes.argmax(0)
         for index, each in enumerate(objects):
             each.previous = winner == index + 1
+            self._learn(each, scene)
         return planes.cpu().numpy()
 
     @torch.inference_mode()
@@ -134,14 +139,13 @@ class PtsPropagator:
     def _side(self) -> int:
         return self._network.config.crop_size
 
-    def _track(self, objects: list[_Carried], image: NDArray[np.uint8], pixels: Tensor) -> None:
-        tracked = [(each, each.tracker) for each in objects if each.tracker]
-        if not tracked:
+    @staticmethod
+    def _learn(each: _Carried, scene: Scene) -> None:
+        if each.tracker is None:
             return
-        scene = self._scene(image, pixels)
-        for each, tracker in tracked:
-            tracker.track(scene)
-            each.box = tracker.box
+        if each.previous.any():
+            each.tracker.refine(mask_boxes(each.previous[None])[0])
+        each.tracker.learn(scene)
 
     def _segment(self, objects: list[_Carried], pixels: Tensor, size: tuple[int, int]) -> Tensor:
         """Probabilities (M, h, w) of the objects, 0 outside their crops."""
