@@ -18,7 +18,7 @@ from vis_ros.engines.tensorrt_session import DeviceMemoryError, TensorRtSession
 from vis_ros.networks.config import DEMO
 
 GPU = Gpu(0, 'Fake GPU', (8, 7), 1 << 33)
-CONFIG = DEMO.with_fields(input_height=40, input_width=64, max_detections=3, score_threshold=0.5)
+CONFIG = DEMO.with_fields(input_height=40, input_width=64, max_detections=3, score_threshold=0.5, mask_scores=False)
 BATCH, ROWS = 2, 5
 CANVAS = (64, 64)
 
