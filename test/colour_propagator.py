@@ -55,3 +55,15 @@ class ColourPropagator:
     def reset(self):
         self._colours.clear()
         self._blind.clear()
+
+
+class ColourPropagators:
+    """Stands in for a loaded network."""
+
+    weights, engine = 'colours', 'numpy'
+
+    def __init__(self, model, weights, **_settings):
+        self.model = model
+
+    def new(self):
+        return ColourPropagator()

@@ -1,6 +1,7 @@
 """A person points at an object on a live stream: requests and answers go over DDS, images in and masks out too."""
 
 import sys
+import threading
 from array import array
 from pathlib import Path
 
@@ -9,25 +10,14 @@ import pytest
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 from sensor_msgs.msg import Image, RegionOfInterest
+from std_srvs.srv import Trigger
 from vis_ros.msg import InstanceMask
 from vis_ros.srv import ForgetObject, TrackObject
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from colour_propagator import BLUE, RED, ColourPropagator, draw, mask_of
+from colour_propagator import BLUE, RED, ColourPropagator, ColourPropagators, draw, mask_of
 
 from vis_ros.masks import decode
-
-
-class ColourPropagators:
-    """Stands in for a loaded network."""
-
-    weights, engine = 'colours', 'numpy'
-
-    def __init__(self, model, weights, **_settings):
-        self.model = model
-
-    def new(self):
-        return ColourPropagator()
 
 
 @pytest.fixture
@@ -169,3 +159,73 @@ def test_missing_weights_fail_the_configuration_with_the_reason(graph):
     node = graph.start(active=False, model='pts', propagation_weights='/nowhere/pts.safetensors')
     assert node.trigger_configure().name == 'FAILURE'
     graph.spin_until(lambda: graph.logged('/nowhere/pts.safetensors'))
+
+
+class Gate(ColourPropagator):
+    """Its steps wait while the gate is shut."""
+
+    opened = threading.Event()
+
+    def step(self, image):
+        assert self.opened.wait(30)
+        return super().step(image)
+
+
+class GatedPropagators(ColourPropagators):
+    def new(self):
+        return Gate()
+
+
+@pytest.fixture
+def busy(graph, monkeypatch):
+    """The node while an image is in work and a request waits: the graph, and the future of the request."""
+    monkeypatch.setattr(Gate, 'opened', threading.Event())
+    Gate.opened.set()
+    graph.start(factories={'propagators_factory': GatedPropagators}, model='feelvos', start_from='service')
+    graph.connect(size=SIZE)
+    graph.process(scene())
+    assert track(graph, mask=mono8(mask_of(scene(), RED))).track_id == 1
+    client = graph.node.create_client(ForgetObject, '/vis_node/forget_object')
+    graph.spin_until(client.service_is_ready)
+
+    def begin():
+        Gate.opened.clear()
+        graph.send(scene())
+        graph.spin_for(0.3)
+        return client.call_async(ForgetObject.Request(track_id=1))
+
+    yield graph, begin
+    Gate.opened.set()
+
+
+def test_request_waits_for_the_image_in_work_and_nothing_else_waits_for_it(busy):
+    graph, begin = busy
+    future = begin()
+    assert graph.call(Trigger, '/vis_node/reset', Trigger.Request()).success
+    graph.status(lambda status, _values: status.message)
+    assert not future.done()
+    Gate.opened.set()
+    graph.spin_until(future.done)
+    # The reset was asked for after the object was marked and is carried out before the request.
+    assert not future.result().success and 'tracked are: none' in future.result().message
+
+
+def test_request_is_refused_when_the_network_is_busy_for_too_long_and_then_not_done(busy, monkeypatch):
+    graph, begin = busy
+    monkeypatch.setattr('vis_ros.node.vis_node.PATIENCE_S', 0.2)
+    future = begin()
+    graph.spin_until(future.done)
+    assert not future.result().success and 'busy for 0.2 s' in future.result().message
+    Gate.opened.set()
+    graph.spin_until(lambda: len(graph.arrays) and graph.arrays[-1].instances)
+    assert ids(graph.process(scene())) == [1]
+
+
+def test_request_that_waits_is_answered_when_the_node_is_stopped(busy):
+    graph, begin = busy
+    future = begin()
+    graph.spin_for(0.2)
+    threading.Timer(0.2, Gate.opened.set).start()
+    assert graph.under_test.trigger_deactivate().name == 'SUCCESS'
+    graph.spin_until(future.done)
+    assert not future.result().success and 'stopped' in future.result().message

@@ -234,7 +234,9 @@ class Camera:
                 self._skip('failed', 'processing', f'image on {self.topic} lost: {type(error).__name__}: {error}')
 
     def _serve(self, request: ObjectRequest) -> None:
-        """Do what a service asks for; whatever goes wrong is its answer."""
+        """Do what a service asks for, unless it came too late; whatever goes wrong is its answer."""
+        if not request.claim():
+            return
         epoch = self._begin()
         try:
             assert isinstance(self.segmenter, Propagate), 'the node asks only those'
@@ -245,7 +247,7 @@ class Camera:
             request.refuse(f'{type(error).__name__}: {error}')
             raise
         else:
-            request.future.set_result(Answer(True, '', track_id, epoch))
+            request.answer(Answer(True, '', track_id, epoch))
 
     def _skip(self, reason: str, kind: str, text: str) -> None:
         self.statistics.skipped(reason)

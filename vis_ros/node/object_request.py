@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from rclpy.task import Future
@@ -32,14 +33,22 @@ class Answer:
 class ObjectRequest:
     """act: done with the segmenter in the worker thread, returns the track id; MarkError refuses.
 
-    future: gets the Answer.
+    future: gets the Answer, exactly one.
     """
 
     act: Callable[[Propagate, Seconds], int]
     future: Future[Answer]
+    _unclaimed: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def claim(self) -> bool:
+        """Whether the caller is the first, and so the one who answers: the worker, or who waited for too long."""
+        return self._unclaimed.acquire(blocking=False)
+
+    def answer(self, answer: Answer) -> None:
+        self.future.set_result(answer)
 
     def refuse(self, reason: str) -> None:
-        self.future.set_result(Answer(False, reason))
+        self.answer(Answer(False, reason))
 
 
 def tracking(request: TrackObject.Request) -> Callable[[Propagate, Seconds], int]:

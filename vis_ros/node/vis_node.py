@@ -14,6 +14,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, JumpThreshold, TimeJump
 from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
@@ -46,6 +47,8 @@ from vis_ros.stamps import REGRESSION_TOLERANCE_NS
 EngineFactory = Callable[..., Engine]
 PropagatorsFactory = Callable[..., Propagators]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE_S = 10.0
+"""A request that the worker has not begun after so many seconds is refused."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -95,8 +98,10 @@ class VisNode(LifecycleNode):
 
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(SetBool, '~/enable', self._on_enable)
-        self.create_service(TrackObject, '~/track_object', self._on_track_object)
-        self.create_service(ForgetObject, '~/forget_object', self._on_forget_object)
+        # A group holds back its other callbacks until one is done, and these wait for the worker.
+        self._waiting = ReentrantCallbackGroup()
+        self.create_service(TrackObject, '~/track_object', self._on_track_object, callback_group=self._waiting)
+        self.create_service(ForgetObject, '~/forget_object', self._on_forget_object, callback_group=self._waiting)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
@@ -250,7 +255,8 @@ class VisNode(LifecycleNode):
             camera.unsubscribe()
         if self._worker is not None:
             for left in self._worker.stop():
-                left.refuse('the node was stopped before it could do it')
+                if left.claim():
+                    left.refuse('the node was stopped before it could do it')
             self._worker = None
 
     def _free(self) -> None:
@@ -347,10 +353,21 @@ class VisNode(LifecycleNode):
             )
         if camera not in names:
             return Answer(False, f'there is no camera {camera!r}; there are {", ".join(map(repr, names))}')
-        future: Future[Answer] = Future(executor=self.executor)
-        if not self._worker.slots.insist(names.index(camera), ObjectRequest(act, future)):
+        request = ObjectRequest(act, Future(executor=self.executor))
+        if not self._worker.slots.insist(names.index(camera), request):
             return Answer(False, 'the node is being stopped')
-        answer = await future
+
+        def give_up() -> None:
+            if request.claim():
+                request.refuse(f'the network was busy for {PATIENCE_S:g} s: nothing was done, ask again')
+
+        timer = self.create_timer(
+            PATIENCE_S, give_up, callback_group=self._waiting, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        try:
+            answer = await request.future
+        finally:
+            self.destroy_timer(timer)
         assert answer is not None
         return answer
 
