@@ -177,6 +177,7 @@ def test_numbers_are_never_used_again_within_an_epoch():
         (Mark(mask=np.ones((48, 64), bool)), '64x48 pixels, its image has 160x96'),
         (Mark(stamp=-5.0, mask=np.ones((96, 160), bool)), 'images are kept for'),
         (Mark(stamp=99.0, mask=np.ones((96, 160), bool)), 'after the newest image'),
+        (Mark(mask=np.eye(96, 160) * (np.arange(96) < 5)[:, None]), '5 pixels at the size that the network works at'),
         (Mark(box=(50, 50, 500, 60)), 'not inside the image'),
         (Mark(point=(5, 500)), 'not inside the image'),
         (Mark(point=(5, 5)), 'no object at the point'),

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.instances import Instances
+from vis_ros.instances import LOST, Instances
 from vis_ros.visualization import EvenlySpaced, contact_sheet, draw_overlay, identity_colour
 
 CLASSES = ['cat', 'traffic light']
@@ -186,3 +186,13 @@ def test_a_sheet_of_a_stream_shows_it_evenly_and_keeps_few_images(length, tmp_pa
 def test_the_pictures_are_what_opencv_can_write(tmp_path):
     image = np.zeros((64, 64, 3), np.uint8)
     assert cv2.imwrite(str(tmp_path / 'a.png'), draw_overlay(image, one_object((64, 64), [5, 20, 40, 60]), CLASSES))
+
+
+def test_a_lost_object_is_tagged_at_its_last_box_and_paints_nothing_else():
+    image = np.full((200, 200, 3), 90, np.uint8)
+    lost = one_object((200, 200), [40, 100, 140, 180], np.zeros((80, 100), np.uint8), score=0.0)
+    painted = draw_overlay(image, lost.with_fields(states=[LOST]), CLASSES)
+    changed = np.argwhere((painted != image).any(2))
+    assert len(changed) and changed[:, 0].max() < 100
+    seen = draw_overlay(image, lost, CLASSES)
+    assert (painted != seen).any()  # the tag says that it is lost, not how sure it is

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.instances import Instances
+from vis_ros.instances import LOST, Instances
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -165,7 +165,8 @@ def _outline(canvas: Image, mask: NDArray[np.uint8], roi: NDArray[np.int32], col
 def _label(instances: Instances, index: int, class_names: Sequence[str]) -> str:
     class_id = int(instances.class_ids[index])
     name = class_names[class_id] if 0 <= class_id < len(class_names) else f'class {class_id}'
-    label = f'{name} {instances.scores[index]:.2f}'
+    lost = instances.states is not None and instances.states[index] == LOST
+    label = f'{name} lost' if lost else f'{name} {instances.scores[index]:.2f}'
     return label if instances.track_ids is None else f'{instances.track_ids[index]} {label}'
 
 

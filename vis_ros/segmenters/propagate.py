@@ -306,8 +306,11 @@ class Propagate:
             )
         found = self._engine.infer([kept.image])[0] if self._engine is not None else self._nothing(kept)
         marked = marked_object(mark, kept.image, kept.source_size, found)
-        if not marked.mask.any():
-            raise MarkError('the mask is empty at the size that the network works at')
+        pixels = int(np.count_nonzero(marked.mask))
+        if pixels < self.config.smallest:  # it would be lost at once
+            raise MarkError(
+                f'the mask has {pixels} pixels at the size that the network works at; it takes {self.config.smallest}'
+            )
         number = self._next_id
         detection = None if marked.detection is None else found[[marked.detection]]
         self._start(number, kept, marked.mask, detection, by_hand=True)
