@@ -8,16 +8,19 @@ from pathlib import Path
 
 import cv2
 import pytest
+from colour_propagator import ColourPropagators
 
 sys.path.insert(0, str(Path(__file__).parent / 'ros'))
 
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from rectangles import BLUE, RED, RectangleEngine, draw
 from std_msgs.msg import Header
+from vis_ros.msg import InstanceMaskArray
 
 from vis_ros.bags import IMAGE_TYPE, BagReader, BagWriter
 from vis_ros.cli import main
 from vis_ros.messages import to_image
+from vis_ros.propagators import loading
 from vis_ros.stamps import to_time
 
 
@@ -65,6 +68,37 @@ def test_a_bag_with_one_topic(replay, tmp_path):
     assert (run['model'], run['weights']) == ('rectangles (where)', 'some/where.safetensors')
     assert (run['engine'], run['device'], run['precision']) == ('opencv', 'cpu', 'uint8')
     assert (run['association'], run['score_threshold'], run['every']) == ('one_to_one', None, 1)
+
+
+def test_a_model_that_carries_masks_along_starts_from_detections(replay, tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, 'load_propagators', ColourPropagators)
+    bag = write_bag(tmp_path / 'recording', size=(96, 160))
+    code, output, error = replay(bag, '--model', 'feelvos', '--propagation-weights', 'some.safetensors')
+    assert (code, error) == (0, '') and 'identities                     │ 2' in output
+    run = json.loads((tmp_path / 'replay' / 'run.json').read_text())
+    assert (run['model'], run['propagation']) == ('feelvos', 'colours: numpy')
+    assert run['class_names'] == ['blue', 'green', 'red', 'object']
+    code, _, error = replay(bag, '--propagation-weights', 'some.safetensors')
+    assert code == 1 and '--propagation-weights does not go with --model auto' in error
+
+
+def test_lost_objects_are_in_the_bag_only(replay, tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, 'load_propagators', ColourPropagators)
+    (tmp_path / 'frames').mkdir()
+    for index in range(6):
+        objects = [] if index in (2, 3) else [(10, 20, 34, 44, RED)]
+        cv2.imwrite(str(tmp_path / 'frames' / f'{index}.png'), draw(*objects, height=96, width=160))
+    code, _, error = replay('frames', '--model', 'rgmp')
+    assert (code, error) == (0, '')
+    lines = [json.loads(line) for line in (tmp_path / 'replay' / 'results.jsonl').read_text().splitlines()]
+    assert [[each['track_id'] for each in line['instances']] for line in lines] == [[1], [1], [], [], [1], [1]]
+    (row,) = json.loads((tmp_path / 'replay' / 'results.json').read_text())
+    assert [each is not None for each in row['segmentations']] == [True, True, False, False, True, True]
+    states = []
+    bag = BagReader(tmp_path / 'replay' / 'bag')
+    for _, _, data in bag.messages(bag.topics):
+        states += [each.state for each in deserialize_message(data, InstanceMaskArray).instances]
+    assert states == [1, 1, 2, 2, 1, 1]
 
 
 def test_several_cameras_with_their_images(replay, tmp_path):

@@ -39,8 +39,15 @@ def replay(
     ] = False,
     weights: Annotated[str, typer.Option(help='Name (see `vis-ros weights list`) or path of the weights.')] = 'demo',
     model: Annotated[
-        str, typer.Option(help='auto, masktrack_rcnn, or mask_rcnn to leave the track head out.')
+        str,
+        typer.Option(
+            help='auto, masktrack_rcnn, or mask_rcnn to leave the track head out; feelvos, rgmp, pts or maskrnn to '
+            'carry along the masks of what the detector finds first.'
+        ),
     ] = 'auto',
+    propagation_weights: Annotated[
+        str, typer.Option(help='Path of the weights of a model that carries masks along [default: those packaged]')
+    ] = '',
     engine: Annotated[str, typer.Option(help='auto, tensorrt, openvino or torch.')] = 'auto',
     precision: Annotated[str, typer.Option(help='auto, fp32, fp16, bf16 or int8.')] = 'auto',
     association: Annotated[str, typer.Option(help='one_to_one, paper or mmtracking.')] = 'one_to_one',
@@ -75,30 +82,44 @@ def replay(
     from vis_ros.engines.engine import load_engine
     from vis_ros.identity.config import AssociationConfig
     from vis_ros.identity.memory import IdentityMemory
+    from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS
+    from vis_ros.propagators.loading import load_propagators
     from vis_ros.replay.interruption import INTERRUPTED
     from vis_ros.replay.offline import replay as run
     from vis_ros.segmenters.detect_and_track import DetectAndTrack
+    from vis_ros.segmenters.propagate import OBJECT, Propagate
+    from vis_ros.segmenters.segmenter import Segmenter
     from vis_ros.sources.opening import open_sources
     from vis_ros.video_writer import CODECS
 
     sources = open_sources(source, topic, cameras)
     config = AssociationConfig(rule=association)  # type: ignore[arg-type]  # it checks the name itself
+    carries = model in PROPAGATION_CONFIGS
+    if propagation_weights and not carries:
+        raise ValueError(f'--propagation-weights does not go with --model {model}, which carries no masks along')
     with console.status('loading the network'):
+        propagators = load_propagators(model, propagation_weights) if carries else None
         detector = load_engine(
-            weights, model=model, engine=engine, precision=precision, score_threshold=score_threshold
+            weights,
+            model='auto' if carries else model,
+            engine=engine,
+            precision=precision,
+            score_threshold=score_threshold,
         )
         detector.warm_up()
     info = detector.describe()
     described = sources[0].description if len(sources) == 1 else f'{len(sources)} image folders in {source}'
     console.print(f'{described}; {info.model} on {info.engine}, {info.device}, {info.precision}')
+    if propagators is not None:
+        console.print(f'masks carried along by {propagators.weights} on {propagators.engine}')
     if info.fallback:
         console.print(info.fallback)
+    name = info.model if Path(weights).stem == info.model else f'{info.model} ({Path(weights).stem})'
     settings: dict[str, Any] = {
         'source': str(source),
-        'model': info.model
-        if Path(weights).stem == info.model
-        else f'{info.model} ({Path(weights).stem})',  # as the node
+        'model': model if carries else name,  # as the node
         'weights': weights,
+        **({'propagation': f'{propagators.weights}: {propagators.engine}'} if propagators is not None else {}),
         'engine': info.engine,
         'device': info.device,
         'precision': info.precision,
@@ -106,12 +127,18 @@ def replay(
         'association': association,
         'score_threshold': score_threshold,
     }
+
+    def new_segmenter() -> Segmenter:
+        if propagators is not None:
+            return Propagate(propagators.new(), detector)
+        return DetectAndTrack(detector, IdentityMemory(config))
+
     expected = _expected([each.count for each in sources], every, max_frames)
     with progress('tracking', expected) as (bar, task):
         summary = run(
             sources,
-            lambda: DetectAndTrack(detector, IdentityMemory(config)),
-            detector.class_names,
+            new_segmenter,
+            (*detector.class_names, OBJECT) if carries else detector.class_names,
             out,
             settings=settings,
             every=every,
@@ -133,6 +160,7 @@ _OFFLINE_OPTIONS = (
     'max_frames',
     'weights',
     'model',
+    'propagation_weights',
     'engine',
     'precision',
     'association',

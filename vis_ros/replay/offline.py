@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 
 import vis_ros
 from vis_ros.bags import INSTANCES_TYPE, BagError, BagWriter, serialize, topic_name
-from vis_ros.instances import Instances
+from vis_ros.instances import LOST, Instances
 from vis_ros.messages import Frame as MessageFrame
 from vis_ros.messages import to_message
 from vis_ros.replay.interruption import INTERRUPTED, interruptible
@@ -86,10 +86,10 @@ def replay(
 
     The folder gets run.json (settings and counts), results.json (`YoutubeVisResults`) and bag (an InstanceMaskArray for
     each frame, on the topics of the node: /vis_node/instances, or /vis_node/<name>/instances of a stream with a name,
-    with run-length coded masks and a latency of 0); results.jsonl, overlay.mp4 and contact_sheet.png too, of several
-    streams in a folder each. The headers in the bag are those of the images. Videos and image folders have none: there
-    the stamp is the time since the start, and the frame id is empty. A message has the time of recording of its image,
-    or of the one before if that was recorded later.
+    with run-length coded masks and a latency of 0; lost objects are here only); results.jsonl, overlay.mp4 and
+    contact_sheet.png too, of several streams in a folder each. The headers in the bag are those of the images. Videos
+    and image folders have none: there the stamp is the time since the start, and the frame id is empty. A message has
+    the time of recording of its image, or of the one before if that was recorded later.
 
     Where time is set back the segmenter forgets and an epoch begins. A recording that breaks off, and Ctrl-C, end the
     replay after the frame in work, with all files complete up to there.
@@ -273,10 +273,11 @@ class _StreamRun:
         assert instances.track_ids is not None, 'a segmenter gives identities'
         self.frames += 1
         self._sequence += 1
-        self.instances += len(instances)
+        seen = instances if instances.states is None else instances[instances.states != LOST]
+        self.instances += len(seen)
         self.identities.update((self._epoch, track_id) for track_id in instances.track_ids.tolist())
-        self._files.add(frame, self._epoch, instances)
-        self._outputs.results.add(self._video_id, frame.index, self._epoch, instances)
+        self._files.add(frame, self._epoch, seen)
+        self._outputs.results.add(self._video_id, frame.index, self._epoch, seen)
         self._record(frame, instances)
 
     def _record(self, frame: Frame, instances: Instances) -> None:
