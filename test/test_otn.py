@@ -216,10 +216,10 @@ def test_proposals_near_the_last_box_are_tried_and_farther_ones_after_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tracker = _tracker()
-    shifts = torch.tensor([0.0, 4, 8, 12, 16, 20, 24, 28, 32, 36])  # IoU (40 - d) / (40 + d)
+    shifts = torch.tensor([0.0, 2, 4, 6, 8, 10, 16, 20, 24, 28, 32, 36])  # IoU (40 - d) / (40 + d)
     proposals = BOX + shifts[:, None] * torch.tensor([1.0, 0, 1, 0])
     overlaps = (40 - shifts) / (40 + shifts)
-    for score, limit in ((1.0, 0.3), (-1.0, 0.2)):
+    for score, limit in ((1.0, 0.5), (-1.0, 0.2)):
         torch.testing.assert_close(_candidates(tracker, monkeypatch, score, proposals), proposals[overlaps > limit])
 
 
