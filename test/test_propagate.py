@@ -121,6 +121,24 @@ def test_exploding_mask_is_lost_and_not_published():
     assert found.states.tolist() == [LOST] and not found.areas().any()
 
 
+class Unsure(ColourPropagator):
+    sureness = 1.0
+
+    def step(self, image):
+        return super().step(image) * np.float32(self.sureness)
+
+
+def test_mask_that_is_less_likely_than_not_is_lost_until_it_is_likely_again():
+    propagator = Unsure()
+    segmenter = Propagate(propagator, None, BY_HAND)
+    image = draw(square(10))
+    segmenter.begin(image, 0.0, {1: mask_of(image, RED)})
+    states = []
+    for number, propagator.sureness in enumerate((0.6, 0.5, 0.6, 0.7, 0.6)):  # of 0.9
+        states += segmenter.step(image, 0.1 + number / 10).states.tolist()
+    assert states == [CONFIRMED, LOST, LOST, CONFIRMED, CONFIRMED]
+
+
 def test_detections_begin_objects_and_new_ones_are_found_later():
     engine = PatchEngine()
     segmenter = Propagate(ColourPropagator(), engine, PropagateConfig(detect_every=5))

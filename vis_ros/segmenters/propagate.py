@@ -35,6 +35,8 @@ class PropagateConfig:
     max_objects: at most so many are carried.
     smallest: pixels of a mask at the working size; below it has vanished.
     growth: an area this many times the mean of before has exploded.
+    kept_score: mean probability on its mask below which an object has drifted to what it is not. Of one object alone
+        each pixel has more; of several, one wins where all are unlikely.
     found_score: mean probability that a lost object's mask needs to count as found again.
     max_age_s: a lost object that a detection began is forgotten after so many seconds; one that a person began stays.
     kept_s, kept_images: images that marks may refer to: of so many seconds, and at most so many.
@@ -47,6 +49,7 @@ class PropagateConfig:
     max_objects: int = 8
     smallest: int = 20
     growth: float = 4.0
+    kept_score: float = 0.5
     found_score: float = 0.6
     max_age_s: float = 10.0
     kept_s: float = 2.0
@@ -108,7 +111,7 @@ class Propagate:
     within an epoch. All that is kept has a bound.
 
     The working size is decided by the first image; later ones are resized to the same, so objects outlast another size.
-    A mask that vanishes or explodes is dropped and its object is LOST: it is found again by what the propagator
+    A mask that vanishes, explodes or drifts is dropped and its object is LOST: it is found again by what the propagator
     remembers of its reference, or by a detection with its embedding.
 
     Raises ValueError where objects are to start from detections and there is no engine.
@@ -193,14 +196,14 @@ class Propagate:
     # --- the drift guard --------------------------------------------------------------------------------------------
 
     def _guard(self, carried: dict[int, _Carried], stamp: float) -> None:
-        """Drop masks that vanished or exploded, and objects that were lost for too long."""
+        """Drop masks that vanished, exploded or drifted, and objects that were lost for too long."""
         config = self.config
         for number, each in list(self._objects.items()):
             mask = carried[number].mask
             area = int(np.count_nonzero(mask))
             vanished = area < config.smallest
             exploded = area > config.growth * each.area + config.smallest
-            doubtful = each.lost and carried[number].score < config.found_score
+            doubtful = carried[number].score < (config.found_score if each.lost else config.kept_score)
             if not (vanished or exploded or doubtful):
                 self._found(each, mask, stamp)
                 continue
