@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 TENTATIVE, CONFIRMED, LOST = 0, 1, 2
-"""Values of `Instances.states`, equal to the constants of vis_ros/msg/InstanceMask. LOST: not seen in this image; the box
-is the last one, the mask is empty."""
+"""Values of `Instances.states`, equal to the constants of vis_ros/msg/InstanceMask. LOST: not seen in this image; the
+box is the last one, the mask is empty."""
 
 
 @dataclass(frozen=True, eq=False)
