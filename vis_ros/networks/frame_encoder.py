@@ -34,7 +34,7 @@ class FrameEncoder(nn.Module):
 
 def widen_stem(body: nn.Module, extra: int) -> None:
     """Give the first convolution `extra` more input planes, in place; the weights of the others stay."""
-    name, first = next((name, module) for name, module in body.named_modules() if isinstance(module, nn.Conv2d))
+    first = next(module for module in body.modules() if isinstance(module, nn.Conv2d))
     weight = first.weight.detach()
     widened = torch.empty(len(weight), weight.shape[1] + extra, *weight.shape[2:])
     widened[:, : weight.shape[1]] = weight
