@@ -7,7 +7,7 @@ from torchvision.ops import box_convert
 
 from vis_ros.networks.maskrnn import PUBLISHED, MaskRnn, box_deltas, enlarge, gate, refine, scaled_magnitude
 from vis_ros.networks.propagation_config import MaskRnnConfig
-from vis_ros.propagators.maskrnn import MaskRnnPropagator, delayed_planes
+from vis_ros.propagators.maskrnn import MaskRnnPropagator, _log_odds, delayed_planes
 from vis_ros.propagators.optical_flow import dis_flow, warp
 from vis_ros.training.maskrnn_losses import MaskRnnLosses, balanced_cross_entropy
 
@@ -231,3 +231,11 @@ def test_published_form_is_delayed_and_sees_the_next_frame():
     assert not np.allclose(planes[0], other[0])  # the next frame is another
     with pytest.raises(ValueError, match='MaskRnnPropagator'):
         next(delayed_planes(MaskRnn(MaskRnnConfig('light')), CPU, images, {1: mask()}))
+
+
+def test_log_odds_of_the_object_around_its_box():
+    masks = torch.zeros(1, 1, *SIZE, dtype=torch.bool)
+    masks[..., 20:40, 30:60] = True
+    share = 20 * 30 / (20 * 30 * 1.8**2)
+    found = _log_odds(masks, torch.tensor([[30.0, 20, 60, 40]]))
+    assert found.item() == pytest.approx(np.log(share / (1 - share)), rel=1e-5)

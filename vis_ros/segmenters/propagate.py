@@ -269,7 +269,7 @@ class Propagate:
     def _begin_new(self, detection: Instances, mask: Mask, kept: _Kept) -> int:
         """The number of the new object that a detection begins, 0 if it may not."""
         config = self.config
-        may = config.start_from_detections and detection.scores[0] >= config.birth_score
+        may = config.start_from_detections and detection.association_scores[0] >= config.birth_score
         if not may or len(self._objects) >= config.max_objects:
             return 0
         number = self._next_id
