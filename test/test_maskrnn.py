@@ -26,7 +26,8 @@ def parameters(module):
 
 
 def test_published_streams_are_vgg_16_with_side_outputs_of_16_channels():
-    network = MaskRnn(PUBLISHED)
+    with torch.device('meta'):  # shapes and counts only: random weights of this size take seconds
+        network = MaskRnn(PUBLISHED)
     vgg = 14_714_688  # convolutions of VGG-16
     stride2, *_ = widths = (128, 256, 512, 512)
     assert stride2 == 128
@@ -35,7 +36,7 @@ def test_published_streams_are_vgg_16_with_side_outputs_of_16_channels():
     assert parameters(network.appearance) == vgg + 64 * 9 + sides + scores + fusion  # a fourth plane in conv1_1
     assert parameters(network.motion) == vgg + sides + scores + fusion
     with torch.no_grad():
-        features, deep = network.appearance.body(torch.zeros(1, 4, 64, 96))
+        features, deep = network.appearance.body(torch.zeros(1, 4, 64, 96, device='meta'))
     assert [tuple(each.shape[1:]) for each in features] == [(128, 32, 48), (256, 16, 24), (512, 8, 12), (512, 4, 6)]
     assert deep.shape == (1, 512, 4, 6)
     assert parameters(network.localisation) == 512 * 49 * 256 + 256 + 256 * 256 + 256 + 256 * 4 + 4
@@ -163,6 +164,13 @@ def test_side_outputs_bear_no_loss_at_the_end_and_unknown_pixels_never():
     assert balanced_cross_entropy(torch.randn_like(truth), truth, known) == 0
 
 
+def test_published_form_refuses_clips_without_a_next_frame():
+    losses = MaskRnnLosses(MaskRnn(MaskRnnConfig('light', causal=False)))
+    with pytest.raises(ValueError, match='4 frames'):
+        losses(*clip(frames=3), 0.0)
+    assert losses(*clip(frames=4), 0.0)['mask'] > 0
+
+
 def mask(x=20, width=60):
     found = np.zeros(SIZE, bool)
     found[20:60, x : x + width] = True
@@ -185,6 +193,35 @@ def test_propagator_carries_objects_of_different_starts(network):
     alone.start(4, image(), mask())
     alone.step(image(1))
     np.testing.assert_allclose(propagator.step(image(2))[2], alone.step(image(2))[1], atol=1e-5)
+
+
+def test_flow_is_computed_once_for_all_objects_of_an_image(network):
+    seen = []
+
+    def flow(present, previous):
+        seen.append((present, previous))
+        return np.zeros((*SIZE, 2), np.float32)
+
+    propagator = MaskRnnPropagator(network, CPU, flow)
+    for number in (1, 2, 3):
+        propagator.start(number, image(), mask())
+    propagator.step(image(1))
+    seen.clear()
+    propagator.step(image(2))
+    ((present, previous),) = seen
+    np.testing.assert_array_equal(present, image(2))
+    np.testing.assert_array_equal(previous, image(1))
+
+
+def test_answer_belongs_to_the_caller(network):
+    propagators = [MaskRnnPropagator(network, CPU) for _ in range(2)]
+    for propagator, written in zip(propagators, (False, True), strict=True):
+        propagator.start(1, image(), mask())
+        answer = propagator.step(image(1))
+        if written:
+            answer[:] = 1
+    first, second = (propagator.step(image(2)) for propagator in propagators)
+    np.testing.assert_array_equal(first, second)
 
 
 def test_empty_mask_is_carried_as_nothing_until_it_is_corrected(network):

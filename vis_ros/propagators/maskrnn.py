@@ -73,13 +73,15 @@ class MaskRnnPropagator:
         planes = torch.full((1 + len(self._masks), *image.shape[:2]), _BACKGROUND, device=self._device)
         if not self._masks:
             return planes.fill_(1).cpu().numpy()
-        flows = {id(each): self._flow(image, each) for each in self._images.values()}  # one, but after a start
+        before = {id(each): each for each in self._images.values()}  # one, but after a start
+        flows = {key: self._flow(image, each) for key, each in before.items()}
         moved = [_to_flow(flows[id(self._images[number])], self._device) for number in self.object_ids]
         previous = torch.stack([self._masks[number] for number in self.object_ids])[:, None]
-        planes[1:] = masks_after(self._network, image, previous, [torch.stack(moved)], self._device)[:, 0]
+        masks = masks_after(self._network, image, previous, [torch.stack(moved)], self._device)[:, 0]
+        planes[1:] = masks  # a copy: what is answered belongs to the caller
         kept = image.copy()
-        for number, plane in zip(self.object_ids, planes[1:], strict=True):
-            self._masks[number], self._images[number] = plane, kept
+        for number, mask in zip(self.object_ids, masks, strict=True):
+            self._masks[number], self._images[number] = mask, kept
         return planes.cpu().numpy()
 
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:

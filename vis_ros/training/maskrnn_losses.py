@@ -46,10 +46,17 @@ class MaskRnnLosses(nn.Module):
             images: (B, T, 3, H, W), normalised RGB.
             labels: (B, T, H, W) int64, 0 background, else objects, 255 unknown. Frame 0 is not used.
             progress: of the run, 0 to 1.
+
+        Raises ValueError for clips of 3 frames if the network is not causal: no frame has one before and one after.
         """
         clips, truth = _choose_objects(labels)
         last = images.shape[1] - (1 if self.network.config.causal else 2)
-        if not clips or last < 2:
+        if last < 2:
+            raise ValueError(
+                f'clips have {images.shape[1]} frames, and MaskRNN with causal: false learns from at least 4 frames: '
+                'set clip_frames: 4'
+            )
+        if not clips:
             nothing = sum(parameter.sum() for parameter in self.network.parameters()) * images.new_zeros(())
             return {name: nothing for name in ('mask', 'streams', 'sides', 'box')}
         pictures = self._pictures(images[clips])
