@@ -54,7 +54,7 @@ class MaskRnn(nn.Module):
 
     The appearance stream sees the image and the warped mask, the flow stream the magnitudes of the flow to the previous
     and, unless `config.causal`, the next frame, and the warped mask (section 3.2). Their logits are averaged. The
-    localisation network refines the box of the warped mask, outside of which `gate` leaves nothing.
+    localisation network refines the box of the warped mask, for `gate`, which leaves nothing outside of boxes.
 
     Published: VGG-16 in both streams. Light: the appearance stream is a light backbone with a feature pyramid, which
     deep features need to say where an edge is; the flow stream, whose input is simple, a small network of its own.
@@ -94,7 +94,10 @@ def _channels_last(*planes: Tensor) -> Tensor:
 
 
 def scaled_magnitude(flow: Tensor) -> Tensor:
-    """(B, 1, H, W): log(1 + length) of flow vectors (B, 2, H, W) in pixels, so that fast motion does not drown slow."""
+    """(B, 1, H, W): log(1 + length) of flow vectors (B, 2, H, W) in pixels, so that fast motion does not drown slow.
+
+    Published: the length itself.
+    """
     return flow.square().sum(1, keepdim=True).sqrt().log1p()
 
 

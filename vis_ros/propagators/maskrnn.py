@@ -112,7 +112,8 @@ def masks_after(network: MaskRnn, image: Image, previous: Tensor, flows: list[Te
     """The masks (M, 1, h, w) of M objects in an image, inside their gates; nothing where the previous mask is empty.
 
     previous: (M, 1, h, w) in the frame before; flows: from the image to that and, if the network is not causal, to the
-    next frame, (M, 2, h, w) each.
+    next frame, (M, 2, h, w) each. The gate holds the box of the warped mask beside the refined one, where the published
+    has the refined one alone.
     """
     size = (image.shape[0], image.shape[1])
     config = network.config
