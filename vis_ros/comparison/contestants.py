@@ -26,6 +26,9 @@ MODELS: tuple[str, ...] = (FIRST_MASK, *DETECTORS, *PROPAGATION_CONFIGS)
 CARRIED_BY = '+'
 """Between a detector and the model that bridges its gaps: 'masktrack_rcnn+feelvos' is a model too."""
 
+_FINE_TUNE_STEPS = 30
+"""Of PTS on the first frame (published: 800)."""
+
 _RATE = 24.0
 """Frames a second of videos without stamps."""
 
@@ -96,12 +99,12 @@ class DetectingAndCarrying(Detecting):
 
 
 class Carrying(Contestant):
-    """The true masks of the first frame, carried along; no detector helps."""
+    """The true masks of the first frame, carried along; no detector helps. PTS is fine-tuned on them, as published."""
 
     def __init__(self, model: str, weights: str, threads: int) -> None:
         from vis_ros.propagators.loading import load_propagators
 
-        self._propagators = load_propagators(model, weights, threads=threads)
+        self._propagators = load_propagators(model, weights, threads=threads, fine_tune_steps=_FINE_TUNE_STEPS)
         self.weights, self.engine = self._propagators.weights, self._propagators.engine
 
     def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:

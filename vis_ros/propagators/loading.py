@@ -32,25 +32,24 @@ class Propagators:
     weights: the file; engine: what runs, in words.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, weights: str, proposals: Any = None) -> None:
+    def __init__(self, network: nn.Module, device: torch.device, weights: str, **of_pts: Any) -> None:
         import torch
 
-        self._network, self._device, self._proposals = network.to(device), device, proposals
+        self._network, self._device, self._of_pts = network.to(device), device, of_pts
         self.weights = weights
         self.engine = f'torch {torch.__version__}, {device}, fp32'
 
     def new(self) -> Propagator:
         """A propagator without objects."""
-        return new_propagator(self._network, self._device, self._proposals)
+        return new_propagator(self._network, self._device, **self._of_pts)
 
 
-def new_propagator(network: nn.Module, device: torch.device, proposals: Any = None) -> Propagator:
-    """The propagator of a network. proposals: of PTS, as `PtsPropagator` has it."""
+def new_propagator(network: nn.Module, device: torch.device, **of_pts: Any) -> Propagator:
+    """The propagator of a network. of_pts: further arguments of `PtsPropagator`, only for a PTS."""
     config = network.config
     assert isinstance(config, PropagationConfig)
     module, name = PROPAGATORS[config.architecture]
-    more = {'proposals': proposals} if config.architecture == 'pts' and proposals is not None else {}
-    propagator: Propagator = getattr(import_module(module), name)(network, device, **more)
+    propagator: Propagator = getattr(import_module(module), name)(network, device, **of_pts)
     return propagator
 
 
@@ -66,7 +65,9 @@ def propagation_weights(model: str) -> Path:
     return path
 
 
-def load_propagators(model: str, weights: str = '', *, device: str = 'auto', threads: int = 0) -> Propagators:
+def load_propagators(
+    model: str, weights: str = '', *, device: str = 'auto', threads: int = 0, fine_tune_steps: int = 0
+) -> Propagators:
     """Load a network that carries masks along.
 
     Args:
@@ -74,6 +75,7 @@ def load_propagators(model: str, weights: str = '', *, device: str = 'auto', thr
         weights: path of its .safetensors file; '' takes the packaged ones.
         device: 'auto' (CUDA where it is there), 'cpu', 'cuda' or 'cuda:N'.
         threads: of the processor; 0 leaves the choice to torch.
+        fine_tune_steps: of PTS, on the first mask of each object, once, about a quarter of a second each on a CPU.
 
     Raises:
         ValueError: the file is of another network, or torch is not installed.
@@ -95,10 +97,10 @@ def load_propagators(model: str, weights: str = '', *, device: str = 'auto', thr
     if threads:
         torch.set_num_threads(threads)
     chosen = device if device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
-    proposals = None
+    of_pts = {}
     if model == 'pts':
-        proposals = _proposals(torch.device(chosen))
-    return Propagators(network, torch.device(chosen), str(path), proposals)
+        of_pts = {'proposals': _proposals(torch.device(chosen)), 'fine_tune_steps': fine_tune_steps}
+    return Propagators(network, torch.device(chosen), str(path), **of_pts)
 
 
 def _proposals(device: torch.device) -> Any:
