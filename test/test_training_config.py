@@ -7,11 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from vis_ros.data.davis import DAVIS_TRAIN
 from vis_ros.networks.config import DEMO, ModelConfig
+from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS
+from vis_ros.networks.propagation_file import PROPAGATION_KEY
 from vis_ros.training.config import DataSource, TrainConfig, Validation
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,9 +23,19 @@ REFERENCE = ROOT / 'config' / 'train_masktrack_rcnn.yaml'
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'config').glob('train_*.yaml')), ids=lambda path: path.name)
-def test_shipped_files_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights that have to be fetched are stood in for."""
-    monkeypatch.setattr('vis_ros.training.config.resolve', lambda name: ROOT / 'vis_ros/weights/demo.safetensors')
+def test_shipped_files_load(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Weights that have to be fetched or trained before are stood in for."""
+
+    def stand_in(name: str) -> Path:
+        architecture = Path(name).stem
+        if architecture not in PROPAGATION_CONFIGS:
+            return ROOT / 'vis_ros/weights/demo.safetensors'
+        file = tmp_path / f'{architecture}.safetensors'
+        metadata = {PROPAGATION_KEY: PROPAGATION_CONFIGS[architecture](architecture).to_json()}
+        save_file({'none': np.zeros(1, np.float32)}, file, metadata=metadata)
+        return file
+
+    monkeypatch.setattr('vis_ros.training.config.resolve', stand_in)
     assert TrainConfig.read(path).data
 
 
