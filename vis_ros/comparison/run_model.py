@@ -12,9 +12,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.annotations.answers import Answers, answer
+from vis_ros.annotations.excerpt import Excerpt
 from vis_ros.annotations.opening import open_annotations
 from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.benchmark.machine import peak_memory_mib
@@ -82,7 +82,7 @@ def run_model(task: Task) -> dict[str, Any]:
     peak_mib = round(peak_memory_mib(), 1)  # before the evaluation, which is not the model's
     answers = [Answers(video.name, run.answers) for video, run in zip(truth.videos, runs, strict=True)]
     results = AnnotatedVideos(task.model, 'answers', model.class_names, answers, has_classes=False)
-    scored = replace(truth, has_classes=False, videos=[_AfterFirst(video) for video in truth.videos])
+    scored = replace(truth, has_classes=False, videos=[Excerpt(video, 1, len(video)) for video in truth.videos])
     found = evaluate(results, scored)
     return {
         'model': task.model,
@@ -110,7 +110,7 @@ def chosen_videos(task: Task) -> AnnotatedVideos:
     if missing:
         raise ValueError(f'{task.truth} has no video {", ".join(map(repr, missing))}')
     videos = [
-        _Excerpt(video, task.max_frames or len(video))
+        Excerpt(video, 0, task.max_frames or len(video))
         for video in truth.videos
         if not task.only or video.name in task.only
     ]
@@ -153,28 +153,6 @@ def _write_picture(path: Path, image: NDArray[np.uint8], found: Instances, class
     height = round(picture.shape[0] * _PICTURE_WIDTH / picture.shape[1])
     if not cv2.imwrite(str(path), cv2.resize(picture, (_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)):
         raise OSError(f'cannot write {path}')
-
-
-class _Excerpt(AnnotatedVideo):
-    """The first frames of a video."""
-
-    def __init__(self, video: AnnotatedVideo, frames: int) -> None:
-        super().__init__(video.name, min(len(video), frames))
-        self._video = video
-
-    def __iter__(self) -> Iterator[AnnotatedFrame]:
-        return islice(iter(self._video), self.length)
-
-
-class _AfterFirst(AnnotatedVideo):
-    """A video without its first frame."""
-
-    def __init__(self, video: AnnotatedVideo) -> None:
-        super().__init__(video.name, len(video) - 1)
-        self._video = video
-
-    def __iter__(self) -> Iterator[AnnotatedFrame]:
-        return islice(iter(self._video), 1, None)
 
 
 def main() -> None:

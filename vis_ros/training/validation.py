@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -10,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from vis_ros.annotations.rle import encode_crop
+from vis_ros.annotations.answers import Answers, answer
+from vis_ros.annotations.excerpt import Excerpt
 from vis_ros.annotations.synthetic import SyntheticVideo
-from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+from vis_ros.annotations.video import AnnotatedVideo, AnnotatedVideos
 from vis_ros.engines.torch_engine import TorchEngine
 from vis_ros.evaluation.evaluate import evaluate
 from vis_ros.evaluation.evaluation import Evaluation
@@ -79,28 +79,6 @@ class Validator:
         return answers_picture(frames, (self.truth.class_names, results.class_names))
 
 
-class _Excerpt(AnnotatedVideo):
-    """The first frames of a video."""
-
-    def __init__(self, video: AnnotatedVideo, frames: int) -> None:
-        super().__init__(video.name, min(len(video), frames))
-        self._video = video
-
-    def __iter__(self) -> Iterator[AnnotatedFrame]:
-        return islice(iter(self._video), self.length)
-
-
-class _Answers(AnnotatedVideo):
-    """What was found in a video; masks are kept as run lengths."""
-
-    def __init__(self, name: str, frames: list[AnnotatedFrame]) -> None:
-        super().__init__(name, len(frames))
-        self._frames = frames
-
-    def __iter__(self) -> Iterator[AnnotatedFrame]:
-        return iter(self._frames)
-
-
 def open_truth(
     validation: Validation, size: tuple[int, int], class_names: tuple[str, ...] | None = None
 ) -> AnnotatedVideos:
@@ -112,7 +90,7 @@ def open_truth(
     if source.kind == 'videos':
         videos = read_annotations(source)
         chosen = choose(videos, source.only)[: validation.videos]
-        excerpts = [_Excerpt(video, validation.frames) for video in chosen]
+        excerpts = [Excerpt(video, 0, validation.frames) for video in chosen]
         for excerpt in excerpts:
             for frame in excerpt:
                 if frame.read_image is None:
@@ -130,25 +108,11 @@ def open_truth(
     return AnnotatedVideos(f'{source.kind} of seed {validation.seed}', 'made videos', class_names, made)
 
 
-def _track(video: AnnotatedVideo, engine: TorchEngine, birth_score: float) -> _Answers:
+def _track(video: AnnotatedVideo, engine: TorchEngine, birth_score: float) -> Answers:
     segmenter = DetectAndTrack(engine, IdentityMemory(AssociationConfig(birth_score=birth_score)))
     frames = []
     for frame in video:
         assert frame.read_image is not None
         stamp = frame.index / _RATE if frame.stamp_ns is None else frame.stamp_ns / 1e9
-        found = segmenter.step(frame.read_image(), stamp)
-        shown = np.flatnonzero(found.areas()).tolist()
-        assert found.track_ids is not None
-        frames.append(
-            AnnotatedFrame(
-                name=frame.name,
-                index=frame.index,
-                stamp_ns=frame.stamp_ns,
-                size=frame.size,
-                track_ids=found.track_ids[shown].astype(np.int64),
-                class_ids=found.class_ids[shown].astype(np.int64),
-                scores=found.scores[shown].astype(np.float64),
-                masks=[encode_crop(found.masks[n], found.rois[n].tolist(), frame.size) for n in shown],
-            )
-        )
-    return _Answers(video.name, frames)
+        frames.append(answer(frame, segmenter.step(frame.read_image(), stamp)))
+    return Answers(video.name, frames)
