@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vis_ros.networks.feelvos import Feelvos, enlarge
+from vis_ros.propagators.checks import check_size, check_start
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,7 @@ class FeelvosPropagator:
 
     @torch.inference_mode()
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
-        self._check_size(image.shape[:2])
-        self._check_size(mask.shape)
-        if not mask.any():
-            raise ValueError(f'the mask of object {object_id} is empty: there is nothing to carry')
-        self._size = image.shape[:2]
+        self._size = check_start(object_id, image, mask, self._size)
         frame = self._frame(image)
         present = self._to_mask(mask)
         self._place(object_id, _Carried(self._pixels(frame, present), frame, present))
@@ -73,7 +70,7 @@ class FeelvosPropagator:
 
     @torch.inference_mode()
     def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self._check_size(image.shape[:2])
+        check_size(image.shape[:2], self._size)
         carried = [self._carried[number] for number in self.object_ids]
         if not carried:
             self._last = None
@@ -93,7 +90,7 @@ class FeelvosPropagator:
 
     @torch.inference_mode()
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
-        self._check_size(mask.shape)
+        check_size(mask.shape, self._size)
         carried = self._carried[object_id]
         self._place(object_id, _Carried(carried.reference, self._last or carried.frame, self._to_mask(mask)))
 
@@ -106,12 +103,6 @@ class FeelvosPropagator:
         self._size = None
 
     # ------------------------------------------------------------------------------------------------------------
-
-    def _check_size(self, size: tuple[int, ...]) -> None:
-        if len(size) != 2 or size[0] % 32 or size[1] % 32:
-            raise ValueError(f'images and masks are (h, w) in multiples of 32, not {tuple(size)}')
-        if self._size is not None and size != self._size:
-            raise ValueError(f'the working size is {self._size}, not {tuple(size)}: call reset() for another size')
 
     def _frame(self, image: NDArray[np.uint8]) -> _Frame:
         """The frame of an image, which may be known."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vis_ros.networks.box_crops import clip_to, mask_boxes
 from vis_ros.networks.maskrnn import MaskRnn, gate, refine, scaled_magnitude
+from vis_ros.propagators.checks import check_size, check_start
 from vis_ros.propagators.optical_flow import Flow, dis_flow, warp
 
 _BACKGROUND = 0.5
@@ -56,20 +57,14 @@ class MaskRnnPropagator:
         return tuple(sorted(self._masks))
 
     def start(self, object_id: int, image: Image, mask: NDArray[np.bool_]) -> None:
-        self._check_size(image.shape[:2])
-        if mask.shape != image.shape[:2]:
-            raise ValueError(
-                f'the mask of object {object_id} is {mask.shape}, not the size of the image, {image.shape[:2]}'
-            )
-        if not mask.any():
-            raise ValueError(f'the mask of object {object_id} is empty: there is nothing to carry')
+        size = check_start(object_id, image, mask, self._size)
         self._masks[object_id] = self._to_mask(mask)
         self._images[object_id] = image.copy()
-        self._size = image.shape[:2]
+        self._size = size
 
     @torch.inference_mode()
     def step(self, image: Image) -> NDArray[np.float32]:
-        self._check_size(image.shape[:2])
+        check_size(image.shape[:2], self._size)
         planes = torch.full((1 + len(self._masks), *image.shape[:2]), _BACKGROUND, device=self._device)
         if not self._masks:
             return planes.fill_(1).cpu().numpy()
@@ -85,7 +80,7 @@ class MaskRnnPropagator:
         return planes.cpu().numpy()
 
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
-        self._check_size(mask.shape)
+        check_size(mask.shape, self._size)
         if object_id not in self._masks:
             raise KeyError(object_id)
         self._masks[object_id] = self._to_mask(mask)
@@ -100,12 +95,6 @@ class MaskRnnPropagator:
 
     def _to_mask(self, mask: NDArray[np.bool_]) -> Tensor:
         return torch.from_numpy(mask.astype(np.float32)).to(self._device)
-
-    def _check_size(self, size: tuple[int, ...]) -> None:
-        if len(size) != 2 or size[0] % 32 or size[1] % 32:
-            raise ValueError(f'images and masks are (h, w) in multiples of 32, not {tuple(size)}')
-        if self._size is not None and size != self._size:
-            raise ValueError(f'the working size is {self._size}, not {tuple(size)}: call reset() for another size')
 
 
 def masks_after(network: MaskRnn, image: Image, previous: Tensor, flows: list[Tensor], device: torch.device) -> Tensor:

@@ -14,6 +14,7 @@ from vis_ros.networks.mask_heat_map import mask_heat_map
 from vis_ros.networks.proposals import Proposals
 from vis_ros.networks.pts import Pts
 from vis_ros.networks.rgsn import Rgsn
+from vis_ros.propagators.checks import check_size, check_start
 from vis_ros.propagators.object_tracking import PUBLISHED, ObjectTracker, Scene, TrackingSettings
 from vis_ros.propagators.rgsn_fine_tuning import fine_tuned
 
@@ -75,11 +76,7 @@ class PtsPropagator:
 
     @torch.inference_mode()
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
-        size = self._checked(image.shape[:2])
-        if mask.shape != size:
-            raise ValueError(f'the mask of object {object_id} is {mask.shape}, not the size of the image, {size}')
-        if not mask.any():
-            raise ValueError(f'the mask of object {object_id} is empty: there is nothing to carry')
+        size = check_start(object_id, image, mask, self._size)
         pixels, plane = self._to_input(image), self._to_mask(mask)
         box = mask_boxes(plane[None])[0]
         rgsn = self._network.rgsn
@@ -99,7 +96,7 @@ class PtsPropagator:
 
     @torch.inference_mode()
     def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        size = self._checked(image.shape[:2])
+        size = check_size(image.shape[:2], self._size)
         objects = [self._carried[number] for number in self.object_ids]
         if not objects:
             return np.ones((1, *size), np.float32)
@@ -118,7 +115,7 @@ class PtsPropagator:
 
     @torch.inference_mode()
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
-        self._checked(mask.shape)
+        check_size(mask.shape, self._size)
         each = self._carried[object_id]
         each.previous = self._to_mask(mask)
         if mask.any():
@@ -173,13 +170,6 @@ class PtsPropagator:
         return Scene(
             (image.shape[0], image.shape[1]), proposals, lambda boxes: self._network.otn.box_features(frame, boxes)
         )
-
-    def _checked(self, size: tuple[int, ...]) -> tuple[int, int]:
-        if len(size) != 2 or size[0] % 32 or size[1] % 32:
-            raise ValueError(f'images and masks are (h, w) in multiples of 32, not {tuple(size)}')
-        if self._size is not None and size != self._size:
-            raise ValueError(f'the working size is {self._size}, not {tuple(size)}: call reset() for another size')
-        return size[0], size[1]
 
     def _to_input(self, image: NDArray[np.uint8]) -> Tensor:
         """(1, 3, h, w) normalised RGB."""

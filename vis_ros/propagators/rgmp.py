@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vis_ros.networks.rgmp import Rgmp
+from vis_ros.propagators.checks import check_size, check_start
 from vis_ros.propagators.soft_aggregation import soft_aggregation
 
 
@@ -62,24 +63,18 @@ class RgmpPropagator:
 
     @torch.inference_mode()
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
-        self._check_size(image.shape[:2])
-        if mask.shape != image.shape[:2]:
-            raise ValueError(
-                f'the mask of object {object_id} is {mask.shape}, not the size of the image, {image.shape[:2]}'
-            )
-        if not mask.any():
-            raise ValueError(f'the mask of object {object_id} is empty: there is nothing to carry')
+        size = check_start(object_id, image, mask, self._size)
         if object_id in self._carried:
             self.forget(object_id)
         frame = self._reference_frame(image)
         frame.masks[object_id] = mask.copy()
         frame.union = None
         self._carried[object_id] = _Carried(frame, self._reference(image, mask), self._to_mask(mask))
-        self._size = image.shape[:2]
+        self._size = size
 
     @torch.inference_mode()
     def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self._check_size(image.shape[:2])
+        check_size(image.shape[:2], self._size)
         objects = [self._carried[number] for number in self.object_ids]
         if not objects:
             return np.ones((1, *image.shape[:2]), np.float32)
@@ -100,7 +95,7 @@ class RgmpPropagator:
         return planes.cpu().numpy()
 
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
-        self._check_size(mask.shape)
+        check_size(mask.shape, self._size)
         self._carried[object_id].previous = self._to_mask(mask)
 
     def forget(self, object_id: int) -> None:
@@ -113,12 +108,6 @@ class RgmpPropagator:
         self._size = None
 
     # ------------------------------------------------------------------------------------------------------------
-
-    def _check_size(self, size: tuple[int, ...]) -> None:
-        if len(size) != 2 or size[0] % 32 or size[1] % 32:
-            raise ValueError(f'images and masks are (h, w) in multiples of 32, not {tuple(size)}')
-        if self._size is not None and size != self._size:
-            raise ValueError(f'the working size is {self._size}, not {tuple(size)}: call reset() for another size')
 
     def _reference_frame(self, image: NDArray[np.uint8]) -> _ReferenceFrame:
         """The frame of this image that objects have started in already, or a new one."""
