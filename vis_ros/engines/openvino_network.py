@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as opset
 
 from vis_ros.engines.openvino_cache import CompiledCache
+from vis_ros.engines.openvino_winograd import use_winograd
 
 _KEPT = 8
 """Compiled canvases in memory; of more, the one unused for longest is dropped."""
@@ -133,6 +134,8 @@ class OpenVinoNetwork:
         model.reshape({'images': [1, *size, 3], 'sizes': [1, 2], 'scales': [1, 2]})
         _keep_coordinates_precise(model)
         _put_channels_last(model)
+        if self._options['INFERENCE_PRECISION_HINT'] == ov.Type.f32:
+            use_winograd(model)
         compiled = self._core.compile_model(model, _DEVICE, self._options)
         seconds = time.perf_counter() - started
         _log.info('compiled the network for images of %dx%d in %.1f s', size[1], size[0], seconds)
