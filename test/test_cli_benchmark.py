@@ -104,9 +104,11 @@ def test_growth(benchmark, monkeypatch):
 
 
 def test_node(benchmark, monkeypatch):
-    replies = [Reply(10**18, 10**18 + 31 * 10**6, 10**18 + 32 * 10**6, 4, 0)]
-    trial = node_run._figures(Trial(10.0, 9.87, 2, replies), [(10**18 + 30 * 10**6, 0.02, 0.001, 0.002)])
-    none = node_run._figures(Trial(None, 60.0, 2, []), [])
+    begun, millisecond = 10**18, 10**6
+    replies = [Reply(begun, begun, begun + 35 * millisecond, begun + 37 * millisecond, 4, 0)]
+    times = node_run.NodeTimes([(begun + 34 * millisecond, 0.02, 0.001, 0.002)], {begun: begun + 4 * millisecond})
+    trial = node_run._figures(Trial(10.0, 9.87, 2, replies), times)
+    none = node_run._figures(Trial(None, 60.0, 2, []), times)
 
     def measured(settings, place, *, rates_hz, on_step):
         assert rates_hz == (10, 30, 60)

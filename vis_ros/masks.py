@@ -25,6 +25,7 @@ Mask = NDArray[np.uint8]
 Roi = NDArray[np.int32]
 
 _LARGEST_CROP = 1 << 28  # pixels; a corrupt header must not make the decoder allocate more
+_VALUES_AT_ONCE = 1 << 15  # of a large mask: they stay in the processor's cache, and memory is not fetched for them
 _LARGEST_COORDINATE = float(1 << 24)  # beyond it float32 no longer tells one pixel from the next
 
 
@@ -193,7 +194,7 @@ def paste(
 ) -> tuple[Mask, Roi]:
     """Resize a network's mask to its box and threshold it, computing only the pixels of the box.
 
-    Bilinear interpolation is separable: two small matrices of weights, two matrix products.
+    Bilinear interpolation is separable: along the rows of the small mask, then along the columns of what that gives.
 
     Args:
         probability: (S, S) float, 28x28 in Mask R-CNN.
@@ -217,35 +218,37 @@ def paste(
     x0, y0, x1, y1 = _coordinates(box)
     if not (x1 > x0 and y1 > y0):
         return np.zeros((0, 0), np.uint8), np.zeros(4, np.int32)
-    left, right, weights_x = axis(x0, x1, image_size[1], columns)
-    top, bottom, weights_y = axis(y0, y1, image_size[0], rows)
+    left, right, across = axis(x0, x1, image_size[1], columns)
+    top, bottom, down = axis(y0, y1, image_size[0], rows)
     roi = _window((left, right, top, bottom))
     if roi[0] == roi[2]:
         return np.zeros((0, 0), np.uint8), roi
-    # OpenCV multiplies in this thread; numpy would wake a pool of threads that fights the network's for the cores.
-    nothing = np.empty(0, np.float32)
-    widened = cv2.gemm(np.asarray(probability, np.float32), weights_x, 1, nothing, 0, flags=cv2.GEMM_2_T)
-    values = np.asarray(cv2.gemm(weights_y, widened, 1, nothing, 0))
-    inside = values >= threshold if rule == 'grid_sample' else values > threshold
+    widened = _bordered(_interpolate(_bordered(np.asarray(probability, np.float32).T), across).T)
+    inside = np.empty((len(down), len(across)), bool)
+    compare = np.greater_equal if rule == 'grid_sample' else np.greater
+    rows_at_once = max(_VALUES_AT_ONCE // len(across), 1)
+    for first in range(0, len(down), rows_at_once):
+        some = slice(first, first + rows_at_once)
+        compare(_interpolate(widened, down[some]), threshold, out=inside[some])
     return inside.view(np.uint8), roi
 
 
-_Axis = tuple[int, int, NDArray[np.float32]]
-"""First pixel, pixel after the last, (pixels, cells) weights: all that a rule says about one axis of the box."""
+_Axis = tuple[int, int, NDArray[np.floating[Any]]]
+"""What a rule says of one axis of the box: its first pixel, the pixel after its last, and where each of them lies among
+the cells. Cell k is at k; there is zero at -1 and at the number of cells."""
 
 
 def _grid_sample_axis(low: float, high: float, limit: int, cells: int) -> _Axis:
     start, stop = _clipped(math.floor(low), math.ceil(high), limit)
-    centres = np.arange(start, stop) + 0.5
-    return start, stop, _linear_weights((centres - low) / (high - low) * cells - 0.5, cells)
+    return start, stop, (np.arange(start, stop) + (0.5 - low)) * (cells / (high - low)) - 0.5
 
 
 def _mmcv_axis(low: float, high: float, limit: int, cells: int) -> _Axis:
     first = int(low)
     length = max(int(high) - first + 1, 1)
     start, stop = _clipped(first, first + length, limit)
-    positions = (np.arange(start, stop) - first + 0.5) * (cells / length) - 0.5
-    return start, stop, _linear_weights(np.clip(positions, 0, cells - 1), cells)
+    positions = (np.arange(start, stop) + (0.5 - first)) * (cells / length) - 0.5
+    return start, stop, np.clip(positions, 0, cells - 1)
 
 
 def _torchvision_axis(low: float, high: float, limit: int, cells: int) -> _Axis:
@@ -253,8 +256,8 @@ def _torchvision_axis(low: float, high: float, limit: int, cells: int) -> _Axis:
     ends = np.array([low, high], np.float32)
     half = (ends[1] - ends[0]) * np.float32(0.5) * np.float32((cells + 2) / cells)
     centre = (ends[1] + ends[0]) * np.float32(0.5)
-    start, stop, weights = _mmcv_axis(float(centre - half), float(centre + half), limit, cells + 2)
-    return start, stop, weights[:, 1:-1]
+    start, stop, positions = _mmcv_axis(float(centre - half), float(centre + half), limit, cells + 2)
+    return start, stop, positions - 1
 
 
 _AXES: dict[str, Callable[[float, float, int, int], _Axis]] = {
@@ -264,11 +267,24 @@ _AXES: dict[str, Callable[[float, float, int, int], _Axis]] = {
 }
 
 
-def _linear_weights(positions: NDArray[np.floating[Any]], cells: int) -> NDArray[np.float32]:
-    """(P, cells) weights of linear interpolation at P positions; cell k is at k, there is zero beyond the ends."""
-    distances = np.abs(positions[:, None] - np.arange(cells))
-    weights: NDArray[np.float32] = np.maximum(1 - distances, 0).astype(np.float32)
-    return weights
+def _bordered(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(S + 2, N): a row of zeros before and after (S, N)."""
+    bordered = np.zeros((values.shape[0] + 2, values.shape[1]), np.float32)
+    bordered[1:-1] = values
+    return bordered
+
+
+def _interpolate(bordered: NDArray[np.float32], positions: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """(P, N) values at P positions between the rows of `_bordered` values, linearly; zero beyond the border."""
+    last = len(bordered) - 1
+    places = np.clip(positions + 1, 0, last)
+    before = np.minimum(places.astype(np.intp), last - 1)
+    result: NDArray[np.float32] = bordered[before]
+    steps = bordered[before + 1]
+    steps -= result
+    steps *= (places - before).astype(np.float32)[:, None]
+    result += steps
+    return result
 
 
 def _coordinates(box: ArrayLike) -> tuple[float, float, float, float]:
@@ -313,7 +329,8 @@ def centroid(mask: Mask, roi: ArrayLike) -> tuple[float, float]:
 
 
 def _mean_position(counts: NDArray[Any]) -> float:
-    return float(counts @ (np.arange(len(counts)) + 0.5) / counts.sum())
+    weights = counts.astype(np.float64)
+    return float(weights.dot(np.arange(0.5, len(weights))) / weights.sum())
 
 
 def iou(mask_a: Mask, roi_a: ArrayLike, mask_b: Mask, roi_b: ArrayLike) -> float:

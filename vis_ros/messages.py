@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Point
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image, RegionOfInterest
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from vis_ros.instances import CONFIRMED, Instances
-from vis_ros.masks import ENCODINGS, MASK_NONE, centroid, decode, encode
+from vis_ros.masks import ENCODINGS, MASK_NONE, area, centroid, decode, encode
 from vis_ros.msg import InstanceMask, InstanceMaskArray
 from vis_ros.stamps import nanoseconds, to_duration, to_time
 
@@ -75,24 +74,22 @@ def to_message(
 def _to_mask_message(
     instances: Instances, index: int, origin_ns: int, class_names: Sequence[str], mask_encoding: str
 ) -> InstanceMask:
-    mask, roi, class_id = instances.masks[index], instances.rois[index], int(instances.class_ids[index])
-    x0, y0, x1, y1 = roi.tolist()
-    centre = centroid(mask, roi)
-    message = InstanceMask(
-        track_id=_field(instances.track_ids, index, 0),
-        state=_field(instances.states, index, CONFIRMED),
-        hits=_field(instances.hits, index, 1),
-        class_id=class_id,
-        class_name=class_names[class_id],
-        score=float(instances.scores[index]),
-        match_score=_field(instances.match_scores, index, 1.0),
-        roi=RegionOfInterest(x_offset=x0, y_offset=y0, width=x1 - x0, height=y1 - y0),
-        area=int(np.count_nonzero(mask)),
-        centroid_x=centre[0],
-        centroid_y=centre[1],
-        position=Point(x=math.nan, y=math.nan, z=math.nan),
-        mask_encoding=ENCODINGS[mask_encoding],
-    )
+    mask, class_id = instances.masks[index], int(instances.class_ids[index])
+    x0, y0, x1, y1 = instances.rois[index].tolist()
+    # Field by field: as arguments, the messages inside would be made twice.
+    message = InstanceMask()
+    message.track_id = _field(instances.track_ids, index, 0)
+    message.state = _field(instances.states, index, CONFIRMED)
+    message.hits = _field(instances.hits, index, 1)
+    message.class_id = class_id
+    message.class_name = class_names[class_id]
+    message.score = float(instances.scores[index])
+    message.match_score = _field(instances.match_scores, index, 1.0)
+    roi, position = message.roi, message.position
+    roi.x_offset, roi.y_offset, roi.width, roi.height = x0, y0, x1 - x0, y1 - y0
+    message.area, (message.centroid_x, message.centroid_y) = area(mask), centroid(mask, (x0, y0, x1, y1))
+    position.x = position.y = position.z = math.nan
+    message.mask_encoding = ENCODINGS[mask_encoding]
     if instances.first_seen is not None:
         message.first_seen = to_time(origin_ns + round(float(instances.first_seen[index]) * 1e9))
     # Into the message's own empty array: an assignment would go through it byte by byte on older distributions.

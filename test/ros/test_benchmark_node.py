@@ -38,27 +38,28 @@ def test_highest_rate_at_the_ends():
 
 def reply(sent_ms, node_ms, way_back_ms=1, dropped=0):
     sent = 10**18 + sent_ms * MS
-    return Reply(sent, sent + node_ms * MS, sent + (node_ms + way_back_ms) * MS, objects=4, dropped=dropped)
+    return Reply(sent, sent, sent + node_ms * MS, sent + (node_ms + way_back_ms) * MS, objects=4, dropped=dropped)
 
 
 def test_figures_of_known_times():
-    """Four images, one dropped; each took the engine 20 ms beside 3 + 2 ms, and published 4 ms after it."""
-    replies = [reply(0, 31), reply(100, 33, 5), reply(300, 35, dropped=1)]
+    """Four images, one dropped; each came after 7 ms, took the engine 20 ms beside 3 + 2 ms, and 4 ms to publish."""
+    replies = [reply(0, 38), reply(100, 40, 5), reply(300, 42, dropped=1)]
     ended = [each.published_ns - 4 * MS for each in replies]
     others = [(10**18 - 50 * MS, 9.0, 1.0, 1.0), (10**18 + 700 * MS, 9.0, 1.0, 1.0)]  # before and after this trial
     records = [others[0], *((end, 0.025, 0.003, 0.002) for end in ended), others[1]]
-    found = json.loads(json.dumps(node_run._figures(Trial(10.0, 9.9, 4, replies), records)))
+    times = node_run.NodeTimes(records, {each.stamp_ns: each.sent_ns + 7 * MS for each in replies})
+    found = json.loads(json.dumps(node_run._figures(Trial(10.0, 9.9, 4, replies), times)))
     assert (found['sent'], found['answered'], found['dropped'], found['loss']) == (4, 3, 1, 0.25)
     assert found['objects'] == 4 and found['wanted_hz'] == 10 and found['rate_hz'] == 9.9
-    expected = {'node': [31, 33, 35], 'latency': [32, 38, 36], 'engine': [20] * 3, 'infer': [25] * 3}
-    expected |= {'overhead': [11, 13, 15], 'around_infer': [6, 8, 10]}
+    expected = {'latency': [39, 45, 43], 'transport': [7] * 3, 'engine': [20] * 3, 'infer': [25] * 3}
+    expected |= {'node': [31, 33, 35], 'overhead': [11, 13, 15], 'around_infer': [6, 8, 10]}
     for name, values in expected.items():
         p50, p95 = np.percentile(values, [50, 95])
         assert found[f'{name}_ms'] == pytest.approx({'p50': p50, 'p95': p95}, abs=1e-3), name
 
 
 def test_figures_without_an_answer():
-    found = node_run._figures(Trial(60.0, 60.0, 5, []), [])
+    found = node_run._figures(Trial(60.0, 60.0, 5, []), node_run.NodeTimes([], {}))
     assert found['loss'] == 1 and found['latency_ms'] is None and found['objects'] is None
 
 
@@ -112,7 +113,13 @@ def test_a_real_node_over_dds(tmp_path, short):
     for trial in (*node['search'], *node['trials']):
         assert trial['answered'] + trial['dropped'] <= trial['sent']
         if trial['answered']:
-            for lower, higher in (('engine', 'infer'), ('infer', 'node'), ('node', 'latency'), ('overhead', 'node')):
+            for lower, higher in (
+                ('engine', 'infer'),
+                ('infer', 'node'),
+                ('node', 'latency'),
+                ('overhead', 'node'),
+                ('transport', 'latency'),
+            ):
                 assert 0 < trial[f'{lower}_ms']['p50'] < trial[f'{higher}_ms']['p50']
     assert steps[-1] == 'at 60 Hz'
     assert os.environ['ROS_DOMAIN_ID'] == '64'

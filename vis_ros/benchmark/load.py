@@ -27,10 +27,12 @@ _LINGER_S = 5.0
 class Reply:
     """An image that was answered; all times in nanoseconds since 1970.
 
-    sent_ns: when it was given to DDS; published_ns: when the node gave its answer to DDS, by its own account;
+    stamp_ns: of the image, each its own; sent_ns: when it was given to DDS; published_ns: when the node gave its answer
+    to DDS, by its own account;
     received_ns: when that was here; objects: in it; dropped: images that the node skipped before.
     """
 
+    stamp_ns: int
     sent_ns: int
     published_ns: int
     received_ns: int
@@ -139,5 +141,6 @@ class Load:
             published_ns = stamp_ns + (nanoseconds(message.latency) or 0)
             if stamp_ns in self._sent:
                 sent_ns = self._sent[stamp_ns]
-                replies.append(Reply(sent_ns, published_ns, received_ns, len(message.instances), message.dropped))
+                objects = len(message.instances)
+                replies.append(Reply(stamp_ns, sent_ns, published_ns, received_ns, objects, message.dropped))
         return Trial(wanted_hz, rate_hz, len(self._sent), replies)

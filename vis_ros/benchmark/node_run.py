@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,18 @@ _START_S = 1800.0  # TensorRT may have to build its engine
 _TRIAL_S, _LEAST_IMAGES = 4.0, 40
 _KEEPS_UP = 0.95  # of the wanted rate: the sender
 
-EngineTimes = list[tuple[int, float, float, float]]
-"""As `timed_node` writes them."""
+
+@dataclass(frozen=True)
+class NodeTimes:
+    """What `timed_node` has written: of each image in the engine, and stamp -> when it arrived."""
+
+    engine: list[tuple[int, float, float, float]]
+    arrived: dict[int, int]
+
+    @classmethod
+    def read(cls, path: Path) -> NodeTimes:
+        written = json.loads(path.read_text(encoding='utf-8'))
+        return cls([tuple(row) for row in written['engine']], dict(written['arrived']))
 
 
 def measure_node(
@@ -86,15 +97,15 @@ def measure_node(
                 on_step(f'at {rate_hz:g} Hz')
                 trials.append(load.at_rate(rate_hz, settings.frames))
             player.run(3.0, lambda: bool(target.status.engine))
-    engine_times: EngineTimes = [tuple(row) for row in json.loads(times.read_text(encoding='utf-8'))]
-    figures = [_figures(trial, engine_times) for trial in trials]
+    node_times = NodeTimes.read(times)
+    figures = [_figures(trial, node_times) for trial in trials]
     held = [trial for trial in search if _holds(trial)]
     result['node'] = {
         'engine': target.status.engine,
         'start_up': {'cold_s': round(cold_s, 3), 'warm_s': round(warm_s, 3)},
         'highest_rate_hz': round(max((trial.rate_hz for trial in held), default=0.0), 2),
         'limited_by': 'sender' if any(not _sent_in_time(trial) for trial in search) else 'node',
-        'search': [_figures(trial, engine_times) for trial in search],
+        'search': [_figures(trial, node_times) for trial in search],
         'trials': figures,
         'stages_share': round(result['frame_ms']['p50'] / figures[0]['node_ms']['p50'], 3),
     }
@@ -159,26 +170,34 @@ def _sent_in_time(trial: Trial) -> bool:
     return trial.wanted_hz is None or trial.rate_hz >= _KEEPS_UP * trial.wanted_hz
 
 
-def _figures(trial: Trial, engine_times: EngineTimes) -> dict[str, Any]:
+def _figures(trial: Trial, times: NodeTimes) -> dict[str, Any]:
     """Of one trial; p50 and p95 of the times, null where nothing was answered.
 
     dropped: images that the node says it skipped for newer ones, or that the middleware told it were lost.
     latency_ms: from giving an image to DDS until the answer was here.
-    node_ms: until the node gave the answer to DDS (its `latency`, less what passed between stamp and sending).
+    transport_ms: until rclpy has handed the image to the node.
+    node_ms: from there until the node gave the answer to DDS (its `latency`, less what passed between stamp and then).
     engine_ms: of that in the engine, without preprocess and paste; infer_ms: with them.
     overhead_ms: node_ms less engine_ms, image by image; around_infer_ms: node_ms less infer_ms. At rates that are too
         high they have in them that an image waits for the one before.
     """
     replies = trial.replies
-    ended = [row[0] for row in engine_times]
+    ended = [row[0] for row in times.engine]
     # One thread runs the network and publishes: the last inference that ended before is that of the answer.
-    own = [engine_times[bisect.bisect_right(ended, reply.published_ns) - 1] for reply in replies]
-    node = np.array([reply.published_ns - reply.sent_ns for reply in replies]) / 1e9
+    own = [times.engine[bisect.bisect_right(ended, reply.published_ns) - 1] for reply in replies]
+    arrived = [times.arrived[reply.stamp_ns] for reply in replies]
+    node = np.array([reply.published_ns - then for reply, then in zip(replies, arrived, strict=True)]) / 1e9
     infer = np.array([seconds for _, seconds, _, _ in own])
     engine = np.array([seconds - preprocess - paste for _, seconds, preprocess, paste in own])
-    latency = np.array([reply.received_ns - reply.sent_ns for reply in replies]) / 1e9
-    times = {'latency': latency, 'node': node, 'engine': engine, 'infer': infer}
-    times |= {'overhead': node - engine, 'around_infer': node - infer}
+    seconds_of = {
+        'latency': np.array([reply.received_ns - reply.sent_ns for reply in replies]) / 1e9,
+        'transport': np.array([then - reply.sent_ns for reply, then in zip(replies, arrived, strict=True)]) / 1e9,
+        'node': node,
+        'engine': engine,
+        'infer': infer,
+        'overhead': node - engine,
+        'around_infer': node - infer,
+    }
     return {
         'wanted_hz': trial.wanted_hz,
         'rate_hz': round(trial.rate_hz, 3),
@@ -187,5 +206,5 @@ def _figures(trial: Trial, engine_times: EngineTimes) -> dict[str, Any]:
         'dropped': sum(reply.dropped for reply in replies),
         'loss': round(trial.loss, 4),
         'objects': float(np.median([reply.objects for reply in replies])) if replies else None,
-        **{f'{name}_ms': milliseconds(seconds) if replies else None for name, seconds in times.items()},
+        **{f'{name}_ms': milliseconds(seconds) if replies else None for name, seconds in seconds_of.items()},
     }

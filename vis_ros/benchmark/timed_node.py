@@ -2,7 +2,8 @@
 
     python -m vis_ros.benchmark.timed_node FILE --ros-args ...
 
-At its end it writes the file: a JSON array with an `[ended_ns, seconds, preprocess, paste]` for each image.
+At its end it writes the file, a JSON object: 'engine', an `[ended_ns, seconds, preprocess, paste]` for each image that
+went through the engine; 'arrived', a `[stamp_ns, ns]` for each image that rclpy has handed over. Times since 1970.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from vis_ros.benchmark.stopwatch import Stopwatch
 from vis_ros.engines.engine import Engine, load_engine
 from vis_ros.instances import Instances
 from vis_ros.node import vis_node
+from vis_ros.stamps import nanoseconds
 
 
 class TimedEngine:
@@ -49,6 +51,16 @@ class TimedEngine:
         return found
 
 
+class TimedNode(vis_node.VisNode):
+    """A VisNode that notes when images arrive. arrived: (stamp, time) of each in nanoseconds since 1970."""
+
+    arrived: ClassVar[list[tuple[int | None, int]]] = []
+
+    def _receive(self, index: int, message: Any) -> None:
+        self.arrived.append((nanoseconds(message.header.stamp), time.time_ns()))
+        super()._receive(index, message)
+
+
 def main() -> None:
     """Run the node until it is told to end."""
     path, arguments = Path(sys.argv[1]), [sys.argv[0], *sys.argv[2:]]
@@ -61,8 +73,9 @@ def main() -> None:
             engines.append(TimedEngine(engine, watch))
             return engines[-1]
 
-        vis_node.main(arguments, load)
-    path.write_text(json.dumps([record for engine in engines for record in engine.records]), encoding='utf-8')
+        vis_node.main(arguments, load, TimedNode)
+    records = [record for engine in engines for record in engine.records]
+    path.write_text(json.dumps({'engine': records, 'arrived': TimedNode.arrived}), encoding='utf-8')
 
 
 if __name__ == '__main__':

@@ -56,15 +56,15 @@ def print_growth(result: dict[str, Any]) -> None:
 
 def print_node(node: dict[str, Any]) -> None:
     """What the node did over DDS."""
-    table = Table('rate', 'answered', 'dropped', 'answer is here', 'published', 'engine', 'published less engine')
-    table.title = 'over DDS: p50, p95 in ms since the image was sent'
+    table = Table('rate', 'answered', 'dropped', 'until the answer', 'transport', 'node', 'engine', 'node less engine')
+    table.title = 'over DDS: p50, p95 in ms'
     for trial in node['trials']:
         wanted, rate = trial['wanted_hz'], f'{trial["rate_hz"]:.1f}'
         table.add_row(
             f'{rate} Hz, one by one' if wanted is None else f'{rate} of {wanted:g} Hz',
             f'{trial["answered"]} of {trial["sent"]}',
             str(trial['dropped']),
-            *(_times(trial[name]) for name in ('latency_ms', 'node_ms', 'engine_ms', 'overhead_ms')),
+            *(_times(trial[name]) for name in ('latency_ms', 'transport_ms', 'node_ms', 'engine_ms', 'overhead_ms')),
         )
     console.print(table)
     print_table(

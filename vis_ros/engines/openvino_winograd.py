@@ -71,7 +71,7 @@ def _weights(node: ov.Node) -> tuple[str, NDArray[np.float32]] | None:
         source = source.input_value(0).get_node()
     if few_tiles or channels < _LEAST_CHANNELS or source.get_type_name() != 'Constant':
         return None
-    values = np.asarray(source.data, np.float32)  # type: ignore[attr-defined]
+    values = np.asarray(source.data, np.float32)
     return (source.get_friendly_name(), values) if values.shape[2:] == (3, 3) and len(values) >= 64 else None
 
 
@@ -104,7 +104,7 @@ def _convolution(features: ov.Output, kernel: ov.Output, channels_out: int) -> o
         start, step, axes = _integers([0, 0]), _integers([1, 1]), _integers([1, 2])
         whole = opset.slice(whole, start, _integers([height, width]), step, axes)
     channels_first = opset.transpose(whole, _integers([0, 3, 1, 2]))
-    # A convolution has its channels last, so that nothing is moved, and takes bias and ReLU in; this one multiplies by 1.
+    # A convolution has its channels last, so that nothing moves, and takes bias and ReLU in. This one changes no bit.
     ones = opset.constant(np.ones((channels_out, 1, 1, 1, 1), np.float32))
     return opset.group_convolution(channels_first, ones, [1, 1], [0, 0], [0, 0], [1, 1]).output(0)
 

@@ -149,9 +149,10 @@ class IdentityMemory:
         """Hits, state and first stamp of identities (N,) by number. Raises KeyError for one that is not held."""
         wanted = np.asarray(track_ids, np.uint32)
         rows = np.searchsorted(self._held['track_id'], wanted)
-        unknown = ~np.isin(wanted, self._held['track_id'])
-        if unknown.any():
-            raise KeyError(f'no identity {wanted[unknown][0]} is held in epoch {self.epoch}')
+        known = rows < len(self)
+        known[known] = self._held['track_id'][rows[known]] == wanted[known]
+        if not known.all():
+            raise KeyError(f'no identity {wanted[~known][0]} is held in epoch {self.epoch}')
         held = self._held[rows]
         states = np.where(held['hits'] >= self._config.min_hits, CONFIRMED, TENTATIVE).astype(np.uint8)
         return Identities(held['hits'], states, held['first_seen'])

@@ -412,7 +412,9 @@ def _model_name(engine: EngineInfo, parameters: Parameters) -> str:
     return engine.model if weights == engine.model else f'{engine.model} ({weights})'
 
 
-def main(args: list[str] | None = None, engine_factory: EngineFactory = load_engine) -> int:
+def main(
+    args: list[str] | None = None, engine_factory: EngineFactory = load_engine, node_class: type[VisNode] = VisNode
+) -> int:
     """Run the node until SIGINT or SIGTERM, of which there may come several; the exit status."""
     prepare_environment()
     node: VisNode | None = None
@@ -436,7 +438,7 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory = load_eng
         return 0
     context = rclpy.get_default_context()
     try:
-        node = VisNode(engine_factory)
+        node = node_class(engine_factory)
         try:
             rclpy.spin(node)
         finally:
