@@ -202,7 +202,7 @@ def test_a_graph_that_differs_from_the_network_gets_no_name(
 
 
 def test_refuses_a_precision_that_no_graph_has(model: Path) -> None:
-    with pytest.raises(ValueError, match=r"no graph of precision 'int4', only of fp32 and fp16"):
+    with pytest.raises(ValueError, match=r"no graph of precision 'int4', only of fp32, fp16 and int8"):
         export(model, 'gpu', precision='int4')
 
 
@@ -306,7 +306,7 @@ def test_command_writes(model: Path, monkeypatch: pytest.MonkeyPatch, arguments:
     calls = []
 
     def record(path: Path, target: str, *, architecture: str, out: Path | None, **options: Any) -> Path:
-        given = [str(value) for value in options.values() if value not in (None, 1)]
+        given = [str(value) for value in options.values() if value not in (None, 1, [])]
         calls.append(' '.join([architecture, target, *given]))
         return path
 
@@ -326,7 +326,8 @@ def test_command_writes_into_a_folder(model: Path, tmp_path: Path) -> None:
     ('arguments', 'message'),
     [
         (['--size', '96'], "--size '96' is not height x width"),
-        (['--engine', 'openvino', '--batch', '2'], '--precision, --size and --batch are for TensorRT'),
+        (['--engine', 'openvino', '--batch', '2'], '--size and --batch are for TensorRT'),
+        (['--engine', 'openvino', '--precision', 'fp16'], '--precision fp32 and fp16, .* are for TensorRT'),
     ],
 )
 def test_command_refuses(model: Path, arguments: list[str], message: str) -> None:

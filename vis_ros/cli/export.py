@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from vis_ros.cli.console import console
+
+_IMAGES = 32
+"""At least so many of a recording calibrate int8, where it has them, and fewer than twice as many."""
 
 
 def export(
@@ -24,8 +29,14 @@ def export(
         typer.Option(help='Which of the networks in the model file; auto: each that it holds.'),
     ] = 'auto',
     precision: Annotated[
-        Literal['fp32', 'fp16'] | None, typer.Option(help='Of the layers, for TensorRT [default: fp16]')
+        Literal['fp32', 'fp16', 'int8'] | None,
+        typer.Option(help='Of the layers. For TensorRT any [default: fp16]; for OpenVINO int8'),
     ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(metavar='RECORDING', help='Bag, video or folder of images to choose the scales of int8 by.'),
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help='Image topic of that bag, where it has several.')] = None,
     size: Annotated[
         str | None, typer.Option(metavar='HxW', help="Of the input, for TensorRT [default: the model's own]")
     ] = None,
@@ -46,17 +57,21 @@ def export(
     from vis_ros.networks.export import export as write
 
     path = resolve(weights)
-    for_tensorrt = precision is not None or size is not None or batch != 1
+    for_tensorrt = precision in ('fp32', 'fp16') or size is not None or batch != 1
     if engine == 'openvino' and for_tensorrt:
         raise ValueError(
-            '--precision, --size and --batch are for TensorRT: the graph for OpenVINO takes every size and batch, and '
-            'computes in the precision that the engine is asked for'
+            '--precision fp32 and fp16, --size and --batch are for TensorRT: the graph for OpenVINO takes every size '
+            'and batch, and computes in the precision that the engine is asked for'
         )
+    if (calibrate is None) == (precision == 'int8'):
+        raise ValueError('--precision int8 and --calibrate RECORDING belong together: images choose its scales')
+    images = [] if calibrate is None else _images(calibrate, topic)
     input_size = None if size is None else _parse_size(size)
     architectures = _architectures(read_config(path, model).architecture) if model == 'auto' else (model,)
     for architecture in architectures:
         if engine == 'openvino' or (engine is None and not for_tensorrt):
-            console.print(f'wrote {write(path, "cpu", architecture=architecture, out=out)}', soft_wrap=True)
+            graph = write(path, 'cpu', architecture=architecture, precision=precision, out=out, images=images)
+            console.print(f'wrote {graph}', soft_wrap=True)
         if engine != 'openvino':
             graph = write(
                 path,
@@ -66,10 +81,31 @@ def export(
                 size=input_size,
                 batch=batch,
                 out=out,
+                images=images,
             )
             console.print(f'wrote {graph}', soft_wrap=True)
             if engine == 'tensorrt':
                 _build(graph.with_name(path.name), architecture, precision, input_size, batch)
+
+
+def _images(recording: Path, topic: str | None) -> list[NDArray[np.uint8]]:
+    """Images of a recording, evenly spread over it and no more than are needed."""
+    from vis_ros.sources.opening import open_source
+
+    source = open_source(recording, topic)
+    kept: list[NDArray[np.uint8]] = []
+    step = 1
+    for number, frame in enumerate(source):
+        if number % step:
+            continue
+        kept.append(frame.image)
+        if (
+            len(kept) == 2 * _IMAGES
+        ):  # its length is not known before its end: keep every second, go on at half the rate
+            kept, step = kept[::2], 2 * step
+    if not kept:
+        raise ValueError(f'{recording} has no images to choose the scales of int8 by')
+    return kept
 
 
 def _architectures(architecture: str) -> tuple[str, ...]:

@@ -48,8 +48,10 @@ class OpenVinoEngine:
         self.input_size = (self.config.input_height, self.config.input_width)
         self.unsettled = 0
         """Images for which a suppression did not come to its end: they may have an object too many or too few."""
-        graph = find_graph(path, self.config.architecture, 'cpu')
-        self._network = OpenVinoNetwork(graph, read_metadata(graph).weights_sha256, precision, threads)
+        quantized = precision == 'int8'
+        graph = find_graph(path, self.config.architecture, 'cpu', 'int8' if quantized else None)
+        digest = read_metadata(graph).weights_sha256
+        self._network = OpenVinoNetwork(graph, digest, 'fp32' if quantized else precision, threads)
         self._parameters = count_parameters(path, self.config.architecture)
         self._fallback = fallback
 

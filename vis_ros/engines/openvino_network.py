@@ -26,7 +26,8 @@ _KEPT = 8
 
 _DEVICE = 'CPU'
 _PRECISIONS = {'fp32': ov.Type.f32, 'bf16': ov.Type.bf16}
-_NAMES = {'f32': 'fp32', 'bf16': 'bf16', 'f16': 'fp16', 'i8': 'int8', 'u8': 'int8'}
+_NAMES = {'f32': 'fp32', 'bf16': 'bf16', 'f16': 'fp16'}
+_INT8 = {'i8', 'u8'}
 _LAYERS = ('Convolution', 'Deconvolution', 'FullyConnected')
 _COMPARISONS = ('Less', 'LessEqual', 'Greater', 'GreaterEqual')
 
@@ -158,7 +159,10 @@ class OpenVinoNetwork:
     # --- what really runs -------------------------------------------------------------------------------------------
 
     def realised(self, size: tuple[int, int]) -> tuple[str, int]:
-        """The precision that most layers of a compiled canvas compute in, and its number of threads."""
+        """The precision that most layers of a compiled canvas compute in, and its number of threads.
+
+        'int8' where any does: a graph has only those in int8 that are worth it.
+        """
         compiled = self.canvas(size).compiled
         return _precision_of(compiled), compiled.get_property('INFERENCE_NUM_THREADS')
 
@@ -248,6 +252,8 @@ def _precision_of(compiled: ov.CompiledModel) -> str:
         if information['layerType'].value in _LAYERS:
             name = information['runtimePrecision'].value
             counts[name] = counts.get(name, 0) + 1
+    if counts.keys() & _INT8:
+        return 'int8'
     most = max(counts, key=lambda name: counts[name])
     return _NAMES.get(most, most)
 

@@ -22,6 +22,8 @@ _HEAVY = re.compile(r'conv|gemm|matrix|matmul', re.IGNORECASE)
 def realised_precision(information: str) -> str:
     """The precision in which most layers with weights take their input; 'unknown' if it cannot be read.
 
+    'int8' if any does: a graph has only those in int8 that are worth it.
+
     Args:
         information: JSON of `EngineInspector.get_engine_information`, of an engine built with detailed verbosity.
     """
@@ -32,6 +34,8 @@ def realised_precision(information: str) -> str:
     detailed = [layer for layer in layers if isinstance(layer, dict)]
     heavy = [layer for layer in detailed if _HEAVY.search(f'{layer.get("LayerType")} {layer.get("ParameterType")}')]
     found = Counter(name for name in map(_precision, heavy or detailed) if name)
+    if 'int8' in found:
+        return 'int8'
     return found.most_common(1)[0][0] if found else 'unknown'
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import struct
 import tempfile
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,18 @@ from torch import Tensor
 from torch.nn import functional
 
 import vis_ros
+from vis_ros.engines.preprocessing import fit, fitted_size, padded
 from vis_ros.networks.graph_file import PACKAGED_PRECISION, Target, graph_path, sha256_of
 from vis_ros.networks.model_file import load_model
 from vis_ros.networks.model_header import CONFIG_KEY
+from vis_ros.networks.quantization import OPSET as QUANTIZED_OPSET
+from vis_ros.networks.quantization import Kernels, quantize
 from vis_ros.networks.static_detector import StaticDetector
 
 _OPSET = 17
 _DIVISOR = 32
+
+_log = logging.getLogger(__name__)
 
 _PREFIX = 'network.'
 _OUTPUTS = {
@@ -41,6 +48,10 @@ _DATA_TYPES = {
     'I64': onnx.TensorProto.INT64,
 }
 _PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16}
+_BESIDE_INT8: dict[Target, torch.dtype] = {'cpu': torch.float32, 'gpu': torch.float16}
+"""What layers compute in that are not quantised."""
+_WEIGHT_STEPS: dict[Target, int] = {'cpu': 63, 'gpu': 127}
+"""As of `quantize`; so a graph gives the same on every processor."""
 
 
 def export(
@@ -52,32 +63,41 @@ def export(
     size: tuple[int, int] | None = None,
     batch: int = 1,
     out: Path | None = None,
+    images: Sequence[NDArray[np.uint8]] = (),
 ) -> Path:
     """Write the graph of a model file and return its path, which `graph_path` gives.
 
     Args:
         weights: the model file.
         target: 'cpu' for OpenVINO, 'gpu' for TensorRT.
-        precision: 'fp32' or 'fp16' of the layers; None is that of the packaged graphs.
+        precision: 'fp32' or 'fp16' of the layers, or 'int8' of those that are worth it (`networks.quantization`);
+            None is that of the packaged graphs.
         size: (height, width) of the input of a 'gpu' graph; None is the model's own. Rounded up to multiples of 32.
         batch: images at once, of a 'gpu' graph.
         out: the folder, which gets a copy of the weights too; None is that of the weights.
+        images: for 'int8', (height, width, 3) uint8 BGR such as the network is to see; some dozens, not all alike.
 
     Raises:
         ValueError: what was asked for does not fit together, or the graph does not give what the network gives.
     """
     weights = weights.resolve()
     precision = precision or PACKAGED_PRECISION[target]
-    if precision not in _PRECISIONS:
-        raise ValueError(f'there is no graph of precision {precision!r}, only of {" and ".join(_PRECISIONS)}')
+    if precision not in (*_PRECISIONS, 'int8'):
+        raise ValueError(f'there is no graph of precision {precision!r}, only of {", ".join(_PRECISIONS)} and int8')
+    quantized = precision == 'int8'
+    if quantized and not images:
+        raise ValueError(
+            f'an int8 graph is made from images such as the network is to see, and there are none: vis-ros export '
+            f'{weights} --precision int8 --calibrate RECORDING'
+        )
     network = load_model(weights, architecture)
     if size is not None:
         network.config = network.config.with_fields(input_height=size[0], input_width=size[1])
     config = network.config
-    detector = StaticDetector(network, target, _PRECISIONS[precision]).eval()
+    detector = StaticDetector(network, target, _BESIDE_INT8[target] if quantized else _PRECISIONS[precision]).eval()
     canvas = (_rounded(config.input_height), _rounded(config.input_width))
     inputs = example_inputs(detector, canvas, batch)
-    model = _trace(detector, inputs)
+    model = _trace(detector, inputs, QUANTIZED_OPSET if quantized else _OPSET)
     placed = weights if out is None else _beside(weights, out)
     _refer_to(model, placed)
     properties = {
@@ -89,8 +109,49 @@ def export(
     }
     onnx.helper.set_model_props(model, properties)
     path = graph_path(placed, config.architecture, target, precision, size, batch)
-    _write(model, path, detector, inputs)
+    if quantized:
+        inputs = _quantize(model, path, detector, list(_seen(detector, canvas, batch, images)))
+    _write(model, path, detector, inputs, _INT8_TOLERANCE if quantized else _TOLERANCES[detector.precision])
     return path
+
+
+def _quantize(
+    model: onnx.ModelProto, path: Path, detector: StaticDetector, examples: list[dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Quantise a graph that is to lie at `path`; returns an example to compare it with the network on."""
+    state = {name: tensor.float().numpy() for name, tensor in detector.network.state_dict().items()}
+    kernels: Kernels = state | {f'{_PREFIX}{name}': values for name, values in state.items()}
+    descriptor, unquantized = tempfile.mkstemp(prefix=f'{path.stem}.', suffix='.part', dir=path.parent)
+    with os.fdopen(descriptor, 'wb') as file:
+        file.write(model.SerializeToString())
+    arrays = ({name: tensor.numpy() for name, tensor in inputs.items()} for inputs in examples)
+    try:
+        share = quantize(model, Path(unquantized), kernels, arrays, _WEIGHT_STEPS[detector.target])
+    finally:
+        os.unlink(unquantized)
+    _log.info('%s: %.0f %% of the operations in int8, scales from %d images', path.name, 100 * share, len(examples))
+    return examples[0]
+
+
+def _seen(
+    detector: StaticDetector, canvas: tuple[int, int], batch: int, images: Sequence[NDArray[np.uint8]]
+) -> Iterator[dict[str, Tensor]]:
+    """Inputs of a detector with each of the images (in all slots of a batch)."""
+    config, fixed = detector.config, detector.target == 'gpu'
+    for image in images:
+        size = canvas if fixed else padded(fitted_size((image.shape[0], image.shape[1]), config))
+        pixels = np.zeros((batch, *size, 3), np.float32 if config.resize == 'float' else np.uint8)
+        for slot in pixels:
+            fitted = fit(image, config, canvas if fixed else None, out=slot)
+        inputs = {
+            'images': torch.from_numpy(pixels),
+            'sizes': torch.tensor([fitted.image.shape[:2]] * batch, dtype=torch.float32),
+            'scales': torch.tensor([fitted.scale] * batch, dtype=torch.float32),
+            'score_threshold': torch.tensor([config.score_threshold]),
+        }
+        if detector.target == 'cpu':
+            inputs['max_detections'] = torch.tensor([config.max_detections])
+        yield inputs
 
 
 def example_inputs(detector: StaticDetector, canvas: tuple[int, int], batch: int) -> dict[str, Tensor]:
@@ -111,7 +172,7 @@ def example_inputs(detector: StaticDetector, canvas: tuple[int, int], batch: int
     return inputs
 
 
-def _trace(detector: StaticDetector, inputs: dict[str, Tensor]) -> onnx.ModelProto:
+def _trace(detector: StaticDetector, inputs: dict[str, Tensor], opset: int) -> onnx.ModelProto:
     """The graph of a detector, with its weights, under their names in the model file."""
     axes = {}
     if detector.target == 'cpu':
@@ -126,7 +187,7 @@ def _trace(detector: StaticDetector, inputs: dict[str, Tensor]) -> onnx.ModelPro
             tuple(inputs.values()),
             file,
             dynamo=False,
-            opset_version=_OPSET,
+            opset_version=opset,
             do_constant_folding=False,  # it would put weights into the graph that are not those of the model file
             training=torch.onnx.TrainingMode.PRESERVE,  # the same for the batch norm of a timm network
             input_names=list(inputs),
@@ -204,13 +265,15 @@ def _beside(weights: Path, folder: Path) -> Path:
     return placed
 
 
-def _write(model: onnx.ModelProto, path: Path, detector: StaticDetector, inputs: dict[str, Tensor]) -> None:
+def _write(
+    model: onnx.ModelProto, path: Path, detector: StaticDetector, inputs: dict[str, Tensor], tolerance: _Tolerance
+) -> None:
     """Write a graph; it gets its name once it has been found to give what the network gives."""
     descriptor, partial = tempfile.mkstemp(prefix=f'{path.stem}.', suffix='.part', dir=path.parent)
     with os.fdopen(descriptor, 'wb') as file:
         file.write(model.SerializeToString(deterministic=True))
     try:
-        _compare(Path(partial), detector, inputs)
+        _compare(Path(partial), detector, inputs, tolerance)
         os.chmod(partial, 0o644)
         os.replace(partial, path)
     except BaseException:
@@ -218,18 +281,17 @@ def _write(model: onnx.ModelProto, path: Path, detector: StaticDetector, inputs:
         raise
 
 
-def _compare(graph: Path, detector: StaticDetector, inputs: dict[str, Tensor]) -> None:
-    """ValueError unless onnxruntime finds with a graph what torch finds with the network, on noise."""
+def _compare(graph: Path, detector: StaticDetector, inputs: dict[str, Tensor], tolerance: _Tolerance) -> None:
+    """ValueError unless onnxruntime finds with a graph what torch finds with the network."""
     session = onnxruntime.InferenceSession(str(graph), providers=['CPUExecutionProvider'])
     outputs = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
     got = _objects(detector.target, outputs)
     wanted = _objects(detector.target, [tensor.numpy() for tensor in detector(*inputs.values())])
-    tolerance = _TOLERANCES[detector.precision]
     found = sum(_is_among(row, got, tolerance) for row in wanted)
     if found < tolerance.share * max(len(got), len(wanted)):
         raise ValueError(
-            f'{graph.name}: onnxruntime finds {len(got)} objects in noise with the graph, torch {len(wanted)} with '
-            f'the network, and {found} of them are the same'
+            f'{graph.name}: onnxruntime finds {len(got)} objects with the graph, torch {len(wanted)} with the network, '
+            f'and {found} of them are the same'
         )
 
 
@@ -261,6 +323,8 @@ _TOLERANCES = {
     torch.float32: _Tolerance(box=0.05, score=1e-3, mask=1e-3, share=0.95),
     torch.float16: _Tolerance(box=2.0, score=0.02, mask=0.02, share=0.8),
 }
+_INT8_TOLERANCE = _Tolerance(box=16.0, score=0.2, mask=0.1, share=0.5)
+"""On an image that the scales were chosen by, where noise would be no measure."""
 
 
 def _is_among(wanted: _Object, found: list[_Object], tolerance: _Tolerance) -> bool:

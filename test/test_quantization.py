@@ -1,0 +1,229 @@
+"""INT8: the choice of scales, and the graph that it makes, against arithmetic written down again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from test_export import build, model  # noqa: F401  # a fixture
+from typer.testing import CliRunner
+
+from vis_ros.cli import export as export_command
+from vis_ros.cli.main import app
+from vis_ros.data.scene import Scene
+from vis_ros.engines.engine import load_engine
+from vis_ros.networks import quantization
+from vis_ros.networks.export import export
+from vis_ros.networks.graph_file import graph_path
+from vis_ros.networks.quantization import Observed, layers_of, quantize
+
+EXACT = onnxruntime.SessionOptions()
+EXACT.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+
+
+# --- scales -----------------------------------------------------------------------------------------------------------
+
+
+def seen(*arrays: NDArray[Any]) -> Observed:
+    observed = Observed()
+    for array in arrays:
+        observed.see(array)
+    return observed
+
+
+def error_of(values: NDArray[Any], scale: float) -> float:
+    return float(((values - np.clip(np.round(values / scale), -127, 127) * scale) ** 2).mean())
+
+
+def test_the_scale_has_the_least_error() -> None:
+    values = np.random.default_rng(0).laplace(size=6000)
+    scale = seen(values, values[::-1]).best_scale()
+    tried = np.linspace(0.1, 1.2, 500) * np.abs(values).max() / 127
+    least = min(error_of(values, each) for each in tried)
+    assert error_of(values, scale) < 1.2 * least
+
+
+def test_even_values_use_the_whole_range() -> None:
+    assert seen(np.linspace(-3, 3, 5000)).best_scale() == pytest.approx(3 / 127, rel=0.03)
+
+
+@pytest.mark.parametrize('values', [np.zeros((2, 3)), np.zeros(0)])
+def test_a_tensor_of_nothing(values: NDArray[Any]) -> None:
+    assert seen(values).best_scale() == 1.0
+
+
+# --- graphs -----------------------------------------------------------------------------------------------------------
+
+
+def small_graph(folder: Path) -> tuple[onnx.ModelProto, Path, dict[str, NDArray[np.float32]]]:
+    """X -> a convolution with cast weights, twice, and one whose kernel is computed; then a transposed one."""
+    random = np.random.default_rng(1)
+    kernels = {
+        'a': (random.normal(size=(4, 4, 3, 3)) * np.array([1, 10, 0.1, 3])[:, None, None, None]).astype(np.float32),
+        'b': random.normal(size=(4, 6, 2, 2)).astype(np.float32),
+        'c': random.normal(size=(4, 4, 1, 1)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node('Cast', ['a'], ['a32'], to=TensorProto.FLOAT),
+        helper.make_node('Conv', ['x', 'a32'], ['y'], pads=[1, 1, 1, 1]),
+        helper.make_node('Conv', ['x', 'a32'], ['z'], pads=[1, 1, 1, 1]),
+        helper.make_node('Add', ['y', 'z'], ['sum']),
+        helper.make_node('Neg', ['c'], ['negative']),
+        helper.make_node('Conv', ['sum', 'negative'], ['w']),
+        helper.make_node('ConvTranspose', ['w', 'b'], ['out'], strides=[2, 2]),
+    ]
+    stored = [numpy_helper.from_array(kernels['a'].astype(np.float16), 'a')]
+    stored += [numpy_helper.from_array(kernels[name], name) for name in 'bc']
+    kernels['a'] = kernels['a'].astype(np.float16).astype(np.float32)
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, c, h, h]) for name, c, h in SIDES]
+    graph = helper.make_graph(nodes, 'small', values[:1], values[1:], stored)
+    whole = helper.make_model(graph, opset_imports=[helper.make_opsetid('', quantization.OPSET)], ir_version=9)
+    path = folder / 'small.onnx'
+    path.write_bytes(whole.SerializeToString())
+    return whole, path, kernels
+
+
+SIDES = (('x', 4, 8), ('out', 6, 16))
+
+
+def rounded(values: torch.Tensor, scale: Any) -> torch.Tensor:
+    return torch.round(values / scale).clamp(-127, 127) * scale
+
+
+def test_a_quantised_graph_computes_what_rounding_by_hand_does(tmp_path: Path) -> None:
+    whole, path, kernels = small_graph(tmp_path)
+    assert [layer.kernel for layer in layers_of(whole)] == ['a', 'a', 'b']
+    examples = [{'x': np.random.default_rng(i).normal(size=(1, 4, 8, 8)).astype(np.float32)} for i in range(4)]
+    share = quantize(whole, path, kernels, examples)
+    assert share == pytest.approx(1)
+    onnx.checker.check_model(whole)
+    scales = {each.name: numpy_helper.to_array(each) for each in whole.graph.initializer if '/scale' in each.name}
+    assert set(scales) == {'x/scale', 'a32/scale', 'w/scale', 'b/scale'}
+    np.testing.assert_allclose(scales['a32/scale'], np.abs(kernels['a']).max((1, 2, 3)) / 127, rtol=1e-6)
+    np.testing.assert_allclose(scales['b/scale'], np.abs(kernels['b']).max((0, 2, 3)) / 127, rtol=1e-6)
+
+    session = onnxruntime.InferenceSession(whole.SerializeToString(), EXACT, providers=['CPUExecutionProvider'])
+    (found,) = session.run(None, examples[0])
+    tensors = {name: torch.from_numpy(values) for name, values in kernels.items()}
+    a = rounded(tensors['a'], torch.from_numpy(scales['a32/scale'])[:, None, None, None])
+    b = rounded(tensors['b'], torch.from_numpy(scales['b/scale'])[None, :, None, None])
+    x = rounded(torch.from_numpy(examples[0]['x']), float(scales['x/scale']))
+    once = torch.nn.functional.conv2d(x, a, padding=1)
+    w = rounded(torch.nn.functional.conv2d(once + once, -tensors['c']), float(scales['w/scale']))
+    expected = torch.nn.functional.conv_transpose2d(w, b, stride=2).numpy()
+    # A value that lies between two steps may go to either: a step of w is as large as this.
+    largest_step = float(scales['w/scale']) * np.abs(kernels['b']).max()
+    assert np.abs(found - expected).max() <= 1.01 * largest_step * 4
+    assert np.mean(np.abs(found - expected) < 1e-3) > 0.95
+
+
+@pytest.fixture
+def examples() -> list[dict[str, NDArray[np.float32]]]:
+    return [{'x': np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype(np.float32)}]
+
+
+def test_what_costs_little_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: Any) -> None:
+    whole, path, kernels = small_graph(tmp_path)
+    # By hand: 256 values of 36 products, twice; 1,536 values of 4 products in the transposed convolution.
+    share = 1536 * 4 / (2 * 256 * 36 + 1536 * 4)
+    monkeypatch.setattr(quantization, 'LEAST_SHARE', share * 1.01)
+    assert quantize(whole, path, kernels, examples) == pytest.approx(1 - share)
+    assert [node.op_type for node in whole.graph.node].count('QuantizeLinear') == 2
+
+
+def test_the_body_stays(tmp_path: Path, examples: Any) -> None:
+    whole, path, kernels = small_graph(tmp_path)
+    (kernel,) = (each for each in whole.graph.initializer if each.name == 'b')
+    kernel.name = 'network.backbone.body.b'
+    whole.graph.node[-1].input[1] = 'network.backbone.body.b'
+    path.write_bytes(whole.SerializeToString())
+    quantize(whole, path, {**kernels, 'network.backbone.body.b': kernels['b']}, examples)
+    assert whole.graph.node[-1].input[1] == 'network.backbone.body.b'
+    assert sum(node.op_type == 'Conv' and node.input[1] == 'a32/int8' for node in whole.graph.node) == 2
+
+
+def test_fewer_steps_for_weights(tmp_path: Path, examples: Any) -> None:
+    whole, path, kernels = small_graph(tmp_path)
+    quantize(whole, path, kernels, examples, weight_steps=63)
+    (scale,) = (numpy_helper.to_array(each) for each in whole.graph.initializer if each.name == 'b/scale')
+    np.testing.assert_allclose(scale, np.abs(kernels['b']).max((0, 2, 3)) / 63, rtol=1e-6)
+
+
+def test_no_examples(tmp_path: Path) -> None:
+    whole, path, kernels = small_graph(tmp_path)
+    with pytest.raises(ValueError, match='needs images'):
+        quantize(whole, path, kernels, [])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# --- model files ------------------------------------------------------------------------------------------------------
+
+
+def test_without_images(model: Path) -> None:  # noqa: F811
+    with pytest.raises(ValueError, match='--precision int8 --calibrate RECORDING'):
+        export(model, 'cpu', precision='int8')
+    with pytest.raises(ValueError, match='--precision int8 --calibrate RECORDING'):
+        load_engine(model, engine='openvino', precision='int8')
+
+
+FRAMES = [Scene(seed, (96, 160)).frame(30).image for seed in range(4)]
+
+
+def test_openvino_runs_int8(model: Path, tmp_path: Path) -> None:  # noqa: F811
+    weights = tmp_path / model.name
+    weights.write_bytes(model.read_bytes())
+    graph = export(weights, 'cpu', precision='int8', images=FRAMES)
+    assert graph == graph_path(weights, 'masktrack_rcnn', 'cpu', 'int8') and list(tmp_path.glob('*.part')) == []
+    engine = load_engine(weights, engine='openvino', precision='int8')
+    assert engine.describe().precision == 'int8'
+    (found,) = engine.infer([FRAMES[0]])
+    assert found.image_size == (96, 160)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('batch', [1, 2])
+def test_tensorrt_builds_int8(model: Path, tmp_path: Path, batch: int) -> None:  # noqa: F811
+    graph = export(model, 'gpu', precision='int8', batch=batch, images=FRAMES, out=tmp_path)
+    assert any(node.op_type == 'QuantizeLinear' for node in onnx.load(graph, load_external_data=False).graph.node)
+    assert build(graph)
+
+
+def test_images_of_a_long_recording_are_spread_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Numbered:
+        def __init__(self, image: int) -> None:
+            self.image = image
+
+    for length in (1, 31, 64, 500):
+        monkeypatch.setattr('vis_ros.sources.opening.open_source', lambda *_, n=length: map(Numbered, range(n)))
+        kept: Any = export_command._images(Path('recording'), None)
+        assert min(length, 32) <= len(kept) < 64
+        steps = set(np.diff(kept))
+        assert len(steps) <= 1 and kept[0] == 0 and length - 1 - kept[-1] < max(steps, default=1)
+
+
+@pytest.mark.parametrize(
+    'arguments', [['--precision', 'int8'], ['--calibrate', 'x'], ['--precision', 'fp16', '--calibrate', 'x']]
+)
+def test_command_wants_both(model: Path, arguments: list[str]) -> None:  # noqa: F811
+    with pytest.raises(ValueError, match='belong together'):
+        CliRunner().invoke(app, ['export', str(model), *arguments], catch_exceptions=False)
+
+
+def test_command(model: Path, tmp_path: Path) -> None:  # noqa: F811
+    import cv2
+
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for number, frame in enumerate(FRAMES):
+        cv2.imwrite(str(folder / f'{number}.png'), frame)
+    arguments = ['export', str(model), '--precision', 'int8', '--engine', 'openvino', '--model', 'mask_rcnn']
+    arguments += ['--calibrate', str(folder), '--out', str(tmp_path / 'out')]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    assert (tmp_path / 'out' / f'{model.stem}.mask_rcnn.cpu.int8.onnx').is_file()
