@@ -1,28 +1,42 @@
 """How far an engine is from torch in fp32, on synthetic frames and clips: detections, masks, identities.
 
-    python benchmarks/engine_equality.py OUT.json [--clips FOLDER] [--frames 20] [--weights demo]
+    python benchmarks/engine_equality.py OUT.json [--clips FOLDER] [--frames 20] [--weights demo] [--calibrate FOLDER]
 
-Compared are OpenVINO in each precision of this processor and, as a measure of what such differences mean, OpenVINO in
-fp32 on images to which noise of one grey level was added.
+Compared are OpenVINO in each precision of this processor, with --calibrate also in int8 with scales from those images,
+and, as a measure of what such differences mean, OpenVINO in fp32 on images to which noise of one grey level was added.
+
+What TensorRT would compute is computed here on the processor: fp16 by torch, which rounds the result of every operation
+to it (5 s an image); int8 by onnxruntime from the graph for TensorRT. Both are compared with that graph in fp32, since
+images of another shape than its canvas are fitted into that, and not turned as elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
+import torch
 from numpy.typing import NDArray
 
 from vis_ros.data.scene import Scene
-from vis_ros.engines.engine import Engine, load_engine
+from vis_ros.engines.engine import load_engine, network_config
+from vis_ros.engines.preprocessing import padded
+from vis_ros.engines.tensorrt_detector import Detector
 from vis_ros.identity.config import AssociationConfig
 from vis_ros.identity.memory import IdentityMemory
 from vis_ros.instances import Instances
 from vis_ros.masks import iou
+from vis_ros.networks.export import example_inputs, export
+from vis_ros.networks.model_file import load_model
+from vis_ros.networks.static_detector import StaticDetector
+from vis_ros.networks.weights import resolve
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
 from vis_ros.sources.opening import open_sources
 
@@ -30,7 +44,11 @@ SIZES = ((360, 640), (480, 640), (720, 1280), (640, 360), (333, 517))
 LOWEST_SCORE, COUNTED_SCORE, MATCH_IOU = 0.25, 0.3, 0.9
 TRACKED_SCORE = 0.5
 
+OUTPUTS = ('boxes', 'scores', 'labels', 'masks', 'embeddings', 'settled')
+"""Of the static network for TensorRT."""
+
 Image = NDArray[np.uint8]
+REFERENCE, GPU_REFERENCE, NOISE = 'torch fp32', 'as TensorRT, fp32', 'one grey level of noise, openvino fp32'
 
 
 @dataclass
@@ -96,6 +114,40 @@ class Differences:
         }
 
 
+class OnnxSession:
+    """A graph for TensorRT in onnxruntime, in place of a `TensorRtSession`."""
+
+    def __init__(self, graph: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry('session.disable_quant_qdq', '1')  # int8 as the graph says, nothing fused
+        self._session = onnxruntime.InferenceSession(str(graph), options, providers=['CPUExecutionProvider'])
+        types = {'tensor(uint8)': np.uint8, 'tensor(float)': np.float32}
+        self.inputs = {each.name: np.zeros(each.shape, types[each.type]) for each in self._session.get_inputs()}
+        self.outputs: dict[str, NDArray[Any]] = {}
+        self.run()
+
+    def run(self) -> None:
+        self.outputs = dict(zip(OUTPUTS, self._session.run(OUTPUTS, self.inputs), strict=True))
+
+
+class HalfSession:
+    """The static network in fp16 in torch, likewise."""
+
+    def __init__(self, weights: Path) -> None:
+        network = load_model(weights)
+        self._detector = StaticDetector(network, 'gpu', torch.float16).eval()
+        canvas = padded((network.config.input_height, network.config.input_width))
+        self._tensors = example_inputs(self._detector, canvas, batch=1)
+        self.inputs = {name: tensor.numpy() for name, tensor in self._tensors.items()}
+        self.outputs: dict[str, NDArray[Any]] = {}
+        self.run()
+
+    def run(self) -> None:
+        with torch.inference_mode():
+            found = self._detector(*self._tensors.values())
+        self.outputs = {name: tensor.numpy() for name, tensor in zip(OUTPUTS, found, strict=True)}
+
+
 def main() -> None:
     """Read the arguments, compare, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,20 +155,40 @@ def main() -> None:
     parser.add_argument('--clips', type=Path, help='folder of videos')
     parser.add_argument('--frames', type=int, default=20, help='of each video')
     parser.add_argument('--weights', default='demo')
+    parser.add_argument('--calibrate', type=Path, help='recording of images for int8')
     arguments = parser.parse_args()
-    weights, low = arguments.weights, {'score_threshold': LOWEST_SCORE}
-    reference = load_engine(weights, engine='torch', device='cpu', **low)
-    engines = {'openvino fp32': load_engine(weights, engine='openvino', precision='fp32', **low)}
-    best = load_engine(weights, engine='openvino', **low)
-    engines.setdefault(f'openvino {best.describe().precision}', best)
-    found = {name: Differences() for name in (*engines, 'one grey level of noise, openvino fp32')}
-    for name, images in videos(arguments.clips, arguments.frames):
-        compare(images, reference, engines, found)
-        print(name, flush=True)
-    figures = {name: differences.summary() for name, differences in found.items()}
-    text = json.dumps({'weights': weights, 'reference': reference.describe().engine, **figures}, indent=1)
+    with tempfile.TemporaryDirectory() as folder:
+        engines = load_engines(arguments.weights, arguments.calibrate, Path(folder))
+        found = {name: Differences() for name in (*engines, NOISE) if name not in (REFERENCE, GPU_REFERENCE)}
+        for name, images in videos(arguments.clips, arguments.frames):
+            compare(images, engines, found)
+            print(name, flush=True)
+        figures = {name: differences.summary() for name, differences in found.items()}
+        reference = engines[REFERENCE].describe().engine
+        text = json.dumps({'weights': arguments.weights, 'reference': reference, **figures}, indent=1)
     arguments.out.write_text(text + '\n', encoding='utf-8')
     print(text)
+
+
+def load_engines(weights: str, calibrate: Path | None, folder: Path) -> dict[str, Any]:
+    """By name, the references among them."""
+    path, low = resolve(weights), {'score_threshold': LOWEST_SCORE}
+    engines: dict[str, Any] = {REFERENCE: load_engine(weights, engine='torch', device='cpu', **low)}
+    engines['openvino fp32'] = load_engine(weights, engine='openvino', precision='fp32', **low)
+    best = load_engine(weights, engine='openvino', **low)
+    engines.setdefault(f'openvino {best.describe().precision}', best)
+    config = network_config(path, **low)
+    engines[GPU_REFERENCE] = Detector(OnnxSession(export(path, 'gpu', precision='fp32', out=folder)), config)
+    engines['as TensorRT, fp16'] = Detector(HalfSession(path), config)
+    if calibrate is not None:
+        images = [
+            frame.image for source in open_sources(calibrate) for _, frame in zip(range(40), source, strict=False)
+        ]
+        export(path, 'cpu', precision='int8', images=images, out=folder)
+        engines['openvino int8'] = load_engine(folder / path.name, engine='openvino', precision='int8', **low)
+        graph = export(path, 'gpu', precision='int8', images=images, out=folder)
+        engines['as TensorRT, int8'] = Detector(OnnxSession(graph), config)
+    return engines
 
 
 def videos(clips: Path | None, frames: int) -> Iterator[tuple[str, list[Image]]]:
@@ -129,22 +201,23 @@ def videos(clips: Path | None, frames: int) -> Iterator[tuple[str, list[Image]]]
         yield path.name, [frame.image for _, frame in zip(range(frames), source, strict=False)]
 
 
-def compare(images: list[Image], reference: Engine, engines: dict[str, Engine], found: dict[str, Differences]) -> None:
+def compare(images: list[Image], engines: dict[str, Any], found: dict[str, Differences]) -> None:
     """One video, through all engines."""
     random = np.random.default_rng(0)
-    noise = next(reversed(found))
-    trackers = {name: DetectAndTrack(reference, IdentityMemory(AssociationConfig())) for name in ('', *found)}
+    memories = {name: IdentityMemory(AssociationConfig()) for name in (*engines, NOISE)}
+    trackers = {name: DetectAndTrack(engines[REFERENCE], memory) for name, memory in memories.items()}
     names: dict[str, dict[int, int]] = {name: {} for name in found}
     for number, image in enumerate(images):
         noisy = np.clip(image + random.integers(-1, 2, image.shape), 0, 255).astype(np.uint8)
-        seen = {name: engine.infer([image])[0] for name, engine in engines.items()}
-        seen |= {'': reference.infer([image])[0], noise: engines['openvino fp32'].infer([noisy])[0]}
+        seen: dict[str, Instances] = {name: engine.infer([image])[0] for name, engine in engines.items()}
+        seen[NOISE] = engines['openvino fp32'].infer([noisy])[0]
         tracked = {
             name: trackers[name].track(one[one.scores > TRACKED_SCORE], number / 25) for name, one in seen.items()
         }
         for name, differences in found.items():
-            differences.detect(seen[''], seen[name])
-            differences.track(tracked[''], tracked[name], names[name])
+            reference = GPU_REFERENCE if name.startswith('as TensorRT') else REFERENCE
+            differences.detect(seen[reference], seen[name])
+            differences.track(tracked[reference], tracked[name], names[name])
 
 
 def box_ious(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

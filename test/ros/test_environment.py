@@ -1,6 +1,8 @@
 """What a process sets in its environment before ROS starts in it."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -37,3 +39,33 @@ def test_another_middleware_needs_no_profile(environment):
     environment['RMW_IMPLEMENTATION'] = 'rmw_cyclonedds_cpp'
     prepare_environment()
     assert 'FASTDDS_DEFAULT_PROFILES_FILE' not in environment
+
+
+FAULTS = """
+import resource, sys
+from vis_ros.node.environment import prepare_environment
+if sys.argv[1] == 'prepared':
+    prepare_environment()
+def images():
+    for _ in range(20):
+        first, second = bytearray(3 << 20), bytearray(3 << 20)
+        del first, second
+images()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+images()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(preparation, **variables):
+    """Of 20 times two images, in a process of its own."""
+    environment = {**os.environ, **variables}
+    return int(subprocess.check_output([sys.executable, '-c', FAULTS, preparation], text=True, env=environment))
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='of glibc')
+def test_memory_of_images_is_used_again():
+    """An image of 3 MiB has 768 pages."""
+    assert page_faults('prepared') < 768
+    trimming = {'MALLOC_TRIM_THRESHOLD_': '131072', 'MALLOC_MMAP_THRESHOLD_': '131072'}
+    assert page_faults('prepared', **trimming) > 20 * 768  # what the user has set stays

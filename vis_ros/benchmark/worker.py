@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from vis_ros.benchmark.settings import Settings
+from vis_ros.node.environment import prepare_environment
 
 if TYPE_CHECKING:
     from vis_ros.engines.engine import Engine
@@ -153,6 +154,7 @@ def _summary(counts: list[int]) -> dict[str, float]:
 
 def main() -> None:
     """Serve until the input ends. An error that a person can mend is answered, any other ends the process."""
+    prepare_environment()  # as the node does
     requests, answers = sys.stdin, os.fdopen(os.dup(1), 'w', encoding='utf-8')
     os.dup2(2, 1)  # whatever a library prints is no answer
     try:

@@ -39,6 +39,6 @@ def _keep_freed_memory() -> None:
     from the kernel page by page and will give back at once. A 720p image took 12 ms to arrive that way, and 7 without.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)  # not every C library has it
-    if mallopt is not None:
+    if mallopt is not None and not os.environ.keys() & {'MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_'}:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_FROM_HEAP)
