@@ -22,6 +22,7 @@ Network = Callable[[Arrays], Arrays]
 class CudaError(enum.IntEnum):
     cudaSuccess = 0  # noqa: N815
     cudaErrorMemoryAllocation = 2  # noqa: N815
+    cudaErrorInvalidSource = 300  # noqa: N815
     cudaErrorStreamCaptureUnsupported = 900  # noqa: N815
 
 
@@ -99,6 +100,11 @@ class FakeCuda:
 
     def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: str, stream: int) -> tuple[Any, ...]:  # noqa: N802
         assert stream in self.streams
+        if kind == 'in' and source not in self.host:  # memory that is not page-locked: it is read at once
+            assert size <= len(self.device[to])
+            staged = ctypes.string_at(source, size)
+            self.do('pageable', lambda: ctypes.memmove(to, staged, size) and None)
+            return (OK,)
         into, out_of = (self.device, self.host) if kind == 'in' else (self.host, self.device)
         assert size == len(into[to]) == len(out_of[source])
         self.do(kind, lambda: ctypes.memmove(to, source, size) and None)
@@ -133,6 +139,38 @@ class FakeCuda:
     cudaGraphExecDestroy = cudaGraphDestroy  # noqa: N815
 
     def cudaGetLastError(self) -> tuple[Any, ...]:  # noqa: N802
+        return (OK,)
+
+
+class FakeDriver:
+    """What `cuda_resize` calls of `cuda.bindings.driver`. resize: the kernel as a function of the processor."""
+
+    def __init__(self, cuda: FakeCuda, resize: Callable[..., None], loads: bool = True) -> None:
+        self._cuda, self._resize, self._loads = cuda, resize, loads
+        self.modules: set[bytes] = set()
+
+    def cuModuleLoadData(self, code: bytes) -> tuple[Any, ...]:  # noqa: N802
+        if not self._loads:
+            return CudaError.cudaErrorInvalidSource, None
+        self.modules.add(code)
+        return OK, code
+
+    def cuModuleUnload(self, module: bytes) -> tuple[Any, ...]:  # noqa: N802
+        self.modules.remove(module)
+        return (OK,)
+
+    def cuModuleGetFunction(self, module: bytes, name: bytes) -> tuple[Any, ...]:  # noqa: N802
+        assert module in self.modules and name == b'resize'
+        return OK, 'kernel'
+
+    def cuLaunchKernel(self, kernel: str, *arguments: Any) -> tuple[Any, ...]:  # noqa: N802
+        *grid_and_block, shared, stream, (values, types), extra = arguments
+        assert (kernel, shared, extra) == ('kernel', 0, 0) and stream in self._cuda.streams
+        given = [kind(value) for value, kind in zip(values, types, strict=True)]
+        for value, kind in zip(values, types, strict=True):
+            if kind is ctypes.c_void_p:  # it lies in an allocation of the device
+                assert any(start <= value < start + len(room) for start, room in self._cuda.device.items())
+        self._cuda.do('resize', lambda: self._resize(*grid_and_block, *given))
         return (OK,)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
-from fake_cuda import Arrays, FakeCuda, fake_tensorrt
+from fake_cuda import Arrays, FakeCuda, FakeDriver, fake_tensorrt
+from test_cuda_resize import kernel  # noqa: F401  # a fixture
 
 from vis_ros.data.scene import Scene
 from vis_ros.engines import engine, tensorrt_engine, tensorrt_library
@@ -139,13 +140,18 @@ def played() -> PlayedGpu:
 
 
 @pytest.fixture
-def gpu(played: PlayedGpu, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedGpu]:
+def gpu(
+    played: PlayedGpu,
+    kernel: Callable[..., None],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[PlayedGpu]:
     cuda = FakeCuda(1 << 28)
     library = TensorRt(fake_tensorrt(cuda, played.inputs, played.network, HALF_LAYER), 'tensorrt')
     for name, value in {
         'find_gpu': lambda device: GPU,
         'find_tensorrt': lambda: library,
         'cuda_runtime': lambda: cuda,
+        'cuda_driver': lambda: FakeDriver(cuda, kernel),
         'build_plan': played.build,
     }.items():
         monkeypatch.setattr(tensorrt_engine, name, value)
@@ -158,6 +164,7 @@ def test_it_finds_what_the_reference_finds(gpu: PlayedGpu) -> None:
     info = tensorrt.describe()
     assert (info.engine, info.device, info.precision) == ('TensorRT 10.3.0', 'Fake GPU (SM 8.7)', 'fp16')
     assert info.fallback == ''
+    assert tensorrt._detector._session.resize is not None
     frames = [Scene(seed, (360, 640)).frame(seed * 40).image for seed in range(5, 8)]
     reference = OpenVinoEngine('demo', precision='fp32')
     total, matched = count_matches(tensorrt.infer(frames), reference.infer(frames), 0.55)
@@ -207,3 +214,18 @@ def test_torch_is_not_imported() -> None:
         [sys.executable, '-c', code], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=60
     )
     assert (result.stdout.split(), result.returncode) == ([], 0), result.stderr
+
+
+def test_where_nvrtc_is_missing_the_processor_resizes(gpu: PlayedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_nothing(capability: tuple[int, int]) -> bytes:
+        raise ValueError('NVRTC does not load')
+
+    monkeypatch.setattr(tensorrt_engine, 'compile_resize', compile_nothing)
+    tensorrt = TensorRtEngine('demo')
+    assert tensorrt.describe().fallback == 'images are resized on the processor: NVRTC does not load'
+    frame = Scene(5, (360, 640)).frame(40).image
+    (expected,) = tensorrt.infer([frame])
+    monkeypatch.setattr(tensorrt_engine, 'compile_resize', lambda capability: b'code')
+    (found,) = TensorRtEngine('demo').infer([frame])
+    assert len(found) > 5
+    np.testing.assert_array_equal(found.boxes, expected.boxes)

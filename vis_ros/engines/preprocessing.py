@@ -42,6 +42,17 @@ def fitted_size(
     return max(int(height * scale + half), 1), max(int(width * scale + half), 1)
 
 
+def fitted_scale(
+    image_size: tuple[int, int], config: ModelConfig, canvas: tuple[int, int] | None = None
+) -> tuple[float, float]:
+    """(x, y) factors from pixels of an image of (height, width) to those that `fit` makes of them."""
+    if config.legacy_boxes:  # one factor for both axes, as if the resized sides were not rounded
+        factor = _scale(image_size, config, canvas)
+        return factor, factor
+    size = fitted_size(image_size, config, canvas)
+    return size[1] / image_size[1], size[0] / image_size[0]
+
+
 def fit(
     image: NDArray[np.uint8],
     config: ModelConfig,
@@ -67,10 +78,7 @@ def fit(
     if out is not None:
         out[size[0] :] = 0
         out[: size[0], size[1] :] = 0
-    if config.legacy_boxes:  # one factor for both axes, as if the resized sides were not rounded
-        factor = _scale(image.shape[:2], config, canvas)
-        return Fitted(resized, (factor, factor))
-    return Fitted(resized, (size[1] / image.shape[1], size[0] / image.shape[0]))
+    return Fitted(resized, fitted_scale(image.shape[:2], config, canvas))
 
 
 def padded(size: tuple[int, int]) -> tuple[int, int]:

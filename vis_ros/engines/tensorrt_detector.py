@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.engines.postprocessing import to_instances
-from vis_ros.engines.preprocessing import fit
+from vis_ros.engines.preprocessing import check_image, fit, fitted_scale, fitted_size
 from vis_ros.engines.tensorrt_session import TensorRtSession
 from vis_ros.instances import Instances
 from vis_ros.networks.config import ModelConfig
@@ -47,21 +47,28 @@ class Detector:
 
     def _infer_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
         inputs, outputs = self._session.inputs, self._session.outputs
-        fitted = [
-            fit(image, self._config, self._canvas, out=inputs['images'][slot]) for slot, image in enumerate(images)
-        ]
         inputs['sizes'][:] = self._canvas  # of slots without an image, whose outputs nobody reads
         inputs['scales'][:] = 1
-        for slot, one in enumerate(fitted):
-            inputs['sizes'][slot] = one.image.shape[:2]
-            inputs['scales'][slot] = one.scale
+        for slot, image in enumerate(images):
+            inputs['sizes'][slot] = self._fit(image, slot)
+            inputs['scales'][slot] = self._scale(image)
         inputs['score_threshold'][:] = self._config.score_threshold
         self._session.run()
         self._watch_settled(outputs['settled'][: len(images)])
-        return [
-            self._instances(slot, one.scale, image.shape[:2])
-            for slot, (one, image) in enumerate(zip(fitted, images, strict=True))
-        ]
+        return [self._instances(slot, self._scale(image), image.shape[:2]) for slot, image in enumerate(images)]
+
+    def _fit(self, image: NDArray[np.uint8], slot: int) -> tuple[int, int]:
+        """Put an image into the input of the network, on the GPU where it can; returns its (height, width) there."""
+        check_image(image)
+        size = fitted_size(image.shape[:2], self._config, self._canvas)
+        if self._session.resize is None:
+            fit(image, self._config, self._canvas, out=self._session.inputs['images'][slot])
+        else:
+            self._session.resize.enqueue(image, slot, size)
+        return size
+
+    def _scale(self, image: NDArray[np.uint8]) -> tuple[float, float]:
+        return fitted_scale(image.shape[:2], self._config, self._canvas)
 
     def _instances(self, slot: int, scale: tuple[float, float], image_size: tuple[int, int]) -> Instances:
         scores = self._session.outputs['scores'][slot]

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import vis_ros
+from vis_ros.engines.cuda_resize import CudaResize, compile_resize
 from vis_ros.engines.engine import EngineInfo, network_config, timed_warm_up
 from vis_ros.engines.tensorrt_build import Target, build_plan
 from vis_ros.engines.tensorrt_cache import EngineCache, EngineKey, Opened
 from vis_ros.engines.tensorrt_detector import Detector
-from vis_ros.engines.tensorrt_library import Gpu, TensorRt, cuda_runtime, find_gpu, find_tensorrt
+from vis_ros.engines.tensorrt_library import Gpu, TensorRt, cuda_driver, cuda_runtime, find_gpu, find_tensorrt
 from vis_ros.engines.tensorrt_parity import Infer, check_parity
 from vis_ros.engines.tensorrt_session import TensorRtSession
 from vis_ros.instances import Instances
@@ -30,8 +31,8 @@ class TensorRtEngine:
     """An `Engine`. Arguments as in `vis_ros.engines.engine.load_engine`.
 
     The first use of weights on a GPU builds an engine, which takes seconds (TensorRT-RTX) to minutes (TensorRT on a
-    Jetson) and is kept. Every image is fitted inside one canvas; the resize is done on the processor, bit for bit that
-    of the other engines, the rest of the preprocessing by the network.
+    Jetson) and is kept. Every image is fitted inside one canvas; the resize is done on the GPU, bit for bit that of the
+    other engines (on the processor where NVRTC is missing), the rest of the preprocessing by the network.
 
     Raises, beside what load_engine says:
         OSError: the engine cannot be built, or the GPU has too little memory.
@@ -59,7 +60,8 @@ class TensorRtEngine:
         wanted = 'fp16' if precision == 'auto' else precision
         graph = find_graph(path, self.config.architecture, 'gpu', wanted, self.input_size, batch)
         digest = read_graph(graph, path).weights_sha256
-        opened = _open(library, gpu, graph, self._key(library, gpu, graph, digest, wanted, batch))
+        resize, processor = _resize(gpu, self.config)
+        opened = _open(library, gpu, graph, self._key(library, gpu, graph, digest, wanted, batch), resize)
         self._detector = Detector(opened.engine, self.config)
         parity = self._check_parity(path, digest) if parity_check else 'the parity check is turned off'
         realised = opened.engine.precision
@@ -70,7 +72,7 @@ class TensorRtEngine:
             model=self.config.name,
             parameters=count_parameters(path, self.config.architecture),
             input_size=self.input_size,
-            fallback=_worded((opened.note, opened.engine.note, _other_precision(wanted, realised), parity)),
+            fallback=_worded((opened.note, processor, opened.engine.note, _other_precision(wanted, realised), parity)),
         )
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
@@ -112,7 +114,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'vis_ros' / 'tensorrt'
 
 
-def _open(library: TensorRt, gpu: Gpu, graph: Path, key: EngineKey) -> Opened[TensorRtSession]:
+def _resize(gpu: Gpu, config: ModelConfig) -> tuple[CudaResize | None, str]:
+    """What resizes images on the GPU, where the network takes bytes; else None, and why."""
+    if config.resize != 'uint8':
+        return None, ''
+    try:
+        return CudaResize(cuda_runtime(), cuda_driver(), compile_resize(gpu.capability)), ''
+    except ValueError as error:
+        return None, f'images are resized on the processor: {error}'
+
+
+def _open(
+    library: TensorRt, gpu: Gpu, graph: Path, key: EngineKey, resize: CudaResize | None
+) -> Opened[TensorRtSession]:
     """The session of a graph, its engine from the cache or built."""
     cache = EngineCache(cache_folder())
     compiled = (cache.folder / key.file_name).with_suffix('.compiled')
@@ -121,7 +135,7 @@ def _open(library: TensorRt, gpu: Gpu, graph: Path, key: EngineKey) -> Opened[Te
     return cache.open(
         key,
         build=lambda plan: build_plan(graph, plan, target),
-        load=lambda plan: TensorRtSession(library, gpu, plan, cudart, compiled),
+        load=lambda plan: TensorRtSession(library, gpu, plan, cudart, compiled, resize),
     )
 
 

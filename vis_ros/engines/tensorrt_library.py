@@ -69,8 +69,17 @@ def find_gpu(device: str = 'auto') -> Gpu:
 
 def cuda_runtime() -> Any:
     """The CUDA runtime of cuda-python. Raises ValueError where it is not installed."""
+    return _cuda_bindings('runtime')
+
+
+def cuda_driver() -> Any:
+    """The CUDA driver of cuda-python. Raises ValueError where it is not installed."""
+    return _cuda_bindings('driver')
+
+
+def _cuda_bindings(name: str) -> Any:
     try:
-        return importlib.import_module('cuda.bindings.runtime')
+        return importlib.import_module(f'cuda.bindings.{name}')
     except ImportError as error:
         raise ValueError(
             f'TensorRT is run through cuda-python, which does not import ({error}): pip install cuda-python of the '

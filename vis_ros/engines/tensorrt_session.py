@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.engines.cuda_resize import Check, CudaResize
 from vis_ros.engines.tensorrt_library import Gpu, TensorRt, catching_logger
 from vis_ros.engines.tensorrt_precision import realised_precision
 
@@ -36,6 +37,7 @@ class TensorRtSession:
         plan: serialized engine.
         cudart: `tensorrt_library.cuda_runtime()`.
         compiled: where TensorRT-RTX, which compiles its kernels here, keeps them for the next start; None: nowhere.
+        resize: fills the input `images` on the GPU instead of a copy; dropped, with a note, where it does not load.
 
     Raises:
         ValueError: the plan cannot be used here.
@@ -45,10 +47,21 @@ class TensorRtSession:
     inputs: Mapping[str, NDArray[Any]]
     outputs: Mapping[str, NDArray[Any]]
 
-    def __init__(self, library: TensorRt, gpu: Gpu, plan: bytes, cudart: Any, compiled: Path | None = None) -> None:
-        self.note = ''
+    def __init__(
+        self,
+        library: TensorRt,
+        gpu: Gpu,
+        plan: bytes,
+        cudart: Any,
+        compiled: Path | None = None,
+        resize: CudaResize | None = None,
+    ) -> None:
+        self.resize: CudaResize | None = None
+        """What puts images into the network, where that is done on the GPU; nobody looks at `inputs['images']` then."""
+        self._notes: list[str] = []
         self._cudart = cudart
         self._gpu = gpu
+        self._check = _checking(cudart, gpu)
         self._resources = ExitStack()
         self._close = weakref.finalize(self, self._resources.close)
         self._executable: Any = None  # the CUDA graph
@@ -62,10 +75,17 @@ class TensorRtSession:
             for _ in range(_WARM_UP_RUNS):
                 self.run()
             _keep(cache, compiled)
+            if resize is not None:
+                self._attach(resize)
             self._capture()
         except BaseException:
             self._close()
             raise
+
+    @property
+    def note(self) -> str:
+        """What could not be had and was worked around; '' where nothing."""
+        return '; '.join(self._notes)
 
     @property
     def precision(self) -> str:
@@ -116,7 +136,7 @@ class TensorRtSession:
         return context, cache
 
     def _create_buffers(self, trt: Any) -> None:
-        self._copies_in: list[tuple[int, int, int]] = []  # device address, host address, bytes
+        self._copies_in: dict[str, tuple[int, int, int]] = {}  # device address, host address, bytes
         self._copies_out: list[tuple[int, int, int]] = []
         self.inputs, self.outputs = {}, {}
         for index in range(self._engine.num_io_tensors):
@@ -130,7 +150,7 @@ class TensorRtSession:
             if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
                 array.fill(0)
                 self.inputs[name] = array
-                self._copies_in.append((device, host, size))
+                self._copies_in[name] = device, host, size
             else:
                 self.outputs[name] = array
                 self._copies_out.append((device, host, size))
@@ -144,11 +164,24 @@ class TensorRtSession:
         self._resources.callback(cudart.cudaFree, device)
         return int(host), int(device)
 
+    def _attach(self, resize: CudaResize) -> None:
+        """Let images be resized on the GPU from now on."""
+        self._resources.callback(resize.close)
+        try:
+            resize.attach(self._stream, self._copies_in['images'][0], self.inputs['images'].shape, self._check)
+        except (ValueError, RuntimeError) as error:  # the second is what cuda-python raises without a driver
+            self._notes.append(f'images are resized on the processor: {error}')
+            return
+        del self._copies_in['images']
+        self.resize = resize
+
     def _capture(self) -> None:
         """Record one run as a CUDA graph; where that fails, runs stay as they are and `note` says why."""
         cudart = self._cudart
         if hasattr(self._context, 'is_stream_capturable') and not self._context.is_stream_capturable(int(self._stream)):
-            self.note = 'no CUDA graph (TensorRT-RTX cannot record this network): its kernels are launched one by one'
+            self._notes.append(
+                'no CUDA graph (TensorRT-RTX cannot record this network): its kernels are launched one by one'
+            )
             return
         try:
             mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
@@ -163,7 +196,7 @@ class TensorRtSession:
             self._resources.callback(cudart.cudaGraphExecDestroy, executable)
         except (ValueError, DeviceMemoryError) as error:
             cudart.cudaGetLastError()  # else the next call reports this one
-            self.note = f'no CUDA graph ({error}): copies and kernels are launched one by one'
+            self._notes.append(f'no CUDA graph ({error}): copies and kernels are launched one by one')
             return
         self._executable = executable
 
@@ -171,7 +204,7 @@ class TensorRtSession:
 
     def _enqueue(self) -> None:
         kinds = self._cudart.cudaMemcpyKind
-        for device, host, size in self._copies_in:
+        for device, host, size in self._copies_in.values():
             copied = self._cudart.cudaMemcpyAsync(device, host, size, kinds.cudaMemcpyHostToDevice, self._stream)
             self._check(copied, 'copy to the GPU')
         if not self._context.execute_async_v3(int(self._stream)):
@@ -183,28 +216,34 @@ class TensorRtSession:
 
     # --- faults -----------------------------------------------------------------------------------------------------
 
-    def _check(self, returned: tuple[Any, ...], what: str) -> tuple[Any, ...]:
-        """The values that a CUDA call returned beside its error code."""
-        error, *values = returned
-        if error == self._cudart.cudaError_t.cudaErrorMemoryAllocation:
-            raise DeviceMemoryError(f'cannot {what}: {self._memory()}')
-        if error != self._cudart.cudaError_t.cudaSuccess:
-            raise ValueError(f'{self._gpu.name} cannot {what}: {error.name}')
-        return tuple(values)
-
     def _refuse_for_memory(self, errors: list[str], size: int) -> None:
         text = ' '.join(errors).lower()
         if 'out of memory' in text or 'outofmemory' in text:
             wanted = f'the engine needs {_mebibytes(size)}' if size else 'the engine needs more memory'
-            raise DeviceMemoryError(f'{wanted}: {self._memory()}')
+            raise DeviceMemoryError(f'{wanted}: {_memory(self._cudart, self._gpu)}')
 
-    def _memory(self) -> str:
-        error, free, total = self._cudart.cudaMemGetInfo()
-        free_words = 'free memory unknown' if int(error) else f'{_mebibytes(free)} of {_mebibytes(total)} are free'
-        return (
-            f'{free_words} on {self._gpu.name}. End what else uses the GPU, or take a smaller input size or batch, '
-            'or precision fp16'
-        )
+
+def _checking(cudart: Any, gpu: Gpu) -> Check:
+    """Takes what a CUDA call returned, with its error code first, and what was tried; gives the other values."""
+
+    def check(returned: tuple[Any, ...], what: str) -> tuple[Any, ...]:
+        error, *values = returned
+        if int(error) == int(cudart.cudaError_t.cudaErrorMemoryAllocation):  # the number of the driver's too
+            raise DeviceMemoryError(f'cannot {what}: {_memory(cudart, gpu)}')
+        if int(error):
+            raise ValueError(f'{gpu.name} cannot {what}: {error.name}')
+        return tuple(values)
+
+    return check
+
+
+def _memory(cudart: Any, gpu: Gpu) -> str:
+    error, free, total = cudart.cudaMemGetInfo()
+    free_words = 'free memory unknown' if int(error) else f'{_mebibytes(free)} of {_mebibytes(total)} are free'
+    return (
+        f'{free_words} on {gpu.name}. End what else uses the GPU, or take a smaller input size or batch, or precision '
+        'fp16'
+    )
 
 
 def _keep(cache: Any, path: Path | None) -> None:
