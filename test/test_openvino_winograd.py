@@ -7,8 +7,12 @@ import openvino as ov
 import pytest
 from openvino import opset13 as opset
 
+from vis_ros.data.scene import Scene
+from vis_ros.engines import openvino_network
+from vis_ros.engines.engine import load_engine
 from vis_ros.engines.openvino_network import openvino_core
 from vis_ros.engines.openvino_winograd import use_winograd
+from vis_ros.networks.config import ModelConfig
 
 torch = pytest.importorskip('torch')
 
@@ -88,3 +92,27 @@ def test_what_stays_as_it_is(shape, kernel, arguments):
     parameter = opset.parameter(shape, np.float32)
     model = ov.Model([convolution(parameter, opset.constant(random(*kernel)), **arguments)], [parameter])
     assert use_winograd(model) == 0
+
+
+def test_a_whole_network_finds_what_torch_finds(tmp_path, monkeypatch):
+    """Pyramid, proposals and mask head of 256 channels, random weights."""
+    from vis_ros.networks.random_model import save_random_model
+
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    names = tuple(f'class {number}' for number in range(5))
+    config = ModelConfig(name='random', class_names=names, backbone='resnet18', input_height=192, input_width=320)
+    weights = tmp_path / 'random.safetensors'
+    save_random_model(config, weights)
+    replaced = []
+    monkeypatch.setattr(openvino_network, 'use_winograd', lambda model: replaced.append(use_winograd(model)))
+    low = {'score_threshold': 0.0, 'max_detections': 10}
+    ours = load_engine(weights, engine='openvino', precision='fp32', **low)
+    theirs = load_engine(weights, engine='torch', device='cpu', **low)
+    for seed in range(3):
+        image = Scene(seed, (192, 320)).frame(30).image
+        (found,), (expected,) = ours.infer([image]), theirs.infer([image])
+        assert len(found) == len(expected) == 10
+        np.testing.assert_array_equal(found.class_ids, expected.class_ids)
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.05)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
+    assert replaced == [6]  # the first level of pyramid and proposals, four layers of the mask head
