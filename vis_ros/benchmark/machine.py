@@ -16,11 +16,27 @@ import vis_ros
 _LIBRARIES = ('numpy', 'opencv', 'onnx', 'openvino', 'rclpy', 'rmw_fastrtps', 'tensorrt', 'torch')
 _MIB = 1 << 20
 
+_FEATURES = (
+    'avx2',
+    'avx_vnni',
+    'avx512f',
+    'avx512_vnni',
+    'avx512_bf16',
+    'amx_bf16',
+    'amx_int8',
+    'asimd',
+    'i8mm',
+    'bf16',
+)
+"""Of processors, as Linux names them: what decides how fast a network runs, and in which precision."""
+
 
 def describe_machine() -> dict[str, Any]:
     """Processor, memory, GPU, the load that others put on it now, and versions; plain JSON types."""
+    information = Path('/proc/cpuinfo').read_text(encoding='utf-8')
     return {
-        'processor': _processor(),
+        'processor': _processor(information),
+        'processor_features': _features(information),
         'cores': len(os.sched_getaffinity(0)),
         'memory_mib': os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // _MIB,
         'gpu': _ask_gpu('name,driver_version'),
@@ -44,9 +60,14 @@ def peak_memory_mib() -> float:
     return int(found[1]) / 1024
 
 
-def _processor() -> str:
-    found = re.search(r'model name\s*: (.+)', Path('/proc/cpuinfo').read_text(encoding='utf-8'))
+def _processor(information: str) -> str:
+    found = re.search(r'model name\s*: (.+)', information)
     return found[1] if found else platform.machine()
+
+
+def _features(information: str) -> list[str]:
+    found = re.search(r'(?:flags|Features)\s*: (.+)', information)
+    return [name for name in _FEATURES if found and name in found[1].split()]
 
 
 def _ask_gpu(fields: str) -> str:

@@ -80,7 +80,8 @@ def _print_machine(result: dict[str, Any]) -> None:
     machine = result['machine']
     load = machine['load_average_before']
     console.print(
-        f'{machine["processor"]}, {machine["cores"]} cores{", " + machine["gpu"] if machine["gpu"] else ""}; load of '
+        f'{machine["processor"]} ({", ".join(machine["processor_features"])}), {machine["cores"]} cores'
+        f'{", " + machine["gpu"] if machine["gpu"] else ""}; load of '
         f'others before: {load:.1f}{"; these times are disturbed" if load > 0.5 else ""}'
     )
     rows = [row for table in result.get('tables', {}).values() for row in table]
