@@ -101,17 +101,18 @@ class CudaResize:
         self._sizes: tuple[int, ...] = ()
         self._module: Any = None
 
-    def attach(self, stream: Any, canvas: int, shape: tuple[int, ...], check: Check) -> None:
-        """Use a stream and the device memory of the input of a network, uint8 of (B, H, W, 3).
+    def attach(self, device: int, stream: Any, canvas: int, shape: tuple[int, ...], check: Check) -> None:
+        """Use a stream of a device and its memory at the input of a network, uint8 of (B, H, W, 3).
 
         Raises what `check` raises where the kernel does not load.
         """
-        self._stream, self._canvas, self._shape, self._check = stream, canvas, shape, check
+        self._device, self._stream, self._canvas, self._shape, self._check = device, stream, canvas, shape, check
         (self._module,) = check(self._driver.cuModuleLoadData(self._code), 'load the kernel of the resize')
         (self._kernel,) = check(self._driver.cuModuleGetFunction(self._module, b'resize'), 'find the kernel')
 
     def enqueue(self, image: NDArray[np.uint8], slot: int, size: tuple[int, int]) -> None:
         """Begin to resize an image (h, w, 3) BGR to (height, width) into one of the B slots, in the stream's order."""
+        self._check(self._cudart.cudaSetDevice(self._device), 'choose the GPU')  # each thread has its own choice
         _, canvas_height, canvas_width, _ = self._shape
         pixels = np.ascontiguousarray(image)
         source = self._upload('source', pixels)

@@ -168,7 +168,8 @@ class TensorRtSession:
         """Let images be resized on the GPU from now on."""
         self._resources.callback(resize.close)
         try:
-            resize.attach(self._stream, self._copies_in['images'][0], self.inputs['images'].shape, self._check)
+            canvas, shape = self._copies_in['images'][0], self.inputs['images'].shape
+            resize.attach(self._gpu.number, self._stream, canvas, shape, self._check)
         except (ValueError, RuntimeError) as error:  # the second is what cuda-python raises without a driver
             self._notes.append(f'images are resized on the processor: {error}')
             return
