@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 
 from vis_ros.data.scene import Scene
 from vis_ros.engines.engine import load_engine, network_config
-from vis_ros.engines.preprocessing import padded
 from vis_ros.engines.tensorrt_detector import Detector
 from vis_ros.identity.config import AssociationConfig
 from vis_ros.identity.memory import IdentityMemory
@@ -35,6 +34,7 @@ from vis_ros.instances import Instances
 from vis_ros.masks import iou
 from vis_ros.networks.export import example_inputs, export
 from vis_ros.networks.model_file import load_model
+from vis_ros.networks.preprocessing import padded
 from vis_ros.networks.static_detector import StaticDetector
 from vis_ros.networks.weights import resolve
 from vis_ros.segmenters.detect_and_track import DetectAndTrack

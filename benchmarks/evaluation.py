@@ -59,16 +59,16 @@ def main() -> None:
 
 
 def measure_synthetic(made_by: Mapping[str, Any], scratch: Path) -> Evaluation:
-    """Make the videos, replay them and evaluate."""
+    """Make the videos, replay them and evaluate. In fp32, which every processor computes in."""
     size = made_by['height'], made_by['width']
     videos = scenes(made_by['videos'], made_by['frames'], size, made_by['rate'], made_by['seed'])
     youtube_vis.write(videos, scratch / 'truth')
-    return measure(scratch / 'truth' / 'JPEGImages', scratch / 'truth', scratch)
+    return measure(scratch / 'truth' / 'JPEGImages', scratch / 'truth', scratch, precision='fp32')
 
 
-def measure(images: Path, truth: Path, scratch: Path) -> Evaluation:
+def measure(images: Path, truth: Path, scratch: Path, precision: str = 'auto') -> Evaluation:
     """Replay a folder of image folders with the defaults and evaluate it."""
-    engine = load_engine(WEIGHTS)
+    engine = load_engine(WEIGHTS, precision=precision)
     info = engine.describe()
     settings = {'model': info.model, 'engine': info.engine, 'device': info.device, 'precision': info.precision}
     replay(

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from vis_ros.data.scene import Scene
 from vis_ros.engines.engine import Engine, load_engine
-from vis_ros.engines.preprocessing import padded
 from vis_ros.engines.tensorrt_engine import TensorRtEngine
 from vis_ros.engines.tensorrt_parity import count_matches
 from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.preprocessing import padded
 from vis_ros.networks.weights import resolve
 
 SOURCE_SIZE = (720, 1280)

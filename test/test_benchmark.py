@@ -32,8 +32,8 @@ from vis_ros.benchmark.stopwatch import Stopwatch
 from vis_ros.benchmark.threshold import load_for
 from vis_ros.data.scene import Scene
 from vis_ros.engines import postprocessing, preprocessing
-from vis_ros.engines.preprocessing import fit
 from vis_ros.networks.model_header import read_config
+from vis_ros.networks.preprocessing import fit
 from vis_ros.networks.weights import resolve
 from vis_ros.node.environment import prepare_environment
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from vis_ros.engines.engine import EngineInfo, network_config, timed_warm_up
 from vis_ros.engines.openvino_network import OpenVinoNetwork
 from vis_ros.engines.postprocessing import to_instances
-from vis_ros.engines.preprocessing import check_image, fit, fitted_size, padded
 from vis_ros.instances import Instances
 from vis_ros.networks.graph_file import find_graph, read_metadata
 from vis_ros.networks.model_header import count_parameters
+from vis_ros.networks.preprocessing import check_image, fit, fitted_size, padded
 from vis_ros.networks.weights import resolve
 
 _log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.engines.postprocessing import to_instances
-from vis_ros.engines.preprocessing import check_image, fit, fitted_scale, fitted_size
 from vis_ros.engines.tensorrt_session import TensorRtSession
 from vis_ros.instances import Instances
 from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.preprocessing import check_image, fit, fitted_scale, fitted_size
 
 _log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from vis_ros.engines.engine import EngineInfo, network_config, timed_warm_up
 from vis_ros.engines.postprocessing import to_instances
-from vis_ros.engines.preprocessing import fit, padded
 from vis_ros.instances import Instances
 from vis_ros.networks.backbone import fold_batch_norm, noise_images
 from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.model_file import load_model
+from vis_ros.networks.preprocessing import fit, padded
 from vis_ros.networks.weights import resolve
 
 _PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}

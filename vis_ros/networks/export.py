@@ -23,10 +23,10 @@ from torch import Tensor
 from torch.nn import functional
 
 import vis_ros
-from vis_ros.engines.preprocessing import fit, fitted_size, padded
 from vis_ros.networks.graph_file import PACKAGED_PRECISION, Target, graph_path, sha256_of
 from vis_ros.networks.model_file import load_model
 from vis_ros.networks.model_header import CONFIG_KEY
+from vis_ros.networks.preprocessing import fit, fitted_size, padded
 from vis_ros.networks.quantization import OPSET as QUANTIZED_OPSET
 from vis_ros.networks.quantization import Kernels, quantize
 from vis_ros.networks.static_detector import StaticDetector
