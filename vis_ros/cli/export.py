@@ -99,9 +99,8 @@ def _images(recording: Path, topic: str | None) -> list[NDArray[np.uint8]]:
         if number % step:
             continue
         kept.append(frame.image)
-        if (
-            len(kept) == 2 * _IMAGES
-        ):  # its length is not known before its end: keep every second, go on at half the rate
+        if len(kept) == 2 * _IMAGES:
+            # The length is not known before the end: every second one stays, and it goes on at half the rate.
             kept, step = kept[::2], 2 * step
     if not kept:
         raise ValueError(f'{recording} has no images to choose the scales of int8 by')

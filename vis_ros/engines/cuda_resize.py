@@ -118,6 +118,7 @@ class CudaResize:
         source = self._upload('source', pixels)
         sizes = (*pixels.shape[:2], *size)
         if sizes != self._sizes:
+            self._sizes = ()  # should one of the two not fit into the memory
             self._upload('columns', axis_table(pixels.shape[1], size[1], across=True))
             self._upload('rows', axis_table(pixels.shape[0], size[0], across=False))
             self._sizes = sizes
