@@ -31,7 +31,8 @@ from vis_ros.benchmark.settings import Settings, parse_size
 from vis_ros.benchmark.stopwatch import Stopwatch
 from vis_ros.benchmark.threshold import load_for
 from vis_ros.data.scene import Scene
-from vis_ros.engines import postprocessing, preprocessing
+from vis_ros.engines import postprocessing
+from vis_ros.networks import preprocessing
 from vis_ros.networks.model_header import read_config
 from vis_ros.networks.preprocessing import fit
 from vis_ros.networks.weights import resolve
