@@ -117,6 +117,8 @@ class Differences:
 class OnnxSession:
     """A graph for TensorRT in onnxruntime, in place of a `TensorRtSession`."""
 
+    resize = None
+
     def __init__(self, graph: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.add_session_config_entry('session.disable_quant_qdq', '1')  # int8 as the graph says, nothing fused
@@ -132,6 +134,8 @@ class OnnxSession:
 
 class HalfSession:
     """The static network in fp16 in torch, likewise."""
+
+    resize = None
 
     def __init__(self, weights: Path) -> None:
         network = load_model(weights)
