@@ -57,7 +57,13 @@ def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, A
     total, matched = parity(engine, weights, frames)
     infer = milliseconds(lambda: engine.infer(frames[:1] * batch), count)
     launch = milliseconds(engine._detector._session.run, count)
-    eager, ceilings = torch_figures(weights, frames[0], count)
+    eager, graph = torch_on_gpu(weights, 'fp32', graph=False), torch_on_gpu(weights, precision, graph=True)
+    graph_total, graph_matched = parity(graph, weights, frames)
+    eager_times, graph_times = (
+        milliseconds(lambda engine=one: engine.infer(frames[:1]), count)  # type: ignore[misc]
+        for one in (eager, graph)
+    )
+    ceilings = ceilings_of_gpu()
     layers = heavy_layers(weights, engine.config, batch, 4 if precision == 'fp32' else 2)
     peak, bandwidth = ceilings[precision], ceilings['bandwidth']
     least = sum(max(layer['operations'] / peak, layer['bytes'] / bandwidth) for layer in layers) * 1000
@@ -79,8 +85,13 @@ def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, A
         'measured ceiling [GB/s]': round(bandwidth / 1e9, 1),
         'least time by the roofline [ms]': round(least, 3),
         'share of the roofline': round(least / float(np.median(launch)), 3),
-        'torch on this GPU, fp32, one image p50 [ms]': percentiles(eager),
-        'times as fast as torch, an image': round(float(np.median(eager) / np.median(infer)) * batch, 2),
+        'torch here, fp32, no graph, an image p50, p95 [ms]': percentiles(eager_times),
+        f'torch here, {precision}, CUDA graph, the same [ms]': percentiles(graph_times),
+        'its notes': graph.describe().fallback or 'none',
+        'its parity': f'{graph_matched} / {graph_total} = {graph_matched / max(graph_total, 1):.4f}',
+        'times as fast as torch without graph, an image': round(
+            float(np.median(eager_times) / np.median(infer)) * batch, 2
+        ),
     }
 
 
@@ -96,13 +107,20 @@ def parity(engine: Engine, weights: str, frames: list[NDArray[np.uint8]]) -> tup
     return count_matches(engine.infer(frames), reference.infer(frames), CONFIDENT, LEAST_IOU)
 
 
-def torch_figures(weights: str, frame: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float64], dict[str, float]]:
-    """Milliseconds of one image in torch, and the ceilings of the GPU: operations a second, bytes a second."""
-    import torch
+def torch_on_gpu(weights: str, precision: str, graph: bool) -> Engine:
+    """The engine torch, with its CUDA graph or without."""
+    from vis_ros.engines.torch_engine import TorchEngine
 
-    engine = load_engine(weights, engine='torch', device='cuda', precision='fp32', score_threshold=CONFIDENT / 2)
+    engine = TorchEngine(weights, device='cuda', precision=precision, score_threshold=CONFIDENT / 2)
+    if not graph:
+        engine._graphs = None
     engine.warm_up()
-    eager = milliseconds(lambda: engine.infer([frame]), count)
+    return engine
+
+
+def ceilings_of_gpu() -> dict[str, float]:
+    """Operations a second of a large matrix product by precision, and bytes a second ('bandwidth')."""
+    import torch
 
     def rate(work: Callable[[], object], amount: float) -> float:
         def run() -> None:
@@ -120,7 +138,7 @@ def torch_figures(weights: str, frame: NDArray[np.uint8], count: int) -> tuple[N
         ceilings[name] = rate(lambda matrix=matrix: matrix @ matrix, 2 * side**3)
     block = torch.empty(1 << 28, dtype=torch.uint8, device='cuda')
     ceilings['bandwidth'] = rate(block.clone, 2 * block.numel())
-    return eager, ceilings
+    return ceilings
 
 
 def heavy_layers(weights: str, config: ModelConfig, batch: int, item_size: int) -> list[dict[str, float]]:

@@ -21,7 +21,8 @@ from vis_ros.data.scene import Scene
 from vis_ros.engines import openvino_network
 from vis_ros.engines.openvino_cache import CompiledCache
 from vis_ros.engines.openvino_engine import OpenVinoEngine
-from vis_ros.engines.openvino_network import Canvas, Outputs, openvino_core
+from vis_ros.engines.openvino_network import Canvas, openvino_core
+from vis_ros.engines.outputs import Outputs
 from vis_ros.engines.torch_engine import TorchEngine
 from vis_ros.identity.config import AssociationConfig
 from vis_ros.identity.memory import IdentityMemory

@@ -8,7 +8,6 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from openvino import opset13 as opset
 from vis_ros.engines.openvino_cache import CompiledCache
 from vis_ros.engines.openvino_precision import keep_coordinates_precise, keep_sensitive_layers_precise
 from vis_ros.engines.openvino_winograd import use_winograd
+from vis_ros.engines.outputs import Outputs
 
 _KEPT = 8
 """Compiled canvases in memory; of more, the one unused for longest is dropped."""
@@ -31,22 +31,6 @@ _LOWEST_FIRST = {'int8': {'i8', 'u8'}, 'bf16': {'bf16'}, 'fp16': {'f16'}, 'fp32'
 _LAYERS = ('Convolution', 'Deconvolution', 'FullyConnected')
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What the graph gives for one image, R objects in descending order of score.
-
-    boxes: (R, 4) in pixels of the canvas; scores: (R,); labels: (R,) from 1; masks: (R, 28, 28) probabilities;
-    embeddings: (R, E); settled: whether every suppression came to its end, so that the answer is exact.
-    """
-
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    masks: NDArray[np.float32]
-    embeddings: NDArray[np.float32]
-    settled: bool
 
 
 class Canvas:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,19 +14,28 @@ from torch import Tensor
 
 from vis_ros.engines.engine import EngineInfo, network_config, timed_warm_up
 from vis_ros.engines.postprocessing import to_instances
+from vis_ros.engines.torch_graph import CudaGraphs
 from vis_ros.instances import Instances
 from vis_ros.networks.backbone import fold_batch_norm, noise_images
 from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.model_file import load_model
-from vis_ros.networks.preprocessing import fit, padded
+from vis_ros.networks.preprocessing import check_image, fit, fitted_size, padded
 from vis_ros.networks.weights import resolve
+
+_log = logging.getLogger(__name__)
 
 _PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
 class TorchEngine:
-    """An `Engine`. Arguments as in `vis_ros.engines.engine.load_engine`."""
+    """An `Engine`. Arguments as in `vis_ros.engines.engine.load_engine`.
+
+    On CUDA the static network is replayed as a graph of each size of image. The network itself runs everywhere else:
+    where a graph cannot be captured, and for an image whose suppression did not come to its end in the static one.
+    """
+
+    _graphs: CudaGraphs | None
 
     def __init__(
         self,
@@ -51,6 +61,9 @@ class TorchEngine:
         network.config = config
         fold_batch_norm(network.backbone.body, noise_images())
         self._use(network.to(self.device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+        # A static RoIAlign takes as many samples in every bin; 0 asks for more in larger ones.
+        if self.device.type == 'cuda' and config.roi_align_samples:
+            self._graphs = CudaGraphs(network, _PRECISIONS[self.precision], self.device)
 
     @classmethod
     def of_network(cls, network: MaskRCNN) -> TorchEngine:
@@ -63,26 +76,57 @@ class TorchEngine:
         return engine
 
     def _use(self, network: MaskRCNN) -> None:
+        self._graphs = None
         self.network = network
         self.config = network.config
         self.class_names = self.config.class_names
         self.input_size = (self.config.input_height, self.config.input_width)
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
-        """Detect in a batch of images, each (height, width, 3) uint8 BGR; sizes may differ.
+        """Detect in images, each (height, width, 3) uint8 BGR; sizes may differ."""
+        for image in images:
+            check_image(image)
+        with torch.inference_mode():
+            if self._graphs is None:
+                return self._infer_eagerly(images)
+            return [self._replay(image) or self._infer_eagerly([image])[0] for image in images]
+
+    def _replay(self, image: NDArray[np.uint8]) -> Instances | None:
+        """What the graph finds in an image; None where there is none, or its answer may not be exact."""
+        if self._graphs is None:
+            return None
+        size = (image.shape[0], image.shape[1])
+        try:
+            graph = self._graphs.of_size(padded(fitted_size(size, self.config)))
+        except RuntimeError as error:
+            self._graphs = None
+            fault = f'torch runs without a CUDA graph: {str(error).strip().splitlines()[0]}'
+            _log.warning(fault)
+            self._fallback = '; '.join(filter(None, (self._fallback, fault)))
+            return None
+        fitted = fit(image, self.config, out=graph.image)
+        height, width = fitted.image.shape[:2]
+        found = graph.run((height, width), fitted.scale, self.config.score_threshold)
+        if not found.settled:
+            return None
+        return to_instances(
+            found.boxes, found.scores, found.labels, found.masks, found.embeddings, fitted.scale, size, self.config
+        )
+
+    def _infer_eagerly(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
+        """Detect in a batch of images.
 
         Only images of one padded size share a run of the network: an image in a wider frame of zeros would get other
         features at its border than it gets alone.
         """
         found: dict[int, Instances] = {}
-        with torch.inference_mode():
-            inputs = [preprocess(image, self.config) for image in images]
-            groups: dict[tuple[int, int], list[int]] = {}
-            for index, (tensor, _) in enumerate(inputs):
-                groups.setdefault(padded((tensor.shape[1], tensor.shape[2])), []).append(index)
-            for size, members in groups.items():
-                chosen = self._infer_group([images[i] for i in members], [inputs[i] for i in members], size)
-                found.update(zip(members, chosen, strict=True))
+        inputs = [preprocess(image, self.config) for image in images]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, (tensor, _) in enumerate(inputs):
+            groups.setdefault(padded((tensor.shape[1], tensor.shape[2])), []).append(index)
+        for size, members in groups.items():
+            chosen = self._infer_group([images[i] for i in members], [inputs[i] for i in members], size)
+            found.update(zip(members, chosen, strict=True))
         return [found[index] for index in range(len(images))]
 
     def _infer_group(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vis_ros.networks.backbone import STRIDES
 from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.constants import constant_like
 
 RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -61,7 +62,7 @@ def encode_boxes(boxes: Tensor, references: Tensor, weights: tuple[float, ...]) 
 def decode_boxes(deltas: Tensor, references: Tensor, weights: tuple[float, ...], config: ModelConfig) -> Tensor:
     """Boxes (..., 4) from deltas (..., 4) and references broadcastable to it; the inverse of `encode_boxes`."""
     one = 1.0 if config.legacy_boxes else 0.0
-    deltas = deltas / deltas.new_tensor(weights)
+    deltas = deltas / constant_like(weights, deltas)
     sides = references[..., 2:] - references[..., :2] + one
     # mmdet 0.x has its centre at x0 + (w - 1) / 2 for inclusive corners, which is the mean of the corners again
     centres = (references[..., 2:] + references[..., :2]) / 2 + deltas[..., :2] * sides

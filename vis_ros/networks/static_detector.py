@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from vis_ros.networks.anchors import BOX_WEIGHTS, RPN_WEIGHTS, decode_boxes, pyramid_anchors
 from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.constants import constant, constant_like
 from vis_ros.networks.graph_file import Target
 from vis_ros.networks.mask_rcnn import BOX_ROI_SIZE, MASK_ROI_SIZE, MaskRCNN, large_enough
 from vis_ros.networks.static_nms import greedy_nms, pairwise_iou
@@ -90,7 +91,7 @@ class StaticDetector(nn.Module):
     def _normalised(self, images: Tensor, sizes: Tensor) -> Tensor:
         """(B, 3, H, W) RGB, zero outside of each image."""
         config = self.config
-        mean, std = (torch.tensor(values[::-1], device=images.device) for values in (config.mean, config.std))
+        mean, std = (constant(values[::-1], torch.float32, images.device) for values in (config.mean, config.std))
         rows = torch.arange(images.shape[1], device=images.device)[:, None]
         columns = torch.arange(images.shape[2], device=images.device)
         inside = (rows < sizes[:, 0, None, None]) & (columns < sizes[:, 1, None, None])
@@ -102,8 +103,7 @@ class StaticDetector(nn.Module):
         config = self.config
         count = config.proposals_before_nms
         logits, deltas = self.network.rpn_outputs(features)
-        grids = [(level.shape[2], level.shape[3]) for level in features]
-        anchors = pyramid_anchors(config, (images.shape[1], images.shape[2]), grids)
+        anchors = self._anchors(features, (images.shape[1], images.shape[2]))
         scores, boxes = [], []
         for logit, delta, anchor in zip(logits, deltas, anchors, strict=True):
             padded = functional.pad(logit.float(), (0, count), value=_ABSENT)  # a small level has fewer anchors
@@ -115,10 +115,15 @@ class StaticDetector(nn.Module):
         score, box = torch.stack(scores, 1), torch.stack(boxes, 1)  # (B, levels, K), (B, levels, K, 4)
         real = (score > _ABSENT / 2) & large_enough(box, config.proposal_min_size, config)
         kept, settled = greedy_nms(self._overlap(box) > config.proposal_nms_threshold, real, PROPOSAL_ROUNDS)
-        ranked = torch.where(kept, score, score.new_tensor(_ABSENT)).flatten(1)
+        ranked = torch.where(kept, score, constant_like(_ABSENT, score)).flatten(1)
         best, chosen = ranked.topk(min(config.proposals, count * len(features)), 1)
         proposals = box.flatten(1, 2).gather(1, chosen[..., None].expand(-1, -1, 4))
         return proposals, best > _ABSENT / 2, settled.all(1)
+
+    def _anchors(self, features: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        if torch.onnx.is_in_onnx_export():  # sizes are a part of the graph then
+            return pyramid_anchors(self.config, size, [(level.shape[2], level.shape[3]) for level in features])
+        return self.network.anchors(features, size)
 
     def _candidates(
         self, logits: Tensor, deltas: Tensor, proposals: Tensor, real: Tensor, sizes: Tensor
@@ -136,7 +141,7 @@ class StaticDetector(nn.Module):
             scores = probabilities[..., 1:].flatten(1)
             classes = config.num_classes - 1
         present = real[..., None].expand(-1, -1, classes).flatten(1)
-        scores = torch.where(present, scores, scores.new_tensor(_ABSENT))
+        scores = torch.where(present, scores, constant_like(_ABSENT, scores))
         total = proposals.shape[1] * classes
         count = min(total, CANDIDATES)
         best, chosen = scores.topk(min(count + 1, total), 1)
@@ -222,7 +227,7 @@ class StaticDetector(nn.Module):
 
     def _overlap(self, boxes: Tensor) -> Tensor:
         if self.config.legacy_boxes:  # an inclusive corner lies one pixel further out as an exclusive one
-            boxes = boxes + boxes.new_tensor([0, 0, 1, 1])
+            boxes = boxes + constant_like((0, 0, 1, 1), boxes)
         return pairwise_iou(boxes)
 
 

@@ -14,6 +14,7 @@ from torchvision.ops import roi_align
 
 from vis_ros.networks.backbone import STRIDES
 from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.constants import constant, constant_like
 from vis_ros.networks.graph_file import Target
 
 _BEFORE, _AFTER = 1, 2
@@ -56,14 +57,13 @@ class StaticRoiAlign:
             self.atlas = functional.conv2d(self.atlas, one, groups=config.fpn_channels)
         self._half_pixel = config.roi_align_aligned or config.legacy_boxes
         self._samples = config.roi_align_samples or 2
-        shape = torch._shape_as_tensor(features[0]).to(self.atlas.device).float()
-        size = torch.stack((shape[3], shape[2]))
+        size = _size(features[0])
         border = _BEFORE + _AFTER
-        halves = size.new_tensor([[0.0, 0.0], [0.0, 1.0], [0.5, 1.0], [0.75, 1.0]])
-        borders = size.new_tensor([[0, 0], [0, border], [border, border], [2 * border, border]])
+        halves = constant_like(((0, 0), (0, 1), (0.5, 1), (0.75, 1)), size)
+        borders = constant_like(((0, 0), (0, border), (border, border), (2 * border, border)), size)
         self._corners = size * halves + borders + _BEFORE
         """(x, y) of the first cell of each level in the atlas."""
-        self._ends = size / size.new_tensor([[1.0], [2.0], [4.0], [8.0]])
+        self._ends = size / constant_like(((1,), (2,), (4,), (8,)), size)
         """(columns, rows) of each level."""
 
     def __call__(self, boxes: Tensor, image: Tensor, size: int) -> Tensor:
@@ -76,7 +76,7 @@ class StaticRoiAlign:
         sides = boxes[:, 2:] - boxes[:, :2] + one
         ratio = (sides[:, 0] * sides[:, 1]).clamp(min=1e-12).sqrt() / 224 + 1e-6
         level = (ratio >= 0.5).long() + (ratio >= 1.0).long() + (ratio >= 2.0).long()  # FPN, eq. 1
-        stride = boxes.new_tensor(STRIDES[:4])[level][:, None]
+        stride = constant_like(STRIDES[:4], boxes)[level][:, None]
         start, end = boxes[:, :2] / stride, (boxes[:, 2:] + one) / stride
         if config.legacy_boxes:  # see MaskRCNN.roi_align
             start, end = start + 0.5, end + 0.5
@@ -97,7 +97,7 @@ class StaticRoiAlign:
         samples = self._samples
         side = size * samples
         positions = self._positions(rois[:, :2], rois[:, 2:], side)
-        extent = positions.new_tensor([columns - 1, rows - 1])[:, None]
+        extent = constant_like((int(columns) - 1, int(rows) - 1), positions)[:, None]
         x, y = (positions * (2 / extent) - 1).unbind(1)
         grid = torch.stack((x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)), -1)
         sampled = functional.grid_sample(
@@ -122,3 +122,11 @@ class StaticRoiAlign:
         positions = self._positions(start, end, size * self._samples)
         inside = (positions <= limit[:, :, None]).float()
         return inside.unflatten(2, (size, self._samples)).mean(3)
+
+
+def _size(feature: Tensor) -> Tensor:
+    """(columns, rows) of a feature map as a tensor, in a graph of any size as a part of it."""
+    if not torch.onnx.is_in_onnx_export():
+        return constant((feature.shape[3], feature.shape[2]), torch.float32, feature.device)
+    shape = torch._shape_as_tensor(feature).to(feature.device).float()
+    return torch.stack((shape[3], shape[2]))
