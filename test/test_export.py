@@ -147,7 +147,7 @@ def test_openvino_takes_the_cpu_graph(model: Path, cpu_graph: Path, batch: int, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('precision', ['fp16', 'fp32'])
+@pytest.mark.parametrize('precision', ['fp16', 'bf16', 'fp32'])
 @pytest.mark.parametrize('batch', [1, 4])
 def test_tensorrt_builds_the_gpu_graph(precision: str, batch: int, model: Path, tmp_path: Path) -> None:
     """A real parse and build without a GPU."""
@@ -182,8 +182,19 @@ def test_gpu_graph_of_another_size(model: Path, tmp_path: Path) -> None:
     assert (config.input_height, config.input_width) == (100, 130)
 
 
+def test_a_bf16_graph_computes_in_bf16(model: Path, tmp_path: Path) -> None:
+    graph = onnx.load(export(model, 'gpu', precision='bf16', out=tmp_path), load_external_data=False)
+    produced = {name: node for node in graph.graph.node for name in node.output}
+    kernels = [node.input[1] for node in graph.graph.node if node.op_type == 'Conv']
+    types = {produced[name].attribute[0].i for name in kernels}
+    assert types == {onnx.TensorProto.BFLOAT16}
+    assert len(kernels) > 20
+    assert {each.type.tensor_type.elem_type for each in graph.graph.output[:2]} == {onnx.TensorProto.FLOAT}
+
+
+@pytest.mark.parametrize(('target', 'precision'), [('cpu', 'fp32'), ('gpu', 'bf16')])
 def test_a_graph_that_differs_from_the_network_gets_no_name(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Any, precision: str
 ) -> None:
     weights = copy_of(model, tmp_path)
     from vis_ros.networks import export as module
@@ -197,12 +208,12 @@ def test_a_graph_that_differs_from_the_network_gets_no_name(
 
     monkeypatch.setattr(module, '_refer_to', spoiled)
     with pytest.raises(ValueError, match='of them are the same'):
-        export(weights, 'cpu')
+        export(weights, target, precision=precision)
     assert list(tmp_path.iterdir()) == [weights]
 
 
 def test_refuses_a_precision_that_no_graph_has(model: Path) -> None:
-    with pytest.raises(ValueError, match=r"no graph of precision 'int4', only of fp32, fp16 and int8"):
+    with pytest.raises(ValueError, match=r"no graph of precision 'int4', only of fp32, fp16, bf16 and int8"):
         export(model, 'gpu', precision='int4')
 
 
@@ -327,7 +338,7 @@ def test_command_writes_into_a_folder(model: Path, tmp_path: Path) -> None:
     [
         (['--size', '96'], "--size '96' is not height x width"),
         (['--engine', 'openvino', '--batch', '2'], '--size and --batch are for TensorRT'),
-        (['--engine', 'openvino', '--precision', 'fp16'], '--precision fp32 and fp16, .* are for TensorRT'),
+        (['--engine', 'openvino', '--precision', 'fp16'], '--precision fp32, fp16 and bf16, .* are for TensorRT'),
     ],
 )
 def test_command_refuses(model: Path, arguments: list[str], message: str) -> None:

@@ -29,7 +29,7 @@ def export(
         typer.Option(help='Which of the networks in the model file; auto: each that it holds.'),
     ] = 'auto',
     precision: Annotated[
-        Literal['fp32', 'fp16', 'int8'] | None,
+        Literal['fp32', 'fp16', 'bf16', 'int8'] | None,
         typer.Option(help='Of the layers. For TensorRT any [default: fp16]; for OpenVINO int8'),
     ] = None,
     calibrate: Annotated[
@@ -57,11 +57,11 @@ def export(
     from vis_ros.networks.export import export as write
 
     path = resolve(weights)
-    for_tensorrt = precision in ('fp32', 'fp16') or size is not None or batch != 1
+    for_tensorrt = precision in ('fp32', 'fp16', 'bf16') or size is not None or batch != 1
     if engine == 'openvino' and for_tensorrt:
         raise ValueError(
-            '--precision fp32 and fp16, --size and --batch are for TensorRT: the graph for OpenVINO takes every size '
-            'and batch, and computes in the precision that the engine is asked for'
+            '--precision fp32, fp16 and bf16, --size and --batch are for TensorRT: the graph for OpenVINO takes every '
+            'size and batch, and computes in the precision that the engine is asked for'
         )
     if (calibrate is None) == (precision == 'int8'):
         raise ValueError('--precision int8 and --calibrate RECORDING belong together: images choose its scales')

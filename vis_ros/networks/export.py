@@ -10,6 +10,7 @@ import struct
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ _DATA_TYPES = {
     'BF16': onnx.TensorProto.BFLOAT16,
     'I64': onnx.TensorProto.INT64,
 }
-_PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16}
+_PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 _BESIDE_INT8: dict[Target, torch.dtype] = {'cpu': torch.float32, 'gpu': torch.float16}
 """What layers compute in that are not quantised."""
 _WEIGHT_STEPS: dict[Target, int] = {'cpu': 63, 'gpu': 127}
@@ -70,8 +71,8 @@ def export(
     Args:
         weights: the model file.
         target: 'cpu' for OpenVINO, 'gpu' for TensorRT.
-        precision: 'fp32' or 'fp16' of the layers, or 'int8' of those that are worth it (`networks.quantization`);
-            None is that of the packaged graphs.
+        precision: 'fp32', 'fp16' or 'bf16' of the layers, or 'int8' of those that are worth it
+            (`networks.quantization`); None is that of the packaged graphs.
         size: (height, width) of the input of a 'gpu' graph; None is the model's own. Rounded up to multiples of 32.
         batch: images at once, of a 'gpu' graph.
         out: the folder, which gets a copy of the weights too; None is that of the weights.
@@ -111,7 +112,12 @@ def export(
     path = graph_path(placed, config.architecture, target, precision, size, batch)
     if quantized:
         inputs = _quantize(model, path, detector, list(_seen(detector, canvas, batch, images)))
-    _write(model, path, detector, inputs, _INT8_TOLERANCE if quantized else _TOLERANCES[detector.precision])
+    if precision == 'bf16':  # onnxruntime has no such layers
+        exact = StaticDetector(load_model(weights, architecture), target).eval()
+        exact.network.config = exact.config = config
+        _write(model, path, exact, inputs, _TOLERANCES[torch.float32], played=_in_fp32(model))
+    else:
+        _write(model, path, detector, inputs, _INT8_TOLERANCE if quantized else _TOLERANCES[detector.precision])
     return path
 
 
@@ -121,14 +127,9 @@ def _quantize(
     """Quantise a graph that is to lie at `path`; returns an example to compare it with the network on."""
     state = {name: tensor.float().numpy() for name, tensor in detector.network.state_dict().items()}
     kernels: Kernels = state | {f'{_PREFIX}{name}': values for name, values in state.items()}
-    descriptor, unquantized = tempfile.mkstemp(prefix=f'{path.stem}.', suffix='.part', dir=path.parent)
-    with os.fdopen(descriptor, 'wb') as file:
-        file.write(model.SerializeToString())
     arrays = ({name: tensor.numpy() for name, tensor in inputs.items()} for inputs in examples)
-    try:
-        share = quantize(model, Path(unquantized), kernels, arrays, _WEIGHT_STEPS[detector.target])
-    finally:
-        os.unlink(unquantized)
+    with _scratch_file(model, path) as unquantized:
+        share = quantize(model, unquantized, kernels, arrays, _WEIGHT_STEPS[detector.target])
     _log.info('%s: %.0f %% of the operations in int8, scales from %d images', path.name, 100 * share, len(examples))
     return examples[0]
 
@@ -266,19 +267,53 @@ def _beside(weights: Path, folder: Path) -> Path:
 
 
 def _write(
-    model: onnx.ModelProto, path: Path, detector: StaticDetector, inputs: dict[str, Tensor], tolerance: _Tolerance
+    model: onnx.ModelProto,
+    path: Path,
+    detector: StaticDetector,
+    inputs: dict[str, Tensor],
+    tolerance: _Tolerance,
+    played: onnx.ModelProto | None = None,
 ) -> None:
-    """Write a graph; it gets its name once it has been found to give what the network gives."""
-    descriptor, partial = tempfile.mkstemp(prefix=f'{path.stem}.', suffix='.part', dir=path.parent)
+    """Write a graph; it gets its name once it (or what is `played` for it) gives what the network gives."""
+    with _scratch_file(model, path) as partial:
+        if played is None:
+            _compare(partial, detector, inputs, tolerance)
+        else:
+            with _scratch_file(played, path) as other:
+                _compare(other, detector, inputs, tolerance)
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+
+
+@contextmanager
+def _scratch_file(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
+    """A graph in a file beside `path`, where its weights are; removed at the end if it is still there."""
+    descriptor, name = tempfile.mkstemp(prefix=f'{path.stem}.', suffix='.part', dir=path.parent)
     with os.fdopen(descriptor, 'wb') as file:
         file.write(model.SerializeToString(deterministic=True))
     try:
-        _compare(Path(partial), detector, inputs, tolerance)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _in_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A bf16 graph with float32 in place of bf16, which onnxruntime can run."""
+    low, single = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
+    played = onnx.ModelProto()
+    played.CopyFrom(model)
+    for initializer in [each for each in played.graph.initializer if each.data_type == low]:
+        used, initializer.name = initializer.name, f'{initializer.name}/bf16'
+        cast = onnx.helper.make_node('Cast', [initializer.name], [used], to=single)
+        played.graph.node.insert(0, cast)
+    for node in played.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == 'to' and attribute.i == low:
+                attribute.i = single
+            elif attribute.HasField('t') and attribute.t.data_type == low:
+                values = onnx.numpy_helper.to_array(attribute.t).astype(np.float32)
+                attribute.t.CopyFrom(onnx.numpy_helper.from_array(values))
+    return played
 
 
 def _compare(graph: Path, detector: StaticDetector, inputs: dict[str, Tensor], tolerance: _Tolerance) -> None:

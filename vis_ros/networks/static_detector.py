@@ -207,7 +207,7 @@ class StaticDetector(nn.Module):
         """Probabilities (R, 28, 28); the last layer computes only the channel of each box's class."""
         heads = self.network.roi_heads
         predictor: Any = heads.mask_predictor
-        hidden = predictor.relu(predictor.conv5_mask(heads.mask_head(roi_align(boxes, image, MASK_ROI_SIZE))))
+        hidden = predictor.relu(self._enlarged(heads.mask_head(roi_align(boxes, image, MASK_ROI_SIZE))))
         last = predictor.mask_fcn_logits
         if self.config.mask_class_agnostic:
             logits = last(hidden)[:, 0]
@@ -216,6 +216,17 @@ class StaticDetector(nn.Module):
             logits = torch.matmul(weight[:, None], hidden.flatten(2)) + last.bias[labels][:, None, None]
             logits = logits.reshape(-1, *hidden.shape[2:])
         return logits.float().sigmoid()
+
+    def _enlarged(self, features: Tensor) -> Tensor:
+        """By the transposed convolution before the last layer of the masks."""
+        layer: Any = self.network.roi_heads.mask_predictor.conv5_mask
+        if self.precision != torch.bfloat16:
+            return layer(features)
+        # TensorRT-RTX takes this one in bf16 and then cannot build it.
+        enlarged = functional.conv_transpose2d(
+            features.float(), layer.weight.float(), layer.bias.float(), layer.stride, layer.padding
+        )
+        return enlarged.to(self.precision)
 
     def _embeddings(self, roi_align: StaticRoiAlign, boxes: Tensor, image: Tensor) -> Tensor:
         return self.network.embed(roi_align(boxes, image, BOX_ROI_SIZE)).float()
