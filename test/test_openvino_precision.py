@@ -144,7 +144,7 @@ def test_a_dense_convnet_is_computed_in_bf16(tmp_path: Path):
 
 @needs_bf16
 def test_in_bf16_it_finds_what_it_finds_in_fp32():
-    """99.4 % of these; 90 % where every layer is rounded."""
+    """99.4 % of these; 89 % where every layer is rounded."""
     low, high = (OpenVinoEngine('demo', precision=name, score_threshold=0.25, threads=1) for name in ('bf16', 'fp32'))
     scene = Scene(seed=13, size=(640, 360), frames=60)
     total = same = 0

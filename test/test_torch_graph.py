@@ -176,5 +176,13 @@ def test_an_image_that_did_not_settle_is_given_to_the_network(eager, monkeypatch
     assert engine.describe().fallback == ''
 
 
+def test_an_image_without_objects_is_not_run_twice(replayed, monkeypatch):
+    monkeypatch.setattr(
+        TorchEngine, '_infer_eagerly', lambda *_: pytest.fail('the replay has found nothing, which is an answer')
+    )
+    (found,) = replayed.infer([np.zeros((360, 640, 3), np.uint8)])
+    assert len(found) == 0
+
+
 def test_on_a_processor_there_is_no_graph(eager):
     assert eager._graphs is None

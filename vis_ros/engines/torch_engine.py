@@ -89,7 +89,11 @@ class TorchEngine:
         with torch.inference_mode():
             if self._graphs is None:
                 return self._infer_eagerly(images)
-            return [self._replay(image) or self._infer_eagerly([image])[0] for image in images]
+            replayed = [self._replay(image) for image in images]
+            return [
+                self._infer_eagerly([image])[0] if found is None else found
+                for image, found in zip(images, replayed, strict=True)
+            ]
 
     def _replay(self, image: NDArray[np.uint8]) -> Instances | None:
         """What the graph finds in an image; None where there is none, or its answer may not be exact."""
