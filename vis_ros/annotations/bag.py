@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 
 from vis_ros.annotations import rle
 from vis_ros.annotations.findings import Findings
-from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
+from vis_ros.annotations.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
 from vis_ros.bags import (
     COMPRESSED_TYPE,
     IMAGE_TYPE,
@@ -41,7 +41,6 @@ from vis_ros.messages import Frame, to_image, to_message
 from vis_ros.msg import InstanceMask
 from vis_ros.stamps import FOLDER_RATE, to_time
 
-_EPOCH = 2**32
 _NS = 1_000_000_000
 _LOOKED_AT = 100  # images, to tell whether those of a topic are the ones that were annotated
 
@@ -55,7 +54,7 @@ def read_bag(path: str | Path, topic: str | None = None) -> AnnotatedVideos:
     Everything is looked at once, so that all problems are told together; frames are read when they are iterated over.
     The name of a video is the camera's: of /vis_node/front/instances it is 'front', of /vis_node/instances 'vis_node';
     bags that vis_ros wrote of videos keep the names of those.
-    Frames come in the order of recording. Their identities are epoch * 2**32 + track_id. LOST objects and empty masks
+    Frames come in the order of recording. Their identities are epoch * EPOCH + track_id. LOST objects and empty masks
     are no objects. A stamp of 0 is that of the start of a recording, unless it is there more than once: then the images
     had no clock, and no frame of the video has a stamp. Where one camera has images with the stamps of the arrays, or
     several and one is /<video>/image, frames have `read_image`; it raises AnnotationError for an image that is missing.
@@ -262,7 +261,7 @@ class _BagVideo(AnnotatedVideo):
             index=index,
             stamp_ns=stamp_ns if self._has_clock else None,
             size=size,
-            track_ids=np.array([message.epoch * _EPOCH + int(object.track_id) for object, _ in objects], np.int64),
+            track_ids=np.array([message.epoch * EPOCH + int(object.track_id) for object, _ in objects], np.int64),
             class_ids=np.array([object.class_id for object, _ in objects], np.int64),
             scores=np.array([object.score for object, _ in objects], np.float64),
             masks=[rle.encode_crop(mask, _window(object.roi), size) for object, mask in objects],
@@ -417,15 +416,15 @@ class _History:
             class_ids=frame.class_ids.astype(np.int32),
             rois=np.array(rois, np.int32).reshape(-1, 4),
             masks=[rle.decode(mask)[y0:y1, x0:x1] for mask, (x0, y0, x1, y1) in zip(frame.masks, rois, strict=True)],
-            track_ids=np.array([track_id % _EPOCH for track_id in ids], np.uint32),
+            track_ids=np.array([track_id % EPOCH for track_id in ids], np.uint32),
             hits=np.array([self._hits[track_id] for track_id in ids], np.uint32),
             first_seen=np.array([self._first_seen[track_id] for track_id in ids], np.float64),
         )
         return found, Frame(header, self._epoch, self._sequence, 0, self._model, origin_ns=self._origin_ns)
 
     def _count(self, ids: Sequence[int], name: str) -> None:
-        epochs = {track_id // _EPOCH for track_id in ids}
-        if len(epochs) > 1 or any(track_id % _EPOCH == 0 or track_id < 0 for track_id in ids):
+        epochs = {track_id // EPOCH for track_id in ids}
+        if len(epochs) > 1 or any(track_id % EPOCH == 0 or track_id < 0 for track_id in ids):
             what = f'the identities {ids} do not fit a message: one of them is 0, or they are of several epochs'
             raise AnnotationError([Problem(self._where, f'frame {name}', what)])
         epoch = epochs.pop() if epochs else self._epoch

@@ -15,12 +15,10 @@ from vis_ros.annotations.indexed_video import IndexedVideo
 from vis_ros.annotations.pictures import natural
 from vis_ros.annotations.rle import areas
 from vis_ros.annotations.segmentation import fault, to_rle
-from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideos, AnnotationError, Problem
+from vis_ros.annotations.video import EPOCH, AnnotatedFrame, AnnotatedVideos, AnnotationError, Problem
 
 RECORDS = 'results.jsonl'
 RUN = 'run.json'
-_EPOCH = 1 << 32
-"""Identities of different epochs are different: identity = epoch * _EPOCH + track id."""
 
 
 class ReplayVideo(IndexedVideo):
@@ -44,7 +42,7 @@ class ReplayVideo(IndexedVideo):
             index=record['index'],
             stamp_ns=record.get('stamp_ns'),
             size=size,
-            track_ids=np.array([record['epoch'] * _EPOCH + instance['track_id'] for instance in instances], np.int64),
+            track_ids=np.array([record['epoch'] * EPOCH + instance['track_id'] for instance in instances], np.int64),
             class_ids=np.array([instance['class_id'] for instance in instances], np.int64),
             scores=np.array([instance['score'] for instance in instances], np.float64),
             masks=[mask for mask, seen in zip(masks, visible, strict=True) if seen],
@@ -179,8 +177,8 @@ def _check_frame(record: dict[str, Any], where: str, class_names: dict[int, str]
     seen: set[int] = set()
     for here, instance in findings.records(record, 'instances', where):
         track_id = findings.take(instance, 'track_id', int, here)
-        if track_id is not None and not 0 <= track_id < _EPOCH:
-            findings.add(here, f"'track_id' is {track_id}, expected 0 to {_EPOCH - 1}")
+        if track_id is not None and not 0 <= track_id < EPOCH:
+            findings.add(here, f"'track_id' is {track_id}, expected 0 to {EPOCH - 1}")
         if track_id in seen:
             findings.add(here, f'the track id {track_id} occurs twice in this frame')
         if track_id is not None:

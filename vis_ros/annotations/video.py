@@ -28,6 +28,9 @@ class AnnotationError(ValueError):
 
 _SHOWN_PROBLEMS = 20
 
+EPOCH = 2**32
+"""Identities of different epochs are different ones; a track id of a message is below."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -54,7 +57,7 @@ class AnnotatedFrame:
     stamp_ns: when the image was taken, in nanoseconds; None where the format has no clock.
     size: (height, width) in pixels.
     track_ids: (N,) int64, each once in a frame; the same object has the same in every frame of its video, and no other
-        object of the video has it. Where identities are counted in epochs: epoch * 2**32 + track id.
+        object of the video has it. Where identities are counted in epochs: epoch * EPOCH + track id.
     class_ids: (N,) int64, index into the `class_names` of the set.
     scores: (N,) float64 in [0, 1]; 1 for truth.
     masks: N run-length codes of `size`; none of an object that is not in the frame.
@@ -98,7 +101,7 @@ class AnnotatedFrame:
 
 def id_text(track_id: int) -> str:
     """A track id as people know it: its number, and the epoch where that is not the first."""
-    epoch, number = divmod(track_id, 2**32)
+    epoch, number = divmod(track_id, EPOCH)
     return f'{number} of epoch {epoch}' if epoch else str(number)
 
 

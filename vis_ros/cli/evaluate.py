@@ -41,14 +41,17 @@ def evaluate(
     out: Annotated[Path, typer.Option(help='Folder for evaluation.json and report.html.')] = Path('evaluation'),
 ) -> None:
     """Measure results against truth: AP, HOTA, IDF1, switches, J and F, with a report to look at."""
+    from vis_ros.annotations.epochs import count_epochs
     from vis_ros.annotations.opening import open_annotations
     from vis_ros.evaluation.compare import compare as compare_evaluations
     from vis_ros.evaluation.report import write_report
 
     with console.status('reading'):
         there = open_annotations(truth, topic=truth_topic, images=images)
-        found = open_annotations(results, topic=topic, truth=there)
-        other = None if compare is None else open_annotations(compare, topic=compare_topic, truth=there)
+        found = count_epochs(open_annotations(results, topic=topic, truth=there))
+        other = None
+        if compare is not None:
+            other = count_epochs(open_annotations(compare, topic=compare_topic, truth=there))
     evaluation = _evaluate(found, there, common_frames)
     comparison = None if other is None else compare_evaluations(_evaluate(other, there, common_frames), evaluation)
     out.mkdir(parents=True, exist_ok=True)

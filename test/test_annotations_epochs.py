@@ -1,0 +1,43 @@
+"""Epochs are counted in the order in which they appear; everything else stays."""
+
+import numpy as np
+
+from vis_ros.annotations.epochs import count_epochs
+from vis_ros.annotations.rle import encode
+from vis_ros.annotations.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+
+
+class Video(AnnotatedVideo):
+    def __init__(self, name, *ids):
+        super().__init__(name, len(ids))
+        self._ids = ids
+
+    def __iter__(self):
+        mask = encode(np.ones((2, 3), np.uint8))
+        for index, ids in enumerate(self._ids):
+            count = len(ids)
+            yield AnnotatedFrame(
+                f'{index}',
+                index,
+                None,
+                (2, 3),
+                np.array(ids, np.int64),
+                np.zeros(count),
+                np.ones(count),
+                [mask] * count,
+            )
+
+
+def test_epochs_are_counted_in_each_video():
+    begun = 1_800_000_000  # as a node does, by the clock
+    first = Video('a', [begun * EPOCH + 7, begun * EPOCH + 1], [], [(begun + 1) * EPOCH + 1], [begun * EPOCH + 7])
+    second = Video('b', [5, 3 * EPOCH + 5])
+    videos = AnnotatedVideos('source', 'kind', ('thing',), [first, second])
+    counted = count_epochs(videos)
+    for _ in range(2):  # a video can be read more than once
+        ids = [[frame.track_ids.tolist() for frame in video] for video in counted.videos]
+        assert ids == [[[7, 1], [], [EPOCH + 1], [7]], [[5, EPOCH + 5]]]
+    assert [(video.name, len(video)) for video in counted.videos] == [('a', 4), ('b', 1)]
+    assert (counted.source, counted.kind, counted.class_names) == ('source', 'kind', ('thing',))
+    (frame, *_), (same, *_) = counted.videos[0], videos.videos[0]
+    assert frame.masks == same.masks and frame.track_ids.dtype == np.int64
