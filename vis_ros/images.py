@@ -1,6 +1,7 @@
 """The images of `sensor_msgs/Image` and `sensor_msgs/CompressedImage` as arrays, without ROS and without cv_bridge.
 
-Everything ends as (H, W, 3) uint8 BGR, contiguous. The encoding names are those of `sensor_msgs/image_encodings.hpp`.
+Pictures end as (H, W, 3) uint8 BGR, contiguous; depth as it is. The encoding names are those of
+`sensor_msgs/image_encodings.hpp`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ _TO_BGR = {
 ENCODINGS = tuple(_BYTES_PER_PIXEL)
 """Every encoding that `decode_image` reads."""
 
+DEPTH_ENCODINGS = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
+"""Every encoding that `decode_depth` reads, and its numbers."""
+
 _PLANAR = ('nv12', 'nv21')  # a plane of brightness, then half as many rows of interleaved colour
 _PAIRED = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', *_PLANAR)  # two neighbours share their colour
 
@@ -72,7 +76,7 @@ def decode_image(encoding: str, height: int, width: int, step: int, is_bigendian
     if encoding not in _BYTES_PER_PIXEL:
         raise ImageError(f'encoding {encoding!r} is not supported; supported are {", ".join(ENCODINGS)}')
     _check_size(encoding, height, width)
-    rows = _rows(encoding, height, width, step, data)
+    rows = _rows(encoding, height, width * _BYTES_PER_PIXEL[encoding], step, data)
     if encoding == 'mono16':
         values = np.ascontiguousarray(rows).view('>u2' if is_bigendian else '<u2').astype(np.uint16, copy=False)
         pixels = cv2.convertScaleAbs(values, alpha=1 / 257)
@@ -80,6 +84,28 @@ def decode_image(encoding: str, height: int, width: int, step: int, is_bigendian
         pixels = rows.reshape(len(rows), width, -1)
     code = _TO_BGR.get(encoding)
     return np.ascontiguousarray(pixels if code is None else cv2.cvtColor(pixels, code), np.uint8)
+
+
+def decode_depth(encoding: str, height: int, width: int, step: int, is_bigendian: bool, data: Any) -> NDArray[Any]:
+    """The numbers of a depth image, as REP-118 has them.
+
+    Args:
+        encoding: one of DEPTH_ENCODINGS.
+        height, width, step, is_bigendian, data: as for `decode_image`.
+
+    Returns:
+        (height, width) uint16 in millimetres, 0 where unknown, or float32 in metres, not finite where unknown; a view
+        of `data` where it has no padding and the byte order of this machine.
+
+    Raises:
+        ImageError: as of `decode_image`.
+    """
+    if encoding not in DEPTH_ENCODINGS:
+        raise ImageError(f'depth of encoding {encoding!r} is not supported; supported are {", ".join(DEPTH_ENCODINGS)}')
+    _check_size(encoding, height, width)
+    dtype = np.dtype(DEPTH_ENCODINGS[encoding]).newbyteorder('>' if is_bigendian else '<')
+    rows = np.ascontiguousarray(_rows(encoding, height, width * dtype.itemsize, step, data))
+    return rows.view(dtype).astype(dtype.newbyteorder('='), copy=False)
 
 
 def _check_size(encoding: str, height: int, width: int) -> None:
@@ -93,11 +119,10 @@ def _check_size(encoding: str, height: int, width: int) -> None:
         raise ImageError(f'an image of {width}x{height} is too small for {encoding}: 3x3 is the least')
 
 
-def _rows(encoding: str, height: int, width: int, step: int, data: Any) -> NDArray[np.uint8]:
+def _rows(encoding: str, height: int, row: int, step: int, data: Any) -> NDArray[np.uint8]:
     """(rows, bytes of one row) uint8 view of the data without the padding."""
-    row = width * _BYTES_PER_PIXEL[encoding]
     if step < row:
-        raise ImageError(f'step {step} is smaller than a row: {width} pixels of {encoding} are {row} bytes')
+        raise ImageError(f'step {step} is smaller than a row: its pixels of {encoding} are {row} bytes')
     count = height * 3 // 2 if encoding in _PLANAR else height
     buffer = np.frombuffer(data, np.uint8)
     if len(buffer) < count * step:

@@ -36,6 +36,7 @@ class Instances:
         hits: (N,) uint32, frames in which this identity was matched, this one included.
         states: (N,) uint8, TENTATIVE, CONFIRMED or LOST.
         first_seen: (N,) float64, stamp in seconds of the first frame of the identity.
+        positions: (N, 3) float32 metres in the camera's optical frame, NaN where not known; None without depth.
 
     >>> frame = Instances.empty((480, 640))
     >>> len(frame)
@@ -57,6 +58,7 @@ class Instances:
     hits: NDArray[np.uint32] | None = None
     states: NDArray[np.uint8] | None = None
     first_seen: NDArray[np.float64] | None = None
+    positions: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         for name, dtype, columns in _ARRAYS:
@@ -155,4 +157,5 @@ _ARRAYS: tuple[tuple[str, type, tuple[int, ...]], ...] = (
     ('hits', np.uint32, ()),
     ('states', np.uint8, ()),
     ('first_seen', np.float64, ()),
+    ('positions', np.float32, (3,)),
 )

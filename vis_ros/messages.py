@@ -18,6 +18,8 @@ from vis_ros.masks import ENCODINGS, MASK_NONE, area, centroid, decode, encode
 from vis_ros.msg import InstanceMask, InstanceMaskArray
 from vis_ros.stamps import nanoseconds, to_duration, to_time
 
+_NOWHERE = (math.nan, math.nan, math.nan)
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -88,7 +90,8 @@ def _to_mask_message(
     roi, position = message.roi, message.position
     roi.x_offset, roi.y_offset, roi.width, roi.height = x0, y0, x1 - x0, y1 - y0
     message.area, (message.centroid_x, message.centroid_y) = area(mask), centroid(mask, (x0, y0, x1, y1))
-    position.x = position.y = position.z = math.nan
+    where = _NOWHERE if instances.positions is None else instances.positions[index].tolist()
+    position.x, position.y, position.z = where
     message.mask_encoding = ENCODINGS[mask_encoding]
     if instances.first_seen is not None:
         message.first_seen = to_time(origin_ns + round(float(instances.first_seen[index]) * 1e9))
@@ -118,6 +121,7 @@ def to_instances(message: InstanceMaskArray) -> Instances:
         ],
         np.int32,
     ).reshape(-1, 4)
+    places = [object.position for object in objects]
     return Instances(
         image_size=(message.image_height, message.image_width),
         boxes=rois.astype(np.float32),
@@ -130,6 +134,7 @@ def to_instances(message: InstanceMaskArray) -> Instances:
         hits=np.array([object.hits for object in objects], np.uint32),
         states=np.array([object.state for object in objects], np.uint8),
         first_seen=np.array([(nanoseconds(object.first_seen) or 0) / 1e9 for object in objects], np.float64),
+        positions=np.array([(place.x, place.y, place.z) for place in places], np.float32).reshape(-1, 3),
     )
 
 
