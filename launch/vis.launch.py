@@ -20,12 +20,15 @@ PARAMETERS = {
     'weights': str,
     'propagation_weights': str,
     'start_from': str,
+    'depth': str,
     'engine': str,
     'precision': str,
     'threads': int,
     'autostart': bool,
     'use_sim_time': bool,
 }
+
+RESPAWN_DELAY_S = 1.0
 
 
 def share(*path: str) -> PathJoinSubstitution:
@@ -48,9 +51,16 @@ def start_node(context: LaunchContext) -> list[Node]:
             name='vis_node',
             namespace=LaunchConfiguration('namespace'),
             parameters=[params_file, arguments],
-            remappings=[('image', image), ('image/compressed', [image, '/compressed'])],
+            remappings=[
+                ('image', image),
+                ('image/compressed', [image, '/compressed']),
+                ('depth', LaunchConfiguration('depth_image')),
+                ('camera_info', LaunchConfiguration('camera_info')),
+            ],
             ros_arguments=['--log-level', LaunchConfiguration('log_level')],
             output='screen',
+            respawn=LaunchConfiguration('respawn').perform(context) == 'true',
+            respawn_delay=RESPAWN_DELAY_S,
         )
     ]
 
@@ -64,6 +74,17 @@ def generate_launch_description() -> LaunchDescription:
                 'image',
                 default_value='image',
                 description='Image topic of the camera; compressed images are taken from <image>/compressed.',
+            ),
+            DeclareLaunchArgument(
+                'depth',
+                default_value='',
+                description='raw or rectified, as the images are: give objects a position, from the next two topics.',
+            ),
+            DeclareLaunchArgument(
+                'depth_image', default_value='depth', description='Topic of depth that is registered to the image.'
+            ),
+            DeclareLaunchArgument(
+                'camera_info', default_value='camera_info', description='Topic of the calibration of the image.'
             ),
             DeclareLaunchArgument(
                 'cameras',
@@ -120,6 +141,12 @@ def generate_launch_description() -> LaunchDescription:
                 description='Least severity that is logged.',
             ),
             DeclareLaunchArgument('namespace', default_value='', description='Namespace of the node.'),
+            DeclareLaunchArgument(
+                'respawn',
+                default_value='false',
+                choices=['true', 'false'],
+                description='Start the node again whenever its process ends; its identities begin another epoch.',
+            ),
             Node(
                 package='rviz2',
                 executable='rviz2',

@@ -34,8 +34,8 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    {'extras', 'images', 'instances', 'masks', 'msg', 'share', 'srv', 'stamps'},
-    {'bags', 'data', 'identity', 'messages', 'visualization'},
+    {'extras', 'images', 'instances', 'masks', 'msg', 'positions', 'share', 'srv', 'stamps'},
+    {'bags', 'data', 'identity', 'markers', 'messages', 'visualization'},
     {'annotations', 'networks'},
     {'engines', 'evaluation', 'propagators'},
     {'segmenters'},
@@ -433,7 +433,18 @@ def test_launch_arguments(launch_file: dict[str, Any]) -> None:
     arguments = launch_arguments(launch_file)
     assert arguments.keys() == {
         *('image', 'cameras', 'params_file', 'model', 'weights', 'engine', 'precision', 'threads', 'autostart'),
-        *('propagation_weights', 'start_from', 'use_sim_time', 'rviz', 'log_level', 'namespace'),
+        *(
+            'propagation_weights',
+            'start_from',
+            'use_sim_time',
+            'rviz',
+            'log_level',
+            'namespace',
+            'respawn',
+            'depth',
+            'depth_image',
+            'camera_info',
+        ),
     }
     for keywords in arguments.values():
         assert keywords['description'].endswith('.')
@@ -446,6 +457,9 @@ def test_launch_passes_only_the_arguments_that_were_given(launch_file: dict[str,
     (node,) = launch_file['start_node'](context)
     assert (node.keywords['package'], node.keywords['executable']) == ('vis_ros', 'vis_node')
     assert node.keywords['parameters'] == [context['params_file'], {}]
+    assert node.keywords['respawn'] is False
+    (node,) = launch_file['start_node'](context | {'respawn': 'true'})
+    assert node.keywords['respawn'] is True
 
     (node,) = launch_file['start_node'](context | {'model': 'mask_rcnn', 'autostart': 'false'})
     _, given = node.keywords['parameters']

@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
@@ -65,9 +66,14 @@ class Graph:
     def start(self, active=True, engine_factory=RectangleEngine, cli_args=None, factories=None, **parameters):
         """The node under test, configured and active unless told otherwise."""
         overrides = [Parameter(name, value=value) for name, value in {'autostart': False, **parameters}.items()]
-        self.under_test = VisNode(
-            engine_factory, context=self.context, parameter_overrides=overrides, cli_args=cli_args, **(factories or {})
-        )
+        with patch('vis_ros.node.vis_node.epoch_of_start', return_value=0):
+            self.under_test = VisNode(
+                engine_factory,
+                context=self.context,
+                parameter_overrides=overrides,
+                cli_args=cli_args,
+                **(factories or {}),
+            )
         self.executor.add_node(self.under_test)
         if active:
             assert self.under_test.trigger_configure().name == 'SUCCESS'

@@ -65,6 +65,25 @@ def test_a_worker_processes_the_newest_and_ends():
     entered.clear()
     go_on.set()
     assert entered.wait(5)
-    worker.stop()
-    assert processed == [1, 4]
+    worker.stop(5)
+    assert processed == [1, 4] and not worker.is_running and worker.in_hand is None
     assert not [thread for thread in threading.enumerate() if thread.name == 'vis_worker']
+
+
+def test_a_worker_that_hangs_is_not_waited_for():
+    entered, go_on = threading.Event(), threading.Event()
+
+    def process(stream, item):
+        entered.set()
+        go_on.wait(30)
+
+    worker = Worker(3, process)
+    worker.slots.put(2, 'item')
+    assert entered.wait(5)
+    worker.slots.insist(1, 'asked for')
+    assert worker.stop(0.05) == ['asked for']
+    stream, seconds = worker.in_hand
+    assert worker.is_running and stream == 2 and seconds >= 0.05
+    go_on.set()
+    worker.stop(5)
+    assert not worker.is_running and worker.in_hand is None

@@ -4,6 +4,7 @@ import gc
 import math
 import os
 import threading
+import time
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from std_srvs.srv import SetBool, Trigger
 from vis_ros.msg import InstanceMask, InstanceMaskArray
 
 from vis_ros.masks import decode
+from vis_ros.node import stall_watch, vis_node
 from vis_ros.node.parameters import Parameters
 from vis_ros.visualization import draw_overlay
 
@@ -326,6 +328,59 @@ def test_an_engine_that_fails_costs_one_image(graph):
     assert ids(after) == ids(before) and after.dropped == 3
     graph.spin_until(lambda: graph.logged('7 GiB wanted'))
     assert len(graph.logged('7 GiB wanted')) == 1
+
+
+def test_a_network_that_hangs_is_told_and_does_not_hold_the_node(graph, monkeypatch):
+    monkeypatch.setattr(stall_watch, 'STALLED_S', 0.5)
+    monkeypatch.setattr(vis_node, 'STOP_PATIENCE_S', 0.2)
+    hanging = threading.Event()
+
+    class HangingEngine(RectangleEngine):
+        def infer(self, images):
+            if images[0][0, 0].min() == 255:
+                hanging.wait(60)
+            return super().infer(images)
+
+    node = graph.start(engine_factory=HangingEngine)
+    graph.process(scene(0))
+    bad = scene(1)
+    bad[0, 0] = 255
+    graph.send(bad)
+    status, _ = graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node')
+    assert 'has been at one image of /image for' in status.message and 'restarted' in status.message
+    graph.spin_until(lambda: graph.logged('at one image'))
+    assert node.trigger_deactivate().name == 'SUCCESS'
+    for transition in (node.trigger_activate, node.trigger_cleanup, node.trigger_configure):
+        expected = 'SUCCESS' if transition == node.trigger_cleanup else 'FAILURE'
+        assert transition().name == expected
+    graph.spin_until(lambda: len(graph.logged('still at an image of before')) == 2)
+    before = len(graph.arrays)
+    hanging.set()
+    end = time.monotonic() + 10
+    while node.hangs and time.monotonic() < end:
+        time.sleep(0.01)
+    assert node.trigger_configure().name == 'SUCCESS' and node.trigger_activate().name == 'SUCCESS'
+    assert ids(graph.process(scene(0))) == [1, 2]
+    assert len(graph.arrays) == before + 1, 'what was left behind published'
+    assert len(graph.logged('at one image')) == 1
+
+
+def test_a_network_that_comes_back_is_told(graph, monkeypatch):
+    monkeypatch.setattr(stall_watch, 'STALLED_S', 0.5)
+    go_on = threading.Event()
+
+    class SlowEngine(RectangleEngine):
+        def infer(self, images):
+            go_on.wait(60)
+            return super().infer(images)
+
+    graph.start(engine_factory=SlowEngine)
+    graph.send(scene(0))
+    graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node')
+    go_on.set()
+    graph.spin_until(lambda: graph.arrays)
+    graph.status(lambda status, values: status.level == DiagnosticStatus.OK, 'vis_node')
+    graph.spin_until(lambda: graph.logged('the network is back'))
 
 
 def test_a_silent_topic_is_told_with_its_name_and_publishers(graph):

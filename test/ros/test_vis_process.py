@@ -83,15 +83,41 @@ def test_a_bag_that_loops_resets_a_node_on_simulated_time(graph, start):
             epochs.append(graph.process(draw((4, 4, 14, 14, RED)), stamp).epoch)
     graph.spin_for(0.3)
     epochs.append(graph.process(draw((4, 4, 14, 14, RED)), stamp).epoch)
-    assert epochs == [1, 1, 1, 2, 2, 2, 2]
+    assert [epoch - epochs[0] for epoch in epochs] == [0, 0, 0, 1, 1, 1, 1]
 
 
 def test_reset_by_service(graph, start):
     start(RECTANGLE_NODE)
     graph.connect()
-    assert graph.process(draw((4, 4, 14, 14, RED))).epoch == 1
-    assert 'epoch 2' in graph.call(Trigger, '/vis_node/reset', Trigger.Request()).message
-    assert graph.process(draw((4, 4, 14, 14, RED))).epoch == 2
+    epoch = graph.process(draw((4, 4, 14, 14, RED))).epoch
+    assert f'epoch {epoch + 1}' in graph.call(Trigger, '/vis_node/reset', Trigger.Request()).message
+    assert graph.process(draw((4, 4, 14, 14, RED))).epoch == epoch + 1
+
+
+def test_a_node_that_replaces_another_begins_another_epoch(graph, start):
+    """Else number 1 of the new one would pass for number 1 of the old one."""
+    arrays = []
+    for _ in range(2):
+        process = start(RECTANGLE_NODE)
+        graph.arrays.clear()
+        graph.connect()
+        arrays.append(graph.process(draw((4, 4, 14, 14, RED))))
+        process.signal(signal.SIGKILL)
+        process.end()
+    assert [[instance.track_id for instance in array.instances] for array in arrays] == [[1], [1]]
+    assert 0 < arrays[0].epoch < arrays[1].epoch < 2**31
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_node_whose_network_hangs_can_be_ended(graph, start, number):
+    process = start(RECTANGLE_NODE, VIS_TEST_INFER_S='600')
+    graph.status(lambda status, values: values['state'] == 'active', 'vis_node')
+    graph.send(draw())
+    graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node')
+    process.signal(number)
+    code, output = process.end()
+    assert code == 1, output
+    assert 'still at an image after 3 s' in output and 'Traceback' not in output
 
 
 def test_the_real_node_without_its_weights_says_what_to_do_and_lives(graph, start):

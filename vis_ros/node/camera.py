@@ -15,12 +15,15 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
+from visualization_msgs.msg import MarkerArray
 
 from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
+from vis_ros.markers import to_markers
 from vis_ros.messages import Frame, label_image, to_image, to_message
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.node.complaints import Complaints
+from vis_ros.node.depth_stream import DepthStream
 from vis_ros.node.object_request import Answer, ObjectRequest
 from vis_ros.node.statistics import StreamStatistics
 from vis_ros.segmenters.marks import MarkError
@@ -67,6 +70,7 @@ class Camera:
         class_names: of the model.
         model: what InstanceMaskArray.model says.
         epoch: that of the identities that an earlier Camera of this name gave out.
+        depth: one of DEPTH_MODES: whether objects get positions, and whether images are rectified.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Camera:
         class_names: tuple[str, ...],
         model: str,
         epoch: int = 0,
+        depth: str = 'none',
     ) -> None:
         self.name = name
         self.epoch = epoch
@@ -97,7 +102,9 @@ class Camera:
         self._published_since: float | None = None
         self._sequence = 0
         self._image_size: tuple[int, int] | None = None
+        self.depth = None if depth == 'none' else DepthStream(node, self._prefix, depth == 'rectified', self.complaints)
         self._instances = self._publisher(InstanceMaskArray, 'instances', 10)
+        self._markers = self._publisher(MarkerArray, 'markers', 2)
         self._overlay = self._publisher(Image, 'overlay', 2)
         self._instance_image = self._publisher(Image, 'instance_image', 2)
 
@@ -134,6 +141,8 @@ class Camera:
         except UnsupportedEventTypeError:  # not every middleware can tell
             self._subscription = self._create_subscription(message_type, name, receive)
         self.topic = self._subscription.topic_name
+        if self.depth is not None:
+            self.depth.subscribe()
 
     def _create_subscription(
         self,
@@ -174,11 +183,13 @@ class Camera:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
+        if self.depth is not None:
+            self.depth.unsubscribe()
 
     def destroy(self) -> None:
         """Give the topics back."""
         self.unsubscribe()
-        for publisher in (self._instances, self._overlay, self._instance_image):
+        for publisher in (self._instances, self._markers, self._overlay, self._instance_image):
             self._node.destroy_lifecycle_publisher(publisher)
 
     def request_reset(self) -> int:
@@ -266,7 +277,11 @@ class Camera:
             epoch = self._set_back(stamp)
         self._clock_at_last = now
         self._watch_size(image)
+        if self.depth is not None:
+            self.depth.expect(nanoseconds(message.header.stamp))
         instances = self.segmenter.step(image, self._order.seconds(stamp))
+        if self.depth is not None:
+            instances = self.depth.locate(instances)
         self._sequence += 1
         self._publish(message, image, instances, epoch, started)
 
@@ -331,6 +346,8 @@ class Camera:
         array.latency = to_duration(latency or 0)
         self._instances.publish(array)
         self.statistics.processed(time.perf_counter() - started, math.nan if latency is None else latency / 1e9)
+        if self._markers.get_subscription_count():
+            self._markers.publish(to_markers(instances, message.header, self._class_names))
         if self._overlay.get_subscription_count():
             overlay = draw_overlay(image, instances, self._class_names)
             self._overlay.publish(to_image(overlay, 'bgr8', message.header))

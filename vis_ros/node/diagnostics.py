@@ -30,7 +30,7 @@ def node_status(
     Args:
         name: of the node.
         state: label of its lifecycle state.
-        fault: why the last configuration or activation failed, or ''.
+        fault: why the last configuration or activation failed, or that the network does not come back; or ''.
         engine: None while there is none.
         warm_up_ms: milliseconds of one image after warm-up; NaN while there is no engine.
         progress: how far the loading of an engine is, or ''.
@@ -77,6 +77,7 @@ def camera_status(name: str, camera: Camera, active: bool, enabled: bool) -> Dia
         'identities': camera.identities,
         **({'lost objects': segmenter.lost} if isinstance(segmenter, Propagate) else {}),
         'epoch': camera.epoch,
+        **({} if camera.depth is None else {'images without depth': camera.depth.missing}),
         **{f'images {key}': value for key, value in asdict(statistics.counts).items()},
         'last complaint': _worded(complaint),
     }

@@ -16,6 +16,7 @@ from vis_ros.engines.engine import ENGINES, PRECISIONS
 from vis_ros.identity.config import AssociationConfig, RuleName
 from vis_ros.masks import ENCODINGS
 from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS
+from vis_ros.node.depth_stream import DEPTH_MODES
 from vis_ros.segmenters.propagate import PropagateConfig
 
 AT_START, UNCONFIGURED, ALWAYS = 'at start', 'unconfigured', 'always'
@@ -102,6 +103,12 @@ class Parameters:
     )
     image_transport: str = _parameter(
         'raw', 'Subscribe `image` (raw) or `image/compressed` (compressed).', choices=('raw', 'compressed')
+    )
+    depth: str = _parameter(
+        'none',
+        'Give objects a position, from the topics `depth` (registered to the image) and `camera_info`: for images as '
+        'the sensor has them (raw), for rectified ones (rectified), or not (none).',
+        choices=DEPTH_MODES,
     )
     mask_encoding: str = _parameter(
         'mono8',

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
+import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,6 +37,7 @@ from vis_ros.node.library_log import LibraryLog
 from vis_ros.node.object_request import Answer, ObjectRequest, Seconds, forgetting, tracking
 from vis_ros.node.parameters import Parameters, check, declare, read
 from vis_ros.node.score_filter import ScoreFilter
+from vis_ros.node.stall_watch import StallWatch
 from vis_ros.node.worker import Worker
 from vis_ros.propagators.loading import Propagators, load_propagators
 from vis_ros.segmenters.detect_and_carry import DetectAndCarry
@@ -49,6 +53,8 @@ PropagatorsFactory = Callable[..., Propagators]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE_S = 10.0
 """A request that the worker has not begun after so many seconds is refused."""
+STOP_PATIENCE_S = 3.0
+"""An image that is in work for longer does not keep the node from being stopped; ros2 launch kills after 10 s."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -86,8 +92,11 @@ class VisNode(LifecycleNode):
         self._loaded_threshold = 0.0
         self._cameras: list[Camera] = []
         self._memories: list[IdentityMemory] = []
-        self._epochs: dict[str, int] = {}
+        first_epoch = epoch_of_start()
+        self._epochs: defaultdict[str, int] = defaultdict(lambda: first_epoch)
         self._worker: Worker[Any] | None = None
+        self._left_behind: Worker[Any] | None = None
+        self._stall_watch = StallWatch(self.get_logger())
         self._library_log = LibraryLog(self.get_logger())
 
         self._parameter_faults: dict[str, str] = {}
@@ -183,6 +192,7 @@ class VisNode(LifecycleNode):
     def _configure(self) -> None:
         if self._parameter_faults:
             raise ValueError('; '.join(self._parameter_faults.values()))
+        self._refuse_while_hanging()
         parameters = read(self)
         engine, self._warm_up_ms = self._load(parameters)
         self._loaded_threshold = parameters.score_threshold
@@ -192,7 +202,8 @@ class VisNode(LifecycleNode):
         model += f' + {parameters.carry}' if parameters.carry and not parameters.propagates else ''
         for name in parameters.cameras:
             segmenter, class_names = self._new_segmenter(parameters)
-            self._cameras.append(Camera(self, name, segmenter, class_names, model, epoch=self._epochs.get(name, 0)))
+            camera = Camera(self, name, segmenter, class_names, model, epoch=self._epochs[name], depth=parameters.depth)
+            self._cameras.append(camera)
         self._apply(parameters)
         self.get_logger().info(
             f'{model}: {self._engine_info.engine}, {self._engine_info.device}, {self._engine_info.precision}, '
@@ -244,6 +255,7 @@ class VisNode(LifecycleNode):
         return segmenter, self._engine.class_names
 
     def _activate(self) -> None:
+        self._refuse_while_hanging()
         self._worker = Worker(len(self._cameras), lambda index, message: self._cameras[index].process(message))
         transport = read(self).image_transport
         for index, camera in enumerate(self._cameras):
@@ -253,11 +265,25 @@ class VisNode(LifecycleNode):
     def _stop(self) -> None:
         for camera in self._cameras:
             camera.unsubscribe()
-        if self._worker is not None:
-            for left in self._worker.stop():
-                if left.claim():
-                    left.refuse('the node was stopped before it could do it')
-            self._worker = None
+        if self._worker is None:
+            return
+        for left in self._worker.stop(STOP_PATIENCE_S):
+            if left.claim():
+                left.refuse('the node was stopped before it could do it')
+        if self._worker.is_running:
+            self._left_behind = self._worker
+            self.get_logger().error(f'stopped, but the network is still at an image after {STOP_PATIENCE_S:g} s')
+        self._worker = None
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a network that the node did not wait for is still at work."""
+        return self._left_behind is not None and self._left_behind.is_running
+
+    def _refuse_while_hanging(self) -> None:
+        """Two workers must not use one engine."""
+        if self.hangs:
+            raise ValueError('the network is still at an image of before: wait, or restart the node')
 
     def _free(self) -> None:
         self._stop()
@@ -393,9 +419,8 @@ class VisNode(LifecycleNode):
         if self._engine is not None:
             self._engine_info = self._engine.describe()  # it counts what has gone wrong
         propagation = '' if self._propagators is None else f'{self._propagators.weights}: {self._propagators.engine}'
-        statuses = [
-            node_status(name, self._state, self._fault, self._engine_info, self._warm_up_ms, progress, propagation)
-        ]
+        fault = self._fault or self._stall_watch.look(self._worker, [camera.topic for camera in self._cameras])
+        statuses = [node_status(name, self._state, fault, self._engine_info, self._warm_up_ms, progress, propagation)]
         statuses += [camera_status(name, camera, active, self._enabled) for camera in self._cameras]
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
@@ -404,6 +429,12 @@ class VisNode(LifecycleNode):
         except Exception:
             if self.context.ok():  # else the process is ending
                 raise
+
+
+def epoch_of_start() -> int:
+    """Of the identities before the first: the seconds since 1970, so that a node that was started again does not give
+    out the epochs of the node that it replaces. Below 2**31."""
+    return int(time.time()) % 2**31
 
 
 def _model_name(engine: EngineInfo, parameters: Parameters) -> str:
@@ -452,6 +483,9 @@ def main(
         rclpy.try_shutdown()
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the interpreter takes its time to end
+    if node is not None and node.hangs:
+        sys.stdout.flush()
+        os._exit(1)  # what hangs would hold the interpreter, or be pulled from under its thread
     return node.exit_status if node is not None else 0
 
 

@@ -1,0 +1,212 @@
+"""Positions over ROS: what objects get from the topics depth and camera_info, and what happens where these are bad."""
+
+import math
+import sys
+import threading
+from array import array
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from image_messages import image_message
+from rectangles import GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
+from sensor_msgs.msg import CameraInfo, Image
+from vis_ros.msg import InstanceMaskArray
+from visualization_msgs.msg import Marker, MarkerArray
+
+FX, FY, CX, CY = 60.0, 50.0, 32.0, 24.0
+BOX = (10, 6, 30, 17)  # its pixels' medians are (19.5, 11)
+SHOWN = draw((*BOX, GREEN))
+
+
+def camera_info(distortion=(), model='plumb_bob', **fields):
+    values = {
+        'height': HEIGHT,
+        'width': WIDTH,
+        'distortion_model': model,
+        'd': list(distortion),
+        'k': [FX, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0],
+        'p': [2 * FX, 0.0, CX, 0.0, 0.0, 2 * FY, CY, 0.0, 0.0, 0.0, 1.0, 0.0],
+        **fields,
+    }
+    return CameraInfo(**values)
+
+
+def depth_message(pixels, encoding=None):
+    message = image_message(pixels, encoding or {2: '16UC1', 4: '32FC1'}[pixels.itemsize])
+    message.is_bigendian = sys.byteorder == 'big'
+    return message
+
+
+def metres(value):
+    return np.full((HEIGHT, WIDTH), value, np.float32)
+
+
+@pytest.fixture
+def scene(graph):
+    """Sends depth and calibration beside the images of a graph."""
+
+    class Scene:
+        def start(self, info=None, depth='raw', **parameters):
+            graph.start(depth=depth, **parameters)
+            if info is not False:
+                graph.publisher(CameraInfo, '/camera_info').publish(info or camera_info())
+            graph.spin_for(0.2)
+
+        def depth(self, pixels, stamp, topic='/depth'):
+            message = pixels if isinstance(pixels, Image) else depth_message(pixels)
+            message.header.stamp = stamp
+            graph.publisher(Image, topic).publish(message)
+            graph.spin_for(0.1)
+
+        def position(self, image=SHOWN, stamp=None):
+            (found,) = graph.process(image, stamp).instances
+            return found.position.x, found.position.y, found.position.z
+
+    return Scene()
+
+
+def at(milliseconds):
+    return Time(sec=100, nanosec=milliseconds * 1_000_000 + 789)
+
+
+def expected(z, zoom=1):
+    return ((19.5 - CX) * z / FX / zoom, (11 - CY) * z / FY / zoom, z)
+
+
+def test_an_object_is_where_its_depth_says(graph, scene):
+    scene.start()
+    scene.depth(metres(2.5), at(0))
+    assert scene.position(stamp=at(0)) == pytest.approx(expected(2.5))
+    scene.depth(np.full((HEIGHT, WIDTH), 1250, np.uint16), at(100))
+    assert scene.position(stamp=at(100)) == pytest.approx(expected(1.25))
+    _, values = graph.status(lambda status, values: values['images processed'] == '2')
+    assert values['images without depth'] == '0'
+
+
+def test_rectified_images_have_the_calibration_of_p(scene):
+    scene.start(camera_info(distortion=(0.3, 0.1, 0.0, 0.0, 0.0)), depth='rectified')
+    scene.depth(metres(2.0), at(0))
+    assert scene.position(stamp=at(0)) == pytest.approx(expected(2.0, zoom=2))
+
+
+def test_distortion_counts_for_raw_images(scene):
+    scene.start(camera_info(distortion=(0.3, 0.1, 0.0, 0.0, 0.0)))
+    scene.depth(metres(2.0), at(0))
+    x, y, z = scene.position(stamp=at(0))
+    assert z == 2 and abs(x) < abs(expected(2.0)[0]) - 1e-3 and abs(y) < abs(expected(2.0)[1]) - 1e-4
+
+
+def test_padding_and_the_other_byte_order_are_read(scene):
+    scene.start()
+    rows = np.full((HEIGHT, WIDTH + 3), 7, '>u2' if sys.byteorder == 'little' else '<u2')
+    rows[:, :WIDTH] = 3000
+    message = Image(height=HEIGHT, width=WIDTH, encoding='16UC1', step=2 * (WIDTH + 3), data=array('B', rows.tobytes()))
+    message.is_bigendian = sys.byteorder == 'little'
+    scene.depth(message, at(0))
+    assert scene.position(stamp=at(0)) == pytest.approx(expected(3.0))
+
+
+def test_the_depth_nearest_in_time_counts(scene):
+    scene.start()
+    for milliseconds, z in ((0, 1.0), (33, 2.0), (66, 3.0), (99, 4.0)):
+        scene.depth(metres(z), at(milliseconds))
+    assert scene.position(stamp=at(40))[2] == 2
+    assert scene.position(stamp=at(60))[2] == 3
+    assert scene.position(stamp=at(140))[2] == 4
+    assert math.isnan(scene.position(stamp=at(160))[2])
+
+
+def test_depth_that_comes_after_its_image_is_waited_for(graph, scene):
+    """While the network works, and for a moment longer."""
+    scene.start()
+    scene.depth(metres(1.0), at(0))
+    count = len(graph.arrays)
+    graph.publisher(Image, '/image')
+    message = depth_message(metres(5.0))
+    message.header.stamp = at(100)
+    graph.send(SHOWN, at(100))
+    graph.publisher(Image, '/depth').publish(message)
+    graph.spin_until(lambda: len(graph.arrays) > count)
+    assert graph.arrays[-1].instances[0].position.z == 5
+
+
+def test_depth_of_long_processing_is_not_lost(graph, scene):
+    """More depth images arrive meanwhile than are kept: that of the image in work is among them."""
+    go_on, at_work = threading.Event(), threading.Event()
+
+    class SlowEngine(RectangleEngine):
+        def infer(self, images):
+            at_work.set()
+            go_on.wait(30)
+            return super().infer(images)
+
+    scene.start(engine_factory=SlowEngine)
+    graph.send(SHOWN, at(10))
+    graph.spin_until(at_work.is_set)
+    for step in range(12):
+        scene.depth(metres(1.0 + step), at(33 * step))
+    go_on.set()
+    graph.spin_until(lambda: graph.arrays)
+    assert graph.arrays[-1].instances[0].position.z == 1
+
+
+@pytest.mark.parametrize(
+    ('info', 'depth', 'told'),
+    [
+        (False, metres(1.0), 'no camera_info has come on /camera_info'),
+        (None, None, 'no depth image has come on /depth'),
+        (camera_info(k=[0.0] * 9), metres(1.0), 'no focal length in k'),
+        (camera_info(distortion=[0.1], model='odd'), metres(1.0), "distortion model 'odd'"),
+        (camera_info(width=99), metres(1.0), 'camera_info 99x48'),
+        (None, np.ones((24, 32), np.float32), 'depth 32x24'),
+        (None, depth_message(metres(1.0), '64FC1'), "'64FC1' is not supported"),
+        (None, Image(height=48, width=64, encoding='32FC1', step=256, data=array('B', b'12')), 'data has 2 bytes'),
+    ],
+)  # fmt: skip
+def test_without_usable_depth_objects_have_no_position_and_it_is_told(graph, scene, info, depth, told):
+    scene.start(info)
+    if depth is not None:
+        scene.depth(depth, at(0))
+    for step in range(2):
+        assert all(math.isnan(value) for value in scene.position(stamp=at(step)))
+    _, values = graph.status(lambda status, values: values['images without depth'] == '2')
+    assert told in values['last complaint'] and values['images failed'] == '0'
+    graph.spin_until(lambda: graph.logged(told))
+    assert len(graph.logged(told)) == 1
+
+
+def test_without_the_parameter_nothing_is_subscribed(graph):
+    node = graph.start()
+    assert node.count_subscribers('/depth') == node.count_subscribers('/camera_info') == 0
+    (found,) = graph.process(SHOWN).instances
+    assert math.isnan(found.position.z)
+
+
+def test_each_camera_has_its_own_depth(graph, scene):
+    scene.start(info=False, cameras=['front', 'left'])
+    for name, z in (('front', 1.0), ('left', 2.0)):
+        graph.publisher(CameraInfo, f'/{name}/camera_info').publish(camera_info())
+        scene.depth(metres(z), at(0), f'/{name}/depth')
+    for name, z in (('front', 1.0), ('left', 2.0)):
+        arrays = graph.listen(InstanceMaskArray, f'/vis_node/{name}/instances')
+        assert graph.process(SHOWN, at(0), f'/{name}/image', arrays).instances[0].position.z == z
+
+
+def test_markers_stand_where_the_objects_are(graph, scene):
+    scene.start(min_hits=1)
+    scene.depth(
+        np.where(np.arange(WIDTH) < 40, np.float32(2), np.float32(np.nan)) * np.ones((HEIGHT, 1), np.float32), at(0)
+    )
+    heard = graph.listen(MarkerArray, '/vis_node/markers')
+    graph.spin_until(graph.under_test._cameras[0]._markers.get_subscription_count)
+    found = graph.process(draw((*BOX, GREEN), (45, 30, 60, 40, RED)), at(0)).instances
+    (green,) = [each.track_id for each in found if each.class_name == 'green']
+    graph.spin_until(lambda: heard)
+    clear, ball, text = heard[0].markers
+    assert clear.action == Marker.DELETEALL
+    assert (ball.type, text.type, text.text) == (Marker.SPHERE, Marker.TEXT_VIEW_FACING, f'green {green}')
+    where = ball.pose.position
+    assert (where.x, where.y, where.z) == pytest.approx(expected(2.0))
+    assert text.pose.position.y < where.y and ball.header.frame_id == 'camera_optical_frame'
+    assert ball.lifetime.sec == 1 and max(ball.color.r, ball.color.g, ball.color.b) > 0

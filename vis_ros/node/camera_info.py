@@ -1,0 +1,33 @@
+"""The calibration in a `sensor_msgs/CameraInfo` as a `CameraModel`."""
+
+from __future__ import annotations
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo
+
+from vis_ros.positions import CameraModel
+
+_OPENCV_MODELS = ('plumb_bob', 'rational_polynomial', '')
+_FISHEYE_MODELS = ('equidistant', 'fisheye')
+
+
+def camera_model(info: CameraInfo, rectified: bool) -> CameraModel:
+    """What a camera says of itself.
+
+    Args:
+        rectified: for images without distortion (`image_rect`), which `p` describes; else `k` and `d`.
+
+    Raises:
+        ValueError: the camera is not calibrated, or its distortion is of a model that is not known.
+    """
+    matrix = np.array(info.p if rectified else info.k, np.float64).reshape(3, -1)[:, :3]
+    if not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
+        raise ValueError(f'camera_info has no focal length in {"p" if rectified else "k"}: calibrate the camera')
+    distortion = np.zeros(0) if rectified else np.array(info.d, np.float64)
+    fisheye = info.distortion_model in _FISHEYE_MODELS
+    if distortion.any() and not fisheye and info.distortion_model not in _OPENCV_MODELS:
+        known = ', '.join(filter(None, (*_OPENCV_MODELS, *_FISHEYE_MODELS)))
+        raise ValueError(
+            f'camera_info has the distortion model {info.distortion_model!r}; known are {known}: use rectified images'
+        )
+    return CameraModel((info.height, info.width), matrix, distortion, fisheye)
