@@ -153,7 +153,10 @@ def generate_launch_description() -> LaunchDescription:
                 namespace=LaunchConfiguration('namespace'),
                 arguments=['-d', share('config', 'vis.rviz')],
                 # RViz writes its topics absolute; these bring them into the namespace and to the camera.
-                remappings=[('/image', LaunchConfiguration('image')), ('/vis_node/overlay', 'vis_node/overlay')],
+                remappings=[
+                    ('/image', LaunchConfiguration('image')),
+                    *((f'/vis_node/{topic}', f'vis_node/{topic}') for topic in ('overlay', 'markers')),
+                ],
                 condition=IfCondition(LaunchConfiguration('rviz')),
             ),
             # Last: where RViz is missing, nothing has been started yet that would be left behind.

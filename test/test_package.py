@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
     {'extras', 'images', 'instances', 'masks', 'msg', 'positions', 'share', 'srv', 'stamps'},
-    {'bags', 'data', 'identity', 'markers', 'messages', 'visualization'},
+    {'bags', 'data', 'detections', 'identity', 'markers', 'messages', 'visualization'},
     {'annotations', 'networks'},
     {'engines', 'evaluation', 'propagators'},
     {'segmenters'},

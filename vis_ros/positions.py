@@ -79,7 +79,7 @@ def _points(
     mask: NDArray[np.uint8], corner: list[int], depth: NDArray[np.generic], camera: CameraModel
 ) -> NDArray[np.float64]:
     """(P, 3) metres of pixels on a mask whose upper left corner is at (column, row); none where few have a depth."""
-    chosen = np.flatnonzero(mask)
+    chosen = np.flatnonzero(mask != 0)  # of bytes it takes three times as long
     if len(chosen) > _MOST_PIXELS:
         chosen = chosen[(_FRACTIONS * len(chosen)).astype(np.intp)]
     rows, columns = np.divmod(chosen, mask.shape[1])

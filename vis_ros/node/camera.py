@@ -17,6 +17,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
+from vis_ros.detections import DETECTIONS, to_detections
 from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
 from vis_ros.markers import to_markers
@@ -105,6 +106,7 @@ class Camera:
         self.depth = None if depth == 'none' else DepthStream(node, self._prefix, depth == 'rectified', self.complaints)
         self._instances = self._publisher(InstanceMaskArray, 'instances', 10)
         self._markers = self._publisher(MarkerArray, 'markers', 2)
+        self._detections = None if DETECTIONS is None else self._publisher(DETECTIONS, 'detections', 10)
         self._overlay = self._publisher(Image, 'overlay', 2)
         self._instance_image = self._publisher(Image, 'instance_image', 2)
 
@@ -189,8 +191,9 @@ class Camera:
     def destroy(self) -> None:
         """Give the topics back."""
         self.unsubscribe()
-        for publisher in (self._instances, self._markers, self._overlay, self._instance_image):
-            self._node.destroy_lifecycle_publisher(publisher)
+        for publisher in (self._instances, self._markers, self._detections, self._overlay, self._instance_image):
+            if publisher is not None:
+                self._node.destroy_lifecycle_publisher(publisher)
 
     def request_reset(self) -> int:
         """Forget every identity before the next image. Returns the epoch that begins with it. From any thread."""
@@ -348,6 +351,8 @@ class Camera:
         self.statistics.processed(time.perf_counter() - started, math.nan if latency is None else latency / 1e9)
         if self._markers.get_subscription_count():
             self._markers.publish(to_markers(instances, message.header, self._class_names))
+        if self._detections is not None and self._detections.get_subscription_count():
+            self._detections.publish(to_detections(instances, message.header, self._class_names))
         if self._overlay.get_subscription_count():
             overlay = draw_overlay(image, instances, self._class_names)
             self._overlay.publish(to_image(overlay, 'bgr8', message.header))

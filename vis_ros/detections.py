@@ -1,0 +1,46 @@
+"""The objects of an image as vision_msgs/Detection2DArray, for those who take nothing else; where it is installed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from std_msgs.msg import Header
+
+from vis_ros.instances import LOST, Instances
+
+try:
+    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+except ImportError:  # no dependency: its users have it
+    Detection2D = Detection2DArray = ObjectHypothesisWithPose = None
+
+DETECTIONS: Any = Detection2DArray
+"""Type of the message, None where vision_msgs is not installed."""
+
+_NOWHERE = (math.nan, math.nan, math.nan)
+
+
+def to_detections(instances: Instances, header: Header, class_names: Sequence[str]) -> Any:
+    """A Detection2DArray: boxes, with the track id as `id`, the class name as `class_id`, and the position as the place
+    of the pose, NaN where it is not known. Objects without identity or that are not seen now are left out."""
+    array = Detection2DArray(header=header)
+    if instances.track_ids is None:
+        return array
+    seen = instances.track_ids > 0
+    if instances.states is not None:
+        seen &= instances.states != LOST
+    for index in np.flatnonzero(seen).tolist():
+        x0, y0, x1, y1 = instances.boxes[index].tolist()
+        detection, result = Detection2D(header=header), ObjectHypothesisWithPose()
+        detection.id = str(instances.track_ids[index])
+        detection.bbox.size_x, detection.bbox.size_y = x1 - x0, y1 - y0
+        detection.bbox.center.position.x, detection.bbox.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
+        result.hypothesis.class_id = class_names[instances.class_ids[index]]
+        result.hypothesis.score = float(instances.scores[index])
+        place = result.pose.pose.position
+        place.x, place.y, place.z = _NOWHERE if instances.positions is None else instances.positions[index].tolist()
+        detection.results.append(result)
+        array.detections.append(detection)
+    return array
