@@ -38,6 +38,7 @@ TRACKING = {
     'hits': [1, 2, 3],
     'states': [TENTATIVE, CONFIRMED, TENTATIVE],
     'first_seen': [0.5, 1.5, 2.5],
+    'positions': [[0, 0, 1], [1, 2, 3], [np.nan] * 3],
 }
 
 
@@ -54,6 +55,7 @@ def test_arrays_get_the_types_that_the_docstring_promises() -> None:
         'hits': 'uint32',
         'states': 'uint8',
         'first_seen': 'float64',
+        'positions': 'float32',
     }
     assert {name: str(getattr(frame, name).dtype) for name in expected} == expected
     assert len(frame) == 3

@@ -32,6 +32,7 @@ def tracked(count, seed=0, height=40, width=60):
         hits=generator.integers(1, 2**32, count),
         states=generator.integers(0, 2, count),
         first_seen=generator.random(count) * 1000,
+        positions=np.where(generator.random((count, 1)) < 0.5, np.nan, generator.normal(size=(count, 3))),
     )
 
 
@@ -42,7 +43,7 @@ def test_there_and_back(encoding, count):
     message = to_message(before, frame(), CLASS_NAMES, encoding)
     after = to_instances(message)
     expected = before[np.argsort(before.track_ids)]
-    for name in ('scores', 'class_ids', 'rois', 'track_ids', 'match_scores', 'hits', 'states'):
+    for name in ('scores', 'class_ids', 'rois', 'track_ids', 'match_scores', 'hits', 'states', 'positions'):
         np.testing.assert_array_equal(getattr(after, name), getattr(expected, name), err_msg=name)
     np.testing.assert_allclose(after.first_seen, expected.first_seen, atol=1e-9)
     assert after.image_size == (40, 60)
