@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from vis_ros.images import ENCODINGS, ImageError, decode_compressed, decode_image
+from vis_ros.images import ENCODINGS, ImageError, decode_compressed, decode_depth, decode_image
 
 GENERATOR = np.random.default_rng(7)
 
@@ -220,3 +220,35 @@ def cut(share, kind):
 def test_a_bad_file_is_an_error_that_names_the_format(format, data, named):
     with pytest.raises(ImageError, match=named):
         decode_compressed(format, data)
+
+
+# --- depth ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('is_bigendian', [False, True])
+@pytest.mark.parametrize('padding', [0, 3])
+@pytest.mark.parametrize(('encoding', 'kind'), [('16UC1', 'H'), ('mono16', 'H'), ('32FC1', 'f')])
+def test_depth_is_read_number_by_number(encoding: str, kind: str, padding: int, is_bigendian: bool) -> None:
+    height, width = 3, 5
+    numbers = [[257 * row + 19 * column + 1 for column in range(width)] for row in range(height)]
+    order = '>' if is_bigendian else '<'
+    data = b''.join(struct.pack(f'{order}{width}{kind}', *row) + b'\xff' * padding for row in numbers)
+    step = struct.calcsize(f'{order}{width}{kind}') + padding
+    depth = decode_depth(encoding, height, width, step, is_bigendian, data)
+    assert depth.tolist() == numbers
+    assert depth.dtype == {'H': np.uint16, 'f': np.float32}[kind] and depth.dtype.isnative
+
+
+@pytest.mark.parametrize(
+    ('values', 'told'),
+    [
+        (('rgb8', 2, 2, 6, b'0' * 12), "'rgb8' is not supported; supported are 16UC1, mono16, 32FC1"),
+        (('16UC1', 0, 2, 4, b''), 'no pixels'),
+        (('32FC1', 2, 2, 7, b'0' * 16), 'step 7 is smaller'),
+        (('16UC1', 2, 2, 4, b'0' * 7), 'data has 7 bytes'),
+    ],
+)
+def test_depth_that_cannot_be_read(values: tuple[str, int, int, int, bytes], told: str) -> None:
+    encoding, height, width, step, data = values
+    with pytest.raises(ImageError, match=told):
+        decode_depth(encoding, height, width, step, False, data)
