@@ -172,6 +172,19 @@ def test_the_doctor_says_what_is_missing_and_what_to_do(monkeypatch):
     assert found['numpy'].state == 'good', 'the other checks are made all the same'
 
 
+def test_the_doctor_tries_tensorrt_only_where_there_is_a_gpu(tmp_path, monkeypatch):
+    """Without one it can end the process; and its loader raises more than ImportError."""
+    (tmp_path / 'tensorrt.py').write_text('raise OSError("libnvinfer.so.10: cannot open shared object file")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(doctor, 'WEIGHTS', {})
+    found = {finding.subject: finding for finding in doctor.examine()}
+    assert found['tensorrt'].value == 'of unknown version, not tried without a GPU'
+    monkeypatch.setattr(doctor, 'nvidia_gpus', lambda: ('Fake GPU',))
+    found = {finding.subject: finding for finding in doctor.examine()}
+    assert found['tensorrt'].state == 'absent' and 'cannot be imported: libnvinfer.so.10' in found['tensorrt'].value
+    assert 'tensorrt_rtx_bindings' in found and 'packages' not in found
+
+
 def test_the_doctor_tells_damaged_and_missing_weights(tmp_path, monkeypatch):
     damaged = tmp_path / 'damaged.safetensors'
     damaged.write_bytes(b'damaged')

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import subprocess
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -152,6 +154,42 @@ def test_tables_are_sent_once_for_a_size(kernel: Callable[..., None]) -> None:
     cuda.events.clear()
     detector.infer(IMAGES[:1])
     assert cuda.events.count('pageable') == 1
+
+
+def test_what_is_copied_is_kept_until_the_stream_was_waited_for(
+    kernel: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy from memory that is not page-locked may begin at any time before."""
+    cuda = FakeCuda()
+    detector = Detector(session_with_resize(cuda, kernel)[0], BYTES)
+    sent: list[weakref.ref[Any]] = []
+    upload, wait = CudaResize._upload, cuda.cudaStreamSynchronize
+
+    def remember(self: CudaResize, name: str, array: Any) -> int:
+        sent.append(weakref.ref(array))
+        return upload(self, name, array)
+
+    kept: list[bool] = []
+
+    def look(stream: int) -> tuple[Any, ...]:
+        kept.extend(each() is not None for each in sent)
+        return wait(stream)
+
+    monkeypatch.setattr(CudaResize, '_upload', remember)
+    monkeypatch.setattr(cuda, 'cudaStreamSynchronize', look)
+    detector.infer([np.asfortranarray(image) for image in IMAGES[:2]])  # of which copies are made
+    assert len(sent) == 6 and len(kept) >= 6 and all(kept)
+    gc.collect()
+    assert not any(each() is not None for each in sent)
+
+
+def test_one_bad_image_leaves_nothing_under_way(kernel: Callable[..., None]) -> None:
+    cuda = FakeCuda()
+    detector = Detector(session_with_resize(cuda, kernel)[0], BYTES)
+    cuda.events.clear()
+    with pytest.raises(ValueError, match='an image is'):
+        detector.infer([IMAGES[0], np.zeros((4, 4), np.uint8)])
+    assert cuda.events == []
 
 
 def test_what_is_no_image_is_refused(kernel: Callable[..., None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 from collections.abc import Callable
@@ -132,6 +133,18 @@ def test_a_fault_of_the_weights_is_no_reason_to_try_another_engine(machine: Fake
         load_engine('absent.safetensors')
     with pytest.raises(ValueError, match='holds a masktrack_rcnn, not a feelvos'):
         chosen(model='feelvos')
+    assert made == []
+
+
+@pytest.mark.parametrize(
+    'values',
+    [{'max_detections': -1}, {'score_threshold': -0.1}, {'score_threshold': 1.5}, {'score_threshold': math.nan}],
+)
+def test_values_out_of_their_range_are_refused(machine: Fakes, values: dict[str, Any]) -> None:
+    made = machine()
+    (name,) = values
+    with pytest.raises(ValueError, match=f'{name} {next(iter(values.values()))} is'):
+        load_engine('demo', **values)
     assert made == []
 
 

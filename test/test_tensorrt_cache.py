@@ -18,6 +18,7 @@ from tiny_graph import write_tiny_graph
 
 from vis_ros.engines.tensorrt_build import Target, build_plan
 from vis_ros.engines.tensorrt_cache import EngineCache, EngineKey, Opened
+from vis_ros.engines.tensorrt_session import CudaError
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = bytes(range(256)) * 40
@@ -171,6 +172,37 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert opened.engine == PLAN
     assert 'No space left' in opened.note
     assert [path.suffix for path in tmp_path.iterdir()] == ['.lock']
+
+
+def test_a_gpu_that_fails_costs_no_engine(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    cache.open(KEY, Builder(), load)
+
+    def fail(plan: bytes) -> bytes:
+        raise CudaError('the GPU cannot create a stream: cudaErrorDevicesUnavailable')
+
+    builder = Builder()
+    with pytest.raises(CudaError, match='cudaErrorDevicesUnavailable'):
+        cache.open(KEY, builder, fail)
+    assert builder.built == 0 and (tmp_path / KEY.file_name).is_file()
+
+
+def test_not_a_byte_left_on_the_disk(tmp_path: Path) -> None:
+    """In a process of its own, as a limit on the size of files cannot be taken back."""
+    script = (
+        'import resource, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]);'
+        'from test_tensorrt_cache import EngineCache, KEY, Builder, load;'
+        'import vis_ros.engines.tensorrt_cache as module;'
+        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN);'
+        'module._build = lambda path, key, build, load, fault="": print("built", path);'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));'
+        'EngineCache(Path(sys.argv[1])).open(KEY, Builder(), load)'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', script, str(tmp_path), str(ROOT / 'test')], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert f'built {tmp_path / KEY.file_name}' in result.stdout
 
 
 def test_a_builder_that_fails_leaves_nothing(tmp_path: Path) -> None:

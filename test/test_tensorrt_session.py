@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_cuda import Arrays, FakeCuda, FakeRuntimeCache, add_runtime_cache, fake_tensorrt
+from fake_cuda import CudaError as CudaStatus
 
 from vis_ros.engines.nvidia import nvidia_gpus
 from vis_ros.engines.tensorrt_detector import Detector
 from vis_ros.engines.tensorrt_library import Gpu, TensorRt
-from vis_ros.engines.tensorrt_session import DeviceMemoryError, TensorRtSession
+from vis_ros.engines.tensorrt_session import CudaError, DeviceMemoryError, TensorRtSession
 from vis_ros.networks.config import DEMO
 
 GPU = Gpu(0, 'Fake GPU', (8, 7), 1 << 33)
@@ -142,6 +143,16 @@ def test_too_little_memory_is_told_with_sizes_and_leaves_nothing_behind() -> Non
         make_session(FakeCuda(), b'large')
 
 
+def test_a_gpu_that_fails_is_no_fault_of_the_plan(tmp_path: Path) -> None:
+    """Else the cache would throw an engine away that takes minutes to build."""
+    cuda = FakeCuda()
+    cuda.cudaStreamSynchronize = lambda stream: (CudaStatus.cudaErrorInvalidSource,)  # type: ignore[method-assign]
+    with pytest.raises(OSError, match='Fake GPU cannot run the network: cudaErrorInvalidSource') as caught:
+        make_session(cuda)
+    assert type(caught.value) is CudaError
+    assert (cuda.host, cuda.device, cuda.streams) == ({}, {}, set())
+
+
 def test_a_plan_that_is_refused() -> None:
     with pytest.raises(ValueError, match=r'TensorRT 10\.3\.0 on Fake GPU does not take it: magic tag does not match'):
         make_session(FakeCuda(), b'broken')
@@ -161,6 +172,22 @@ def test_compiled_kernels_are_kept_for_the_next_start(tmp_path: Path) -> None:
         TensorRtSession(library, GPU, b'plan', cuda, folder / 'kernels.compiled')
     assert [cache.given for cache in caches] == [b'', b'kernels', b'']
     assert [path.name for path in tmp_path.iterdir()] == ['kernels.compiled']
+
+
+def test_kernels_that_cannot_be_taken_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of another driver, of the same size too."""
+    monkeypatch.setattr(FakeRuntimeCache, 'deserialize', lambda self, blob: blob == b'kernels')
+    cuda = FakeCuda()
+    library = make_library(cuda)
+    add_runtime_cache(library.module, [])
+    path = tmp_path / 'kernels.compiled'
+    path.write_bytes(b'another')
+    TensorRtSession(library, GPU, b'plan', cuda, path)
+    assert path.read_bytes() == b'kernels'
+    folder = tmp_path / 'folder.compiled'
+    folder.mkdir()  # cannot be read, and not be written
+    TensorRtSession(library, GPU, b'plan', cuda, folder)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ['folder.compiled', 'kernels.compiled']
 
 
 # --- Detector ---------------------------------------------------------------------------------------------------------

@@ -109,6 +109,26 @@ def test_a_replay_finds_what_the_network_finds(eager, replayed, size):
         assert_same(found, expected)
 
 
+def test_graphs_of_other_sizes_make_room_for_a_new_one():
+    """Each holds memory of its own."""
+    faults = []
+
+    def capture(run, device):
+        if faults:
+            raise faults.pop()
+        return run_again(run, device)
+
+    engine = engine_with(capture)
+    engine.infer([picture(SIZES[0])])
+    faults.append(torch.OutOfMemoryError('CUDA out of memory'))
+    found = engine.infer([picture(SIZES[1])])
+    assert not engine.describe().fallback and len(found[0]) and len(engine._graphs._graphs) == 1
+    engine = engine_with(capture)
+    faults += [torch.OutOfMemoryError('CUDA out of memory')]
+    engine.infer([picture(SIZES[1])])
+    assert engine.describe().fallback == 'torch runs without a CUDA graph: CUDA out of memory'
+
+
 def test_nothing_stays_of_the_image_before(eager, replayed):
     """Two images that share a graph and fill different parts of it, the smaller one last."""
     image = picture((330, 640))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from vis_ros.engines.nvidia import nvidia_gpus
+from vis_ros.engines.tensorrt_library import FLAVOURS
 from vis_ros.extras import EXTRAS
 from vis_ros.networks.weights import WEIGHTS, path_of
 
@@ -61,8 +62,8 @@ def _packages() -> Iterator[Finding]:
     for module in EXTRAS['torch']:
         hint = f'for the engine torch and for training: pip install {" ".join(EXTRAS["torch"])}'
         yield _package(module, 'absent', hint if module == 'torch' else '')
-    for module in ('tensorrt', 'tensorrt_rtx_bindings'):
-        yield _package(module, 'absent', '')
+    for _, modules in FLAVOURS.values():
+        yield _tensorrt(modules)
 
 
 _DISTRIBUTION = {'cv2': 'opencv-python-headless'}
@@ -71,12 +72,26 @@ _DISTRIBUTION = {'cv2': 'opencv-python-headless'}
 def _package(module: str, otherwise: Literal['bad', 'absent'], hint: str) -> Finding:
     try:
         imported = importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError) as error:  # libraries that load others raise each of these
         installed = importlib.util.find_spec(module) is not None
         value = f'installed, but cannot be imported: {error}' if installed else 'not installed'
         return Finding(module, otherwise, value, hint)
     version = getattr(imported, '__version__', '') or importlib.metadata.version(module)
     return Finding(module, 'good', str(version))
+
+
+def _tensorrt(modules: tuple[str, ...]) -> Finding:
+    """One flavour of TensorRT. Without a GPU it is not imported, which may end the process."""
+    here = [module for module in modules if importlib.util.find_spec(module) is not None]
+    if not here:
+        return Finding(modules[-1], 'absent', 'not installed')
+    if nvidia_gpus():
+        return _package(here[0], 'absent', '')
+    try:
+        version = importlib.metadata.version(here[0])
+    except importlib.metadata.PackageNotFoundError:
+        version = 'of unknown version'
+    return Finding(here[0], 'good', f'{version}, not tried without a GPU')
 
 
 def _ros() -> Iterator[Finding]:

@@ -99,6 +99,7 @@ class CudaResize:
         self._code = code
         self._buffers: dict[str, tuple[int, int]] = {}  # device address and bytes
         self._sizes: tuple[int, ...] = ()
+        self._in_flight: list[NDArray[Any]] = []
         self._module: Any = None
 
     def attach(self, device: int, stream: Any, canvas: int, shape: tuple[int, ...], check: Check) -> None:
@@ -139,11 +140,15 @@ class CudaResize:
             self._free(name)
             (address,) = self._check(cudart.cudaMalloc(array.nbytes), f'take {array.nbytes} bytes')
             self._buffers[name] = int(address), array.nbytes
-        # From memory that is not page-locked the call returns when the array is no longer needed.
+        self._in_flight.append(array)  # the copy may begin at any time before the stream is waited for
         kind = cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
         copied = cudart.cudaMemcpyAsync(address, array.ctypes.data, array.nbytes, kind, self._stream)
         self._check(copied, 'copy to the GPU')
         return int(address)
+
+    def waited(self) -> None:
+        """The stream has been waited for: images are no longer needed here."""
+        self._in_flight.clear()
 
     def _free(self, name: str) -> None:
         if name in self._buffers:

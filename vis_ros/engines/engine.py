@@ -107,7 +107,8 @@ def load_engine(
     _check(precision, PRECISIONS, 'precision')
     if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', device):
         raise ValueError(f'device {device!r} is not auto, cpu, cuda or cuda:N')
-    network_config(resolve(weights), model, input_size)  # a fault of the file is no reason to try another engine
+    # A fault of the file or of a value is no reason to try another engine.
+    network_config(resolve(weights), model, input_size, score_threshold, max_detections)
 
     common: dict[str, Any] = {
         'model': model,
@@ -134,7 +135,7 @@ def network_config(
     """The config in a model file, with what a caller of `load_engine` wants otherwise. Reads no weights.
 
     Raises:
-        ValueError: the file is no model file, has no such architecture, or the input size has no pixels.
+        ValueError: the file is no model file, has no such architecture, or a value is out of its range.
     """
     config = read_config(path, model)
     if input_size is not None:
@@ -142,8 +143,12 @@ def network_config(
             raise ValueError(f'input_size {input_size[0]}x{input_size[1]} has no pixels: give height and width')
         config = config.with_fields(input_height=input_size[0], input_width=input_size[1])
     if score_threshold is not None:
+        if not 0 <= score_threshold <= 1:
+            raise ValueError(f'score_threshold {score_threshold} is not between 0 and 1')
         config = config.with_fields(score_threshold=score_threshold)
     if max_detections is not None:
+        if max_detections < 0:
+            raise ValueError(f'max_detections {max_detections} is less than 0')
         config = config.with_fields(max_detections=max_detections)
     return config
 

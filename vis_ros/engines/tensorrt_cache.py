@@ -10,8 +10,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
@@ -79,7 +80,7 @@ class EngineCache:
 
         Raises:
             ValueError: even a new plan cannot be loaded.
-            OSError: the engine cannot be built.
+            OSError: the engine cannot be built, or the GPU fails, which is no fault of the engine.
         """
         path = self.folder / key.file_name
         found = _try(path, key, load)
@@ -198,19 +199,19 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold a lock file, after whoever holds it now. The system frees it when its holder dies."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open('a+b')
+        file = path.open('a+b', buffering=0)  # else closing it would try again to write
     except OSError as error:
         raise _CannotWrite(str(error)) from error
     with file:
         _wait_for(file)
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
-        file.flush()
+        with suppress(OSError):  # on a full disk: the number is only for the log of those who wait
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
         yield
         # The file stays: deleted, it would let a third process in beside one that waits for it.
 
 
-def _wait_for(file: BinaryIO) -> None:
+def _wait_for(file: FileIO) -> None:
     started = time.monotonic()
     due = started
     while True:

@@ -39,6 +39,8 @@ class Detector:
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
         """Detect in images, each (height, width, 3) uint8 BGR; sizes may differ."""
+        for image in images:
+            check_image(image)
         batch = len(self._session.inputs['images'])
         found: list[Instances] = []
         for start in range(0, len(images), batch):
@@ -59,7 +61,6 @@ class Detector:
 
     def _fit(self, image: NDArray[np.uint8], slot: int) -> tuple[int, int]:
         """Put an image into the input of the network, on the GPU where it can; returns its (height, width) there."""
-        check_image(image)
         size = fitted_size(image.shape[:2], self._config, self._canvas)
         if self._session.resize is None:
             fit(image, self._config, self._canvas, out=self._session.inputs['images'][slot])

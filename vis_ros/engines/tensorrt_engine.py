@@ -35,7 +35,7 @@ class TensorRtEngine:
     other engines (on the processor where NVRTC is missing), the rest of the preprocessing by the network.
 
     Raises, beside what load_engine says:
-        OSError: the engine cannot be built, or the GPU has too little memory.
+        OSError: the engine cannot be built, or the GPU fails or has too little memory.
     """
 
     def __init__(

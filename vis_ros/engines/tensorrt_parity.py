@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def _store(path: Path, frames: list[Image], expected: list[Instances]) -> None:
     for index, found in enumerate(expected):
         arrays |= {f'{name}{index}': getattr(found, name) for name in _FIELDS}
         arrays[f'masks{index}'] = np.concatenate([np.zeros(0, np.uint8), *(mask.ravel() for mask in found.masks)])
-    partial = path.with_name(f'{path.name}.part.npz')
+    partial = path.with_name(f'{path.name}.{os.getpid()}.part.npz')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(partial, **arrays)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -21,7 +22,11 @@ _WARM_UP_RUNS = 2
 """Runs before the CUDA graph is captured: kernels are compiled and memory is taken in the first."""
 
 
-class DeviceMemoryError(OSError):
+class CudaError(OSError):
+    """The GPU or its driver fails, which says nothing about the engine that was to run."""
+
+
+class DeviceMemoryError(CudaError):
     """The GPU has too little free memory."""
 
 
@@ -41,7 +46,7 @@ class TensorRtSession:
 
     Raises:
         ValueError: the plan cannot be used here.
-        DeviceMemoryError: the GPU has too little memory.
+        CudaError: the GPU fails; DeviceMemoryError: it has too little memory.
     """
 
     inputs: Mapping[str, NDArray[Any]]
@@ -74,7 +79,8 @@ class TensorRtSession:
             self._create_buffers(library.module)
             for _ in range(_WARM_UP_RUNS):
                 self.run()
-            _keep(cache, compiled)
+            if cache is not None and compiled is not None:
+                _keep(cache, compiled, self._has_compiled)
             if resize is not None:
                 self._attach(resize)
             self._capture()
@@ -101,6 +107,8 @@ class TensorRtSession:
         else:
             self._check(self._cudart.cudaGraphLaunch(self._executable, self._stream), 'launch the CUDA graph')
         self._check(self._cudart.cudaStreamSynchronize(self._stream), 'run the network')
+        if self.resize is not None:
+            self.resize.waited()
 
     # --- setting up -------------------------------------------------------------------------------------------------
 
@@ -119,14 +127,14 @@ class TensorRtSession:
 
     def _create_context(self, compiled: Path | None) -> tuple[Any, Any]:
         """The execution context, and the cache of compiled kernels that TensorRT-RTX has."""
+        self._has_compiled = False
         cache: Any = None
         config: Any = None
         if hasattr(self._engine, 'create_runtime_config'):
             config = self._engine.create_runtime_config()
         if hasattr(config, 'create_runtime_cache') and compiled is not None:
             cache = config.create_runtime_cache()
-            if compiled.is_file():
-                cache.deserialize(compiled.read_bytes())  # it refuses what is not of this GPU, driver and version
+            self._has_compiled = _fill(cache, compiled)
             config.set_runtime_cache(cache)
         context = self._engine.create_execution_context(*(() if cache is None else (config,)))
         if context is None:
@@ -170,7 +178,7 @@ class TensorRtSession:
         try:
             canvas, shape = self._copies_in['images'][0], self.inputs['images'].shape
             resize.attach(self._gpu.number, self._stream, canvas, shape, self._check)
-        except (ValueError, RuntimeError) as error:  # the second is what cuda-python raises without a driver
+        except (CudaError, RuntimeError) as error:  # the second is what cuda-python raises without a driver
             self._notes.append(f'images are resized on the processor: {error}')
             return
         del self._copies_in['images']
@@ -195,7 +203,7 @@ class TensorRtSession:
             self._resources.callback(cudart.cudaGraphDestroy, graph)
             (executable,) = self._check(cudart.cudaGraphInstantiate(graph, 0), 'instantiate')
             self._resources.callback(cudart.cudaGraphExecDestroy, executable)
-        except (ValueError, DeviceMemoryError) as error:
+        except (ValueError, CudaError) as error:
             cudart.cudaGetLastError()  # else the next call reports this one
             self._notes.append(f'no CUDA graph ({error}): copies and kernels are launched one by one')
             return
@@ -232,7 +240,7 @@ def _checking(cudart: Any, gpu: Gpu) -> Check:
         if int(error) == int(cudart.cudaError_t.cudaErrorMemoryAllocation):  # the number of the driver's too
             raise DeviceMemoryError(f'cannot {what}: {_memory(cudart, gpu)}')
         if int(error):
-            raise ValueError(f'{gpu.name} cannot {what}: {error.name}')
+            raise CudaError(f'{gpu.name} cannot {what}: {error.name}')
         return tuple(values)
 
     return check
@@ -247,19 +255,25 @@ def _memory(cudart: Any, gpu: Gpu) -> str:
     )
 
 
-def _keep(cache: Any, path: Path | None) -> None:
-    """Write the compiled kernels for the next start, which is only slower without them."""
-    if cache is None or path is None:
-        return
-    blob = bytes(cache.serialize())
+def _fill(cache: Any, path: Path) -> bool:
+    """Whether the kernels of an earlier start could be taken; they are not where they are of another GPU or driver."""
     try:
-        if path.is_file() and path.stat().st_size == len(blob):
+        return bool(cache.deserialize(path.read_bytes()))
+    except OSError:
+        return False
+
+
+def _keep(cache: Any, path: Path, has_been_read: bool) -> None:
+    """Write the compiled kernels for the next start, which is only slower without them."""
+    blob = bytes(cache.serialize())
+    partial = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        if has_been_read and path.stat().st_size == len(blob):
             return
-        partial = path.with_name(f'{path.name}.part')
         partial.write_bytes(blob)
         partial.replace(path)
     except OSError:
-        pass
+        partial.unlink(missing_ok=True)
 
 
 def _mebibytes(size: int) -> str:

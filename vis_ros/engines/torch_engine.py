@@ -219,9 +219,12 @@ def _choose_device(device: str) -> torch.device:
             f'device {device!r} was asked for, but torch {torch.__version__} finds no CUDA GPU; use cpu or auto'
         )
     try:
-        return torch.device(device)
+        chosen = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f'device {device!r} is not auto, cpu, cuda or cuda:N') from error
+    if (chosen.index or 0) >= max(torch.cuda.device_count(), 1):
+        raise ValueError(f'device {device!r}: torch finds only {torch.cuda.device_count()} GPUs, counted from 0')
+    return chosen
 
 
 def _choose_precision(precision: str, device: torch.device) -> str:

@@ -50,12 +50,21 @@ class CudaGraphs:
         """
         graph = self._graphs.get(size)
         if graph is None:
-            graph = CudaGraph(self._detector, size, self._device, self._capture)
+            graph = self._new(size)
             self._graphs[size] = graph
             if len(self._graphs) > _KEPT:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end(size)
         return graph
+
+    def _new(self, size: tuple[int, int]) -> CudaGraph:
+        try:
+            return CudaGraph(self._detector, size, self._device, self._capture)
+        except torch.OutOfMemoryError:
+            if not self._graphs:
+                raise
+            self._graphs.clear()  # each has memory of its own
+            return CudaGraph(self._detector, size, self._device, self._capture)
 
 
 class CudaGraph:
@@ -113,7 +122,7 @@ def capture_graph(network: Network, device: torch.device) -> tuple[Callable[[], 
                 expected = network()
         torch.cuda.current_stream().wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode='thread_local'):  # other threads may use the GPU meanwhile
             outputs = network()
         graph.replay()
         difference = float((outputs[1] - expected[1]).abs().max())
