@@ -34,7 +34,7 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    {'extras', 'images', 'instances', 'masks', 'msg', 'positions', 'share', 'srv', 'stamps'},
+    {'extras', 'images', 'instances', 'masks', 'msg', 'positions', 'camera_info', 'share', 'srv', 'stamps'},
     {'bags', 'data', 'detections', 'identity', 'markers', 'messages', 'visualization'},
     {'annotations', 'networks'},
     {'engines', 'evaluation', 'propagators'},

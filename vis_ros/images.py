@@ -145,7 +145,8 @@ def decode_compressed(format: str, data: Any) -> NDArray[np.uint8]:
         (height, width, 3) uint8 BGR, contiguous.
 
     Raises:
-        ImageError: neither JPEG nor PNG, or the file is cut off or damaged.
+        ImageError: neither JPEG nor PNG, or the file is cut off or damaged so that it shows; what is wrong inside a
+            JPEG that has its end does not.
     """
     buffer = np.frombuffer(data, np.uint8)
     kind = _container(buffer)
@@ -172,8 +173,9 @@ def _container(buffer: NDArray[np.uint8]) -> str | None:
 
 
 def _has_end_of_image(buffer: NDArray[np.uint8]) -> bool:
-    """Whether a JPEG ends with its EOI marker; cameras may append a few bytes of padding."""
-    return b'\xff\xd9' in bytes(buffer[-4096:]).rstrip(b'\0')[-64:]
+    """Whether a JPEG ends with its EOI marker; cameras may append padding."""
+    end = bytes(buffer[-4096:]).rstrip(b'\0') or bytes(buffer).rstrip(b'\0')
+    return b'\xff\xd9' in end[-64:]
 
 
 def _decode_file(buffer: NDArray[np.uint8]) -> NDArray[Any] | None:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from vis_ros.instances import Instances
 
+DEPTH_TOLERANCE_NS = 50_000_000
+"""Depth that was taken so much before or after an image still counts as its own."""
+
 _MOST_PIXELS = 1000
 """So many pixels of a mask stand for all."""
 

@@ -11,6 +11,7 @@ from vis_ros.cli.console import console, print_table, progress
 
 if TYPE_CHECKING:
     from vis_ros.replay.offline import ReplaySummary
+    from vis_ros.sources.bag_depth import DepthTopics
 
 _LIVE_PANEL = 'Options with --live'
 
@@ -32,6 +33,14 @@ def replay(
             help='A camera of a bag, once for each; its topic is NAME/image or NAME/image/compressed if not given.',
         ),
     ] = None,
+    depth: Annotated[
+        str | None,
+        typer.Option(metavar='TOPIC', help='Depth in the bag, registered to the images: gives objects a position.'),
+    ] = None,
+    camera_info: Annotated[
+        str | None, typer.Option(metavar='TOPIC', help='Calibration of the images in the bag, for --depth.')
+    ] = None,
+    rectified: Annotated[bool, typer.Option('--rectified', help='The images are rectified, for --depth.')] = False,
     every: Annotated[int, typer.Option(min=1, help='Use one image of so many.')] = 1,
     max_frames: Annotated[int | None, typer.Option(min=1, help='End after so many images.')] = None,
     copy_images: Annotated[
@@ -92,7 +101,7 @@ def replay(
     from vis_ros.sources.opening import open_sources
     from vis_ros.video_writer import CODECS
 
-    sources = open_sources(source, topic, cameras)
+    sources = open_sources(source, topic, cameras, _depth_topics(depth, camera_info, rectified))
     config = AssociationConfig(rule=association)  # type: ignore[arg-type]  # it checks the name itself
     carries = model in PROPAGATION_CONFIGS
     if propagation_weights and not carries:
@@ -156,6 +165,9 @@ def replay(
 
 
 _OFFLINE_OPTIONS = (
+    'depth',
+    'camera_info',
+    'rectified',
     'every',
     'max_frames',
     'weights',
@@ -177,6 +189,16 @@ def _refuse_options(context: typer.Context, names: tuple[str, ...], live: bool) 
         if source is not None and source.name == 'COMMANDLINE':
             reason = 'does not go with --live: it is up to the running node' if live else 'goes with --live only'
             raise ValueError(f'--{name.replace("_", "-")} {reason}')
+
+
+def _depth_topics(depth: str | None, camera_info: str | None, rectified: bool) -> DepthTopics | None:
+    from vis_ros.sources.bag_depth import DepthTopics
+
+    if depth is None and camera_info is None and not rectified:
+        return None
+    if depth is None or camera_info is None:
+        raise ValueError('--depth and --camera-info belong together: positions take both')
+    return DepthTopics(depth, camera_info, rectified)
 
 
 def parse_cameras(options: list[str]) -> dict[str, str | None]:

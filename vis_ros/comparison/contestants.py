@@ -108,7 +108,8 @@ class Carrying(Contestant):
         self.weights, self.engine = self._propagators.weights, self._propagators.engine
 
     def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
-        self._segmenter = Propagate(self._propagators.new(), None, PropagateConfig(start_from_detections=False))
+        config = PropagateConfig(start_from_detections=False, max_objects=max(len(frame), 1))
+        self._segmenter = Propagate(self._propagators.new(), None, config)
         masks = dict(zip(frame.track_ids.tolist(), map(decode, frame.masks), strict=True))
         return self._segmenter.begin(image, stamp(frame), masks)
 

@@ -59,11 +59,12 @@ def cue_scores(
         weights: a, b, c; the published values are the default.
 
     Returns:
-        (N, 1 + M) float32; -inf in the row of a detection of score 0.
+        (N, 1 + M) float32; -inf in the row of a detection of score 0 where a is not 0.
     """
     a, b, c = (np.float32(weight) for weight in weights)
     with np.errstate(divide='ignore'):
-        result: Floats = (log_probability + a * np.log(scores)[:, None]).astype(np.float32, copy=False)
+        of_detector = a * np.log(scores)[:, None] if a else np.float32(0)  # 0 times -inf is no number
+        result: Floats = (log_probability + of_detector).astype(np.float32)
     result[:, 1:] += b * iou
     np.add(result[:, 1:], c, out=result[:, 1:], where=same_category)
     result[:, 0] += c

@@ -104,19 +104,26 @@ class Camera:
         self._sequence = 0
         self._image_size: tuple[int, int] | None = None
         self.depth = None if depth == 'none' else DepthStream(node, self._prefix, depth == 'rectified', self.complaints)
-        self._instances = self._publisher(InstanceMaskArray, 'instances', 10)
-        self._markers = self._publisher(MarkerArray, 'markers', 2)
-        self._detections = None if DETECTIONS is None else self._publisher(DETECTIONS, 'detections', 10)
-        self._overlay = self._publisher(Image, 'overlay', 2)
-        self._instance_image = self._publisher(Image, 'instance_image', 2)
+        self._publishers: list[Any] = []
+        try:
+            self._instances = self._publisher(InstanceMaskArray, 'instances', 10)
+            self._markers = self._publisher(MarkerArray, 'markers', 2)
+            self._detections = None if DETECTIONS is None else self._publisher(DETECTIONS, 'detections', 10)
+            self._overlay = self._publisher(Image, 'overlay', 2)
+            self._instance_image = self._publisher(Image, 'instance_image', 2)
+        except Exception:  # a qos_overrides parameter that cannot be
+            self.destroy()
+            raise
 
     def _publisher(self, message_type: type, topic: str, depth: int) -> Any:
-        return self._node.create_lifecycle_publisher(
+        publisher: Any = self._node.create_lifecycle_publisher(
             message_type,
             f'~/{self._prefix}{topic}',
             depth,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._publishers.append(publisher)
+        return publisher
 
     @property
     def _prefix(self) -> str:
@@ -191,9 +198,8 @@ class Camera:
     def destroy(self) -> None:
         """Give the topics back."""
         self.unsubscribe()
-        for publisher in (self._instances, self._markers, self._detections, self._overlay, self._instance_image):
-            if publisher is not None:
-                self._node.destroy_lifecycle_publisher(publisher)
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)
 
     def request_reset(self) -> int:
         """Forget every identity before the next image. Returns the epoch that begins with it. From any thread."""
@@ -258,10 +264,11 @@ class Camera:
         except MarkError as error:
             request.refuse(str(error))
         except Exception as error:
-            request.refuse(f'{type(error).__name__}: {error}')
-            raise
+            text = f'{type(error).__name__}: {error}'
+            request.refuse(text)
+            self.complaints.error('request', f'a request for {self.topic} failed: {text}')
         else:
-            request.answer(Answer(True, '', track_id, epoch))
+            request.answer(Answer(True, f'object {track_id}', track_id, epoch))
 
     def _skip(self, reason: str, kind: str, text: str) -> None:
         self.statistics.skipped(reason)
@@ -349,6 +356,14 @@ class Camera:
         array.latency = to_duration(latency or 0)
         self._instances.publish(array)
         self.statistics.processed(time.perf_counter() - started, math.nan if latency is None else latency / 1e9)
+        try:
+            self._publish_views(message, image, instances)
+        except Exception as error:
+            if self._node.context.ok():
+                self.complaints.error('views', f'no picture of {self.topic}: {type(error).__name__}: {error}')
+
+    def _publish_views(self, message: Any, image: NDArray[np.uint8], instances: Instances) -> None:
+        """The same in other forms, for those who listen."""
         if self._markers.get_subscription_count():
             self._markers.publish(to_markers(instances, message.header, self._class_names))
         if self._detections is not None and self._detections.get_subscription_count():

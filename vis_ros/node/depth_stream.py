@@ -14,18 +14,15 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 
+from vis_ros.camera_info import camera_model
 from vis_ros.images import decode_depth
 from vis_ros.instances import Instances
-from vis_ros.node.camera_info import camera_model
 from vis_ros.node.complaints import Complaints
-from vis_ros.positions import positions
+from vis_ros.positions import DEPTH_TOLERANCE_NS, positions
 from vis_ros.stamps import nanoseconds
 
 DEPTH_MODES = ('none', 'raw', 'rectified')
 """No depth; with it for images as the sensor has them, or for rectified ones."""
-
-TOLERANCE_NS = 50_000_000
-"""Depth that was taken so much before or after an image still counts as its own."""
 
 _PATIENCE_S = 0.05
 """Depth comes later than its image where it is computed from it; so long it is waited for, while it comes at all."""
@@ -147,10 +144,10 @@ class DepthStream:
             if self._nearest is None:
                 raise ValueError(f'no depth image has come on {self._topics[0]}')
             stamp, message = self._nearest
-        if abs(stamp - wanted) > TOLERANCE_NS:
+        if abs(stamp - wanted) > DEPTH_TOLERANCE_NS:
             raise ValueError(
                 f'the nearest depth image on {self._topics[0]} is {abs(stamp - wanted) / 1e6:.0f} ms away from the '
-                f'image, more than {TOLERANCE_NS / 1e6:.0f} ms'
+                f'image, more than {DEPTH_TOLERANCE_NS / 1e6:.0f} ms'
             )
         return message
 

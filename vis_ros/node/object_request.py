@@ -39,13 +39,16 @@ class ObjectRequest:
     act: Callable[[Propagate, Seconds], int]
     future: Future[Answer]
     _unclaimed: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _unanswered: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def claim(self) -> bool:
-        """Whether the caller is the first, and so the one who answers: the worker, or who waited for too long."""
+        """Whether the caller is the first, and so the one who acts: the worker, or who waited for too long."""
         return self._unclaimed.acquire(blocking=False)
 
     def answer(self, answer: Answer) -> None:
-        self.future.set_result(answer)
+        """The first answer counts."""
+        if self._unanswered.acquire(blocking=False):
+            self.future.set_result(answer)
 
     def refuse(self, reason: str) -> None:
         self.answer(Answer(False, reason))

@@ -253,7 +253,9 @@ def check(changes: Iterable[Parameter[Any]], configured: bool) -> SetParametersR
 
 
 def _objection(item: Field[Any], value: Any, configured: bool) -> str:
-    choices = item.metadata['choices']
+    choices, limits = item.metadata['choices'], item.metadata['limits']
+    if limits and not limits[0] <= value <= limits[1]:  # rclpy lets pass what is very near
+        return f'{item.name} is {value}, but must be from {limits[0]} to {limits[1]}'
     if configured and item.metadata['change'] == UNCONFIGURED:
         return f'{item.name} can change only while the node is unconfigured: deactivate and clean it up first'
     if choices and value not in choices:

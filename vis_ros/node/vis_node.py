@@ -96,6 +96,7 @@ class VisNode(LifecycleNode):
         self._epochs: defaultdict[str, int] = defaultdict(lambda: first_epoch)
         self._worker: Worker[Any] | None = None
         self._left_behind: Worker[Any] | None = None
+        self._asked: set[ObjectRequest] = set()
         self._stall_watch = StallWatch(self.get_logger())
         self._library_log = LibraryLog(self.get_logger())
 
@@ -143,7 +144,10 @@ class VisNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         if super().on_activate(state) is not SUCCESS:
             return FAILURE
-        return self._attempt(self._activate, 'active', on_failure=self._stop, failed_state='inactive')
+        result = self._attempt(self._activate, 'active', on_failure=self._stop, failed_state='inactive')
+        if result is not SUCCESS:
+            super().on_deactivate(state)  # or publishers would stay open
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
@@ -272,6 +276,8 @@ class VisNode(LifecycleNode):
                 left.refuse('the node was stopped before it could do it')
         if self._worker.is_running:
             self._left_behind = self._worker
+            for asked in list(self._asked):
+                asked.refuse('the node was stopped, but the network is still at it')
             self.get_logger().error(f'stopped, but the network is still at an image after {STOP_PATIENCE_S:g} s')
         self._worker = None
 
@@ -309,20 +315,23 @@ class VisNode(LifecycleNode):
                 return SetParametersResult(successful=False, reason=reason)
             self._parameter_faults.pop(change.name, None)
         if self._engine is not None:
-            self._apply(read(self).with_changes(changes))
+            try:
+                self._apply(read(self).with_changes(changes))
+            except ValueError as error:
+                return SetParametersResult(successful=False, reason=str(error))
         return result
 
     def _apply(self, parameters: Parameters) -> None:
         """Hand what may change while active to those who use it."""
         assert self._engine is not None
+        association, propagation = parameters.association_config(), parameters.propagate_config()
         self._engine.threshold = parameters.score_threshold
+        for memory in self._memories:
+            memory.config = association
         for camera in self._cameras:
             camera.mask_encoding = parameters.mask_encoding
-        for memory in self._memories:
-            memory.config = parameters.association_config()
-        for camera in self._cameras:
             if isinstance(camera.segmenter, Propagate):
-                camera.segmenter.config = parameters.propagate_config()
+                camera.segmenter.config = propagation
 
     # --- callbacks --------------------------------------------------------------------------------------------------
 
@@ -382,6 +391,7 @@ class VisNode(LifecycleNode):
         request = ObjectRequest(act, Future(executor=self.executor))
         if not self._worker.slots.insist(names.index(camera), request):
             return Answer(False, 'the node is being stopped')
+        self._asked.add(request)
 
         def give_up() -> None:
             if request.claim():
@@ -393,6 +403,7 @@ class VisNode(LifecycleNode):
         try:
             answer = await request.future
         finally:
+            self._asked.discard(request)
             self.destroy_timer(timer)
         assert answer is not None
         return answer
@@ -420,21 +431,23 @@ class VisNode(LifecycleNode):
             self._engine_info = self._engine.describe()  # it counts what has gone wrong
         propagation = '' if self._propagators is None else f'{self._propagators.weights}: {self._propagators.engine}'
         fault = self._fault or self._stall_watch.look(self._worker, [camera.topic for camera in self._cameras])
+        if not fault and self.hangs:
+            fault = f'{self._state}, but the network is still at an image of before'
         statuses = [node_status(name, self._state, fault, self._engine_info, self._warm_up_ms, progress, propagation)]
         statuses += [camera_status(name, camera, active, self._enabled) for camera in self._cameras]
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
         try:
             self._diagnostics.publish(message)
-        except Exception:
-            if self.context.ok():  # else the process is ending
-                raise
+        except Exception as error:  # of a context that ends; whatever else, it must not end the node
+            if self.context.ok():
+                self.get_logger().error(f'no diagnostics: {type(error).__name__}: {error}')
 
 
 def epoch_of_start() -> int:
-    """Of the identities before the first: the seconds since 1970, so that a node that was started again does not give
-    out the epochs of the node that it replaces. Below 2**31."""
-    return int(time.time()) % 2**31
+    """Of the identities before the first: sixteenths of a second, so that a node that was started again does not give
+    out the epochs of the node that it replaces. Below 2**31, which comes around after four years."""
+    return int(16 * time.time()) % 2**31
 
 
 def _model_name(engine: EngineInfo, parameters: Parameters) -> str:

@@ -113,18 +113,23 @@ class FeelvosPropagator:
         return _Frame(image.copy(), self._network.encode(self._to_input(image))[1][0])
 
     def _place(self, object_id: int, carried: _Carried) -> None:
-        """Let an object be carried; no other is where it is."""
+        """Let an object be carried; no other of the same frame is where it is."""
         self._carried[object_id] = carried
         for number, other in self._carried.items():
-            if number != object_id:
+            if number != object_id and other.frame is carried.frame:
                 other.mask = other.mask & ~carried.mask
 
     def _union(self) -> Tensor:
         return torch.stack([each.mask for each in self._carried.values()]).any(0)
 
     def _pixels(self, frame: _Frame, mask: Tensor) -> Tensor:
-        """Embeddings (N, E) under a mask (H, W)."""
-        return frame.embedding[:, self._network.cells(mask)].T.contiguous()
+        """Embeddings (N, E) under a mask (H, W); of what lies between the middles of all cells those of its cells."""
+        cells = self._network.cells(mask)
+        if mask.any() and not cells.any():
+            stride = self._network.config.matching_stride
+            rows, columns = (mask.nonzero() // stride).T
+            cells[rows.clamp(max=cells.shape[0] - 1), columns.clamp(max=cells.shape[1] - 1)] = True
+        return frame.embedding[:, cells].T.contiguous()
 
     def _local_maps(self, frame: _Frame, carried: list[_Carried], masks: Tensor) -> Tensor:
         """(M + 1, h, w). Mostly all objects have the same previous frame; else the background may be near in any."""

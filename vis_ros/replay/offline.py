@@ -23,6 +23,7 @@ from vis_ros.bags import INSTANCES_TYPE, BagError, BagWriter, serialize, topic_n
 from vis_ros.instances import LOST, Instances
 from vis_ros.messages import Frame as MessageFrame
 from vis_ros.messages import to_message
+from vis_ros.positions import positions
 from vis_ros.replay.interruption import INTERRUPTED, interruptible
 from vis_ros.replay.output_folder import make_room
 from vis_ros.replay.video_files import VideoFiles
@@ -270,6 +271,8 @@ class _StreamRun:
         start = time.perf_counter()
         instances = self._segmenter.step(frame.image, self._order.seconds(frame.stamp_ns))
         self.latencies.append(time.perf_counter() - start)
+        if frame.depth is not None:
+            instances = instances.with_fields(positions=positions(instances, *frame.depth))
         assert instances.track_ids is not None, 'a segmenter gives identities'
         self.frames += 1
         self._sequence += 1

@@ -34,7 +34,8 @@ def frame_record(
             box: [x0, y0, x1, y1] in pixels, to a hundredth;
             roi: [x0, y0, x1, y1] the integer window of the mask;
             mask: {'size': [height, width], 'counts': [...]}, COCO's uncompressed RLE of the whole image
-                (`full_image_rle`), as `pycocotools.mask.frPyObjects` reads it.
+                (`full_image_rle`), as `pycocotools.mask.frPyObjects` reads it;
+            position: [x, y, z] in metres, to a tenth of a millimetre, null where not known; only with depth.
     """
     height, width = instances.image_size
     return {
@@ -82,4 +83,9 @@ def _record(instances: Instances, position: int, class_names: Sequence[str]) -> 
         'box': [round(float(value), 2) for value in instances.boxes[position]],
         'roi': roi,
         'mask': full_image_rle(instances.masks[position], roi, instances.image_size),
+        **({} if instances.positions is None else {'position': _metres(instances.positions[position])}),
     }
+
+
+def _metres(position: NDArray[np.float32]) -> list[float] | None:
+    return [round(float(value), 4) for value in position] if np.isfinite(position).all() else None

@@ -75,24 +75,31 @@ class DetectAndCarry:
         return joined(found, rows)
 
     def _take(self, found: Instances, small: Image, stamp: float) -> None:
-        """Start and correct masks by the detections."""
+        """Correct masks by the detections, and start new ones; those that are not seen now give way to them."""
         assert found.track_ids is not None and found.states is not None and self._size is not None
-        for index in np.flatnonzero(found.states == CONFIRMED).tolist():
+        confirmed = np.flatnonzero(found.states == CONFIRMED)
+        known = np.isin(found.track_ids[confirmed], list(self._seen))
+        for index in [*confirmed[known].tolist(), *confirmed[~known].tolist()]:
             mask = self._reduced(found.full_mask(index))
             if not mask.any():
                 continue
             number = int(found.track_ids[index])
             if number in self._seen:
                 self._propagator.correct(number, mask)
-            else:
-                self._make_room()
+            elif self._has_room(stamp):
                 self._propagator.start(number, small, mask)
+            else:
+                continue
             self._seen[number] = _Seen(stamp, found[[index]], int(np.count_nonzero(mask)))
 
-    def _make_room(self) -> None:
+    def _has_room(self, stamp: float) -> bool:
+        """Whether one more can be carried; of those not seen at that time the one unseen for longest is given up."""
         if len(self._seen) >= _MAX_OBJECTS:
             oldest = min(self._seen, key=lambda number: self._seen[number].stamp)
+            if self._seen[oldest].stamp >= stamp:
+                return False
             self._drop(oldest)
+        return True
 
     def _drop(self, number: int) -> None:
         del self._seen[number]

@@ -106,6 +106,8 @@ def _in_box(
             return MarkedObject(detections.full_mask(best) > 0, best)
     left, top = int(inner[0]), int(inner[1])
     rectangle = (left, top, max(int(inner[2]) - left, 1), max(int(inner[3]) - top, 1))
+    if rectangle[2:] == image.shape[1::-1]:
+        raise MarkError('the box holds the whole image, so nothing tells the object from its surroundings: give a mask')
     labels = np.zeros(image.shape[:2], np.uint8)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)  # the same box gives the same mask

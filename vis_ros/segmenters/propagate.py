@@ -142,7 +142,7 @@ class Propagate:
     @property
     def lost(self) -> int:
         """How many objects are lost at present."""
-        return sum(each.lost for each in self._objects.values())
+        return sum(each.lost for each in list(self._objects.values()))  # another thread may begin one meanwhile
 
     def reset(self) -> None:
         """Forget every object and raise the epoch."""

@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vis_ros.bags import IMAGE_TYPES, BagError, BagReader, Topic, read_header, read_image
 from vis_ros.images import ImageError
+from vis_ros.positions import CameraModel
+from vis_ros.sources.bag_depth import BagDepth, DepthTopics
 from vis_ros.sources.source import (
     GAP,
     LATE,
+    NO_DEPTH,
     NO_TIME,
     REORDERED,
     SAME_STAMP,
@@ -37,14 +43,24 @@ class Bag(Source):
     order; a larger step back is time set back and raises the epoch, as in the node. Where a stamp tells no time, as of
     drivers without a clock, it is the one before plus the time between their recordings. A message that was recorded
     twice, with the same stamp and bytes, is used once. Different images with the same stamp are all used, as the node
-    does, and counted.
+    does, and counted. With the topics of depth each frame of the one camera has the depth nearest to it in time.
     """
 
-    def __init__(self, path: Path, topic: str | None, cameras: Mapping[str, str | None], name: str = '') -> None:
+    def __init__(
+        self,
+        path: Path,
+        topic: str | None,
+        cameras: Mapping[str, str | None],
+        name: str = '',
+        depth: DepthTopics | None = None,
+    ) -> None:
         self._reader = BagReader(path)
         images = self._reader.image_topics
         if topic is not None and cameras:
             raise ValueError('--topic names the one topic, --camera each of several: give one of the two')
+        if depth is not None and len(cameras) > 1:
+            raise ValueError('--depth goes with one camera; replay the others one by one')
+        self._depth = None if depth is None else BagDepth(self._reader, depth)
         wanted: dict[str, str | list[str] | None] = {name: topic}
         if cameras:
             wanted = {camera: named or _defaults(camera) for camera, named in cameras.items()}
@@ -74,7 +90,10 @@ class Bag(Source):
     def _read(self, every: int) -> Iterator[Frame]:
         cameras = {topic: _RecordedCamera(self, stream, every) for topic, stream in self._topics.items()}
         damage: BagError | None = None
-        messages = self._reader.messages(list(cameras))
+        beside = () if self._depth is None else self._depth.topics
+        if self._depth is not None:
+            self._depth.restart()
+        messages = self._reader.messages([*cameras, *beside])
         while True:
             try:
                 topic, recorded_ns, data = next(messages)
@@ -83,11 +102,20 @@ class Bag(Source):
             except BagError as error:
                 damage = error
                 break
-            yield from cameras[topic].take(recorded_ns, data)
+            if self._depth is not None and topic in beside:
+                self._depth.take(topic, data)
+            else:
+                yield from cameras[topic].take(recorded_ns, data)
         for camera in cameras.values():
             yield from camera.end()
         if damage:
             raise damage
+
+    def depth_at(self, stamp_ns: int) -> tuple[NDArray[np.generic], CameraModel] | None:
+        """What `Frame.depth` of an image is."""
+        found = None if self._depth is None else self._depth.at(stamp_ns)
+        self.remarks.update([NO_DEPTH] if self._depth is not None and found is None else [])
+        return found
 
 
 @dataclass(frozen=True)
@@ -184,6 +212,7 @@ class _RecordedCamera:
             message.has_clock,
             message.recorded_ns,
             message.data,
+            self._bag.depth_at(stamp_ns),
         )
 
     def _skip(self, reason: str, problem: str) -> None:

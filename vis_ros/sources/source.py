@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.positions import CameraModel
+
 UNREADABLE, LATE, TWICE = 'unreadable', 'out of order', 'recorded twice'
 """Reasons for skips."""
 
 SET_BACK, NO_TIME, SAME_STAMP = 'clock set back', 'stamp tells no time', 'same stamp as the image before'
-REORDERED, GAP = 'put in order', 'gap'
+REORDERED, GAP, NO_DEPTH = 'put in order', 'gap', 'without depth'
 """Remarks. A gap is an interval of more than 2.5 times those before: images are missing in the recording."""
 
 _NANOSECONDS = 1_000_000_000
@@ -53,6 +55,7 @@ class Frame:
     has_clock: False where the message's stamp tells no time, and `stamp_ns` follows the time of recording.
     recorded_ns: when the message was recorded; None where there is no message.
     message: the serialised message, likewise.
+    depth: (H, W) of its pixels, as `positions` takes it, and the camera; None where there is no depth.
     """
 
     image: NDArray[np.uint8]
@@ -66,6 +69,7 @@ class Frame:
     has_clock: bool = True
     recorded_ns: int | None = None
     message: bytes | None = None
+    depth: tuple[NDArray[np.generic], CameraModel] | None = None
 
     @property
     def stamp(self) -> float:

@@ -191,8 +191,9 @@ class Trainer:
             },
             partial,
         )
-        partial.replace(self.checkpoint)
+        # The model file first: killed between the two, the run writes it once more.
         self.task.save(self.averaged(), self.model_file)
+        partial.replace(self.checkpoint)
 
     def averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, on the CPU."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from sensor_msgs.msg import CameraInfo
 
 from vis_ros.positions import CameraModel
 
 _OPENCV_MODELS = ('plumb_bob', 'rational_polynomial', '')
 _FISHEYE_MODELS = ('equidistant', 'fisheye')
+_COEFFICIENTS = (0, 4, 5, 8, 12, 14)
+"""How many OpenCV takes."""
 
 
-def camera_model(info: CameraInfo, rectified: bool) -> CameraModel:
+def camera_model(info: Any, rectified: bool) -> CameraModel:
     """What a camera says of itself.
 
     Args:
+        info: a CameraInfo, of rclpy's or of rosbags' classes.
         rectified: for images without distortion (`image_rect`), which `p` describes; else `k` and `d`.
 
     Raises:
@@ -30,4 +34,8 @@ def camera_model(info: CameraInfo, rectified: bool) -> CameraModel:
         raise ValueError(
             f'camera_info has the distortion model {info.distortion_model!r}; known are {known}: use rectified images'
         )
-    return CameraModel((info.height, info.width), matrix, distortion, fisheye)
+    if len(distortion) not in ((0, 4) if fisheye else _COEFFICIENTS) or not np.isfinite(distortion).all():
+        raise ValueError(
+            f'camera_info has the coefficients d {distortion.tolist()}, which {info.distortion_model!r} cannot have'
+        )
+    return CameraModel((int(info.height), int(info.width)), matrix, distortion, fisheye)

@@ -1,0 +1,178 @@
+"""Positions in an offline replay: a bag with depth and calibration beside the images, and what the files then say."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+from vis_ros.msg import InstanceMaskArray
+
+sys.path.insert(0, str(Path(__file__).parent / 'ros'))
+
+from rectangles import CLASS_NAMES, GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
+
+from vis_ros.bags import IMAGE_TYPE, BagWriter
+from vis_ros.cli.replay import _depth_topics
+from vis_ros.identity.memory import IdentityMemory
+from vis_ros.messages import to_image
+from vis_ros.replay.offline import replay
+from vis_ros.segmenters.detect_and_track import DetectAndTrack
+from vis_ros.sources.bag_depth import CAMERA_INFO_TYPE, DepthTopics
+from vis_ros.sources.opening import open_source, open_sources
+from vis_ros.stamps import to_time
+
+MS = 1_000_000
+FX, FY, CX, CY = 60.0, 50.0, 32.0, 24.0
+TOPICS = DepthTopics('/depth', 'camera_info')
+
+
+def header(milliseconds):
+    return Header(stamp=to_time(10**12 + milliseconds * MS), frame_id='camera_optical')
+
+
+def picture(index):
+    """A rectangle that moves by two pixels, with medians (9.5 + 2 * index, 11)."""
+    return draw((2 + 2 * index, 6, 18 + 2 * index, 17, GREEN))
+
+
+def info(**fields):
+    values = {
+        'height': HEIGHT,
+        'width': WIDTH,
+        'k': [FX, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0],
+        'p': [2 * FX, 0.0, CX, 0.0, 0.0, 2 * FY, CY, 0.0, 0.0, 0.0, 1.0, 0.0],
+    }
+    return CameraInfo(header=header(0), **{**values, **fields})
+
+
+def bag(path, images, depths, infos=(None,)):
+    """Images and depth at (stamp in ms, time of recording in ms, metres); calibration first."""
+    messages = [(-1, '/camera_info', info() if each is None else each) for each in infos]
+    messages += [
+        (recorded, '/image', to_image(picture(index), 'bgr8', header(stamp)))
+        for index, (stamp, recorded) in enumerate(images)
+    ]
+    messages += [
+        (recorded, '/depth', to_image(np.full((HEIGHT, WIDTH), z, np.float32), '32FC1', header(stamp)))
+        for stamp, recorded, z in depths
+    ]
+    with BagWriter(path) as written:
+        for topic, kind in (('/image', IMAGE_TYPE), ('/depth', IMAGE_TYPE), ('/camera_info', CAMERA_INFO_TYPE)):
+            written.add_topic(topic, kind)
+        for recorded, topic, message in sorted(messages, key=lambda each: each[0]):
+            written.write(topic, 10**12 + recorded * MS, serialize_message(message))
+    return path
+
+
+def run(path, out, topics=TOPICS):
+    source = open_source(path, '/image', depth=topics)
+    summary = replay(
+        [source], lambda: DetectAndTrack(RectangleEngine(), IdentityMemory()), CLASS_NAMES, out, codecs=('mp4v',)
+    )
+    records = [json.loads(line) for line in (out / 'results.jsonl').read_text().splitlines()]
+    return summary, [record['instances'][0].get('position', 'none told') for record in records]
+
+
+def expected(index, z, zoom=1):
+    u, v = 9.5 + 2 * index, 11
+    return pytest.approx([(u - CX) * z / FX / zoom, (v - CY) * z / FY / zoom, z], abs=1e-4)
+
+
+def test_every_object_has_the_position_that_its_depth_says(tmp_path):
+    """Depth is recorded before and after its image; one has a stamp near by, one is too far away, one is missing."""
+    images = [(0, 1), (100, 101), (200, 201), (300, 301), (400, 401)]
+    depths = [(0, 0, 1.0), (100, 180, 2.0), (160, 205, 3.5), (240, 260, 3.0), (351, 380, 4.0)]
+    path = bag(tmp_path / 'bag', images, depths)
+    summary, positions = run(path, tmp_path / 'out')
+    assert positions == [expected(0, 1.0), expected(1, 2.0), expected(2, 3.5), 'none told', expected(4, 4.0)]
+    assert summary.remarks == {'without depth': 1} and summary.frames == 5
+    with AnyReader([tmp_path / 'out' / 'bag']) as reader:
+        messages = [deserialize_message(bytes(data), InstanceMaskArray) for _, _, data in reader.messages()]
+    places = [(p.x, p.y, p.z) for p in (message.instances[0].position for message in messages)]
+    assert places[4] == expected(4, 4.0) and np.isnan(places[3]).all()
+
+
+def test_a_replay_can_be_repeated(tmp_path):
+    path = bag(tmp_path / 'bag', [(0, 1), (100, 101)], [(0, 0, 1.0), (100, 100, 2.0)])
+    source = open_source(path, '/image', depth=TOPICS)
+    for _ in range(2):
+        assert [float(frame.depth[0].mean()) for frame in source.frames()] == [1.0, 2.0]
+
+
+def test_rectified_images(tmp_path):
+    path = bag(tmp_path / 'bag', [(0, 1)], [(0, 0, 2.0)])
+    _, positions = run(path, tmp_path / 'out', DepthTopics('depth', 'camera_info', rectified=True))
+    assert positions == [expected(0, 2.0, zoom=2)]
+
+
+def test_without_the_topics_nothing_is_told(tmp_path):
+    path = bag(tmp_path / 'bag', [(0, 1)], [(0, 0, 2.0)])
+    summary, positions = run(path, tmp_path / 'out', None)
+    assert positions == ['none told'] and summary.remarks == {}
+
+
+def test_depth_that_is_waited_for_in_vain_is_not_kept(tmp_path):
+    depths = [(10_000 + step, step, 1.0) for step in range(300)]
+    source = open_source(bag(tmp_path / 'bag', [(0, 400)], depths), '/image', depth=TOPICS)
+    assert [frame.depth for frame in source.frames()] == [None]
+    assert len(source._depth._waiting) <= 128
+
+
+@pytest.mark.parametrize(
+    ('topics', 'told'),
+    [
+        (DepthTopics('/nowhere', 'camera_info'), 'no sensor_msgs/msg/Image on the topic /nowhere.*/depth'),
+        (DepthTopics('/depth', '/image'), 'no sensor_msgs/msg/CameraInfo on the topic /image.*/camera_info'),
+    ],
+)
+def test_topics_that_are_not_there(tmp_path, topics, told):
+    path = bag(tmp_path / 'bag', [(0, 1)], [(0, 0, 2.0)])
+    with pytest.raises(ValueError, match=told):
+        open_source(path, '/image', depth=topics)
+
+
+@pytest.mark.parametrize(
+    ('calibration', 'told'), [(info(k=[0.0] * 9), 'no focal length in k'), (info(width=32), 'camera_info 32x48')]
+)
+def test_a_calibration_that_does_not_fit_ends_the_replay(tmp_path, calibration, told):
+    path = bag(tmp_path / 'bag', [(0, 1)], [(0, 0, 2.0)], [calibration])
+    with pytest.raises(ValueError, match=told):
+        run(path, tmp_path / 'out')
+
+
+def test_what_goes_with_depth(tmp_path):
+    path = bag(tmp_path / 'bag', [(0, 1)], [(0, 0, 2.0)])
+    with pytest.raises(ValueError, match='one camera'):
+        open_source(path, cameras={'a': '/image', 'b': '/depth'}, depth=TOPICS)
+    (tmp_path / 'video.mp4').write_bytes(b'')
+    with pytest.raises(ValueError, match='no topic'):
+        open_sources(tmp_path / 'video.mp4', depth=TOPICS)
+    assert _depth_topics(None, None, False) is None
+    assert _depth_topics('/d', '/c', True) == DepthTopics('/d', '/c', True)
+    for values in (('/d', None, False), (None, '/c', False), (None, None, True)):
+        with pytest.raises(ValueError, match='belong together'):
+            _depth_topics(*values)
+
+
+def test_a_second_object_without_depth(tmp_path):
+    """Half of the picture has none: null for what is there."""
+    depth = np.full((HEIGHT, WIDTH), 1500, np.uint16)
+    depth[:, 32:] = 0
+    path = tmp_path / 'bag'
+    with BagWriter(path) as written:
+        for topic, kind, message in (
+            ('/camera_info', CAMERA_INFO_TYPE, info()),
+            ('/depth', IMAGE_TYPE, to_image(depth, '16UC1', header(0))),
+            ('/image', IMAGE_TYPE, to_image(draw((2, 6, 18, 17, GREEN), (40, 20, 60, 40, RED)), 'bgr8', header(0))),
+        ):
+            written.add_topic(topic, kind)
+            written.write(topic, 10**12, serialize_message(message))
+    run(path, tmp_path / 'out')
+    (record,) = [json.loads(line) for line in (tmp_path / 'out' / 'results.jsonl').read_text().splitlines()]
+    told = {instance['class_name']: instance['position'] for instance in record['instances']}
+    assert told == {'green': expected(0, 1.5), 'red': None}
