@@ -4,6 +4,7 @@ from test_propagate import PatchEngine, square
 
 from vis_ros.identity.config import AssociationConfig
 from vis_ros.identity.memory import IdentityMemory
+from vis_ros.instances import CONFIRMED, Instances
 from vis_ros.segmenters.detect_and_carry import DetectAndCarry
 from vis_ros.segmenters.detect_and_track import DetectAndTrack
 
@@ -87,3 +88,44 @@ def test_reset_forgets_and_raises_the_epoch():
     assert len(propagator.object_ids) == 2
     segmenter.reset()
     assert segmenter.epoch == 1 and not propagator.object_ids and not segmenter.identities
+
+
+def test_more_objects_than_can_be_carried_do_not_displace_each_other():
+    """Else every one would begin anew in every image."""
+
+    class Counting(ColourPropagator):
+        started, corrected = 0, 0
+
+        def start(self, *arguments):
+            self.started += 1
+            super().start(*arguments)
+
+        def correct(self, *arguments):
+            self.corrected += 1
+            super().correct(*arguments)
+
+    class Many:
+        """Ten squares, all confirmed and always seen."""
+
+        epoch, identities = 0, 10
+
+        def step(self, image, stamp):
+            corners = [(16 * (n % 5), 16 * (n // 5)) for n in range(10)]
+            rois = np.array([(x, y, x + 10, y + 10) for x, y in corners])
+            ids = np.arange(1, 11)
+            masks = [np.ones((10, 10), np.uint8)] * 10
+            found = Instances(image.shape[:2], rois, np.ones(10), np.zeros(10), rois, masks)
+            return found.with_fields(
+                track_ids=ids,
+                states=np.full(10, CONFIRMED),
+                hits=ids,
+                match_scores=np.ones(10),
+                first_seen=np.zeros(10),
+            )
+
+    propagator = Counting()
+    segmenter = DetectAndCarry(Many(), propagator)
+    for number in range(10):
+        found = segmenter.step(draw(), number / 10)
+        assert found.track_ids.tolist() == list(range(1, 11))
+    assert (propagator.started, propagator.corrected) == (8, 72)

@@ -93,6 +93,7 @@ def test_point_and_box_take_the_class_of_the_detection(tracking):
         ({'mask': Image(height=1, width=1, encoding='rgb8', step=3, data=[0, 0, 0])}, "encoding 'rgb8'"),
         ({'stamp': Time(sec=1), 'mask': mono8(np.ones((96, 160), bool))}, 'before the newest image'),
         ({'use_point': True, 'point': Point(x=150.0, y=90.0)}, 'no object at the point'),
+        ({'roi': RegionOfInterest(width=160, height=96)}, 'the whole image'),
         ({}, 'exactly one of a mask, a box and a point'),
         ({'camera': 'rear', 'mask': mono8(np.ones((96, 160), bool))}, "no camera 'rear'"),
     ],

@@ -365,6 +365,31 @@ def test_a_network_that_hangs_is_told_and_does_not_hold_the_node(graph, monkeypa
     assert len(graph.logged('at one image')) == 1
 
 
+def test_an_activation_that_was_refused_leaves_nothing_open(graph, monkeypatch):
+    monkeypatch.setattr(vis_node, 'STOP_PATIENCE_S', 0.2)
+    go_on, at_work = threading.Event(), threading.Event()
+
+    class HangingEngine(RectangleEngine):
+        def infer(self, images):
+            if images[0].any():
+                at_work.set()
+                go_on.wait(60)
+            return super().infer(images)
+
+    node = graph.start(engine_factory=HangingEngine)
+    graph.send(scene(0))
+    graph.spin_until(at_work.is_set)
+    assert node.trigger_deactivate().name == 'SUCCESS' and node.trigger_activate().name == 'FAILURE'
+    status, values = graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node')
+    assert 'still at an image of before' in status.message and values['state'] == 'inactive'
+    go_on.set()
+    graph.spin_until(lambda: not node.hangs)
+    graph.spin_for(0.3)
+    assert not graph.arrays, 'an inactive node published'
+    assert node.trigger_activate().name == 'SUCCESS'
+    assert ids(graph.process(scene(0))) == [1, 2]
+
+
 def test_a_network_that_comes_back_is_told(graph, monkeypatch):
     monkeypatch.setattr(stall_watch, 'STALLED_S', 0.5)
     go_on = threading.Event()
@@ -495,6 +520,20 @@ def test_pictures_are_made_only_for_subscribers(graph, monkeypatch):
     np.testing.assert_array_equal(pixels(labels[-1], np.uint16, ()), truth)
 
 
+def test_a_picture_that_fails_costs_no_image(graph, monkeypatch):
+    def fail(*_arguments):
+        raise RuntimeError('no colour left')
+
+    monkeypatch.setattr('vis_ros.node.camera.draw_overlay', fail)
+    graph.start()
+    graph.listen(Image, '/vis_node/overlay')
+    graph.spin_until(graph.under_test._cameras[0]._overlay.get_subscription_count)
+    arrays = [graph.process(scene(step)) for step in range(3)]
+    assert [array.dropped for array in arrays] == [0, 0, 0]
+    _, values = graph.status(lambda status, values: values['images processed'] == '3')
+    assert values['images failed'] == '0' and 'no colour left' in values['last complaint']
+
+
 # --- parameters -----------------------------------------------------------------------------------------------------
 
 
@@ -517,6 +556,17 @@ def test_a_parameter_that_cannot_be_is_refused_while_active(graph, name, value, 
     (result,) = node.set_parameters([Parameter(name, value=value)])
     assert not result.successful and named in result.reason
     assert node.get_parameter(name).value == before
+    assert ids(graph.process(scene(0))) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'), [('birth_score', 1.0000005), ('max_age_s', -1e-9), ('birth_score', math.nan)]
+)
+def test_a_value_a_hair_beyond_its_range_is_refused(graph, name, value):
+    """Rclpy lets it pass, and what is made of it would raise in the executor."""
+    node = graph.start()
+    (result,) = node.set_parameters([Parameter(name, value=value)])
+    assert not result.successful and name in result.reason
     assert ids(graph.process(scene(0))) == [1, 2]
 
 
