@@ -124,6 +124,18 @@ def test_a_model_starts_from_that_of_the_weights() -> None:
         ({'ema': 1.0}, 'ema 1.0'),
         ({'input_scales': [0.5, 0]}, 'input_scales'),
         ({'pairs': 0}, 'pairs 0'),
+        ({'steps': -5}, 'steps -5'),
+        ({'steps': 'many'}, "steps is 'many', expected a whole number"),
+        ({'pairs': 2.5}, 'pairs is 2.5, expected a whole number'),
+        ({'learning_rate': 'fast'}, "learning_rate is 'fast', expected a number"),
+        ({'ema': True}, 'ema is True, expected a number'),
+        ({'out': 5}, 'out is 5, expected a str'),
+        ({'schedule': 'step', 'decay_steps': 100}, 'decay_steps is 100, expected a list'),
+        ({'model': 'feelvos'}, "model is 'feelvos', expected fields"),
+        ({'data': ['scenes']}, "data source is 'scenes', expected fields"),
+        ({'data': [{'kind': 'scenes', 'only': 'cows'}]}, "data only is 'cows', expected a list"),
+        ({'data': [{'kind': 'scenes', 'effects': 3}]}, 'data effects is 3, expected a mapping'),
+        ({'validation': 'scenes'}, "validation is 'scenes', expected fields"),
         ({'model': {'legacy_boxes': True}}, 'legacy_boxes'),
         ({'validation': {'every': 5}}, 'validation needs data'),
         ({'validation': {'data': {'kind': 'scenes'}, 'figure': 'IDSW'}}, "figure 'IDSW'"),
@@ -134,6 +146,14 @@ def test_a_model_starts_from_that_of_the_weights() -> None:
 def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         make(**values)
+
+
+def test_a_number_without_a_point_is_a_number(tmp_path: Path) -> None:
+    """YAML takes 1e-4 for text."""
+    path = tmp_path / 'train.yaml'
+    path.write_text('data: [{kind: scenes, weight: 2e0}]\nlearning_rate: 1e-4\n')
+    config = TrainConfig.read(path)
+    assert (config.learning_rate, config.data[0].weight) == (1e-4, 2.0)
 
 
 @pytest.mark.parametrize('text', ['[1, 2]', 'data: [', 'data: 5'])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -79,13 +80,12 @@ class DataSource:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DataSource:
+        if not isinstance(values, Mapping):
+            raise ValueError(f'a data source is {values!r}, expected fields such as {{kind: scenes}}')
         _check_names('data', values, (each.name for each in fields(cls)))
         if 'kind' not in values:
             raise ValueError(f'a data source needs a kind, one of {", ".join(get_args(Kind))}')
-        values = dict(values)
-        if 'only' in values:
-            values['only'] = tuple(values['only'])
-        return cls(**values)
+        return cls(**_typed(cls, 'data ', values))
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,12 @@ class Validation:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Validation:
+        if not isinstance(values, Mapping):
+            raise ValueError(f'validation is {values!r}, expected fields such as data')
         _check_names('validation', values, (each.name for each in fields(cls)))
         if not isinstance(values.get('data'), Mapping):
             raise ValueError('validation needs data, one source such as {kind: scenes}')
-        return cls(**(dict(values) | {'data': DataSource.from_dict(values['data'])}))
+        return cls(**(_typed(cls, 'validation ', values) | {'data': DataSource.from_dict(values['data'])}))
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ class TrainConfig:
         ):
             _check_choice(name, getattr(self, name), choices)
         self._check_model()
-        for name in ('pairs', 'log_every', 'checkpoint_every', 'picture_every', 'image_height', 'image_width'):
+        for name in ('steps', 'pairs', 'log_every', 'checkpoint_every', 'picture_every', 'image_height', 'image_width'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} {getattr(self, name)} is less than 1')
         if self.schedule == 'step' and not self.decay_steps:
@@ -275,12 +277,15 @@ class TrainConfig:
             raise ValueError('data is empty: name at least one source, such as {kind: scenes}')
         if not isinstance(values['data'], list):
             raise ValueError(f'data is {values["data"]!r}, expected a list of sources such as {{kind: scenes}}')
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        values = _typed(cls, '', values)
         values['data'] = tuple(DataSource.from_dict(source) for source in values['data'])
+        if not isinstance(values.get('model') or {}, Mapping):
+            raise ValueError(f'model is {values["model"]!r}, expected fields such as {{architecture: feelvos}}')
         model = _model(values.get('model') or {}, resolve(values['weights']) if values.get('weights') else None)
         if values.get('validation') is not None:
             figure = {'figure': 'J'} if isinstance(model, PropagationConfig) else {}
-            values['validation'] = Validation.from_dict(figure | values['validation'])
+            given = values['validation']
+            values['validation'] = Validation.from_dict({**figure, **given} if isinstance(given, Mapping) else given)
         names = (values.get('model') or {}).get('class_names', ())
         return cls(**(values | {'model': model, 'class_names': tuple(names)}))
 
@@ -305,6 +310,29 @@ def _model(own: Mapping[str, Any], weights: Path | None) -> ModelConfig | Propag
     _check_names('model', own, (each.name for each in fields(ModelConfig)))
     detector = replace(read_config(weights), name='model') if weights is not None else DEMO
     return detector.with_fields(**own)
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    'int': int, 'float': (int, float), 'str': str, 'bool': bool, 'tuple': tuple, 'Mapping': Mapping,
+}  # fmt: skip
+
+
+def _typed(cls: type[Any], where: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as the fields of a class take them; ValueError names one of another type."""
+    kinds = {each.name: str(each.type).partition('[')[0] for each in fields(cls)}
+    typed = {}
+    for name, value in values.items():
+        kind = kinds[name]
+        given = tuple(value) if isinstance(value, list) else value
+        if kind == 'float' and isinstance(given, str):  # YAML takes 1e-4, which has no point, for text
+            with suppress(ValueError):
+                given = float(given)
+        is_other = kind in _TYPES and not isinstance(given, _TYPES[kind])
+        if is_other or (isinstance(given, bool) and kind in ('int', 'float')):
+            words = {'tuple': 'list', 'Mapping': 'mapping', 'int': 'whole number', 'float': 'number'}
+            raise ValueError(f'{where}{name} is {value!r}, expected a {words.get(kind, kind)}')
+        typed[name] = given
+    return typed
 
 
 def _check_names(where: str, values: Mapping[str, Any], known: Iterable[str]) -> None:
