@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from vis_ros.networks.feelvos import Feelvos, enlarge
 from vis_ros.networks.propagation_config import FeelvosConfig
 from vis_ros.propagators.feelvos import FeelvosPropagator
+from vis_ros.propagators.loading import load_propagators
 
 _SIZE = (64, 96)
 
@@ -198,3 +200,52 @@ def test_errors_say_what_was_wrong(propagator: FeelvosPropagator) -> None:
         propagator.step(np.zeros((96, 96, 3), np.uint8))
     with pytest.raises(ValueError, match='working size'):
         propagator.correct(1, np.zeros((96, 96), bool))
+
+
+# --- the packaged network, which knows things when it sees them ------------------------------------------------------
+
+
+def seen_at(time: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
+    """A ball that rolls above a box that creeps: image, and mask of each."""
+    ground = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (288, 512, 3), np.uint8), (0, 0), 12)
+    image = np.asarray(cv2.normalize(ground, np.empty_like(ground), 60, 140, cv2.NORM_MINMAX), np.uint8)
+    ball, box = np.zeros((288, 512), np.uint8), np.zeros((288, 512), np.uint8)
+    cv2.circle(ball, (60 + 10 * time, 90), 32, 1, -1)
+    cv2.rectangle(box, (60 + 2 * time, 190), (130 + 2 * time, 250), 1, -1)
+    image[ball > 0], image[box > 0] = (30, 40, 220), (220, 200, 30)
+    return image, ball > 0, box > 0
+
+
+def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    return np.count_nonzero(a & b) / np.count_nonzero(a | b)
+
+
+def test_an_object_that_is_marked_in_an_older_image_does_not_harm_the_others() -> None:
+    """Where the others were then is not background."""
+    propagator = load_propagators('feelvos', device='cpu', threads=1).new()
+    old, ball, _ = seen_at(0)
+    propagator.start(1, old, ball)
+    for time in range(1, 13):
+        image, ball, _ = seen_at(time)
+        planes = propagator.step(image)
+    before = iou(planes.argmax(0) == 1, ball)
+    older, _, box = seen_at(4)
+    propagator.start(2, older, box)
+    for time in range(13, 17):
+        image, ball, box = seen_at(time)
+        labels = propagator.step(image).argmax(0)
+        assert iou(labels == 1, ball) > before - 0.05 and iou(labels == 2, box) > 0.85
+    assert before > 0.9
+
+
+def test_what_lies_between_the_middles_of_all_cells_is_carried() -> None:
+    image = seen_at(0)[0]
+    bar = np.zeros((288, 512), bool)
+    bar[101:161, 205:212] = True
+    image[bar] = (240, 240, 240)
+    propagator = load_propagators('feelvos', device='cpu', threads=1).new()
+    assert not propagator._network.cells(torch.from_numpy(bar)).any()
+    propagator.start(1, image, bar)
+    for _ in range(3):
+        labels = propagator.step(image).argmax(0)
+    assert iou(labels == 1, bar) > 0.25

@@ -66,7 +66,7 @@ class FeelvosPropagator:
         frame = self._frame(image)
         present = self._to_mask(mask)
         self._place(object_id, _Carried(self._pixels(frame, present), frame, present))
-        self._background = self._pixels(frame, ~self._union())
+        self._background = self._background_of(frame)
 
     @torch.inference_mode()
     def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -121,6 +121,16 @@ class FeelvosPropagator:
 
     def _union(self) -> Tensor:
         return torch.stack([each.mask for each in self._carried.values()]).any(0)
+
+    def _background_of(self, frame: _Frame) -> Tensor:
+        """Embeddings (N, E) where no carried object is; those carried in a newer frame are looked for in this one."""
+        here = [each.mask for each in self._carried.values() if each.frame is frame]
+        cells = ~self._network.cells(torch.stack(here).any(0))
+        elsewhere = [each.reference for each in self._carried.values() if each.frame is not frame]
+        if elsewhere and len(self._background):
+            maps = self._network.global_maps(frame.embedding, [self._background, *elsewhere])
+            cells &= maps[0] <= maps[1:].amin(0)
+        return frame.embedding[:, cells].T.contiguous()
 
     def _pixels(self, frame: _Frame, mask: Tensor) -> Tensor:
         """Embeddings (N, E) under a mask (H, W); of what lies between the middles of all cells those of its cells."""
