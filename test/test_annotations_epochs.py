@@ -32,12 +32,17 @@ def test_epochs_are_counted_in_each_video():
     begun = 1_800_000_000  # as a node does, by the clock
     first = Video('a', [begun * EPOCH + 7, begun * EPOCH + 1], [], [(begun + 1) * EPOCH + 1], [begun * EPOCH + 7])
     second = Video('b', [5, 3 * EPOCH + 5])
-    videos = AnnotatedVideos('source', 'kind', ('thing',), [first, second])
+    videos = AnnotatedVideos('source', 'bag', ('thing',), [first, second])
     counted = count_epochs(videos)
     for _ in range(2):  # a video can be read more than once
         ids = [[frame.track_ids.tolist() for frame in video] for video in counted.videos]
         assert ids == [[[7, 1], [], [EPOCH + 1], [7]], [[5, EPOCH + 5]]]
     assert [(video.name, len(video)) for video in counted.videos] == [('a', 4), ('b', 1)]
-    assert (counted.source, counted.kind, counted.class_names) == ('source', 'kind', ('thing',))
+    assert (counted.source, counted.kind, counted.class_names) == ('source', 'bag', ('thing',))
     (frame, *_), (same, *_) = counted.videos[0], videos.videos[0]
     assert frame.masks == same.masks and frame.track_ids.dtype == np.int64
+
+
+def test_formats_without_epochs_are_left_alone():
+    videos = AnnotatedVideos('source', 'MOTS text', ('thing',), [Video('a', [EPOCH + 5])])
+    assert count_epochs(videos) is videos

@@ -176,3 +176,21 @@ def test_a_second_object_without_depth(tmp_path):
     (record,) = [json.loads(line) for line in (tmp_path / 'out' / 'results.jsonl').read_text().splitlines()]
     told = {instance['class_name']: instance['position'] for instance in record['instances']}
     assert told == {'green': expected(0, 1.5), 'red': None}
+
+
+def test_one_odd_depth_image_or_calibration_costs_only_itself(tmp_path):
+    path = tmp_path / 'bag'
+    with BagWriter(path) as written:
+        for topic, kind in (('/camera_info', CAMERA_INFO_TYPE), ('/depth', IMAGE_TYPE), ('/image', IMAGE_TYPE)):
+            written.add_topic(topic, kind)
+        written.write('/camera_info', 10**12, b'\x00\x01\x00\x00cut')
+        written.write('/camera_info', 10**12, serialize_message(info()))
+        for index in range(4):
+            size = (HEIGHT // 2, WIDTH // 2) if index == 2 else (HEIGHT, WIDTH)
+            depth = to_image(np.ones(size, np.float32), '32FC1', header(100 * index))
+            written.write('/depth', 10**12 + 100 * index * MS, serialize_message(depth))
+            image = to_image(picture(index), 'bgr8', header(100 * index))
+            written.write('/image', 10**12 + 100 * index * MS, serialize_message(image))
+    summary, positions = run(path, tmp_path / 'out')
+    assert positions == [expected(0, 1.0), expected(1, 1.0), 'none told', expected(3, 1.0)]
+    assert summary.remarks == {'without depth': 1}

@@ -521,3 +521,35 @@ def test_no_codec_at_all(tmp_path):
         VideoWriter(tmp_path / 'a.mp4', 10, ('none',)) as video,
     ):
         video.write(draw())
+
+
+@pytest.mark.parametrize('content', ['{"cameras": {"": ""', '[1]', '{}', '{"cameras": 3}'])
+def test_a_damaged_run_json_of_before_does_not_matter(folder, tmp_path, content):
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'run.json').write_text(content)
+    assert run(open_source(folder), out).frames == 20
+
+
+def test_a_video_that_could_not_be_finished_is_told(tmp_path):
+    writer = VideoWriter(tmp_path / 'cut.mp4', 10, FAST)
+    writer.write(draw())
+    release = writer._writer.release
+
+    class Full:
+        """A disk that is full when the index is written."""
+
+        def __getattr__(self, name):
+            return getattr(cv2.VideoWriter, name)
+
+        def write(self, image):
+            pass
+
+        def release(self):
+            release()
+            (tmp_path / 'cut.mp4').write_bytes((tmp_path / 'cut.mp4').read_bytes().replace(b'moov', b'mooo'))
+
+    writer._encoder.submit(lambda: None).result()
+    writer._writer = Full()
+    with pytest.raises(OSError, match=r'cut\.mp4 could not be finished'):
+        writer.close()

@@ -6,6 +6,7 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -375,3 +376,21 @@ def test_memory_does_not_grow_with_the_length_of_a_bag(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 5 * big.nbytes
+
+
+def test_an_orientation_in_a_photo_is_ignored_as_in_bags(tmp_path):
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    PillowImage.fromarray(picture(1)).save(tmp_path / '0.jpg', exif=exif)
+    (frame,) = open_source(tmp_path).frames()
+    assert frame.image.shape == (48, 64, 3)
+
+
+def test_an_image_of_an_impossible_size_is_counted(tmp_path):
+    cv2.imwrite(str(tmp_path / '0.bmp'), picture(1))
+    damaged = bytearray((tmp_path / '0.bmp').read_bytes())
+    damaged[18:26] = (2_097_152).to_bytes(4, 'little') * 2
+    (tmp_path / '1.bmp').write_bytes(damaged)
+    source = open_source(tmp_path)
+    assert [frame.name for frame in source.frames()] == ['0.bmp']
+    assert source.skipped == 1

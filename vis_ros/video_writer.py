@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 from collections import deque
@@ -74,8 +75,17 @@ class VideoWriter:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
+            self._check_index()
         while self._pending:
             self._pending.popleft().result()
+
+    def _check_index(self) -> None:
+        """OpenCV says nothing of a file that could not be finished: it has no index then, and cannot be played."""
+        if self.path.stat().st_size:
+            with self.path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                if content.find(b'moov') >= 0:
+                    return
+        raise OSError(f'{self.path} could not be finished: is the disk full?')
 
     def __enter__(self) -> VideoWriter:
         return self

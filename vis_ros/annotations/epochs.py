@@ -9,9 +9,14 @@ import numpy as np
 
 from vis_ros.annotations.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 
+_WITH_EPOCHS = ('bag', 'results of vis-ros replay')
+
 
 def count_epochs(videos: AnnotatedVideos) -> AnnotatedVideos:
-    """The same videos with the epochs in their track ids replaced by 0, 1, 2, ... in the order of appearance."""
+    """The same videos with the epochs in their track ids replaced by 0, 1, 2, ... in the order of appearance; what is
+    of another format has no epochs and stays."""
+    if videos.kind not in _WITH_EPOCHS:
+        return videos
     return replace(videos, videos=[_Counted(video) for video in videos.videos])
 
 

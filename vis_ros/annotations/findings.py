@@ -94,7 +94,7 @@ def read_json(path: Path) -> Any:
     Raises AnnotationError with line and column where it is none.
     """
     try:
-        return json.loads(path.read_text(encoding='utf-8'), object_hook=_with_compact_counts)
+        return json.loads(path.read_text(encoding='utf-8-sig'), object_hook=_with_compact_counts)
     except json.JSONDecodeError as error:
         where = f'line {error.lineno}, column {error.colno}'
         raise AnnotationError([Problem(str(path), where, f'is not JSON: {error.msg}')]) from error

@@ -92,5 +92,6 @@ def write_picture(frame: AnnotatedFrame, folder: Path, stem: str) -> str | None:
         shutil.copyfile(frame.read_image.path, folder / name)
         return name
     name = f'{stem}.jpg'
-    cv2.imwrite(str(folder / name), frame.read_image(), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not cv2.imwrite(str(folder / name), frame.read_image(), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
+        raise OSError(f'{folder / name} cannot be written: is the disk full?')
     return name

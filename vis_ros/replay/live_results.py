@@ -14,7 +14,7 @@ from rclpy.serialization import deserialize_message
 
 import vis_ros
 from vis_ros.bags import INSTANCES_TYPE, BagReader, Topic
-from vis_ros.instances import Instances
+from vis_ros.instances import LOST, Instances
 from vis_ros.messages import to_instances
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.replay.interruption import INTERRUPTED
@@ -192,6 +192,8 @@ def _write_records(
             message: InstanceMaskArray = deserialize_message(data, InstanceMaskArray)
             _listen(said, message)
             sent, names, instances = answer.sent, said.class_names, to_instances(message)
+            seen = np.flatnonzero(np.asarray(instances.states) != LOST)  # as offline: lost objects are in the bag only
+            instances = instances[seen]
             add(sent.index, message.epoch, instances)
             record = frame_record(
                 sent.index,

@@ -35,6 +35,8 @@ from vis_ros.video_writer import CODECS
 
 _MASK_ENCODING = 'rle'  # the bag is for keeping: without loss, and a tenth of what the node sends as mono8
 
+_SLOWEST_VIDEO = 0.1  # images a second; below, no codec takes it
+
 
 @dataclass(frozen=True)
 class ReplaySummary:
@@ -250,7 +252,7 @@ class _StreamRun:
         """While its frames come, with a memory of its own."""
         outputs = self._outputs
         folder = outputs.folder if outputs.is_single else outputs.folder / self.stream.name
-        rate = (self.stream.rate or FOLDER_RATE) / self._every
+        rate = max((self.stream.rate or FOLDER_RATE) / self._every, _SLOWEST_VIDEO)
         self._segmenter = segmenter
         with closing(VideoFiles(folder, outputs.class_names, rate, outputs.codecs)) as self._files:
             yield

@@ -22,8 +22,16 @@ def make_room(folder: Path, recordings: Iterable[Path]) -> None:
         if folder.resolve().is_relative_to(path) or any(path.is_relative_to(each) for each in written):
             raise ValueError(f'{folder} is no place for the results: {path} is the recording; choose another --out')
     remove_bag(folder / 'bag')
-    earlier = folder / 'run.json'
-    videos = json.loads(earlier.read_text(encoding='utf-8')).get('cameras', {}) if earlier.is_file() else {}
+    videos = _videos_of(folder / 'run.json')
     for name in (*NAMES, *(f'{video}/{name}' for video in videos for name in NAMES), 'results.json', 'run.json'):
         (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _videos_of(run: Path) -> list[str]:
+    """The videos of an earlier replay; none where its run.json is missing or damaged."""
+    try:
+        found = json.loads(run.read_text(encoding='utf-8'))['cameras']
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [str(name) for name in found] if isinstance(found, dict) else []

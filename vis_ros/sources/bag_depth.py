@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,7 @@ class BagDepth:
         """The bag is read from its start."""
         self._waiting: deque[tuple[int, bytes]] = deque(maxlen=_MOST_KEPT)
         self._camera: CameraModel | None = None
+        self._has_fitted = False
 
     def take(self, topic: Topic, data: bytes) -> None:
         """The next message of one of the topics. One that cannot be read is as if it were not there."""
@@ -56,7 +58,8 @@ class BagDepth:
                 return
             self._waiting.append((stamp_ns, data))
         elif self._camera is None:
-            self._camera = camera_model(deserialize(data, CAMERA_INFO_TYPE), self._rectified)
+            with suppress(BagError):
+                self._camera = camera_model(deserialize(data, CAMERA_INFO_TYPE), self._rectified)
 
     def at(self, stamp_ns: int) -> tuple[NDArray[np.generic], CameraModel] | None:
         """Depth (H, W) and camera of an image; None where there is none near enough in time, or it cannot be read.
@@ -75,7 +78,9 @@ class BagDepth:
             )
         except (BagError, ImageError):
             return None
-        return depth, self._camera
+        self._has_fitted |= depth.shape == self._camera.size
+        # One odd image among others is left out; where none has ever fitted, whoever uses it says what is wrong.
+        return None if self._has_fitted and depth.shape != self._camera.size else (depth, self._camera)
 
 
 def _choose(reader: BagReader, name: str, kind: str) -> Topic:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from vis_ros.bags import natural_order
 from vis_ros.sources.source import UNREADABLE, Frame, Source, Stream
@@ -26,7 +28,7 @@ class ImageFolder(Source):
     def _read(self, every: int) -> Iterator[Frame]:
         dropped = 0
         for index, file in list(enumerate(self._files))[::every]:
-            image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            image = _read(file)
             if image is None:
                 self.skip(UNREADABLE, f'{file} is not an image that OpenCV can read')
                 dropped += 1
@@ -34,6 +36,15 @@ class ImageFolder(Source):
             stamp_ns = round(index / FOLDER_RATE * _NANOSECONDS)
             yield Frame(image, stamp_ns, '', file.name, index, self.streams[0].name, dropped=dropped)
             dropped = 0
+
+
+def _read(file: Path) -> NDArray[np.uint8] | None:
+    """As bags are read: an EXIF orientation is ignored."""
+    try:
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # an impossible size in its header
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 def images_in(path: Path) -> list[Path]:
