@@ -60,11 +60,13 @@ def convert(
 
     Raises:
         FileExistsError: `out` is not empty.
-        ValueError: the format is not known, or cannot hold the videos at all.
+        ValueError: the format is not known, or cannot hold the videos at all, or `out` looks like a file.
     """
     out = Path(out)
     if to not in WRITERS:
         raise ValueError(f'{to!r} is no format that can be written; there are {", ".join(WRITERS)}')
+    if out.suffix == '.json':  # files beside it would be replaced
+        raise ValueError(f'{out} looks like a file; give a new folder, it gets instances.json')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f'{out} is there already; give a new or an empty folder')
     if out.exists():

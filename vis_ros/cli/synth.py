@@ -32,8 +32,9 @@ def synth(
     if (images is None) != (annotations is None):
         raise ValueError('--images and --annotations belong together: the pictures of a COCO data set and its JSON')
     bag = out / 'bag'
-    if bag.exists():
-        raise FileExistsError(f'{bag} exists already: choose another folder, or remove it')
+    for there in (bag, out / 'instances.json'):
+        if there.exists():
+            raise FileExistsError(f'{there} exists already: choose another folder, or remove it')
     if images is None or annotations is None:
         made = scenes(videos, frames, (height, width), rate, seed)
     else:

@@ -254,13 +254,14 @@ class IdentityMemory:
     def _velocities(self, rows: NDArray[np.intp], boxes: Floats) -> Floats:
         """(R, 2) velocities of identities that are now seen in these boxes (R, 4)."""
         held = self._held[rows]
-        elapsed = (self._stamp - held['last_seen']).astype(np.float32)
-        known = (elapsed > 0) & (elapsed <= self._config.motion_s)
+        elapsed = self._stamp - held['last_seen']
+        divisor = elapsed.astype(np.float32)
+        known = (divisor > 0) & (elapsed <= self._config.motion_s)
         displacement = (boxes[:, :2] + boxes[:, 2:] - held['box'][:, :2] - held['box'][:, 2:]) / 2
-        newest = displacement / np.where(known, elapsed, 1)[:, None]
+        newest = displacement / np.where(known, divisor, 1)[:, None]
         rate = np.where(held['hits'] == 1, np.float32(1), _SPEED_RATE)[:, None]
         moved = held['velocity'] + rate * (newest - held['velocity'])
-        at_once = np.where((elapsed > 0)[:, None], np.float32(0), held['velocity'])
+        at_once = np.where((divisor > 0)[:, None], np.float32(0), held['velocity'])
         velocities: Floats = np.where(known[:, None], moved, at_once)
         return velocities
 
