@@ -64,7 +64,7 @@ def cue_scores(
     a, b, c = (np.float32(weight) for weight in weights)
     with np.errstate(divide='ignore'):
         of_detector = a * np.log(scores)[:, None] if a else np.float32(0)  # 0 times -inf is no number
-        result: Floats = (log_probability + of_detector).astype(np.float32)
+        result: Floats = (log_probability + of_detector).astype(np.float32, copy=False)
     result[:, 1:] += b * iou
     np.add(result[:, 1:], c, out=result[:, 1:], where=same_category)
     result[:, 0] += c
