@@ -219,7 +219,9 @@ class TrainConfig:
         ):
             _check_choice(name, getattr(self, name), choices)
         self._check_model()
-        for name in ('steps', 'pairs', 'log_every', 'checkpoint_every', 'picture_every', 'image_height', 'image_width'):
+        if self.steps < 0:
+            raise ValueError(f'steps {self.steps} is less than 0')
+        for name in ('pairs', 'log_every', 'checkpoint_every', 'picture_every', 'image_height', 'image_width'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} {getattr(self, name)} is less than 1')
         if self.schedule == 'step' and not self.decay_steps:
