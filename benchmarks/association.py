@@ -19,8 +19,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.identity.config import AssociationConfig, RuleName
-from vis_ros.identity.memory import IdentityMemory
+from vis_ros.tracking.association_config import AssociationConfig, RuleName
+from vis_ros.tracking.identity_memory import IdentityMemory
 
 REPETITIONS = 60
 WARM_UP = 10

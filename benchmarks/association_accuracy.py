@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 import vis_ros
 from benchmarks.association_clips import CLIPS, SCENARIOS, StoredFrame, load
-from vis_ros.evaluation.average_precision import TrackMatches, average_precision, match_tracks
-from vis_ros.evaluation.overlaps import VideoOverlaps, without_ignored_results
-from vis_ros.evaluation.tracking import TrackingMeasures
-from vis_ros.identity.config import AssociationConfig
-from vis_ros.identity.memory import IdentityMemory
+from vis_ros.evaluation.metrics.average_precision import TrackMatches, average_precision, match_tracks
+from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, without_ignored_results
+from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
+from vis_ros.tracking.association_config import AssociationConfig
+from vis_ros.tracking.identity_memory import IdentityMemory
 
 Source = Literal['network', 'perfect']
 SCORE_THRESHOLD = 0.3

@@ -20,18 +20,18 @@ import torch
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from vis_ros.annotations.rle import Rle, encode, encode_crop
-from vis_ros.annotations.video import AnnotatedFrame
-from vis_ros.data.coco import CocoDataset
-from vis_ros.data.composite_video import Actor, CompositeVideo
-from vis_ros.data.composites import CompositeConfig, CompositeVideos, Video
-from vis_ros.data.davis import DAVIS_TRAIN, DavisSequence
-from vis_ros.data.labelled_frame import LabelledFrame
-from vis_ros.data.motion import Absence, ObjectMotion, Wave
-from vis_ros.data.scene import Pillar, SceneVideos, ScriptedMotion
-from vis_ros.engines.torch_engine import TorchEngine
-from vis_ros.evaluation.overlaps import FrameOverlaps, measure
+from vis_ros.datasets.rle import Rle, encode, encode_crop
+from vis_ros.datasets.video import AnnotatedFrame
+from vis_ros.engines.torch.torch_engine import TorchEngine
+from vis_ros.evaluation.metrics.mask_overlaps import FrameOverlaps, measure
 from vis_ros.networks.mask_rcnn import Detections
+from vis_ros.synthetic.coco_images import CocoDataset
+from vis_ros.synthetic.composite_video import Actor, CompositeVideo
+from vis_ros.synthetic.composites import CompositeConfig, CompositeVideos, Video
+from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN, DavisSequence
+from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.motion import Absence, ObjectMotion, Wave
+from vis_ros.synthetic.scene import Pillar, SceneVideos, ScriptedMotion
 
 SIZE = 288, 512
 FRAMES = 80

@@ -19,15 +19,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.data.davis import DAVIS_TRAIN
 from vis_ros.engines.engine import Engine, load_engine
-from vis_ros.identity.config import AssociationConfig
-from vis_ros.identity.memory import IdentityMemory
 from vis_ros.instances import Instances
-from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_header import read_config
-from vis_ros.networks.weights import resolve
-from vis_ros.segmenters.detect_and_track import DetectAndTrack
+from vis_ros.networks.named_weights import resolve
+from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN
+from vis_ros.tracking.association_config import AssociationConfig
+from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.identity_memory import IdentityMemory
 
 FRAME_RATE = 24.0
 LOWEST, MOST = 0.02, 100

@@ -25,20 +25,20 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from vis_ros.data.scene import Scene
 from vis_ros.engines.engine import load_engine, network_config
-from vis_ros.engines.tensorrt_detector import Detector
-from vis_ros.identity.config import AssociationConfig
-from vis_ros.identity.memory import IdentityMemory
+from vis_ros.engines.tensorrt.detector import Detector
+from vis_ros.export.graph_export import example_inputs, export
+from vis_ros.export.static_detector import StaticDetector
 from vis_ros.instances import Instances
-from vis_ros.masks import iou
-from vis_ros.networks.export import example_inputs, export
+from vis_ros.masks.pixels import iou
 from vis_ros.networks.model_file import load_model
+from vis_ros.networks.named_weights import resolve
 from vis_ros.networks.preprocessing import padded
-from vis_ros.networks.static_detector import StaticDetector
-from vis_ros.networks.weights import resolve
-from vis_ros.segmenters.detect_and_track import DetectAndTrack
-from vis_ros.sources.opening import open_sources
+from vis_ros.recordings.opening import open_sources
+from vis_ros.synthetic.scene import Scene
+from vis_ros.tracking.association_config import AssociationConfig
+from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.identity_memory import IdentityMemory
 
 SIZES = ((360, 640), (480, 640), (720, 1280), (640, 360), (333, 517))
 LOWEST_SCORE, COUNTED_SCORE, MATCH_IOU = 0.25, 0.3, 0.9

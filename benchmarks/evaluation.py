@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import vis_ros
-from vis_ros.annotations import youtube_vis
-from vis_ros.annotations.opening import open_annotations
-from vis_ros.annotations.synthetic import scenes
-from vis_ros.data.davis import DAVIS_TEST, DAVIS_TRAIN
+from vis_ros.datasets import youtube_vis
+from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.engines.engine import load_engine
-from vis_ros.evaluation.evaluate import evaluate
+from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import Evaluation
-from vis_ros.identity.memory import IdentityMemory
-from vis_ros.replay.offline import replay
-from vis_ros.segmenters.detect_and_track import DetectAndTrack
-from vis_ros.sources.opening import open_sources
+from vis_ros.recordings.opening import open_sources
+from vis_ros.replay.offline.offline_replay import replay
+from vis_ros.synthetic.davis_sequence import DAVIS_TEST, DAVIS_TRAIN
+from vis_ros.synthetic.synthetic_video import scenes
+from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.identity_memory import IdentityMemory
 
 RESULTS = Path(__file__).resolve().parents[1] / 'doc' / 'results'
 

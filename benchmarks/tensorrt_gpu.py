@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.data.scene import Scene
 from vis_ros.engines.engine import Engine, load_engine
-from vis_ros.engines.tensorrt_engine import TensorRtEngine
-from vis_ros.engines.tensorrt_parity import count_matches
-from vis_ros.networks.config import ModelConfig
+from vis_ros.engines.tensorrt.parity import count_matches
+from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
+from vis_ros.networks.model_config import ModelConfig
+from vis_ros.networks.named_weights import resolve
 from vis_ros.networks.preprocessing import padded
-from vis_ros.networks.weights import resolve
+from vis_ros.synthetic.scene import Scene
 
 SOURCE_SIZE = (720, 1280)
 CONFIDENT, LEAST_IOU = 0.3, 0.9
@@ -109,7 +109,7 @@ def parity(engine: Engine, weights: str, frames: list[NDArray[np.uint8]]) -> tup
 
 def torch_on_gpu(weights: str, precision: str, graph: bool) -> Engine:
     """The engine torch, with its CUDA graph or without."""
-    from vis_ros.engines.torch_engine import TorchEngine
+    from vis_ros.engines.torch.torch_engine import TorchEngine
 
     engine = TorchEngine(weights, device='cuda', precision=precision, score_threshold=CONFIDENT / 2)
     if not graph:
@@ -146,9 +146,9 @@ def heavy_layers(weights: str, config: ModelConfig, batch: int, item_size: int) 
     import torch
     from torch import nn
 
-    from vis_ros.networks.export import example_inputs
+    from vis_ros.export.graph_export import example_inputs
+    from vis_ros.export.static_detector import StaticDetector
     from vis_ros.networks.model_file import load_model
-    from vis_ros.networks.static_detector import StaticDetector
 
     network = load_model(resolve(weights), config.architecture)
     network.config = config

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from vis_ros.annotations.rle import encode
-from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
-from vis_ros.evaluation.overlaps import VideoOverlaps, measure, without_ignored_pixels
+from vis_ros.datasets.rle import encode
+from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, measure, without_ignored_pixels
 
 SIZE = (20, 30)
 

@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 
-from vis_ros.data.scene import Scene
 from vis_ros.engines.engine import EngineInfo
 from vis_ros.instances import Instances
 from vis_ros.node.vis_node import main
+from vis_ros.synthetic.scene import Scene
 
 
 class TruthEngine:

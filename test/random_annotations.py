@@ -3,8 +3,8 @@
 import numpy as np
 from annotated_memory import MemoryVideo
 
-from vis_ros.annotations.rle import decode, encode
-from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideos
+from vis_ros.datasets.rle import decode, encode
+from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideos
 
 SIZE = (24, 36)
 

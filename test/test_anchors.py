@@ -10,7 +10,7 @@ import torch
 
 from vis_ros.networks.anchors import BOX_WEIGHTS, clip_boxes, decode_boxes, encode_boxes, pyramid_anchors
 from vis_ros.networks.checkpoints import LAYOUTS
-from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.model_config import ModelConfig
 
 
 def config_of(layout: str) -> ModelConfig:

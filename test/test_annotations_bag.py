@@ -11,15 +11,15 @@ from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 from vis_ros.msg import InstanceMask, InstanceMaskArray
 
-from vis_ros.annotations.bag import read_bag, write_bag
-from vis_ros.annotations.rle import decode
-from vis_ros.annotations.synthetic import scenes
-from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError
-from vis_ros.bags import IMAGE_TYPE, INSTANCES_TYPE, BagReader, BagWriter
-from vis_ros.masks import ENCODINGS, encode
-from vis_ros.messages import to_image, to_instances
-from vis_ros.sources.opening import open_source
-from vis_ros.stamps import to_time
+from vis_ros.datasets.bag_annotations import read_bag, write_bag
+from vis_ros.datasets.rle import decode
+from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError
+from vis_ros.masks.pixels import ENCODINGS, encode
+from vis_ros.recordings.bags import IMAGE_TYPE, INSTANCES_TYPE, BagReader, BagWriter
+from vis_ros.recordings.opening import open_source
+from vis_ros.ros.messages import to_image, to_instances
+from vis_ros.ros.stamps import to_time
+from vis_ros.synthetic.synthetic_video import scenes
 
 SIZE = (12, 16)
 SECOND = 1_000_000_000

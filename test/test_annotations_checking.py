@@ -10,9 +10,9 @@ from test_annotations_mots import line
 from test_annotations_replay_folder import record, write
 from test_annotations_youtube_vis import POLYGON, truth
 
-from vis_ros.annotations import coco, davis, mask_picture, mots, youtube_vis
-from vis_ros.annotations.bag import write_bag
-from vis_ros.annotations.checking import check
+from vis_ros.datasets import coco, davis, mask_picture, mots, youtube_vis
+from vis_ros.datasets.bag_annotations import write_bag
+from vis_ros.datasets.checking import check
 
 WRITERS = {'youtube-vis': youtube_vis.write, 'davis': davis.write, 'mots': mots.write, 'bag': write_bag}
 

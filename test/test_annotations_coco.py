@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from vis_ros.annotations import coco
-from vis_ros.annotations.rle import decode
-from vis_ros.annotations.video import AnnotationError
+from vis_ros.datasets import coco
+from vis_ros.datasets.rle import decode
+from vis_ros.datasets.video import AnnotationError
 
 POLYGON = [[2, 2, 8, 2, 8, 6, 2, 6]]
 

@@ -8,10 +8,10 @@ import pytest
 from annotated_memory import MemoryVideo, frame, video, videos
 from random_annotations import content, random_videos
 
-from vis_ros.annotations.converting import PASSES, WRITERS, convert
-from vis_ros.annotations.opening import open_annotations
-from vis_ros.annotations.rle import decode
-from vis_ros.annotations.video import AnnotationError, Problem
+from vis_ros.datasets.converting import PASSES, WRITERS, convert
+from vis_ros.datasets.open_annotations import open_annotations
+from vis_ros.datasets.rle import decode
+from vis_ros.datasets.video import AnnotationError, Problem
 
 
 @pytest.mark.parametrize(('first', 'second'), list(itertools.permutations(WRITERS, 2)))

@@ -14,9 +14,9 @@ from PIL import Image
 from pycocotools import mask as coco
 from random_annotations import content, random_videos
 
-from vis_ros.annotations import davis, mask_picture
-from vis_ros.annotations.rle import decode
-from vis_ros.annotations.video import AnnotationError
+from vis_ros.datasets import davis, mask_picture
+from vis_ros.datasets.rle import decode
+from vis_ros.datasets.video import AnnotationError
 
 HELD = {'classes': False, 'stamps': False, 'scores': False}
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from vis_ros.annotations.epochs import count_epochs
-from vis_ros.annotations.rle import encode
-from vis_ros.annotations.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+from vis_ros.datasets.epochs import count_epochs
+from vis_ros.datasets.rle import encode
+from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 
 
 class Video(AnnotatedVideo):

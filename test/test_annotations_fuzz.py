@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from random_annotations import random_videos
 from test_annotations_replay_folder import record, write
 
-from vis_ros.annotations import davis, mots, youtube_vis, youtube_vis_results
-from vis_ros.annotations.checking import check
+from vis_ros.datasets import davis, mots, youtube_vis, youtube_vis_results
+from vis_ros.datasets.checking import check
 
 some_value = st.one_of(
     st.none(),

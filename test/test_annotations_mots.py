@@ -10,9 +10,9 @@ from annotated_memory import frame, video, videos
 from pycocotools import mask as coco
 from random_annotations import content, random_videos
 
-from vis_ros.annotations import mots
-from vis_ros.annotations.rle import decode, encode
-from vis_ros.annotations.video import AnnotationError
+from vis_ros.datasets import mots
+from vis_ros.datasets.rle import decode, encode
+from vis_ros.datasets.video import AnnotationError
 
 HELD = {'stamps': False, 'scores': False}
 

@@ -8,10 +8,10 @@ from annotated_memory import frame, video, videos
 from random_annotations import content, random_videos
 from test_annotations_replay_folder import record, write
 
-from vis_ros.annotations import davis, mots, youtube_vis, youtube_vis_results
-from vis_ros.annotations.bag import write_bag
-from vis_ros.annotations.opening import open_annotations
-from vis_ros.annotations.video import AnnotationError
+from vis_ros.datasets import davis, mots, youtube_vis, youtube_vis_results
+from vis_ros.datasets.bag_annotations import write_bag
+from vis_ros.datasets.open_annotations import open_annotations
+from vis_ros.datasets.video import AnnotationError
 
 
 @pytest.fixture

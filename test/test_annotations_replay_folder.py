@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from vis_ros.annotations import replay_folder
-from vis_ros.annotations.rle import decode
-from vis_ros.annotations.video import AnnotationError
+from vis_ros.datasets import replay_folder
+from vis_ros.datasets.rle import decode
+from vis_ros.datasets.video import AnnotationError
 from vis_ros.instances import Instances
 from vis_ros.replay.records import frame_record
 

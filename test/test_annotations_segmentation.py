@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco
 
-from vis_ros.annotations.rle import decode, encode
-from vis_ros.annotations.segmentation import compressed, fault, to_rle, uncompressed, union
-from vis_ros.data.run_lengths import run_lengths
+from vis_ros.datasets.rle import decode, encode
+from vis_ros.datasets.segmentation import compressed, fault, to_rle, uncompressed, union
+from vis_ros.masks.run_lengths import run_lengths
 
 masks = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(
     lambda size: arrays.arrays(np.uint8, size, elements=st.integers(0, 1))

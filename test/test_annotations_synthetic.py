@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.annotations.rle import decode
-from vis_ros.annotations.synthetic import FIRST_STAMP_NS, composites, scenes
-from vis_ros.data.coco import CocoDataset
-from vis_ros.data.scene import Scene
+from vis_ros.datasets.rle import decode
+from vis_ros.synthetic.coco_images import CocoDataset
+from vis_ros.synthetic.scene import Scene
+from vis_ros.synthetic.synthetic_video import FIRST_STAMP_NS, composites, scenes
 
 SIZE = (96, 160)
 

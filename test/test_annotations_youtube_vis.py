@@ -11,9 +11,9 @@ from annotated_memory import frame, video, videos
 from pycocotools import mask as coco
 from random_annotations import content, random_videos
 
-from vis_ros.annotations import youtube_vis, youtube_vis_results
-from vis_ros.annotations.rle import decode
-from vis_ros.annotations.video import AnnotationError
+from vis_ros.datasets import youtube_vis, youtube_vis_results
+from vis_ros.datasets.rle import decode
+from vis_ros.datasets.video import AnnotationError
 
 POLYGON = [[2.0, 2.0, 8.0, 2.0, 8.0, 6.0, 2.0, 6.0]]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torchvision.ops import box_iou as torchvision_iou
 
-from vis_ros.identity.association import (
+from vis_ros.tracking.association import (
     LOST,
     NEW,
     Floats,

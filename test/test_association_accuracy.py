@@ -10,13 +10,13 @@ import pytest
 
 from benchmarks.association_accuracy import CONFIGS, associate, combine, count, single_object
 from benchmarks.association_clips import CLIPS, RATE, SCENARIOS, SHAPE_CLASS, SIZE, Found, StoredFrame, make_video
-from vis_ros.data.coco import SUPERCATEGORIES
-from vis_ros.data.motion import ObjectMotion
-from vis_ros.data.scene import Pillar, ScriptedMotion
-from vis_ros.evaluation.overlaps import FrameOverlaps
-from vis_ros.evaluation.tracking import TrackingMeasures
-from vis_ros.identity.config import AssociationConfig
-from vis_ros.networks.config import DEMO
+from vis_ros.evaluation.metrics.mask_overlaps import FrameOverlaps
+from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
+from vis_ros.networks.model_config import DEMO
+from vis_ros.synthetic.coco_images import SUPERCATEGORIES
+from vis_ros.synthetic.motion import ObjectMotion
+from vis_ros.synthetic.scene import Pillar, ScriptedMotion
+from vis_ros.tracking.association_config import AssociationConfig
 
 
 def test_every_scenario_is_halved_and_no_video_is_in_both_halves() -> None:

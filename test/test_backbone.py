@@ -15,8 +15,8 @@ from torchvision.models import resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
 from vis_ros.networks.backbone import STRIDES, PyramidBackbone, TimmBody, fold_batch_norm
-from vis_ros.networks.config import DEMO, ModelConfig
 from vis_ros.networks.masktrack_rcnn import build_network
+from vis_ros.networks.model_config import DEMO, ModelConfig
 
 torch.set_num_threads(1)  # several threads on a busy machine wait for each other more than they compute
 

@@ -16,15 +16,15 @@ sys.path.insert(0, str(Path(__file__).parent / 'ros'))
 
 from rectangles import CLASS_NAMES, GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
 
-from vis_ros.bags import IMAGE_TYPE, BagWriter
 from vis_ros.cli.replay import _depth_topics
-from vis_ros.identity.memory import IdentityMemory
-from vis_ros.messages import to_image
-from vis_ros.replay.offline import replay
-from vis_ros.segmenters.detect_and_track import DetectAndTrack
-from vis_ros.sources.bag_depth import CAMERA_INFO_TYPE, DepthTopics
-from vis_ros.sources.opening import open_source, open_sources
-from vis_ros.stamps import to_time
+from vis_ros.recordings.bag_depth import CAMERA_INFO_TYPE, DepthTopics
+from vis_ros.recordings.bags import IMAGE_TYPE, BagWriter
+from vis_ros.recordings.opening import open_source, open_sources
+from vis_ros.replay.offline.offline_replay import replay
+from vis_ros.ros.messages import to_image
+from vis_ros.ros.stamps import to_time
+from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.identity_memory import IdentityMemory
 
 MS = 1_000_000
 FX, FY, CX, CY = 60.0, 50.0, 32.0, 24.0

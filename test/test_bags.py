@@ -14,7 +14,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vis_ros.msg import InstanceMaskArray
 
-from vis_ros.bags import (
+from vis_ros.images import ImageError
+from vis_ros.instances import Instances
+from vis_ros.recordings.bags import (
     IMAGE_TYPE,
     INSTANCES_TYPE,
     BagError,
@@ -29,10 +31,8 @@ from vis_ros.bags import (
     topic_name,
     typestore,
 )
-from vis_ros.images import ImageError
-from vis_ros.instances import Instances
-from vis_ros.messages import Frame, to_image, to_message
-from vis_ros.stamps import to_time
+from vis_ros.ros.messages import Frame, to_image, to_message
+from vis_ros.ros.stamps import to_time
 
 SECOND = 1_000_000_000
 SIZE = (240, 320)  # four messages make a chunk of an .mcap file

@@ -17,7 +17,6 @@ from rectangles import BLUE, GREEN, RED, RectangleEngine, draw
 from safetensors.numpy import load_file
 from sensor_msgs.msg import Image
 
-from vis_ros import masks, messages
 from vis_ros.benchmark import pipeline as pipeline_module
 from vis_ros.benchmark.crowded_model import save_crowded_model
 from vis_ros.benchmark.engine_process import EngineProcess
@@ -30,13 +29,15 @@ from vis_ros.benchmark.pipeline import STAGES, Pipeline, association_for
 from vis_ros.benchmark.settings import Settings, parse_size
 from vis_ros.benchmark.stopwatch import Stopwatch
 from vis_ros.benchmark.threshold import load_for
-from vis_ros.data.scene import Scene
 from vis_ros.engines import postprocessing
+from vis_ros.masks import pixels as masks
 from vis_ros.networks import preprocessing
 from vis_ros.networks.model_header import read_config
+from vis_ros.networks.named_weights import resolve
 from vis_ros.networks.preprocessing import fit
-from vis_ros.networks.weights import resolve
-from vis_ros.node.environment import prepare_environment
+from vis_ros.ros import messages
+from vis_ros.ros.environment import prepare_environment
+from vis_ros.synthetic.scene import Scene
 
 SMALL = {'image_size': (96, 160), 'input_size': (96, 160), 'frames': 4, 'threads': 1}
 
@@ -204,7 +205,7 @@ def test_so_many_identities_are_known_from_the_start_on_and_stay():
 
 
 def test_every_wanted_detection_is_published_however_weak_and_close():
-    from vis_ros.identity.memory import IdentityMemory
+    from vis_ros.tracking.identity_memory import IdentityMemory
 
     memory = IdentityMemory(association_for(50, 0))
     random = np.random.default_rng(0)

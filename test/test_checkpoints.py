@@ -19,9 +19,9 @@ from torchvision.models import resnet
 from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
 
 from vis_ros.networks.checkpoints import LAYOUTS, convert, network_of_checkpoint, recognise_layout
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import load_model
 
 torch.set_num_threads(1)  # several threads on a busy machine wait for each other more than they compute

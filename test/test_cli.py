@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from vis_ros import __version__, doctor
-from vis_ros.networks import weights
-from vis_ros.networks.config import ModelConfig
+from vis_ros import __version__
+from vis_ros.cli import doctor
+from vis_ros.networks import named_weights as weights
 from vis_ros.networks.masktrack_rcnn import build_network
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import save_model
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ from vis_ros.benchmark.load import Reply, Trial
 from vis_ros.benchmark.pipeline import STAGES
 from vis_ros.benchmark.worker import Worker
 from vis_ros.cli import main
-from vis_ros.node.environment import prepare_environment
+from vis_ros.ros.environment import prepare_environment
 
 
 class WorkerHere:

@@ -11,8 +11,8 @@ import pytest
 from random_annotations import content, random_videos
 from test_annotations_youtube_vis import truth
 
-from vis_ros.annotations import davis, youtube_vis, youtube_vis_results
-from vis_ros.annotations.opening import open_annotations
+from vis_ros.datasets import davis, youtube_vis, youtube_vis_results
+from vis_ros.datasets.open_annotations import open_annotations
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -17,11 +17,11 @@ from rectangles import BLUE, RED, RectangleEngine, draw
 from std_msgs.msg import Header
 from vis_ros.msg import InstanceMaskArray
 
-from vis_ros.bags import IMAGE_TYPE, BagReader, BagWriter
 from vis_ros.cli import main
-from vis_ros.messages import to_image
-from vis_ros.propagators import loading
-from vis_ros.stamps import to_time
+from vis_ros.propagation import loading
+from vis_ros.recordings.bags import IMAGE_TYPE, BagReader, BagWriter
+from vis_ros.ros.messages import to_image
+from vis_ros.ros.stamps import to_time
 
 
 @pytest.fixture

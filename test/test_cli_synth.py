@@ -3,9 +3,9 @@
 import numpy as np
 from test_cli_data import run
 
-from vis_ros.annotations.opening import open_annotations
-from vis_ros.annotations.rle import decode
-from vis_ros.data.scene import Scene
+from vis_ros.datasets.open_annotations import open_annotations
+from vis_ros.datasets.rle import decode
+from vis_ros.synthetic.scene import Scene
 
 OPTIONS = ('--videos', '2', '--frames', '6', '--height', '96', '--width', '160', '--seed', '4')
 

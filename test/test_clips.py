@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from vis_ros.data.clips import UNKNOWN, Clip, Clips, ClipSettings
-from vis_ros.data.labelled_frame import LabelledFrame
-from vis_ros.data.mixture import Mixture
-from vis_ros.networks.propagation_config import FeelvosConfig
-from vis_ros.training.clips import clip_loader, to_clip_input
+from vis_ros.propagation.propagation_config import FeelvosConfig
+from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.training.clip_loader import clip_loader, to_clip_input
+from vis_ros.training.clips import UNKNOWN, Clip, Clips, ClipSettings
+from vis_ros.training.mixture import Mixture
 
 SIZE = (32, 64)
 OBJECTS = 5

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.comparison.compare_models import compare_models
-from vis_ros.comparison.contestants import FIRST_MASK
-from vis_ros.comparison.run_model import Task, run_model
+from vis_ros.evaluation.comparison.candidates import FIRST_MASK
+from vis_ros.evaluation.comparison.model_comparison import compare_models
+from vis_ros.evaluation.comparison.run_model import Task, run_model
 
 SHIFT = 4
 SIDE = 40

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.data.canvas import Canvas, blur_along
-from vis_ros.data.composite_video import Actor, Background, CompositeVideo, Visibility
-from vis_ros.data.composites import CompositeConfig, CompositeVideos
-from vis_ros.data.cutout import Cutout, cut_out
-from vis_ros.data.labelled_frame import LabelledFrame
-from vis_ros.data.look import Look
-from vis_ros.data.motion import CameraMotion, ObjectMotion, Pose, Wave
+from vis_ros.synthetic.composite_video import Actor, Background, CompositeVideo, Visibility
+from vis_ros.synthetic.composites import CompositeConfig, CompositeVideos
+from vis_ros.synthetic.cutout import Cutout, cut_out
+from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.layered_image import Canvas, blur_along
+from vis_ros.synthetic.look import Look
+from vis_ros.synthetic.motion import CameraMotion, ObjectMotion, Pose, Wave
 
 SIZE = (72, 128)
 SWITCHES = (

@@ -15,10 +15,10 @@ import pytest
 from fake_cuda import FakeCuda, FakeDriver
 from test_tensorrt_session import CANVAS, CONFIG, GPU, make_library
 
-from vis_ros.engines import cuda_resize
-from vis_ros.engines.cuda_resize import BLOCK, KERNEL, CudaResize, axis_table, compile_resize
-from vis_ros.engines.tensorrt_detector import Detector
-from vis_ros.engines.tensorrt_session import DeviceMemoryError, TensorRtSession
+from vis_ros.engines.tensorrt import cuda_resize
+from vis_ros.engines.tensorrt.cuda_resize import BLOCK, KERNEL, CudaResize, axis_table, compile_resize
+from vis_ros.engines.tensorrt.detector import Detector
+from vis_ros.engines.tensorrt.session import DeviceMemoryError, TensorRtSession
 
 AS_CPP = """
 #include <cstddef>

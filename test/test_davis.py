@@ -4,8 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.data.coco import SUPERCATEGORIES
-from vis_ros.data.davis import DAVIS_CLASSES, DAVIS_TEST, DAVIS_TRAIN, DavisSequence, davis_objects, object_numbers
+from vis_ros.synthetic.coco_images import SUPERCATEGORIES
+from vis_ros.synthetic.davis_sequence import (
+    DAVIS_CLASSES,
+    DAVIS_TEST,
+    DAVIS_TRAIN,
+    DavisSequence,
+    davis_objects,
+    object_numbers,
+)
 
 
 def write_sequence(root, name, masks, form=lambda mask: mask * 255):

@@ -14,7 +14,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from vis_ros.demo.child_process import ChildProcess
-from vis_ros.sources.opening import open_source
+from vis_ros.recordings.opening import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(ROOT)}
@@ -23,9 +23,9 @@ SIZE, FRAMES = (120, 160), 30
 RUN = f"""
 import sys
 from pathlib import Path
-from vis_ros.data.scene import Scene
-from vis_ros.demo.report import write_report
-from vis_ros.demo.run import record
+from vis_ros.synthetic.scene import Scene
+from vis_ros.demo.demo_report import write_report
+from vis_ros.demo.demo_run import record
 out, rate, *tracker = sys.argv[1:]
 scene = Scene(3, {SIZE}, {FRAMES})
 recording = record(Path(out), scene, rate=float(rate), tracker_command=[sys.executable, *tracker])

@@ -2,11 +2,11 @@ import numpy as np
 from colour_propagator import BLUE, RED, ColourPropagator, draw, mask_of
 from test_propagate import PatchEngine, square
 
-from vis_ros.identity.config import AssociationConfig
-from vis_ros.identity.memory import IdentityMemory
 from vis_ros.instances import CONFIRMED, Instances
-from vis_ros.segmenters.detect_and_carry import DetectAndCarry
-from vis_ros.segmenters.detect_and_track import DetectAndTrack
+from vis_ros.tracking.association_config import AssociationConfig
+from vis_ros.tracking.detect_and_propagate import DetectAndCarry
+from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.identity_memory import IdentityMemory
 
 
 class Blinking(PatchEngine):

@@ -13,9 +13,9 @@ import pytest
 from vis_ros.engines import engine as choice
 from vis_ros.engines import nvidia
 from vis_ros.engines.engine import ENGINES, load_engine
-from vis_ros.engines.openvino_engine import OpenVinoEngine
-from vis_ros.engines.torch_engine import TorchEngine
-from vis_ros.networks.weights import path_of
+from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
+from vis_ros.engines.torch.torch_engine import TorchEngine
+from vis_ros.networks.named_weights import path_of
 
 Fakes = Callable[..., list[str]]
 

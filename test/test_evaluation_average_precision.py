@@ -8,8 +8,8 @@ import pytest
 from annotated_memory import overlaps, random_pair
 from trackeval.metrics import TrackMAP
 
-from vis_ros.annotations.rle import encode
-from vis_ros.evaluation.average_precision import (
+from vis_ros.datasets.rle import encode
+from vis_ros.evaluation.metrics.average_precision import (
     IOU_THRESHOLDS,
     RECALLS,
     average_precision,

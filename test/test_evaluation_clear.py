@@ -7,9 +7,9 @@ import pytest
 from annotated_memory import overlaps, random_pair
 from trackeval.metrics import CLEAR
 
-from vis_ros.evaluation.clear import ClearMatching, IdentityChange
 from vis_ros.evaluation.evaluation import Run
-from vis_ros.evaluation.tracking import TrackingMeasures
+from vis_ros.evaluation.metrics.clear import ClearMatching, IdentityChange
+from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
 
 A, B = (0, 0, 10, 10), (15, 0, 25, 10)
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from annotated_memory import video, videos
 
-from vis_ros.evaluation.compare import Loss, compare
-from vis_ros.evaluation.evaluate import evaluate
+from vis_ros.evaluation.compare_results import Loss, compare
+from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import METRICS
 
 A, B = (0, 0, 10, 10), (15, 0, 25, 10)

@@ -8,7 +8,7 @@ import pytest
 from annotated_memory import SIZE, MemoryVideo, frame, random_pair, video, videos
 from trackeval.metrics import CLEAR, HOTA, Identity
 
-from vis_ros.evaluation.evaluate import READINGS, evaluate
+from vis_ros.evaluation.evaluate_results import READINGS, evaluate
 from vis_ros.evaluation.evaluation import COUNTS, METRICS, Run, Switch
 
 A, B, C = (0, 0, 10, 10), (15, 0, 25, 10), (0, 12, 10, 20)

@@ -7,12 +7,12 @@ from annotated_memory import box, frame, overlaps, random_pair, video
 from scipy.ndimage import distance_transform_edt
 from trackeval.metrics import JAndF
 
-from vis_ros.annotations.rle import encode
-from vis_ros.data.run_lengths import run_lengths
-from vis_ros.evaluation.boundary import boundary_f, contour, contour_f
-from vis_ros.evaluation.j_and_f import Assignment, assign, mean_f
-from vis_ros.evaluation.overlaps import without_ignored_pixels
-from vis_ros.evaluation.rle_window import decode_window
+from vis_ros.datasets.rle import encode
+from vis_ros.evaluation.metrics.boundary import boundary_f, contour, contour_f
+from vis_ros.evaluation.metrics.j_and_f import Assignment, assign, mean_f
+from vis_ros.evaluation.metrics.mask_overlaps import without_ignored_pixels
+from vis_ros.evaluation.metrics.rle_window import decode_window
+from vis_ros.masks.run_lengths import run_lengths
 
 A, B = (0, 0, 10, 10), (15, 0, 25, 10)
 

@@ -16,13 +16,13 @@ from test_static_detector import KINDS, assert_same, images, network, reference
 from typer.testing import CliRunner
 
 from vis_ros.cli.main import app
-from vis_ros.engines.openvino_network import openvino_core
-from vis_ros.networks import graph_file
-from vis_ros.networks.config import ModelConfig
-from vis_ros.networks.export import export
-from vis_ros.networks.graph_file import find_graph, graph_path, read_graph, read_metadata
+from vis_ros.engines.openvino.compiled_network import openvino_core
+from vis_ros.export import graph_file
+from vis_ros.export.graph_export import export
+from vis_ros.export.graph_file import find_graph, graph_path, read_graph, read_metadata
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import load_model, save_model
-from vis_ros.networks.weights import path_of
+from vis_ros.networks.named_weights import path_of
 
 DEMO = path_of('demo')
 PACKAGED = [(kind, target) for kind in ('masktrack_rcnn', 'mask_rcnn') for target in ('cpu', 'gpu')]
@@ -197,7 +197,7 @@ def test_a_graph_that_differs_from_the_network_gets_no_name(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Any, precision: str
 ) -> None:
     weights = copy_of(model, tmp_path)
-    from vis_ros.networks import export as module
+    from vis_ros.export import graph_export as module
 
     refer = module._refer_to
 
@@ -321,7 +321,7 @@ def test_command_writes(model: Path, monkeypatch: pytest.MonkeyPatch, arguments:
         calls.append(' '.join([architecture, target, *given]))
         return path
 
-    monkeypatch.setattr('vis_ros.networks.export.export', record)
+    monkeypatch.setattr('vis_ros.export.graph_export.export', record)
     CliRunner().invoke(app, ['export', str(model), *arguments], catch_exceptions=False)
     assert calls == written
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from vis_ros.networks.feelvos import Feelvos
-from vis_ros.networks.propagation_config import FeelvosConfig
-from vis_ros.training.feelvos_losses import (
+from vis_ros.propagation.blocks.mask_damage import damage
+from vis_ros.propagation.feelvos.losses import (
     FeelvosLosses,
     bootstrapped_cross_entropy,
     hardest_share,
     object_masks,
 )
-from vis_ros.training.mask_damage import damage
+from vis_ros.propagation.feelvos.network import Feelvos
+from vis_ros.propagation.propagation_config import FeelvosConfig
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from vis_ros.networks.matching import distance, global_matching, local_matching
+from vis_ros.propagation.feelvos.matching import distance, global_matching, local_matching
 
 
 def _distance(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional
 
 from vis_ros.networks.backbone import PyramidBackbone
-from vis_ros.networks.config import ModelConfig
-from vis_ros.networks.feelvos import PUBLISHED, DynamicHead, Embedding, Feelvos, enlarge
-from vis_ros.networks.propagation_config import FeelvosConfig
-from vis_ros.networks.propagation_file import load_propagation, save_propagation
+from vis_ros.networks.model_config import ModelConfig
+from vis_ros.propagation.feelvos.network import PUBLISHED, DynamicHead, Embedding, Feelvos, enlarge
+from vis_ros.propagation.propagation_config import FeelvosConfig
+from vis_ros.propagation.propagation_file import load_propagation, save_propagation
 
 _LIGHT = FeelvosConfig('light')
 

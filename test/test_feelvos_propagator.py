@@ -8,10 +8,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from vis_ros.networks.feelvos import Feelvos, enlarge
-from vis_ros.networks.propagation_config import FeelvosConfig
-from vis_ros.propagators.feelvos import FeelvosPropagator
-from vis_ros.propagators.loading import load_propagators
+from vis_ros.propagation.feelvos.network import Feelvos, enlarge
+from vis_ros.propagation.feelvos.propagator import FeelvosPropagator
+from vis_ros.propagation.loading import load_propagators
+from vis_ros.propagation.propagation_config import FeelvosConfig
 
 _SIZE = (64, 96)
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vis_ros.identity.config import AssociationConfig
-from vis_ros.identity.memory import IdentityMemory
 from vis_ros.instances import CONFIRMED, TENTATIVE
+from vis_ros.tracking.association_config import AssociationConfig
+from vis_ros.tracking.identity_memory import IdentityMemory
 
 
 @dataclass

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network, track_logits
-from vis_ros.training.losses import (
+from vis_ros.networks.model_config import ModelConfig
+from vis_ros.training.detection_losses import (
     LOSSES,
     Sampling,
     Target,

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from vis_ros.networks.mask_heat_map import mask_heat_map, robust_moments
+from vis_ros.propagation.blocks.mask_heat_map import mask_heat_map, robust_moments
 
 
 def _ellipse(centre: tuple[int, int], axes: tuple[int, int], angle: float = 0) -> NDArray[np.bool_]:

@@ -12,11 +12,11 @@ from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from vis_ros.engines.torch_engine import TorchEngine, preprocess
+from vis_ros.engines.torch.torch_engine import TorchEngine, preprocess
 from vis_ros.networks.checkpoints import LAYOUTS, network_of_checkpoint
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import Detections, MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network, track_logits
+from vis_ros.networks.model_config import ModelConfig
 
 torch.set_num_threads(1)  # several threads on a busy machine wait for each other more than they compute
 

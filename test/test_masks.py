@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from vis_ros import masks
+from vis_ros.masks import pixels as masks
 
 CARRYING = ('mono8', 'bits', 'rle', 'png')
 SIZE = (48, 64)

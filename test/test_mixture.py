@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vis_ros.data.labelled_frame import LabelledFrame
-from vis_ros.data.mixture import Mixture, mirror
-from vis_ros.data.stills import StillVideos
+from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.stills import StillVideos
+from vis_ros.training.mixture import Mixture, mirror
 
 SHADES = (40, 120, 200)
 

@@ -17,19 +17,19 @@ import torch
 from numpy.typing import NDArray
 from test_static_detector import KINDS, network
 
-from vis_ros.data.scene import Scene
-from vis_ros.engines import openvino_network
-from vis_ros.engines.openvino_cache import CompiledCache
-from vis_ros.engines.openvino_engine import OpenVinoEngine
-from vis_ros.engines.openvino_network import Canvas, openvino_core
+from vis_ros.engines.openvino import compiled_network as openvino_network
+from vis_ros.engines.openvino.compiled_cache import CompiledCache
+from vis_ros.engines.openvino.compiled_network import Canvas, openvino_core
+from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 from vis_ros.engines.outputs import Outputs
-from vis_ros.engines.torch_engine import TorchEngine
-from vis_ros.identity.config import AssociationConfig
-from vis_ros.identity.memory import IdentityMemory
+from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.instances import Instances
-from vis_ros.masks import iou
+from vis_ros.masks.pixels import iou
 from vis_ros.networks.model_file import save_model
-from vis_ros.segmenters.detect_and_track import DetectAndTrack
+from vis_ros.synthetic.scene import Scene
+from vis_ros.tracking.association_config import AssociationConfig
+from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.identity_memory import IdentityMemory
 
 HAS_BF16 = 'BF16' in openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 LOW = 0.3
@@ -336,7 +336,7 @@ def test_a_cache_that_cannot_be_written_is_told(
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     (tmp_path / 'vis_ros').touch()  # a file where the folder should be: not even root can write there
-    monkeypatch.setattr('vis_ros.networks.graph_file.cache_folder', lambda digest: tmp_path / digest)
+    monkeypatch.setattr('vis_ros.export.graph_file.cache_folder', lambda digest: tmp_path / digest)
     log, found, engine = find(caplog)
     assert len(found) > 3
     assert 'the compiled network cannot be kept and is compiled at each start' in log
@@ -365,7 +365,7 @@ def test_a_signal_after_the_last_engine_does_not_end_the_process(tmp_path: Path)
     code = """
 import gc, os, signal
 import numpy as np
-from vis_ros.engines.openvino_engine import OpenVinoEngine
+from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 
 signal.signal(signal.SIGINT, lambda *_: print('interrupted'))
 engines = []

@@ -7,12 +7,12 @@ import openvino as ov
 import pytest
 from openvino import opset13 as opset
 
-from vis_ros.data.scene import Scene
-from vis_ros.engines import openvino_network
 from vis_ros.engines.engine import load_engine
-from vis_ros.engines.openvino_network import openvino_core
-from vis_ros.engines.openvino_winograd import use_winograd
-from vis_ros.networks.config import ModelConfig
+from vis_ros.engines.openvino import compiled_network as openvino_network
+from vis_ros.engines.openvino.compiled_network import openvino_core
+from vis_ros.engines.openvino.winograd import use_winograd
+from vis_ros.networks.model_config import ModelConfig
+from vis_ros.synthetic.scene import Scene
 
 torch = pytest.importorskip('torch')
 

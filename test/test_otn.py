@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from vis_ros.networks.otn import Otn, OtnClassifier, vgg_m_convolutions
-from vis_ros.networks.propagation_config import PtsConfig
-from vis_ros.propagators.object_tracking import PUBLISHED, ObjectTracker, Scene, TrackingSettings
+from vis_ros.propagation.propagation_config import PtsConfig
+from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, Scene, TrackingSettings
+from vis_ros.propagation.pts.otn import Otn, OtnClassifier, vgg_m_convolutions
 
 SIZE = (120, 160)
 BOX = torch.tensor([40.0, 30.0, 80.0, 60.0])

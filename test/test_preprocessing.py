@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from vis_ros.engines.postprocessing import to_instances
-from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.preprocessing import fit, fitted_size, padded
 
 CONFIG = ModelConfig(name='small', class_names=('a', 'b', 'c'), input_height=96, input_width=160)

@@ -4,8 +4,8 @@ from colour_propagator import BLUE, GREEN, RED, ColourPropagator, draw, mask_of
 
 from vis_ros.engines.engine import EngineInfo
 from vis_ros.instances import CONFIRMED, LOST, Instances
-from vis_ros.segmenters.marks import Mark, MarkError
-from vis_ros.segmenters.propagate import OBJECT, Propagate, PropagateConfig
+from vis_ros.tracking.prompts import Mark, MarkError
+from vis_ros.tracking.propagate import OBJECT, Propagate, PropagateConfig
 
 BY_HAND = PropagateConfig(start_from_detections=False)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from vis_ros.networks.propagation_config import PtsConfig
-from vis_ros.networks.propagation_file import load_propagation, save_propagation
-from vis_ros.networks.pts import Pts
-from vis_ros.networks.rgsn import Rgsn
+from vis_ros.propagation.propagation_config import PtsConfig
+from vis_ros.propagation.propagation_file import load_propagation, save_propagation
+from vis_ros.propagation.pts.network import Pts
+from vis_ros.propagation.pts.rgsn import Rgsn
 
 
 def _count(module: nn.Module) -> int:

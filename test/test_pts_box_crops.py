@@ -4,7 +4,15 @@ import cv2
 import numpy as np
 import torch
 
-from vis_ros.networks.box_crops import clip_to, crop, crop_transform, enlarge_boxes, mask_boxes, paste, shake_boxes
+from vis_ros.propagation.blocks.box_crops import (
+    clip_to,
+    crop,
+    crop_transform,
+    enlarge_boxes,
+    mask_boxes,
+    paste,
+    shake_boxes,
+)
 
 
 def test_mask_boxes_are_those_of_opencv() -> None:

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vis_ros.networks.mask_heat_map import robust_moments
-from vis_ros.networks.propagation_config import PtsConfig
-from vis_ros.networks.pts import Pts
-from vis_ros.training import pts_losses
-from vis_ros.training.pts_losses import PtsLosses
+from vis_ros.propagation.blocks.mask_heat_map import robust_moments
+from vis_ros.propagation.propagation_config import PtsConfig
+from vis_ros.propagation.pts import losses as pts_losses
+from vis_ros.propagation.pts.losses import PtsLosses
+from vis_ros.propagation.pts.network import Pts
 
 SIDE = 64
 

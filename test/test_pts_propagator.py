@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vis_ros.networks.propagation_config import PtsConfig
-from vis_ros.networks.pts import Pts
-from vis_ros.propagators import pts as module
-from vis_ros.propagators.object_tracking import ObjectTracker
-from vis_ros.propagators.pts import PtsPropagator
+from vis_ros.propagation.propagation_config import PtsConfig
+from vis_ros.propagation.pts import propagator as module
+from vis_ros.propagation.pts.network import Pts
+from vis_ros.propagation.pts.object_tracking import ObjectTracker
+from vis_ros.propagation.pts.propagator import PtsPropagator
 
 CPU = torch.device('cpu')
 SIZE = (64, 96)

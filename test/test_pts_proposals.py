@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torchvision.ops import box_iou
 
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import MaskRCNN
-from vis_ros.networks.proposals import rpn_proposals
+from vis_ros.networks.model_config import ModelConfig
+from vis_ros.propagation.pts.proposals import rpn_proposals
 
 
 def test_proposals_are_the_likeliest_anchors_of_the_rpn_moved() -> None:

@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 from vis_ros.cli import export as export_command
 from vis_ros.cli.main import app
-from vis_ros.data.scene import Scene
 from vis_ros.engines.engine import load_engine
-from vis_ros.networks import quantization
-from vis_ros.networks.export import export
-from vis_ros.networks.graph_file import graph_path
-from vis_ros.networks.quantization import Observed, layers_of, quantize
+from vis_ros.export import quantization
+from vis_ros.export.graph_export import export
+from vis_ros.export.graph_file import graph_path
+from vis_ros.export.quantization import Observed, layers_of, quantize
+from vis_ros.synthetic.scene import Scene
 
 EXACT = onnxruntime.SessionOptions()
 EXACT.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -201,7 +201,7 @@ def test_images_of_a_long_recording_are_spread_over_it(monkeypatch: pytest.Monke
             self.image = image
 
     for length in (1, 31, 64, 500):
-        monkeypatch.setattr('vis_ros.sources.opening.open_source', lambda *_, n=length: map(Numbered, range(n)))
+        monkeypatch.setattr('vis_ros.recordings.opening.open_source', lambda *_, n=length: map(Numbered, range(n)))
         kept: Any = export_command._images(Path('recording'), None)
         assert min(length, 32) <= len(kept) < 64
         steps = set(np.diff(kept))

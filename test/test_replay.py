@@ -22,20 +22,20 @@ sys.path.insert(0, str(Path(__file__).parent / 'ros'))
 from rectangles import BLUE, CLASS_NAMES, GREEN, RED, RectangleEngine, draw
 
 import vis_ros
-from vis_ros.annotations.bag import read_bag
-from vis_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, BagError, BagReader, BagWriter
-from vis_ros.identity.memory import IdentityMemory
+from vis_ros.datasets.bag_annotations import read_bag
 from vis_ros.instances import Instances
-from vis_ros.messages import to_image, to_instances
+from vis_ros.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, BagError, BagReader, BagWriter
+from vis_ros.recordings.opening import open_source, open_sources
+from vis_ros.recordings.recording import Frame, Source, Stream
+from vis_ros.recordings.video_writer import CODECS, VideoWriter
 from vis_ros.replay.interruption import INTERRUPTED
-from vis_ros.replay.offline import replay
+from vis_ros.replay.offline.offline_replay import replay
+from vis_ros.replay.offline.results_json import YoutubeVisResults
 from vis_ros.replay.records import frame_record, full_image_rle
-from vis_ros.replay.youtube_vis_results import YoutubeVisResults
-from vis_ros.segmenters.detect_and_track import DetectAndTrack
-from vis_ros.sources.opening import open_source, open_sources
-from vis_ros.sources.source import Frame, Source, Stream
-from vis_ros.stamps import to_time
-from vis_ros.video_writer import CODECS, VideoWriter
+from vis_ros.ros.messages import to_image, to_instances
+from vis_ros.ros.stamps import to_time
+from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.identity_memory import IdentityMemory
 
 SECOND = 1_000_000_000
 FAST = ('mp4v',)
@@ -166,12 +166,12 @@ def test_the_category_of_a_row_is_the_one_of_most_frames_and_the_lowest_of_sever
 
 
 def test_a_results_json_that_would_be_huge_is_not_written_and_this_is_said(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr('vis_ros.replay.youtube_vis_results.LARGEST', 3 * 20 - 1)
+    monkeypatch.setattr('vis_ros.replay.offline.results_json.LARGEST', 3 * 20 - 1)
     summary = run(open_source(folder), tmp_path / 'out')
     assert '3 identities' in summary.no_results_json and 'make 60 places; more than 59' in summary.no_results_json
     assert json.loads((tmp_path / 'out' / 'run.json').read_text())['no_results_json'] == summary.no_results_json
     assert not (tmp_path / 'out' / 'results.json').exists()
-    monkeypatch.setattr('vis_ros.replay.youtube_vis_results.LARGEST', 3 * 20)
+    monkeypatch.setattr('vis_ros.replay.offline.results_json.LARGEST', 3 * 20)
     assert run(open_source(folder), tmp_path / 'out').no_results_json == ''
 
 

@@ -15,14 +15,14 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from vis_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, BagWriter
-from vis_ros.messages import to_image
-from vis_ros.replay.player import Player
-from vis_ros.replay.read_ahead import ReadAhead
-from vis_ros.replay.routes import find_routes
-from vis_ros.replay.target import Target, TargetCamera
-from vis_ros.replay.timed_images import TimedImages, open_timed_images, with_stamp
-from vis_ros.stamps import to_time
+from vis_ros.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, BagWriter
+from vis_ros.replay.live.player import Player
+from vis_ros.replay.live.read_ahead import ReadAhead
+from vis_ros.replay.live.routes import find_routes
+from vis_ros.replay.live.target import Target, TargetCamera
+from vis_ros.replay.live.timed_images import TimedImages, open_timed_images, with_stamp
+from vis_ros.ros.messages import to_image
+from vis_ros.ros.stamps import to_time
 
 # --- reading ahead ----------------------------------------------------------------------------------------------------
 

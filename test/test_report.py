@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.annotations.rle import encode
-from vis_ros.evaluation import charts, report
-from vis_ros.evaluation.compare import compare
-from vis_ros.evaluation.evaluate import evaluate
+from vis_ros.datasets.rle import encode
+from vis_ros.evaluation.compare_results import compare
+from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation, ObjectTrack, Run, Switch
-from vis_ros.evaluation.switch_pictures import picture
+from vis_ros.evaluation.report.html_report import charts
+from vis_ros.evaluation.report import html_report as report
+from vis_ros.evaluation.report.switch_pictures import picture
 from vis_ros.visualization import identity_colour
 
 # --- made evaluations and how to read a report ------------------------------------------------------------------------

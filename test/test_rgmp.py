@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vis_ros.networks.global_convolution import GlobalConvolution, Refinement, ResidualBlock
-from vis_ros.networks.propagation_config import RgmpConfig
-from vis_ros.networks.propagation_file import load_propagation, save_propagation
-from vis_ros.networks.rgmp import Rgmp, mask_probability
+from vis_ros.propagation.blocks.global_convolution import GlobalConvolution, Refinement, ResidualBlock
+from vis_ros.propagation.propagation_config import RgmpConfig
+from vis_ros.propagation.propagation_file import load_propagation, save_propagation
+from vis_ros.propagation.rgmp.network import Rgmp, mask_probability
 
 
 def _count(module: nn.Module) -> int:

@@ -8,10 +8,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from vis_ros.networks.propagation_config import RgmpConfig
-from vis_ros.networks.rgmp import Rgmp
-from vis_ros.training import rgmp_losses
-from vis_ros.training.rgmp_losses import RgmpLosses, damage_masks
+from vis_ros.propagation.propagation_config import RgmpConfig
+from vis_ros.propagation.rgmp import losses as rgmp_losses
+from vis_ros.propagation.rgmp.losses import RgmpLosses, damage_masks
+from vis_ros.propagation.rgmp.network import Rgmp
 
 
 def _losses() -> RgmpLosses:

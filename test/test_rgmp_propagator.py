@@ -6,11 +6,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vis_ros.networks.propagation_config import RgmpConfig
-from vis_ros.networks.rgmp import Rgmp
-from vis_ros.propagators.propagator import Propagator
-from vis_ros.propagators.rgmp import RgmpPropagator
-from vis_ros.propagators.soft_aggregation import soft_aggregation
+from vis_ros.propagation.blocks.soft_aggregation import soft_aggregation
+from vis_ros.propagation.propagation_config import RgmpConfig
+from vis_ros.propagation.propagator import Propagator
+from vis_ros.propagation.rgmp.network import Rgmp
+from vis_ros.propagation.rgmp.propagator import RgmpPropagator
 
 SIZE = (64, 96)
 CPU = torch.device('cpu')

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.data.motion import Wave
-from vis_ros.data.scene import Scene, SceneVideos, ScriptedMotion
-from vis_ros.data.shapes import ShapeObject, TexturedImages
+from vis_ros.synthetic.motion import Wave
+from vis_ros.synthetic.scene import Scene, SceneVideos, ScriptedMotion
+from vis_ros.synthetic.shapes import ShapeObject, TexturedImages
 
 FRAMES = 120
 

@@ -10,9 +10,9 @@ from PIL import Image as PillowImage
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from vis_ros.sources.opening import open_source, open_sources
-from vis_ros.sources.source import NoFrameError
-from vis_ros.stamps import FOLDER_RATE
+from vis_ros.recordings.opening import open_source, open_sources
+from vis_ros.recordings.recording import NoFrameError
+from vis_ros.ros.stamps import FOLDER_RATE
 
 STORE = get_typestore(Stores.LATEST)
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'

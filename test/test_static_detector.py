@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from vis_ros.networks import static_detector
-from vis_ros.networks.config import ModelConfig
+from vis_ros.export import static_detector
+from vis_ros.export.static_detector import StaticDetector
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
-from vis_ros.networks.static_detector import StaticDetector
+from vis_ros.networks.model_config import ModelConfig
 
 SMALL: dict[str, Any] = {
     'name': 'small',

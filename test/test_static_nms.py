@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from vis_ros.networks.static_nms import greedy_nms, pairwise_iou
+from vis_ros.export.static_nms import greedy_nms, pairwise_iou
 
 COUNT = 24
 ROUNDS = 16

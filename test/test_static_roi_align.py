@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vis_ros.networks.config import DEMO
+from vis_ros.export.static_roi_align import StaticRoiAlign
 from vis_ros.networks.mask_rcnn import MaskRCNN
-from vis_ros.networks.static_roi_align import StaticRoiAlign
+from vis_ros.networks.model_config import DEMO
 
 HEIGHT, WIDTH = 672, 960
 IMAGES, BOXES = 2, 250

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from tiny_graph import write_tiny_graph
 
-from vis_ros.engines import tensorrt_build
-from vis_ros.engines.tensorrt_build import Target, build_plan
-from vis_ros.networks.graph_file import graph_path
-from vis_ros.networks.weights import resolve
+from vis_ros.engines.tensorrt import build as tensorrt_build
+from vis_ros.engines.tensorrt.build import Target, build_plan
+from vis_ros.export.graph_file import graph_path
+from vis_ros.networks.named_weights import resolve
 
 pytest.importorskip('tensorrt_rtx_bindings')
 
@@ -111,7 +111,7 @@ def command_of(pid: int) -> str:
 PARENT = """
 import sys
 from pathlib import Path
-from vis_ros.engines import tensorrt_builder
+from vis_ros.engines.tensorrt import build_process as tensorrt_builder
 
 sys.argv = ['builder', 'graph', 'plan', 'tensorrt_rtx', '8.6', 'none']
 tensorrt_builder._build = lambda *_: __import__('time').sleep(600)
@@ -137,7 +137,7 @@ def test_the_builder_ends_with_the_process_that_waits_for_it() -> None:
 @pytest.fixture(scope='module')
 def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network as the packaged one, on smaller images, so that exporting it takes seconds."""
-    from vis_ros.networks.config import DEMO
+    from vis_ros.networks.model_config import DEMO
     from vis_ros.networks.random_model import save_random_model
 
     path = tmp_path_factory.mktemp('weights') / 'small.safetensors'
@@ -158,7 +158,7 @@ def test_the_packaged_graph(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(('precision', 'batch'), [('fp16', 4), ('fp32', 1), ('fp32', 4), ('bf16', 1)])
 def test_other_precisions_and_batches(tmp_path: Path, small_weights: Path, precision: str, batch: int) -> None:
-    from vis_ros.networks.export import export
+    from vis_ros.export.graph_export import export
 
     graph = export(small_weights, 'gpu', precision=precision, batch=batch)
     assert build_plan(graph, tmp_path / 'plan', AMPERE) == precision
@@ -167,8 +167,8 @@ def test_other_precisions_and_batches(tmp_path: Path, small_weights: Path, preci
 @pytest.mark.slow
 def test_a_graph_with_the_numerics_of_another_origin(tmp_path: Path) -> None:
     """Everything per class, inclusive boxes, images resized as float."""
-    from vis_ros.networks.config import ModelConfig
-    from vis_ros.networks.export import export
+    from vis_ros.export.graph_export import export
+    from vis_ros.networks.model_config import ModelConfig
     from vis_ros.networks.random_model import save_random_model
 
     config = ModelConfig(

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from tiny_graph import write_tiny_graph
 
-from vis_ros.engines.tensorrt_build import Target, build_plan
-from vis_ros.engines.tensorrt_cache import EngineCache, EngineKey, Opened
-from vis_ros.engines.tensorrt_session import CudaError
+from vis_ros.engines.tensorrt.build import Target, build_plan
+from vis_ros.engines.tensorrt.engine_cache import EngineCache, EngineKey, Opened
+from vis_ros.engines.tensorrt.session import CudaError
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = bytes(range(256)) * 40
@@ -192,7 +192,7 @@ def test_not_a_byte_left_on_the_disk(tmp_path: Path) -> None:
     script = (
         'import resource, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]);'
         'from test_tensorrt_cache import EngineCache, KEY, Builder, load;'
-        'import vis_ros.engines.tensorrt_cache as module;'
+        'import vis_ros.engines.tensorrt.engine_cache as module;'
         'signal.signal(signal.SIGXFSZ, signal.SIG_IGN);'
         'module._build = lambda path, key, build, load, fault="": print("built", path);'
         'resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));'
@@ -220,7 +220,7 @@ def test_a_builder_that_fails_leaves_nothing(tmp_path: Path) -> None:
 PROCESS = """
 import json, logging, sys, time
 from pathlib import Path
-from vis_ros.engines.tensorrt_cache import EngineCache, EngineKey
+from vis_ros.engines.tensorrt.engine_cache import EngineCache, EngineKey
 
 logging.basicConfig(level=logging.INFO, format='%(message)s')
 folder, key = Path(sys.argv[1]), EngineKey(**json.loads(sys.argv[2]))

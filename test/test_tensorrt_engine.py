@@ -15,15 +15,17 @@ import pytest
 from fake_cuda import Arrays, FakeCuda, FakeDriver, fake_tensorrt
 from test_cuda_resize import kernel  # noqa: F401  # a fixture
 
-from vis_ros.data.scene import Scene
-from vis_ros.engines import engine, tensorrt_engine, tensorrt_library
+from vis_ros.engines import engine
 from vis_ros.engines.engine import load_engine
-from vis_ros.engines.openvino_engine import OpenVinoEngine
-from vis_ros.engines.tensorrt_engine import TensorRtEngine
-from vis_ros.engines.tensorrt_library import Gpu, TensorRt, find_gpu, find_tensorrt
-from vis_ros.engines.tensorrt_parity import count_matches
-from vis_ros.networks.graph_file import find_graph
-from vis_ros.networks.weights import resolve
+from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
+from vis_ros.engines.tensorrt import library as tensorrt_library
+from vis_ros.engines.tensorrt import tensorrt_engine
+from vis_ros.engines.tensorrt.library import Gpu, TensorRt, find_gpu, find_tensorrt
+from vis_ros.engines.tensorrt.parity import count_matches
+from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
+from vis_ros.export.graph_file import find_graph
+from vis_ros.networks.named_weights import resolve
+from vis_ros.synthetic.scene import Scene
 
 ROOT = Path(__file__).resolve().parents[1]
 GPU = Gpu(0, 'Fake GPU', (8, 7), 1 << 33)
@@ -207,7 +209,7 @@ def test_a_precision_that_is_another_than_asked_for_is_said(gpu: PlayedGpu, monk
 
 def test_torch_is_not_imported() -> None:
     code = (
-        'import sys, vis_ros.engines.tensorrt_engine; '
+        'import sys, vis_ros.engines.tensorrt.tensorrt_engine; '
         'print(*({"torch", "onnx", "openvino", "cuda", "tensorrt", "tensorrt_rtx_bindings"} & set(sys.modules)))'
     )
     result = subprocess.run(

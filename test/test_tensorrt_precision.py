@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vis_ros.engines.tensorrt_precision import realised_precision
+from vis_ros.engines.tensorrt.engine_precision import realised_precision
 
 
 def layer(kind: str, datatype: str, weights: str = '') -> dict[str, object]:

@@ -13,10 +13,10 @@ from fake_cuda import Arrays, FakeCuda, FakeRuntimeCache, add_runtime_cache, fak
 from fake_cuda import CudaError as CudaStatus
 
 from vis_ros.engines.nvidia import nvidia_gpus
-from vis_ros.engines.tensorrt_detector import Detector
-from vis_ros.engines.tensorrt_library import Gpu, TensorRt
-from vis_ros.engines.tensorrt_session import CudaError, DeviceMemoryError, TensorRtSession
-from vis_ros.networks.config import DEMO
+from vis_ros.engines.tensorrt.detector import Detector
+from vis_ros.engines.tensorrt.library import Gpu, TensorRt
+from vis_ros.engines.tensorrt.session import CudaError, DeviceMemoryError, TensorRtSession
+from vis_ros.networks.model_config import DEMO
 
 GPU = Gpu(0, 'Fake GPU', (8, 7), 1 << 33)
 CONFIG = DEMO.with_fields(input_height=40, input_width=64, max_detections=3, score_threshold=0.5, mask_scores=False)

@@ -13,10 +13,10 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from vis_ros.engines.engine import load_engine
-from vis_ros.engines.torch_engine import TorchEngine, preprocess
+from vis_ros.engines.torch.torch_engine import TorchEngine, preprocess
 from vis_ros.instances import Instances
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.masktrack_rcnn import build_network
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import load_model, save_model
 
 torch.set_num_threads(1)  # several threads on a busy machine wait for each other more than they compute

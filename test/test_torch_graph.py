@@ -15,13 +15,13 @@ from test_static_detector import KINDS, network
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vis_ros.data.scene import Scene
-from vis_ros.engines import torch_graph
-from vis_ros.engines.torch_engine import TorchEngine
-from vis_ros.engines.torch_graph import CudaGraph, CudaGraphs
-from vis_ros.networks.export import example_inputs
+from vis_ros.engines.torch import cuda_graphs as torch_graph
+from vis_ros.engines.torch.cuda_graphs import CudaGraph, CudaGraphs
+from vis_ros.engines.torch.torch_engine import TorchEngine
+from vis_ros.export.graph_export import example_inputs
+from vis_ros.export.static_detector import StaticDetector
 from vis_ros.networks.model_file import save_model
-from vis_ros.networks.static_detector import StaticDetector
+from vis_ros.synthetic.scene import Scene
 
 torch.set_num_threads(1)
 CPU = torch.device('cpu')

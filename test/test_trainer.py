@@ -16,11 +16,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from vis_ros.data.mixture import Mixture
 from vis_ros.networks.model_file import load_model, read_config
-from vis_ros.training.config import TrainConfig
-from vis_ros.training.losses import LOSSES
+from vis_ros.training.detection_losses import LOSSES
+from vis_ros.training.mixture import Mixture
 from vis_ros.training.pairs import pair_loader, to_input
+from vis_ros.training.train_config import TrainConfig
 from vis_ros.training.trainer import Trainer, train
 from vis_ros.training.validation import ValidationResult, Validator
 

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from vis_ros.data.davis import DAVIS_TRAIN
-from vis_ros.networks.config import DEMO, ModelConfig
-from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS
-from vis_ros.networks.propagation_file import PROPAGATION_KEY
-from vis_ros.training.config import DataSource, TrainConfig, Validation
+from vis_ros.networks.model_config import DEMO, ModelConfig
+from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS
+from vis_ros.propagation.propagation_file import PROPAGATION_KEY
+from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN
+from vis_ros.training.train_config import DataSource, TrainConfig, Validation
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / 'config' / 'train_masktrack_rcnn.yaml'
@@ -35,7 +35,7 @@ def test_shipped_files_load(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
         save_file({'none': np.zeros(1, np.float32)}, file, metadata=metadata)
         return file
 
-    monkeypatch.setattr('vis_ros.training.config.resolve', stand_in)
+    monkeypatch.setattr('vis_ros.training.train_config.resolve', stand_in)
     assert TrainConfig.read(path).data
 
 
@@ -76,7 +76,7 @@ def test_the_demo_recipe_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_second_run_of_the_demo_is_validated_on_images_that_it_does_not_train_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr('vis_ros.training.config.resolve', lambda name: ROOT / 'vis_ros/weights/demo.safetensors')
+    monkeypatch.setattr('vis_ros.training.train_config.resolve', lambda name: ROOT / 'vis_ros/weights/demo.safetensors')
     config = TrainConfig.read(ROOT / 'config' / 'train_demo_fine.yaml')
     assert config.size == (config.model.input_height, config.model.input_width) == (288, 512)
     assert config.validation is not None and config.validation.data.part == 'held-out'

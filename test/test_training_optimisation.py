@@ -14,11 +14,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.masktrack_rcnn import build_network
-from vis_ros.training.config import TrainConfig
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.training.optimisation import build_optimizer, choose_precision, freeze, learning_rate_factor
 from vis_ros.training.run_log import RunLog
+from vis_ros.training.train_config import TrainConfig
 
 SMALL = ModelConfig(name='small', class_names=('a',), backbone='resnet18', fpn_channels=16, box_head_channels=32)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vis_ros.annotations import youtube_vis
-from vis_ros.annotations.synthetic import SyntheticVideo
-from vis_ros.annotations.video import AnnotatedVideos
-from vis_ros.data.composites import CompositeConfig, CompositeVideos
-from vis_ros.data.shapes import ShapeObject, TexturedImages
+from vis_ros.datasets import youtube_vis
+from vis_ros.datasets.video import AnnotatedVideos
+from vis_ros.synthetic.composites import CompositeConfig, CompositeVideos
+from vis_ros.synthetic.shapes import ShapeObject, TexturedImages
+from vis_ros.synthetic.synthetic_video import SyntheticVideo
 from vis_ros.training.trainer import train
 
 SIZE = (128, 192)

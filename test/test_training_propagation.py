@@ -15,15 +15,15 @@ from safetensors.torch import load_file
 from test_trainer import rows, same
 from tiny_propagation import TinyLosses, TinyNetwork, use_tiny_network
 
-from vis_ros.data.davis import DAVIS_TRAIN
-from vis_ros.networks.frame_encoder import FrameEncoder
 from vis_ros.networks.model_file import load_model
-from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS, FeelvosConfig, PropagationConfig
-from vis_ros.networks.propagation_file import load_propagation, read_propagation_config, save_propagation
-from vis_ros.networks.weights import resolve
-from vis_ros.training.config import TrainConfig
+from vis_ros.networks.named_weights import resolve
+from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
+from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS, FeelvosConfig, PropagationConfig
+from vis_ros.propagation.propagation_file import load_propagation, read_propagation_config, save_propagation
+from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN
 from vis_ros.training.optimisation import build_optimizer, freeze
 from vis_ros.training.pretrained import efficientnet_lite0_state, start_from_propagation, start_propagation
+from vis_ros.training.train_config import TrainConfig
 from vis_ros.training.trainer import Trainer, train
 
 ROOT = Path(__file__).resolve().parents[1]

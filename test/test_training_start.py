@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.masktrack_rcnn import build_network
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import save_model
 from vis_ros.training.pretrained import start_from_model
 

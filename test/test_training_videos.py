@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vis_ros.annotations.opening import open_annotations
-from vis_ros.annotations.rle import encode
-from vis_ros.annotations.segmentation import compressed
-from vis_ros.data.mixture import Mixture
-from vis_ros.training.config import DataSource, TrainConfig
-from vis_ros.training.sources import Renamed, mixture_of, model_classes, open_source, open_sources
-from vis_ros.training.videos import FrameVideos, fitted
+from vis_ros.datasets.open_annotations import open_annotations
+from vis_ros.datasets.rle import encode
+from vis_ros.datasets.segmentation import compressed
+from vis_ros.training.frame_videos import FrameVideos, fitted
+from vis_ros.training.mixture import Mixture
+from vis_ros.training.train_config import DataSource, TrainConfig
+from vis_ros.training.training_data import Renamed, mixture_of, model_classes, open_source, open_sources
 
 SIZE = (60, 80)
 
@@ -98,8 +98,8 @@ def test_the_two_frames_of_a_pair_are_of_one_video(tmp_path: Path) -> None:
 def test_pictures_are_fitted_as_the_engine_does(
     size: tuple[int, int], limits: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    from vis_ros.engines.torch_engine import preprocess
-    from vis_ros.networks.config import DEMO
+    from vis_ros.engines.torch.torch_engine import preprocess
+    from vis_ros.networks.model_config import DEMO
 
     assert fitted(size, limits) == expected
     config = DEMO.with_fields(input_height=limits[0], input_width=limits[1])

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vis_ros.networks import checkpoints, weights
-from vis_ros.networks.weights import WEIGHTS, NamedWeights, fetch, path_of, resolve
+from vis_ros.networks import checkpoints
+from vis_ros.networks import named_weights as weights
+from vis_ros.networks.named_weights import WEIGHTS, NamedWeights, fetch, path_of, resolve
 
 BODY = bytes(range(256)) * 20_000  # 5 MB, several blocks
 DIGEST = hashlib.sha256(BODY).hexdigest()

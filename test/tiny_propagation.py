@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vis_ros.networks.frame_encoder import FrameEncoder
-from vis_ros.networks.propagation_config import PropagationConfig
+from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
+from vis_ros.propagation.propagation_config import PropagationConfig
 
 
 class TinyNetwork(nn.Module):
@@ -82,9 +82,9 @@ class TinyPropagator:
 def use_tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is made for 'feelvos' is tiny now."""
     for table, name in (
-        ('vis_ros.networks.propagation_file._NETWORKS', 'TinyNetwork'),
+        ('vis_ros.propagation.propagation_file._NETWORKS', 'TinyNetwork'),
         ('vis_ros.training.propagation_task.LOSSES', 'TinyLosses'),
-        ('vis_ros.propagators.loading.PROPAGATORS', 'TinyPropagator'),
+        ('vis_ros.propagation.loading.PROPAGATORS', 'TinyPropagator'),
     ):
         monkeypatch.setitem(table_of(table), 'feelvos', ('tiny_propagation', name))
 

@@ -9,7 +9,7 @@ from rclpy.qos import qos_profile_sensor_data
 from rectangles import GREEN, draw
 from sensor_msgs.msg import Image
 
-from vis_ros.node.environment import prepare_environment
+from vis_ros.ros.environment import prepare_environment
 
 if __name__ == '__main__':
     prepare_environment()

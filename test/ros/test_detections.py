@@ -52,11 +52,11 @@ def detections(monkeypatch):
         setattr(messages, kind.__name__, kind)
     monkeypatch.setitem(sys.modules, 'vision_msgs', package)
     monkeypatch.setitem(sys.modules, 'vision_msgs.msg', messages)
-    monkeypatch.delitem(sys.modules, 'vis_ros.detections', raising=False)
-    import vis_ros.detections
+    monkeypatch.delitem(sys.modules, 'vis_ros.ros.vision_msgs', raising=False)
+    import vis_ros.ros.vision_msgs
 
-    yield vis_ros.detections
-    sys.modules.pop('vis_ros.detections')
+    yield vis_ros.ros.vision_msgs
+    sys.modules.pop('vis_ros.ros.vision_msgs')
 
 
 def instances(**fields):
@@ -91,7 +91,7 @@ def test_without_depth_or_identities(detections):
 
 
 def test_the_node_runs_without_vision_msgs(graph):
-    from vis_ros.detections import DETECTIONS
+    from vis_ros.ros.vision_msgs import DETECTIONS
 
     node = graph.start()
     assert graph.process(draw((4, 4, 14, 14, GREEN))).instances

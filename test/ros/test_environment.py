@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from vis_ros.node.environment import prepare_environment
+from vis_ros.ros.environment import prepare_environment
 
 NAMES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE', 'RMW_IMPLEMENTATION', 'OMP_WAIT_POLICY')
 
@@ -43,7 +43,7 @@ def test_another_middleware_needs_no_profile(environment):
 
 FAULTS = """
 import resource, sys
-from vis_ros.node.environment import prepare_environment
+from vis_ros.ros.environment import prepare_environment
 if sys.argv[1] == 'prepared':
     prepare_environment()
 def images():

@@ -18,12 +18,12 @@ from rectangles import BLUE, RED, draw
 from rosgraph_msgs.msg import Clock
 from vis_ros.msg import InstanceMaskArray
 
-from vis_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, BagReader, BagWriter
+from vis_ros.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, BagReader, BagWriter
 from vis_ros.replay.interruption import INTERRUPTED
-from vis_ros.replay.live import replay_live
-from vis_ros.replay.live_session import Patience
-from vis_ros.replay.timed_images import open_timed_images
-from vis_ros.stamps import to_time
+from vis_ros.replay.live.live_replay import replay_live
+from vis_ros.replay.live.live_session import Patience
+from vis_ros.replay.live.timed_images import open_timed_images
+from vis_ros.ros.stamps import to_time
 
 START_NS, PERIOD_NS, DELAY_NS = 1_000_000_000_789, 40_000_000, 3_000_000
 FRAMES = 30

@@ -6,8 +6,8 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 from vis_ros.instances import Instances
-from vis_ros.masks import ENCODINGS
-from vis_ros.messages import Frame, label_image, to_image, to_instances, to_message
+from vis_ros.masks.pixels import ENCODINGS
+from vis_ros.ros.messages import Frame, label_image, to_image, to_instances, to_message
 
 CLASS_NAMES = [f'class {number}' for number in range(90)]
 

@@ -5,9 +5,9 @@ from dataclasses import fields
 import pytest
 import yaml
 
-from vis_ros.identity.config import AssociationConfig
 from vis_ros.node.parameters import Parameters
-from vis_ros.share import share_file
+from vis_ros.ros.share import share_file
+from vis_ros.tracking.association_config import AssociationConfig
 
 
 @pytest.fixture(scope='module')

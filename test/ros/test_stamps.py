@@ -5,7 +5,7 @@ import random
 import pytest
 from builtin_interfaces.msg import Time
 
-from vis_ros.stamps import (
+from vis_ros.ros.stamps import (
     REGRESSION_TOLERANCE_NS,
     Order,
     StampOrder,

@@ -17,7 +17,7 @@ from vis_ros.srv import ForgetObject, TrackObject
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from colour_propagator import BLUE, RED, ColourPropagator, ColourPropagators, draw, mask_of
 
-from vis_ros.masks import decode
+from vis_ros.masks.pixels import decode
 
 
 @pytest.fixture

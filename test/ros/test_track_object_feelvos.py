@@ -8,8 +8,8 @@ from test_track_object import mono8
 from vis_ros.msg import InstanceMask
 from vis_ros.srv import TrackObject
 
-from vis_ros.data.scene import Scene
-from vis_ros.masks import decode
+from vis_ros.masks.pixels import decode
+from vis_ros.synthetic.scene import Scene
 
 SIZE = (288, 512)
 FRAMES, HIDDEN = 34, range(12, 22)  # at 10 Hz

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_header import CONFIG_KEY
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vis_ros.benchmark.settings import Settings
-from vis_ros.demo.isolation import child_environment
+from vis_ros.ros.isolation import child_environment
 
 _END_S = 20.0
 

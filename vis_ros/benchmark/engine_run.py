@@ -20,7 +20,7 @@ from vis_ros.benchmark.pipeline import STAGES
 from vis_ros.benchmark.settings import Settings
 from vis_ros.demo.child_process import ended_by_signals
 from vis_ros.extras import require
-from vis_ros.networks.weights import resolve
+from vis_ros.networks.named_weights import resolve
 
 RANDOM = 'random:'
 """`--weights random:BACKBONE`: random weights, for speed only."""
@@ -71,7 +71,7 @@ class Workspace:
         path = self.folder / f'random_{backbone}.safetensors'
         if not path.exists():
             require('torch', 'making random weights')
-            from vis_ros.networks.config import ModelConfig
+            from vis_ros.networks.model_config import ModelConfig
             from vis_ros.networks.random_model import save_random_model
 
             names = tuple(f'class {number}' for number in range(40))  # as many as YouTube-VIS has

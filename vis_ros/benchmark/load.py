@@ -10,11 +10,11 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
-from vis_ros.bags import IMAGE_TYPE, read_header
 from vis_ros.msg import InstanceMaskArray
-from vis_ros.replay.player import Player
-from vis_ros.replay.timed_images import with_stamp
-from vis_ros.stamps import nanoseconds
+from vis_ros.recordings.bags import IMAGE_TYPE, read_header
+from vis_ros.replay.live.player import Player
+from vis_ros.replay.live.timed_images import with_stamp
+from vis_ros.ros.stamps import nanoseconds
 
 IMAGE_TOPIC = '/image'
 TRACKER = '/vis_node'

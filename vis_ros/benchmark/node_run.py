@@ -22,10 +22,10 @@ from vis_ros.benchmark.load import TRACKER, Load, Trial
 from vis_ros.benchmark.pictures import serialised
 from vis_ros.benchmark.settings import Settings
 from vis_ros.demo.child_process import ChildProcess
-from vis_ros.demo.isolation import child_environment
-from vis_ros.replay.client_node import client_node
-from vis_ros.replay.player import Player
-from vis_ros.replay.target import Target
+from vis_ros.replay.live.client_node import client_node
+from vis_ros.replay.live.player import Player
+from vis_ros.replay.live.target import Target
+from vis_ros.ros.isolation import child_environment
 
 LOSS = 0.05
 """A rate is held where less of the images is lost."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
-from vis_ros.data.scene import Scene
-from vis_ros.messages import to_image
+from vis_ros.ros.messages import to_image
+from vis_ros.synthetic.scene import Scene
 
 _COUNT = 12
 _LENGTH, _STEP = 150, 3  # of the scene, in frames, and from one picture to the next

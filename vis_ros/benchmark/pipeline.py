@@ -15,14 +15,14 @@ from sensor_msgs.msg import Image
 from vis_ros.benchmark.stopwatch import Stopwatch
 from vis_ros.engines.engine import Engine
 from vis_ros.engines.postprocessing import to_instances
-from vis_ros.identity.config import AssociationConfig
-from vis_ros.identity.memory import IdentityMemory
 from vis_ros.images import decode_image
 from vis_ros.instances import Instances
-from vis_ros.masks import encode
-from vis_ros.messages import Frame, to_message
+from vis_ros.masks.pixels import encode
 from vis_ros.networks.preprocessing import fit
-from vis_ros.segmenters.detect_and_track import DetectAndTrack
+from vis_ros.ros.messages import Frame, to_message
+from vis_ros.tracking.association_config import AssociationConfig
+from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.identity_memory import IdentityMemory
 
 STAGES = ('copy_in', 'preprocess', 'engine', 'association', 'paste', 'encode', 'publish')
 """Of an image; none is inside another, so that their sum is the time of the image.

@@ -24,7 +24,7 @@ from vis_ros.benchmark.stopwatch import Stopwatch
 from vis_ros.engines.engine import Engine, load_engine
 from vis_ros.instances import Instances
 from vis_ros.node import vis_node
-from vis_ros.stamps import nanoseconds
+from vis_ros.ros.stamps import nanoseconds
 
 
 class TimedEngine:

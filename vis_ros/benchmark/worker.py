@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from vis_ros.benchmark.settings import Settings
-from vis_ros.node.environment import prepare_environment
+from vis_ros.ros.environment import prepare_environment
 
 if TYPE_CHECKING:
     from vis_ros.engines.engine import Engine

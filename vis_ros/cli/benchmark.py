@@ -75,7 +75,7 @@ def benchmark(
             result = measure_growth(settings, place, on_step=status.update)
         elif node:
             from vis_ros.benchmark.node_run import measure_node
-            from vis_ros.demo.isolation import isolate
+            from vis_ros.ros.isolation import isolate
 
             isolate()
             result = measure_node(settings, place, rates_hz=_RATES, on_step=status.update)

@@ -38,9 +38,9 @@ def compare_models(
     Models that carry masks along are given those of the first frame; Mask R-CNN and MaskTrack R-CNN find the objects
     themselves and are scored by the identity that fits each best. The first frame is never scored.
     """
-    from vis_ros.comparison.compare_models import compare_models as run
-    from vis_ros.comparison.contestants import MODELS, is_mixed
-    from vis_ros.comparison.run_model import Task
+    from vis_ros.evaluation.comparison.candidates import MODELS, is_mixed
+    from vis_ros.evaluation.comparison.model_comparison import compare_models as run
+    from vis_ros.evaluation.comparison.run_model import Task
 
     chosen = tuple(model or MODELS)
     files = dict(_pair(each) for each in weights or [])

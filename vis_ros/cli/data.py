@@ -13,7 +13,7 @@ from rich.text import Text
 from vis_ros.cli.console import console, print_table, progress
 
 if TYPE_CHECKING:
-    from vis_ros.annotations.checking import Check
+    from vis_ros.datasets.checking import Check
 
 app = typer.Typer(help='Annotated videos: check them, convert them between formats.', no_args_is_help=True)
 
@@ -31,8 +31,8 @@ def check_annotations(
     topic: Annotated[str | None, typer.Option(help=_TOPIC)] = None,
 ) -> None:
     """Read every record, mask and picture; list all problems (exit code 1), or say what is there."""
-    from vis_ros.annotations.checking import check
-    from vis_ros.annotations.opening import open_annotations
+    from vis_ros.datasets.checking import check
+    from vis_ros.datasets.open_annotations import open_annotations
 
     frames = None if truth is None else open_annotations(truth)
     with progress('reading', None) as (bar, task):
@@ -90,8 +90,8 @@ def convert_annotations(
     topic: Annotated[str | None, typer.Option(help=_TOPIC)] = None,
 ) -> None:
     """Write annotations in another format, with their pictures, and say what it cannot hold."""
-    from vis_ros.annotations.converting import PASSES, convert
-    from vis_ros.annotations.opening import open_annotations
+    from vis_ros.datasets.converting import PASSES, convert
+    from vis_ros.datasets.open_annotations import open_annotations
 
     frames = None if truth is None else open_annotations(truth)
     videos = open_annotations(source, topic=topic, truth=frames, images=images)

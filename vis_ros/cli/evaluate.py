@@ -14,8 +14,8 @@ from rich.text import Text
 from vis_ros.cli.console import console, progress
 
 if TYPE_CHECKING:
-    from vis_ros.annotations.video import AnnotatedVideos
-    from vis_ros.evaluation.compare import Comparison
+    from vis_ros.datasets.video import AnnotatedVideos
+    from vis_ros.evaluation.compare_results import Comparison
     from vis_ros.evaluation.evaluation import Evaluation
 
 _ROWS = 20
@@ -41,10 +41,10 @@ def evaluate(
     out: Annotated[Path, typer.Option(help='Folder for evaluation.json and report.html.')] = Path('evaluation'),
 ) -> None:
     """Measure results against truth: AP, HOTA, IDF1, switches, J and F, with a report to look at."""
-    from vis_ros.annotations.epochs import count_epochs
-    from vis_ros.annotations.opening import open_annotations
-    from vis_ros.evaluation.compare import compare as compare_evaluations
-    from vis_ros.evaluation.report import write_report
+    from vis_ros.datasets.epochs import count_epochs
+    from vis_ros.datasets.open_annotations import open_annotations
+    from vis_ros.evaluation.compare_results import compare as compare_evaluations
+    from vis_ros.evaluation.report.html_report import write_report
 
     with console.status('reading'):
         there = open_annotations(truth, topic=truth_topic, images=images)
@@ -67,7 +67,7 @@ def evaluate(
 
 
 def _evaluate(results: AnnotatedVideos, truth: AnnotatedVideos, common_frames: bool) -> Evaluation:
-    from vis_ros.evaluation.evaluate import READINGS, evaluate
+    from vis_ros.evaluation.evaluate_results import READINGS, evaluate
 
     frames = READINGS * sum(len(video) for video in truth.videos)
     with progress('evaluating', frames) as (bar, task):

@@ -51,10 +51,10 @@ def export(
     """
     from vis_ros.extras import require
     from vis_ros.networks.model_header import read_config
-    from vis_ros.networks.weights import resolve
+    from vis_ros.networks.named_weights import resolve
 
     require('export', 'vis-ros export')
-    from vis_ros.networks.export import export as write
+    from vis_ros.export.graph_export import export as write
 
     path = resolve(weights)
     for_tensorrt = precision in ('fp32', 'fp16', 'bf16') or size is not None or batch != 1
@@ -90,7 +90,7 @@ def export(
 
 def _images(recording: Path, topic: str | None) -> list[NDArray[np.uint8]]:
     """Images of a recording, evenly spread over it and no more than are needed."""
-    from vis_ros.sources.opening import open_source
+    from vis_ros.recordings.opening import open_source
 
     source = open_source(recording, topic)
     kept: list[NDArray[np.uint8]] = []

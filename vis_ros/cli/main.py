@@ -82,9 +82,9 @@ def demo(
     rate: Annotated[float | None, typer.Option(help='Images per second [default: as many as it can track]')] = None,
 ) -> None:
     """Let a camera process and the node exchange real images and masks over DDS, and measure what comes back."""
-    from vis_ros.data.scene import Scene
-    from vis_ros.demo.report import write_report
-    from vis_ros.demo.run import SCENE_SIZE, record
+    from vis_ros.demo.demo_report import write_report
+    from vis_ros.demo.demo_run import SCENE_SIZE, record
+    from vis_ros.synthetic.scene import Scene
 
     out.mkdir(parents=True, exist_ok=True)
     scene = Scene(seed=0, size=SCENE_SIZE, frames=frames)
@@ -125,7 +125,7 @@ def demo(
 @app.command()
 def doctor() -> None:
     """Check what is installed and say what will run where. Exit code 1 if something essential is missing."""
-    from vis_ros.doctor import examine
+    from vis_ros.cli.doctor import examine
 
     with console.status('looking'):
         findings = examine()

@@ -10,8 +10,8 @@ import typer
 from vis_ros.cli.console import console, print_table, progress
 
 if TYPE_CHECKING:
-    from vis_ros.replay.offline import ReplaySummary
-    from vis_ros.sources.bag_depth import DepthTopics
+    from vis_ros.recordings.bag_depth import DepthTopics
+    from vis_ros.replay.offline.offline_replay import ReplaySummary
 
 _LIVE_PANEL = 'Options with --live'
 
@@ -89,17 +89,17 @@ def replay(
             source, out, node=node, topic=topic, cameras=cameras, rate=rate, loop=loop, copy_images=copy_images
         )
     from vis_ros.engines.engine import load_engine
-    from vis_ros.identity.config import AssociationConfig
-    from vis_ros.identity.memory import IdentityMemory
-    from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS
-    from vis_ros.propagators.loading import load_propagators
+    from vis_ros.propagation.loading import load_propagators
+    from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS
+    from vis_ros.recordings.opening import open_sources
+    from vis_ros.recordings.video_writer import CODECS
     from vis_ros.replay.interruption import INTERRUPTED
-    from vis_ros.replay.offline import replay as run
-    from vis_ros.segmenters.detect_and_track import DetectAndTrack
-    from vis_ros.segmenters.propagate import OBJECT, Propagate
-    from vis_ros.segmenters.segmenter import Segmenter
-    from vis_ros.sources.opening import open_sources
-    from vis_ros.video_writer import CODECS
+    from vis_ros.replay.offline.offline_replay import replay as run
+    from vis_ros.tracking.association_config import AssociationConfig
+    from vis_ros.tracking.detect_and_track import DetectAndTrack
+    from vis_ros.tracking.identity_memory import IdentityMemory
+    from vis_ros.tracking.propagate import OBJECT, Propagate
+    from vis_ros.tracking.tracker import Segmenter
 
     sources = open_sources(source, topic, cameras, _depth_topics(depth, camera_info, rectified))
     config = AssociationConfig(rule=association)  # type: ignore[arg-type]  # it checks the name itself
@@ -192,7 +192,7 @@ def _refuse_options(context: typer.Context, names: tuple[str, ...], live: bool) 
 
 
 def _depth_topics(depth: str | None, camera_info: str | None, rectified: bool) -> DepthTopics | None:
-    from vis_ros.sources.bag_depth import DepthTopics
+    from vis_ros.recordings.bag_depth import DepthTopics
 
     if depth is None and camera_info is None and not rectified:
         return None
@@ -203,7 +203,7 @@ def _depth_topics(depth: str | None, camera_info: str | None, rectified: bool) -
 
 def parse_cameras(options: list[str]) -> dict[str, str | None]:
     """Name -> topic of --camera NAME[=TOPIC] options. Raises ValueError for names that are none, or twice."""
-    from vis_ros.bags import topic_name
+    from vis_ros.recordings.bags import topic_name
 
     cameras: dict[str, str | None] = {}
     for option in options:

@@ -11,7 +11,7 @@ import typer
 from vis_ros.cli.console import console, print_table, progress
 
 if TYPE_CHECKING:
-    from vis_ros.replay.live_results import LiveSummary, Percentiles
+    from vis_ros.replay.live.live_results import LiveSummary, Percentiles
 
 
 def replay_live(
@@ -27,8 +27,8 @@ def replay_live(
 ) -> None:
     """Play a recording at a running node, and print what came back."""
     from vis_ros.replay.interruption import INTERRUPTED
-    from vis_ros.replay.live import replay_live as run
-    from vis_ros.replay.timed_images import open_timed_images
+    from vis_ros.replay.live.live_replay import replay_live as run
+    from vis_ros.replay.live.timed_images import open_timed_images
 
     images = open_timed_images(source)
     node = '/' + node.strip('/')

@@ -24,10 +24,10 @@ def synth(
     annotations: Annotated[Path | None, typer.Option(help='Its instance JSON.')] = None,
 ) -> None:
     """Make labelled videos: the scene of the demo, or objects of a COCO data set that move over its images."""
-    from vis_ros.annotations import youtube_vis
-    from vis_ros.annotations.bag import write_bag
-    from vis_ros.annotations.synthetic import composites, scenes
-    from vis_ros.data.coco import CocoDataset
+    from vis_ros.datasets import youtube_vis
+    from vis_ros.datasets.bag_annotations import write_bag
+    from vis_ros.synthetic.coco_images import CocoDataset
+    from vis_ros.synthetic.synthetic_video import composites, scenes
 
     if (images is None) != (annotations is None):
         raise ValueError('--images and --annotations belong together: the pictures of a COCO data set and its JSON')

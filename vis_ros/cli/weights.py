@@ -18,7 +18,7 @@ app = typer.Typer(help='Named weights: what there is, fetch published ones, conv
 @app.command('list')
 def list_weights() -> None:
     """List the named weights and which of them are on this machine."""
-    from vis_ros.networks.weights import WEIGHTS, path_of
+    from vis_ros.networks.named_weights import WEIGHTS, path_of
 
     table = Table('name', 'network, training data, accuracy as published', 'on this machine')
     for name, row in WEIGHTS.items():
@@ -33,7 +33,7 @@ def fetch_weights(name: Annotated[str, typer.Argument(help='See `vis-ros weights
     """Download published weights, check their digest, and convert them."""
     from rich.progress import DownloadColumn, TransferSpeedColumn
 
-    from vis_ros.networks.weights import fetch
+    from vis_ros.networks.named_weights import fetch
 
     columns = (TextColumn('{task.description}'), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:

@@ -10,10 +10,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from vis_ros.bags import IMAGE_TYPE, INSTANCES_TYPE, BagWriter, read_header
-from vis_ros.demo.camera import CALIBRATION_FRAME_ID, IMAGE_TOPIC, TRACKER
+from vis_ros.demo.scene_camera import CALIBRATION_FRAME_ID, IMAGE_TOPIC, TRACKER
 from vis_ros.msg import InstanceMaskArray
-from vis_ros.replay.node_status import NodeStatus
+from vis_ros.recordings.bags import IMAGE_TYPE, INSTANCES_TYPE, BagWriter, read_header
+from vis_ros.replay.live.node_status import NodeStatus
 
 
 @dataclass(frozen=True)

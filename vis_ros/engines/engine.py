@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from vis_ros.engines.nvidia import nvidia_gpus
 from vis_ros.extras import missing, require
 from vis_ros.instances import Instances
-from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_header import read_config
-from vis_ros.networks.weights import resolve
+from vis_ros.networks.named_weights import resolve
 
 ENGINES = ('auto', 'tensorrt', 'openvino', 'torch')
 PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16', 'int8')
@@ -84,7 +84,7 @@ def load_engine(
     """Load weights by packaged name (`demo`) or by path and return the engine that runs them.
 
     Args:
-        weights: a name of `vis_ros.networks.weights` or the path of a .safetensors file.
+        weights: a name of `vis_ros.networks.named_weights` or the path of a .safetensors file.
         model: 'auto' (what the file says), 'masktrack_rcnn', or 'mask_rcnn' (ignores the track head; the embedding
             is then the normalised box-head feature).
         engine: one of ENGINES. 'auto': TensorRT where there are an NVIDIA GPU and its library, else torch where torch
@@ -172,7 +172,7 @@ _Loader = Callable[[str], Engine]
 
 
 def _tensorrt(weights: str | Path, **arguments: Any) -> Engine:
-    from vis_ros.engines.tensorrt_engine import TensorRtEngine
+    from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
 
     return TensorRtEngine(weights, **arguments)
 
@@ -182,14 +182,14 @@ def _openvino(weights: str | Path, device: str, **arguments: Any) -> Engine:
         raise ValueError(f'OpenVINO runs on the processor, not on device {device!r}; use auto or cpu')
     if find_spec('openvino') is None:
         raise ValueError('the engine openvino needs OpenVINO, not installed here: pip install openvino')
-    from vis_ros.engines.openvino_engine import OpenVinoEngine
+    from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 
     return OpenVinoEngine(weights, **arguments)
 
 
 def _torch(weights: str | Path, **arguments: Any) -> Engine:
     require('torch', 'the engine torch')
-    from vis_ros.engines.torch_engine import TorchEngine
+    from vis_ros.engines.torch.torch_engine import TorchEngine
 
     return TorchEngine(weights, **arguments)
 
@@ -214,7 +214,7 @@ def _candidates(device: str, reasons: list[str]) -> list[str]:
     elif gpus:
         names.append('tensorrt')
     if (gpus or device.startswith('cuda')) and not missing('torch'):
-        from vis_ros.engines.torch_engine import finds_gpu
+        from vis_ros.engines.torch.torch_engine import finds_gpu
 
         names += ['torch'] if finds_gpu() else []
     if device in ('auto', 'cpu'):

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import Instances
-from vis_ros.masks import paste
-from vis_ros.networks.config import ModelConfig
+from vis_ros.masks.pixels import paste
+from vis_ros.networks.model_config import ModelConfig
 
 
 def to_instances(

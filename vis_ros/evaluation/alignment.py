@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.evaluation.survey import FrameKey
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from vis_ros.evaluation.average_precision import TrackMatches, average_precision, match_tracks
-from vis_ros.evaluation.clear import ClearMatching
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
-from vis_ros.evaluation.overlaps import VideoOverlaps, without_ignored_results
-from vis_ros.evaluation.tracking import TrackingMeasures
+from vis_ros.evaluation.metrics.average_precision import TrackMatches, average_precision, match_tracks
+from vis_ros.evaluation.metrics.clear import ClearMatching
+from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, without_ignored_results
+from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from vis_ros.annotations.video import AnnotatedVideo
+from vis_ros.datasets.video import AnnotatedVideo
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vis_ros.annotations.video import AnnotatedFrame
+from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.evaluation.alignment import Alignment
 from vis_ros.evaluation.evaluation import ObjectTrack, Switch
-from vis_ros.evaluation.j_and_f import assign, mean_f
-from vis_ros.evaluation.overlaps import VideoOverlaps, by_class, measure, without_ignored_pixels
+from vis_ros.evaluation.metrics.j_and_f import assign, mean_f
+from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, by_class, measure, without_ignored_pixels
+from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
 from vis_ros.evaluation.scores import ObjectScore, Scores, score
-from vis_ros.evaluation.tracking import TrackingMeasures
 
 
 @dataclass(frozen=True, eq=False)

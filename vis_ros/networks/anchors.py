@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vis_ros.networks.backbone import STRIDES
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.constants import constant_like
+from vis_ros.networks.model_config import ModelConfig
 
 RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)

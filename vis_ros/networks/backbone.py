@@ -13,7 +13,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.model_config import ModelConfig
 
 STRIDES = (4, 8, 16, 32, 64)
 """Pixels a cell of P2 to P6."""

@@ -22,9 +22,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import save_model
 
 State = dict[str, Tensor]

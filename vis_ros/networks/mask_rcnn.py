@@ -21,7 +21,7 @@ from torchvision.ops import batched_nms, roi_align
 
 from vis_ros.networks.anchors import BOX_WEIGHTS, RPN_WEIGHTS, clip_boxes, decode_boxes, pyramid_anchors
 from vis_ros.networks.backbone import STRIDES, PyramidBackbone
-from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.model_config import ModelConfig
 
 BOX_ROI_SIZE, MASK_ROI_SIZE = 7, 14
 
@@ -67,7 +67,7 @@ class _RoiHeads(nn.Module):
 
 
 class MaskRCNN(nn.Module):
-    """Weights and inference of Mask R-CNN; stateless between images. Losses are in `vis_ros.training.losses`."""
+    """Weights and inference of Mask R-CNN; stateless between images. Losses: `training.detection_losses`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

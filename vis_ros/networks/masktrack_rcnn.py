@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import BOX_ROI_SIZE, MaskRCNN
+from vis_ros.networks.model_config import ModelConfig
 
 
 class TrackHead(nn.Module):

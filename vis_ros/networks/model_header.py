@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.model_config import ModelConfig
 
 CONFIG_KEY = 'vis_ros.model'
 """Key of the ModelConfig, as JSON, in the metadata of a model file and of its exported graphs."""

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.networks.config import ModelConfig
+from vis_ros.networks.model_config import ModelConfig
 
 _DIVISOR = 32
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.masktrack_rcnn import build_network
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import save_model
 
 

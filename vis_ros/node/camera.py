@@ -17,20 +17,20 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
-from vis_ros.detections import DETECTIONS, to_detections
 from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
-from vis_ros.markers import to_markers
-from vis_ros.messages import Frame, label_image, to_image, to_message
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.node.complaints import Complaints
 from vis_ros.node.depth_stream import DepthStream
 from vis_ros.node.object_request import Answer, ObjectRequest
 from vis_ros.node.statistics import StreamStatistics
-from vis_ros.segmenters.marks import MarkError
-from vis_ros.segmenters.propagate import Propagate
-from vis_ros.segmenters.segmenter import Segmenter
-from vis_ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
+from vis_ros.ros.markers import to_markers
+from vis_ros.ros.messages import Frame, label_image, to_image, to_message
+from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
+from vis_ros.ros.vision_msgs import DETECTIONS, to_detections
+from vis_ros.tracking.prompts import MarkError
+from vis_ros.tracking.propagate import Propagate
+from vis_ros.tracking.tracker import Segmenter
 from vis_ros.visualization import draw_overlay
 
 try:

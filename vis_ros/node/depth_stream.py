@@ -14,12 +14,12 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 
-from vis_ros.camera_info import camera_model
 from vis_ros.images import decode_depth
 from vis_ros.instances import Instances
 from vis_ros.node.complaints import Complaints
 from vis_ros.positions import DEPTH_TOLERANCE_NS, positions
-from vis_ros.stamps import nanoseconds
+from vis_ros.ros.camera_info import camera_model
+from vis_ros.ros.stamps import nanoseconds
 
 DEPTH_MODES = ('none', 'raw', 'rectified')
 """No depth; with it for images as the sensor has them, or for rectified ones."""

@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from vis_ros.engines.engine import EngineInfo
 from vis_ros.node.camera import Camera
 from vis_ros.node.complaints import Complaint
-from vis_ros.segmenters.propagate import Propagate
+from vis_ros.tracking.propagate import Propagate
 
 RECENT_S = 5.0
 """An error counts for the level of a status for so many seconds."""

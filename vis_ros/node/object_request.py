@@ -10,10 +10,10 @@ import numpy as np
 from rclpy.task import Future
 
 from vis_ros.images import ImageError, decode_image
-from vis_ros.segmenters.marks import Mark, MarkError
-from vis_ros.segmenters.propagate import Propagate
+from vis_ros.ros.stamps import nanoseconds
 from vis_ros.srv import ForgetObject, TrackObject
-from vis_ros.stamps import nanoseconds
+from vis_ros.tracking.prompts import Mark, MarkError
+from vis_ros.tracking.propagate import Propagate
 
 Seconds = Callable[[int], float]
 """Nanoseconds of a stamp to the seconds that a segmenter counts in."""

@@ -13,11 +13,11 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from vis_ros.engines.engine import ENGINES, PRECISIONS
-from vis_ros.identity.config import AssociationConfig, RuleName
-from vis_ros.masks import ENCODINGS
-from vis_ros.networks.propagation_config import PROPAGATION_CONFIGS
+from vis_ros.masks.pixels import ENCODINGS
 from vis_ros.node.depth_stream import DEPTH_MODES
-from vis_ros.segmenters.propagate import PropagateConfig
+from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS
+from vis_ros.tracking.association_config import AssociationConfig, RuleName
+from vis_ros.tracking.propagate import PropagateConfig
 
 AT_START, UNCONFIGURED, ALWAYS = 'at start', 'unconfigured', 'always'
 """When a parameter may change: never after the start, while the node is unconfigured, or also while it is active."""

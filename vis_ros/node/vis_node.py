@@ -28,10 +28,8 @@ from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from vis_ros.engines.engine import Engine, EngineInfo, load_engine
-from vis_ros.identity.memory import IdentityMemory
 from vis_ros.node.camera import Camera
 from vis_ros.node.diagnostics import camera_status, node_status
-from vis_ros.node.environment import prepare_environment
 from vis_ros.node.heartbeat import heartbeat
 from vis_ros.node.library_log import LibraryLog
 from vis_ros.node.object_request import Answer, ObjectRequest, Seconds, forgetting, tracking
@@ -39,14 +37,16 @@ from vis_ros.node.parameters import Parameters, check, declare, read
 from vis_ros.node.score_filter import ScoreFilter
 from vis_ros.node.stall_watch import StallWatch
 from vis_ros.node.worker import Worker
-from vis_ros.propagators.loading import Propagators, load_propagators
-from vis_ros.segmenters.detect_and_carry import DetectAndCarry
-from vis_ros.segmenters.detect_and_track import DetectAndTrack
-from vis_ros.segmenters.marks import MarkError
-from vis_ros.segmenters.propagate import Propagate
-from vis_ros.segmenters.segmenter import Segmenter
+from vis_ros.propagation.loading import Propagators, load_propagators
+from vis_ros.ros.environment import prepare_environment
+from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS
 from vis_ros.srv import ForgetObject, TrackObject
-from vis_ros.stamps import REGRESSION_TOLERANCE_NS
+from vis_ros.tracking.detect_and_propagate import DetectAndCarry
+from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.identity_memory import IdentityMemory
+from vis_ros.tracking.prompts import MarkError
+from vis_ros.tracking.propagate import Propagate
+from vis_ros.tracking.tracker import Segmenter
 
 EngineFactory = Callable[..., Engine]
 PropagatorsFactory = Callable[..., Propagators]
@@ -66,7 +66,7 @@ class VisNode(LifecycleNode):
 
     Args:
         engine_factory: called as `vis_ros.engines.engine.load_engine` is.
-        propagators_factory: called as `vis_ros.propagators.loading.load_propagators` is, for models that propagate.
+        propagators_factory: called as `vis_ros.propagation.loading.load_propagators` is, for models that propagate.
     """
 
     def __init__(

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from vis_ros.bags import remove_bag
-from vis_ros.replay.video_files import NAMES
+from vis_ros.recordings.bags import remove_bag
+from vis_ros.replay.offline.video_files import NAMES
 
 
 def make_room(folder: Path, recordings: Iterable[Path]) -> None:

@@ -12,17 +12,17 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vis_ros.networks.config import ModelConfig
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import save_model
-from vis_ros.networks.weights import resolve
-from vis_ros.training.config import TrainConfig
-from vis_ros.training.losses import Losses, Sampling, Target
+from vis_ros.networks.named_weights import resolve
+from vis_ros.training.detection_losses import Losses, Sampling, Target
 from vis_ros.training.pairs import pair_loader, to_input
-from vis_ros.training.pictures import pairs_picture
 from vis_ros.training.pretrained import start_from, start_from_model
-from vis_ros.training.sources import mixture_of, model_classes, open_sources
+from vis_ros.training.train_config import TrainConfig
+from vis_ros.training.training_data import mixture_of, model_classes, open_sources
+from vis_ros.training.training_pictures import pairs_picture
 from vis_ros.training.validation import Validator
 
 

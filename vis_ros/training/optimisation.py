@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from vis_ros.networks.backbone import PyramidBackbone, TimmBody
-from vis_ros.networks.frame_encoder import FrameEncoder
-from vis_ros.training.config import TrainConfig
+from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
+from vis_ros.training.train_config import TrainConfig
 
 _MOMENTUM = 0.9
 _DECAY = 0.1

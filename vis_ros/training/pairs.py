@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from vis_ros.data.labelled_frame import LabelledFrame
-from vis_ros.data.mixture import Mixture
-from vis_ros.networks.config import ModelConfig
-from vis_ros.training.loading import numbered_loader
-from vis_ros.training.losses import Target
+from vis_ros.networks.model_config import ModelConfig
+from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.training.detection_losses import Target
+from vis_ros.training.mixture import Mixture
+from vis_ros.training.sample_loader import numbered_loader
 
 _DIVISOR = 32
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
 from vis_ros.networks.backbone import TimmBody, fold_batch_norm, noise_images
-from vis_ros.networks.frame_encoder import FrameEncoder
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.model_file import load_model
-from vis_ros.networks.propagation_config import PropagationConfig
-from vis_ros.networks.propagation_file import load_propagation
-from vis_ros.networks.weights import resolve
+from vis_ros.networks.named_weights import resolve
+from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
+from vis_ros.propagation.propagation_config import PropagationConfig
+from vis_ros.propagation.propagation_file import load_propagation
 
 _CLASS_TENSORS = ('box_predictor.cls_score.', 'box_predictor.bbox_pred.', 'mask_predictor.mask_fcn_logits.')
 

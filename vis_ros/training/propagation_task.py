@@ -15,23 +15,23 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vis_ros.data.clips import ENLARGEMENT, Clips, ClipSettings
-from vis_ros.data.mixture import Mixture
-from vis_ros.networks.propagation_config import PropagationConfig
-from vis_ros.networks.propagation_file import build_propagation_network, save_propagation
-from vis_ros.networks.weights import resolve
-from vis_ros.training.clips import clip_loader, to_clip_input
-from vis_ros.training.config import DataSource, TrainConfig
-from vis_ros.training.pictures import clips_picture
+from vis_ros.networks.named_weights import resolve
+from vis_ros.propagation.propagation_config import PropagationConfig
+from vis_ros.propagation.propagation_file import build_propagation_network, save_propagation
+from vis_ros.training.clip_loader import clip_loader, to_clip_input
+from vis_ros.training.clips import ENLARGEMENT, Clips, ClipSettings
+from vis_ros.training.mixture import Mixture
 from vis_ros.training.pretrained import start_from_propagation, start_propagation
 from vis_ros.training.propagation_validation import PropagationValidator
-from vis_ros.training.sources import open_sources
+from vis_ros.training.train_config import DataSource, TrainConfig
+from vis_ros.training.training_data import open_sources
+from vis_ros.training.training_pictures import clips_picture
 
 LOSSES: Mapping[str, tuple[str, str]] = {
-    'maskrnn': ('vis_ros.training.maskrnn_losses', 'MaskRnnLosses'),
-    'rgmp': ('vis_ros.training.rgmp_losses', 'RgmpLosses'),
-    'pts': ('vis_ros.training.pts_losses', 'PtsLosses'),
-    'feelvos': ('vis_ros.training.feelvos_losses', 'FeelvosLosses'),
+    'maskrnn': ('vis_ros.propagation.maskrnn.losses', 'MaskRnnLosses'),
+    'rgmp': ('vis_ros.propagation.rgmp.losses', 'RgmpLosses'),
+    'pts': ('vis_ros.propagation.pts.losses', 'PtsLosses'),
+    'feelvos': ('vis_ros.propagation.feelvos.losses', 'FeelvosLosses'),
 }
 """Architecture -> module and class of its losses: built from the network, called with images (B, T, 3, H, W), labels
 (B, T, H, W) and the progress of the run."""

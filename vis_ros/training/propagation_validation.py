@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vis_ros.annotations.rle import decode
-from vis_ros.annotations.video import AnnotatedFrame, AnnotatedVideo
-from vis_ros.propagators.carrying import Masks, carry_first_masks
-from vis_ros.propagators.loading import new_propagator
-from vis_ros.training.config import Validation
-from vis_ros.training.pictures import labels_picture
+from vis_ros.datasets.rle import decode
+from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo
+from vis_ros.propagation.first_masks import Masks, carry_first_masks
+from vis_ros.propagation.loading import new_propagator
+from vis_ros.training.train_config import Validation
+from vis_ros.training.training_pictures import labels_picture
 from vis_ros.training.validation import ValidationResult, open_truth
 
 _PICTURES = 4

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
-from vis_ros.networks.config import ModelConfig
-from vis_ros.networks.propagation_config import PropagationConfig
-from vis_ros.training.config import Validation
+from vis_ros.networks.model_config import ModelConfig
+from vis_ros.propagation.propagation_config import PropagationConfig
+from vis_ros.training.train_config import Validation
 from vis_ros.training.validation import ValidationResult
 
 

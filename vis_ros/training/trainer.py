@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from vis_ros.networks.propagation_config import PropagationConfig
-from vis_ros.training.config import TrainConfig
+from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.training.detection_task import DetectionTask
 from vis_ros.training.optimisation import build_optimizer, choose_precision, freeze, learning_rate_factor
 from vis_ros.training.propagation_task import PropagationTask
 from vis_ros.training.ranks import Ranks, choose_device, join_ranks
 from vis_ros.training.run_log import RunLog
 from vis_ros.training.task import Task
+from vis_ros.training.train_config import TrainConfig
 
 
 def train(config_path: Path, out: Path | None = None) -> Path:

@@ -9,22 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from vis_ros.annotations.answers import Answers, answer
-from vis_ros.annotations.excerpt import Excerpt
-from vis_ros.annotations.synthetic import SyntheticVideo
-from vis_ros.annotations.video import AnnotatedVideo, AnnotatedVideos
-from vis_ros.engines.torch_engine import TorchEngine
-from vis_ros.evaluation.evaluate import evaluate
+from vis_ros.datasets.excerpt import Excerpt
+from vis_ros.datasets.predicted_video import Answers, answer
+from vis_ros.datasets.video import AnnotatedVideo, AnnotatedVideos
+from vis_ros.engines.torch.torch_engine import TorchEngine
+from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import Evaluation
-from vis_ros.evaluation.tracking import TrackingMeasures
-from vis_ros.identity.config import AssociationConfig
-from vis_ros.identity.memory import IdentityMemory
+from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
 from vis_ros.networks.mask_rcnn import MaskRCNN
-from vis_ros.segmenters.detect_and_track import DetectAndTrack
-from vis_ros.training.config import TrainConfig, Validation
-from vis_ros.training.pictures import answers_picture
-from vis_ros.training.sources import OpenSource, Renamed, open_source, read_annotations
-from vis_ros.training.videos import choose
+from vis_ros.synthetic.synthetic_video import SyntheticVideo
+from vis_ros.tracking.association_config import AssociationConfig
+from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.identity_memory import IdentityMemory
+from vis_ros.training.frame_videos import choose
+from vis_ros.training.train_config import TrainConfig, Validation
+from vis_ros.training.training_data import OpenSource, Renamed, open_source, read_annotations
+from vis_ros.training.training_pictures import answers_picture
 
 _RATE = 10.0
 """Hz of videos whose frames have no stamps."""

@@ -1,0 +1,437 @@
+"""Annotations in a ROS 2 bag: arrays of InstanceMaskArray, and the images that they belong to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
+
+from vis_ros.datasets import rle
+from vis_ros.datasets.problems import Findings
+from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
+from vis_ros.images import ImageError
+from vis_ros.instances import Instances
+from vis_ros.masks.pixels import MASK_NONE, decode
+from vis_ros.msg import InstanceMask
+from vis_ros.recordings.bags import (
+    COMPRESSED_TYPE,
+    IMAGE_TYPE,
+    INSTANCES_TYPE,
+    BagError,
+    BagReader,
+    BagWriter,
+    Topic,
+    deserialize,
+    ignored_topic,
+    read_header,
+    read_image,
+    serialize,
+    topic_name,
+)
+from vis_ros.ros.messages import Frame, to_image, to_message
+from vis_ros.ros.stamps import FOLDER_RATE, to_time
+
+_NS = 1_000_000_000
+_LOOKED_AT = 100  # images, to tell whether those of a topic are the ones that were annotated
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_bag(path: str | Path, topic: str | None = None) -> AnnotatedVideos:
+    """Open the InstanceMaskArray topics of a bag, each as a video.
+
+    Everything is looked at once, so that all problems are told together; frames are read when they are iterated over.
+    The name of a video is the camera's: of /vis_node/front/instances it is 'front', of /vis_node/instances 'vis_node';
+    bags that vis_ros wrote of videos keep the names of those.
+    Frames come in the order of recording. Their identities are epoch * EPOCH + track_id. LOST objects and empty masks
+    are no objects. A stamp of 0 is that of the start of a recording, unless it is there more than once: then the images
+    had no clock, and no frame of the video has a stamp. Where one camera has images with the stamps of the arrays, or
+    several and one is /<video>/image, frames have `read_image`; it raises AnnotationError for an image that is missing.
+    Ignored regions are those that `write_bag` wrote.
+
+    Args:
+        path: a bag file (.mcap, .db3) or folder.
+        topic: read only this one.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        AnnotationError: the bag is damaged or has no such topic, or arrays in it are bad: an identity twice in one, no
+            masks but boxes only, masks that cannot be decoded or do not fit. Every problem names topic, stamp and id.
+    """
+    try:
+        reader = BagReader(path)
+        if reader.damage:
+            raise BagError(reader.damage)
+        topics = _choose(reader, topic)
+        findings = Findings(path)
+        surveys = {each: _Survey(each.name) for each in topics}
+        for each, _, data in reader.messages(topics):
+            surveys[each].add(data, findings)
+        class_names = _class_names(surveys.values(), findings)
+        findings.raise_any()
+        names = _names_of_videos(topics)
+        images = {each: _images_of(reader, surveys[each], names[each]) for each in topics}
+        ignored = {each: _ignored_of(reader, each) for each in topics}
+        names.update({each: reader.videos[each.name] for each in topics if each.name in reader.videos})
+    except BagError as error:
+        raise AnnotationError([Problem('', '', str(error))]) from error
+    models = sorted({model for survey in surveys.values() for model in survey.models})
+    return AnnotatedVideos(
+        source=str(path),
+        kind='bag',
+        class_names=class_names,
+        videos=[
+            _BagVideo(names[each], reader, each, surveys[each].has_clock, images[each], ignored[each])
+            for each in topics
+        ],
+        settings={'model': ', '.join(models)} if models else {},
+    )
+
+
+def _choose(reader: BagReader, topic: str | None) -> list[Topic]:
+    topics = reader.of_type(INSTANCES_TYPE)
+    listed = ', '.join(map(str, topics))
+    if not topics:
+        others = ', '.join(map(str, reader.topics)) or 'none'
+        raise BagError(f'{reader.path} has no topic with InstanceMaskArray; its topics are {others}')
+    if topic is not None:
+        wanted = [each for each in topics if each.name == '/' + topic.lstrip('/')]
+        if not wanted:
+            raise BagError(f'{reader.path} has no InstanceMaskArray on the topic {topic}; it has {listed}')
+        topics = wanted
+    if not any(each.count for each in topics):
+        raise BagError(f'{reader.path} has not a single InstanceMaskArray: {listed}')
+    return [each for each in topics if each.count]
+
+
+@dataclass
+class _Survey:
+    """What the first look at a topic tells.
+
+    names: class id -> names that it has. stamps: how often each occurs.
+    """
+
+    topic: str
+    names: dict[int, set[str]] = field(default_factory=dict)
+    stamps: Counter[int] = field(default_factory=Counter)
+    models: set[str] = field(default_factory=set)
+
+    @property
+    def has_clock(self) -> bool:
+        return self.stamps[0] < 2
+
+    def add(self, data: bytes, findings: Findings) -> None:
+        try:
+            stamp_ns, _ = read_header(data)
+            message = deserialize(data, INSTANCES_TYPE)
+        except BagError as error:
+            findings.add(f'{self.topic}, array {sum(self.stamps.values())}', str(error))
+            return
+        self.stamps[stamp_ns] += 1
+        where = f'{self.topic}, stamp {_seconds(stamp_ns)} s'
+        if message.model:
+            self.models.add(message.model)
+        ids = Counter(int(object.track_id) for object in message.instances)
+        for track_id, count in sorted(ids.items()):
+            if count > 1:
+                findings.add(where, f'track id {track_id} occurs {count} times')
+            if track_id == 0:
+                findings.add(where, 'track id 0 is never a track')
+        for object in message.instances:
+            self.names.setdefault(int(object.class_id), set()).add(str(object.class_name))
+            if problem := _problem(object, message.image_height, message.image_width):
+                findings.add(f'{where}, track id {object.track_id}', problem)
+
+
+def _problem(object: Any, height: int, width: int) -> str:
+    roi = object.roi
+    if object.state == InstanceMask.LOST:
+        return ''
+    if object.mask_encoding == MASK_NONE:
+        return "there is only a box, no mask: record with the node's parameter mask_encoding other than 'none'"
+    if roi.x_offset + roi.width > width or roi.y_offset + roi.height > height:
+        return (
+            f'the window of {roi.width}x{roi.height} pixels at ({roi.x_offset}, {roi.y_offset}) is not inside the '
+            f'image of {width}x{height}'
+        )
+    if not 0 <= object.score <= 1:
+        return f'the score is {object.score}, expected a number from 0 to 1'
+    try:
+        decode(object.mask_data, object.mask_encoding, roi.height, roi.width)
+    except ValueError as error:
+        return str(error)
+    return ''
+
+
+def _class_names(surveys: Any, findings: Findings) -> tuple[str, ...]:
+    names: dict[int, set[str]] = {}
+    for survey in surveys:
+        for class_id, found in survey.names.items():
+            names.setdefault(class_id, set()).update(found)
+    for class_id, found in sorted(names.items()):
+        if len(found) > 1:
+            findings.add('', f'class id {class_id} has several names: {", ".join(sorted(found))}')
+    return tuple(
+        next(iter(names[class_id])) if class_id in names else f'class {class_id}'
+        for class_id in range(max(names, default=-1) + 1)
+    )
+
+
+def _names_of_videos(topics: Sequence[Topic]) -> dict[Topic, str]:
+    short = {}
+    for topic in topics:
+        node, *camera = topic.name.removesuffix('/instances').strip('/').split('/')
+        short[topic] = '/'.join(camera) or node
+    is_unique = len(set(short.values())) == len(short)
+    return short if is_unique else {topic: topic.name for topic in topics}
+
+
+def _images_of(reader: BagReader, survey: _Survey, video: str) -> _Images | None:
+    """The image topic of the camera, told by its name; else the one whose first images have stamps of the arrays."""
+    shared = {
+        topic.name.removesuffix('/compressed'): topic
+        for topic in reversed(reader.image_topics)
+        if _shares_stamps(reader, topic, survey.stamps)
+    }
+    chosen = shared.get(f'/{video}/image') or (next(iter(shared.values())) if len(shared) == 1 else None)
+    return _Images(reader, chosen) if chosen and survey.has_clock else None
+
+
+def _shares_stamps(reader: BagReader, topic: Topic, stamps: Container[int]) -> bool:
+    first = islice(reader.messages([topic]), _LOOKED_AT)
+    return any(read_header(data)[0] in stamps for _, _, data in first)
+
+
+def _ignored_of(reader: BagReader, topic: Topic) -> Topic | None:
+    wanted = ignored_topic(topic.name)
+    return next((each for each in reader.of_type(COMPRESSED_TYPE) if each.name == wanted), None)
+
+
+class _BagVideo(AnnotatedVideo):
+    """One topic of a bag, and the topic of its ignored regions."""
+
+    def __init__(
+        self,
+        name: str,
+        reader: BagReader,
+        topic: Topic,
+        has_clock: bool,
+        images: _Images | None,
+        ignored: Topic | None,
+    ) -> None:
+        super().__init__(name, topic.count)
+        self._ignored = ignored
+        self._reader = reader
+        self._topic = topic
+        self._has_clock = has_clock
+        self._images = images
+
+    def __iter__(self) -> Iterator[AnnotatedFrame]:
+        index, ignored = 0, b''
+        topics = [self._topic] if self._ignored is None else [self._topic, self._ignored]
+        try:
+            for topic, _, data in self._reader.messages(topics):
+                if topic == self._ignored:
+                    ignored = data
+                    continue
+                yield self._frame(index, data, ignored)
+                index, ignored = index + 1, b''
+        except (BagError, ImageError) as error:
+            raise AnnotationError([Problem(str(self._reader.path), self._topic.name, str(error))]) from error
+
+    def _frame(self, index: int, data: bytes, ignored: bytes) -> AnnotatedFrame:
+        stamp_ns, _ = read_header(data)
+        message = deserialize(data, INSTANCES_TYPE)
+        size = int(message.image_height), int(message.image_width)
+        objects = [(object, _decoded(object)) for object in message.instances if object.state != InstanceMask.LOST]
+        objects = [(object, mask) for object, mask in objects if mask.any()]
+        return AnnotatedFrame(
+            name=f'{stamp_ns} ns' if self._has_clock else f'array {index}',
+            index=index,
+            stamp_ns=stamp_ns if self._has_clock else None,
+            size=size,
+            track_ids=np.array([message.epoch * EPOCH + int(object.track_id) for object, _ in objects], np.int64),
+            class_ids=np.array([object.class_id for object, _ in objects], np.int64),
+            scores=np.array([object.score for object, _ in objects], np.float64),
+            masks=[rle.encode_crop(mask, _window(object.roi), size) for object, mask in objects],
+            ignored=rle.encode(read_image(ignored, COMPRESSED_TYPE)[..., 0]) if ignored else None,
+            read_image=_Picture(self._images, stamp_ns) if self._images else None,
+        )
+
+
+def _decoded(object: Any) -> NDArray[np.uint8]:
+    return decode(object.mask_data, object.mask_encoding, object.roi.height, object.roi.width)
+
+
+def _window(roi: Any) -> tuple[int, int, int, int]:
+    return roi.x_offset, roi.y_offset, roi.x_offset + roi.width, roi.y_offset + roi.height
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """The image of one frame: call it to decode."""
+
+    images: _Images
+    stamp_ns: int
+
+    def __call__(self) -> NDArray[np.uint8]:
+        return self.images.read(self.stamp_ns)
+
+
+class _Images:
+    """The images of one topic by stamp. Reading them in the order of the recording reads the bag once.
+
+    The stamps are looked up once, when the first image is wanted.
+    """
+
+    def __init__(self, reader: BagReader, topic: Topic) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._recorded: dict[int, int] = {}
+        self._rest: Iterator[tuple[int, bytes]] = iter(())
+        self._position: int | None = None  # when the last image that was read was recorded
+
+    def read(self, stamp_ns: int) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 BGR. Raises AnnotationError where there is no such image or it cannot be decoded."""
+        where = f'{self._topic.name}, stamp {_seconds(stamp_ns)} s'
+        if not self._recorded:
+            self._recorded = {read_header(data)[0]: ns for _, ns, data in self._reader.messages([self._topic])}
+        if stamp_ns not in self._recorded:
+            raise AnnotationError([Problem(str(self._reader.path), where, 'there is no such image')])
+        try:
+            return read_image(self._message(stamp_ns), self._topic.type)
+        except (BagError, ImageError) as error:
+            raise AnnotationError([Problem(str(self._reader.path), where, str(error))]) from error
+
+    def _message(self, stamp_ns: int) -> bytes:
+        recorded_ns = self._recorded[stamp_ns]
+        is_near = self._position is not None and self._position < recorded_ns <= self._position + _NS
+        if not is_near:
+            self._rest = ((ns, data) for _, ns, data in self._reader.messages([self._topic], start_ns=recorded_ns))
+        for position, data in self._rest:
+            self._position = position
+            if read_header(data)[0] == stamp_ns:
+                return data
+        raise BagError('the bag has changed while it was read')
+
+
+def _seconds(stamp_ns: int) -> str:
+    return f'{stamp_ns // _NS}.{stamp_ns % _NS:09d}'
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write_bag(videos: AnnotatedVideos, path: str | Path) -> None:
+    """Write annotations as a bag, with the images of the frames that have one.
+
+    The topics are /truth/instances and /camera/image, or for several videos /truth/<video>/instances and
+    /<video>/image; characters that a topic cannot have become underscores (the metadata
+    keep the name). Images are raw bgr8. Frames without a stamp
+    get that of FOLDER_RATE images a second from 0, as `vis-ros replay` has it for an image folder. Ignored regions have
+    no place in the messages: they are PNG images, 255 where ignored, on /truth/ignored/compressed
+    (/truth/<video>/ignored/compressed), each before the array of its frame.
+
+    Raises:
+        FileExistsError: there is something at `path`.
+        AnnotationError: an identity does not fit a message, or two videos have the same topic.
+    """
+    names = {video.name: topic_name(video.name) for video in videos.videos}
+    if len(set(names.values())) < len(videos.videos):
+        raise AnnotationError(
+            [Problem(videos.source, '', f'videos of different names have the same topic: {", ".join(sorted(names))}')]
+        )
+    single = len(videos.videos) == 1
+    with BagWriter(path) as bag:
+        for video in videos.videos:
+            instances = '/truth/instances' if single else f'/truth/{names[video.name]}/instances'
+            images = '/camera/image' if single else f'/{names[video.name]}/image'
+            _write_video(bag, video, videos, instances, images)
+
+
+def _write_video(bag: BagWriter, video: AnnotatedVideo, videos: AnnotatedVideos, instances: str, images: str) -> None:
+    bag.add_topic(instances, INSTANCES_TYPE, video.name)
+    model = str(videos.settings.get('model', 'truth'))
+    history: _History | None = None
+    has_images = has_ignored = False
+    for frame in video:
+        stamp_ns = round(frame.index / FOLDER_RATE * _NS) if frame.stamp_ns is None else frame.stamp_ns
+        history = history or _History(f'{videos.source}, {video.name}', model, stamp_ns)
+        header = Header(stamp=to_time(stamp_ns), frame_id=topic_name(video.name))
+        if frame.read_image is not None:
+            if not has_images:
+                bag.add_topic(images, IMAGE_TYPE)
+                has_images = True
+            bag.write(images, stamp_ns, serialize(to_image(frame.read_image(), 'bgr8', header), IMAGE_TYPE))
+        if frame.ignored is not None:
+            if not has_ignored:
+                bag.add_topic(ignored_topic(instances), COMPRESSED_TYPE)
+                has_ignored = True
+            bag.write(ignored_topic(instances), stamp_ns, serialize(_png(frame.ignored, header), COMPRESSED_TYPE))
+        found, told = history.add(frame, header, stamp_ns)
+        bag.write(instances, stamp_ns, serialize(to_message(found, told, videos.class_names, 'rle'), INSTANCES_TYPE))
+
+
+def _png(mask: rle.Rle, header: Header) -> CompressedImage:
+    message = CompressedImage(header=header, format='png')
+    message.data.frombytes(cv2.imencode('.png', rle.decode(mask) * np.uint8(255))[1].tobytes())
+    return message
+
+
+class _History:
+    """What messages tell beside their frame: epoch, sequence, hits, and when an identity was first seen."""
+
+    def __init__(self, where: str, model: str, origin_ns: int) -> None:
+        self._where = where
+        self._model = model
+        self._origin_ns = origin_ns
+        self._epoch = 0
+        self._sequence = 0
+        self._hits: Counter[int] = Counter()
+        self._first_seen: dict[int, float] = {}
+
+    def add(self, frame: AnnotatedFrame, header: Header, stamp_ns: int) -> tuple[Instances, Frame]:
+        """The objects of the next frame and the rest, as the builder of messages wants them."""
+        ids = frame.track_ids.tolist()
+        self._count(ids, frame.name)
+        self._hits.update(ids)
+        for track_id in ids:
+            self._first_seen.setdefault(track_id, (stamp_ns - self._origin_ns) / _NS)
+        rois = [_bounds(mask) for mask in frame.masks]
+        found = Instances(
+            image_size=frame.size,
+            boxes=np.array(rois, np.float32).reshape(-1, 4),
+            scores=frame.scores.astype(np.float32),
+            class_ids=frame.class_ids.astype(np.int32),
+            rois=np.array(rois, np.int32).reshape(-1, 4),
+            masks=[rle.decode(mask)[y0:y1, x0:x1] for mask, (x0, y0, x1, y1) in zip(frame.masks, rois, strict=True)],
+            track_ids=np.array([track_id % EPOCH for track_id in ids], np.uint32),
+            hits=np.array([self._hits[track_id] for track_id in ids], np.uint32),
+            first_seen=np.array([self._first_seen[track_id] for track_id in ids], np.float64),
+        )
+        return found, Frame(header, self._epoch, self._sequence, 0, self._model, origin_ns=self._origin_ns)
+
+    def _count(self, ids: Sequence[int], name: str) -> None:
+        epochs = {track_id // EPOCH for track_id in ids}
+        if len(epochs) > 1 or any(track_id % EPOCH == 0 or track_id < 0 for track_id in ids):
+            what = f'the identities {ids} do not fit a message: one of them is 0, or they are of several epochs'
+            raise AnnotationError([Problem(self._where, f'frame {name}', what)])
+        epoch = epochs.pop() if epochs else self._epoch
+        self._sequence = self._sequence + 1 if epoch == self._epoch else 1
+        self._epoch = epoch
+
+
+def _bounds(mask: rle.Rle) -> tuple[int, int, int, int]:
+    x, y, width, height = (int(value) for value in coco.toBbox(mask))
+    return x, y, x + width, y + height

@@ -1,0 +1,217 @@
+"""DAVIS folders: Annotations/<video>/<frame>.png, whose pixels are numbers of objects, beside JPEGImages.
+
+https://davischallenge.org: DAVIS 2016 has one object a video, as pictures of 0 and 255; DAVIS 2017 has numbers, as
+pictures with a palette in which 255 is void. Both are read, and the same numbers as grey values or in the colours of
+the palette. There are no classes. The frames of a video are the annotated ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis_ros.datasets import mask_picture
+from vis_ros.datasets.conversion_losses import Losses
+from vis_ros.datasets.frame_images import PictureFile, folder_names, natural, pictures_in, stems, write_picture
+from vis_ros.datasets.indexed_video import IndexedVideo
+from vis_ros.datasets.mask_picture import MaskPicture, checked_numbers, is_grey
+from vis_ros.datasets.pixel_owners import disjoint
+from vis_ros.datasets.rle import decode, encode
+from vis_ros.datasets.track_summary import VideoSummary, summarise
+from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
+
+VOID = 255
+LARGEST_NUMBER = 254
+
+
+class DavisVideo(IndexedVideo):
+    """One folder of mask pictures. pictures: the files of the images by stem."""
+
+    def __init__(self, name: str, files: list[Path], pictures: dict[str, Path]) -> None:
+        super().__init__(name, len(files))
+        self._files, self._pictures = files, pictures
+
+    def frame(self, index: int) -> AnnotatedFrame:
+        file = self._files[index]
+        try:
+            numbers = np.asfortranarray(self._numbers(_read(file)))  # as run lengths go
+        except (OSError, ValueError) as error:
+            raise AnnotationError([Problem(str(file), '', str(error))]) from error
+        ids = [number for number in np.flatnonzero(_histogram(numbers)).tolist() if number not in (0, VOID)]
+        void = numbers == VOID
+        picture = self._pictures.get(file.stem)
+        return AnnotatedFrame(
+            name=file.name,
+            index=index,
+            stamp_ns=None,
+            size=(numbers.shape[0], numbers.shape[1]),
+            track_ids=np.array(ids, np.int64),
+            class_ids=np.zeros(len(ids), np.int64),
+            scores=np.ones(len(ids)),
+            masks=[encode(numbers == number) for number in ids],
+            ignored=encode(void) if void.any() else None,
+            read_image=None if picture is None else PictureFile(picture),
+        )
+
+    def _numbers(self, picture: MaskPicture) -> NDArray[np.uint8]:
+        """(H, W) numbers of objects; the whole video says what they mean in one of its pictures."""
+        if picture.meaning == 'numbers':
+            return picture.values
+        values = picture.values
+        if picture.meaning == 'colours':
+            if self._meaning == 'colours' or not is_grey(values):
+                return checked_numbers(values)
+            values = values[..., 0]
+        return (values > 0).astype(np.uint8) if self._meaning == 'binary' else values
+
+    @cached_property
+    def _meaning(self) -> Literal['binary', 'values', 'colours']:
+        """What grey pictures mean. Only the whole video tells: in a video of several objects there are frames in which
+        only 0 and 255 (void) occur, and the colour of number 7 is grey."""
+        meaning: Literal['binary', 'values'] = 'binary'
+        for file in self._files:
+            try:
+                picture = _read(file)
+            except (OSError, ValueError):
+                continue  # told when that frame is read
+            if picture.meaning == 'numbers':
+                return 'values'
+            if picture.meaning == 'colours' and not is_grey(picture.values):
+                return 'colours'
+            if _histogram(picture.values)[1:VOID].any():
+                meaning = 'values'
+        return meaning
+
+
+def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVideos:
+    """Read a DAVIS folder, its folder of annotations, one resolution of them, or one folder of mask pictures.
+
+    Args:
+        path: the folder.
+        images: the folder with a folder of pictures for each video [default: JPEGImages in the place of Annotations].
+
+    Raises:
+        AnnotationError: there are no mask pictures, or there is a choice to make.
+    """
+    path = Path(path)
+    folders = _video_folders(_annotation_folder(path))
+    videos = []
+    problems = []
+    for folder in folders:
+        files = _mask_files(folder)
+        if not files:
+            problems.append(Problem(str(folder), '', 'has no mask picture *.png'))
+        videos.append(DavisVideo(folder.name, files, pictures_in(_picture_folder(folder, images))))
+    if problems:
+        raise AnnotationError(problems)
+    return AnnotatedVideos(
+        source=str(path), kind='DAVIS mask pictures', class_names=('object',), videos=videos, has_classes=False
+    )
+
+
+def _read(file: Path) -> MaskPicture:
+    return mask_picture.read(file.read_bytes())
+
+
+def _histogram(values: NDArray[np.uint8]) -> NDArray[np.int64]:
+    return np.bincount(values.ravel(), minlength=256)
+
+
+def _mask_files(folder: Path) -> list[Path]:
+    return sorted((file for file in folder.glob('*.png') if file.is_file()), key=lambda file: natural(file.name))
+
+
+def _annotation_folder(path: Path) -> Path:
+    inside = sorted(folder for folder in path.glob('Annotations*') if folder.is_dir())
+    return _only(inside, path) if inside else path
+
+
+def _video_folders(folder: Path) -> list[Path]:
+    """The folders of single videos; between them and `folder` there may be one for the resolution (480p)."""
+    if _mask_files(folder):
+        return [folder]
+    inside = sorted((f for f in folder.iterdir() if f.is_dir()), key=lambda f: natural(f.name))
+    if any(_mask_files(video) for video in inside):
+        return inside
+    resolutions = [f for f in inside if any(_mask_files(video) for video in f.iterdir() if video.is_dir())]
+    if not resolutions:
+        raise AnnotationError([Problem(str(folder), '', 'holds no mask pictures (*.png, or <video>/*.png)')])
+    return _video_folders(_only(resolutions, folder))
+
+
+def _only(folders: list[Path], where: Path) -> Path:
+    if len(folders) > 1:
+        names = ', '.join(folder.name for folder in folders)
+        raise AnnotationError([Problem(str(where), '', f'has several sets of annotations, give one of them: {names}')])
+    return folders[0]
+
+
+def _picture_folder(folder: Path, images: str | Path | None) -> Path:
+    if images is not None:
+        own = Path(images) / folder.name
+        return own if own.is_dir() else Path(images)
+    parts = folder.absolute().parts
+    places = [place for place, part in enumerate(parts) if part.startswith('Annotations')]
+    return Path(*parts[: places[-1]], 'JPEGImages', *parts[places[-1] + 1 :]) if places else folder / 'JPEGImages'
+
+
+def write(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], None] = lambda: None) -> list[str]:
+    """Write Annotations/<video>/<frame>.png, with the palette of VOC, and the pictures in JPEGImages/<video>.
+
+    Objects keep their ids where all ids of the video are from 1 to 254. Where masks overlap see `disjoint`.
+
+    Returns:
+        what the format could not hold, in words with counts.
+
+    Raises:
+        ValueError: a video has more than 254 objects.
+    """
+    root = Path(folder)
+    summaries = [summarise(video, on_frame) for video in videos.videos]
+    for summary in summaries:
+        if len(summary.tracks) > LARGEST_NUMBER:
+            raise ValueError(
+                f'video {summary.name} has {len(summary.tracks)} objects, but a DAVIS picture holds {LARGEST_NUMBER}: '
+                'convert it to youtube-vis or mots'
+            )
+    losses = Losses()
+    for name, video, summary in zip(folder_names([s.name for s in summaries]), videos.videos, summaries, strict=True):
+        losses.objects += len(summary.tracks)
+        losses.classes += len(summary.tracks) if videos.has_classes else 0
+        losses.scores += summary.scored
+        losses.stamps += summary.stamped
+        _write_video(video, summary, root, name, losses, on_frame)
+    return losses.in_words()
+
+
+def _write_video(
+    video: AnnotatedVideo, summary: VideoSummary, root: Path, name: str, losses: Losses, on_frame: Callable[[], None]
+) -> None:
+    masks_folder = root / 'Annotations' / name
+    masks_folder.mkdir(parents=True, exist_ok=True)
+    number_of = _numbers(summary)
+    losses.ids += sum(track_id != number for track_id, number in number_of.items())
+    names = stems(summary.names)
+    for stem, frame in zip(names, video, strict=True):
+        parts = disjoint(frame)
+        numbers = np.zeros(frame.size, np.uint8, order='F')
+        if parts.ignored is not None:
+            numbers[decode(parts.ignored) > 0] = VOID
+        for track_id, mask in zip(frame.track_ids.tolist(), parts.masks, strict=True):
+            numbers[decode(mask) > 0] = number_of[track_id]
+        (masks_folder / f'{stem}.png').write_bytes(mask_picture.write(numbers))
+        write_picture(frame, root / 'JPEGImages' / name, stem)
+        losses.taken += parts.taken
+        losses.hidden += parts.hidden
+        on_frame()
+
+
+def _numbers(summary: VideoSummary) -> dict[int, int]:
+    if all(1 <= track_id <= LARGEST_NUMBER for track_id in summary.tracks):
+        return {track_id: track_id for track_id in summary.tracks}
+    return {track_id: position + 1 for position, track_id in enumerate(summary.tracks)}

@@ -1,0 +1,97 @@
+"""Picture files of frames: found by name, decoded when they are looked at, copied where a format wants them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vis_ros.datasets.video import AnnotatedFrame, AnnotationError, Problem
+from vis_ros.images import ImageError, decode_compressed
+
+PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """Call it to decode the file: (H, W, 3) uint8 BGR. Raises AnnotationError where that fails."""
+
+    path: Path
+
+    def __call__(self) -> NDArray[np.uint8]:
+        try:
+            data = np.fromfile(self.path, np.uint8)
+            if self.path.suffix.lower() in ('.jpg', '.jpeg', '.png'):
+                return decode_compressed('', data)
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(data) else None
+        except (ImageError, OSError, cv2.error) as error:
+            raise AnnotationError([Problem(str(self.path), '', f'cannot be decoded: {error}')]) from error
+        if image is None:
+            raise AnnotationError([Problem(str(self.path), '', 'cannot be decoded')])
+        return np.asarray(image, np.uint8)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key to sort names by: digits compare as numbers, so that frame 2 comes before frame 10."""
+    return [(int(part), '') if part.isdecimal() else (-1, part.lower()) for part in re.split(r'(\d+)', name)]
+
+
+def pictures_in(folder: Path) -> dict[str, Path]:
+    """The picture files of a folder by their stem, in natural order; nothing where there is no such folder."""
+    if not folder.is_dir():
+        return {}
+    files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
+    return {file.stem: file for file in sorted(files, key=lambda file: natural(file.name))}
+
+
+def stems(names: Sequence[str]) -> list[str]:
+    """A file name without suffix for each frame of a video, from what the frames are called.
+
+    Their positions where the names are not unique, or would not be in order when sorted.
+    """
+    plain = [bare(name) for name in names]
+    keys = [natural(name) for name in plain]
+    if all(plain) and all(before < after for before, after in pairwise(keys)):
+        return plain
+    return [f'{index:05d}' for index in range(len(names))]
+
+
+def bare(name: str) -> str:
+    """What a frame is called, without the suffix of a picture and what a file name cannot have."""
+    return _safe(Path(name).stem if Path(name).suffix.lower() in PICTURE_SUFFIXES else name)
+
+
+def folder_names(names: Sequence[str]) -> list[str]:
+    """A folder name for each video of a set, from what the videos are called."""
+    plain = [_safe(name) or 'video' for name in names]
+    return plain if len(set(plain)) == len(plain) else [f'{index}_{name}' for index, name in enumerate(plain)]
+
+
+def _safe(name: str) -> str:
+    return re.sub(r'[^\w .+-]+', '_', name).strip('. ')
+
+
+def write_picture(frame: AnnotatedFrame, folder: Path, stem: str) -> str | None:
+    """Write the picture of a frame as <folder>/<stem>: a copy of its file, or else a JPEG of its pixels.
+
+    Returns the name of the file, or None where the frame has no picture.
+    """
+    if frame.read_image is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(frame.read_image, PictureFile):
+        name = stem + frame.read_image.path.suffix.lower()
+        shutil.copyfile(frame.read_image.path, folder / name)
+        return name
+    name = f'{stem}.jpg'
+    if not cv2.imwrite(str(folder / name), frame.read_image(), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
+        raise OSError(f'{folder / name} cannot be written: is the disk full?')
+    return name

@@ -1,0 +1,122 @@
+"""Open annotations of any format: what there is at a path says which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from vis_ros.datasets import coco, davis, mots, replay_folder, youtube_vis, youtube_vis_results
+from vis_ros.datasets.problems import read_json, shown
+from vis_ros.datasets.video import AnnotatedVideos, AnnotationError, Problem
+
+_BAG_SUFFIXES = ('.mcap', '.db3')
+_NO_TRUTH = (replay_folder.RUN, 'results.json')
+"""JSON files that may lie in a folder of annotations and are none by themselves."""
+
+FORMATS = (
+    'a YouTube-VIS or COCO file (*.json), DAVIS mask pictures (Annotations/<video>/*.png, <video>/*.png, *.png), '
+    'MOTS text (*.txt, instances_txt/*.txt, <video>/gt/gt.txt), results of vis-ros replay (results.jsonl, '
+    '<video>/results.jsonl), a bag (metadata.yaml, *.mcap, *.db3)'
+)
+
+
+def open_annotations(
+    path: str | Path,
+    *,
+    topic: str | None = None,
+    truth: AnnotatedVideos | None = None,
+    images: str | Path | None = None,
+) -> AnnotatedVideos:
+    """Open truth or results of any format.
+
+    Args:
+        path: a file or folder, see FORMATS.
+        topic: of the InstanceMaskArray of a bag [default: all].
+        truth: gives the frames of YouTube-VIS results, which are a bare list of rows.
+        images: the folder of the pictures, where it is not the one that the format has.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        AnnotationError: the format is not known or not clear, or with every problem of what is there.
+        ValueError: a topic is given for something else than a bag, or the bag has no such topic.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f'there is no file or folder {path}')
+    if _is_bag(path) and (path.is_file() or topic is not None):
+        return _read_bag(path, topic)
+    if topic is not None:
+        raise ValueError(f'{path} is not a bag, so it has no topic {topic!r}; leave --topic out')
+    return _open_file(path, truth, images) if path.is_file() else _open_folder(path, truth, images)
+
+
+def _is_bag(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix in _BAG_SUFFIXES
+    return (path / 'metadata.yaml').is_file() or any(file.suffix in _BAG_SUFFIXES for file in path.iterdir())
+
+
+def _read_bag(path: Path, topic: str | None = None) -> AnnotatedVideos:
+    from vis_ros.datasets.bag_annotations import read_bag
+
+    return read_bag(path, topic)
+
+
+def _open_file(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
+    if path.suffix == '.json':
+        return _open_json(path, truth, images)
+    if path.suffix == '.jsonl':
+        return replay_folder.read(path)
+    if path.suffix == '.txt':
+        return mots.read(path, images=images)
+    raise AnnotationError([Problem(str(path), '', f'is none of the files that are read: {FORMATS}')])
+
+
+def _open_json(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
+    content = read_json(path)
+    if isinstance(content, list):
+        return _open_results(path, content, truth)
+    if isinstance(content, dict) and 'videos' in content:
+        return youtube_vis.read(path, images=images, content=content)
+    if isinstance(content, dict) and 'images' in content:
+        return coco.read(path, images=images, content=content)
+    what = (
+        f'an object with {", ".join(map(repr, content)) or "nothing"}' if isinstance(content, dict) else shown(content)
+    )
+    expected = "an object with 'videos' (YouTube-VIS) or 'images' (COCO), or a list of results"
+    raise AnnotationError([Problem(str(path), '', f'is {what}, expected {expected}')])
+
+
+def _open_results(path: Path, rows: list[object], truth: AnnotatedVideos | None) -> AnnotatedVideos:
+    if replay_folder.record_files(path.parent):
+        what = f'has neither the frames nor the classes of its replay: give the folder {path.parent} instead'
+    elif truth is None:
+        what = 'is a list of results, which does not tell their frames: give the truth too'
+    else:
+        return youtube_vis_results.read(path, truth, content=rows)
+    raise AnnotationError([Problem(str(path), '', what)])
+
+
+def _open_folder(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
+    found: dict[str, Callable[[], AnnotatedVideos]] = {}
+    if _is_bag(path):
+        found['bag'] = lambda: _read_bag(path)
+    if replay_folder.record_files(path):
+        found['results of vis-ros replay'] = lambda: replay_folder.read(path)
+    for file in sorted([*path.glob('*.json'), *path.glob('annotations/*.json')]):
+        if file.name not in _NO_TRUTH:
+            found[str(file.relative_to(path))] = partial(_open_json, file, truth, images)
+    if path.name.startswith('Annotations') or any(folder.is_dir() for folder in path.glob('Annotations*')):
+        found['DAVIS mask pictures'] = lambda: davis.read(path, images=images)
+    if mots.text_files(path):
+        found['MOTS text'] = lambda: mots.read(path, images=images)
+    if not found and any(any(path.glob(pattern)) for pattern in ('*.png', '*/*.png')):
+        found['DAVIS mask pictures'] = lambda: davis.read(path, images=images)
+    if len(found) > 1:
+        raise AnnotationError(
+            [Problem(str(path), '', f'holds several annotations, give one of them: {", ".join(found)}')]
+        )
+    for read in found.values():
+        return read()
+    raise AnnotationError([Problem(str(path), '', f'holds no annotations; looked for {FORMATS}')])

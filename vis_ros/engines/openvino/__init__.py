@@ -1,0 +1,1 @@
+"""The network on a processor, through OpenVINO."""

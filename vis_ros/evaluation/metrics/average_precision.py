@@ -1,0 +1,113 @@
+"""Average precision and recall of tracks, by the protocol of YouTube-VIS (Yang et al. 2019, section 4).
+
+It is that of COCO with the overlap of whole tracks: intersections and unions are summed over the frames of a video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps
+
+IOU_THRESHOLDS = np.round(np.arange(0.5, 0.96, 0.05), 2)
+RECALLS = np.linspace(0, 1, 101)
+MAX_TRACKS = 100
+"""Tracks of one class in a video that count, those with the highest scores."""
+
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class TrackMatches:
+    """The N <= MAX_TRACKS tracks of a video, the highest score first.
+
+    scores: (N,).
+    found: (10, N) whether the track is a true object, at each of IOU_THRESHOLDS.
+    ignored: (10, N) whether it is none, but lies in ignored pixels: it counts neither for nor against the results.
+    truth: how many true objects there are.
+    """
+
+    scores: NDArray[np.float64]
+    found: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    truth: int
+
+
+def match_tracks(video: VideoOverlaps, scores: Mapping[int, float]) -> TrackMatches:
+    """Match the tracks of one class in a video with the true objects.
+
+    The track with the highest score chooses first: of the true objects that are free and overlap it enough, that with
+    the largest overlap. Ignored pixels are as crowds of COCO: a track that is no true object is ignored where the share
+    of it that lies in them reaches the threshold. Equal scores: the lower id first.
+
+    Args:
+        video: only objects of that class.
+        scores: of each identity.
+    """
+    overlaps, ignored = track_iou(video)
+    score = np.array([scores[number] for number in video.result_ids.tolist()], np.float64)
+    order = np.argsort(-score, kind='stable')[:MAX_TRACKS]
+    found = np.stack([_match(overlaps[:, order], threshold) for threshold in IOU_THRESHOLDS])
+    inside = ignored[order] >= IOU_THRESHOLDS[:, None] - _ROUNDING
+    return TrackMatches(score[order], found, inside & ~found, len(video.truth_ids))
+
+
+def track_iou(video: VideoOverlaps) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(T, N) IoU of each true object with each identity over the whole video; (N,) ignored share of each identity."""
+    truth, results = np.zeros(len(video.truth_ids)), np.zeros(len(video.result_ids))
+    shared, ignored = np.zeros((len(truth), len(results))), np.zeros(len(results))
+    for frame in video.frames:
+        rows, columns = video.truth_rows(frame), video.result_columns(frame)
+        truth[rows] += frame.truth_areas
+        results[columns] += frame.result_areas
+        shared[np.ix_(rows, columns)] += frame.intersections
+        ignored[columns] += frame.ignored * frame.result_areas
+    return shared / (truth[:, None] + results - shared), ignored / results
+
+
+def _match(overlaps: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    """(N,) whether each of the tracks, which choose in their order, gets one of the T true objects."""
+    free = overlaps >= threshold - _ROUNDING
+    found = np.zeros(overlaps.shape[1], bool)
+    for track in np.flatnonzero(free.any(0)):
+        candidates = np.flatnonzero(free[:, track])[::-1]  # of equal ones the last, as COCO
+        if len(candidates):
+            free[candidates[np.argmax(overlaps[candidates, track])]] = False
+            found[track] = True
+    return found
+
+
+def precision_at_recalls(videos: Sequence[TrackMatches]) -> NDArray[np.float64]:
+    """(10, 101) the best precision at each of IOU_THRESHOLDS that has at least the recall of RECALLS; 0 beyond all."""
+    order = np.argsort(-np.concatenate([video.scores for video in videos]), kind='stable')
+    found = np.concatenate([video.found for video in videos], 1)[:, order]
+    ignored = np.concatenate([video.ignored for video in videos], 1)[:, order]
+    truth = max(1, sum(video.truth for video in videos))
+    precision = np.zeros((len(IOU_THRESHOLDS), len(RECALLS)))
+    for row, hits, counts in zip(precision, found, ~ignored, strict=True):
+        true_positives = np.cumsum(hits)
+        envelope = np.maximum.accumulate((true_positives / np.maximum(np.cumsum(counts), 1))[::-1])[::-1]
+        reached = np.searchsorted(true_positives / truth, RECALLS)
+        row[reached < len(envelope)] = envelope[reached[reached < len(envelope)]]
+    return precision
+
+
+def average_precision(videos: Sequence[TrackMatches]) -> dict[str, float]:
+    """AP, AP50, AP75, AR1 and AR10 of videos that have true objects.
+
+    AR1 and AR10 are mean recalls with the one or ten best tracks of each video: even a perfect result has an AR1 below
+    1 where a video has more than one object of the class.
+    """
+    precision = precision_at_recalls(videos).mean(1)
+    truth = sum(video.truth for video in videos)
+    recall = {most: sum(video.found[:, :most].sum(1) for video in videos) / truth for most in (1, 10)}
+    return {
+        'AP': float(precision.mean()),
+        'AP50': float(precision[IOU_THRESHOLDS == 0.5][0]),
+        'AP75': float(precision[IOU_THRESHOLDS == 0.75][0]),
+        **{f'AR{most}': float(np.mean(values)) for most, values in recall.items()},
+    }

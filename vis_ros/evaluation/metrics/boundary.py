@@ -1,0 +1,55 @@
+"""Boundary F: how well the contours of two masks agree (Perazzi et al. 2016, DAVIS, section 4)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from vis_ros.datasets.rle import Rle
+from vis_ros.evaluation.metrics.rle_window import decode_window
+
+TOLERANCE = 0.008
+"""How far apart contours may be, as a share of the image diagonal."""
+
+
+def boundary_f(a: Rle, b: Rle) -> float:
+    """Harmonic mean of the shares of each contour that lie within the tolerance of the other; 1 where neither has any.
+
+    Only the window around both masks is looked at.
+    """
+    height, width = a['size']
+    radius = int(np.ceil(TOLERANCE * np.hypot(height, width)))
+    x, y, w, h = np.asarray(coco.toBbox([a, b]), int).T
+    rows = slice(max(0, y.min() - radius - 1), (y + h).max() + radius + 1)
+    columns = slice(max(0, x.min() - radius - 1), min(width, (x + w).max() + radius + 1))
+    contours = [contour(decode_window(mask, rows, columns)) for mask in (a, b)]
+    return contour_f(contours[0], contours[1], radius)
+
+
+def contour(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) 0 or 1: the pixels whose right, lower or lower right neighbour is on the other side of the edge."""
+    edge = np.zeros_like(mask)
+    edge[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
+    edge[:-1] |= mask[:-1] ^ mask[1:]
+    edge[:-1, :-1] |= mask[:-1, :-1] ^ mask[1:, 1:]
+    return edge
+
+
+def contour_f(a: NDArray[np.uint8], b: NDArray[np.uint8], radius: int) -> float:
+    """F of two contours (H, W) of 0 and 1 that may be `radius` pixels apart."""
+    near_a, near_b = (cv2.dilate(each, _disk(radius)) for each in (a, b))
+    count_a, count_b = int(a.sum()), int(b.sum())
+    if not count_a or not count_b:
+        return float(count_a == count_b)
+    precision, recall = int((a & near_b).sum()) / count_a, int((b & near_a).sum()) / count_b
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+@cache
+def _disk(radius: int) -> NDArray[np.uint8]:
+    offsets = np.arange(-radius, radius + 1)
+    return (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)

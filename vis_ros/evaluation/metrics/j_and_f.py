@@ -1,0 +1,81 @@
+"""Region similarity J and contour accuracy F of DAVIS, unsupervised (Caelles et al. 2019): each object's best identity.
+
+Both are means over all frames of a video, and 1 in a frame where neither the object nor its identity is. Other than in
+DAVIS an identity that never overlaps an object is none of it, and an object without identity has 0, also in frames
+where it is not visible: a result in which nothing is found must not score.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from vis_ros.datasets.rle import Rle, areas
+from vis_ros.datasets.video import AnnotatedFrame
+from vis_ros.evaluation.metrics.boundary import boundary_f
+from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, without_ignored_pixels
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The identity of a true object, or None, and J: the mean IoU over all frames."""
+
+    object_id: int
+    result_id: int | None
+    j: float
+
+    @property
+    def pair(self) -> tuple[int, int] | None:
+        """The object and its identity."""
+        return None if self.result_id is None else (self.object_id, self.result_id)
+
+
+def assign(video: VideoOverlaps) -> list[Assignment]:
+    """Give each true object at most one identity such that the mean J is largest, in the order of the object ids."""
+    truth, results = np.zeros(len(video.truth_ids)), np.zeros(len(video.result_ids))
+    iou, together = (np.zeros((len(truth), len(results))) for _ in range(2))
+    for frame in video.seen:
+        rows, columns = video.truth_rows(frame), video.result_columns(frame)
+        truth[rows] += 1
+        results[columns] += 1
+        iou[np.ix_(rows, columns)] += frame.iou
+        together[np.ix_(rows, columns)] += 1
+    neither = video.length - (truth[:, None] + results - together)
+    j = np.where(iou > 0, (iou + neither) / video.length, 0.0)
+    rows, columns = linear_sum_assignment(j, maximize=True)
+    chosen = {row: column for row, column in zip(rows.tolist(), columns.tolist(), strict=True) if j[row, column]}
+    return [
+        Assignment(int(number), int(video.result_ids[chosen[row]]), float(j[row, chosen[row]]))
+        if row in chosen
+        else Assignment(int(number), None, 0.0)
+        for row, number in enumerate(video.truth_ids)
+    ]
+
+
+def mean_f(
+    frames: Iterable[tuple[AnnotatedFrame, AnnotatedFrame | None]], pairs: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], float]:
+    """Pairs of true object and identity -> mean of F over all frames; F is 0 where only one of the two is visible."""
+    wanted = sorted(set(pairs))
+    sums: dict[tuple[int, int], float] = defaultdict(float)
+    length = 0
+    for both in frames:
+        length += 1
+        truth, results = (dict(_visible(frame)) for frame in without_ignored_pixels(*both))
+        for object_id, result_id in wanted:
+            if object_id in truth and result_id in results:
+                sums[object_id, result_id] += boundary_f(truth[object_id], results[result_id])
+            elif object_id not in truth and result_id not in results:
+                sums[object_id, result_id] += 1
+    return {pair: sums[pair] / length for pair in wanted}
+
+
+def _visible(frame: AnnotatedFrame | None) -> Iterator[tuple[int, Rle]]:
+    if frame is not None:
+        for number, mask, area in zip(frame.track_ids.tolist(), frame.masks, areas(frame.masks), strict=True):
+            if area:
+                yield number, mask

@@ -1,0 +1,178 @@
+"""Overlaps: the numbers that every measure is made of; what is left of the masks of a frame when it has been read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+from scipy.optimize import linear_sum_assignment
+
+from vis_ros.datasets.rle import Rle, areas, decode, encode, iou
+from vis_ros.datasets.video import AnnotatedFrame
+
+MATCH_IOU = 0.5
+"""From this IoU on a result may be a true object in one frame (CLEAR, Identity, MOTS)."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrameOverlaps:
+    """T true objects and N results in one frame. A mask without pixels is no object.
+
+    position: among the compared frames of the video; name: what the truth calls it.
+    truth_ids, truth_areas: (T,) int64. result_ids, result_areas: (N,) int64.
+    iou: (T, N) of their masks.
+    ignored: (N,) share of each result that lies in ignored pixels.
+    """
+
+    position: int
+    name: str
+    truth_ids: NDArray[np.int64]
+    truth_areas: NDArray[np.int64]
+    result_ids: NDArray[np.int64]
+    result_areas: NDArray[np.int64]
+    iou: NDArray[np.float64]
+    ignored: NDArray[np.float64]
+
+    def only(self, truth: NDArray[np.bool_], results: NDArray[np.bool_]) -> FrameOverlaps:
+        """The chosen (T,) true objects and (N,) results of it."""
+        return replace(
+            self,
+            truth_ids=self.truth_ids[truth],
+            truth_areas=self.truth_areas[truth],
+            result_ids=self.result_ids[results],
+            result_areas=self.result_areas[results],
+            iou=self.iou[truth][:, results],
+            ignored=self.ignored[results],
+        )
+
+    @property
+    def intersections(self) -> NDArray[np.int64]:
+        """(T, N) shared pixels: an IoU i of areas that sum to s comes from s * i / (1 + i) of them."""
+        sums = self.truth_areas[:, None] + self.result_areas
+        return np.rint(sums * self.iou / (1 + self.iou)).astype(np.int64)
+
+
+def measure(position: int, truth: AnnotatedFrame, results: AnnotatedFrame | None) -> FrameOverlaps:
+    """The overlaps of one frame; nothing was found where it has no results."""
+    truth_masks, truth_ids = list(truth.masks), truth.track_ids
+    result_masks, result_ids = (list(results.masks), results.track_ids) if results is not None else ([], _NONE)
+    frame = FrameOverlaps(
+        position=position,
+        name=truth.name,
+        truth_ids=truth_ids,
+        truth_areas=areas(truth_masks),
+        result_ids=result_ids,
+        result_areas=areas(result_masks),
+        iou=iou(result_masks, truth_masks).T,
+        ignored=_share_in(truth.ignored, result_masks),
+    )
+    if (frame.truth_areas > 0).all() and (frame.result_areas > 0).all():
+        return frame
+    return frame.only(frame.truth_areas > 0, frame.result_areas > 0)
+
+
+_NONE = np.zeros(0, np.int64)
+
+
+def _share_in(region: Rle | None, masks: Sequence[Rle]) -> NDArray[np.float64]:
+    if region is None or not masks:
+        return np.zeros(len(masks))
+    # With the crowd flag, COCO's IoU is the intersection by the area of the mask.
+    return np.nan_to_num(coco.iou(list(masks), [region], [1])).reshape(-1)
+
+
+def without_ignored_pixels(
+    truth: AnnotatedFrame, results: AnnotatedFrame | None
+) -> tuple[AnnotatedFrame, AnnotatedFrame | None]:
+    """Both frames with the ignored pixels of the truth taken out of all masks; the same frames where there are none."""
+    region = truth.ignored
+    if region is None or not areas([region])[0]:
+        return truth, results
+    return _cut(truth, region), None if results is None else _cut(results, region)
+
+
+def _cut(frame: AnnotatedFrame, region: Rle) -> AnnotatedFrame:
+    outside = decode(region) == 0
+    shares = _share_in(region, frame.masks)
+    masks = [encode(decode(mask) & outside) if share else mask for mask, share in zip(frame.masks, shares, strict=True)]
+    return replace(frame, masks=masks)
+
+
+@dataclass(frozen=True, eq=False)
+class VideoOverlaps:
+    """The frames of a video in order; where only some of its objects matter, only those in which any of them is.
+
+    length: number of all compared frames.
+    frames: of the masks as they are; seen: of the masks without ignored pixels, the same list where there are none.
+    """
+
+    length: int
+    frames: Sequence[FrameOverlaps]
+    seen: Sequence[FrameOverlaps]
+
+    @cached_property
+    def truth_ids(self) -> NDArray[np.int64]:
+        """(T,) all true objects, ascending."""
+        return _distinct(frame.truth_ids for frame in self.frames)
+
+    @cached_property
+    def result_ids(self) -> NDArray[np.int64]:
+        """(N,) all identities, ascending."""
+        return _distinct(frame.result_ids for frame in self.frames)
+
+    def truth_rows(self, frame: FrameOverlaps) -> NDArray[np.intp]:
+        """Where in `truth_ids` the true objects of a frame are."""
+        return np.searchsorted(self.truth_ids, frame.truth_ids)
+
+    def result_columns(self, frame: FrameOverlaps) -> NDArray[np.intp]:
+        """Where in `result_ids` the results of a frame are."""
+        return np.searchsorted(self.result_ids, frame.result_ids)
+
+
+def _distinct(ids: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.unique(np.concatenate([_NONE, *ids]))
+
+
+def by_class(
+    video: VideoOverlaps, truth_classes: Mapping[int, str], result_classes: Mapping[int, str]
+) -> dict[str, VideoOverlaps]:
+    """Class name -> its part of the video; the arguments give the class of each true object and identity."""
+    frames = seen = _frames_by_class(video.frames, truth_classes, result_classes)
+    if video.seen is not video.frames:
+        seen = _frames_by_class(video.seen, truth_classes, result_classes)
+    return {name: VideoOverlaps(video.length, frames[name], seen.get(name, [])) for name in frames}
+
+
+def _frames_by_class(
+    frames: Iterable[FrameOverlaps], truth_classes: Mapping[int, str], result_classes: Mapping[int, str]
+) -> dict[str, list[FrameOverlaps]]:
+    parts: dict[str, list[FrameOverlaps]] = defaultdict(list)
+    for frame in frames:
+        truth = np.array([truth_classes[number] for number in frame.truth_ids.tolist()], object)
+        results = np.array([result_classes[number] for number in frame.result_ids.tolist()], object)
+        for name in {*truth, *results}:
+            parts[name].append(frame.only(truth == name, results == name))
+    return parts
+
+
+def without_ignored_results(video: VideoOverlaps) -> VideoOverlaps:
+    """The `frames` without the results that lie for more than half in ignored pixels and are no true object.
+
+    The rule of MOTS (Voigtlaender et al. 2019, section 4): first true objects and results are matched in each frame,
+    and only of those results that are left over some may be ignored.
+    """
+    frames = []
+    for frame in video.frames:
+        inside = frame.ignored > 0.5
+        if inside.any():
+            allowed = np.where(frame.iou >= MATCH_IOU, frame.iou, 0.0)
+            rows, columns = linear_sum_assignment(allowed, maximize=True)
+            inside[columns[allowed[rows, columns] > 0]] = False
+            frame = frame.only(np.ones(len(frame.truth_ids), bool), ~inside)
+        frames.append(frame)
+    return replace(video, frames=frames)

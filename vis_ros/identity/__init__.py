@@ -1,1 +1,0 @@
-"""The identity memory: which detection is which object seen before. numpy only, no torch, no ROS."""

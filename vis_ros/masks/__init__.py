@@ -1,0 +1,1 @@
+"""Instance masks: pasting, encoding, run lengths."""

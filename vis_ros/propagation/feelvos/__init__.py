@@ -1,0 +1,1 @@
+"""FEELVOS (Voigtlaender et al., CVPR 2019)."""

@@ -1,0 +1,217 @@
+"""FEELVOS (Voigtlaender et al., CVPR 2019): masks carried along by what pixel embeddings are near to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import FeaturePyramidNetwork
+
+from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
+from vis_ros.propagation.feelvos.deeplab import DeepLabEncoder
+from vis_ros.propagation.feelvos.matching import global_matching, local_matching
+from vis_ros.propagation.propagation_config import FeelvosConfig
+
+PUBLISHED = FeelvosConfig(
+    name='feelvos_published',
+    input_height=480,
+    input_width=864,
+    backbone='xception65',
+    batch_norm_folded=False,
+    feature_channels=256,
+    head_channels=256,
+    embedding_diagonal=1.0,
+    matching_stride=4,
+    local_window=15,
+)
+"""The published network, whose weights are for another framework; the input is DAVIS 480p in multiples of 32."""
+
+STRIDE = 4
+"""Of features, previous masks and logits, in pixels."""
+_GROUP = 8
+_HEAD_LAYERS, _HEAD_KERNEL, _MAPS = 4, 7, 3
+_NOISE = 0.01
+_NEARNESS = (-4.0, 2.0, -4.0)
+"""Weights of the global map, the previous mask and the local map in a fresh logit."""
+
+
+class Feelvos(nn.Module):
+    """All objects of a frame from the reference frame and the frame before; stateless.
+
+    `encode` each frame once. Then for each object, the background first, distances to its pixels in the reference frame
+    (`global_maps`) and near by in the frame before (`local_maps`), together with its previous mask, go through the
+    dynamic segmentation head (`segment`), which has the same weights for every object (figures 2 and 3).
+
+    Embeddings have a stride of config.matching_stride; features, previous masks and logits one of 4. H and W are
+    multiples of 32.
+    """
+
+    def __init__(self, config: FeelvosConfig) -> None:
+        super().__init__()
+        if config.matching_stride not in (4, 8, 16, 32):
+            raise ValueError(f'matching_stride {config.matching_stride} is not one of 4, 8, 16, 32')
+        self.config = config
+        channels = config.feature_channels
+        if config.backbone == 'xception65':
+            self.backbone: nn.Module = DeepLabEncoder(config.backbone, channels)
+        else:
+            self.backbone = PyramidEncoder(config)
+        self.embedding = Embedding(channels, config.embedding_size, config.embedding_diagonal)
+        self.head = DynamicHead(channels, config.head_channels)
+        self.to(memory_format=torch.channels_last)  # faster by a quarter on a CPU
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, C, H / 4, W / 4) and embeddings (B, E, h, w) of images (B, 3, H, W), normalised RGB."""
+        features = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        ratio = self.config.matching_stride // STRIDE
+        return features, self.embedding(functional.avg_pool2d(features, ratio) if ratio > 1 else features)
+
+    def cells(self, masks: Tensor) -> Tensor:
+        """Masks (..., H, W) at the stride of the embeddings: the value at the middle of each cell."""
+        return _subsample(masks, self.config.matching_stride)
+
+    def global_maps(self, embedding: Tensor, references: Sequence[Tensor]) -> Tensor:
+        """Distances (K, h, w) of the embedding (E, h, w) of a frame to K lists of embeddings (N, E)."""
+        return global_matching(embedding, references)
+
+    def local_maps(self, embedding: Tensor, previous: Tensor, masks: Tensor) -> Tensor:
+        """Distances (K, h, w) of the embedding (E, h, w) of a frame to that of the previous, under masks (K, H, W)."""
+        return local_matching(embedding, previous, self.cells(masks), self.config.local_window)
+
+    def segment(self, features: Tensor, global_maps: Tensor, local_maps: Tensor, masks: Tensor) -> Tensor:
+        """Logits (K, H / 4, W / 4) of the objects; a softmax over them gives probabilities (section 3.5).
+
+        Args:
+            features: (C, H / 4, W / 4) of the frame.
+            global_maps: (K, h, w) distances.
+            local_maps: (K, h, w) distances.
+            masks: (K, H, W) bool, in the previous frame.
+        """
+        distances = torch.stack((global_maps, local_maps), 1)
+        if distances.shape[2:] != features.shape[1:]:
+            distances = functional.interpolate(distances, features.shape[1:], mode='bilinear')
+        previous = _subsample(masks, STRIDE).to(features)[:, None]
+        return self.head(
+            features, torch.cat((distances[:, :1].to(features), previous, distances[:, 1:].to(features)), 1)
+        )
+
+
+def enlarge(logits: Tensor) -> Tensor:
+    """Logits (K, H / 4, W / 4) at full resolution, (K, H, W)."""
+    return functional.interpolate(logits[None].float(), scale_factor=STRIDE, mode='bilinear')[0]
+
+
+class PyramidEncoder(nn.Module):
+    """Images to features at stride 4 of a light network: the mean of all levels of a feature pyramid, enlarged.
+
+    So the features of stride 4 know of wide surroundings too, as those of DeepLabv3+ do. The body and the pyramid are
+    built as those of the packaged detector, whose weights can be taken.
+    """
+
+    def __init__(self, config: FeelvosConfig) -> None:
+        super().__init__()
+        self.encoder = FrameEncoder(config)
+        self.fpn = FeaturePyramidNetwork(self.encoder.channels, config.feature_channels, norm_layer=_group_norm)
+
+    def forward(self, images: Tensor) -> Tensor:
+        levels = self.fpn({str(i): level for i, level in enumerate(self.encoder(images))})
+        finest, *others = levels.values()
+        large = [functional.interpolate(other, finest.shape[2:], mode='bilinear') for other in others]
+        return functional.relu((finest + sum(large)) / len(levels))
+
+
+class Embedding(nn.Module):
+    """Features to embeddings >= 0 of the same size: depthwise 3x3, ReLU, pointwise, ReLU.
+
+    The start is almost the identity, times `diagonal`, up to the smaller number of channels.
+    """
+
+    def __init__(self, inputs: int, outputs: int, diagonal: float) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs)
+        self.pointwise = nn.Conv2d(inputs, outputs, 1)
+        for conv in (self.depthwise, self.pointwise):
+            nn.init.normal_(conv.weight, std=0.03 * diagonal)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.depthwise.weight[:, 0, 1, 1] += 1
+            self.pointwise.weight[:, :, 0, 0] += torch.eye(outputs, inputs) * diagonal
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.relu(self.pointwise(functional.relu(self.depthwise(features))))
+
+
+class DynamicHead(nn.Module):
+    """Four layers of depthwise 7x7 and pointwise convolution, each with a ReLU, and a logit.
+
+    The start, which is not published, is the object whose pixels and mask are nearest: the first channels pass the maps
+    on to the logit. So a short training starts from matching, and learns to correct it.
+    """
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__()
+        inputs = [features + _MAPS] + [channels] * (_HEAD_LAYERS - 1)
+        self.depthwise = nn.ModuleList(
+            nn.Conv2d(width, width, _HEAD_KERNEL, padding=_HEAD_KERNEL // 2, groups=width) for width in inputs
+        )
+        self.pointwise = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in inputs)
+        self.logit = nn.Conv2d(channels, 1, 1)
+        for name, parameter in self.named_parameters():
+            if name.endswith('bias'):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity='relu')
+        self._pass_maps()
+
+    @torch.no_grad()
+    def _pass_maps(self) -> None:
+        middle = _HEAD_KERNEL // 2
+        depthwise: Any
+        pointwise: Any
+        for number, (depthwise, pointwise) in enumerate(zip(self.depthwise, self.pointwise, strict=True)):
+            taken = slice(-_MAPS, None) if number == 0 else slice(_MAPS)
+            nn.init.normal_(depthwise.weight[taken], std=_NOISE)
+            depthwise.weight[taken, 0, middle, middle] += 1
+            nn.init.normal_(pointwise.weight[:_MAPS], std=_NOISE)
+            pointwise.weight[:_MAPS, taken, 0, 0] += torch.eye(_MAPS)
+        nn.init.normal_(self.logit.weight, std=_NOISE)
+        self.logit.weight[0, :_MAPS, 0, 0] = torch.tensor(_NEARNESS)
+
+    def forward(self, features: Tensor, maps: Tensor) -> Tensor:
+        """Logits (K, h, w) of K objects from features (C, h, w), which they share, and their own maps (K, 3, h, w).
+
+        One object after the other: their activations then stay in the cache of a CPU.
+        """
+        shared = self._first_layer(features[None], slice(-_MAPS), None)
+        return torch.cat([self._logits(shared, own) for own in maps.split(1)])
+
+    def _logits(self, shared: Tensor, maps: Tensor) -> Tensor:
+        x = _relu(shared + self._first_layer(maps, slice(-_MAPS, None), self.pointwise[0].bias))
+        for depthwise, pointwise in zip(self.depthwise[1:], self.pointwise[1:], strict=True):
+            x = _relu(pointwise(_relu(depthwise(x))))
+        return self.logit(x)[:, 0]
+
+    def _first_layer(self, planes: Tensor, part: slice, bias: Any) -> Tensor:
+        """What some of the input planes give to the first layer, before its second ReLU: the sum over all is it."""
+        depthwise: Any = self.depthwise[0]
+        pointwise: Any = self.pointwise[0]
+        weight = depthwise.weight[part]
+        padding = _HEAD_KERNEL // 2
+        mixed = functional.conv2d(planes, weight, depthwise.bias[part], padding=padding, groups=len(weight))
+        return functional.conv2d(_relu(mixed), pointwise.weight[:, part], bias)
+
+
+def _relu(x: Tensor) -> Tensor:
+    """In place: the results of convolutions are not needed again."""
+    return functional.relu(x, inplace=True)
+
+
+def _subsample(masks: Tensor, stride: int) -> Tensor:
+    return masks[..., stride // 2 :: stride, stride // 2 :: stride]
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(channels // _GROUP, channels)

@@ -1,0 +1,161 @@
+"""FeelvosPropagator: masks carried along by FEELVOS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vis_ros.propagation.checks import check_size, check_start
+from vis_ros.propagation.feelvos.network import Feelvos, enlarge
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """An image that objects go on from, with its embedding (E, h, w)."""
+
+    image: NDArray[np.uint8]
+    embedding: Tensor
+
+
+@dataclass
+class _Carried:
+    """An object. reference: embeddings (N, E) of its pixels in its reference frame; mask: (H, W) bool in `frame`."""
+
+    reference: Tensor
+    frame: _Frame
+    mask: Tensor
+
+
+class FeelvosPropagator:
+    """A Propagator. What is remembered: of each object the embeddings of its pixels in its reference frame and its
+    previous mask; the previous frame; and the background of one reference frame.
+
+    Objects may have different reference frames. The background is matched with the newest of them only, as far as no
+    carried object was on it then: in an older one, what has become an object since may have been background.
+    The masks of all objects come from one softmax, so the cost of an object is one pass of the dynamic head.
+
+    Args:
+        network: in evaluation mode, on `device`.
+    """
+
+    def __init__(self, network: Feelvos, device: torch.device) -> None:
+        self._network, self._device = network, device
+        config = network.config
+        self._mean = torch.tensor(config.mean, device=device)[:, None, None]
+        self._std = torch.tensor(config.std, device=device)[:, None, None]
+        self._carried: dict[int, _Carried] = {}
+        self._last: _Frame | None = None
+        self._background = torch.zeros(0, config.embedding_size, device=device)
+        self._size: tuple[int, ...] | None = None
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        return self._network.config.input_size
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        return tuple(sorted(self._carried))
+
+    @torch.inference_mode()
+    def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
+        self._size = check_start(object_id, image, mask, self._size)
+        frame = self._frame(image)
+        present = self._to_mask(mask)
+        self._place(object_id, _Carried(self._pixels(frame, present), frame, present))
+        self._background = self._background_of(frame)
+
+    @torch.inference_mode()
+    def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        check_size(image.shape[:2], self._size)
+        carried = [self._carried[number] for number in self.object_ids]
+        if not carried:
+            self._last = None
+            return np.ones((1, *image.shape[:2]), np.float32)
+        network = self._network
+        features, embeddings = network.encode(self._to_input(image))
+        frame = _Frame(image.copy(), embeddings[0])
+        masks = torch.stack([~self._union(), *(each.mask for each in carried)])
+        global_maps = network.global_maps(frame.embedding, [self._background, *(each.reference for each in carried)])
+        logits = network.segment(features[0], global_maps, self._local_maps(frame, carried, masks), masks)
+        planes = enlarge(logits).softmax(0)
+        labels = planes.max(0).indices  # faster than argmax
+        for number, each in enumerate(carried, 1):
+            each.frame, each.mask = frame, labels == number
+        self._last = frame
+        return planes.cpu().numpy()
+
+    @torch.inference_mode()
+    def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
+        check_size(mask.shape, self._size)
+        carried = self._carried[object_id]
+        self._place(object_id, _Carried(carried.reference, self._last or carried.frame, self._to_mask(mask)))
+
+    def forget(self, object_id: int) -> None:
+        del self._carried[object_id]
+
+    def reset(self) -> None:
+        self._carried.clear()
+        self._last = None
+        self._size = None
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _frame(self, image: NDArray[np.uint8]) -> _Frame:
+        """The frame of an image, which may be known."""
+        known = [self._last] if self._last else []
+        for frame in (*known, *(each.frame for each in self._carried.values())):
+            if np.array_equal(frame.image, image):
+                return frame
+        return _Frame(image.copy(), self._network.encode(self._to_input(image))[1][0])
+
+    def _place(self, object_id: int, carried: _Carried) -> None:
+        """Let an object be carried; no other of the same frame is where it is."""
+        self._carried[object_id] = carried
+        for number, other in self._carried.items():
+            if number != object_id and other.frame is carried.frame:
+                other.mask = other.mask & ~carried.mask
+
+    def _union(self) -> Tensor:
+        return torch.stack([each.mask for each in self._carried.values()]).any(0)
+
+    def _background_of(self, frame: _Frame) -> Tensor:
+        """Embeddings (N, E) where no carried object is; those carried in a newer frame are looked for in this one."""
+        here = [each.mask for each in self._carried.values() if each.frame is frame]
+        cells = ~self._network.cells(torch.stack(here).any(0))
+        elsewhere = [each.reference for each in self._carried.values() if each.frame is not frame]
+        if elsewhere and len(self._background):
+            maps = self._network.global_maps(frame.embedding, [self._background, *elsewhere])
+            cells &= maps[0] <= maps[1:].amin(0)
+        return frame.embedding[:, cells].T.contiguous()
+
+    def _pixels(self, frame: _Frame, mask: Tensor) -> Tensor:
+        """Embeddings (N, E) under a mask (H, W); of what lies between the middles of all cells those of its cells."""
+        cells = self._network.cells(mask)
+        if mask.any() and not cells.any():
+            stride = self._network.config.matching_stride
+            rows, columns = (mask.nonzero() // stride).T
+            cells[rows.clamp(max=cells.shape[0] - 1), columns.clamp(max=cells.shape[1] - 1)] = True
+        return frame.embedding[:, cells].T.contiguous()
+
+    def _local_maps(self, frame: _Frame, carried: list[_Carried], masks: Tensor) -> Tensor:
+        """(M + 1, h, w). Mostly all objects have the same previous frame; else the background may be near in any."""
+        maps: dict[int, Tensor] = {}
+        background = []
+        for previous in {id(each.frame): each.frame for each in carried}.values():
+            here = [number for number, each in enumerate(carried, 1) if each.frame is previous]
+            found = self._network.local_maps(frame.embedding, previous.embedding, masks[[0, *here]])
+            background.append(found[0])
+            maps.update(zip(here, found[1:], strict=True))
+        return torch.stack([torch.stack(background).amin(0), *(maps[number] for number in sorted(maps))])
+
+    def _to_input(self, image: NDArray[np.uint8]) -> Tensor:
+        """(1, 3, h, w) normalised RGB."""
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1).flip(0).float()
+        return ((pixels - self._mean) / self._std)[None]
+
+    def _to_mask(self, mask: NDArray[np.bool_]) -> Tensor:
+        return torch.from_numpy(mask.copy()).to(self._device)

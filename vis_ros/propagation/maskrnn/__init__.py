@@ -1,0 +1,1 @@
+"""MaskRNN (Hu, Huang, Schwing, NIPS 2017)."""

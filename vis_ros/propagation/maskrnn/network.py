@@ -1,0 +1,246 @@
+"""MaskRNN (Hu, Huang, Schwing, NIPS 2017): each object's mask from its warped mask, by appearance, flow and a box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import vgg16
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.ops import FeaturePyramidNetwork, roi_pool
+
+from vis_ros.propagation.blocks.box_crops import enlarge_boxes
+from vis_ros.propagation.blocks.frame_encoder import FrameEncoder, widen_stem
+from vis_ros.propagation.propagation_config import MaskRnnConfig
+
+PUBLISHED = MaskRnnConfig(
+    name='maskrnn_published', backbone='vgg16', batch_norm_folded=False, input_height=480, input_width=864, causal=False
+)
+"""The published streams; the input is DAVIS 480p in multiples of 32."""
+
+_POOL = 7
+_LOCALISATION_CHANNELS = 256
+_GATE = 1.2
+"""How much larger than the refined box the gate is."""
+_VGG_SIDES = (9, 16, 23, 30)
+"""Ends of the parts of VGG-16 after conv2_2, conv3_3, conv4_3 and conv5_3 with their ReLUs."""
+_VGG_STRIDES, _VGG_CHANNELS = (2, 4, 8, 16), (128, 256, 512, 512)
+_STRIDES = (4, 8, 16, 32)
+_MOTION_CHANNELS = (24, 32, 48, 64)
+_BOXES = BoxCoder((10.0, 10.0, 5.0, 5.0))
+"""Boxes relative to others as in Fast R-CNN."""
+
+
+@dataclass(frozen=True)
+class MaskRnnOutput:
+    """What the two streams say of B objects.
+
+    logits: (B, 1, H, W) of the fused streams. streams: those of the appearance and of the flow stream. sides: of each
+    stream, the (B, 1, h, w) score of each side output. deltas: (B, 4) of the refined box relative to the given one.
+    """
+
+    logits: Tensor
+    streams: list[Tensor]
+    sides: list[list[Tensor]]
+    deltas: Tensor
+
+
+class MaskRnn(nn.Module):
+    """One object's mask in a frame from its mask in the frame before, warped by the optical flow; stateless.
+
+    The appearance stream sees the image and the warped mask, the flow stream the magnitudes of the flow to the previous
+    and, unless `config.causal`, the next frame, and the warped mask (section 3.2). Their logits are averaged. The
+    localisation network refines the box of the warped mask, for `gate`, which leaves nothing outside of boxes.
+
+    Published: VGG-16 in both streams. Light: the appearance stream is a light backbone with a feature pyramid, which
+    deep features need to say where an edge is; the flow stream, whose input is simple, a small network of its own.
+    """
+
+    def __init__(self, config: MaskRnnConfig) -> None:
+        super().__init__()
+        self.config = config
+        motions = 2 if config.causal else 3
+        if config.backbone == 'vgg16':
+            self.appearance = Stream(VggSides(4), config.side_channels)
+            self.motion = Stream(VggSides(motions), config.side_channels)
+        else:
+            self.appearance = Stream(PyramidSides(config), config.side_channels)
+            self.motion = Stream(MotionSides(motions), config.side_channels)
+        self.localisation = Localisation(self.appearance.body.deep_channels, self.appearance.body.deep_stride)
+        self.to(memory_format=torch.channels_last)  # faster by a fifth on a CPU
+
+    def forward(self, images: Tensor, warped: Tensor, magnitudes: Tensor, boxes: Tensor) -> MaskRnnOutput:
+        """The masks of B objects.
+
+        Args:
+            images: (B, 3, H, W), normalised RGB; H and W are multiples of 32.
+            warped: (B, 1, H, W), probabilities of the frame before, moved along the flow.
+            magnitudes: (B, 1 or 2, H, W), lengths of the flow vectors as `scaled_magnitude` gives them.
+            boxes: (B, 4) x0 y0 x1 y1 of the warped masks in pixels.
+        """
+        centred = warped * 2 - 1
+        appearance, sides, deep = self.appearance(_channels_last(images, centred))
+        motion, motion_sides, _ = self.motion(_channels_last(magnitudes, centred))
+        deltas = self.localisation(deep, boxes)
+        return MaskRnnOutput((appearance + motion) / 2, [appearance, motion], [sides, motion_sides], deltas)
+
+
+def _channels_last(*planes: Tensor) -> Tensor:
+    return torch.cat(planes, 1).contiguous(memory_format=torch.channels_last)
+
+
+def scaled_magnitude(flow: Tensor) -> Tensor:
+    """(B, 1, H, W): log(1 + length) of flow vectors (B, 2, H, W) in pixels, so that fast motion does not drown slow.
+
+    Published: the length itself.
+    """
+    return flow.square().sum(1, keepdim=True).sqrt().log1p()
+
+
+def refine(boxes: Tensor, deltas: Tensor) -> Tensor:
+    """Boxes (B, 4) refined by the deltas (B, 4) of the localisation network."""
+    return _BOXES.decode_single(deltas, boxes)
+
+
+def box_deltas(boxes: Tensor, truth: Tensor) -> Tensor:
+    """The deltas (B, 4) that refine boxes (B, 4) into the true ones."""
+    return _BOXES.encode_single(truth, boxes)
+
+
+def gate(size: tuple[int, int], boxes: Tensor) -> Tensor:
+    """(B, 1, H, W) 1 inside of boxes (B, 4), enlarged a little, 0 outside: what is not there cannot be the object."""
+    boxes = enlarge_boxes(boxes, _GATE)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    x = torch.arange(size[1], device=boxes.device) + 0.5
+    y = torch.arange(size[0], device=boxes.device) + 0.5
+    columns = (x >= low[:, :1]) & (x <= high[:, :1])
+    rows = (y >= low[:, 1:]) & (y <= high[:, 1:])
+    return (rows[:, :, None] & columns[:, None])[:, None].float()
+
+
+class Stream(nn.Module):
+    """Side outputs of a network, enlarged bilinearly and weighted into one logit (as OSVOS).
+
+    Side outputs are enlarged after the weighting and not before, which is the same since both are linear, and cheaper.
+    """
+
+    def __init__(self, body: VggSides | PyramidSides | MotionSides, side_channels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.sides = nn.ModuleList(nn.Conv2d(channels, side_channels, 3, padding=1) for channels in body.channels)
+        self.scores = nn.ModuleList(nn.Conv2d(side_channels, 1, 1) for _ in body.channels)
+        self.weights = nn.ModuleList(nn.Conv2d(side_channels, 1, 1, bias=False) for _ in body.channels)
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, planes: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Logits (B, 1, H, W), the score (B, 1, h, w) of each side, and the deep features of the body."""
+        features, deep = self.body(planes)
+        sides = [side(feature) for side, feature in zip(self.sides, features, strict=True)]
+        parts = [weight(side) for weight, side in zip(self.weights, sides, strict=True)]
+        logits = sum(enlarge(part, planes.shape[2:]) for part in parts) + self.bias
+        assert isinstance(logits, Tensor)
+        return logits, [score(side) for score, side in zip(self.scores, sides, strict=True)], deep
+
+
+def enlarge(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps at full resolution, as fixed bilinear deconvolutions do it away from the border."""
+    return functional.interpolate(maps, list(size), mode='bilinear')
+
+
+class VggSides(nn.Module):
+    """VGG-16 without pool5 and fully connected layers; its first convolution has so many planes."""
+
+    def __init__(self, planes: int) -> None:
+        super().__init__()
+        features = vgg16(weights=None).features
+        if planes > 3:
+            widen_stem(features, planes - 3)
+        elif planes < 3:
+            features[0] = nn.Conv2d(planes, 64, 3, padding=1)
+        ends = (0, *_VGG_SIDES)
+        self.parts = nn.ModuleList(features[begin:end] for begin, end in pairwise(ends))
+        self.channels = _VGG_CHANNELS
+        self.deep_channels, self.deep_stride = _VGG_CHANNELS[-1], _VGG_STRIDES[-1]
+
+    def forward(self, planes: Tensor) -> tuple[list[Tensor], Tensor]:
+        features = []
+        for part in self.parts:
+            planes = part(planes)
+            features.append(planes)
+        return features, planes
+
+
+class PyramidSides(nn.Module):
+    """A light backbone and its feature pyramid, built as those of the packaged detector, whose weights can be taken."""
+
+    def __init__(self, config: MaskRnnConfig) -> None:
+        super().__init__()
+        channels = config.pyramid_channels
+        self.encoder = FrameEncoder(config, extra=1)
+        self.fpn = FeaturePyramidNetwork(self.encoder.channels, channels, norm_layer=_group_norm)
+        self.channels = (channels,) * len(_STRIDES)
+        self.deep_channels, self.deep_stride = channels, _STRIDES[2]
+
+    def forward(self, planes: Tensor) -> tuple[list[Tensor], Tensor]:
+        levels = self.fpn({str(i): level for i, level in enumerate(self.encoder(planes))})
+        features = [functional.relu(level) for level in levels.values()]
+        return features, features[2]
+
+
+class MotionSides(nn.Module):
+    """A small network of planes to features at strides 4, 8, 16 and 32."""
+
+    def __init__(self, planes: int) -> None:
+        super().__init__()
+        stem, *_ = _MOTION_CHANNELS
+        self.stem = _half(planes, stem)
+        widths = (stem, *_MOTION_CHANNELS)
+        self.parts = nn.ModuleList(_half(before, after) for before, after in pairwise(widths))
+        self.channels = _MOTION_CHANNELS
+        self.deep_channels, self.deep_stride = _MOTION_CHANNELS[-1], _STRIDES[-1]
+
+    def forward(self, planes: Tensor) -> tuple[list[Tensor], Tensor]:
+        planes = self.stem(planes)
+        features = []
+        for part in self.parts:
+            planes = part(planes)
+            features.append(planes)
+        return features, planes
+
+
+def _half(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=2, padding=1),
+        nn.GroupNorm(outputs // 8, outputs),
+        nn.ReLU(),
+        nn.Conv2d(outputs, outputs, 3, padding=1),
+        nn.GroupNorm(outputs // 8, outputs),
+        nn.ReLU(),
+    )
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(channels // 8, channels)
+
+
+class Localisation(nn.Module):
+    """RoI pooling and two fully connected layers: from a box to the deltas of a better one."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.fc1 = nn.Linear(channels * _POOL * _POOL, _LOCALISATION_CHANNELS)
+        self.fc2 = nn.Linear(_LOCALISATION_CHANNELS, _LOCALISATION_CHANNELS)
+        self.deltas = nn.Linear(_LOCALISATION_CHANNELS, 4)
+        nn.init.zeros_(self.deltas.weight)
+        nn.init.zeros_(self.deltas.bias)
+
+    def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
+        index = torch.arange(len(boxes), device=boxes.device, dtype=boxes.dtype)[:, None]
+        pooled = roi_pool(features, torch.cat((index, boxes), 1).to(features), _POOL, 1 / self.stride)
+        hidden = functional.relu(self.fc1(pooled.flatten(1)))
+        return self.deltas(functional.relu(self.fc2(hidden)))

@@ -1,0 +1,32 @@
+"""PTS (Zhou et al. 2019, arXiv 1907.01203): propose, track, then segment."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vis_ros.propagation.propagation_config import PtsConfig
+from vis_ros.propagation.pts.otn import Otn
+from vis_ros.propagation.pts.rgsn import Rgsn
+
+
+class Pts(nn.Module):
+    """The networks that PTS has of its own: OTN finds the box of an object, RGSN its mask in there; stateless.
+
+    The proposals come from another network, the RPN of Mask R-CNN (`vis_ros.propagation.pts.proposals`). Only RGSN is
+    trained before it is used; OTN learns each object while it is tracked.
+    """
+
+    def __init__(self, config: PtsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.rgsn = Rgsn(config)
+        self.otn = Otn(config, self.rgsn.encoder.channels[1:3])
+        self.to(memory_format=torch.channels_last)  # faster on a CPU
+
+    def frame(self, image: Tensor) -> list[Tensor]:
+        """What `otn.box_features` looks at, of an image (1, 3, h, w), normalised RGB: the image and, for 'backbone',
+        the features of RGSN's encoder at strides 8 and 16."""
+        if self.config.otn_features == 'vgg_m':
+            return [image]
+        return [image, *self.rgsn.encode(image, image.new_zeros(1, 1, *image.shape[2:]))[1:3]]

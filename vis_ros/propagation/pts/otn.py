@@ -1,0 +1,96 @@
+"""OTN, the object tracking network of PTS: MDNet (Nam and Han, CVPR 2016), whose last layers are learned online."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import roi_align
+
+from vis_ros.propagation.blocks.box_crops import crop, crop_transform, enlarge_boxes
+from vis_ros.propagation.propagation_config import PtsConfig
+
+OTN_FEATURES = ('backbone', 'vgg_m')
+
+_CROP, _PADDING = 107, 16
+"""Pixels: side of a crop, and how much of it on each side is context of the box."""
+_CELLS = 3
+
+
+class Otn(nn.Module):
+    """Boxes of a frame to features, and fully connected layers that tell one object from the rest by them; stateless.
+
+    'vgg_m' is the published form: each box is a crop of 107 x 107 pixels for three convolutions. With 'backbone' the
+    features come by RoIAlign from feature maps of the whole frame, which cost the same for any number of boxes and
+    objects. Both give 3 x 3 cells a box, which has a context of 16 / 107 of its sides around it.
+
+    The weights are where the learning of each object starts (`object_tracking`): nothing here is
+    trained before.
+
+    Args:
+        channels: of the feature maps that 'backbone' gets.
+    """
+
+    def __init__(self, config: PtsConfig, channels: Sequence[int]) -> None:
+        super().__init__()
+        if config.otn_features not in OTN_FEATURES:
+            raise ValueError(f'otn_features {config.otn_features!r} is not one of {", ".join(OTN_FEATURES)}')
+        self.convolutions = vgg_m_convolutions() if config.otn_features == 'vgg_m' else None
+        cell = 512 if self.convolutions else sum(channels)
+        self.classifier = OtnClassifier(cell * _CELLS**2, config.otn_channels)
+        self.requires_grad_(False)
+
+    def box_features(self, frame: Sequence[Tensor], boxes: Tensor) -> Tensor:
+        """Features (P, 9 * C) of boxes (P, 4) in pixels of the frame.
+
+        Args:
+            frame: the normalised image (1, 3, h, w) for 'vgg_m'; for 'backbone' the image and its feature maps
+                (1, C, h / s, w / s).
+        """
+        regions = enlarge_boxes(boxes, 1 + 2 * _PADDING / _CROP)
+        image, *maps = frame
+        size = (image.shape[2], image.shape[3])
+        if self.convolutions is not None:
+            images = image.expand(len(boxes), -1, -1, -1)
+            return self.convolutions(crop(images, crop_transform(regions, size), _CROP)).flatten(1)
+        cells = [roi_align(_normalised(each), [regions], _CELLS, each.shape[3] / size[1], 2, True) for each in maps]
+        return torch.cat(cells, 1).flatten(1)
+
+
+class OtnClassifier(nn.Module):
+    """fc4, fc5 and fc6: features (P, F) to logits (P, 2) of background and object."""
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__()
+        self.fc4 = nn.Linear(features, channels)
+        self.fc5 = nn.Linear(channels, channels)
+        self.fc6 = nn.Linear(channels, 2)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        hidden = self.dropout(functional.relu(self.fc4(features)))
+        hidden = self.dropout(functional.relu(self.fc5(hidden)))
+        return self.fc6(hidden)
+
+
+def vgg_m_convolutions() -> nn.Sequential:
+    """The convolutions of VGG-M (Chatfield et al. 2014) up to conv3: crops (P, 3, 107, 107) to (P, 512, 3, 3)."""
+    return nn.Sequential(
+        nn.Conv2d(3, 96, 7, stride=2),
+        nn.ReLU(),
+        nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2),
+        nn.MaxPool2d(3, stride=2),
+        nn.Conv2d(96, 256, 5, stride=2),
+        nn.ReLU(),
+        nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2),
+        nn.MaxPool2d(3, stride=2),
+        nn.Conv2d(256, 512, 3),
+        nn.ReLU(),
+    )
+
+
+def _normalised(features: Tensor) -> Tensor:
+    """Feature maps (1, C, h, w) with mean 0 and variance 1 in each cell, so that all maps weigh the same."""
+    return functional.layer_norm(features.permute(0, 2, 3, 1), (features.shape[1],)).permute(0, 3, 1, 2).contiguous()

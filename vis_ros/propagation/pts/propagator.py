@@ -1,0 +1,188 @@
+"""PtsPropagator: masks carried along by PTS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vis_ros.propagation.blocks.box_crops import clip_to, crop, crop_transform, enlarge_boxes, mask_boxes, paste
+from vis_ros.propagation.blocks.mask_heat_map import mask_heat_map
+from vis_ros.propagation.checks import check_size, check_start
+from vis_ros.propagation.pts.network import Pts
+from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, Scene, TrackingSettings
+from vis_ros.propagation.pts.proposals import Proposals
+from vis_ros.propagation.pts.rgsn import Rgsn
+from vis_ros.propagation.pts.rgsn_fine_tuning import fine_tuned
+
+_CONTEXT = 1.5
+_WHOLE_FRAME = 0.6
+"""A box with more than this share of the frame is segmented in the whole frame."""
+_LEAST_AREA = 50
+"""Pixels of the mask of an object that is tracked; the box of a smaller one stays."""
+_BACKGROUND = 0.5
+
+
+@dataclass
+class _Carried:
+    """An object. rgsn: tuned for it, or that of all; reference: (C, s, s) features; previous: (h, w) bool; box: (4,) in
+    the last image; tracker: None for an object that is too small."""
+
+    rgsn: Rgsn
+    reference: Tensor
+    previous: Tensor
+    box: Tensor
+    tracker: ObjectTracker | None
+
+
+class PtsPropagator:
+    """A Propagator. What is remembered of each object: the features of its reference crop, its previous mask, and what
+    OTN has learned and learns from (features of boxes in at most 100 frames).
+
+    OTN finds the box, RGSN the mask in a crop of 1.5 times the box; a pixel belongs to the likeliest object if that is
+    likelier than 0.5. Where both agree the box of the mask is what OTN learns and goes on from, which is not published:
+    boxes that only OTN sets drift. The previous mask goes in as a heat map, as in training; the released code gives
+    the mask itself there, other than it trains. The features for OTN are computed once a frame for all objects.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        proposals: boxes that may be objects, `rpn_proposals`; None: OTN has only boxes at
+            random around the last one.
+        fine_tune_steps: how long RGSN is fine-tuned for each object in `start`, once; published: 800.
+    """
+
+    def __init__(
+        self, network: Pts, device: torch.device, proposals: Proposals | None = None, fine_tune_steps: int = 0
+    ) -> None:
+        self._network, self._device = network, device
+        self._proposals, self._fine_tune_steps = proposals, fine_tune_steps
+        config = network.config
+        self._tracking = PUBLISHED if config.otn_features == 'vgg_m' else TrackingSettings()
+        self._mean = torch.tensor(config.mean, device=device)[:, None, None]
+        self._std = torch.tensor(config.std, device=device)[:, None, None]
+        self._carried: dict[int, _Carried] = {}
+        self._size: tuple[int, int] | None = None
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        return self._network.config.input_size
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        return tuple(sorted(self._carried))
+
+    @torch.inference_mode()
+    def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
+        size = check_start(object_id, image, mask, self._size)
+        pixels, plane = self._to_input(image), self._to_mask(mask)
+        box = mask_boxes(plane[None])[0]
+        rgsn = self._network.rgsn
+        if self._fine_tune_steps:
+            rgsn = fine_tuned(rgsn, pixels, plane, self._side, self._fine_tune_steps)
+        transform = crop_transform(_regions(box[None], size), size)
+        masks = crop(plane[None, None].float(), transform, self._side) >= 0.5
+        reference = rgsn.reference(crop(pixels, transform, self._side), masks.float())[0]
+        large = plane.sum() > _LEAST_AREA
+        tracker = (
+            ObjectTracker(self._network.otn.classifier, box, self._scene(image, pixels), self._tracking)
+            if large
+            else None
+        )
+        self._carried[object_id] = _Carried(rgsn, reference, plane, box, tracker)
+        self._size = size
+
+    @torch.inference_mode()
+    def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        size = check_size(image.shape[:2], self._size)
+        objects = [self._carried[number] for number in self.object_ids]
+        if not objects:
+            return np.ones((1, *size), np.float32)
+        pixels = self._to_input(image)
+        scene = self._scene(image, pixels)
+        for each in objects:
+            if each.tracker and each.tracker.find(scene):
+                each.box = each.tracker.box
+        found = self._segment(objects, pixels, size)
+        planes = torch.cat((torch.full_like(found[:1], _BACKGROUND), found))
+        winner = planes.argmax(0)
+        for index, each in enumerate(objects):
+            each.previous = winner == index + 1
+            self._learn(each, scene)
+        return planes.cpu().numpy()
+
+    @torch.inference_mode()
+    def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
+        check_size(mask.shape, self._size)
+        each = self._carried[object_id]
+        each.previous = self._to_mask(mask)
+        if mask.any():
+            each.box = mask_boxes(each.previous[None])[0]
+            if each.tracker:
+                each.tracker.move(each.box)
+
+    def forget(self, object_id: int) -> None:
+        del self._carried[object_id]
+
+    def reset(self) -> None:
+        self._carried.clear()
+        self._size = None
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _side(self) -> int:
+        return self._network.config.crop_size
+
+    @staticmethod
+    def _learn(each: _Carried, scene: Scene) -> None:
+        if each.tracker is None:
+            return
+        if each.previous.any():
+            each.tracker.refine(mask_boxes(each.previous[None])[0])
+        each.tracker.learn(scene)
+
+    def _segment(self, objects: list[_Carried], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Probabilities (M, h, w) of the objects, 0 outside their crops."""
+        regions = _regions(torch.stack([each.box for each in objects]), size)
+        transform = crop_transform(regions, size)
+        crops = crop(pixels.expand(len(objects), -1, -1, -1), transform, self._side)
+        previous = torch.stack([each.previous for each in objects])[:, None].float()
+        heat_maps = mask_heat_map(crop(previous, transform, self._side)[:, 0] >= 0.5)[:, None]
+        references = torch.stack([each.reference for each in objects])
+        if self._fine_tune_steps:
+            logits = torch.cat(
+                [
+                    each.rgsn(crops[i : i + 1], heat_maps[i : i + 1], references[i : i + 1])
+                    for i, each in enumerate(objects)
+                ]
+            )
+        else:
+            logits = self._network.rgsn(crops, heat_maps, references)
+        return paste(logits.softmax(1)[:, 1], regions, size)
+
+    def _scene(self, image: NDArray[np.uint8], pixels: Tensor) -> Scene:
+        frame = self._network.frame(pixels)
+        boxes = np.zeros((0, 4), np.float32) if self._proposals is None else self._proposals(image)
+        proposals = torch.from_numpy(boxes).to(self._device)
+        return Scene(
+            (image.shape[0], image.shape[1]), proposals, lambda boxes: self._network.otn.box_features(frame, boxes)
+        )
+
+    def _to_input(self, image: NDArray[np.uint8]) -> Tensor:
+        """(1, 3, h, w) normalised RGB."""
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1).flip(0).float()
+        return ((pixels - self._mean) / self._std)[None]
+
+    def _to_mask(self, mask: NDArray[np.bool_]) -> Tensor:
+        return torch.from_numpy(mask.copy()).to(self._device)
+
+
+def _regions(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """What is cut out for boxes (M, 4): 1.5 times the box inside the frame, or the whole frame for a large box."""
+    height, width = size
+    share = (boxes[:, 2:] - boxes[:, :2]).prod(1, keepdim=True) / (height * width)
+    whole = boxes.new_tensor([0, 0, width, height])
+    return torch.where(share > _WHOLE_FRAME, whole, clip_to(enlarge_boxes(boxes, _CONTEXT), size))

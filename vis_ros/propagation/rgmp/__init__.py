@@ -1,0 +1,1 @@
+"""RGMP (Oh, Lee, Sunkavalli, Kim, CVPR 2018)."""

@@ -1,0 +1,135 @@
+"""The losses of RGMP: cross entropy of the mask of one object, carried through the frames of a clip."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vis_ros.propagation.rgmp.network import Rgmp, mask_probability
+
+UNKNOWN = 255
+"""Label of pixels that bear no loss."""
+
+_AUXILIARY_WEIGHT = 0.2
+_LOST = 0.12
+"""Share of clips whose first previous mask is empty: the object is found again by its reference."""
+_UNION = 0.15
+"""Share of clips with several objects that are trained on their union, which gives the background."""
+_SHIFT, _SCALE = 0.1, 0.1
+"""Standard deviations of the damage: of the shift, in square roots of the object's area, and of the log of the
+size."""
+_HARDEST_FROM, _HARDEST_TO, _HARDEST_SHARE = 0.2, 0.6, 0.25
+"""Between these parts of the run the pixels that bear the loss go from all to the hardest share."""
+
+
+class RgmpLosses(nn.Module):
+    """The network with its losses as one module.
+
+    Of each clip one object is carried, another in each step, against the rest: the previous mask of a frame is what
+    the network has predicted in the frame before, and gradients flow back through time (RGMP, section 3.2). The frame
+    before frame 1 is not in the clip: its mask is that of frame 1, damaged.
+    """
+
+    def __init__(self, network: Rgmp) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        """'mask' at full resolution and 'auxiliary' at strides 8, 16 and 32, each a mean over frames and clips.
+
+        Both are zero where no clip has an object in frame 0.
+
+        Args:
+            images: (B, T, 3, H, W), normalised RGB.
+            labels: (B, T, H, W) int64, 0 background, else objects, 255 unknown. Frame 0 is the reference.
+            progress: of the run, 0 to 1.
+        """
+        clips, truth = _choose_objects(labels)
+        if not clips:
+            nothing = sum(parameter.sum() for parameter in self.network.parameters()) * images.new_zeros(())
+            return {'mask': nothing, 'auxiliary': nothing}
+        images, known = images[clips], labels[clips, :, None] != UNKNOWN
+        share = _share_of_pixels(progress)
+        reference = self.network.reference(images[:, 0], truth[:, 0])
+        previous = _first_previous(truth[:, 1])
+        main, auxiliary = [], []
+        for t in range(1, images.shape[1]):
+            logits = self.network.segment(images[:, t], previous, reference)
+            fine = functional.interpolate(logits[0], images.shape[3:], mode='bilinear')
+            main.append(_cross_entropy(fine, truth[:, t], known[:, t], share))
+            auxiliary += [_cross_entropy_of_cells(each, truth[:, t], known[:, t]) for each in logits[1:]]
+            previous = mask_probability(logits[0], images.shape[3:])
+        return {'mask': torch.stack(main).mean(), 'auxiliary': torch.stack(auxiliary).mean() * _AUXILIARY_WEIGHT}
+
+
+def _choose_objects(labels: Tensor) -> tuple[list[int], Tensor]:
+    """Indices of the N clips that have an object in frame 0, and the masks (N, T, 1, H, W) float of one in each."""
+    clips, masks = [], []
+    for index, clip in enumerate(labels):
+        present = torch.unique(clip[0])
+        present = present[(present > 0) & (present != UNKNOWN)]
+        if len(present) == 0:
+            continue
+        if len(present) > 1 and torch.rand(()) < _UNION:
+            mask = torch.isin(clip, present)
+        else:
+            mask = clip == present[torch.randint(len(present), ()).item()]
+        clips.append(index)
+        masks.append(mask[:, None].float())
+    return clips, torch.stack(masks) if masks else labels.new_zeros(0)
+
+
+def _first_previous(mask: Tensor) -> Tensor:
+    """What takes the place of the mask before frame 1, (N, 1, H, W): its own mask, damaged or, at times, empty."""
+    found = torch.rand(len(mask), 1, 1, 1, device=mask.device) >= _LOST
+    return damage_masks(mask) * found
+
+
+def damage_masks(masks: Tensor) -> Tensor:
+    """Masks (N, 1, H, W) in [0, 1] as another frame may have had them: shifted, resized and blurred at random."""
+    height, width = masks.shape[2:]
+    area = masks.sum((1, 2, 3))
+    xs = (torch.arange(width, device=masks.device) + 0.5) / width * 2 - 1
+    ys = (torch.arange(height, device=masks.device) + 0.5) / height * 2 - 1
+    centre = torch.stack(((masks[:, 0].sum(1) * xs).sum(1), (masks[:, 0].sum(2) * ys).sum(1)), 1)
+    centre = centre / area[:, None].clamp(min=1)
+    side = area.sqrt()[:, None] * 2 / masks.new_tensor([width, height])
+    shift = torch.randn_like(centre) * _SHIFT * side
+    scale = torch.exp(torch.randn_like(centre[:, :1]) * _SCALE)
+    # Pixel q of the result is taken from (q - centre - shift) / scale + centre.
+    theta = masks.new_zeros(len(masks), 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale[:, 0]
+    theta[:, :, 2] = centre - (centre + shift) / scale
+    grid = functional.affine_grid(theta, list(masks.shape), align_corners=False)
+    moved = functional.grid_sample(masks, grid, align_corners=False)
+    cells = functional.avg_pool2d(moved, 4)  # a prediction is no sharper either
+    return functional.interpolate(cells, (height, width), mode='bilinear')
+
+
+def _share_of_pixels(progress: float) -> float:
+    late = (progress - _HARDEST_FROM) / (_HARDEST_TO - _HARDEST_FROM)
+    return 1 - (1 - _HARDEST_SHARE) * min(max(late, 0.0), 1.0)
+
+
+def _cross_entropy(logits: Tensor, truth: Tensor, known: Tensor, share: float) -> Tensor:
+    """Cross entropy of logits (N, 2, H, W): the mean over the hardest share of the known pixels of each mask."""
+    losses = functional.cross_entropy(logits, truth[:, 0].long(), reduction='none')
+    means = []
+    for loss, mask in zip(losses, known[:, 0], strict=True):
+        values = loss[mask]
+        if share < 1:
+            values = values.topk(math.ceil(share * len(values))).values
+        means.append(values.sum() / max(len(values), 1))
+    return torch.stack(means).mean()
+
+
+def _cross_entropy_of_cells(logits: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """Cross entropy of logits (N, 2, h, w) with the share of the object in the known pixels of each cell."""
+    stride = truth.shape[-1] // logits.shape[-1]
+    weight = functional.avg_pool2d(known.float(), stride)
+    share = functional.avg_pool2d(truth * known, stride) / weight.clamp(min=1e-6)
+    losses = functional.cross_entropy(logits, torch.cat((1 - share, share), 1), reduction='none')
+    return (losses * weight[:, 0]).sum() / weight.sum().clamp(min=1)

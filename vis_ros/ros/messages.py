@@ -1,0 +1,168 @@
+"""`Instances` to InstanceMaskArray and back. Needs no node, no clock and no context."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from vis_ros.instances import CONFIRMED, Instances
+from vis_ros.masks.pixels import ENCODINGS, MASK_NONE, area, centroid, decode, encode
+from vis_ros.msg import InstanceMask, InstanceMaskArray
+from vis_ros.ros.stamps import nanoseconds, to_duration, to_time
+
+_NOWHERE = (math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What an InstanceMaskArray says besides its objects; fields as in the message.
+
+    origin_ns: the stamp, in nanoseconds, from which `Instances.first_seen` counts its seconds. With 0 (seconds since
+        1970) float64 leaves `first_seen` a resolution of a quarter of a microsecond.
+    """
+
+    header: Header
+    epoch: int
+    sequence: int
+    dropped: int
+    model: str
+    latency_ns: int = 0
+    origin_ns: int = 0
+
+
+def to_message(
+    instances: Instances, frame: Frame, class_names: Sequence[str], mask_encoding: str = 'mono8'
+) -> InstanceMaskArray:
+    """The message of one image. `frame.header` is put in as it is, not copied.
+
+    Args:
+        instances: with track ids (those without one, 0, are left out); any order.
+        frame: everything that is not an object.
+        class_names: of the model, by class id.
+        mask_encoding: a name of `vis_ros.masks.pixels.ENCODINGS`.
+
+    Raises:
+        ValueError: `instances` has not been tracked, or the encoding is not known.
+    """
+    if instances.track_ids is None:
+        raise ValueError('Instances.track_ids is None: only tracked instances make an InstanceMaskArray')
+    height, width = instances.image_size
+    ascending = np.argsort(instances.track_ids, kind='stable')
+    return InstanceMaskArray(
+        header=frame.header,
+        image_height=height,
+        image_width=width,
+        epoch=frame.epoch,
+        sequence=frame.sequence,
+        dropped=frame.dropped,
+        latency=to_duration(frame.latency_ns),
+        model=frame.model,
+        instances=[
+            _to_mask_message(instances, index, frame.origin_ns, class_names, mask_encoding)
+            for index in ascending.tolist()
+            if instances.track_ids[index]
+        ],
+    )
+
+
+def _to_mask_message(
+    instances: Instances, index: int, origin_ns: int, class_names: Sequence[str], mask_encoding: str
+) -> InstanceMask:
+    mask, class_id = instances.masks[index], int(instances.class_ids[index])
+    x0, y0, x1, y1 = instances.rois[index].tolist()
+    # Field by field: as arguments, the messages inside would be made twice.
+    message = InstanceMask()
+    message.track_id = _field(instances.track_ids, index, 0)
+    message.state = _field(instances.states, index, CONFIRMED)
+    message.hits = _field(instances.hits, index, 1)
+    message.class_id = class_id
+    message.class_name = class_names[class_id]
+    message.score = float(instances.scores[index])
+    message.match_score = _field(instances.match_scores, index, 1.0)
+    roi, position = message.roi, message.position
+    roi.x_offset, roi.y_offset, roi.width, roi.height = x0, y0, x1 - x0, y1 - y0
+    message.area, (message.centroid_x, message.centroid_y) = area(mask), centroid(mask, (x0, y0, x1, y1))
+    where = _NOWHERE if instances.positions is None else instances.positions[index].tolist()
+    position.x, position.y, position.z = where
+    message.mask_encoding = ENCODINGS[mask_encoding]
+    if instances.first_seen is not None:
+        message.first_seen = to_time(origin_ns + round(float(instances.first_seen[index]) * 1e9))
+    # Into the message's own empty array: an assignment would go through it byte by byte on older distributions.
+    message.mask_data.frombytes(encode(mask, mask_encoding))
+    return message
+
+
+def _field(values: NDArray[Any] | None, index: int, default: Any) -> Any:
+    return default if values is None else values[index].item()
+
+
+def to_instances(message: InstanceMaskArray) -> Instances:
+    """The objects of a message, in its order.
+
+    Boxes are the integer windows (the message carries no others), embeddings are gone, `first_seen` is in seconds since
+    1970. Where the message carries no masks (MASK_NONE) they are empty.
+
+    Raises:
+        ValueError: the masks do not fit their windows, or a window its image.
+    """
+    objects = message.instances
+    rois = np.array(
+        [
+            (r.x_offset, r.y_offset, r.x_offset + r.width, r.y_offset + r.height)
+            for r in (object.roi for object in objects)
+        ],
+        np.int32,
+    ).reshape(-1, 4)
+    places = [object.position for object in objects]
+    return Instances(
+        image_size=(message.image_height, message.image_width),
+        boxes=rois.astype(np.float32),
+        scores=np.array([object.score for object in objects], np.float32),
+        class_ids=np.array([object.class_id for object in objects], np.int32),
+        rois=rois,
+        masks=[_mask(object) for object in objects],
+        track_ids=np.array([object.track_id for object in objects], np.uint32),
+        match_scores=np.array([object.match_score for object in objects], np.float32),
+        hits=np.array([object.hits for object in objects], np.uint32),
+        states=np.array([object.state for object in objects], np.uint8),
+        first_seen=np.array([(nanoseconds(object.first_seen) or 0) / 1e9 for object in objects], np.float64),
+        positions=np.array([(place.x, place.y, place.z) for place in places], np.float32).reshape(-1, 3),
+    )
+
+
+def _mask(object: InstanceMask) -> NDArray[np.uint8]:
+    height, width = object.roi.height, object.roi.width
+    if object.mask_encoding == MASK_NONE:
+        return np.zeros((height, width), np.uint8)
+    return decode(object.mask_data, object.mask_encoding, height, width)
+
+
+def to_image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
+    """An Image message of (H, W) or (H, W, 3) pixels, which must be laid out as `encoding` says."""
+    pixels = np.ascontiguousarray(pixels)
+    height, width = pixels.shape[:2]
+    step = pixels.nbytes // height
+    message = Image(header=header, height=height, width=width, encoding=encoding, step=step)
+    message.is_bigendian = sys.byteorder == 'big'
+    message.data.frombytes(pixels.data.cast('B'))
+    return message
+
+
+def label_image(instances: Instances) -> NDArray[np.uint16]:
+    """(H, W) uint16: for each pixel the index + 1 of its instance, 0 where there is none.
+
+    Where masks overlap, the instance with the higher score is seen.
+    """
+    labels = np.zeros(instances.image_size, np.uint16)
+    for index in np.argsort(instances.scores, kind='stable').tolist():
+        x0, y0, x1, y1 = instances.rois[index]
+        labels[y0:y1, x0:x1][instances.masks[index] != 0] = index + 1
+    return labels

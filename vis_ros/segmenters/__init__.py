@@ -1,1 +1,0 @@
-"""Segmenters: one object a camera, image and stamp in, `Instances` with identities out."""

@@ -1,0 +1,165 @@
+"""Canvas: an image under construction, layer upon layer, that knows which object owns each pixel."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vis_ros.synthetic.cutout import Cutout
+from vis_ros.synthetic.motion import Matrix
+
+IGNORED = -1
+"""Owner of the pixels where neither object nor background is known."""
+
+
+class Canvas:
+    """Layers are drawn from the back to the front.
+
+    image: (H, W, 3) uint8 BGR; owner: (H, W) int16, the object id whose pixel is seen, 0 = background, IGNORED;
+    areas: object id -> pixels of its whole outline, had nothing hidden it, inside the frame or not.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+        self.image: NDArray[np.uint8] = np.zeros((*size, 3), np.uint8)
+        self.owner: NDArray[np.int16] = np.zeros(size, np.int16)
+        self.areas: dict[int, float] = {}
+
+    def draw_background(
+        self,
+        image: NDArray[np.uint8],
+        owner: NDArray[np.int16],
+        matrix: Matrix,
+        motion: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """Fill the canvas with a background and the objects that it brings along.
+
+        matrix: (3, 3), affine, from background pixels to canvas pixels; motion: (x, y) pixels that it moves while the
+        shutter is open.
+        """
+        height, width = self.size
+        shift = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
+        affine = (shift @ matrix @ np.linalg.inv(shift))[:2]
+        cv2.warpAffine(
+            image, affine, (width, height), dst=self.image, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+        if owner.any():
+            cv2.warpAffine(owner, affine, (width, height), dst=self.owner, flags=cv2.INTER_NEAREST)
+        self.image = blur_along(self.image, *motion)
+
+    def draw(
+        self,
+        cutout: Cutout,
+        object_id: int,
+        matrix: Matrix,
+        motion: tuple[float, float] = (0.0, 0.0),
+        gain: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        hard_edge: bool = False,
+    ) -> None:
+        """Draw a cut-out in front of everything drawn so far; only its bounding patch is touched.
+
+        matrix: (3, 3) projective, from the cut-out's pixels to canvas pixels; motion as above; gain: of B, G, R;
+        hard_edge: no half-transparent pixels.
+        """
+        self.areas[object_id] = outline_area(cutout, matrix)
+        patch_at = self._patch(cutout, matrix, motion)
+        if patch_at is None:
+            return
+        patch, x, y = patch_at
+        if gain != (1.0, 1.0, 1.0):
+            steps = np.arange(256)[:, None] * np.array([*gain, 1.0])
+            patch = cv2.LUT(patch, np.clip(np.rint(steps), 0, 255).astype(np.uint8)[None])
+        window = slice(y, y + patch.shape[0]), slice(x, x + patch.shape[1])
+        alpha = patch[..., 3]
+        solid = alpha >= 128
+        weight = solid.astype(np.float32) if hard_edge else alpha.astype(np.float32) / 255
+        here = np.ascontiguousarray(self.image[window])
+        self.image[window] = cv2.blendLinear(np.ascontiguousarray(patch[..., :3]), here, weight, 1 - weight)
+        self.owner[window][solid] = object_id
+
+    def shade(self, cutout: Cutout, matrix: Matrix, softness: float, darkness: float) -> None:
+        """Darken the canvas with the blurred outline of a cut-out: its shadow. The owners stay."""
+        reach = int(np.ceil(2 * softness))
+        patch_at = self._patch(cutout, matrix, (0.0, 0.0), reach)
+        if patch_at is None or darkness <= 0:
+            return
+        patch, x, y = patch_at
+        quarter = (patch.shape[1] + 3) // 4, (patch.shape[0] + 3) // 4
+        small = cv2.resize(patch[..., 3], quarter, interpolation=cv2.INTER_AREA)
+        small = cv2.GaussianBlur(small, (0, 0), max(softness / 4, 0.3))
+        shadow = cv2.resize(small, (patch.shape[1], patch.shape[0]), interpolation=cv2.INTER_LINEAR)
+        window = slice(y, y + patch.shape[0]), slice(x, x + patch.shape[1])
+        light = 1 - shadow.astype(np.float32) * (darkness / 255)
+        here = np.ascontiguousarray(self.image[window])
+        self.image[window] = cv2.blendLinear(here, np.zeros_like(here), light, 1 - light)
+
+    def _patch(
+        self, cutout: Cutout, matrix: Matrix, motion: tuple[float, float], reach: int = 0
+    ) -> tuple[NDArray[np.uint8], int, int] | None:
+        """The warped cut-out where it meets the canvas, with the corner of the patch; None where it does not."""
+        height, width = cutout.size
+        corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], np.float64) @ matrix.T
+        if (corners[:, 2] <= 0.05).any():
+            return None
+        corners = corners[:, :2] / corners[:, 2:]
+        margin = reach + int(np.ceil(max(abs(motion[0]), abs(motion[1])) / 2))
+        low = np.floor(corners.min(0)).astype(int) - margin
+        high = np.ceil(corners.max(0)).astype(int) + margin
+        low_x, low_y = max(low[0], -margin), max(low[1], -margin)
+        high_x, high_y = min(high[0], self.size[1] + margin), min(high[1], self.size[0] + margin)
+        if high_x - low_x < 1 or high_y - low_y < 1:
+            return None
+        source, to_full = _level(cutout, matrix)
+        to_patch = np.array([[1, 0, -low_x - 0.5], [0, 1, -low_y - 0.5], [0, 0, 1]], np.float64)
+        pixel_centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+        full = to_patch @ matrix @ to_full @ pixel_centre
+        patch = cv2.warpPerspective(
+            source, full, (high_x - low_x, high_y - low_y), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        patch = blur_along(patch, *motion)
+        x, y = max(low_x, 0), max(low_y, 0)
+        patch = patch[y - low_y : max(self.size[0] - low_y, 0), x - low_x : max(self.size[1] - low_x, 0)]
+        return (patch, x, y) if patch.size else None
+
+
+def _level(cutout: Cutout, matrix: Matrix) -> tuple[NDArray[np.uint8], Matrix]:
+    """The smallest level that need not be enlarged, with the matrix from its pixels to those of the full cut-out."""
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2] / matrix[2, 2])) + 1e-12))
+    level = int(min(max(np.floor(-np.log2(scale) + 0.2), 0), len(cutout.levels) - 1))
+    source = cutout.levels[level]
+    ratio = cutout.size[1] / source.shape[1], cutout.size[0] / source.shape[0]
+    return source, np.diag([ratio[0], ratio[1], 1.0])
+
+
+def outline_area(cutout: Cutout, matrix: Matrix) -> float:
+    """Pixels that a cut-out covers on a canvas without limits (perspective taken at its centre)."""
+    centre = matrix @ np.array([cutout.size[1] / 2, cutout.size[0] / 2, 1.0])
+    derivative = (matrix[:2, :2] - np.outer(centre[:2] / centre[2], matrix[2, :2])) / centre[2]
+    return float(cutout.area * abs(np.linalg.det(derivative)))
+
+
+def blur_along(image: NDArray[np.uint8], x: float, y: float) -> NDArray[np.uint8]:
+    """Average an image along the line (x, y) in pixels, centred: motion blur. Lines below 1.5 pixels do nothing.
+
+    Averages of two shifted copies, each with half the shift of the last: 2^k positions for k averages.
+    """
+    length = float(np.hypot(x, y))
+    if length < 1.5:
+        return image
+    steps = min(int(np.ceil(np.log2(length))), 5)
+    height, width = image.shape[:2]
+    for step in range(steps):
+        share = 0.25 / 2**step
+        copies = [
+            cv2.warpAffine(
+                image,
+                np.array([[1, 0, sign * x * share], [0, 1, sign * y * share]]),
+                (width, height),
+                flags=cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            for sign in (-1, 1)
+        ]
+        image = cv2.addWeighted(copies[0], 0.5, copies[1], 0.5, 0)
+    return image

@@ -1,0 +1,82 @@
+"""Made videos (the scene of the demo, composites) as annotated videos: truth that is exact and costs nobody's time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis_ros.datasets.rle import encode
+from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+from vis_ros.synthetic.coco_images import CocoDataset
+from vis_ros.synthetic.composites import CompositeVideos
+from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.scene import SHAPE, Scene
+
+FIRST_STAMP_NS = 1_000_000_000
+"""Of every made video; not zero, because a stamp of zero tells no time."""
+
+
+class SyntheticVideo(AnnotatedVideo):
+    """A made video as if filmed at a rate in Hz; each frame is made when it is read."""
+
+    def __init__(self, name: str, make: Callable[[int], LabelledFrame], frames: int, rate: float) -> None:
+        super().__init__(name, frames)
+        self._make, self._rate = make, rate
+
+    def __iter__(self) -> Iterator[AnnotatedFrame]:
+        for index in range(self.length):
+            frame = self._make(index)
+            height, width = frame.image.shape[:2]
+            yield AnnotatedFrame(
+                name=f'{index:05d}',
+                index=index,
+                stamp_ns=FIRST_STAMP_NS + round(index * 1e9 / self._rate),
+                size=(height, width),
+                track_ids=frame.object_ids.astype(np.int64),
+                class_ids=frame.class_ids.astype(np.int64),
+                scores=np.ones(len(frame)),
+                masks=[encode(mask) for mask in frame.masks],
+                ignored=None if frame.ignored is None else encode(frame.ignored),
+                read_image=partial(_image, frame.image),
+            )
+
+
+def _image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return image
+
+
+def scenes(count: int, frames: int, size: tuple[int, int], rate: float, seed: int) -> AnnotatedVideos:
+    """The scene of the demo over the things and places of `count` seeds, from `seed` on.
+
+    Args:
+        count: of videos.
+        frames: of each; the events of the scene stretch over them.
+        size: (height, width) in pixels.
+        rate: frames per second.
+        seed: of the first video; the next has the next.
+    """
+    made = {f'scene_{seed + number:04d}': Scene(seed + number, size, frames).frame for number in range(count)}
+    return _videos(made, frames, rate, f'scenes of seed {seed}', (SHAPE,))
+
+
+def composites(
+    dataset: CocoDataset, count: int, frames: int, size: tuple[int, int], rate: float, seed: int
+) -> AnnotatedVideos:
+    """Videos of objects cut out of a COCO data set that move over its images; arguments as in `scenes`."""
+    source = CompositeVideos(dataset, dataset.objects(), size)
+    made = {f'composite_{seed + number:04d}': source.video(seed + number).frame for number in range(count)}
+    return _videos(made, frames, rate, f'composites of seed {seed}', dataset.class_names)
+
+
+def _videos(
+    made: Mapping[str, Callable[[int], LabelledFrame]],
+    frames: int,
+    rate: float,
+    source: str,
+    class_names: Sequence[str],
+) -> AnnotatedVideos:
+    videos = [SyntheticVideo(name, video, frames, rate) for name, video in made.items()]
+    return AnnotatedVideos(source, 'made videos', tuple(class_names), videos)

@@ -1,0 +1,1 @@
+"""Tracking: image and stamp in, `Instances` with track ids out. numpy and OpenCV only."""

@@ -1,0 +1,60 @@
+"""Clips as tensors: a mixture of sources behind a torch DataLoader, for networks that carry masks along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from vis_ros.propagation.propagation_config import PropagationConfig
+from vis_ros.training.clips import Clips
+from vis_ros.training.sample_loader import numbered_loader
+
+_DIVISOR = 32
+
+ClipTensors = tuple[Tensor, Tensor]
+
+
+class ClipDataset(Dataset[ClipTensors]):
+    """Clip number i: (T, H, W, 3) uint8 BGR and labels (T, H, W) uint8."""
+
+    def __init__(self, clips: Clips) -> None:
+        self._clips = clips
+
+    def __getitem__(self, index: int) -> ClipTensors:
+        clip = self._clips.clip(index)
+        return torch.from_numpy(clip.images), torch.from_numpy(clip.labels)
+
+
+def clip_loader(clips: Clips, batch: int, steps: int, workers: int, **share: int) -> DataLoader[Any]:
+    """Batches of clips for so many steps: images (B, T, H, W, 3) uint8 BGR and labels (B, T, H, W) uint8.
+
+    share: first, rank and world of `numbered_loader`.
+    """
+    return numbered_loader(ClipDataset(clips), _collate, batch, steps, workers, **share)
+
+
+def _collate(clips: list[ClipTensors]) -> ClipTensors:
+    return torch.stack([images for images, _ in clips]), torch.stack([labels for _, labels in clips])
+
+
+def to_clip_input(
+    images: Tensor, labels: Tensor, config: PropagationConfig, scale: float, device: torch.device
+) -> ClipTensors:
+    """What losses get of a batch of the loader: images (B, T, 3, H, W) normalised RGB float, labels (B, T, H, W) int64.
+
+    Both are resized by `scale`, to the nearest multiples of 32.
+    """
+    height, width = (max(round(side * scale / _DIVISOR), 1) * _DIVISOR for side in labels.shape[2:])
+    pixels = images.to(device, non_blocking=True).flatten(0, 1).permute(0, 3, 1, 2).flip(1).float()
+    numbers = labels.to(device, non_blocking=True).flatten(0, 1)[:, None]
+    if (height, width) != tuple(labels.shape[2:]):
+        pixels = functional.interpolate(pixels, (height, width), mode='bilinear', antialias=True)
+        numbers = functional.interpolate(numbers, (height, width), mode='nearest-exact')
+    mean = torch.tensor(config.mean, device=device)[:, None, None]
+    std = torch.tensor(config.std, device=device)[:, None, None]
+    shape = labels.shape[:2]
+    return ((pixels - mean) / std).unflatten(0, shape), numbers[:, 0].long().unflatten(0, shape)
