@@ -43,7 +43,9 @@ def update(memory: IdentityMemory, frame: list[NDArray[Any]], stamp: float) -> N
 def measure(rule: RuleName, detections: int, identities: int, size: int, known: bool) -> tuple[float, float]:
     """Least and median of the milliseconds of an update: on an idle core they are nearly the same."""
     rng = np.random.default_rng(0)
-    config = AssociationConfig(rule=rule, max_identities=identities, max_age_s=1e9, max_age_frames=10**9, birth_iou=1)
+    config = AssociationConfig(
+        rule=rule, max_identities=identities, max_age_s=1e9, max_age_frames=10**9, new_track_iou=1
+    )
     times = []
     memory, world = IdentityMemory(config), frame(rng, identities, size)
     update(memory, world, 0.0)

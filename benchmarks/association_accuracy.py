@@ -42,7 +42,7 @@ MOST_DETECTIONS = 20
 DEFAULT = AssociationConfig()
 BEFORE = {
     'weights': (1.0, 2.0, 10.0),
-    'birth_iou': 0.5,
+    'new_track_iou': 0.5,
     'confident_score': 0.0,
     'memory_rate': 1.0,
     'motion_s': 0.0,
@@ -56,9 +56,9 @@ CONFIGS: dict[str, AssociationConfig] = {
     **{f'plain + {name}': replace(DEFAULT, **{**BEFORE, name: getattr(DEFAULT, name)}) for name in BEFORE},  # type: ignore[arg-type]
     'default': DEFAULT,
     **{f'default - {name}': replace(DEFAULT, **{name: value}) for name, value in BEFORE.items()},  # type: ignore[arg-type]
-    'birth_score 0.5': replace(DEFAULT, birth_score=0.5),
-    'birth_score 0.7': replace(DEFAULT, birth_score=0.7),
-    'birth_score 0.8': replace(DEFAULT, birth_score=0.8),
+    'new_track_score 0.5': replace(DEFAULT, new_track_score=0.5),
+    'new_track_score 0.7': replace(DEFAULT, new_track_score=0.7),
+    'new_track_score 0.8': replace(DEFAULT, new_track_score=0.8),
     'max_age_s 3': replace(DEFAULT, max_age_s=3.0),
     'max_age_s 30': replace(DEFAULT, max_age_s=30.0),
 }

@@ -24,9 +24,9 @@ from vis_ros.datasets.rle import Rle, encode, encode_crop
 from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.evaluation.metrics.mask_overlaps import FrameOverlaps, measure
-from vis_ros.networks.mask_rcnn import Detections
+from vis_ros.networks.mask_rcnn import RawDetections
 from vis_ros.synthetic.coco_images import CocoDataset
-from vis_ros.synthetic.composite_video import Actor, CompositeVideo
+from vis_ros.synthetic.composite_video import CompositeVideo, MovingObject
 from vis_ros.synthetic.composites import CompositeConfig, CompositeVideos, Video
 from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN, DavisSequence
 from vis_ros.synthetic.labelled_frame import LabelledFrame
@@ -142,7 +142,7 @@ def make_video(clip: Clip, dataset: CocoDataset) -> CompositeVideo:
     return video
 
 
-def _leave(random: np.random.Generator, actor: Actor) -> Actor:
+def _leave(random: np.random.Generator, actor: MovingObject) -> MovingObject:
     """The actor, away for 0.5 to 4 seconds."""
     if not isinstance(actor.motion, ObjectMotion):
         return actor
@@ -154,7 +154,7 @@ def _leave(random: np.random.Generator, actor: Actor) -> Actor:
     return replace(actor, motion=replace(actor.motion, absences=(absence,)))
 
 
-def _behind_pillar(random: np.random.Generator, actors: Sequence[Actor]) -> list[Actor]:
+def _behind_pillar(random: np.random.Generator, actors: Sequence[MovingObject]) -> list[MovingObject]:
     """A wide pillar in front of all; two of three actors go behind it, stay for up to 3 seconds and come out again."""
     height, width = SIZE
     middle = float(random.uniform(0.35, 0.65)) * width
@@ -182,7 +182,7 @@ def _behind_pillar(random: np.random.Generator, actors: Sequence[Actor]) -> list
         )
         staged.append(replace(actor, motion=motion))
     standing = ScriptedMotion((0.0, end), ((middle, height / 2),) * 2, 0.4 * height / 92, (Wave(),) * 4)
-    return [*staged, Actor(0, pillar, standing)]
+    return [*staged, MovingObject(0, pillar, standing)]
 
 
 class Recorder:
@@ -236,7 +236,7 @@ class Recorder:
         config, (height, width) = self._engine.config, frame.image.shape[:2]
         scale = min(config.input_width / width, config.input_height / height)
         scaled = torch.from_numpy(np.asarray(boxes * scale, np.float32))
-        detections = Detections(scaled, torch.ones(len(boxes)), torch.ones(len(boxes), dtype=torch.int64))
+        detections = RawDetections(scaled, torch.ones(len(boxes)), torch.ones(len(boxes), dtype=torch.int64))
         with torch.inference_mode():
             return self._engine.network.embeddings(self._features, [detections]).numpy()
 

@@ -58,7 +58,7 @@ def main() -> None:
 
 def follow(engine: Engine, config: ModelConfig, rule: str, root: Path, name: str) -> tuple[float, float, int]:
     """(mean IoU of the best-matching identity, mean IoU of the best detection, identity switches)."""
-    segmenter = DetectAndTrack(engine, IdentityMemory(AssociationConfig(rule=rule)))
+    tracker = DetectAndTrack(engine, IdentityMemory(AssociationConfig(rule=rule)))
     sums: dict[int, float] = defaultdict(float)
     best: list[float] = []
     switches, last = 0, 0
@@ -70,7 +70,7 @@ def follow(engine: Engine, config: ModelConfig, rule: str, root: Path, name: str
             raise ValueError(f'{path} or its annotation cannot be read')
         (found,) = engine.infer([image.astype(np.uint8)])
         best.append(max(iou_with(found, truth > 0), default=0.0))
-        tracked = segmenter.track(
+        tracked = tracker.track(
             found[found.least_scores >= config.score_threshold][: config.max_detections], index / FRAME_RATE
         )
         overlaps = iou_with(tracked, truth > 0)

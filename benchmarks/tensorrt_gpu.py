@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.engines.engine import Engine, load_engine
-from vis_ros.engines.tensorrt.parity import count_matches
+from vis_ros.engines.tensorrt.accuracy_check import count_matches
 from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.named_weights import resolve

@@ -265,10 +265,10 @@ def fake_tensorrt(cuda: FakeCuda, inputs: Arrays, network: Network, information:
             self._logger = logger
 
         def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
-            complaints = {b'broken': 'magic tag does not match', b'large': 'Cuda Runtime (out of memory)'}
-            if plan not in complaints:
+            throttled_log = {b'broken': 'magic tag does not match', b'large': 'Cuda Runtime (out of memory)'}
+            if plan not in throttled_log:
                 return Engine()
-            self._logger.log(Logger.ERROR, complaints[plan])
+            self._logger.log(Logger.ERROR, throttled_log[plan])
             return None
 
     module = types.ModuleType('tensorrt')

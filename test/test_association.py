@@ -19,11 +19,11 @@ from vis_ros.tracking.association import (
     assign_in_stages,
     assign_in_turn,
     assign_one_to_one,
-    births,
     box_iou,
-    cue_scores,
     log_of_softmax,
     log_probabilities,
+    matching_scores,
+    new_tracks,
 )
 
 
@@ -67,7 +67,7 @@ def test_the_cue_score_is_its_formula() -> None:
     rng = np.random.default_rng(1)
     log_p, scores = np.log(rng.random((4, 3), np.float32)), rng.random(4, np.float32)
     iou, same = rng.random((4, 2), np.float32), rng.random((4, 2)) < 0.5
-    cue = cue_scores(log_p, scores, iou, same, weights=(0.5, 3, 7))
+    cue = matching_scores(log_p, scores, iou, same, weights=(0.5, 3, 7))
     for i in range(4):
         assert cue[i, 0] == pytest.approx(log_p[i, 0] + 0.5 * math.log(scores[i]) + 7, rel=1e-5)
         for n in range(2):
@@ -76,12 +76,12 @@ def test_the_cue_score_is_its_formula() -> None:
 
 
 def test_the_published_weights_are_the_default() -> None:
-    cue = cue_scores(array([0, 0, 0]), array(math.exp(-1)), array([0.5, 0]), np.array([[True, False]]))
+    cue = matching_scores(array([0, 0, 0]), array(math.exp(-1)), array([0.5, 0]), np.array([[True, False]]))
     np.testing.assert_allclose(cue, [[-1 + 10, -1 + 1 + 10, -1]], rtol=1e-6)
 
 
 def test_a_score_of_zero_is_no_error() -> None:
-    cue = cue_scores(array([0, 0]), array(0), array([1]), np.array([[True]]))
+    cue = matching_scores(array([0, 0]), array(0), array([1]), np.array([[True]]))
     assert np.isneginf(cue).all()
 
 
@@ -162,7 +162,7 @@ BOXES = array([0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10], [20, 1, 30, 10], [
 
 
 @pytest.mark.parametrize(
-    ('columns', 'birth_score', 'birth_iou', 'expected'),
+    ('columns', 'new_track_score', 'new_track_iou', 'expected'),
     [
         ([1, LOST, NEW, NEW, LOST, NEW], 0.5, 0.5, [2, 4]),  # 1 is tracked by 0; 3 shows what 2 begins; 5 is weak
         ([1, LOST, NEW, NEW, LOST, NEW], 0.0, 0.5, [2, 4, 5]),  # 5 overlaps 4 by 0.4
@@ -172,15 +172,15 @@ BOXES = array([0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10], [20, 1, 30, 10], [
         ([NEW] * 6, 0.95, 0.5, []),
     ],
 )
-def test_births(columns: list[int], birth_score: float, birth_iou: float, expected: list[int]) -> None:
+def test_births(columns: list[int], new_track_score: float, new_track_iou: float, expected: list[int]) -> None:
     scores = array(0.9, 0.9, 0.8, 0.7, 0.6, 0.4)
-    assert births(np.array(columns), scores, BOXES, birth_score, birth_iou).tolist() == expected
+    assert new_tracks(np.array(columns), scores, BOXES, new_track_score, new_track_iou).tolist() == expected
 
 
 def test_what_overlaps_an_unborn_detection_may_be_born() -> None:
     """1 is refused because of 0, so it does not stand in the way of 2, which overlaps only 1."""
     boxes = array([0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10])
-    assert births(np.array([1, NEW, NEW]), array(0.9, 0.9, 0.9), boxes, 0.5, 0.4).tolist() == [2]
+    assert new_tracks(np.array([1, NEW, NEW]), array(0.9, 0.9, 0.9), boxes, 0.5, 0.4).tolist() == [2]
 
 
 # --- two stages -----------------------------------------------------------------------------------------------------

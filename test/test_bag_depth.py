@@ -90,7 +90,7 @@ def test_every_object_has_the_position_that_its_depth_says(tmp_path):
     path = bag(tmp_path / 'bag', images, depths)
     summary, positions = run(path, tmp_path / 'out')
     assert positions == [expected(0, 1.0), expected(1, 2.0), expected(2, 3.5), 'none told', expected(4, 4.0)]
-    assert summary.remarks == {'without depth': 1} and summary.frames == 5
+    assert summary.warnings == {'without depth': 1} and summary.frames == 5
     with AnyReader([tmp_path / 'out' / 'bag']) as reader:
         messages = [deserialize_message(bytes(data), InstanceMaskArray) for _, _, data in reader.messages()]
     places = [(p.x, p.y, p.z) for p in (message.instances[0].position for message in messages)]
@@ -113,7 +113,7 @@ def test_rectified_images(tmp_path):
 def test_without_the_topics_nothing_is_told(tmp_path):
     path = bag(tmp_path / 'bag', [(0, 1)], [(0, 0, 2.0)])
     summary, positions = run(path, tmp_path / 'out', None)
-    assert positions == ['none told'] and summary.remarks == {}
+    assert positions == ['none told'] and summary.warnings == {}
 
 
 def test_depth_that_is_waited_for_in_vain_is_not_kept(tmp_path):
@@ -193,4 +193,4 @@ def test_one_odd_depth_image_or_calibration_costs_only_itself(tmp_path):
             written.write('/image', 10**12 + 100 * index * MS, serialize_message(image))
     summary, positions = run(path, tmp_path / 'out')
     assert positions == [expected(0, 1.0), expected(1, 1.0), 'none told', expected(3, 1.0)]
-    assert summary.remarks == {'without depth': 1}
+    assert summary.warnings == {'without depth': 1}

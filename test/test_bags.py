@@ -31,7 +31,7 @@ from vis_ros.recordings.bags import (
     topic_name,
     typestore,
 )
-from vis_ros.ros.messages import Frame, to_image, to_message
+from vis_ros.ros.messages import MessageContext, to_image, to_message
 from vis_ros.ros.stamps import to_time
 
 SECOND = 1_000_000_000
@@ -262,7 +262,9 @@ def instances_message(count=3):
         [random.integers(0, 2, (5, 3 + index), np.uint8) for index in range(count)],
         track_ids=np.arange(count) + 5, first_seen=np.arange(count) / 3,
     )  # fmt: skip
-    frame = Frame(Header(stamp=to_time(12_345_678_901), frame_id='optical'), 1, 2, 3, 'modèle', origin_ns=7 * SECOND)
+    frame = MessageContext(
+        Header(stamp=to_time(12_345_678_901), frame_id='optical'), 1, 2, 3, 'modèle', origin_ns=7 * SECOND
+    )
     return to_message(instances, frame, ['a', 'bb', 'ccc'][:count])
 
 

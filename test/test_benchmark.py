@@ -180,7 +180,7 @@ def test_stages_are_told_apart_and_add_up(sleeping_stages):
 
 
 def test_the_pipeline_does_what_the_node_does(monkeypatch):
-    """The serialised messages are those that segmenter and `to_message` give for the same images."""
+    """The serialised messages are those that tracker and `to_message` give for the same images."""
     sent = []
     serialise = pipeline_module.serialize_message
     monkeypatch.setattr(
@@ -299,7 +299,7 @@ def test_real_engines_in_alternation(tmp_path):
         assert start['total_s'] > start['import_s'] + start['load_s'] + start['first_image_s'] > 0
         assert each['throughput_hz'] > 0
     assert results[0]['detections'] == results[0]['published'] == {'median': 12, 'least': 12, 'most': 12}
-    assert results[1]['detections']['most'] < 12 and results[1]['remarks'] == []
+    assert results[1]['detections']['most'] < 12 and results[1]['warnings'] == []
     assert results[0]['identities'] == 20 and steps[-1] == 'measuring'
 
 
@@ -332,7 +332,7 @@ def test_growth_has_a_row_for_every_value(tmp_path, monkeypatch):
 
     def fake(settings, place, caches, on_step):
         asked.extend(settings)
-        return [defaultdict(lambda: 7, remarks=[]) for _ in settings], []
+        return [defaultdict(lambda: 7, warnings=[]) for _ in settings], []
 
     monkeypatch.setattr('vis_ros.benchmark.growth.measure_in_turn', fake)
     result = measure_growth(Settings(threads=1), Workspace(tmp_path))

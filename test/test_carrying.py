@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from vis_ros.datasets.rle import encode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo
-from vis_ros.propagation.first_masks import carry_first_masks, working_size
+from vis_ros.propagation.first_masks import propagate_first_masks, working_size
 from vis_ros.training.propagation_validation import mean_j
 
 
@@ -50,7 +50,7 @@ def test_masks_are_given_when_an_object_appears_and_carried_from_then_on() -> No
     image = np.zeros((128, 256, 3), np.uint8)
     given = [{3: block(0)}, {3: block(3), 9: block(0, 1)}, {}, {3: block(0)}]
     propagator = Moving()
-    found = list(carry_first_masks(propagator, [(image, masks) for masks in given]))
+    found = list(propagate_first_masks(propagator, [(image, masks) for masks in given]))
     expected = [3 * block(0), 3 * block(1) + 9 * block(0, 1), 3 * block(2) + 9 * block(1, 1)]
     expected.append(3 * block(3) + 9 * block(2, 1))
     for labels, wanted in zip(found, expected, strict=True):
@@ -62,7 +62,7 @@ def test_masks_are_given_when_an_object_appears_and_carried_from_then_on() -> No
 
 def test_frames_before_the_first_object_are_empty() -> None:
     image = np.zeros((128, 256, 3), np.uint8)
-    found = list(carry_first_masks(Moving(), [(image, {}), (image, {1: np.zeros((128, 256), bool)}), (image, {})]))
+    found = list(propagate_first_masks(Moving(), [(image, {}), (image, {1: np.zeros((128, 256), bool)}), (image, {})]))
     assert not np.any(found)
 
 

@@ -71,7 +71,7 @@ def test_a_bag_with_one_topic(replay, tmp_path):
 
 
 def test_a_model_that_carries_masks_along_starts_from_detections(replay, tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, 'load_propagators', ColourPropagators)
+    monkeypatch.setattr(loading, 'load_propagation_model', ColourPropagators)
     bag = write_bag(tmp_path / 'recording', size=(96, 160))
     code, output, error = replay(bag, '--model', 'feelvos', '--propagation-weights', 'some.safetensors')
     assert (code, error) == (0, '') and 'identities                     │ 2' in output
@@ -83,7 +83,7 @@ def test_a_model_that_carries_masks_along_starts_from_detections(replay, tmp_pat
 
 
 def test_lost_objects_are_in_the_bag_only(replay, tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, 'load_propagators', ColourPropagators)
+    monkeypatch.setattr(loading, 'load_propagation_model', ColourPropagators)
     (tmp_path / 'frames').mkdir()
     for index in range(6):
         objects = [] if index in (2, 3) else [(10, 20, 34, 44, RED)]
@@ -140,7 +140,7 @@ def test_ctrl_c_is_not_a_success(replay, tmp_path, monkeypatch):
     monkeypatch.setattr(RectangleEngine, 'infer', interrupting(RectangleEngine.infer))
     code, output, error = replay(write_bag(tmp_path / 'recording'))
     assert (code, error) == (130, '') and 'Interrupted; what is in replay is complete up to there' in output
-    assert json.loads((tmp_path / 'replay' / 'run.json').read_text())['broken_off'] == 'interrupted'
+    assert json.loads((tmp_path / 'replay' / 'run.json').read_text())['stopped_early'] == 'interrupted'
 
 
 def interrupting(infer):

@@ -8,7 +8,7 @@ import pytest
 
 from vis_ros.masks.run_lengths import run_lengths
 from vis_ros.synthetic.coco_images import SUPERCATEGORIES, CocoDataset, polygon_coverage, run_length_coverage
-from vis_ros.synthetic.cutout import largest_part
+from vis_ros.synthetic.object_crop import largest_part
 
 CATEGORIES = [{'id': 1, 'name': 'person'}, {'id': 18, 'name': 'dog'}, {'id': 44, 'name': 'bottle'}]
 

@@ -6,7 +6,7 @@ import pytest
 
 from vis_ros.evaluation.comparison.candidates import FIRST_MASK
 from vis_ros.evaluation.comparison.model_comparison import compare_models
-from vis_ros.evaluation.comparison.run_model import Task, run_model
+from vis_ros.evaluation.comparison.run_model import ComparisonTask, run_model
 
 SHIFT = 4
 SIDE = 40
@@ -28,7 +28,7 @@ def davis_folder(root, name='square', frames=6):
 
 
 def task(truth, out, model=FIRST_MASK, **settings):
-    return Task(model, '', str(truth), str(out), **settings)
+    return ComparisonTask(model, '', str(truth), str(out), **settings)
 
 
 def test_first_mask_has_the_j_of_a_square_that_moved_away(tmp_path):
@@ -53,7 +53,7 @@ def test_sheet_has_one_row_a_model_and_nothing_else_is_left(tmp_path):
 
 def test_model_that_cannot_run_is_named_with_the_reason_and_the_others_run(tmp_path):
     truth = davis_folder(tmp_path / 'davis')
-    tasks = [Task('feelvos', str(tmp_path / 'none.safetensors'), str(truth), str(tmp_path / 'out'))]
+    tasks = [ComparisonTask('feelvos', str(tmp_path / 'none.safetensors'), str(truth), str(tmp_path / 'out'))]
     result = compare_models([*tasks, task(truth, tmp_path / 'out')])
     assert 'none.safetensors' in result['models']['feelvos']['error']
     assert result['models'][FIRST_MASK]['mean']['J'] > 0

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.synthetic.composite_video import Actor, Background, CompositeVideo, Visibility
+from vis_ros.synthetic.appearance import Appearance
+from vis_ros.synthetic.composite_video import Background, CompositeVideo, MovingObject, Visibility
 from vis_ros.synthetic.composites import CompositeConfig, CompositeVideos
-from vis_ros.synthetic.cutout import Cutout, cut_out
 from vis_ros.synthetic.labelled_frame import LabelledFrame
-from vis_ros.synthetic.layered_image import Canvas, blur_along
-from vis_ros.synthetic.look import Look
+from vis_ros.synthetic.layered_image import LayeredImage, blur_along
 from vis_ros.synthetic.motion import CameraMotion, ObjectMotion, Pose, Wave
+from vis_ros.synthetic.object_crop import ObjectCrop, crop_object
 
 SIZE = (72, 128)
 SWITCHES = (
@@ -56,7 +56,7 @@ class Disc:
     def cutout(self, phase):
         coverage = np.zeros((60, 60), np.uint8)
         cv2.circle(coverage, (30, 30), 29, 255, -1)
-        found = cut_out(np.full((60, 60, 3), self.grey, np.uint8), coverage, (0, 0), self.class_id)
+        found = crop_object(np.full((60, 60, 3), self.grey, np.uint8), coverage, (0, 0), self.class_id)
         assert found is not None
         return found
 
@@ -372,12 +372,12 @@ def compose(*actors, background=None, look=None, camera=None):
     image = np.zeros((*SIZE, 3), np.uint8)
     background = background or Background(image, np.zeros(SIZE, np.int16), {}, {})
     camera = camera or CameraMotion(SIZE, SIZE, (Wave(),) * 6)
-    return CompositeVideo(SIZE, background, camera, actors, look or Look(feather=False), 0)
+    return CompositeVideo(SIZE, background, camera, actors, look or Appearance(feather=False), 0)
 
 
 def disc_at(object_id, x, y, scale=0.5, source=None, **motion):
     waves = (Wave(),) * 7
-    return Actor(object_id, source or Disc(object_id), ObjectMotion((x, y), scale, waves, **motion))
+    return MovingObject(object_id, source or Disc(object_id), ObjectMotion((x, y), scale, waves, **motion))
 
 
 def test_later_objects_hide_earlier_ones():
@@ -458,7 +458,7 @@ def test_standing_objects_move_with_the_camera():
 
 def test_moving_objects_are_blurred_along_their_way():
     fast = disc_at(1, 60, 36, scale=0.5, velocity=(16.0, 0.0))
-    sharp, blurred = (compose(fast, look=Look(shutter=time)).frame(0).image[..., 0] for time in (0.0, 0.5))
+    sharp, blurred = (compose(fast, look=Appearance(shutter=time)).frame(0).image[..., 0] for time in (0.0, 0.5))
     between = lambda values: np.count_nonzero((values > 12) & (values < 243))  # noqa: E731
     assert between(blurred[36]) >= between(sharp[36]) + 10
     assert abs(between(blurred[:, 60]) - between(sharp[:, 60])) <= 2
@@ -487,8 +487,8 @@ def test_shrinking_does_not_alias():
     pixels = np.zeros((128, 128, 4), np.uint8)
     pixels[::2, ::2, :3] = pixels[1::2, 1::2, :3] = 255
     pixels[..., 3] = 255
-    canvas = Canvas((40, 40))
-    canvas.draw(Cutout(pixels, 0), 1, Pose(20, 20, 0.21, 0.21).matrix((128, 128)))
+    canvas = LayeredImage((40, 40))
+    canvas.draw(ObjectCrop(pixels, 0), 1, Pose(20, 20, 0.21, 0.21).matrix((128, 128)))
     middle = canvas.image[12:28, 12:28, 0]
     assert middle.std() < 12 and middle.mean() == pytest.approx(127, abs=10)
 
@@ -520,7 +520,7 @@ def test_nothing_to_compose_from_is_refused():
 @pytest.mark.parametrize('deviation', [1.0, 4.0, 12.0])
 def test_noise_has_the_deviation_that_the_look_says(deviation):
     grey = np.full((200, 300, 3), 128, np.uint8)
-    look = Look(noise=deviation)
+    look = Appearance(noise=deviation)
     noisy = look.record(grey, 3, 0).astype(float)
     assert noisy.std() == pytest.approx(deviation, rel=0.08) and noisy.mean() == pytest.approx(128, abs=0.6)
     assert (look.record(grey, 4, 0) != noisy).any() and (look.record(grey, 3, 0) == noisy).all()

@@ -4,7 +4,7 @@ from test_propagate import PatchEngine, square
 
 from vis_ros.instances import CONFIRMED, Instances
 from vis_ros.tracking.association_config import AssociationConfig
-from vis_ros.tracking.detect_and_propagate import DetectAndCarry
+from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory
 
@@ -24,8 +24,8 @@ class Blinking(PatchEngine):
 
 def run(missed, images, carried=True):
     tracker = DetectAndTrack(Blinking(missed), IdentityMemory(AssociationConfig(min_hits=2)))
-    segmenter = DetectAndCarry(tracker, ColourPropagator()) if carried else tracker
-    return [segmenter.step(image, number / 10) for number, image in enumerate(images)]
+    tracker = DetectAndPropagate(tracker, ColourPropagator()) if carried else tracker
+    return [tracker.step(image, number / 10) for number, image in enumerate(images)]
 
 
 def moving(count=20):
@@ -74,20 +74,20 @@ def test_mask_that_lies_on_a_detection_of_another_object_is_not_carried():
             return found.with_fields(masks=masks)
 
     tracker = DetectAndTrack(Covering(range(5, 8)), IdentityMemory(AssociationConfig(min_hits=2)))
-    segmenter = DetectAndCarry(tracker, ColourPropagator())
-    found = [segmenter.step(image, number / 10) for number, image in enumerate(images)]
+    tracker = DetectAndPropagate(tracker, ColourPropagator())
+    found = [tracker.step(image, number / 10) for number, image in enumerate(images)]
     assert all(2 not in each.class_ids for each in found[5:])
 
 
 def test_reset_forgets_and_raises_the_epoch():
     tracker = DetectAndTrack(PatchEngine(), IdentityMemory())
     propagator = ColourPropagator()
-    segmenter = DetectAndCarry(tracker, propagator)
+    tracker = DetectAndPropagate(tracker, propagator)
     for number, image in enumerate(moving(5)):
-        segmenter.step(image, number / 10)
+        tracker.step(image, number / 10)
     assert len(propagator.object_ids) == 2
-    segmenter.reset()
-    assert segmenter.epoch == 1 and not propagator.object_ids and not segmenter.identities
+    tracker.reset()
+    assert tracker.epoch == 1 and not propagator.object_ids and not tracker.identities
 
 
 def test_more_objects_than_can_be_carried_do_not_displace_each_other():
@@ -124,8 +124,8 @@ def test_more_objects_than_can_be_carried_do_not_displace_each_other():
             )
 
     propagator = Counting()
-    segmenter = DetectAndCarry(Many(), propagator)
+    tracker = DetectAndPropagate(Many(), propagator)
     for number in range(10):
-        found = segmenter.step(draw(), number / 10)
+        found = tracker.step(draw(), number / 10)
         assert found.track_ids.tolist() == list(range(1, 11))
     assert (propagator.started, propagator.corrected) == (8, 72)

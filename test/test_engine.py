@@ -66,10 +66,10 @@ def test_without_a_gpu_it_is_openvino_and_there_is_nothing_to_tell(machine: Fake
 
 def test_with_a_gpu_it_is_tensorrt(machine: Fakes) -> None:
     made = machine(gpu=True)
-    engine = chosen(batch=4, parity_check=False, precision='fp16', input_size=(96, 160))
+    engine = chosen(batch=4, accuracy_check=False, precision='fp16', input_size=(96, 160))
     assert (engine.name, engine.fallback, made) == ('tensorrt', '', ['tensorrt'])
     assert engine.arguments['batch'] == 4
-    assert engine.arguments['parity_check'] is False
+    assert engine.arguments['accuracy_check'] is False
     assert (engine.arguments['precision'], engine.arguments['input_size']) == ('fp16', (96, 160))
 
 

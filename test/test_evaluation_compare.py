@@ -5,7 +5,7 @@ import json
 import pytest
 from annotated_memory import video, videos
 
-from vis_ros.evaluation.compare_results import Loss, compare
+from vis_ros.evaluation.compare_results import LostIdentity, compare
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import METRICS
 
@@ -33,9 +33,9 @@ def test_an_object_that_is_not_found_and_one_whose_identity_changes():
     worse = [[(7, A), (8, B)], [(7, A), (8, B)], [(8, B)], [(9, B)], [(5, A), (9, B)], [(5, A), (9, B)]]
     comparison = compare(GOOD, evaluated(worse, [[(7, A)]] * 2))
     assert comparison.losses == (
-        Loss('one', 1, 'thing', 2, 3, 'b', None, 7),
-        Loss('one', 1, 'thing', 4, 4, 'b', 5, 7),
-        Loss('one', 2, 'thing', 3, 3, 'b', 9, 8),
+        LostIdentity('one', 1, 'thing', 2, 3, 'b', None, 7),
+        LostIdentity('one', 1, 'thing', 4, 4, 'b', 5, 7),
+        LostIdentity('one', 2, 'thing', 3, 3, 'b', 9, 8),
     )
     assert comparison.per_video.keys() == {'one'}
     changes = {each.metric: each.change for each in comparison.agnostic}
@@ -47,9 +47,9 @@ def test_losses_of_both_sides_and_of_both_at_once():
     first = evaluated([[(7, A), (8, B)]] * 2 + [[(8, B)]] + [[(7, A), (8, B)]] * 3, [[(7, A)]] * 2)
     second = evaluated([[(7, A), (8, B)]] * 2 + [[]] + [[(7, A), (9, B)]] * 3, [[], [(7, A)]])
     assert compare(first, second).losses == (
-        Loss('one', 2, 'thing', 2, 2, 'b', None, 8),
-        Loss('one', 2, 'thing', 3, 3, 'b', 9, 8),
-        Loss('two', 1, 'thing', 0, 0, 'b', None, 7),
+        LostIdentity('one', 2, 'thing', 2, 2, 'b', None, 8),
+        LostIdentity('one', 2, 'thing', 3, 3, 'b', 9, 8),
+        LostIdentity('two', 1, 'thing', 0, 0, 'b', None, 7),
     )
     assert {loss.lost_in for loss in compare(second, first).losses} == {'a'}
 

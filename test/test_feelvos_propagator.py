@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vis_ros.propagation.feelvos.network import Feelvos, enlarge
 from vis_ros.propagation.feelvos.propagator import FeelvosPropagator
-from vis_ros.propagation.loading import load_propagators
+from vis_ros.propagation.loading import load_propagation_model
 from vis_ros.propagation.propagation_config import FeelvosConfig
 
 _SIZE = (64, 96)
@@ -222,7 +222,7 @@ def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 def test_an_object_that_is_marked_in_an_older_image_does_not_harm_the_others() -> None:
     """Where the others were then is not background."""
-    propagator = load_propagators('feelvos', device='cpu', threads=1).new()
+    propagator = load_propagation_model('feelvos', device='cpu', threads=1).new()
     old, ball, _ = seen_at(0)
     propagator.start(1, old, ball)
     for time in range(1, 13):
@@ -243,7 +243,7 @@ def test_what_lies_between_the_middles_of_all_cells_is_carried() -> None:
     bar = np.zeros((288, 512), bool)
     bar[101:161, 205:212] = True
     image[bar] = (240, 240, 240)
-    propagator = load_propagators('feelvos', device='cpu', threads=1).new()
+    propagator = load_propagation_model('feelvos', device='cpu', threads=1).new()
     assert not propagator._network.cells(torch.from_numpy(bar)).any()
     propagator.start(1, image, bar)
     for _ in range(3):

@@ -47,7 +47,7 @@ class Frame:
 
 
 def memory_with(**settings: Any) -> IdentityMemory:
-    return IdentityMemory(AssociationConfig(**({'birth_score': 0.4} | settings)))
+    return IdentityMemory(AssociationConfig(**({'new_track_score': 0.4} | settings)))
 
 
 def update(memory: IdentityMemory, frame: Frame, stamp: float) -> list[int]:
@@ -202,10 +202,10 @@ class SlowOneToOne:
             k.learn(frame.boxes[i], frame.embeddings[i], stamp, config)
             k.class_id, k.last_seen, k.last_frame = frame.class_ids[i], stamp, self.frame
         for i in sorted(range(len(frame)), key=lambda i: -frame.scores[i]):
-            if ids[i] or frame.scores[i] < config.birth_score:
+            if ids[i] or frame.scores[i] < config.new_track_score:
                 continue
             others = [frame.boxes[j] for j in range(len(frame)) if ids[j]]
-            if all(slow_iou(frame.boxes[i], box) <= config.birth_iou for box in others) and self.make_room():
+            if all(slow_iou(frame.boxes[i], box) <= config.new_track_iou for box in others) and self.make_room():
                 self.born += 1
                 ids[i] = self.born
                 self.known.append(
@@ -333,7 +333,7 @@ def test_a_second_detection_of_an_object_gets_no_number() -> None:
 
 
 def test_a_weak_detection_continues_but_does_not_begin() -> None:
-    memory = memory_with(birth_score=0.5)
+    memory = memory_with(new_track_score=0.5)
     assert update(memory, Frame().add(LEFT, RED, 0.49), 0.0) == [0]
     assert update(memory, Frame().add(LEFT, RED, 0.5), 0.1) == [1]
     assert update(memory, Frame().add(LEFT, RED, 0.1), 0.2) == [1]
@@ -411,9 +411,9 @@ def test_a_long_gap_and_no_time_at_all_tell_no_speed() -> None:
 
 
 def test_every_rule_has_its_own_weights() -> None:
-    weights = {rule: AssociationConfig(rule=rule).cue_weights for rule in ('one_to_one', 'paper', 'mmtracking')}  # type: ignore[arg-type]
+    weights = {rule: AssociationConfig(rule=rule).matching_weights for rule in ('one_to_one', 'paper', 'mmtracking')}  # type: ignore[arg-type]
     assert weights == {'one_to_one': (1, 4, 3), 'paper': (1, 2, 10), 'mmtracking': (1, 2, 10)}
-    assert AssociationConfig(weights=(1, 2, 3)).cue_weights == (1, 2, 3)
+    assert AssociationConfig(weights=(1, 2, 3)).matching_weights == (1, 2, 3)
 
 
 def test_a_label_that_flickers_over_the_same_place_does_not_cost_the_number() -> None:
@@ -495,7 +495,7 @@ def test_a_first_frame_with_more_objects_than_room_numbers_the_strongest() -> No
 def test_settings_may_change_between_frames() -> None:
     memory = IdentityMemory()
     update(memory, Frame().add(LEFT, RED, 0.9).add(RIGHT, BLUE, 0.8).add(FAR, GREEN, 0.7), 0.0)
-    memory.config = replace(memory.config, max_identities=1, birth_score=0.8)
+    memory.config = replace(memory.config, max_identities=1, new_track_score=0.8)
     assert update(memory, Frame().add(FAR, GREEN, 0.7), 0.1) == [3]
     assert len(memory) == 1
     memory.config = replace(memory.config, max_identities=50)
@@ -550,7 +550,7 @@ def test_the_order_does_not_matter_to_the_last_bit_with_long_embeddings() -> Non
 def test_memory_does_not_grow() -> None:
     """10,000 frames of ever new objects: the whole object takes as many bytes as after the first frame."""
     rng = np.random.default_rng(0)
-    memory = memory_with(max_identities=64, birth_iou=1, max_age_s=3.0)
+    memory = memory_with(max_identities=64, new_track_iou=1, max_age_s=3.0)
 
     def step(stamp: float) -> None:
         corners = rng.uniform(0, 500, (10, 2))
@@ -763,8 +763,8 @@ def test_equal_stamps_are_taken() -> None:
         ({'weights': (1, 2)}, r'weights \(1, 2\) are not three'),
         ({'weights': (1, NAN, 2)}, r'weights .* are not three finite'),
         ({'weights': (1, -2, 2)}, r'weights .* from 0'),
-        ({'birth_score': 1.5}, r'birth_score 1.5 is outside 0 \.\. 1'),
-        ({'birth_iou': -1}, r'birth_iou -1 is outside'),
+        ({'new_track_score': 1.5}, r'new_track_score 1.5 is outside 0 \.\. 1'),
+        ({'new_track_iou': -1}, r'new_track_iou -1 is outside'),
         ({'continuity_iou': NAN}, r'continuity_iou nan is outside'),
         ({'max_age_s': -1.0}, r'max_age_s -1.0 is outside 0 \.\. inf'),
         ({'max_identities': 0}, r'max_identities 0 is outside 1'),

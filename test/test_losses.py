@@ -16,7 +16,7 @@ from vis_ros.networks.model_config import ModelConfig
 from vis_ros.training.detection_losses import (
     LOSSES,
     Sampling,
-    Target,
+    TrainingTarget,
     _ignored_share,
     identity_targets,
     losses,
@@ -41,11 +41,11 @@ SMALL = ModelConfig(
 )
 
 
-def rectangles(boxes: list[list[int]], ids: list[int], size: tuple[int, int] = (64, 96)) -> Target:
+def rectangles(boxes: list[list[int]], ids: list[int], size: tuple[int, int] = (64, 96)) -> TrainingTarget:
     masks = torch.zeros(len(boxes), *size, dtype=torch.uint8)
     for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
         mask[y0:y1, x0:x1] = 1
-    return Target(
+    return TrainingTarget(
         boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         labels=torch.arange(len(boxes)) % 2 + 1,
         object_ids=torch.tensor(ids, dtype=torch.int64),
@@ -187,7 +187,7 @@ def test_padding_bears_no_proposals_and_changes_no_target() -> None:
 def test_mask_target_of_a_28_pixel_box_is_the_mask_itself() -> None:
     generator = np.random.default_rng(4)
     mask = torch.from_numpy((generator.random((64, 96)) > 0.5).astype(np.uint8))
-    target = Target(torch.tensor([[20.0, 30, 48, 58]]), torch.tensor([1]), torch.tensor([1]), mask[None])
+    target = TrainingTarget(torch.tensor([[20.0, 30, 48, 58]]), torch.tensor([1]), torch.tensor([1]), mask[None])
     rois = sample_rois(torch.zeros(0, 4), target, Sampling())
     # two samples a side of a one-pixel bin lie between pixel centres: compare where the neighbours agree
     found = mask_targets(rois, target)[0]
@@ -201,7 +201,7 @@ def test_mask_target_of_a_28_pixel_box_is_the_mask_itself() -> None:
 
 def test_mask_target_scales_with_the_masks_resolution() -> None:
     full = rectangles([[20, 20, 60, 40]], [1])
-    doubled = Target(
+    doubled = TrainingTarget(
         full.boxes, full.labels, full.object_ids, full.masks.repeat_interleave(2, 1).repeat_interleave(2, 2),
         mask_scale=(2.0, 2.0),
     )  # fmt: skip
@@ -228,7 +228,7 @@ def test_sampled_rois_are_matched_as_by_brute_force() -> None:
 def test_ignored_pixels_are_not_background() -> None:
     ignored = torch.zeros(64, 96, dtype=torch.uint8)
     ignored[:, 48:] = 1
-    target = Target(
+    target = TrainingTarget(
         torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64),
         torch.zeros(0, 64, 96, dtype=torch.uint8), ignored,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from vis_ros.engines.torch.torch_engine import TorchEngine, preprocess
 from vis_ros.networks.checkpoints import LAYOUTS, network_of_checkpoint
-from vis_ros.networks.mask_rcnn import Detections, MaskRCNN
+from vis_ros.networks.mask_rcnn import MaskRCNN, RawDetections
 from vis_ros.networks.masktrack_rcnn import build_network, track_logits
 from vis_ros.networks.model_config import ModelConfig
 
@@ -136,7 +136,9 @@ def test_every_stage_equals_torchvision(theirs: TorchvisionMaskRCNN, ours: MaskR
         torch.testing.assert_close(found[0].boxes, their_detections[0]['boxes'], rtol=0, atol=1e-3)
         torch.testing.assert_close(found[0].scores, their_detections[0]['scores'], rtol=0, atol=1e-6)
 
-        same = [Detections(their_detections[0]['boxes'], their_detections[0]['scores'], their_detections[0]['labels'])]
+        same = [
+            RawDetections(their_detections[0]['boxes'], their_detections[0]['scores'], their_detections[0]['labels'])
+        ]
         torch.testing.assert_close(ours.masks(features, same), their_detections[0]['masks'][:, 0], rtol=0, atol=1e-6)
 
 

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from test_static_detector import KINDS, network
 
+from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.engines.openvino import compiled_network as openvino_network
 from vis_ros.engines.openvino.compiled_cache import CompiledCache
-from vis_ros.engines.openvino.compiled_network import Canvas, openvino_core
+from vis_ros.engines.openvino.compiled_network import PaddedInput, openvino_core
 from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
-from vis_ros.engines.outputs import Outputs
 from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.instances import Instances
 from vis_ros.masks.pixels import iou
@@ -172,18 +172,18 @@ def test_what_is_no_image_is_described(engine: OpenVinoEngine) -> None:
 def test_an_image_that_did_not_settle_is_published_and_counted(
     engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = Canvas.run
+    run = PaddedInput.run
 
-    def unsettled(canvas: Canvas, *arguments: object) -> Outputs:
+    def unconverged(canvas: PaddedInput, *arguments: object) -> NetworkOutputs:
         found = run(canvas, *arguments)  # type: ignore[arg-type]
-        return Outputs(found.boxes, found.scores, found.labels, found.masks, found.embeddings, settled=False)
+        return NetworkOutputs(found.boxes, found.scores, found.labels, found.masks, found.embeddings, settled=False)
 
     image = frames((360, 640))[0]
     (expected,) = engine.infer([image])
-    before = engine.describe().unsettled
-    monkeypatch.setattr(Canvas, 'run', unsettled)
+    before = engine.describe().unconverged
+    monkeypatch.setattr(PaddedInput, 'run', unconverged)
     assert_same(engine.infer([image, image])[1], expected)
-    assert engine.describe().unsettled == before + 2
+    assert engine.describe().unconverged == before + 2
     assert len([record for record in caplog.records if 'did not come to its end' in record.message]) == (before == 0)
 
 

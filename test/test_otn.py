@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from vis_ros.propagation.propagation_config import PtsConfig
-from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, Scene, TrackingSettings
+from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, SearchRegion, TrackingSettings
 from vis_ros.propagation.pts.otn import Otn, OtnClassifier, vgg_m_convolutions
 
 SIZE = (120, 160)
@@ -18,7 +18,7 @@ BOX = torch.tensor([40.0, 30.0, 80.0, 60.0])
 FEATURES = 16
 
 
-def _scene(box: Tensor, angle: float = 0.0, shown: bool = True) -> Scene:
+def _scene(box: Tensor, angle: float = 0.0, shown: bool = True) -> SearchRegion:
     """A frame with the object at `box`. Two features turn by `angle` from object to noise, by the IoU of a box."""
 
     def features(boxes: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def _scene(box: Tensor, angle: float = 0.0, shown: bool = True) -> Scene:
         noise[:, 1] += (2 * share - 1) * np.sin(angle)
         return noise * 5
 
-    return Scene(SIZE, torch.zeros(0, 4), features)
+    return SearchRegion(SIZE, torch.zeros(0, 4), features)
 
 
 def _tracker(settings: TrackingSettings | None = None) -> ObjectTracker:
@@ -36,7 +36,7 @@ def _tracker(settings: TrackingSettings | None = None) -> ObjectTracker:
     return ObjectTracker(OtnClassifier(FEATURES, 32), BOX, _scene(BOX), settings)
 
 
-def _samples(tracker: ObjectTracker, scene: Scene) -> tuple[Tensor, Tensor]:
+def _samples(tracker: ObjectTracker, scene: SearchRegion) -> tuple[Tensor, Tensor]:
     """Scores of boxes on the object and of boxes off it."""
     boxes = torch.rand(4000, 4) * torch.tensor([160, 120, 160, 120])
     boxes = torch.cat((torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:]) + 1), 1)
@@ -45,7 +45,7 @@ def _samples(tracker: ObjectTracker, scene: Scene) -> tuple[Tensor, Tensor]:
     return tuple(tracker.scores(scene.features(boxes[chosen])) for chosen in (iou > 0.75, iou < 0.25))
 
 
-def _track(tracker: ObjectTracker, scene: Scene) -> bool:
+def _track(tracker: ObjectTracker, scene: SearchRegion) -> bool:
     found = tracker.find(scene)
     tracker.learn(scene)
     return found
@@ -133,7 +133,7 @@ def test_samples_have_the_overlaps_of_the_paper(monkeypatch: pytest.MonkeyPatch)
 
     torch.manual_seed(0)
     proposals = torch.tensor([[41.0, 30, 81, 60], [0.0, 0, 20, 20], [60.0, 30, 90, 60]])
-    ObjectTracker(OtnClassifier(FEATURES, 8), BOX, Scene(SIZE, proposals, recorded), settings)
+    ObjectTracker(OtnClassifier(FEATURES, 8), BOX, SearchRegion(SIZE, proposals, recorded), settings)
     overlap = box_iou(BOX[None], seen[0])[0]
     on, off = overlap[: settings.first_positives], overlap[settings.first_positives :]
     assert (on >= 0.7).all()
@@ -208,7 +208,7 @@ def _candidates(tracker: ObjectTracker, monkeypatch: pytest.MonkeyPatch, score: 
 
     monkeypatch.setattr(tracker, 'scores', lambda features: -torch.ones(len(features)))
     monkeypatch.setattr(tracker, '_update', lambda frames, steps: None)
-    assert not _track(tracker, Scene(SIZE, proposals, recorded))
+    assert not _track(tracker, SearchRegion(SIZE, proposals, recorded))
     return seen[0]
 
 

@@ -335,7 +335,7 @@ def test_a_subscriber_needs_nothing_but_the_message() -> None:
 
 
 def test_share_file_in_a_checkout() -> None:
-    checkout = runpy.run_path(str(ROOT / 'vis_ros' / 'share.py'))
+    checkout = runpy.run_path(str(ROOT / 'vis_ros' / 'ros' / 'share.py'))
     assert checkout['share_file']('config/vis.yaml') == ROOT / 'config' / 'vis.yaml'
 
 
@@ -343,11 +343,11 @@ def test_share_file_in_a_checkout() -> None:
 def test_share_file_under_an_install_prefix(tmp_path: Path, layout: str) -> None:
     package = tmp_path / layout / 'vis_ros'
     config = tmp_path / 'share' / 'vis_ros' / 'config' / 'vis.yaml'
-    for directory in (package, config.parent):
+    for directory in (package / 'ros', config.parent):
         directory.mkdir(parents=True)
-    shutil.copy(ROOT / 'vis_ros' / 'share.py', package)
+    shutil.copy(ROOT / 'vis_ros' / 'ros' / 'share.py', package / 'ros')
     config.touch()
-    installed = runpy.run_path(str(package / 'share.py'))
+    installed = runpy.run_path(str(package / 'ros' / 'share.py'))
     assert installed['share_file']('config/vis.yaml') == config
 
 

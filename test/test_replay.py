@@ -41,13 +41,13 @@ SECOND = 1_000_000_000
 FAST = ('mp4v',)
 
 
-def segmenter():
+def tracker():
     return DetectAndTrack(RectangleEngine(), IdentityMemory())
 
 
 def run(sources, out, **options):
     sources = [sources] if isinstance(sources, Source) else sources
-    return replay(sources, segmenter, CLASS_NAMES, out, **{'codecs': FAST, **options})
+    return replay(sources, tracker, CLASS_NAMES, out, **{'codecs': FAST, **options})
 
 
 def courses(index):
@@ -119,7 +119,7 @@ def tree(out):
 def test_every_object_of_every_frame_is_in_the_results_with_its_own_pixels(folder, tmp_path):
     summary = run(open_source(folder), tmp_path / 'out')
     found = records(tmp_path / 'out')
-    assert summary.frames == len(found) == 20 and summary.skipped == 0 and summary.broken_off == ''
+    assert summary.frames == len(found) == 20 and summary.skipped == 0 and summary.stopped_early == ''
     assert summary.identities == 3 and summary.instances == 47
     names = {}
     for index, record in enumerate(found):
@@ -208,8 +208,8 @@ def test_run_json_says_what_was_done(folder, tmp_path):
     assert json.loads((tmp_path / 'out' / 'run.json').read_text()) == {
         'vis_ros': vis_ros.__version__, 'source': 'somewhere', 'weights': 'made', 'cameras': {'': ''},
         'every': 1, 'max_frames': None,
-        'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'remarks': {},
-        'broken_off': '', 'no_results_json': '', 'frames_of': {'': 19},
+        'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'warnings': {},
+        'stopped_early': '', 'no_results_json': '', 'frames_of': {'': 19},
     }  # fmt: skip
 
 
@@ -310,7 +310,7 @@ def test_images_come_in_the_order_of_their_stamps_and_identities_last(tmp_path):
     pictures = [draw(*courses(index)) for index in order]
     image_bag(tmp_path / 'recording', [100 + index / 10 for index in order], pictures=pictures)
     summary = run(open_source(tmp_path / 'recording'), tmp_path / 'out')
-    assert (summary.frames, summary.skipped, summary.remarks) == (10, 0, {'put in order': 3})
+    assert (summary.frames, summary.skipped, summary.warnings) == (10, 0, {'put in order': 3})
     stamps = [record['stamp_ns'] for record in records(tmp_path / 'out')]
     assert stamps == [round((100 + index / 10) * 1e9) for index in range(10)]
     messages, _ = arrays(tmp_path / 'out' / 'bag')
@@ -409,10 +409,10 @@ def test_a_bag_that_breaks_off_is_replayed_up_to_there_and_says_so(tmp_path):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     summary = run(open_source(file), tmp_path / 'out')
     assert 5 <= summary.frames < 15
-    assert 'recording.mcap breaks off at byte' in summary.broken_off and 'mcap recover' in summary.broken_off
+    assert 'recording.mcap breaks off at byte' in summary.stopped_early and 'mcap recover' in summary.stopped_early
     assert len(records(tmp_path / 'out')) == len(arrays(tmp_path / 'out' / 'bag')[0]) == summary.frames
     assert BagReader(tmp_path / 'out' / 'bag').damage == ''
-    assert json.loads((tmp_path / 'out' / 'run.json').read_text())['broken_off'] == summary.broken_off
+    assert json.loads((tmp_path / 'out' / 'run.json').read_text())['stopped_early'] == summary.stopped_early
     assert json.loads((tmp_path / 'out' / 'results.json').read_text())
 
 
@@ -445,10 +445,10 @@ def test_an_interrupted_replay_is_complete_up_to_there(folder, tmp_path, number)
     before = signal.getsignal(number)
     summary = run(open_source(folder), tmp_path, on_frame=interrupt)
     assert signal.getsignal(number) == before
-    assert summary.broken_off == INTERRUPTED and 5 <= summary.frames <= 6
+    assert summary.stopped_early == INTERRUPTED and 5 <= summary.frames <= 6
     assert len(records(tmp_path)) == len(arrays(tmp_path / 'bag')[0]) == summary.frames
     assert cv2.VideoCapture(str(tmp_path / 'overlay.mp4')).get(cv2.CAP_PROP_FRAME_COUNT) == summary.frames
-    assert json.loads((tmp_path / 'run.json').read_text())['broken_off'] == INTERRUPTED
+    assert json.loads((tmp_path / 'run.json').read_text())['stopped_early'] == INTERRUPTED
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path):
@@ -459,7 +459,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
         tracemalloc.start()
         with YoutubeVisResults(tmp_path) as results:
             for frame in source:
-                found = segmenter().step(frame.image, frame.stamp)
+                found = tracker().step(frame.image, frame.stamp)
                 results.add(1, frame.index, 0, found)
             results.write()
         peaks.append(tracemalloc.get_traced_memory()[1])

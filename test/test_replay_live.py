@@ -19,7 +19,7 @@ from vis_ros.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE,
 from vis_ros.replay.live.player import Player
 from vis_ros.replay.live.read_ahead import ReadAhead
 from vis_ros.replay.live.routes import find_routes
-from vis_ros.replay.live.target import Target, TargetCamera
+from vis_ros.replay.live.running_node import RunningNode, TargetCamera
 from vis_ros.replay.live.timed_images import TimedImages, open_timed_images, with_stamp
 from vis_ros.ros.messages import to_image
 from vis_ros.ros.stamps import to_time
@@ -282,7 +282,7 @@ class Graph(Line):
 
 def target(name, *statuses):
     graph = Graph()
-    found = Target(graph, Player(graph, graph, threading.Event()), name)
+    found = RunningNode(graph, Player(graph, graph, threading.Event()), name)
     found.status.hear(DiagnosticArray(status=list(statuses)))
     return found
 

@@ -17,8 +17,8 @@ from vis_ros.datasets.rle import encode
 from vis_ros.evaluation.compare_results import compare
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation, ObjectTrack, Run, Switch
-from vis_ros.evaluation.report.html_report import charts
 from vis_ros.evaluation.report import html_report as report
+from vis_ros.evaluation.report.html_report import charts
 from vis_ros.evaluation.report.switch_pictures import picture
 from vis_ros.visualization import identity_colour
 

@@ -240,7 +240,7 @@ def test_images_out_of_order_are_put_in_order(tmp_path):
     frames = list(source)
     assert numbers(frames) == [0, 6, 1, 3, 4, 2, 5]
     assert [frame.index for frame in frames] == list(range(7)) and {frame.epoch for frame in frames} == {0}
-    assert source.skipped == 0 and source.remarks == {'put in order': 3}
+    assert source.skipped == 0 and source.warnings == {'put in order': 3}
 
 
 def test_a_clock_that_is_set_back_raises_the_epoch_after_everything_before_it(tmp_path):
@@ -248,7 +248,7 @@ def test_a_clock_that_is_set_back_raises_the_epoch_after_everything_before_it(tm
     frames = list(source)
     assert numbers(frames) == [0, 2, 1, 3, 4, 5]
     assert [frame.epoch for frame in frames] == [0, 0, 0, 1, 1, 2]
-    assert source.remarks == {'put in order': 1, 'clock set back': 2}
+    assert source.warnings == {'put in order': 1, 'clock set back': 2}
 
 
 def test_stamps_that_tell_no_time_follow_the_time_of_recording(tmp_path):
@@ -256,9 +256,9 @@ def test_stamps_that_tell_no_time_follow_the_time_of_recording(tmp_path):
     frames = list(source)
     assert [frame.stamp for frame in frames] == [10.0, 10.1, 10.25, 10.3]
     assert [frame.has_clock for frame in frames] == [True, False, False, True]
-    assert source.remarks == {'stamp tells no time': 2}
+    assert source.warnings == {'stamp tells no time': 2}
     list(source)
-    assert source.remarks == {'stamp tells no time': 2}, 'counted anew'
+    assert source.warnings == {'stamp tells no time': 2}, 'counted anew'
 
 
 def test_an_image_that_is_recorded_twice_is_used_once_and_another_of_the_same_stamp_too(tmp_path):
@@ -266,7 +266,7 @@ def test_an_image_that_is_recorded_twice_is_used_once_and_another_of_the_same_st
     source = stamped(tmp_path / 'bag', [10.0, 10.1, 10.1, 10.1, 10.2], pictures=images)
     frames = list(source)
     assert numbers(frames) == [0, 1, 2, 3]
-    assert source.skips == {'recorded twice': 1} and source.remarks == {'same stamp as the image before': 1}
+    assert source.skips == {'recorded twice': 1} and source.warnings == {'same stamp as the image before': 1}
     assert [frame.dropped for frame in frames] == [0, 0, 1, 0]
 
 
@@ -277,7 +277,7 @@ def test_stamps_that_stand_still_do_not_fill_the_memory(tmp_path):
 
 def test_missing_images_are_remarked(tmp_path):
     source = stamped(tmp_path / 'bag', [10 + index / 10 for index in range(30) if index not in (12, 20, 21, 22)])
-    assert len(list(source)) == 26 and source.remarks == {'gap': 1}, 'one missing image is within the jitter'
+    assert len(list(source)) == 26 and source.warnings == {'gap': 1}, 'one missing image is within the jitter'
 
 
 def test_one_image_of_so_many_is_decoded(tmp_path):

@@ -16,13 +16,13 @@ import pytest
 from tiny_graph import write_tiny_graph
 
 from vis_ros.engines.tensorrt import build as tensorrt_build
-from vis_ros.engines.tensorrt.build import Target, build_plan
+from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
 from vis_ros.export.graph_file import graph_path
 from vis_ros.networks.named_weights import resolve
 
 pytest.importorskip('tensorrt_rtx_bindings')
 
-AMPERE = Target('tensorrt_rtx', (8, 6))
+AMPERE = BuildTarget('tensorrt_rtx', (8, 6))
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_tiny_graph_for_each_kind_of_gpu(tmp_path: Path, capability: tuple[int, int] | None) -> None:
     """(9, 0) is one that TensorRT-RTX does not list."""
     graph = write_tiny_graph(tmp_path)
-    assert build_plan(graph, tmp_path / 'plan', Target('tensorrt_rtx', capability)) == 'fp16'
+    assert build_plan(graph, tmp_path / 'plan', BuildTarget('tensorrt_rtx', capability)) == 'fp16'
     assert (tmp_path / 'plan').stat().st_size > 10_000
 
 

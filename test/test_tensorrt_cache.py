@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tiny_graph import write_tiny_graph
 
-from vis_ros.engines.tensorrt.build import Target, build_plan
+from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
 from vis_ros.engines.tensorrt.engine_cache import EngineCache, EngineKey, Opened
 from vis_ros.engines.tensorrt.session import CudaError
 
@@ -280,7 +280,7 @@ def test_an_engine_of_tensorrt_rtx(tmp_path: Path, caplog: pytest.LogCaptureFixt
     cache = EngineCache(tmp_path / 'cache')
     with caplog.at_level(logging.INFO):
         for _ in range(2):
-            opened = cache.open(KEY, lambda plan: build_plan(graph, plan, Target('tensorrt_rtx', (8, 6))), load)
+            opened = cache.open(KEY, lambda plan: build_plan(graph, plan, BuildTarget('tensorrt_rtx', (8, 6))), load)
     assert len(opened.engine) > 10_000
     assert opened.typed_precision == 'fp16'
     assert caplog.text.count('built the TensorRT engine') == 1

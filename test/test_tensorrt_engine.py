@@ -20,8 +20,8 @@ from vis_ros.engines.engine import load_engine
 from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 from vis_ros.engines.tensorrt import library as tensorrt_library
 from vis_ros.engines.tensorrt import tensorrt_engine
+from vis_ros.engines.tensorrt.accuracy_check import count_matches
 from vis_ros.engines.tensorrt.library import Gpu, TensorRt, find_gpu, find_tensorrt
-from vis_ros.engines.tensorrt.parity import count_matches
 from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
 from vis_ros.export.graph_file import find_graph
 from vis_ros.networks.named_weights import resolve
@@ -184,25 +184,25 @@ def test_garbage_is_refused_unless_it_is_wanted(gpu: PlayedGpu) -> None:
     gpu.garbage = True
     with pytest.raises(ValueError, match=r'only \d+ of \d+ confident detections'):
         TensorRtEngine('demo')
-    assert TensorRtEngine('demo', parity_check=False).describe().fallback == 'the parity check is turned off'
+    assert TensorRtEngine('demo', accuracy_check=False).describe().fallback == 'the parity check is turned off'
 
 
 def test_another_threshold_needs_no_other_graph(gpu: PlayedGpu) -> None:
     frame = Scene(5, (360, 640)).frame(200).image
     counts = []
     for threshold in (0.05, 0.5, 0.9):
-        (found,) = TensorRtEngine('demo', score_threshold=threshold, parity_check=False).infer([frame])
+        (found,) = TensorRtEngine('demo', score_threshold=threshold, accuracy_check=False).infer([frame])
         assert (found.scores > threshold).all()
         counts.append(len(found))
     assert counts[0] > counts[1] >= counts[2]
-    (one,) = TensorRtEngine('demo', max_detections=1, parity_check=False).infer([frame])
+    (one,) = TensorRtEngine('demo', max_detections=1, accuracy_check=False).infer([frame])
     assert len(one) == 1
 
 
 def test_a_precision_that_is_another_than_asked_for_is_said(gpu: PlayedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     session = tensorrt_engine.TensorRtSession
     monkeypatch.setattr(session, 'precision', 'fp32')
-    info = TensorRtEngine('demo', parity_check=False).describe()
+    info = TensorRtEngine('demo', accuracy_check=False).describe()
     assert info.precision == 'fp32'
     assert 'fp16 was asked for, but most layers of the engine compute in fp32' in info.fallback
 

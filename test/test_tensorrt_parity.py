@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vis_ros.engines.tensorrt.parity import check_parity, count_matches, reference_frames
+from vis_ros.engines.tensorrt.accuracy_check import check_parity, count_matches, reference_frames
 from vis_ros.instances import Instances
 
 SIZE = (120, 128)

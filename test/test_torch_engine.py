@@ -200,9 +200,9 @@ def test_inclusive_boxes_leave_the_engine_as_continuous_ones(weights: Path) -> N
     box = torch.tensor([[10.0, 20, 19, 29], [10, 20, 159, 95]])
 
     def find(features: object, proposals: object, sizes: object, scales: object) -> list[object]:
-        from vis_ros.networks.mask_rcnn import Detections
+        from vis_ros.networks.mask_rcnn import RawDetections
 
-        return [Detections(box, torch.tensor([0.9, 0.8]), torch.tensor([1, 2]))]
+        return [RawDetections(box, torch.tensor([0.9, 0.8]), torch.tensor([1, 2]))]
 
     network.detect = find  # type: ignore[assignment,method-assign]
     network.masks = lambda features, detections: torch.ones(2, 28, 28)  # type: ignore[assignment,method-assign]

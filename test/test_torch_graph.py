@@ -187,11 +187,11 @@ def test_an_image_that_did_not_settle_is_given_to_the_network(eager, monkeypatch
     engine = engine_with(run_again)
     run = CudaGraph.run
 
-    def unsettled(graph, *arguments):
+    def unconverged(graph, *arguments):
         found = run(graph, *arguments)
         return type(found)(found.boxes + 9, found.scores, found.labels, found.masks, found.embeddings, settled=False)
 
-    monkeypatch.setattr(CudaGraph, 'run', unsettled)
+    monkeypatch.setattr(CudaGraph, 'run', unconverged)
     assert_same(engine.infer([image])[0], eager.infer([image])[0])
     assert engine.describe().fallback == ''
 

@@ -75,9 +75,9 @@ def test_node_arguments():
     given = dict(word.split(':=') for word in arguments if word != '-p')
     assert given['input_height'] == '96' and given['input_width'] == '160' and given['weights'] == 'w'
     assert (given['max_detections'], given['score_threshold']) == ('7', '0.25')
-    assert (given['birth_score'], given['max_identities']) == ('0.0', '9')
+    assert (given['new_track_score'], given['max_identities']) == ('0.0', '9')
     plain = dict(word.split(':=') for word in node_run._node_arguments(Settings(), None) if word != '-p')
-    assert plain['score_threshold'] == '0.0' and not {'birth_score', 'max_identities'} & plain.keys()
+    assert plain['score_threshold'] == '0.0' and not {'new_track_score', 'max_identities'} & plain.keys()
 
 
 def test_one_camera_only(tmp_path):

@@ -19,12 +19,12 @@ class ReportingEngine(RectangleEngine):
             log.debug('layer 17 has a tactic')
         log.warning('a layer is slow')
         time.sleep(1.5)  # until the heartbeat has published it
-        assert arguments['parity_check'] is False
+        assert arguments['accuracy_check'] is False
         super().__init__(weights, **arguments)
 
 
 def test_progress_is_in_the_log_and_in_the_diagnostics(graph):
-    graph.start(engine_factory=ReportingEngine, parity_check=False)
+    graph.start(engine_factory=ReportingEngine, accuracy_check=False)
     graph.spin_until(lambda: graph.logged('a layer is slow'))
     assert len(graph.logged('building the engine')) == 2
     assert not graph.logged('tactic')

@@ -66,7 +66,7 @@ def test_a_worker_processes_the_newest_and_ends():
     go_on.set()
     assert entered.wait(5)
     worker.stop(5)
-    assert processed == [1, 4] and not worker.is_running and worker.in_hand is None
+    assert processed == [1, 4] and not worker.is_running and worker.in_flight is None
     assert not [thread for thread in threading.enumerate() if thread.name == 'vis_worker']
 
 
@@ -82,8 +82,8 @@ def test_a_worker_that_hangs_is_not_waited_for():
     assert entered.wait(5)
     worker.slots.insist(1, 'asked for')
     assert worker.stop(0.05) == ['asked for']
-    stream, seconds = worker.in_hand
+    stream, seconds = worker.in_flight
     assert worker.is_running and stream == 2 and seconds >= 0.05
     go_on.set()
     worker.stop(5)
-    assert not worker.is_running and worker.in_hand is None
+    assert not worker.is_running and worker.in_flight is None

@@ -90,7 +90,7 @@ def test_every_image_is_answered_and_kept_with_its_stamp(nodes, tmp_path):
     # Slowly: on a busy machine an image may wait longer than the 40 ms between two of them.
     summary = play(tmp_path / 'bag', tmp_path / 'out', rate=0.25, copy_images=True, on_image=lambda: seen.append(1))
     assert (summary.sent, summary.received, summary.dropped, summary.lost) == (FRAMES, FRAMES, 0, 0)
-    assert len(seen) == FRAMES and summary.broken_off == '' and summary.unknown == summary.skipped == 0
+    assert len(seen) == FRAMES and summary.stopped_early == '' and summary.unknown == summary.skipped == 0
     images, answers = (
         messages(tmp_path / 'out', '/camera/image', IMAGE_TYPE),
         messages(tmp_path / 'out', '/vis_node/instances'),
@@ -252,14 +252,14 @@ def test_a_camera_that_publishes_too(nodes, graph, tmp_path):
     write_bag(tmp_path / 'bag', frames=300)
     graph.send(scene(0), topic='/camera/image')
     summary = play(tmp_path / 'bag', tmp_path / 'out', rate=1.0)
-    assert re.search('(/tester|another node) publishes on /camera/image too', summary.broken_off)
+    assert re.search('(/tester|another node) publishes on /camera/image too', summary.stopped_early)
     assert summary.sent < 300
 
 
 def test_a_recording_too_short_to_loop(nodes, tmp_path):
     write_bag(tmp_path / 'bag', frames=10)
     summary = play(tmp_path / 'bag', tmp_path / 'out', loop=2)
-    assert '0.4 s only' in summary.broken_off and summary.received == 10
+    assert '0.4 s only' in summary.stopped_early and summary.received == 10
 
 
 def test_a_recording_that_breaks_off(nodes, tmp_path):
@@ -268,7 +268,7 @@ def test_a_recording_that_breaks_off(nodes, tmp_path):
     (file,) = (tmp_path / 'bag').iterdir()
     os.truncate(file, file.stat().st_size * 9 // 10)
     summary = play(tmp_path / 'bag', tmp_path / 'out', rate=5.0)
-    assert 'breaks off' in summary.broken_off
+    assert 'breaks off' in summary.stopped_early
     assert 10 < summary.sent < 200 and len(records(tmp_path / 'out')) == summary.received > 0
 
 
@@ -284,7 +284,7 @@ def test_a_node_that_goes_away(start, tmp_path):
             node.end()
 
     summary = play(tmp_path / 'bag', tmp_path / 'out', node='/mortal', on_image=end_half_way)
-    assert summary.broken_off == '/mortal went away' and summary.sent < FRAMES
+    assert summary.stopped_early == '/mortal went away' and summary.sent < FRAMES
     assert len(records(tmp_path / 'out')) == summary.received > 0
 
 
@@ -299,7 +299,7 @@ def test_an_interrupt_ends_the_playing_and_keeps_what_came(nodes, tmp_path):
 
     handler = signal.getsignal(signal.SIGINT)  # ignored, where the tests run in the background of a script
     summary = play(tmp_path / 'bag', tmp_path / 'out', on_image=interrupt)
-    assert summary.broken_off == INTERRUPTED and summary.sent < FRAMES
+    assert summary.stopped_early == INTERRUPTED and summary.sent < FRAMES
     assert len(records(tmp_path / 'out')) == summary.received > 0
     assert signal.getsignal(signal.SIGINT) is handler
 

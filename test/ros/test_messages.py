@@ -7,14 +7,14 @@ from std_msgs.msg import Header
 
 from vis_ros.instances import Instances
 from vis_ros.masks.pixels import ENCODINGS
-from vis_ros.ros.messages import Frame, label_image, to_image, to_instances, to_message
+from vis_ros.ros.messages import MessageContext, label_image, to_image, to_instances, to_message
 
 CLASS_NAMES = [f'class {number}' for number in range(90)]
 
 
 def frame(**fields):
     header = Header(stamp=Time(sec=1_700_000_000, nanosec=5), frame_id='camera')
-    return Frame(**{'header': header, 'epoch': 3, 'sequence': 4, 'dropped': 5, 'model': 'm', **fields})
+    return MessageContext(**{'header': header, 'epoch': 3, 'sequence': 4, 'dropped': 5, 'model': 'm', **fields})
 
 
 def tracked(count, seed=0, height=40, width=60):

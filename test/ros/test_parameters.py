@@ -41,9 +41,9 @@ def test_the_node_takes_the_file(graph):
 
 
 def test_association_parameters_reach_the_memory():
-    parameters = Parameters(association='mmtracking', birth_score=0.7, max_age_s=1.5, max_identities=9, min_hits=2)
+    parameters = Parameters(association='mmtracking', new_track_score=0.7, max_age_s=1.5, max_identities=9, min_hits=2)
     assert parameters.association_config() == AssociationConfig(
-        rule='mmtracking', birth_score=0.7, max_age_s=1.5, max_identities=9, min_hits=2
+        rule='mmtracking', new_track_score=0.7, max_age_s=1.5, max_identities=9, min_hits=2
     )
     assert Parameters().association_config() == AssociationConfig()
 

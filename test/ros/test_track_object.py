@@ -22,7 +22,7 @@ from vis_ros.masks.pixels import decode
 
 @pytest.fixture
 def tracking(graph):
-    graph.start(factories={'propagators_factory': ColourPropagators}, model='feelvos', start_from='service')
+    graph.start(factories={'propagation_factory': ColourPropagators}, model='feelvos', start_from='service')
     graph.connect(size=SIZE)
     return graph
 
@@ -107,7 +107,7 @@ def test_bad_request_is_refused_with_the_reason_and_the_others_are_tracked_on(tr
 
 
 def test_limit_and_forgotten_id(graph):
-    factories = {'propagators_factory': ColourPropagators}
+    factories = {'propagation_factory': ColourPropagators}
     graph.start(factories=factories, model='rgmp', start_from='service', max_objects=1)
     graph.connect(size=SIZE)
     image = scene(10, (90, 20, 120, 50, BLUE))
@@ -135,7 +135,7 @@ def test_request_is_answered_while_no_image_comes_and_the_lost_are_counted(track
 
 
 def test_objects_begin_with_detections_where_that_is_wanted(graph):
-    graph.start(factories={'propagators_factory': ColourPropagators}, model='feelvos')
+    graph.start(factories={'propagation_factory': ColourPropagators}, model='feelvos')
     graph.connect(size=SIZE)
     graph.spin_for(0.2)
     for _ in range(12):
@@ -182,7 +182,7 @@ def busy(graph, monkeypatch):
     """The node while an image is in work and a request waits: the graph, and the future of the request."""
     monkeypatch.setattr(Gate, 'opened', threading.Event())
     Gate.opened.set()
-    graph.start(factories={'propagators_factory': GatedPropagators}, model='feelvos', start_from='service')
+    graph.start(factories={'propagation_factory': GatedPropagators}, model='feelvos', start_from='service')
     graph.connect(size=SIZE)
     graph.process(scene())
     assert track(graph, mask=mono8(mask_of(scene(), RED))).track_id == 1

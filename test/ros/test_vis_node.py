@@ -128,7 +128,7 @@ def test_latency_is_publish_time_minus_stamp(graph):
 
 def test_compressed_images_are_taken_from_the_topic_beside_the_remapped_one(graph):
     remap = ['--ros-args', '-r', 'image:=/front/image_raw']
-    node = graph.start(image_transport='compressed', birth_score=0.4, cli_args=remap)  # JPEG dulls the colour
+    node = graph.start(image_transport='compressed', new_track_score=0.4, cli_args=remap)  # JPEG dulls the colour
     topic = '/front/image_raw/compressed'
     assert node.count_subscribers(topic) == 1
     for kind in ('jpeg', 'png'):
@@ -541,7 +541,7 @@ def test_a_picture_that_fails_costs_no_image(graph, monkeypatch):
     ('name', 'value', 'named'),
     [
         ('score_threshold', 1.5, 'score_threshold'),
-        ('birth_score', -0.1, 'birth_score'),
+        ('new_track_score', -0.1, 'new_track_score'),
         ('max_identities', 0, 'max_identities'),
         ('mask_encoding', 'polygon', 'mono8'),
         ('max_age_s', 5, 'type'),
@@ -560,7 +560,7 @@ def test_a_parameter_that_cannot_be_is_refused_while_active(graph, name, value, 
 
 
 @pytest.mark.parametrize(
-    ('name', 'value'), [('birth_score', 1.0000005), ('max_age_s', -1e-9), ('birth_score', math.nan)]
+    ('name', 'value'), [('new_track_score', 1.0000005), ('max_age_s', -1e-9), ('new_track_score', math.nan)]
 )
 def test_a_value_a_hair_beyond_its_range_is_refused(graph, name, value):
     """Rclpy lets it pass, and what is made of it would raise in the executor."""
@@ -571,11 +571,11 @@ def test_a_value_a_hair_beyond_its_range_is_refused(graph, name, value):
 
 
 def test_thresholds_change_while_active(graph):
-    node = graph.start(score_threshold=0.2, birth_score=0.9)
+    node = graph.start(score_threshold=0.2, new_track_score=0.9)
     dim = (180, 80, 80)  # saturation 100 / 255
     picture = draw((2, 4, 12, 14, RED), (50, 28, 60, 40, dim))
     assert [i.class_name for i in graph.process(picture).instances] == ['red']
-    assert node.set_parameters([Parameter('birth_score', value=0.3)])[0].successful
+    assert node.set_parameters([Parameter('new_track_score', value=0.3)])[0].successful
     assert [i.class_name for i in graph.process(picture).instances] == ['red', 'blue']
     assert node.set_parameters([Parameter('score_threshold', value=0.5)])[0].successful
     assert [i.class_name for i in graph.process(picture).instances] == ['red']
@@ -588,7 +588,7 @@ def test_thresholds_change_while_active(graph):
 @pytest.mark.parametrize(
     ('name', 'bad', 'good', 'named'),
     [
-        ('birth_score', 7.0, 0.5, '7.0'),
+        ('new_track_score', 7.0, 0.5, '7.0'),
         ('max_identities', 2.5, 10, '2.5'),
         ('association', 'hungarian', 'one_to_one', "'hungarian'"),
         ('cameras', ['a b'], [''], "'a b'"),
@@ -652,11 +652,11 @@ def test_the_engine_gets_the_parameters(graph):
 
     graph.start(
         engine_factory=factory, weights='w', model='mask_rcnn', device='cpu', precision='bf16', threads=2,
-        input_height=320, input_width=512, score_threshold=0.25, max_detections=7, parity_check=False,
+        input_height=320, input_width=512, score_threshold=0.25, max_detections=7, accuracy_check=False,
     )  # fmt: skip
     assert got == {
         'weights': 'w', 'model': 'mask_rcnn', 'engine': 'auto', 'device': 'cpu', 'precision': 'bf16',
-        'input_size': (320, 512), 'score_threshold': 0.25, 'max_detections': 7, 'threads': 2, 'parity_check': False,
+        'input_size': (320, 512), 'score_threshold': 0.25, 'max_detections': 7, 'threads': 2, 'accuracy_check': False,
     }  # fmt: skip
 
 
@@ -669,7 +669,7 @@ def test_an_inactive_node_does_not_listen_but_says_how_it_is(graph):
     assert status.level == DiagnosticStatus.STALE and 'inactive' in status.message
     _, values = graph.status(lambda status, values: True, 'vis_node')
     assert values['state'] == 'inactive' and values['engine model'] == 'rectangles'
-    assert (values['engine precision'], values['engine fallback'], values['engine unsettled']) == ('uint8', '', '0')
+    assert (values['engine precision'], values['engine fallback'], values['engine unconverged']) == ('uint8', '', '0')
     assert node.trigger_cleanup().name == 'SUCCESS'
     status, values = graph.status(lambda status, values: values['state'] == 'unconfigured', 'vis_node')
     assert status.level == DiagnosticStatus.STALE and 'engine' not in values

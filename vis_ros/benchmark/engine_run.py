@@ -185,15 +185,15 @@ def _figures(
     start_up: from the start of the process to its first result; 'warm': with the cache as it was then.
     """
     report = process.call('report')
-    remarks = ['random weights, speed only'] if settings.weights.startswith(RANDOM) else []
+    warnings = ['random weights, speed only'] if settings.weights.startswith(RANDOM) else []
     if prepared['crowded']:
-        remarks.append('nothing is suppressed (NMS threshold 1): the network does not find so many objects otherwise')
+        warnings.append('nothing is suppressed (NMS threshold 1): the network does not find so many objects otherwise')
     gpu_after_mib = gpu_memory_mib()
     device = None if gpu_before_mib is None or gpu_after_mib is None else gpu_after_mib - gpu_before_mib
     return {
         'settings': asdict(settings),
         'engine': report['engine'],
-        'remarks': remarks,
+        'warnings': warnings,
         'score_threshold': prepared['score_threshold'],
         'serialised_by': report['serialised_by'],
         'stages_ms': {stage: milliseconds(seconds[..., i].ravel()) for i, stage in enumerate(STAGES)},

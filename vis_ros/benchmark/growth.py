@@ -25,7 +25,7 @@ _DETECTIONS, _IDENTITIES = 10, 100
 """Where the settings leave it to the images: the same work in every row."""
 
 _FIGURES = (
-    *('remarks', 'score_threshold', 'detections', 'published', 'identities'),
+    *('warnings', 'score_threshold', 'detections', 'published', 'identities'),
     *('stages_ms', 'frame_ms', 'round_ms', 'memory_mib'),
 )
 
@@ -34,7 +34,7 @@ def measure_growth(settings: Settings, place: Workspace, axes: Axes = AXES, on_s
     """Measure along each axis, with everything else as in the settings; the values of an axis take turns.
 
     Returns:
-        machine, settings, engine and remarks as of `measure`, and 'tables': for each axis a row a value, with that
+        machine, settings, engine and warnings as of `measure`, and 'tables': for each axis a row a value, with that
         'value' and the figures of `measure` that may change with it.
     """
     base = replace(

@@ -24,7 +24,7 @@ from vis_ros.benchmark.settings import Settings
 from vis_ros.demo.child_process import ChildProcess
 from vis_ros.replay.live.client_node import client_node
 from vis_ros.replay.live.player import Player
-from vis_ros.replay.live.target import Target
+from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.ros.isolation import child_environment
 
 LOSS = 0.05
@@ -82,7 +82,7 @@ def measure_node(
     times = place.folder / 'engine_times.json'
     with client_node('vis_ros_benchmark') as (ros_node, executor):
         player = Player(ros_node, executor, threading.Event())
-        target, load = Target(ros_node, player, TRACKER), Load(ros_node, player, images)
+        target, load = RunningNode(ros_node, player, TRACKER), Load(ros_node, player, images)
         on_step('starting the node, cold')
         with _running_node(arguments, cache, times, target, load) as cold_s:
             pass
@@ -126,14 +126,14 @@ def _node_arguments(settings: Settings, score_threshold: float | None) -> list[s
         'score_threshold': score_threshold or 0.0,
     }
     if settings.detections:
-        parameters['birth_score'] = 0.0
+        parameters['new_track_score'] = 0.0
     if settings.identities:
         parameters['max_identities'] = settings.identities
     return [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
 
 
 @contextmanager
-def _running_node(arguments: list[str], cache: Path, times: Path, target: Target, load: Load) -> Iterator[float]:
+def _running_node(arguments: list[str], cache: Path, times: Path, target: RunningNode, load: Load) -> Iterator[float]:
     """A node that has answered: the seconds until it did. On leaving, its engine times are in their file."""
     command = [sys.executable, '-m', 'vis_ros.benchmark.timed_node', str(times), '--ros-args', *arguments]
     environment = {**child_environment(), 'XDG_CACHE_HOME': str(cache)}

@@ -19,7 +19,7 @@ from vis_ros.images import decode_image
 from vis_ros.instances import Instances
 from vis_ros.masks.pixels import encode
 from vis_ros.networks.preprocessing import fit
-from vis_ros.ros.messages import Frame, to_message
+from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory
@@ -60,7 +60,7 @@ class Pipeline:
         self._engine = engine
         self._images = [*images, *images[-2:0:-1]]
         self._memories = [IdentityMemory(association) for _ in range(cameras)]
-        self._segmenters = [DetectAndTrack(engine, memory) for memory in self._memories]
+        self._trackers = [DetectAndTrack(engine, memory) for memory in self._memories]
         self._watch = Stopwatch()
         self._frame = 0
         self.detected: list[int] = []
@@ -91,7 +91,7 @@ class Pipeline:
         """Let every camera see its next images; returns (count, cameras, STAGES) seconds."""
         watched = {**ENGINE_STAGES, 'encode': encode}
         with self._watch.watching(watched):
-            times = [[self._step(camera) for camera in range(len(self._segmenters))] for _ in range(count)]
+            times = [[self._step(camera) for camera in range(len(self._trackers))] for _ in range(count)]
         return np.array(times, np.float64)
 
     def _step(self, camera: int) -> list[float]:
@@ -106,7 +106,7 @@ class Pipeline:
         decoded = now()
         (detections,) = self._engine.infer([image])
         inferred = now()
-        instances = self._segmenters[camera].track(detections, self._frame / RATE)
+        instances = self._trackers[camera].track(detections, self._frame / RATE)
         associated = now()
         serialised = serialize_message(self._to_message(message, instances))
         published = now()
@@ -133,7 +133,7 @@ class Pipeline:
         return message, pixels
 
     def _to_message(self, image: Any, instances: Instances) -> Any:
-        frame = Frame(header=image.header, epoch=0, sequence=self._frame, dropped=0, model='benchmark')
+        frame = MessageContext(header=image.header, epoch=0, sequence=self._frame, dropped=0, model='benchmark')
         return to_message(instances, frame, self._engine.class_names, 'mono8')
 
 
@@ -149,6 +149,6 @@ def association_for(detections: int, identities: int) -> AssociationConfig:
     if identities:
         values |= {'max_identities': max(identities, detections), 'max_age_s': math.inf}
     if detections:
-        values |= {'birth_score': 0.0, 'birth_iou': 1.0, 'confident_score': 0.0}
+        values |= {'new_track_score': 0.0, 'new_track_iou': 1.0, 'confident_score': 0.0}
         values['max_identities'] = max(identities or config.max_identities, detections)
     return AssociationConfig(**values)

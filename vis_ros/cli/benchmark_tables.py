@@ -85,8 +85,8 @@ def _print_machine(result: dict[str, Any]) -> None:
         f'others before: {load:.1f}{"; these times are disturbed" if load > 0.5 else ""}'
     )
     rows = [row for table in result.get('tables', {}).values() for row in table]
-    remarks = [remark for each in (result, *rows) for remark in each.get('remarks', [])]
-    for remark in filter(None, dict.fromkeys([*remarks, result['engine']['fallback']])):
+    warnings = [remark for each in (result, *rows) for remark in each.get('warnings', [])]
+    for remark in filter(None, dict.fromkeys([*warnings, result['engine']['fallback']])):
         console.print(remark)
 
 

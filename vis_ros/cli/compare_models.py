@@ -40,7 +40,7 @@ def compare_models(
     """
     from vis_ros.evaluation.comparison.candidates import MODELS, is_mixed
     from vis_ros.evaluation.comparison.model_comparison import compare_models as run
-    from vis_ros.evaluation.comparison.run_model import Task
+    from vis_ros.evaluation.comparison.run_model import ComparisonTask
 
     chosen = tuple(model or MODELS)
     files = dict(_pair(each) for each in weights or [])
@@ -48,7 +48,8 @@ def compare_models(
     if unknown:
         raise ValueError(f'there is no model {unknown[0]!r}; there are {", ".join(MODELS)}')
     tasks = [
-        Task(name, files.get(name, ''), str(truth), str(out), tuple(only or ()), max_frames, threads) for name in chosen
+        ComparisonTask(name, files.get(name, ''), str(truth), str(out), tuple(only or ()), max_frames, threads)
+        for name in chosen
     ]
     with console.status('starting') as status:
         result = run(tasks, status.update)

@@ -89,7 +89,7 @@ def replay(
             source, out, node=node, topic=topic, cameras=cameras, rate=rate, loop=loop, copy_images=copy_images
         )
     from vis_ros.engines.engine import load_engine
-    from vis_ros.propagation.loading import load_propagators
+    from vis_ros.propagation.loading import load_propagation_model
     from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS
     from vis_ros.recordings.opening import open_sources
     from vis_ros.recordings.video_writer import CODECS
@@ -99,7 +99,7 @@ def replay(
     from vis_ros.tracking.detect_and_track import DetectAndTrack
     from vis_ros.tracking.identity_memory import IdentityMemory
     from vis_ros.tracking.propagate import OBJECT, Propagate
-    from vis_ros.tracking.tracker import Segmenter
+    from vis_ros.tracking.tracker import Tracker
 
     sources = open_sources(source, topic, cameras, _depth_topics(depth, camera_info, rectified))
     config = AssociationConfig(rule=association)  # type: ignore[arg-type]  # it checks the name itself
@@ -107,7 +107,7 @@ def replay(
     if propagation_weights and not carries:
         raise ValueError(f'--propagation-weights does not go with --model {model}, which carries no masks along')
     with console.status('loading the network'):
-        propagators = load_propagators(model, propagation_weights) if carries else None
+        propagators = load_propagation_model(model, propagation_weights) if carries else None
         detector = load_engine(
             weights,
             model='auto' if carries else model,
@@ -137,7 +137,7 @@ def replay(
         'score_threshold': score_threshold,
     }
 
-    def new_segmenter() -> Segmenter:
+    def new_tracker() -> Tracker:
         if propagators is not None:
             return Propagate(propagators.new(), detector)
         return DetectAndTrack(detector, IdentityMemory(config))
@@ -146,7 +146,7 @@ def replay(
     with progress('tracking', expected) as (bar, task):
         summary = run(
             sources,
-            new_segmenter,
+            new_tracker,
             (*detector.class_names, OBJECT) if carries else detector.class_names,
             out,
             settings=settings,
@@ -157,11 +157,11 @@ def replay(
             on_frame=lambda: bar.advance(task),
         )
     _print_summary(out, summary, CODECS.get(summary.codec, ''))
-    if summary.broken_off == INTERRUPTED:
+    if summary.stopped_early == INTERRUPTED:
         console.print(f'Interrupted; what is in {out} is complete up to there.')
         raise typer.Exit(130)
-    if summary.broken_off:
-        raise ValueError(f'{summary.broken_off}. What is in {out} is complete up to there')
+    if summary.stopped_early:
+        raise ValueError(f'{summary.stopped_early}. What is in {out} is complete up to there')
 
 
 _OFFLINE_OPTIONS = (
@@ -231,7 +231,7 @@ def _print_summary(out: Path, summary: ReplaySummary, codec: str) -> None:
         [
             ('images', summary.frames),
             *([('images skipped', f'{summary.skipped} ({reasons}): {summary.last_problem}')] if reasons else []),
-            *[(f'images: {remark}', count) for remark, count in summary.remarks.items()],
+            *[(f'images: {remark}', count) for remark, count in summary.warnings.items()],
             ('rate, with reading and drawing', f'{summary.frames / summary.seconds:.1f} images/s'),
             ('latency p50, p95', f'{summary.latency_ms[0]:.1f} ms, {summary.latency_ms[1]:.1f} ms'),
             ('identities', summary.identities),

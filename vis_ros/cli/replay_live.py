@@ -51,11 +51,11 @@ def replay_live(
             on_image=lambda: bar.advance(task),
         )
     _print_summary(out, summary)
-    if summary.broken_off == INTERRUPTED:
+    if summary.stopped_early == INTERRUPTED:
         console.print(f'Interrupted; what is in {out} is complete up to there.')
         raise typer.Exit(130)
-    if summary.broken_off:
-        raise ValueError(f'{summary.broken_off}. What is in {out} is complete up to there')
+    if summary.stopped_early:
+        raise ValueError(f'{summary.stopped_early}. What is in {out} is complete up to there')
 
 
 def _print_summary(out: Path, summary: LiveSummary) -> None:

@@ -17,7 +17,7 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from vis_ros.datasets import rle
-from vis_ros.datasets.problems import Findings
+from vis_ros.datasets.problem_log import ProblemLog
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
 from vis_ros.images import ImageError
 from vis_ros.instances import Instances
@@ -38,7 +38,7 @@ from vis_ros.recordings.bags import (
     serialize,
     topic_name,
 )
-from vis_ros.ros.messages import Frame, to_image, to_message
+from vis_ros.ros.messages import MessageContext, to_image, to_message
 from vis_ros.ros.stamps import FOLDER_RATE, to_time
 
 _NS = 1_000_000_000
@@ -74,7 +74,7 @@ def read_bag(path: str | Path, topic: str | None = None) -> AnnotatedVideos:
         if reader.damage:
             raise BagError(reader.damage)
         topics = _choose(reader, topic)
-        findings = Findings(path)
+        findings = ProblemLog(path)
         surveys = {each: _Survey(each.name) for each in topics}
         for each, _, data in reader.messages(topics):
             surveys[each].add(data, findings)
@@ -131,7 +131,7 @@ class _Survey:
     def has_clock(self) -> bool:
         return self.stamps[0] < 2
 
-    def add(self, data: bytes, findings: Findings) -> None:
+    def add(self, data: bytes, findings: ProblemLog) -> None:
         try:
             stamp_ns, _ = read_header(data)
             message = deserialize(data, INSTANCES_TYPE)
@@ -174,7 +174,7 @@ def _problem(object: Any, height: int, width: int) -> str:
     return ''
 
 
-def _class_names(surveys: Any, findings: Findings) -> tuple[str, ...]:
+def _class_names(surveys: Any, findings: ProblemLog) -> tuple[str, ...]:
     names: dict[int, set[str]] = {}
     for survey in surveys:
         for class_id, found in survey.names.items():
@@ -401,7 +401,7 @@ class _History:
         self._hits: Counter[int] = Counter()
         self._first_seen: dict[int, float] = {}
 
-    def add(self, frame: AnnotatedFrame, header: Header, stamp_ns: int) -> tuple[Instances, Frame]:
+    def add(self, frame: AnnotatedFrame, header: Header, stamp_ns: int) -> tuple[Instances, MessageContext]:
         """The objects of the next frame and the rest, as the builder of messages wants them."""
         ids = frame.track_ids.tolist()
         self._count(ids, frame.name)
@@ -420,7 +420,7 @@ class _History:
             hits=np.array([self._hits[track_id] for track_id in ids], np.uint32),
             first_seen=np.array([self._first_seen[track_id] for track_id in ids], np.float64),
         )
-        return found, Frame(header, self._epoch, self._sequence, 0, self._model, origin_ns=self._origin_ns)
+        return found, MessageContext(header, self._epoch, self._sequence, 0, self._model, origin_ns=self._origin_ns)
 
     def _count(self, ids: Sequence[int], name: str) -> None:
         epochs = {track_id // EPOCH for track_id in ids}

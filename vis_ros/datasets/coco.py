@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vis_ros.datasets.json_truth import JsonVideos, Layout, read_records
-from vis_ros.datasets.problems import read_json
+from vis_ros.datasets.json_truth import JsonLayout, JsonVideos, read_records
+from vis_ros.datasets.problem_log import read_json
 
-_LAYOUT = Layout(kind='COCO JSON', videos='images', video_id='image_id', of_images=True)
+_LAYOUT = JsonLayout(kind='COCO JSON', videos='images', video_id='image_id', of_images=True)
 
 
 def read(path: str | Path, *, images: str | Path | None = None, content: Any = None) -> JsonVideos:

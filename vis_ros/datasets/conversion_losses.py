@@ -8,7 +8,7 @@ from vis_ros.datasets.track_summary import VideoSummary
 
 
 @dataclass
-class Losses:
+class ConversionLosses:
     """Counts over all videos; a writer counts only what it loses.
 
     objects: all of them, whatever is lost. ids, changing: objects with a new id, objects whose class changes over time.

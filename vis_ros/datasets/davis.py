@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.datasets import mask_picture
-from vis_ros.datasets.conversion_losses import Losses
+from vis_ros.datasets.conversion_losses import ConversionLosses
 from vis_ros.datasets.frame_images import PictureFile, folder_names, natural, pictures_in, stems, write_picture
 from vis_ros.datasets.indexed_video import IndexedVideo
 from vis_ros.datasets.mask_picture import MaskPicture, checked_numbers, is_grey
@@ -179,7 +179,7 @@ def write(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], No
                 f'video {summary.name} has {len(summary.tracks)} objects, but a DAVIS picture holds {LARGEST_NUMBER}: '
                 'convert it to youtube-vis or mots'
             )
-    losses = Losses()
+    losses = ConversionLosses()
     for name, video, summary in zip(folder_names([s.name for s in summaries]), videos.videos, summaries, strict=True):
         losses.objects += len(summary.tracks)
         losses.classes += len(summary.tracks) if videos.has_classes else 0
@@ -190,7 +190,12 @@ def write(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], No
 
 
 def _write_video(
-    video: AnnotatedVideo, summary: VideoSummary, root: Path, name: str, losses: Losses, on_frame: Callable[[], None]
+    video: AnnotatedVideo,
+    summary: VideoSummary,
+    root: Path,
+    name: str,
+    losses: ConversionLosses,
+    on_frame: Callable[[], None],
 ) -> None:
     masks_folder = root / 'Annotations' / name
     masks_folder.mkdir(parents=True, exist_ok=True)

@@ -11,14 +11,14 @@ import numpy as np
 
 from vis_ros.datasets.frame_images import PictureFile
 from vis_ros.datasets.indexed_video import IndexedVideo
-from vis_ros.datasets.problems import Findings, is_integer, shown
+from vis_ros.datasets.problem_log import ProblemLog, is_integer, shown
 from vis_ros.datasets.rle import Rle, areas
 from vis_ros.datasets.segmentation import fault, to_rle, union
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideos
 
 
 @dataclass(frozen=True)
-class Layout:
+class JsonLayout:
     """The words of a format. of_images: each record is an image of its own, a video of one frame (COCO)."""
 
     kind: str
@@ -104,9 +104,9 @@ class JsonVideo(IndexedVideo):
         return next((PictureFile(path) for path in paths if path.is_file()), None)
 
 
-def read_records(content: Any, file: Path, layout: Layout, picture_folders: Sequence[Path]) -> JsonVideos:
+def read_records(content: Any, file: Path, layout: JsonLayout, picture_folders: Sequence[Path]) -> JsonVideos:
     """Make videos of the content of a file. Raises AnnotationError with every problem of every record."""
-    findings = Findings(file)
+    findings = ProblemLog(file)
     if not isinstance(content, dict):
         findings.add('', f'is {shown(content)}, expected an object with {layout.videos!r}, categories and annotations')
         findings.raise_any()
@@ -126,7 +126,7 @@ def read_records(content: Any, file: Path, layout: Layout, picture_folders: Sequ
     )
 
 
-def _identity(record: dict[str, Any], where: str, seen: dict[int, str], findings: Findings) -> int | None:
+def _identity(record: dict[str, Any], where: str, seen: dict[int, str], findings: ProblemLog) -> int | None:
     identity: int | None = findings.take(record, 'id', int, where)
     if identity is not None and identity in seen:
         findings.add(where, f'the id {identity} is taken by {seen[identity]}')
@@ -136,7 +136,7 @@ def _identity(record: dict[str, Any], where: str, seen: dict[int, str], findings
     return identity
 
 
-def _categories(content: dict[str, Any], findings: Findings) -> dict[int, str]:
+def _categories(content: dict[str, Any], findings: ProblemLog) -> dict[int, str]:
     categories: dict[int, str] = {}
     seen: dict[int, str] = {}
     for where, record in findings.records(content, 'categories'):
@@ -151,7 +151,7 @@ def _categories(content: dict[str, Any], findings: Findings) -> dict[int, str]:
     return categories
 
 
-def _videos(content: dict[str, Any], layout: Layout, findings: Findings) -> dict[int, VideoRecord]:
+def _videos(content: dict[str, Any], layout: JsonLayout, findings: ProblemLog) -> dict[int, VideoRecord]:
     videos: dict[int, VideoRecord] = {}
     seen: dict[int, str] = {}
     for where, record in findings.records(content, layout.videos):
@@ -167,7 +167,7 @@ def _videos(content: dict[str, Any], layout: Layout, findings: Findings) -> dict
     return videos
 
 
-def _files(record: dict[str, Any], where: str, layout: Layout, findings: Findings) -> list[str]:
+def _files(record: dict[str, Any], where: str, layout: JsonLayout, findings: ProblemLog) -> list[str]:
     if layout.of_images:
         file = findings.take(record, 'file_name', str, where)
         return [] if file is None else [file]
@@ -187,7 +187,7 @@ def _files(record: dict[str, Any], where: str, layout: Layout, findings: Finding
     return [str(file) for file in files]
 
 
-def _stamps(record: dict[str, Any], where: str, length: int, findings: Findings) -> list[int] | None:
+def _stamps(record: dict[str, Any], where: str, length: int, findings: ProblemLog) -> list[int] | None:
     if record.get('stamps_ns') is None:
         return None
     stamps: list[Any] = findings.take(record, 'stamps_ns', list, where) or []
@@ -201,10 +201,10 @@ def _stamps(record: dict[str, Any], where: str, length: int, findings: Findings)
 
 def _annotations(
     content: dict[str, Any],
-    layout: Layout,
+    layout: JsonLayout,
     categories: dict[int, str],
     videos: dict[int, VideoRecord],
-    findings: Findings,
+    findings: ProblemLog,
 ) -> None:
     class_of = {identity: position for position, identity in enumerate(categories)}
     seen: dict[int, str] = {}
@@ -224,7 +224,7 @@ def _annotations(
 
 
 def reference(
-    record: dict[str, Any], key: str, targets: dict[int, Any], name: str, where: str, findings: Findings
+    record: dict[str, Any], key: str, targets: dict[int, Any], name: str, where: str, findings: ProblemLog
 ) -> Any:
     """What the id in a field points to; None, and a problem, where it points to nothing."""
     identity = findings.take(record, key, int, where)
@@ -233,14 +233,14 @@ def reference(
     return None if identity is None else targets.get(identity)
 
 
-def _check_own_size(record: dict[str, Any], video: VideoRecord, where: str, findings: Findings) -> None:
+def _check_own_size(record: dict[str, Any], video: VideoRecord, where: str, findings: ProblemLog) -> None:
     for key, side in zip(('height', 'width'), video.size, strict=True):
         if key in record and side and record[key] != side:
             findings.add(where, f'{key!r} is {shown(record[key])}, but that of its video is {side}')
 
 
 def _segmentations(
-    record: dict[str, Any], video: VideoRecord, where: str, layout: Layout, findings: Findings
+    record: dict[str, Any], video: VideoRecord, where: str, layout: JsonLayout, findings: ProblemLog
 ) -> list[Any] | None:
     if not layout.of_images:
         segmentations: list[Any] | None = findings.take(record, 'segmentations', list, where)
@@ -256,7 +256,7 @@ def _segmentations(
 
 
 def check_segmentations(
-    segmentations: list[Any], sizes: Sequence[tuple[int, int]], where: str, findings: Findings
+    segmentations: list[Any], sizes: Sequence[tuple[int, int]], where: str, findings: ProblemLog
 ) -> None:
     """Check the segmentations of one object, one for each frame with its (height, width); 0 is not known."""
     if len(segmentations) != len(sizes):

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vis_ros.datasets.conversion_losses import Losses
+from vis_ros.datasets.conversion_losses import ConversionLosses
 from vis_ros.datasets.frame_images import PictureFile, bare, folder_names, natural, pictures_in, write_picture
 from vis_ros.datasets.indexed_video import IndexedVideo
 from vis_ros.datasets.pixel_owners import disjoint
-from vis_ros.datasets.problems import LARGEST_SIDE, Findings, shown
+from vis_ros.datasets.problem_log import LARGEST_SIDE, ProblemLog, shown
 from vis_ros.datasets.rle import Rle, areas
 from vis_ros.datasets.segmentation import counts_fault, union
 from vis_ros.datasets.track_summary import VideoSummary, summarise
@@ -155,10 +155,10 @@ def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVide
     texts = text_files(path)
     if not texts:
         raise AnnotationError([Problem(str(path), '', 'holds no MOTS text (*.txt, instances_txt/*.txt, */gt/gt.txt)')])
-    findings = [Findings(text) for text in texts]
+    findings = [ProblemLog(text) for text in texts]
     ranges: dict[str, tuple[int, int]] = {}
     for seqmap in _seqmaps(texts[0].parent):
-        findings.append(Findings(seqmap))
+        findings.append(ProblemLog(seqmap))
         listed = _read_seqmap(seqmap, findings[-1])
         if path.is_dir():
             for name in sorted(listed.keys() - set(map(_video_name, texts))):
@@ -200,7 +200,7 @@ def _video_name(text: Path) -> str:
     return text.parent.parent.name if (text.parent.name, text.name) == ('gt', 'gt.txt') else text.stem
 
 
-def _scan(file: _TextFile, findings: Findings) -> None:
+def _scan(file: _TextFile, findings: ProblemLog) -> None:
     """Check every line, and note where it is."""
     seen: dict[tuple[int, int], int] = {}
     place = 0
@@ -224,7 +224,7 @@ def _scan(file: _TextFile, findings: Findings) -> None:
                 file.classes.add(line.class_number)
 
 
-def _check_line(file: _TextFile, line: _Line, where: str, findings: Findings) -> None:
+def _check_line(file: _TextFile, line: _Line, where: str, findings: ProblemLog) -> None:
     file.size = file.size or line.size
     if line.size != file.size:
         findings.add(where, f'height and width are {line.size}, but those of the lines before are {file.size}')
@@ -245,7 +245,7 @@ def _picture_numbers(file: _TextFile) -> list[int]:
     return numbers if numbers and numbers[-1] <= LAST_FRAME else []
 
 
-def _settle_sizes(files: list[_TextFile], findings: list[Findings]) -> None:
+def _settle_sizes(files: list[_TextFile], findings: list[ProblemLog]) -> None:
     """Find the size of videos without a line: that of their pictures, or the one that all others have."""
     sizes = {file.size for file in files if file.size}
     for file, own in zip(files, findings, strict=False):
@@ -270,7 +270,7 @@ def _picture_folder(text: Path, name: str, images: str | Path | None) -> Path:
     return next((place for place in places if place.is_dir()), places[0])
 
 
-def _seqinfo(text: Path, findings: Findings) -> tuple[int, int] | None:
+def _seqinfo(text: Path, findings: ProblemLog) -> tuple[int, int] | None:
     """Frames 1 ... seqLength of MOTSChallenge."""
     path = text.parent.parent / 'seqinfo.ini'
     if text.name != 'gt.txt' or not path.is_file():
@@ -292,7 +292,7 @@ def _seqmaps(folder: Path) -> list[Path]:
     return sorted(file for place in folders for file in place.glob('*seqmap*') if file.is_file())
 
 
-def _read_seqmap(path: Path, findings: Findings) -> dict[str, tuple[int, int]]:
+def _read_seqmap(path: Path, findings: ProblemLog) -> dict[str, tuple[int, int]]:
     """First and last frame by name. Lines of one word (lists of names) tell no length."""
     ranges = {}
     for count, text in enumerate(path.read_text(encoding='utf-8', errors='replace').splitlines()):
@@ -325,7 +325,7 @@ def write(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], No
     root = Path(folder)
     (root / 'instances_txt').mkdir(parents=True, exist_ok=True)
     numbers = class_numbers(videos.class_names)
-    losses = Losses()
+    losses = ConversionLosses()
     seqmap = []
     used: set[int] = set()
     gaps = 0
@@ -399,7 +399,7 @@ def _write_video(
     name: str,
     numbers: list[int],
     ids: dict[int, int],
-    losses: Losses,
+    losses: ConversionLosses,
     on_frame: Callable[[], None],
 ) -> None:
     with (root / 'instances_txt' / f'{name}.txt').open('w', encoding='ascii') as file:

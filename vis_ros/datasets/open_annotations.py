@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from vis_ros.datasets import coco, davis, mots, replay_folder, youtube_vis, youtube_vis_results
-from vis_ros.datasets.problems import read_json, shown
+from vis_ros.datasets.problem_log import read_json, shown
 from vis_ros.datasets.video import AnnotatedVideos, AnnotationError, Problem
 
 _BAG_SUFFIXES = ('.mcap', '.db3')

@@ -1,4 +1,4 @@
-"""Answers: what a segmenter found in the frames of an annotated video, in the structure that evaluation compares."""
+"""PredictedVideo: the predictions of a tracker for an annotated video, in the structure that evaluation compares."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo
 from vis_ros.instances import Instances
 
 
-class Answers(AnnotatedVideo):
+class PredictedVideo(AnnotatedVideo):
     """The tracked instances of the frames of a video, held in memory as run lengths."""
 
     def __init__(self, name: str, frames: Sequence[AnnotatedFrame]) -> None:
@@ -22,7 +22,7 @@ class Answers(AnnotatedVideo):
         return iter(self._frames)
 
 
-def answer(frame: AnnotatedFrame, found: Instances) -> AnnotatedFrame:
+def predicted_frame(frame: AnnotatedFrame, found: Instances) -> AnnotatedFrame:
     """What was found in a frame; instances without a pixel are left out."""
     assert found.track_ids is not None, 'only tracked instances answer'
     shown = np.flatnonzero(found.areas()).tolist()

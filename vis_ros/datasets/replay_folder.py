@@ -12,7 +12,7 @@ import numpy as np
 
 from vis_ros.datasets.frame_images import natural
 from vis_ros.datasets.indexed_video import IndexedVideo
-from vis_ros.datasets.problems import Findings, is_integer, read_json, shown
+from vis_ros.datasets.problem_log import ProblemLog, is_integer, read_json, shown
 from vis_ros.datasets.rle import areas
 from vis_ros.datasets.segmentation import fault, to_rle
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideos, AnnotationError, Problem
@@ -83,7 +83,7 @@ def read(path: str | Path) -> AnnotatedVideos:
     runs = {place: _read_run(place, class_names, problems) for place in dict.fromkeys(map(_run_file, files)) if place}
     videos = []
     for file, name in zip(files, _video_names(files, runs), strict=True):
-        findings = Findings(file)
+        findings = ProblemLog(file)
         places = list(_scan(file, class_names, findings))
         problems += findings.problems
         videos.append(ReplayVideo(name, file, places))
@@ -137,7 +137,7 @@ def _recording(run: dict[str, Any]) -> str:
     return re.sub(r'\.[A-Za-z]\w{1,4}$', '', Path(source).name) if isinstance(source, str) else ''
 
 
-def _scan(file: Path, class_names: dict[int, str], findings: Findings) -> Iterator[int]:
+def _scan(file: Path, class_names: dict[int, str], findings: ProblemLog) -> Iterator[int]:
     """Check every line; yields where it begins."""
     place = 0
     previous = -1
@@ -166,7 +166,7 @@ def _scan(file: Path, class_names: dict[int, str], findings: Findings) -> Iterat
             yield begin
 
 
-def _check_frame(record: dict[str, Any], where: str, class_names: dict[int, str], findings: Findings) -> None:
+def _check_frame(record: dict[str, Any], where: str, class_names: dict[int, str], findings: ProblemLog) -> None:
     findings.take(record, 'name', str, where)
     epoch = findings.take(record, 'epoch', int, where)
     if epoch is not None and not 0 <= epoch < 1 << 31:
@@ -190,7 +190,7 @@ def _check_frame(record: dict[str, Any], where: str, class_names: dict[int, str]
             findings.add(f'{here}, mask', text)
 
 
-def _check_class(instance: dict[str, Any], where: str, class_names: dict[int, str], findings: Findings) -> None:
+def _check_class(instance: dict[str, Any], where: str, class_names: dict[int, str], findings: ProblemLog) -> None:
     class_id, name = findings.take(instance, 'class_id', int, where), instance.get('class_name')
     if not is_integer(class_id):
         return

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from vis_ros.datasets.problems import is_integer, shown
+from vis_ros.datasets.problem_log import is_integer, shown
 from vis_ros.datasets.rle import Rle
 from vis_ros.masks.run_lengths import run_lengths
 

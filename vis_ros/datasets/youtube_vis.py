@@ -1,6 +1,6 @@
 """YouTube-VIS JSON: truth as videos, categories, and annotations with a segmentation a frame.
 
-Layout: https://youtube-vos.org/dataset/vis. Beyond it a video may have `stamps_ns`, the time of each frame in
+JsonLayout: https://youtube-vos.org/dataset/vis. Beyond it a video may have `stamps_ns`, the time of each frame in
 nanoseconds; other readers pass over it.
 """
 
@@ -15,18 +15,18 @@ from typing import Any
 
 from pycocotools import mask as coco
 
-from vis_ros.datasets.conversion_losses import Losses
+from vis_ros.datasets.conversion_losses import ConversionLosses
 from vis_ros.datasets.frame_images import folder_names, stems, write_picture
 from vis_ros.datasets.json_list import JsonList
-from vis_ros.datasets.json_truth import JsonVideos, Layout, read_records
-from vis_ros.datasets.problems import is_integer, read_json
+from vis_ros.datasets.json_truth import JsonLayout, JsonVideos, read_records
+from vis_ros.datasets.problem_log import is_integer, read_json
 from vis_ros.datasets.rle import Rle
 from vis_ros.datasets.segmentation import uncompressed
 from vis_ros.datasets.track_summary import VideoSummary, masks_by_track, summarise
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideos
 from vis_ros.datasets.youtube_vis_results import row_of
 
-_LAYOUT = Layout(kind='YouTube-VIS JSON', videos='videos', video_id='video_id', of_images=False)
+_LAYOUT = JsonLayout(kind='YouTube-VIS JSON', videos='videos', video_id='video_id', of_images=False)
 _LARGEST_KEPT_ID = 1 << 31
 """Evaluation code makes tables as long as the largest id, so larger ones are numbered anew."""
 
@@ -94,7 +94,7 @@ def write(videos: AnnotatedVideos, path: str | Path, on_frame: Callable[[], None
         ]
         rest = {'videos': records, 'categories': categories, 'info': {'description': videos.kind}, 'licenses': []}
         annotations.end = f'], {json.dumps(rest)[1:]}\n'
-    losses = Losses(ids=sum(identity != track_id for (_, track_id), identity in ids.items()))
+    losses = ConversionLosses(ids=sum(identity != track_id for (_, track_id), identity in ids.items()))
     for summary in summaries:
         losses.count(summary)
     if with_scores:

@@ -11,7 +11,7 @@ import numpy as np
 
 from vis_ros.datasets.json_list import JsonList
 from vis_ros.datasets.json_truth import JsonVideo, JsonVideos, check_segmentations, reference
-from vis_ros.datasets.problems import Findings, read_json, shown
+from vis_ros.datasets.problem_log import ProblemLog, read_json, shown
 from vis_ros.datasets.rle import Rle, areas
 from vis_ros.datasets.segmentation import compressed, to_rle
 from vis_ros.datasets.track_summary import Track, masks_by_track, summarise
@@ -68,7 +68,7 @@ def read(path: str | Path, truth: AnnotatedVideos, *, content: Any = None) -> An
         AnnotationError: with every problem of every row.
     """
     content = read_json(Path(path)) if content is None else content
-    findings = Findings(path)
+    findings = ProblemLog(path)
     if not isinstance(content, list):
         findings.add('', f'is {shown(content)}, expected a list of rows')
         findings.raise_any()

@@ -16,7 +16,7 @@ import rclpy
 from rclpy.signals import SignalHandlerOptions
 
 from vis_ros.demo.child_process import ChildProcess, ended_by_signals
-from vis_ros.demo.recorder import Answer, Recorder
+from vis_ros.demo.recorder import Recorder, TrackerReply
 from vis_ros.demo.scene_camera import IMAGE_TOPIC
 from vis_ros.ros.isolation import child_environment, isolate
 from vis_ros.synthetic.scene import Scene
@@ -48,7 +48,7 @@ class Recording:
     stamps_ns: list[int]
     rate_hz: float
     images: int
-    answers: list[Answer]
+    answers: list[TrackerReply]
     engine: dict[str, str]
 
 

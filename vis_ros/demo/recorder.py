@@ -17,7 +17,7 @@ from vis_ros.replay.live.node_status import NodeStatus
 
 
 @dataclass(frozen=True)
-class Answer:
+class TrackerReply:
     """One InstanceMaskArray as it came.
 
     stamp_ns: of the image that it belongs to; received_ns: when it came; data: the serialised message.
@@ -39,7 +39,7 @@ class Recorder(Node):
 
     def __init__(self, bag: Path) -> None:
         super().__init__('demo_recorder')
-        self.answers: list[Answer] = []
+        self.answers: list[TrackerReply] = []
         self.images = 0
         self.status = NodeStatus(TRACKER)
         self.hears_images = self.hears_answers = False
@@ -71,5 +71,5 @@ class Recorder(Node):
         self.hears_answers = True
         if frame_id != CALIBRATION_FRAME_ID:
             received_ns = int(self.get_clock().now().nanoseconds)
-            self.answers.append(Answer(stamp_ns, received_ns, data))
+            self.answers.append(TrackerReply(stamp_ns, received_ns, data))
             self._bag.write(self._instances_topic, received_ns, data)

@@ -33,8 +33,8 @@ class EngineInfo:
     engine: library and version.
     precision: a name of PRECISIONS, read from what runs and not from what was asked for.
     fallback: why not what was asked for, or what would be better, in words; '' where there is nothing to tell.
-    unsettled: images so far in which the suppression of overlapping boxes did not come to its end, so that there may be
-        an object too many or too few; published all the same.
+    unconverged: images so far in which non-maximum suppression did not converge; their results are published, but may
+        have an object too many or too few.
     """
 
     engine: str
@@ -44,7 +44,7 @@ class EngineInfo:
     parameters: int
     input_size: tuple[int, int]
     fallback: str = ''
-    unsettled: int = 0
+    unconverged: int = 0
 
 
 class Engine(Protocol):
@@ -79,7 +79,7 @@ def load_engine(
     max_detections: int | None = None,
     threads: int = 0,
     batch: int = 1,
-    parity_check: bool = True,
+    accuracy_check: bool = True,
 ) -> Engine:
     """Load weights by packaged name (`demo`) or by path and return the engine that runs them.
 
@@ -97,7 +97,7 @@ def load_engine(
         max_detections: at most so many objects an image; None takes the model's own.
         threads: CPU threads of the network; 0 leaves the library's choice.
         batch: images that TensorRT runs at once; other engines take any number.
-        parity_check: whether TensorRT compares its result on a reference frame before it is used.
+        accuracy_check: whether TensorRT compares its result on a reference frame before it is used.
 
     Raises:
         FileNotFoundError: no such weights, or no graph of them; the message says which command gets them.
@@ -118,7 +118,7 @@ def load_engine(
         'max_detections': max_detections,
     }
     loaders: dict[str, _Loader] = {
-        'tensorrt': lambda _: _tensorrt(weights, device=device, batch=batch, parity_check=parity_check, **common),
+        'tensorrt': lambda _: _tensorrt(weights, device=device, batch=batch, accuracy_check=accuracy_check, **common),
         'openvino': lambda fallback: _openvino(weights, device, threads=threads, fallback=fallback, **common),
         'torch': lambda fallback: _torch(weights, device=device, threads=threads, fallback=fallback, **common),
     }

@@ -34,7 +34,7 @@ class ObjectDifference:
 
 
 @dataclass(frozen=True)
-class Loss:
+class LostIdentity:
     """Frames first..last, both included, in which one result lost the identity of a true object and the other kept it.
 
     lost_in: 'a' or 'b', the one that lost it.
@@ -68,7 +68,7 @@ class Comparison:
     aware: tuple[Difference, ...] | None
     per_video: dict[str, tuple[Difference, ...]]
     objects: tuple[ObjectDifference, ...]
-    losses: tuple[Loss, ...]
+    losses: tuple[LostIdentity, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types; of the two evaluations only where they come from."""
@@ -127,13 +127,13 @@ def _fate(track: ObjectTrack) -> tuple[object, ...]:
 
 def _losses(
     a: ObjectTrack, b: ObjectTrack, length: int, switches: Sequence[set[tuple[str, int, int]]]
-) -> Iterator[Loss]:
+) -> Iterator[LostIdentity]:
     states = (_states(track, length, each) for track, each in zip((a, b), switches, strict=True))
     losses = [_loss(*both) for both in zip(*states, strict=True)]
     for loss, group in groupby(enumerate(losses), key=itemgetter(1)):
         frames = [frame for frame, _ in group]
         if loss is not None:
-            yield Loss(a.video, a.object_id, a.class_name, frames[0], frames[-1], *loss)
+            yield LostIdentity(a.video, a.object_id, a.class_name, frames[0], frames[-1], *loss)
 
 
 _State = tuple[int | None, bool]

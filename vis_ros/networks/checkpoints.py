@@ -86,7 +86,7 @@ _TORCHVISION_NAMES = (  # the published file has the names of torchvision before
 
 
 @dataclass(frozen=True)
-class Layout:
+class CheckpointLayout:
     """What the checkpoints of one code base have in common.
 
     names: (pattern, replacement) applied in turn to every name, to torchvision's names and `track_head.*`.
@@ -107,7 +107,7 @@ _YOUTUBE_VIS_INPUT = {'input_height': 360, 'input_width': 640, 'proposals_before
 _COCO_INPUT = {'input_height': 800, 'input_width': 1333, 'proposals_before_nms': 1000, 'proposals': 1000}
 
 LAYOUTS = {
-    'torchvision': Layout(
+    'torchvision': CheckpointLayout(
         names=_TORCHVISION_NAMES,
         background_last=False,
         numerics={
@@ -125,14 +125,14 @@ LAYOUTS = {
         tracking={},
         plain=_COCO_INPUT,
     ),
-    'mmdet': Layout(
+    'mmdet': CheckpointLayout(
         names=_MMDET_NAMES,
         background_last=True,
         numerics={'embedding_last_relu': True},
         tracking={**_YOUTUBE_VIS_INPUT, 'score_threshold': 0.01},
         plain=_COCO_INPUT,
     ),
-    'official': Layout(
+    'official': CheckpointLayout(
         names=_MMDET_NAMES,
         background_last=False,
         numerics={
@@ -312,7 +312,7 @@ def _check_variant(meta: dict[str, Any], name: str) -> None:
         raise ValueError('backbones of the caffe style (stride in the first 1x1 convolution) are not supported')
 
 
-def _translate(state: State, layout: Layout) -> State:
+def _translate(state: State, layout: CheckpointLayout) -> State:
     """The tensors under our names, background first."""
     renamed = {}
     for name, tensor in state.items():
@@ -346,7 +346,7 @@ def _torchvision_eps(state: State) -> float:
 # --- config ---------------------------------------------------------------------------------------------------------
 
 
-def _config(state: State, meta: dict[str, Any], layout: Layout, name: str) -> ModelConfig:
+def _config(state: State, meta: dict[str, Any], layout: CheckpointLayout, name: str) -> ModelConfig:
     """The config that the shapes of translated tensors, the layout and the class names make."""
 
     def rows(key: str) -> int:
@@ -406,14 +406,14 @@ def _class_names(meta: dict[str, Any], name: str, count: int, edition: str) -> t
 
 def _check_fit(state: State, wanted: State, layout: str) -> None:
     """ValueError that names every tensor missing, left over or of another shape."""
-    complaints = []
+    throttled_log = []
     if missing := sorted(wanted.keys() - state.keys()):
-        complaints.append(f'{len(missing)} tensors are missing: {", ".join(missing)}')
+        throttled_log.append(f'{len(missing)} tensors are missing: {", ".join(missing)}')
     if left_over := sorted(state.keys() - wanted.keys()):
-        complaints.append(f'{len(left_over)} tensors have no place in Mask R-CNN: {", ".join(left_over)}')
+        throttled_log.append(f'{len(left_over)} tensors have no place in Mask R-CNN: {", ".join(left_over)}')
     for name in sorted(wanted.keys() & state.keys()):
         found, expected = tuple(state[name].shape), tuple(wanted[name].shape)
         if found != expected:
-            complaints.append(f'{name} has shape {found}, expected {expected}')
-    if complaints:
-        raise ValueError(f'layout {layout!r} does not fit. ' + '. '.join(complaints))
+            throttled_log.append(f'{name} has shape {found}, expected {expected}')
+    if throttled_log:
+        raise ValueError(f'layout {layout!r} does not fit. ' + '. '.join(throttled_log))

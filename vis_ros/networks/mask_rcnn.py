@@ -27,7 +27,7 @@ BOX_ROI_SIZE, MASK_ROI_SIZE = 7, 14
 
 
 @dataclass(frozen=True)
-class Detections:
+class RawDetections:
     """The D objects found in one image. boxes: (D, 4) in pixels of the network's input; scores: (D,); labels: (D,)
     int64, 1 to C (0 is the background), in descending order of score."""
 
@@ -184,7 +184,7 @@ class MaskRCNN(nn.Module):
         proposals: list[Tensor],
         image_sizes: list[tuple[int, int]],
         scales: list[tuple[float, float]],
-    ) -> list[Detections]:
+    ) -> list[RawDetections]:
         """The objects of each image after non-maximum suppression, at most `config.max_detections`.
 
         scales: (x, y) factors from source pixels to pixels of the network's input.
@@ -199,7 +199,7 @@ class MaskRCNN(nn.Module):
 
     def _detect_one(
         self, logits: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int], scale: tuple[float, float]
-    ) -> Detections:
+    ) -> RawDetections:
         config = self.config
         boxes = clip_boxes(decode_boxes(deltas, proposals[:, None], BOX_WEIGHTS, config), size, config)
         probabilities = logits.softmax(1)
@@ -222,14 +222,14 @@ class MaskRCNN(nn.Module):
         source = boxes / boxes.new_tensor([*scale, *scale]) if config.nms_in_source_pixels else boxes
         groups = torch.zeros_like(labels) if config.class_agnostic_scores else labels
         kept = self._nms(source, scores, groups, config.nms_threshold)[: config.max_detections]
-        return Detections(boxes[kept], scores[kept], labels[kept])
+        return RawDetections(boxes[kept], scores[kept], labels[kept])
 
     def mask_logits(self, rois: Tensor) -> Tensor:
         """Logits (R, C + 1 or 1, 28, 28) of RoI features (R, channels, 14, 14)."""
         return self.roi_heads.mask_predictor(self.roi_heads.mask_head(rois))
 
     @torch.no_grad()
-    def masks(self, features: list[Tensor], detections: list[Detections]) -> Tensor:
+    def masks(self, features: list[Tensor], detections: list[RawDetections]) -> Tensor:
         """Mask probabilities (R, 28, 28) of all detections of all images, each of its own class."""
         rois = self.roi_align(features, [detection.boxes for detection in detections], MASK_ROI_SIZE)
         labels = torch.cat([detection.labels for detection in detections])
@@ -244,7 +244,7 @@ class MaskRCNN(nn.Module):
         return functional.normalize(self.roi_heads.box_head(rois).float(), dim=1) * self.config.embedding_scale**0.5
 
     @torch.no_grad()
-    def embeddings(self, features: list[Tensor], detections: list[Detections]) -> Tensor:
+    def embeddings(self, features: list[Tensor], detections: list[RawDetections]) -> Tensor:
         """Embeddings (R, D) of all detections: RoIAlign again, on the final boxes."""
         return self.embed(self.roi_align(features, [detection.boxes for detection in detections], BOX_ROI_SIZE)).float()
 
@@ -253,7 +253,7 @@ class MaskRCNN(nn.Module):
     @torch.no_grad()
     def forward(
         self, images: Tensor, image_sizes: list[tuple[int, int]], scales: list[tuple[float, float]]
-    ) -> tuple[list[Detections], Tensor, Tensor]:
+    ) -> tuple[list[RawDetections], Tensor, Tensor]:
         """All four stages: detections of each image, mask probabilities (R, 28, 28) and embeddings (R, D) of all."""
         features = self.features(images)
         logits, deltas = self.rpn_outputs(features)

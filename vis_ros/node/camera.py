@@ -20,17 +20,17 @@ from visualization_msgs.msg import MarkerArray
 from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
 from vis_ros.msg import InstanceMaskArray
-from vis_ros.node.complaints import Complaints
 from vis_ros.node.depth_stream import DepthStream
-from vis_ros.node.object_request import Answer, ObjectRequest
+from vis_ros.node.object_request import ObjectRequest, RequestResult
 from vis_ros.node.statistics import StreamStatistics
+from vis_ros.node.throttled_log import ThrottledLog
 from vis_ros.ros.markers import to_markers
-from vis_ros.ros.messages import Frame, label_image, to_image, to_message
+from vis_ros.ros.messages import MessageContext, label_image, to_image, to_message
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
 from vis_ros.ros.vision_msgs import DETECTIONS, to_detections
-from vis_ros.tracking.prompts import MarkError
+from vis_ros.tracking.prompts import PromptError
 from vis_ros.tracking.propagate import Propagate
-from vis_ros.tracking.tracker import Segmenter
+from vis_ros.tracking.tracker import Tracker
 from vis_ros.visualization import draw_overlay
 
 try:
@@ -58,7 +58,7 @@ class Camera:
     """One camera of the node.
 
     The executor thread receives images and asks for resets; the worker thread processes. Only the worker touches the
-    segmenter, so that a reset never waits for a network: it is carried out before the next image.
+    tracker, so that a reset never waits for a network: it is carried out before the next image.
 
     Late images (up to REGRESSION_TOLERANCE_NS older than the last processed one: out of order on a network) are
     skipped. A larger step back is time set back, as in a bag that loops: the identities are forgotten. An image of
@@ -67,7 +67,7 @@ class Camera:
     Args:
         node: whose publishers and subscriptions these are.
         name: prefix of the topics, or ''.
-        segmenter: of this camera alone.
+        tracker: of this camera alone.
         class_names: of the model.
         model: what InstanceMaskArray.model says.
         epoch: that of the identities that an earlier Camera of this name gave out.
@@ -78,7 +78,7 @@ class Camera:
         self,
         node: LifecycleNode,
         name: str,
-        segmenter: Segmenter,
+        tracker: Tracker,
         class_names: tuple[str, ...],
         model: str,
         epoch: int = 0,
@@ -86,9 +86,9 @@ class Camera:
     ) -> None:
         self.name = name
         self.epoch = epoch
-        self.segmenter = segmenter
+        self.tracker = tracker
         self.statistics = StreamStatistics()
-        self.complaints = Complaints(node.get_logger())
+        self.throttled_log = ThrottledLog(node.get_logger())
         self.topic = ''
         self.mask_encoding = 'mono8'
         self._node = node
@@ -103,7 +103,9 @@ class Camera:
         self._published_since: float | None = None
         self._sequence = 0
         self._image_size: tuple[int, int] | None = None
-        self.depth = None if depth == 'none' else DepthStream(node, self._prefix, depth == 'rectified', self.complaints)
+        self.depth = (
+            None if depth == 'none' else DepthStream(node, self._prefix, depth == 'rectified', self.throttled_log)
+        )
         self._publishers: list[Any] = []
         try:
             self._instances = self._publisher(InstanceMaskArray, 'instances', 10)
@@ -132,7 +134,7 @@ class Camera:
     @property
     def identities(self) -> int:
         """How many identities are held in memory."""
-        return 0 if self._reset_pending else self.segmenter.identities
+        return 0 if self._reset_pending else self.tracker.identities
 
     # --- executor thread --------------------------------------------------------------------------------------------
 
@@ -173,7 +175,7 @@ class Camera:
 
     def _on_incompatible_qos(self, event: Any) -> None:
         topic = self._node.resolve_topic_name(f'{self._prefix}image')
-        self.complaints.warn(
+        self.throttled_log.warn(
             'qos',
             f'a publisher of {topic} offers QoS that this subscription cannot take: '
             f'{qos_policy_name_from_kind(event.last_policy_kind)}; nothing will arrive from it. Change it there, or '
@@ -184,7 +186,7 @@ class Camera:
         self.statistics.lost(event.total_count_change)
         total = self.statistics.counts.lost
         if total >= _MANY_LOST:
-            self.complaints.warn(
+            self.throttled_log.warn(
                 'lost', f'{total} images on {self.topic} were lost on the way. {_TRANSPORT_HINT}', _PERIOD_S
             )
 
@@ -230,7 +232,7 @@ class Camera:
             text += f', of type {", ".join(wrong)}, not {wanted}'
         elif self._never_arrives():
             text += f'. {_TRANSPORT_HINT}'
-        self.complaints.warn('silence', text, _PERIOD_S)
+        self.throttled_log.warn('silence', text, _PERIOD_S)
         return text
 
     def _never_arrives(self) -> bool:
@@ -259,20 +261,20 @@ class Camera:
             return
         epoch = self._begin()
         try:
-            assert isinstance(self.segmenter, Propagate), 'the node asks only those'
-            track_id = request.act(self.segmenter, self._order.seconds)
-        except MarkError as error:
+            assert isinstance(self.tracker, Propagate), 'the node asks only those'
+            track_id = request.act(self.tracker, self._order.seconds)
+        except PromptError as error:
             request.refuse(str(error))
         except Exception as error:
             text = f'{type(error).__name__}: {error}'
             request.refuse(text)
-            self.complaints.error('request', f'a request for {self.topic} failed: {text}')
+            self.throttled_log.error('request', f'a request for {self.topic} failed: {text}')
         else:
-            request.answer(Answer(True, f'object {track_id}', track_id, epoch))
+            request.answer(RequestResult(True, f'object {track_id}', track_id, epoch))
 
     def _skip(self, reason: str, kind: str, text: str) -> None:
         self.statistics.skipped(reason)
-        self.complaints.error(kind, text)
+        self.throttled_log.error(kind, text)
 
     def _process(self, message: Any, started: float) -> None:
         image = _decode(message)
@@ -289,7 +291,7 @@ class Camera:
         self._watch_size(image)
         if self.depth is not None:
             self.depth.expect(nanoseconds(message.header.stamp))
-        instances = self.segmenter.step(image, self._order.seconds(stamp))
+        instances = self.tracker.step(image, self._order.seconds(stamp))
         if self.depth is not None:
             instances = self.depth.locate(instances)
         self._sequence += 1
@@ -300,7 +302,7 @@ class Camera:
         with self._lock:
             if self._reset_pending:
                 self._reset_pending = False
-                self.segmenter.reset()
+                self.tracker.reset()
                 self._order.forget()
                 self._sequence = 0
             return self.epoch
@@ -311,7 +313,7 @@ class Camera:
         value = nanoseconds(stamp)
         if value is not None:
             return value
-        self.complaints.warn(
+        self.throttled_log.warn(
             'stamp',
             f'image on {self.topic} has the stamp {stamp.sec} s {stamp.nanosec} ns, which tells no time; the ages of '
             'identities follow the clock of the node, and the latency is not known',
@@ -334,7 +336,7 @@ class Camera:
         size = (image.shape[0], image.shape[1])
         if self._image_size not in (None, size):
             (old_height, old_width), (height, width) = self._image_size or size, size
-            self.complaints.warn(
+            self.throttled_log.warn(
                 'size',
                 f'images on {self.topic} changed from {old_width}x{old_height} to {width}x{height}; identities stay',
             )
@@ -343,7 +345,7 @@ class Camera:
     def _publish(
         self, message: Any, image: NDArray[np.uint8], instances: Instances, epoch: int, started: float
     ) -> None:
-        frame = Frame(
+        frame = MessageContext(
             header=message.header,
             epoch=epoch,
             sequence=self._sequence,
@@ -360,7 +362,7 @@ class Camera:
             self._publish_views(message, image, instances)
         except Exception as error:
             if self._node.context.ok():
-                self.complaints.error('views', f'no picture of {self.topic}: {type(error).__name__}: {error}')
+                self.throttled_log.error('views', f'no picture of {self.topic}: {type(error).__name__}: {error}')
 
     def _publish_views(self, message: Any, image: NDArray[np.uint8], instances: Instances) -> None:
         """The same in other forms, for those who listen."""

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from vis_ros.images import decode_depth
 from vis_ros.instances import Instances
-from vis_ros.node.complaints import Complaints
+from vis_ros.node.throttled_log import ThrottledLog
 from vis_ros.positions import DEPTH_TOLERANCE_NS, positions
 from vis_ros.ros.camera_info import camera_model
 from vis_ros.ros.stamps import nanoseconds
@@ -42,16 +42,16 @@ class DepthStream:
         node: whose subscriptions these are.
         prefix: of the topics `depth` and `camera_info`, or ''.
         rectified: whether the images are.
-        complaints: of the camera.
+        throttled_log: of the camera.
     """
 
-    def __init__(self, node: LifecycleNode, prefix: str, rectified: bool, complaints: Complaints) -> None:
+    def __init__(self, node: LifecycleNode, prefix: str, rectified: bool, throttled_log: ThrottledLog) -> None:
         self.missing = 0
         """Images whose objects got no positions."""
         self._node = node
         self._topics = [node.resolve_topic_name(f'{prefix}{name}') for name in ('depth', 'camera_info')]
         self._rectified = rectified
-        self._complaints = complaints
+        self._complaints = throttled_log
         self._subscriptions: list[Subscription[Any]] = []
         self._changed = threading.Condition()
         self._forget()

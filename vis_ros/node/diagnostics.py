@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from vis_ros.engines.engine import EngineInfo
 from vis_ros.node.camera import Camera
-from vis_ros.node.complaints import Complaint
+from vis_ros.node.throttled_log import LoggedIssue
 from vis_ros.tracking.propagate import Propagate
 
 RECENT_S = 5.0
@@ -52,11 +52,11 @@ def node_status(
 
 def camera_status(name: str, camera: Camera, active: bool, enabled: bool) -> DiagnosticStatus:
     """The status of one camera: is it tracking, how fast, and what was the last complaint."""
-    statistics, segmenter = camera.statistics, camera.segmenter
+    statistics, tracker = camera.statistics, camera.tracker
     rate_in, rate_out = statistics.rates_hz()
     latency, processing = statistics.latency_ms(), statistics.processing_ms()
     level, text = DiagnosticStatus.OK, f'tracking {camera.identities} identities at {rate_out:.1f} Hz'
-    complaint = camera.complaints.last
+    complaint = camera.throttled_log.last
     silence = camera.silence() if active else None
     if not active:
         level, text = DiagnosticStatus.STALE, 'inactive: no image is processed'
@@ -75,7 +75,7 @@ def camera_status(name: str, camera: Camera, active: bool, enabled: bool) -> Dia
         'processing p50 [ms]': _number(processing[0]),
         'processing p95 [ms]': _number(processing[1]),
         'identities': camera.identities,
-        **({'lost objects': segmenter.lost} if isinstance(segmenter, Propagate) else {}),
+        **({'lost objects': tracker.lost} if isinstance(tracker, Propagate) else {}),
         'epoch': camera.epoch,
         **({} if camera.depth is None else {'images without depth': camera.depth.missing}),
         **{f'images {key}': value for key, value in asdict(statistics.counts).items()},
@@ -84,7 +84,7 @@ def camera_status(name: str, camera: Camera, active: bool, enabled: bool) -> Dia
     return _status(level, f'{name}: {camera.name or "camera"}', text, camera.topic, values)
 
 
-def _worded(complaint: Complaint | None) -> str:
+def _worded(complaint: LoggedIssue | None) -> str:
     return 'none' if complaint is None else f'{complaint.text} ({complaint.age_s():.0f} s ago)'
 
 

@@ -1,4 +1,4 @@
-"""ObjectRequest: what ~/track_object and ~/forget_object ask of the segmenter of a camera, in the worker thread."""
+"""ObjectRequest: what ~/track_object and ~/forget_object ask of the tracker of a camera, in the worker thread."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rclpy.task import Future
 from vis_ros.images import ImageError, decode_image
 from vis_ros.ros.stamps import nanoseconds
 from vis_ros.srv import ForgetObject, TrackObject
-from vis_ros.tracking.prompts import Mark, MarkError
+from vis_ros.tracking.prompts import Prompt, PromptError
 from vis_ros.tracking.propagate import Propagate
 
 Seconds = Callable[[int], float]
-"""Nanoseconds of a stamp to the seconds that a segmenter counts in."""
+"""Nanoseconds of a stamp to the seconds that a tracker counts in."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class RequestResult:
     """success, and track_id where something is tracked now; message: why not, or what; epoch: of the camera."""
 
     success: bool
@@ -31,13 +31,13 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class ObjectRequest:
-    """act: done with the segmenter in the worker thread, returns the track id; MarkError refuses.
+    """act: done with the tracker in the worker thread, returns the track id; PromptError refuses.
 
-    future: gets the Answer, exactly one.
+    future: gets the RequestResult, exactly one.
     """
 
     act: Callable[[Propagate, Seconds], int]
-    future: Future[Answer]
+    future: Future[RequestResult]
     _unclaimed: threading.Lock = field(default_factory=threading.Lock, init=False)
     _unanswered: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -45,27 +45,27 @@ class ObjectRequest:
         """Whether the caller is the first, and so the one who acts: the worker, or who waited for too long."""
         return self._unclaimed.acquire(blocking=False)
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: RequestResult) -> None:
         """The first answer counts."""
         if self._unanswered.acquire(blocking=False):
             self.future.set_result(answer)
 
     def refuse(self, reason: str) -> None:
-        self.answer(Answer(False, reason))
+        self.answer(RequestResult(False, reason))
 
 
 def tracking(request: TrackObject.Request) -> Callable[[Propagate, Seconds], int]:
-    """What a TrackObject asks for. MarkError where its mark cannot be read."""
+    """What a TrackObject asks for. PromptError where its mark cannot be read."""
     mask = _mask(request) if request.mask.width else None
     roi = request.roi
     box = (roi.x_offset, roi.y_offset, roi.x_offset + roi.width, roi.y_offset + roi.height) if roi.width else None
     point = (request.point.x, request.point.y) if request.use_point else None
-    Mark(mask=mask, box=box, point=point)  # says what is wrong with them
+    Prompt(mask=mask, box=box, point=point)  # says what is wrong with them
     stamp = nanoseconds(request.stamp)
 
-    def act(segmenter: Propagate, seconds: Seconds) -> int:
+    def act(tracker: Propagate, seconds: Seconds) -> int:
         at = None if stamp is None else seconds(stamp)
-        return segmenter.track_object(Mark(stamp=at, mask=mask, box=box, point=point))
+        return tracker.track_object(Prompt(stamp=at, mask=mask, box=box, point=point))
 
     return act
 
@@ -73,8 +73,8 @@ def tracking(request: TrackObject.Request) -> Callable[[Propagate, Seconds], int
 def forgetting(request: ForgetObject.Request) -> Callable[[Propagate, Seconds], int]:
     """What a ForgetObject asks for."""
 
-    def act(segmenter: Propagate, _seconds: Seconds) -> int:
-        segmenter.forget_object(request.track_id)
+    def act(tracker: Propagate, _seconds: Seconds) -> int:
+        tracker.forget_object(request.track_id)
         return int(request.track_id)
 
     return act
@@ -83,9 +83,9 @@ def forgetting(request: ForgetObject.Request) -> Callable[[Propagate, Seconds], 
 def _mask(request: TrackObject.Request) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
     image = request.mask
     if image.encoding not in ('mono8', '8UC1'):
-        raise MarkError(f'the mask has the encoding {image.encoding!r}, expected mono8 or 8UC1')
+        raise PromptError(f'the mask has the encoding {image.encoding!r}, expected mono8 or 8UC1')
     try:
         pixels = decode_image(image.encoding, image.height, image.width, image.step, False, image.data)
     except ImageError as error:
-        raise MarkError(f'the mask cannot be read: {error}') from error
+        raise PromptError(f'the mask cannot be read: {error}') from error
     return pixels[..., 0]

@@ -73,7 +73,7 @@ class Parameters:
     )
     device: str = _parameter('auto', 'auto (a GPU where there is one), cpu, cuda or cuda:N.')
     threads: int = _parameter(0, 'CPU threads of the network; 0 leaves the choice to its library.', limits=(0, 256))
-    parity_check: bool = _parameter(
+    accuracy_check: bool = _parameter(
         True,
         'Refuse a TensorRT engine that does not find in reference frames what the same weights find in fp32 on the '
         'processor.',
@@ -123,8 +123,8 @@ class Parameters:
         'codes exactly, their duplicates included.',
         choices=get_args(RuleName),
     )
-    birth_score: float = _parameter(
-        _ASSOCIATION.birth_score,
+    new_track_score: float = _parameter(
+        _ASSOCIATION.new_track_score,
         'A detection needs this score to begin a new identity; weaker ones only continue a known one.',
         change=ALWAYS,
         limits=(0.0, 1.0),
@@ -177,7 +177,7 @@ class Parameters:
         return replace(
             _ASSOCIATION,
             rule=cast(RuleName, self.association),
-            birth_score=self.birth_score,
+            new_track_score=self.new_track_score,
             max_age_s=self.max_age_s,
             max_identities=self.max_identities,
             min_hits=self.min_hits,
@@ -194,12 +194,12 @@ class Parameters:
         return self.model in PROPAGATION_CONFIGS
 
     def propagate_config(self) -> PropagateConfig:
-        """The settings of a segmenter that carries masks along."""
+        """The settings of a tracker that carries masks along."""
         return replace(
             _PROPAGATION,
             start_from_detections=self.start_from == 'detections',
             max_objects=self.max_objects,
-            birth_score=self.birth_score,
+            new_track_score=self.new_track_score,
             max_age_s=self.max_age_s,
         )
 

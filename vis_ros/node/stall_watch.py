@@ -27,13 +27,13 @@ class StallWatch:
             worker: None where there is none at present.
             topics: of its streams.
         """
-        in_hand = None if worker is None else worker.in_hand
-        if in_hand is None or in_hand[1] < STALLED_S:
+        in_flight = None if worker is None else worker.in_flight
+        if in_flight is None or in_flight[1] < STALLED_S:
             if self._told and worker is not None:
                 self._logger.warning('the network is back')
             self._told = False
             return ''
-        stream, seconds = in_hand
+        stream, seconds = in_flight
         text = (
             f'the network has been at one image of {topics[stream]} for {seconds:.0f} s, and nothing else is answered. '
             'It may be compiling for images of a new size; otherwise the device hangs, and the node must be restarted'

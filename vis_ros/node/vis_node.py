@@ -32,24 +32,24 @@ from vis_ros.node.camera import Camera
 from vis_ros.node.diagnostics import camera_status, node_status
 from vis_ros.node.heartbeat import heartbeat
 from vis_ros.node.library_log import LibraryLog
-from vis_ros.node.object_request import Answer, ObjectRequest, Seconds, forgetting, tracking
+from vis_ros.node.object_request import ObjectRequest, RequestResult, Seconds, forgetting, tracking
 from vis_ros.node.parameters import Parameters, check, declare, read
 from vis_ros.node.score_filter import ScoreFilter
 from vis_ros.node.stall_watch import StallWatch
 from vis_ros.node.worker import Worker
-from vis_ros.propagation.loading import Propagators, load_propagators
+from vis_ros.propagation.loading import PropagationModel, load_propagation_model
 from vis_ros.ros.environment import prepare_environment
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS
 from vis_ros.srv import ForgetObject, TrackObject
-from vis_ros.tracking.detect_and_propagate import DetectAndCarry
+from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory
-from vis_ros.tracking.prompts import MarkError
+from vis_ros.tracking.prompts import PromptError
 from vis_ros.tracking.propagate import Propagate
-from vis_ros.tracking.tracker import Segmenter
+from vis_ros.tracking.tracker import Tracker
 
 EngineFactory = Callable[..., Engine]
-PropagatorsFactory = Callable[..., Propagators]
+PropagatorsFactory = Callable[..., PropagationModel]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE_S = 10.0
 """A request that the worker has not begun after so many seconds is refused."""
@@ -66,13 +66,13 @@ class VisNode(LifecycleNode):
 
     Args:
         engine_factory: called as `vis_ros.engines.engine.load_engine` is.
-        propagators_factory: called as `vis_ros.propagation.loading.load_propagators` is, for models that propagate.
+        propagation_factory: called as `load_propagation_model` is, for models that propagate.
     """
 
     def __init__(
         self,
         engine_factory: EngineFactory = load_engine,
-        propagators_factory: PropagatorsFactory = load_propagators,
+        propagation_factory: PropagatorsFactory = load_propagation_model,
         **node_arguments: Any,
     ) -> None:
         super().__init__('vis_node', **node_arguments)
@@ -81,8 +81,8 @@ class VisNode(LifecycleNode):
         self.exit_status = 0
         """Of the process, where the node ends by itself."""
         self._engine_factory = engine_factory
-        self._propagators_factory = propagators_factory
-        self._propagators: Propagators | None = None
+        self._propagators_factory = propagation_factory
+        self._propagators: PropagationModel | None = None
         self._state = 'unconfigured'
         self._fault = ''
         self._enabled = True
@@ -205,8 +205,8 @@ class VisNode(LifecycleNode):
         model = parameters.model if parameters.propagates else _model_name(self._engine_info, parameters)
         model += f' + {parameters.carry}' if parameters.carry and not parameters.propagates else ''
         for name in parameters.cameras:
-            segmenter, class_names = self._new_segmenter(parameters)
-            camera = Camera(self, name, segmenter, class_names, model, epoch=self._epochs[name], depth=parameters.depth)
+            tracker, class_names = self._new_segmenter(parameters)
+            camera = Camera(self, name, tracker, class_names, model, epoch=self._epochs[name], depth=parameters.depth)
             self._cameras.append(camera)
         self._apply(parameters)
         self.get_logger().info(
@@ -239,13 +239,13 @@ class VisNode(LifecycleNode):
                     score_threshold=parameters.score_threshold or None,
                     max_detections=parameters.max_detections or None,
                     threads=parameters.threads,
-                    parity_check=parameters.parity_check,
+                    accuracy_check=parameters.accuracy_check,
                 )
                 return engine, engine.warm_up()
         finally:
             self.is_loading = False
 
-    def _new_segmenter(self, parameters: Parameters) -> tuple[Segmenter, tuple[str, ...]]:
+    def _new_segmenter(self, parameters: Parameters) -> tuple[Tracker, tuple[str, ...]]:
         """Of one camera, and the names of its classes."""
         assert self._engine is not None
         if self._propagators is not None and parameters.propagates:
@@ -253,10 +253,10 @@ class VisNode(LifecycleNode):
             return propagate, propagate.class_names
         memory = IdentityMemory(parameters.association_config())
         self._memories.append(memory)
-        segmenter = DetectAndTrack(self._engine, memory)
+        tracker = DetectAndTrack(self._engine, memory)
         if self._propagators is not None:
-            return DetectAndCarry(segmenter, self._propagators.new()), self._engine.class_names
-        return segmenter, self._engine.class_names
+            return DetectAndPropagate(tracker, self._propagators.new()), self._engine.class_names
+        return tracker, self._engine.class_names
 
     def _activate(self) -> None:
         self._refuse_while_hanging()
@@ -330,8 +330,8 @@ class VisNode(LifecycleNode):
             memory.config = association
         for camera in self._cameras:
             camera.mask_encoding = parameters.mask_encoding
-            if isinstance(camera.segmenter, Propagate):
-                camera.segmenter.config = propagation
+            if isinstance(camera.tracker, Propagate):
+                camera.tracker.config = propagation
 
     # --- callbacks --------------------------------------------------------------------------------------------------
 
@@ -364,8 +364,8 @@ class VisNode(LifecycleNode):
     ) -> TrackObject.Response:
         try:
             answer = await self._ask(request.camera, tracking(request))
-        except MarkError as error:
-            answer = Answer(False, str(error))
+        except PromptError as error:
+            answer = RequestResult(False, str(error))
         response.success, response.message = answer.success, answer.message
         response.track_id, response.epoch = answer.track_id, answer.epoch
         return response
@@ -377,20 +377,20 @@ class VisNode(LifecycleNode):
         response.success, response.message = answer.success, answer.message
         return response
 
-    async def _ask(self, camera: str, act: Callable[[Propagate, Seconds], int]) -> Answer:
-        """Have the worker do something with the segmenter of a camera; the executor goes on meanwhile."""
+    async def _ask(self, camera: str, act: Callable[[Propagate, Seconds], int]) -> RequestResult:
+        """Have the worker do something with the tracker of a camera; the executor goes on meanwhile."""
         names = [each.name for each in self._cameras]
         if self._worker is None:
-            return Answer(False, f'the node is {self._state}: it tracks nothing')
+            return RequestResult(False, f'the node is {self._state}: it tracks nothing')
         if not read(self).propagates:
-            return Answer(
+            return RequestResult(
                 False, f'the model {read(self).model} finds its objects by itself: set model to feelvos or rgmp'
             )
         if camera not in names:
-            return Answer(False, f'there is no camera {camera!r}; there are {", ".join(map(repr, names))}')
+            return RequestResult(False, f'there is no camera {camera!r}; there are {", ".join(map(repr, names))}')
         request = ObjectRequest(act, Future(executor=self.executor))
         if not self._worker.slots.insist(names.index(camera), request):
-            return Answer(False, 'the node is being stopped')
+            return RequestResult(False, 'the node is being stopped')
         self._asked.add(request)
 
         def give_up() -> None:

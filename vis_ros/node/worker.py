@@ -35,7 +35,7 @@ class Worker(Generic[Item]):
             self._in_hand = None
 
     @property
-    def in_hand(self) -> tuple[int, float] | None:
+    def in_flight(self) -> tuple[int, float] | None:
         """The stream of the item in hand and the seconds since it was taken; None while the worker waits."""
         taken = self._in_hand
         return None if taken is None else (taken[0], time.monotonic() - taken[1])

@@ -26,7 +26,7 @@ def working_size(image_size: tuple[int, int], limits: tuple[int, int]) -> tuple[
     return height, width
 
 
-def carry_first_masks(
+def propagate_first_masks(
     propagator: Propagator, frames: Iterable[tuple[NDArray[np.uint8], Masks]]
 ) -> Iterator[NDArray[np.int64]]:
     """Label maps (H, W) of a video, 0 background and else object ids, one for each frame.

@@ -1,4 +1,4 @@
-"""Propagators of a network that is loaded once: one for each camera."""
+"""PropagationModel of a network that is loaded once: one for each camera."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROPAGATORS: Mapping[str, tuple[str, str]] = {
 _WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 
 
-class Propagators:
+class PropagationModel:
     """The network of an architecture, loaded; `new` makes the propagator of a camera.
 
     weights: the file; engine: what runs, in words.
@@ -65,9 +65,9 @@ def propagation_weights(model: str) -> Path:
     return path
 
 
-def load_propagators(
+def load_propagation_model(
     model: str, weights: str = '', *, device: str = 'auto', threads: int = 0, fine_tune_steps: int = 0
-) -> Propagators:
+) -> PropagationModel:
     """Load a network that carries masks along.
 
     Args:
@@ -100,7 +100,7 @@ def load_propagators(
     of_pts = {}
     if model == 'pts':
         of_pts = {'proposals': _proposals(torch.device(chosen)), 'fine_tune_steps': fine_tune_steps}
-    return Propagators(network, torch.device(chosen), str(path), **of_pts)
+    return PropagationModel(network, torch.device(chosen), str(path), **of_pts)
 
 
 def _proposals(device: torch.device) -> Any:

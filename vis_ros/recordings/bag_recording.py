@@ -114,7 +114,7 @@ class Bag(Source):
     def depth_at(self, stamp_ns: int) -> tuple[NDArray[np.generic], CameraModel] | None:
         """What `Frame.depth` of an image is."""
         found = None if self._depth is None else self._depth.at(stamp_ns)
-        self.remarks.update([NO_DEPTH] if self._depth is not None and found is None else [])
+        self.warnings.update([NO_DEPTH] if self._depth is not None and found is None else [])
         return found
 
 
@@ -147,7 +147,7 @@ class _RecordedCamera:
         """The next recorded message; yields the frames whose turn has come."""
         try:
             header_ns, frame_id = read_header(data)
-            self._bag.remarks.update([] if header_ns else [NO_TIME])
+            self._bag.warnings.update([] if header_ns else [NO_TIME])
         except BagError:  # it takes its place all the same, where reading the image will fail
             header_ns, frame_id = 0, ''
         stamp_ns = header_ns
@@ -165,7 +165,7 @@ class _RecordedCamera:
         """The frames that still wait."""
         yield from self._frames(self._window.flush())
         if self._window.reordered:
-            self._bag.remarks[REORDERED] += self._window.reordered
+            self._bag.warnings[REORDERED] += self._window.reordered
 
     def _frames(self, ready: list[tuple[int, int, _Message]]) -> Iterator[Frame]:
         for epoch, stamp_ns, message in ready:
@@ -183,14 +183,14 @@ class _RecordedCamera:
         last, self._last = self._last, (stamp_ns, data)
         if epoch > self._epoch:
             self._epoch = epoch
-            self._bag.remarks[SET_BACK] += 1
+            self._bag.warnings[SET_BACK] += 1
         elif last is not None and last[0] == stamp_ns:
             if last[1] == data:
                 return True
-            self._bag.remarks[SAME_STAMP] += 1
+            self._bag.warnings[SAME_STAMP] += 1
         elif last is not None:
             if len(self._intervals) > _FEW and stamp_ns - last[0] > _GAP * median(self._intervals):
-                self._bag.remarks[GAP] += 1
+                self._bag.warnings[GAP] += 1
             self._intervals.append(stamp_ns - last[0])
         return False
 

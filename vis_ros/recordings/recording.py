@@ -87,7 +87,7 @@ class Source(ABC):
     path: where it is; description: what it is, in words.
     streams: its cameras; the frames of each come in the order of their stamps.
     skips: of the last iteration: why frames were left out -> how many.
-    remarks: of the last iteration: what else is not as it should be -> how often.
+    warnings: of the last iteration: what else is not as it should be -> how often.
     last_problem: why the last frame was left out.
     """
 
@@ -96,7 +96,7 @@ class Source(ABC):
         self.description = description
         self.streams = tuple(streams)
         self.skips: Counter[str] = Counter()
-        self.remarks: Counter[str] = Counter()
+        self.warnings: Counter[str] = Counter()
         self.last_problem = ''
 
     @property
@@ -126,7 +126,7 @@ class Source(ABC):
             BagError: a bag is damaged; it comes when everything before the damage has been given.
         """
         self.skips.clear()
-        self.remarks.clear()
+        self.warnings.clear()
         self.last_problem = ''
         empty = True
         for frame in self._read(every):

@@ -1,1 +1,1 @@
-"""Replay: a recording through a segmenter offline, or through a running node over DDS; results and pictures out."""
+"""Replay: a recording through a tracker offline, or through a running node over DDS; results and pictures out."""

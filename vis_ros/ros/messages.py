@@ -22,7 +22,7 @@ _NOWHERE = (math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class Frame:
+class MessageContext:
     """What an InstanceMaskArray says besides its objects; fields as in the message.
 
     origin_ns: the stamp, in nanoseconds, from which `Instances.first_seen` counts its seconds. With 0 (seconds since
@@ -39,7 +39,7 @@ class Frame:
 
 
 def to_message(
-    instances: Instances, frame: Frame, class_names: Sequence[str], mask_encoding: str = 'mono8'
+    instances: Instances, frame: MessageContext, class_names: Sequence[str], mask_encoding: str = 'mono8'
 ) -> InstanceMaskArray:
     """The message of one image. `frame.header` is put in as it is, not copied.
 

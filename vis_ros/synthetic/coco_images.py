@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from vis_ros.masks.run_lengths import run_lengths
 from vis_ros.synthetic.bounded_cache import BoundedCache
-from vis_ros.synthetic.cutout import Cutout, cut_out, largest_part
 from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.object_crop import ObjectCrop, crop_object, largest_part
 
 SUPERCATEGORIES: dict[str, tuple[str, ...]] = {
     'person': ('person',),
@@ -47,7 +47,7 @@ _FINENESS = 4
 
 
 @dataclass(frozen=True)
-class Problem:
+class CocoProblem:
     """A record that was left out: what is wrong (`kind`, the same words for the same fault) and where."""
 
     kind: str
@@ -100,7 +100,7 @@ class CocoDataset:
         if classes not in ('supercategories', 'categories'):
             raise ValueError(f"classes is {classes!r}, expected 'supercategories' or 'categories'")
         self.image_folder, self.annotation_file = Path(image_folder), Path(annotation_file)
-        self.problems: list[Problem] = []
+        self.problems: list[CocoProblem] = []
         record = _read_json(self.annotation_file)
         class_of = self._read_categories(record['categories'], classes)
         by_id = self._read_images(record['images'])
@@ -112,7 +112,7 @@ class CocoDataset:
         ]
         if not self.images:
             raise ValueError(f'{self.annotation_file} has no usable image in {self.image_folder}; {self.report()}')
-        self._cutouts: BoundedCache[Cutout] = BoundedCache(1024)
+        self._cutouts: BoundedCache[ObjectCrop] = BoundedCache(1024)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -184,21 +184,23 @@ class CocoDataset:
                     found.append(CocoObject(self, index, number))
         return found
 
-    def cutout(self, index: int, number: int) -> Cutout:
+    def cutout(self, index: int, number: int) -> ObjectCrop:
         """Annotation `number` of image `index`, its largest connected part. Those used last are kept in memory."""
         return self._cutouts.get((index, number), lambda: self._cut_out(index, number))
 
-    def _cut_out(self, index: int, number: int) -> Cutout:
+    def _cut_out(self, index: int, number: int) -> ObjectCrop:
         entry = self.images[index]
         annotation = entry.annotations[number]
         coverage, corner = annotation_coverage(annotation, entry.size)
-        cutout = cut_out(self.read_image(index), coverage, corner, annotation.class_id, f'{entry.path.name}#{number}')
+        cutout = crop_object(
+            self.read_image(index), coverage, corner, annotation.class_id, f'{entry.path.name}#{number}'
+        )
         if cutout is None:
             raise ValueError(f'annotation {number} of {entry.path} covers no pixel')
         return cutout
 
     def _problem(self, kind: str, where: str) -> None:
-        self.problems.append(Problem(kind, where))
+        self.problems.append(CocoProblem(kind, where))
 
     def _read_categories(self, records: list[Any], classes: str) -> dict[Any, int]:
         names: dict[Any, str] = {}
@@ -287,12 +289,12 @@ class CocoObject:
         x0, y0, x1, y1 = self.annotation.box
         return max(x1 - x0, y1 - y0)
 
-    def cutout(self, phase: float) -> Cutout:
+    def cutout(self, phase: float) -> ObjectCrop:
         return self.dataset.cutout(self.index, self.number)
 
 
 class _BadOutline(ValueError):
-    """What is wrong with a segmentation, in the words of Problem.kind."""
+    """What is wrong with a segmentation, in the words of CocoProblem.kind."""
 
 
 def parse_segmentation(segmentation: Any, size: tuple[int, int]) -> list[NDArray[np.float32]] | dict[str, Any]:

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.synthetic.cutout import Cutout, ObjectSource
+from vis_ros.synthetic.appearance import Appearance
 from vis_ros.synthetic.labelled_frame import LabelledFrame
-from vis_ros.synthetic.layered_image import IGNORED, Canvas
-from vis_ros.synthetic.look import Look
+from vis_ros.synthetic.layered_image import IGNORED, LayeredImage
 from vis_ros.synthetic.motion import Matrix, Pose, Wave
+from vis_ros.synthetic.object_crop import ObjectCrop, ObjectSource
 
 
-class Camera(Protocol):
+class VirtualCamera(Protocol):
     """A moving view of a background."""
 
     def matrix(self, time: float) -> Matrix:
@@ -95,7 +95,7 @@ class Background:
 
 
 @dataclass(frozen=True, eq=False)
-class Actor:
+class MovingObject:
     """A pasted object of one video: what it is, how it moves and how it is lit.
 
     phase, rate: the phase of its source at time 0, and how fast it goes on; anchor: the camera's inverse matrix at the
@@ -124,9 +124,9 @@ class CompositeVideo:
         self,
         size: tuple[int, int],
         background: Background,
-        camera: Camera,
-        actors: Sequence[Actor],
-        look: Look,
+        camera: VirtualCamera,
+        actors: Sequence[MovingObject],
+        look: Appearance,
         seed: int,
         length: int = 80,
         visibility: Visibility | None = None,
@@ -140,7 +140,7 @@ class CompositeVideo:
 
     def frame(self, time: int) -> LabelledFrame:
         """The image at a time in frames, with every object that can be seen in it."""
-        canvas = Canvas(self.size)
+        canvas = LayeredImage(self.size)
         camera = self.camera.matrix(time)
         middle = np.linalg.inv(camera) @ np.array([self.size[1] / 2, self.size[0] / 2, 1.0])
         motion = self._smear(self.camera.matrix, middle, time)
@@ -160,13 +160,13 @@ class CompositeVideo:
         x, y = after[:2] / after[2] - before[:2] / before[2]
         return float(x), float(y)
 
-    def _matrix(self, actor: Actor, time: float, size: tuple[int, int]) -> Matrix:
+    def _matrix(self, actor: MovingObject, time: float, size: tuple[int, int]) -> Matrix:
         own = actor.motion.pose(time).matrix(size)
         if actor.anchor is not None:
             return self.camera.matrix(time) @ actor.anchor @ own
         return self.camera.shake_matrix(time) @ own
 
-    def _draw(self, canvas: Canvas, actor: Actor, time: int) -> None:
+    def _draw(self, canvas: LayeredImage, actor: MovingObject, time: int) -> None:
         cutout = actor.source.cutout(actor.phase + actor.rate * time)
         matrix = self._matrix(actor, time, cutout.size)
         middle = np.array([cutout.size[1] / 2, cutout.size[0] / 2, 1.0])
@@ -177,13 +177,13 @@ class CompositeVideo:
         blue, green, red = (gain * tint for tint in actor.tint)
         canvas.draw(cutout, actor.object_id, matrix, smear, (blue, green, red), hard_edge=not self.look.feather)
 
-    def _shade(self, canvas: Canvas, actor: Actor, cutout: Cutout, matrix: Matrix) -> None:
+    def _shade(self, canvas: LayeredImage, actor: MovingObject, cutout: ObjectCrop, matrix: Matrix) -> None:
         side = actor.motion.scale * max(cutout.size)
         x, y = self.look.shadow_offset
         moved = np.array([[1, 0, x * side], [0, 1, y * side], [0, 0, 1]])
         canvas.shade(cutout, moved @ matrix, 0.06 * side + 1, self.look.shadow)
 
-    def _label(self, canvas: Canvas, image: NDArray[np.uint8]) -> LabelledFrame:
+    def _label(self, canvas: LayeredImage, image: NDArray[np.uint8]) -> LabelledFrame:
         owner = canvas.owner
         counts = np.bincount(np.maximum(owner, 0).ravel(), minlength=1)
         class_of = dict(self.background.class_ids)

@@ -8,13 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
+from vis_ros.synthetic.appearance import Appearance
 from vis_ros.synthetic.bounded_cache import BoundedCache
-from vis_ros.synthetic.composite_video import Actor, Background, CompositeVideo, Motion, Visibility
-from vis_ros.synthetic.cutout import ObjectSource
+from vis_ros.synthetic.composite_video import Background, CompositeVideo, Motion, MovingObject, Visibility
 from vis_ros.synthetic.labelled_frame import LabelledFrame
-from vis_ros.synthetic.layered_image import Canvas
-from vis_ros.synthetic.look import Look
+from vis_ros.synthetic.layered_image import LayeredImage
 from vis_ros.synthetic.motion import Absence, CameraMotion, ObjectMotion, Wave
+from vis_ros.synthetic.object_crop import ObjectSource
 
 
 class Images(Protocol):
@@ -158,7 +158,7 @@ class CompositeVideos:
         return background, camera
 
     def _shows_object(self, background: Background, camera: CameraMotion) -> bool:
-        canvas = Canvas(self.size)
+        canvas = LayeredImage(self.size)
         canvas.draw_background(background.image, background.owner, camera.matrix(self.config.length / 2))
         return bool(canvas.owner.any())
 
@@ -181,11 +181,11 @@ class CompositeVideos:
             mirrored=bool(random.random() < 0.5),
         )
 
-    def _actors(self, random: np.random.Generator, camera: CameraMotion, first: int, empty: bool) -> list[Actor]:
+    def _actors(self, random: np.random.Generator, camera: CameraMotion, first: int, empty: bool) -> list[MovingObject]:
         low, high = self.config.objects
         count = int(random.integers(low, high + 1))
         away = self._empty_time(random) if empty else None
-        actors: list[Actor] = []
+        actors: list[MovingObject] = []
         for number in range(count):
             source, size = self._choose(random, actors)
             motion = self._object_motion(random, source, size, actors, away)
@@ -193,7 +193,7 @@ class CompositeVideos:
             middle = self.config.length * float(random.random())
             anchor = np.linalg.inv(camera.matrix(middle)) @ camera.shake_matrix(middle) if stands else None
             actors.append(
-                Actor(
+                MovingObject(
                     object_id=first + number + 1,
                     source=source,
                     motion=motion,
@@ -221,7 +221,7 @@ class CompositeVideos:
         begin = float(random.uniform(-0.2, 0.6)) * length
         return begin, begin + float(random.uniform(0.2, 0.6)) * length
 
-    def _choose(self, random: np.random.Generator, actors: Sequence[Actor]) -> tuple[ObjectSource, float]:
+    def _choose(self, random: np.random.Generator, actors: Sequence[MovingObject]) -> tuple[ObjectSource, float]:
         """What to paste, and its longest side in pixels."""
         low, high = self.config.sizes
         size = self.size[0] * float(np.exp(random.uniform(np.log(low), np.log(high))))
@@ -243,7 +243,7 @@ class CompositeVideos:
         random: np.random.Generator,
         source: ObjectSource,
         size: float,
-        others: Sequence[Actor],
+        others: Sequence[MovingObject],
         away: tuple[float, float] | None,
     ) -> ObjectMotion:
         config, (height, width), length = self.config, self.size, self.config.length
@@ -304,10 +304,10 @@ class CompositeVideos:
         return Absence(begin, end, float(random.uniform(8, 35)), place)
 
 
-def random_look(random: np.random.Generator, config: CompositeConfig) -> Look:
+def random_look(random: np.random.Generator, config: CompositeConfig) -> Appearance:
     """A look within the limits of the configuration."""
     draws: list[float] = random.random(8).tolist()
-    return Look(
+    return Appearance(
         shutter=config.motion_blur * draws[0] * (draws[1] < 0.7),
         light=config.light * draws[2],
         light_waves=tuple(Wave.random(random, 30, 300) for _ in range(5)),

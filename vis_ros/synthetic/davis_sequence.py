@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vis_ros.datasets.mask_picture import colour_numbers
 from vis_ros.synthetic.bounded_cache import BoundedCache
-from vis_ros.synthetic.cutout import Cutout, cut_out
 from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.object_crop import ObjectCrop, crop_object
 
 DAVIS_CLASSES: dict[str, str] = {
     'blackswan': 'animal',
@@ -62,7 +62,7 @@ class DavisSequence:
             raise ValueError(f'{annotations} has no mask for {len(missing)} of its frames, the first is {missing[0]}')
         self.length = len(self.images)
         self._usable: list[tuple[int, float]] | None = None
-        self._cutouts: BoundedCache[Cutout] = BoundedCache(128)
+        self._cutouts: BoundedCache[ObjectCrop] = BoundedCache(128)
 
     def __len__(self) -> int:
         return self.length
@@ -89,7 +89,7 @@ class DavisSequence:
         sides = [side for _, side in self._usable_frames()]
         return float(np.median(sides)) * self._reduction()
 
-    def cutout(self, phase: float) -> Cutout:
+    def cutout(self, phase: float) -> ObjectCrop:
         """The object at a phase in frames; frames where the image border or something else cuts it off are skipped."""
         usable = self._usable_frames()
         turn = max(2 * (len(usable) - 1), 1)
@@ -97,12 +97,12 @@ class DavisSequence:
         time = usable[min(place, turn - place) if place >= len(usable) else place][0]
         return self._cutouts.get(time, lambda: self._cut_out(time))
 
-    def _cut_out(self, time: int) -> Cutout:
+    def _cut_out(self, time: int) -> ObjectCrop:
         scale = self._reduction()
         image = cv2.resize(self._read_image(time), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         mask = (self._object_mask(time) * 255).astype(np.uint8)
         coverage = cv2.resize(mask, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA)
-        cutout = cut_out(image, coverage, (0, 0), self.class_id, f'{self.name}/{self.images[time].name}')
+        cutout = crop_object(image, coverage, (0, 0), self.class_id, f'{self.name}/{self.images[time].name}')
         if cutout is None:
             raise ValueError(f'{self.annotations[time]} has no object')
         return cutout

@@ -1,4 +1,4 @@
-"""Canvas: an image under construction, layer upon layer, that knows which object owns each pixel."""
+"""LayeredImage: an image under construction, layer upon layer, that knows which object owns each pixel."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.synthetic.cutout import Cutout
 from vis_ros.synthetic.motion import Matrix
+from vis_ros.synthetic.object_crop import ObjectCrop
 
 IGNORED = -1
 """Owner of the pixels where neither object nor background is known."""
 
 
-class Canvas:
+class LayeredImage:
     """Layers are drawn from the back to the front.
 
     image: (H, W, 3) uint8 BGR; owner: (H, W) int16, the object id whose pixel is seen, 0 = background, IGNORED;
@@ -50,7 +50,7 @@ class Canvas:
 
     def draw(
         self,
-        cutout: Cutout,
+        cutout: ObjectCrop,
         object_id: int,
         matrix: Matrix,
         motion: tuple[float, float] = (0.0, 0.0),
@@ -78,7 +78,7 @@ class Canvas:
         self.image[window] = cv2.blendLinear(np.ascontiguousarray(patch[..., :3]), here, weight, 1 - weight)
         self.owner[window][solid] = object_id
 
-    def shade(self, cutout: Cutout, matrix: Matrix, softness: float, darkness: float) -> None:
+    def shade(self, cutout: ObjectCrop, matrix: Matrix, softness: float, darkness: float) -> None:
         """Darken the canvas with the blurred outline of a cut-out: its shadow. The owners stay."""
         reach = int(np.ceil(2 * softness))
         patch_at = self._patch(cutout, matrix, (0.0, 0.0), reach)
@@ -95,7 +95,7 @@ class Canvas:
         self.image[window] = cv2.blendLinear(here, np.zeros_like(here), light, 1 - light)
 
     def _patch(
-        self, cutout: Cutout, matrix: Matrix, motion: tuple[float, float], reach: int = 0
+        self, cutout: ObjectCrop, matrix: Matrix, motion: tuple[float, float], reach: int = 0
     ) -> tuple[NDArray[np.uint8], int, int] | None:
         """The warped cut-out where it meets the canvas, with the corner of the patch; None where it does not."""
         height, width = cutout.size
@@ -123,7 +123,7 @@ class Canvas:
         return (patch, x, y) if patch.size else None
 
 
-def _level(cutout: Cutout, matrix: Matrix) -> tuple[NDArray[np.uint8], Matrix]:
+def _level(cutout: ObjectCrop, matrix: Matrix) -> tuple[NDArray[np.uint8], Matrix]:
     """The smallest level that need not be enlarged, with the matrix from its pixels to those of the full cut-out."""
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2] / matrix[2, 2])) + 1e-12))
     level = int(min(max(np.floor(-np.log2(scale) + 0.2), 0), len(cutout.levels) - 1))
@@ -132,7 +132,7 @@ def _level(cutout: Cutout, matrix: Matrix) -> tuple[NDArray[np.uint8], Matrix]:
     return source, np.diag([ratio[0], ratio[1], 1.0])
 
 
-def outline_area(cutout: Cutout, matrix: Matrix) -> float:
+def outline_area(cutout: ObjectCrop, matrix: Matrix) -> float:
     """Pixels that a cut-out covers on a canvas without limits (perspective taken at its centre)."""
     centre = matrix @ np.array([cutout.size[1] / 2, cutout.size[0] / 2, 1.0])
     derivative = (matrix[:2, :2] - np.outer(centre[:2] / centre[2], matrix[2, :2])) / centre[2]

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vis_ros.synthetic.composite_video import Actor, Background, CompositeVideo
+from vis_ros.synthetic.appearance import Appearance
+from vis_ros.synthetic.composite_video import Background, CompositeVideo, MovingObject
 from vis_ros.synthetic.composites import CompositeConfig, CompositeVideos
-from vis_ros.synthetic.cutout import Cutout, ObjectSource
 from vis_ros.synthetic.labelled_frame import LabelledFrame
-from vis_ros.synthetic.look import Look
 from vis_ros.synthetic.motion import CameraMotion, Matrix, Pose, Wave
+from vis_ros.synthetic.object_crop import ObjectCrop, ObjectSource
 from vis_ros.synthetic.shapes import ShapeObject, TexturedImages, draw_surface
 
 SHAPE = 'shape'
@@ -126,7 +126,7 @@ class Scene:
             raise IndexError(f'frame {index} of a scene of {self.frames} frames')
         return self._video.frame(index)
 
-    def _actors(self, random: np.random.Generator, class_id: int) -> list[Actor]:
+    def _actors(self, random: np.random.Generator, class_id: int) -> list[MovingObject]:
         actors = []
         twin = ShapeObject(int(random.integers(2**31)), class_id)
         for number, (name, side, course) in enumerate(_SCRIPT, start=1):
@@ -148,7 +148,7 @@ class Scene:
             object_id = number if moves else 0
             if moves:
                 self.object_names[object_id] = name
-            actors.append(Actor(object_id, source, motion, rate=0.0))
+            actors.append(MovingObject(object_id, source, motion, rate=0.0))
         return actors
 
 
@@ -164,9 +164,9 @@ class Pillar:
         shading = 0.45 + 0.6 * np.sqrt(1 - np.linspace(-1, 1, 92) ** 2)
         pixels = np.dstack([np.clip(surface * shading[:, None], 0, 255), np.full((400, 92), 255)]).astype(np.uint8)
         pixels[:, :2, 3] = pixels[:, -2:, 3] = pixels[:2, :, 3] = pixels[-2:, :, 3] = 0
-        self._cutout = Cutout(pixels, 0, 'pillar')
+        self._cutout = ObjectCrop(pixels, 0, 'pillar')
 
-    def cutout(self, phase: float) -> Cutout:
+    def cutout(self, phase: float) -> ObjectCrop:
         """The post; it does not change with the phase."""
         return self._cutout
 
@@ -182,9 +182,9 @@ def _camera(random: np.random.Generator, size: tuple[int, int], frames: int) -> 
     return CameraMotion(source_size, size, (*slow, *fast), window=0.86, pan=0.8, zoom=0.06, shake=0.004 * size[0])
 
 
-def _look(random: np.random.Generator, frames: int) -> Look:
+def _look(random: np.random.Generator, frames: int) -> Appearance:
     slow = tuple(Wave.random(random, frames / 3, frames) for _ in range(5))
-    return Look(shutter=0.3, light=0.08, light_waves=slow, shadow=0.35, shadow_offset=(0.03, 0.05), noise=2.0)
+    return Appearance(shutter=0.3, light=0.08, light_waves=slow, shadow=0.35, shadow_offset=(0.03, 0.05), noise=2.0)
 
 
 class SceneVideos:
@@ -218,7 +218,7 @@ class SceneVideos:
             video.actors = actors
         return video
 
-    def _pillar(self, random: np.random.Generator) -> Actor:
+    def _pillar(self, random: np.random.Generator) -> MovingObject:
         height, width = self.size
         source = Pillar(int(random.integers(64)))
         x = float(random.uniform(0.05, 0.95)) * width
@@ -228,4 +228,4 @@ class SceneVideos:
             scale=float(random.uniform(1.3, 2.0)) * height / source.extent,
             waves=(Wave(),) * 4,
         )
-        return Actor(0, source, motion)
+        return MovingObject(0, source, motion)

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.synthetic.cutout import Cutout
 from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.object_crop import ObjectCrop
 
 Field = NDArray[np.float32]
 _SIDE = 176
@@ -23,23 +23,23 @@ class ShapeObject:
 
     def __init__(self, seed: int, class_id: int) -> None:
         self.seed, self.class_id = seed, class_id
-        self._cutout: Cutout | None = None
+        self._cutout: ObjectCrop | None = None
 
-    def cutout(self, phase: float) -> Cutout:
+    def cutout(self, phase: float) -> ObjectCrop:
         """The thing; it does not change with the phase."""
         if self._cutout is None:
             self._cutout = draw_shape(self.seed, self.class_id)
         return self._cutout
 
 
-def draw_shape(seed: int, class_id: int) -> Cutout:
+def draw_shape(seed: int, class_id: int) -> ObjectCrop:
     """A cut-out of 176x176 pixels: outline, texture, and the light and shade of a rounded body."""
     random = np.random.default_rng((seed, 0x54A9E))
     fine = outline(random, 2 * _SIDE)
     alpha = cv2.resize(fine * 255, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     colours = texture(random, (_SIDE, _SIDE), random_palette(random, 3))
     lit = _shade_body(random, colours, (alpha >= 128).astype(np.uint8))
-    return Cutout(np.dstack([lit, alpha]), class_id, f'shape {seed}')
+    return ObjectCrop(np.dstack([lit, alpha]), class_id, f'shape {seed}')
 
 
 def outline(random: np.random.Generator, side: int) -> NDArray[np.uint8]:

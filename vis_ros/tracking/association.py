@@ -40,7 +40,7 @@ def log_of_softmax(log_probability: Floats) -> Floats:
     return result
 
 
-def cue_scores(
+def matching_scores(
     log_probability: Floats,
     scores: Floats,
     iou: Floats,
@@ -104,7 +104,7 @@ def assign_one_to_one(cue: Floats) -> Columns:
     Unique by construction; equal claims go to the earlier row.
 
     Args:
-        cue: (N, 1 + M) of `cue_scores`.
+        cue: (N, 1 + M) of `matching_scores`.
 
     Returns:
         (N,) NEW, LOST, or the column 1 .. M of the identity.
@@ -127,7 +127,7 @@ def assign_in_stages(
     In the second stage the claim is the IoU: a weak detection is mostly of something half hidden, whose looks deceive.
 
     Args:
-        cue: (N, 1 + M) of `cue_scores`.
+        cue: (N, 1 + M) of `matching_scores`.
         iou: (N, M) of the detections with the identities.
         recent: (M,) identities that a weak detection may continue.
         confident: (N,).
@@ -167,19 +167,21 @@ def assign_in_turn(cue: Floats, floor: float) -> Columns:
     return columns
 
 
-def births(columns: Columns, scores: Floats, boxes: Floats, birth_score: float, birth_iou: float) -> NDArray[np.intp]:
+def new_tracks(
+    columns: Columns, scores: Floats, boxes: Floats, new_track_score: float, new_track_iou: float
+) -> NDArray[np.intp]:
     """The rows that begin an identity, in order: strong enough, and not a second detection of a tracked object.
 
     Args:
         columns: (N,) of `assign_one_to_one`; rows with NEW or LOST may begin one.
         scores: (N,).
         boxes: (N, 4).
-        birth_score: least score.
-        birth_iou: a row that overlaps one that has or begins an identity by more is a second detection of it.
+        new_track_score: least score.
+        new_track_iou: a row that overlaps one that has or begins an identity by more is a second detection of it.
     """
     tracked = columns > NEW
-    candidates = np.flatnonzero(~tracked & (scores >= np.float32(birth_score)))
-    overlaps = box_iou(boxes[candidates], boxes) > birth_iou
+    candidates = np.flatnonzero(~tracked & (scores >= np.float32(new_track_score)))
+    overlaps = box_iou(boxes[candidates], boxes) > new_track_iou
     born = []
     for row, overlapped in zip(candidates, overlaps, strict=True):
         if not np.any(overlapped & tracked):

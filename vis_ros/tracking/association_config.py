@@ -30,10 +30,10 @@ class AssociationConfig:
 
     # --- 'one_to_one' only
 
-    birth_score: float = 0.6
+    new_track_score: float = 0.6
     """Weaker detections may continue an identity but not begin one. Lower finds objects sooner, and more false ones."""
 
-    birth_iou: float = 0.25
+    new_track_iou: float = 0.25
     """A detection that overlaps a tracked one by more than this IoU is a second detection of the same object and begins
     nothing. Lower refuses more duplicates, but also objects that first show in front of another; 1 refuses none."""
 
@@ -73,7 +73,7 @@ class AssociationConfig:
     def __post_init__(self) -> None:
         if self.rule not in get_args(RuleName):
             raise ValueError(f'rule {self.rule!r} is not one of {", ".join(get_args(RuleName))}')
-        if len(self.cue_weights) != 3 or not all(0 <= weight < math.inf for weight in self.cue_weights):
+        if len(self.matching_weights) != 3 or not all(0 <= weight < math.inf for weight in self.matching_weights):
             raise ValueError(f'weights {self.weights!r} are not three finite numbers (a, b, c) from 0')
         for name, low, high in _RANGES:
             value = getattr(self, name)
@@ -84,7 +84,7 @@ class AssociationConfig:
                 raise ValueError(f'{field.name} {getattr(self, field.name)!r} is not a whole number')
 
     @property
-    def cue_weights(self) -> tuple[float, float, float]:
+    def matching_weights(self) -> tuple[float, float, float]:
         """The `weights` that hold."""
         if self.weights is not None:
             return self.weights
@@ -93,8 +93,8 @@ class AssociationConfig:
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ('min_hits', 1, math.inf),
-    ('birth_score', 0, 1),
-    ('birth_iou', 0, 1),
+    ('new_track_score', 0, 1),
+    ('new_track_iou', 0, 1),
     ('confident_score', 0, 1),
     ('weak_iou', 0, 1),
     ('memory_rate', 0, 1),

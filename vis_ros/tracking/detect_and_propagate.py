@@ -1,4 +1,4 @@
-"""DetectAndCarry: MaskTrack R-CNN finds and names objects; a propagator bridges the images in which it misses them."""
+"""DetectAndPropagate: MaskTrack R-CNN detects objects, and a propagator bridges the frames in which it misses them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class _Seen:
     area: int
 
 
-class DetectAndCarry:
-    """A `Segmenter` that adds to what a tracker finds the confirmed identities that it has just lost.
+class DetectAndPropagate:
+    """A `Tracker` that adds to what a tracker finds the confirmed identities that it has just lost.
 
     Every detection corrects the mask that is carried of its identity. Only confirmed identities are carried, at most
     _MAX_OBJECTS of them, those seen last.

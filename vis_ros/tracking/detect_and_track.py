@@ -11,7 +11,7 @@ from vis_ros.tracking.identity_memory import IdentityMemory
 
 
 class DetectAndTrack:
-    """A `Segmenter` of one engine, which cameras may share, and one memory, which they may not."""
+    """A `Tracker` of one engine, which cameras may share, and one memory, which they may not."""
 
     def __init__(self, engine: Engine, memory: IdentityMemory) -> None:
         self._engine = engine

@@ -204,13 +204,15 @@ class IdentityMemory:
             same_category |= (iou > config.continuity_iou) & (held['last_frame'] == self._frame - 1)
         elif config.rule == 'mmtracking':
             log_probability = association.log_of_softmax(log_probability)
-        cue = association.cue_scores(log_probability, detections.scores, iou, same_category, config.cue_weights)
+        cue = association.matching_scores(
+            log_probability, detections.scores, iou, same_category, config.matching_weights
+        )
         if ours:
             confident = detections.scores >= np.float32(config.confident_score)
             recent = held['last_frame'] >= self._frame - _RECENT_FRAMES
             columns = association.assign_in_stages(cue, iou, recent, confident, config.weak_iou)
-            return columns, association.births(
-                columns, detections.scores, detections.boxes, config.birth_score, config.birth_iou
+            return columns, association.new_tracks(
+                columns, detections.scores, detections.boxes, config.new_track_score, config.new_track_iou
             )
         columns = association.assign_in_turn(cue, floor=-100 if config.rule == 'paper' else -1e6)
         return columns, np.flatnonzero(columns == NEW)

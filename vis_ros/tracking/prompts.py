@@ -15,12 +15,12 @@ _SAME_BOX = 0.5
 _GRAB_CUT_ROUNDS = 5
 
 
-class MarkError(ValueError):
+class PromptError(ValueError):
     """A mark, or an object id, that cannot be used; says why. Nothing has changed."""
 
 
 @dataclass(frozen=True, eq=False)
-class Mark:
+class Prompt:
     """One object in the image taken at `stamp` seconds, by exactly one of three, in pixels of that image.
 
     mask: (H, W), 0 or not; box: x0 y0 x1 y1; point: x y. stamp None: the newest image.
@@ -33,20 +33,20 @@ class Mark:
 
     def __post_init__(self) -> None:
         if sum(each is not None for each in (self.mask, self.box, self.point)) != 1:
-            raise MarkError('an object is marked by exactly one of a mask, a box and a point')
+            raise PromptError('an object is marked by exactly one of a mask, a box and a point')
 
 
 @dataclass(frozen=True, eq=False)
-class MarkedObject:
+class PromptedObject:
     """mask: (h, w) bool at the working size; detection: place of the detection that it is, or None."""
 
     mask: NDArray[np.bool_]
     detection: int | None
 
 
-def marked_object(
-    mark: Mark, image: NDArray[np.uint8], source_size: tuple[int, int], detections: Instances
-) -> MarkedObject:
+def resolve_prompt(
+    mark: Prompt, image: NDArray[np.uint8], source_size: tuple[int, int], detections: Instances
+) -> PromptedObject:
     """The object that a mark means.
 
     A box means the detection that fits it best, else what GrabCut (Rother et al. 2004) separates inside it. A point
@@ -59,11 +59,11 @@ def marked_object(
         detections: in `image`; none where there is no detector.
 
     Raises:
-        MarkError: a mask of another size or without a pixel, a box or point outside, nothing at the point.
+        PromptError: a mask of another size or without a pixel, a box or point outside, nothing at the point.
     """
     scale = image.shape[1] / source_size[1], image.shape[0] / source_size[0]
     if mark.mask is not None:
-        found = MarkedObject(_reduced(mark.mask, source_size, image.shape[:2]), None)
+        found = PromptedObject(_reduced(mark.mask, source_size, image.shape[:2]), None)
     elif mark.box is not None:
         found = _in_box(np.array(mark.box, np.float64), image, source_size, scale, detections)
     else:
@@ -72,16 +72,16 @@ def marked_object(
     if found.detection is None:
         overlaps = [_iou(detections.full_mask(index) > 0, found.mask) for index in range(len(detections))]
         if overlaps and max(overlaps) >= _SAME_BOX:
-            return MarkedObject(found.mask, int(np.argmax(overlaps)))
+            return PromptedObject(found.mask, int(np.argmax(overlaps)))
     return found
 
 
 def _reduced(mask: NDArray[np.generic], source_size: tuple[int, int], size: tuple[int, ...]) -> NDArray[np.bool_]:
     if mask.shape != source_size:
         height, width = source_size
-        raise MarkError(f'the mask has {_text(mask.shape)} pixels, its image has {width}x{height}')
+        raise PromptError(f'the mask has {_text(mask.shape)} pixels, its image has {width}x{height}')
     if not np.count_nonzero(mask):
-        raise MarkError('the mask is empty: no pixel of it is set')
+        raise PromptError('the mask is empty: no pixel of it is set')
     share = cv2.resize((mask != 0).astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA)
     reduced = np.asarray(share >= min(0.5, float(share.max())), bool)  # a thin object keeps its fullest cells
     return reduced
@@ -93,45 +93,47 @@ def _in_box(
     source_size: tuple[int, int],
     scale: tuple[float, float],
     detections: Instances,
-) -> MarkedObject:
+) -> PromptedObject:
     height, width = source_size
     x0, y0, x1, y1 = box.tolist()
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise MarkError(f'the box {box.tolist()} is not inside the image of {width}x{height} pixels, or has no area')
+        raise PromptError(f'the box {box.tolist()} is not inside the image of {width}x{height} pixels, or has no area')
     inner = box * (*scale, *scale)
     overlaps = _box_iou(detections.boxes, inner)
     if len(overlaps) and overlaps.max() >= _SAME_BOX:
         best = int(overlaps.argmax())
         if detections.masks[best].any():
-            return MarkedObject(detections.full_mask(best) > 0, best)
+            return PromptedObject(detections.full_mask(best) > 0, best)
     left, top = int(inner[0]), int(inner[1])
     rectangle = (left, top, max(int(inner[2]) - left, 1), max(int(inner[3]) - top, 1))
     if rectangle[2:] == image.shape[1::-1]:
-        raise MarkError('the box holds the whole image, so nothing tells the object from its surroundings: give a mask')
+        raise PromptError(
+            'the box holds the whole image, so nothing tells the object from its surroundings: give a mask'
+        )
     labels = np.zeros(image.shape[:2], np.uint8)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)  # the same box gives the same mask
     cv2.grabCut(image, labels, rectangle, *models, _GRAB_CUT_ROUNDS, cv2.GC_INIT_WITH_RECT)
     mask = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
     if not mask.any():
-        raise MarkError(f'nothing stands out from its surroundings in the box {box.tolist()}: give a mask')
-    return MarkedObject(mask, None)
+        raise PromptError(f'nothing stands out from its surroundings in the box {box.tolist()}: give a mask')
+    return PromptedObject(mask, None)
 
 
 def _at_point(
     point: tuple[float, float], source_size: tuple[int, int], scale: tuple[float, float], detections: Instances
-) -> MarkedObject:
+) -> PromptedObject:
     height, width = source_size
     x, y = point
     if not (0 <= x < width and 0 <= y < height):
-        raise MarkError(f'the point ({x:g}, {y:g}) is not inside the image of {width}x{height} pixels')
+        raise PromptError(f'the point ({x:g}, {y:g}) is not inside the image of {width}x{height} pixels')
     column, row = int(x * scale[0]), int(y * scale[1])
     areas = detections.areas()
     there = [index for index in range(len(detections)) if detections.full_mask(index)[row, column]]
     if not there:
-        raise MarkError(f'the detector finds no object at the point ({x:g}, {y:g}): give a box or a mask')
+        raise PromptError(f'the detector finds no object at the point ({x:g}, {y:g}): give a box or a mask')
     smallest = min(there, key=lambda index: int(areas[index]))
-    return MarkedObject(detections.full_mask(smallest) > 0, smallest)
+    return PromptedObject(detections.full_mask(smallest) > 0, smallest)
 
 
 def _box_iou(boxes: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from vis_ros.engines.engine import Engine
 from vis_ros.instances import CONFIRMED, LOST, Instances
 from vis_ros.propagation.first_masks import working_size
 from vis_ros.propagation.propagator import Propagator
-from vis_ros.tracking.prompts import Mark, MarkError, marked_object
+from vis_ros.tracking.prompts import Prompt, PromptError, resolve_prompt
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -30,7 +30,7 @@ class PropagateConfig:
     start_from_detections: objects begin with what the detector finds in the first image, and in one image of
         `detect_every` what is new; otherwise only with masks, boxes and points that are given.
     detect_every: images between two looks of the detector for what is new or was lost.
-    birth_score: a detection needs it to begin an object.
+    new_track_score: a detection needs it to begin an object.
     free_share: share of a new detection's mask that must lie on no object.
     max_objects: at most so many are carried.
     smallest: pixels of a mask at the working size; below it has vanished.
@@ -39,12 +39,12 @@ class PropagateConfig:
         each pixel has more; of several, one wins where all are unlikely.
     found_score: mean probability that a lost object's mask needs to count as found again.
     max_age_s: a lost object that a detection began is forgotten after so many seconds; one that a person began stays.
-    kept_s, kept_images: images that marks may refer to: of so many seconds, and at most so many.
+    history_s, history_frames: images that marks may refer to: of so many seconds, and at most so many.
     """
 
     start_from_detections: bool = True
     detect_every: int = 10
-    birth_score: float = 0.6
+    new_track_score: float = 0.6
     free_share: float = 0.7
     max_objects: int = 8
     smallest: int = 20
@@ -52,8 +52,8 @@ class PropagateConfig:
     kept_score: float = 0.5
     found_score: float = 0.6
     max_age_s: float = 10.0
-    kept_s: float = 2.0
-    kept_images: int = 30
+    history_s: float = 2.0
+    history_frames: int = 30
 
 
 @dataclass(eq=False)
@@ -105,7 +105,7 @@ _STAMP_TOLERANCE_S = 1e-3
 
 
 class Propagate:
-    """A `Segmenter` of one propagator. An engine, which cameras may share, finds objects and gives them names.
+    """A `Tracker` of one propagator. An engine, which cameras may share, finds objects and gives them names.
 
     Without an engine objects begin by `begin` and `track_object` only. Numbers count from 1 and are never used again
     within an epoch. All that is kept has a bound.
@@ -131,7 +131,7 @@ class Propagate:
         self._objects: dict[int, _Object] = {}
         self._next_id = 1
         self._size: tuple[int, int] | None = None
-        self._kept: deque[_Kept] = deque(maxlen=self.config.kept_images)
+        self._kept: deque[_Kept] = deque(maxlen=self.config.history_frames)
         self._count = 0
         self._propagator.reset()
 
@@ -154,12 +154,12 @@ class Propagate:
     def begin(self, image: Image, stamp: float, masks: Mapping[int, NDArray[np.generic]]) -> Instances:
         """Take an image whose objects are known, as an annotated first frame: id, from 1, -> mask (H, W), 0 or not.
 
-        Raises MarkError for an empty mask, one of another size, and too many; objects before it are then begun.
+        Raises PromptError for an empty mask, one of another size, and too many; objects before it are then begun.
         """
         kept = self._keep(image, stamp)
         carried = {}
         for number, mask in masks.items():
-            found = marked_object(Mark(mask=mask), kept.image, kept.source_size, self._nothing(kept))
+            found = resolve_prompt(Prompt(mask=mask), kept.image, kept.source_size, self._nothing(kept))
             self._start(number, kept, found.mask, None, by_hand=True)
             carried[number] = _Carried((mask != 0) * np.float32(2) - 1, 1.0)
         return self._instances(carried, kept)
@@ -178,7 +178,7 @@ class Propagate:
         size = (image.shape[0], image.shape[1])
         self._size = self._size or working_size(size, self._propagator.input_size)
         small = np.asarray(cv2.resize(image, self._size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-        while self._kept and stamp - self._kept[0].stamp > self.config.kept_s:
+        while self._kept and stamp - self._kept[0].stamp > self.config.history_s:
             self._kept.popleft()
         self._kept.append(_Kept(stamp, small, size))
         return self._kept[-1]
@@ -269,7 +269,7 @@ class Propagate:
     def _begin_new(self, detection: Instances, mask: Mask, kept: _Kept) -> int:
         """The number of the new object that a detection begins, 0 if it may not."""
         config = self.config
-        may = config.start_from_detections and detection.association_scores[0] >= config.birth_score
+        may = config.start_from_detections and detection.association_scores[0] >= config.new_track_score
         if not may or len(self._objects) >= config.max_objects:
             return 0
         number = self._next_id
@@ -278,7 +278,7 @@ class Propagate:
 
     def _start(self, number: int, kept: _Kept, mask: Mask, detection: Instances | None, by_hand: bool) -> None:
         if len(self._objects) >= self.config.max_objects:
-            raise MarkError(
+            raise PromptError(
                 f'{len(self._objects)} objects are tracked, which is the limit: forget one, or raise max_objects'
             )
         self._propagator.start(number, kept.image, mask)
@@ -296,22 +296,22 @@ class Propagate:
 
     # --- what a person says -----------------------------------------------------------------------------------------
 
-    def track_object(self, mark: Mark) -> int:
+    def track_object(self, mark: Prompt) -> int:
         """Track what a person marked in one of the latest images; returns its id. It is in the next image's instances.
 
         Raises:
-            MarkError: says why the mark cannot be used; everything else is tracked on.
+            PromptError: says why the mark cannot be used; everything else is tracked on.
         """
         kept = self._kept_image(mark.stamp)
         if len(self._objects) >= self.config.max_objects:  # before the detector works for nothing
-            raise MarkError(
+            raise PromptError(
                 f'{len(self._objects)} objects are tracked, which is the limit: forget one, or raise max_objects'
             )
         found = self._engine.infer([kept.image])[0] if self._engine is not None else self._nothing(kept)
-        marked = marked_object(mark, kept.image, kept.source_size, found)
+        marked = resolve_prompt(mark, kept.image, kept.source_size, found)
         pixels = int(np.count_nonzero(marked.mask))
         if pixels < self.config.smallest:  # it would be lost at once
-            raise MarkError(
+            raise PromptError(
                 f'the mask has {pixels} pixels at the size that the network works at; it takes {self.config.smallest}'
             )
         number = self._next_id
@@ -320,15 +320,15 @@ class Propagate:
         return number
 
     def forget_object(self, track_id: int) -> None:
-        """Track an object no longer. MarkError if it is not tracked."""
+        """Track an object no longer. PromptError if it is not tracked."""
         if track_id not in self._objects:
             tracked = ', '.join(map(str, self._objects)) or 'none'
-            raise MarkError(f'there is no object {track_id} to forget; tracked are: {tracked}')
+            raise PromptError(f'there is no object {track_id} to forget; tracked are: {tracked}')
         self._drop(track_id)
 
     def _kept_image(self, stamp: float | None) -> _Kept:
         if not self._kept:
-            raise MarkError('no image has come yet in which an object could be marked')
+            raise PromptError('no image has come yet in which an object could be marked')
         if stamp is None:
             return self._kept[-1]
         nearest = min(self._kept, key=lambda kept: abs(kept.stamp - stamp))
@@ -336,12 +336,12 @@ class Propagate:
             return nearest
         oldest, newest = self._kept[0].stamp, self._kept[-1].stamp
         if stamp < oldest:
-            raise MarkError(
+            raise PromptError(
                 f'the stamp is {newest - stamp:.3f} s before the newest image, and images are kept for '
                 f'{newest - oldest:.3f} s only'
             )
         where = 'after the newest image' if stamp > newest else 'between two images'
-        raise MarkError(f'no image has this stamp, which is {abs(nearest.stamp - stamp):.3f} s {where}')
+        raise PromptError(f'no image has this stamp, which is {abs(nearest.stamp - stamp):.3f} s {where}')
 
     # --- what comes out ---------------------------------------------------------------------------------------------
 

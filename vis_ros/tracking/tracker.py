@@ -1,4 +1,4 @@
-"""Segmenter: the protocol of everything that turns a stream of images into tracked instances."""
+"""Tracker: the protocol of everything that turns a stream of images into tracked instances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vis_ros.instances import Instances
 
 
-class Segmenter(Protocol):
+class Tracker(Protocol):
     """All state of one camera that lives across frames."""
 
     @property

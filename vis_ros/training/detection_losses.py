@@ -27,7 +27,7 @@ _IGNORED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Target:
+class TrainingTarget:
     """The truth of one image.
 
     boxes: (N, 4) float32 in input pixels; labels: (N,) int64, 1 to C; object_ids: (N,) int64, equal in both images of
@@ -66,21 +66,21 @@ class _SampledRois:
         return torch.nonzero(self.labels > 0)[:, 0]
 
 
-class Losses(nn.Module):
+class DetectionLosses(nn.Module):
     """The network with its losses as one module, which is what DistributedDataParallel wraps."""
 
     def __init__(self, network: MaskRCNN, sampling: Sampling) -> None:
         super().__init__()
         self.network, self.sampling = network, sampling
 
-    def forward(self, images: Tensor, targets: list[Target], sizes: list[tuple[int, int]]) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, targets: list[TrainingTarget], sizes: list[tuple[int, int]]) -> dict[str, Tensor]:
         return losses(self.network, images, targets, self.sampling, sizes)
 
 
 def losses(
     network: MaskRCNN,
     images: Tensor,
-    targets: list[Target],
+    targets: list[TrainingTarget],
     sampling: Sampling,
     sizes: list[tuple[int, int]] | None = None,
 ) -> dict[str, Tensor]:
@@ -114,7 +114,7 @@ def _precise(outputs: Tensor) -> Tensor:
 
 
 def _rpn_losses(
-    logits: Tensor, deltas: Tensor, anchors: Tensor, targets: list[Target], sampling: Sampling
+    logits: Tensor, deltas: Tensor, anchors: Tensor, targets: list[TrainingTarget], sampling: Sampling
 ) -> dict[str, Tensor]:
     sampler = BalancedPositiveNegativeSampler(sampling.anchors, sampling.anchor_positives)
     labels, wanted = [], []
@@ -132,7 +132,7 @@ def _rpn_losses(
     return {'rpn_objectness': objectness / count, 'rpn_box': box / count}
 
 
-def _match_anchors(anchors: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+def _match_anchors(anchors: Tensor, target: TrainingTarget) -> tuple[Tensor, Tensor]:
     """Labels (A,) float, 1 object, 0 background, -1 neither; and the matched true boxes (A, 4)."""
     if len(target.boxes) == 0:
         label = anchors.new_zeros(len(anchors))
@@ -147,7 +147,7 @@ def _match_anchors(anchors: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     return label, matched
 
 
-def sample_rois(proposals: Tensor, target: Target, sampling: Sampling) -> _SampledRois:
+def sample_rois(proposals: Tensor, target: TrainingTarget, sampling: Sampling) -> _SampledRois:
     """RoIs of one image: proposals and true boxes, matched at IoU 0.5, at most `roi_positives` of them positive."""
     boxes = torch.cat((proposals, target.boxes))
     if len(target.boxes) == 0:
@@ -165,7 +165,7 @@ def sample_rois(proposals: Tensor, target: Target, sampling: Sampling) -> _Sampl
     return _SampledRois(boxes[chosen], labels[chosen], matched[chosen])
 
 
-def _ignored_share(boxes: Tensor, target: Target) -> Tensor:
+def _ignored_share(boxes: Tensor, target: TrainingTarget) -> Tensor:
     """(N,) share of each box that lies on ignored pixels, by a summed-area table."""
     assert target.ignored is not None
     table = functional.pad(target.ignored.float().cumsum(0).cumsum(1), (1, 0, 1, 0))
@@ -177,7 +177,7 @@ def _ignored_share(boxes: Tensor, target: Target) -> Tensor:
 
 
 def _box_losses(
-    network: MaskRCNN, features: Tensor, rois: list[_SampledRois], targets: list[Target]
+    network: MaskRCNN, features: Tensor, rois: list[_SampledRois], targets: list[TrainingTarget]
 ) -> dict[str, Tensor]:
     logits, deltas = network.box_outputs(features)
     labels = torch.cat([roi.labels for roi in rois])
@@ -191,7 +191,9 @@ def _box_losses(
     return {'class': classes, 'box': box / max(len(labels), 1)}
 
 
-def _mask_loss(network: MaskRCNN, features: list[Tensor], rois: list[_SampledRois], targets: list[Target]) -> Tensor:
+def _mask_loss(
+    network: MaskRCNN, features: list[Tensor], rois: list[_SampledRois], targets: list[TrainingTarget]
+) -> Tensor:
     boxes = [roi.boxes[roi.positive] for roi in rois]
     labels = torch.cat([roi.labels[roi.positive] for roi in rois])
     logits = _precise(network.mask_logits(network.roi_align(features, boxes, MASK_ROI_SIZE)))
@@ -203,7 +205,7 @@ def _mask_loss(network: MaskRCNN, features: list[Tensor], rois: list[_SampledRoi
     return functional.binary_cross_entropy_with_logits(chosen, wanted.to(chosen))
 
 
-def mask_targets(rois: _SampledRois, target: Target) -> Tensor:
+def mask_targets(rois: _SampledRois, target: TrainingTarget) -> Tensor:
     """(P, 28, 28) float 0 or 1: the true mask of each positive RoI, resampled to its box."""
     positive = rois.positive
     if len(positive) == 0:
@@ -220,7 +222,7 @@ def _track_loss(
     features: list[Tensor],
     box_features: Tensor,
     rois: list[_SampledRois],
-    targets: list[Target],
+    targets: list[TrainingTarget],
 ) -> Tensor:
     """L_track = -sum_i log p_i(y_i) over positive RoIs, averaged over them and over the images that have any."""
     pairs = len(targets) // 2

@@ -17,7 +17,7 @@ from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import save_model
 from vis_ros.networks.named_weights import resolve
-from vis_ros.training.detection_losses import Losses, Sampling, Target
+from vis_ros.training.detection_losses import DetectionLosses, Sampling, TrainingTarget
 from vis_ros.training.pairs import pair_loader, to_input
 from vis_ros.training.pretrained import start_from, start_from_model
 from vis_ros.training.train_config import TrainConfig
@@ -53,14 +53,14 @@ class DetectionTask:
 
     def losses(self, network: nn.Module) -> nn.Module:
         assert isinstance(network, MaskRCNN)
-        return Losses(network, Sampling(self.config.sampled_anchors, rois=self.config.sampled_rois))
+        return DetectionLosses(network, Sampling(self.config.sampled_anchors, rois=self.config.sampled_rois))
 
     def loader(self, steps: int, first: int, rank: int, world: int) -> DataLoader[Any]:
         config = self.config
         return pair_loader(self.mixture, config.pairs, steps, config.workers, first=first, rank=rank, world=world)
 
     def to_input(
-        self, images: list[Tensor], truth: list[Target], scale: float, progress: float, device: torch.device
+        self, images: list[Tensor], truth: list[TrainingTarget], scale: float, progress: float, device: torch.device
     ) -> tuple[Any, ...]:
         batch = to_input(images, truth, self.model, scale, device)
         return batch.images, batch.targets, batch.sizes
@@ -72,5 +72,5 @@ class DetectionTask:
     def describe(self) -> str:
         return f'{self.model.architecture}, {len(self.model.class_names)} classes'
 
-    def picture(self, images: list[Tensor], truth: list[Target]) -> NDArray[np.uint8]:
+    def picture(self, images: list[Tensor], truth: list[TrainingTarget]) -> NDArray[np.uint8]:
         return pairs_picture(images, truth, self.model.class_names)

@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.synthetic.labelled_frame import LabelledFrame
-from vis_ros.training.detection_losses import Target
+from vis_ros.training.detection_losses import TrainingTarget
 from vis_ros.training.mixture import Mixture
 from vis_ros.training.sample_loader import numbered_loader
 
 _DIVISOR = 32
 
-Pair = tuple[tuple[Tensor, Target], tuple[Tensor, Target]]
+Pair = tuple[tuple[Tensor, TrainingTarget], tuple[Tensor, TrainingTarget]]
 
 
 class PairDataset(Dataset[Pair]):
@@ -43,14 +43,14 @@ def pair_loader(
     return numbered_loader(PairDataset(mixture), _collate, pairs, steps, workers, first=first, rank=rank, world=world)
 
 
-def _collate(pairs: list[Pair]) -> tuple[list[Tensor], list[Target]]:
+def _collate(pairs: list[Pair]) -> tuple[list[Tensor], list[TrainingTarget]]:
     """Images (H, W, 3) uint8 and their targets: all key frames, then all reference frames."""
     frames = [key for key, _ in pairs] + [reference for _, reference in pairs]
     return [image for image, _ in frames], [target for _, target in frames]
 
 
-def _to_tensors(frame: LabelledFrame) -> tuple[Tensor, Target]:
-    target = Target(
+def _to_tensors(frame: LabelledFrame) -> tuple[Tensor, TrainingTarget]:
+    target = TrainingTarget(
         boxes=torch.from_numpy(frame.boxes()),
         labels=torch.from_numpy(frame.class_ids.astype(np.int64)) + 1,
         object_ids=torch.from_numpy(frame.object_ids.astype(np.int64)),
@@ -65,12 +65,12 @@ class Batch:
     """Network input (2 B, 3, H, W), the targets of its images, and their (height, width) inside it."""
 
     images: Tensor
-    targets: list[Target]
+    targets: list[TrainingTarget]
     sizes: list[tuple[int, int]]
 
 
 def to_input(
-    images: list[Tensor], targets: list[Target], config: ModelConfig, scale: float, device: torch.device
+    images: list[Tensor], targets: list[TrainingTarget], config: ModelConfig, scale: float, device: torch.device
 ) -> Batch:
     """The images at `scale`, normalised, with zeros right and below up to the largest and to a multiple of 32.
 
@@ -92,9 +92,9 @@ def to_input(
     return Batch(batch.contiguous(memory_format=torch.channels_last), moved, [(size[0], size[1]) for size in sizes])
 
 
-def _moved(target: Target, factors: tuple[float, float], device: torch.device) -> Target:
+def _moved(target: TrainingTarget, factors: tuple[float, float], device: torch.device) -> TrainingTarget:
     """The target of an image that is resized by the (x, y) factors; the masks stay as they are."""
-    return Target(
+    return TrainingTarget(
         boxes=(target.boxes * torch.tensor(factors * 2)).to(device, non_blocking=True),
         labels=target.labels.to(device, non_blocking=True),
         object_ids=target.object_ids.to(device, non_blocking=True),

@@ -11,7 +11,7 @@ from torch import nn
 
 from vis_ros.datasets.rle import decode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo
-from vis_ros.propagation.first_masks import Masks, carry_first_masks
+from vis_ros.propagation.first_masks import Masks, propagate_first_masks
 from vis_ros.propagation.loading import new_propagator
 from vis_ros.training.train_config import Validation
 from vis_ros.training.training_pictures import labels_picture
@@ -37,7 +37,7 @@ class PropagationValidator:
         scores: list[float | None] = []
         shown: list[tuple[AnnotatedFrame, NDArray[np.int64]]] = []
         for video in self.truth.videos:
-            answers = list(carry_first_masks(propagator, map(_image_and_masks, video)))
+            answers = list(propagate_first_masks(propagator, map(_image_and_masks, video)))
             scores.append(mean_j(video, answers))
             if len(shown) < _PICTURES:
                 middle = len(answers) // 2

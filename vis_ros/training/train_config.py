@@ -110,7 +110,7 @@ class Validation:
     """Whether the figures are means over the classes, or those of all objects whatever their class."""
     score_threshold: float = 0.1
     """Detections below are not tracked: lower than in use, so that AP sees all of them."""
-    birth_score: float = 0.3
+    new_track_score: float = 0.3
     """The least score that begins an identity; as low as a young network needs it."""
 
     def __post_init__(self) -> None:

@@ -15,9 +15,9 @@ from vis_ros.datasets.video import AnnotatedVideo, AnnotatedVideos
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.synthetic.coco_images import CocoDataset
 from vis_ros.synthetic.composites import CompositeVideos, Video, Videos
-from vis_ros.synthetic.cutout import ObjectSource
 from vis_ros.synthetic.davis_sequence import davis_objects
 from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.object_crop import ObjectSource
 from vis_ros.synthetic.scene import SHAPE, SceneVideos
 from vis_ros.synthetic.stills import StillVideos
 from vis_ros.training.frame_videos import FrameVideos

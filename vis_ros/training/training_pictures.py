@@ -12,7 +12,7 @@ from torch import Tensor
 from vis_ros.datasets.rle import decode
 from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.instances import Instances
-from vis_ros.training.detection_losses import Target
+from vis_ros.training.detection_losses import TrainingTarget
 from vis_ros.visualization import contact_sheet, draw_overlay
 
 Image = NDArray[np.uint8]
@@ -20,7 +20,7 @@ Image = NDArray[np.uint8]
 _UNKNOWN = 255
 
 
-def pairs_picture(images: Sequence[Tensor], targets: Sequence[Target], class_names: Sequence[str]) -> Image:
+def pairs_picture(images: Sequence[Tensor], targets: Sequence[TrainingTarget], class_names: Sequence[str]) -> Image:
     """The pairs of a batch, one a row: key frame and reference frame, equal objects in equal colours.
 
     images: (H, W, 3) uint8 BGR, all key frames and then all reference frames. Ignored pixels are shown darker.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from vis_ros.datasets.excerpt import Excerpt
-from vis_ros.datasets.predicted_video import Answers, answer
+from vis_ros.datasets.predicted_video import PredictedVideo, predicted_frame
 from vis_ros.datasets.video import AnnotatedVideo, AnnotatedVideos
 from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.evaluation.evaluate_results import evaluate
@@ -58,7 +58,7 @@ class Validator:
         config = network.config
         network.config = config.with_fields(score_threshold=self.config.score_threshold)
         engine = TorchEngine.of_network(network)
-        answers = [_track(video, engine, self.config.birth_score) for video in self.truth.videos]
+        answers = [_track(video, engine, self.config.new_track_score) for video in self.truth.videos]
         network.config = config
         results = AnnotatedVideos('validation', 'answers', config.class_names, answers)
         found = evaluate(results, self.truth)
@@ -108,11 +108,11 @@ def open_truth(
     return AnnotatedVideos(f'{source.kind} of seed {validation.seed}', 'made videos', class_names, made)
 
 
-def _track(video: AnnotatedVideo, engine: TorchEngine, birth_score: float) -> Answers:
-    segmenter = DetectAndTrack(engine, IdentityMemory(AssociationConfig(birth_score=birth_score)))
+def _track(video: AnnotatedVideo, engine: TorchEngine, new_track_score: float) -> PredictedVideo:
+    tracker = DetectAndTrack(engine, IdentityMemory(AssociationConfig(new_track_score=new_track_score)))
     frames = []
     for frame in video:
         assert frame.read_image is not None
         stamp = frame.index / _RATE if frame.stamp_ns is None else frame.stamp_ns / 1e9
-        frames.append(answer(frame, segmenter.step(frame.read_image(), stamp)))
-    return Answers(video.name, frames)
+        frames.append(predicted_frame(frame, tracker.step(frame.read_image(), stamp)))
+    return PredictedVideo(video.name, frames)

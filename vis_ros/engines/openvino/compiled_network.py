@@ -16,10 +16,10 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.engines.openvino.compiled_cache import CompiledCache
 from vis_ros.engines.openvino.layer_precision import keep_coordinates_precise, keep_sensitive_layers_precise
 from vis_ros.engines.openvino.winograd import use_winograd
-from vis_ros.engines.outputs import Outputs
 
 _KEPT = 8
 """Compiled canvases in memory; of more, the one unused for longest is dropped."""
@@ -32,7 +32,7 @@ _LAYERS = ('Convolution', 'Deconvolution', 'FullyConnected')
 _log = logging.getLogger(__name__)
 
 
-class Canvas:
+class PaddedInput:
     """The network for images of one padded size, with the buffers that it reads; each run writes over the last.
 
     image: (H, W, 3) BGR, uint8 or float32: the resized picture at its top left and zeros elsewhere.
@@ -50,7 +50,7 @@ class Canvas:
 
     def run(
         self, size: tuple[int, int], scale: tuple[float, float], score_threshold: float, max_detections: int
-    ) -> Outputs:
+    ) -> NetworkOutputs:
         """Detect in `image`, of which (height, width) pixels are picture, scaled by (x, y) from its source."""
         self._inputs['sizes'][:] = size
         self._inputs['scales'][:] = scale
@@ -61,7 +61,7 @@ class Canvas:
             self._request.get_tensor(name).data.copy() for name in ('boxes', 'scores', 'labels', 'masks', 'embeddings')
         )
         settled = bool(self._request.get_tensor('settled').data.all())
-        return Outputs(boxes, scores, labels, masks, embeddings, settled)
+        return NetworkOutputs(boxes, scores, labels, masks, embeddings, settled)
 
 
 class OpenVinoNetwork:
@@ -88,14 +88,14 @@ class OpenVinoNetwork:
             'INFERENCE_NUM_THREADS': threads,
             'ENABLE_CPU_PINNING': False,  # threads bound to a core wait there for other programs, while another is idle
         }
-        self._canvases: OrderedDict[tuple[int, int], Canvas] = OrderedDict()
+        self._canvases: OrderedDict[tuple[int, int], PaddedInput] = OrderedDict()
         self.cache = CompiledCache(_cache_folder())
 
-    def canvas(self, size: tuple[int, int]) -> Canvas:
+    def canvas(self, size: tuple[int, int]) -> PaddedInput:
         """The network for a padded (height, width), multiples of 32; compiled now where it is not kept."""
         canvas = self._canvases.get(size)
         if canvas is None:
-            canvas = Canvas(self._compiled(size))
+            canvas = PaddedInput(self._compiled(size))
             self._canvases[size] = canvas
             if len(self._canvases) > _KEPT:
                 self._canvases.popitem(last=False)

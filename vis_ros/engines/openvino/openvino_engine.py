@@ -46,7 +46,7 @@ class OpenVinoEngine:
         self.config = network_config(path, model, input_size, score_threshold, max_detections)
         self.class_names = self.config.class_names
         self.input_size = (self.config.input_height, self.config.input_width)
-        self.unsettled = 0
+        self.unconverged = 0
         """Images for which a suppression did not come to its end: they may have an object too many or too few."""
         quantized = precision == 'int8'
         graph = find_graph(path, self.config.architecture, 'cpu', 'int8' if quantized else None)
@@ -74,8 +74,8 @@ class OpenVinoEngine:
         )
 
     def _count_unsettled(self) -> None:
-        self.unsettled += 1
-        if self.unsettled == 1:
+        self.unconverged += 1
+        if self.unconverged == 1:
             _log.warning(
                 'in an image so many boxes overlap in chains that their suppression did not come to its end: there may '
                 'be an object too many or too few. Said once; diagnostics count such images'
@@ -96,7 +96,7 @@ class OpenVinoEngine:
             parameters=self._parameters,
             input_size=self.input_size,
             fallback='; '.join(filter(None, (self._fallback, self._network.cache.fault))),
-            unsettled=self.unsettled,
+            unconverged=self.unconverged,
         )
 
     @cached_property

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Target:
+class BuildTarget:
     """What an engine is built with and for.
 
     flavour: a key of `tensorrt_library.FLAVOURS`.
@@ -38,7 +38,7 @@ class Target:
     device: int | None = None
 
 
-def build_plan(graph: Path, plan: Path, target: Target) -> str:
+def build_plan(graph: Path, plan: Path, target: BuildTarget) -> str:
     """Build the engine of an ONNX graph and write its plan. Progress is logged every five seconds.
 
     Returns:
@@ -128,14 +128,14 @@ def _until_the_end(lines: queue.Queue[str | None], patience_s: float = 0.5) -> I
         yield line
 
 
-def _command(graph: Path, plan: Path, target: Target) -> list[str]:
+def _command(graph: Path, plan: Path, target: BuildTarget) -> list[str]:
     capability = 'any' if target.capability is None else f'{target.capability[0]}.{target.capability[1]}'
     device = 'none' if target.device is None else str(target.device)
     program = [sys.executable, '-m', 'vis_ros.engines.tensorrt.build_process']
     return [*program, str(graph), str(plan), target.flavour, capability, device]
 
 
-def _worded_failure(graph: Path, target: Target, status: int, report: _Report) -> str:
+def _worded_failure(graph: Path, target: BuildTarget, status: int, report: _Report) -> str:
     reason = report.failure
     if not reason:
         how = (

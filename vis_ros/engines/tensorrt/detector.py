@@ -28,7 +28,7 @@ class Detector:
         self._session = session
         self._config = config
         self._canvas = (config.input_height, config.input_width)
-        self.unsettled = 0
+        self.unconverged = 0
         """Images for which a suppression did not come to its end: they may have an object too many or too few."""
         rows = session.outputs['scores'].shape[1]
         if config.max_detections > rows:
@@ -81,10 +81,10 @@ class Detector:
         return to_instances(boxes, scores, labels, masks, embeddings, scale, image_size, self._config)
 
     def _watch_settled(self, settled: NDArray[np.bool_]) -> None:
-        unsettled = int(np.sum(~settled))
-        if unsettled and not self.unsettled:
+        unconverged = int(np.sum(~settled))
+        if unconverged and not self.unconverged:
             _log.warning(
                 'in an image so many boxes overlap in chains that their suppression did not come to its end: there may '
                 'be an object too many or too few. Said once; diagnostics count such images'
             )
-        self.unsettled += unsettled
+        self.unconverged += unconverged

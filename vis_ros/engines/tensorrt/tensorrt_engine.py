@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 import vis_ros
 from vis_ros.engines.engine import EngineInfo, network_config, timed_warm_up
-from vis_ros.engines.tensorrt.build import Target, build_plan
+from vis_ros.engines.tensorrt.accuracy_check import Infer, check_parity
+from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
 from vis_ros.engines.tensorrt.cuda_resize import CudaResize, compile_resize
 from vis_ros.engines.tensorrt.detector import Detector
 from vis_ros.engines.tensorrt.engine_cache import EngineCache, EngineKey, Opened
 from vis_ros.engines.tensorrt.library import Gpu, TensorRt, cuda_driver, cuda_runtime, find_gpu, find_tensorrt
-from vis_ros.engines.tensorrt.parity import Infer, check_parity
 from vis_ros.engines.tensorrt.session import TensorRtSession
 from vis_ros.export.graph_file import find_graph, read_graph, sha256_of
 from vis_ros.instances import Instances
@@ -49,7 +49,7 @@ class TensorRtEngine:
         score_threshold: float | None = None,
         max_detections: int | None = None,
         batch: int = 1,
-        parity_check: bool = True,
+        accuracy_check: bool = True,
     ) -> None:
         gpu = find_gpu(device)
         library = find_tensorrt()
@@ -63,7 +63,7 @@ class TensorRtEngine:
         resize, processor = _resize(gpu, self.config)
         opened = _open(library, gpu, graph, self._key(library, gpu, graph, digest, wanted, batch), resize)
         self._detector = Detector(opened.engine, self.config)
-        parity = self._check_parity(path, digest) if parity_check else 'the parity check is turned off'
+        parity = self._check_parity(path, digest) if accuracy_check else 'the parity check is turned off'
         realised = opened.engine.precision
         self._info = EngineInfo(
             engine=str(library),
@@ -85,7 +85,7 @@ class TensorRtEngine:
 
     def describe(self) -> EngineInfo:
         """What runs, where, at which real precision."""
-        return replace(self._info, unsettled=self._detector.unsettled)
+        return replace(self._info, unconverged=self._detector.unconverged)
 
     def _key(self, library: TensorRt, gpu: Gpu, graph: Path, digest: str, precision: str, batch: int) -> EngineKey:
         return EngineKey(
@@ -130,7 +130,7 @@ def _open(
     """The session of a graph, its engine from the cache or built."""
     cache = EngineCache(cache_folder())
     compiled = (cache.folder / key.file_name).with_suffix('.compiled')
-    target = Target(library.flavour, gpu.capability, gpu.number)
+    target = BuildTarget(library.flavour, gpu.capability, gpu.number)
     cudart = cuda_runtime()
     return cache.open(
         key,

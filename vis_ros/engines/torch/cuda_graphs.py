@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vis_ros.engines.outputs import Outputs
+from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.export.static_detector import StaticDetector
 from vis_ros.networks.mask_rcnn import MaskRCNN
 
@@ -89,7 +89,7 @@ class CudaGraph:
         self._host['images'].zero_()
         self.image = self._host['images'][0].numpy()
 
-    def run(self, size: tuple[int, int], scale: tuple[float, float], score_threshold: float) -> Outputs:
+    def run(self, size: tuple[int, int], scale: tuple[float, float], score_threshold: float) -> NetworkOutputs:
         """Detect in `image`, of which (height, width) pixels are picture, scaled by (x, y) from its source."""
         self._host['sizes'][:] = torch.tensor(size)
         self._host['scales'][:] = torch.tensor(scale)
@@ -103,7 +103,7 @@ class CudaGraph:
             torch.cuda.current_stream(self._device).synchronize()
         boxes, scores, labels, masks, embeddings, settled = (result[0].numpy() for result in self._results)
         rows = np.flatnonzero(scores > score_threshold)  # a copy of these rows: the next run writes over the buffers
-        return Outputs(
+        return NetworkOutputs(
             boxes[rows], scores[rows], labels[rows].astype(np.int64), masks[rows], embeddings[rows], bool(settled)
         )
 

@@ -12,11 +12,11 @@ from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.engines.engine import load_engine
 from vis_ros.instances import CONFIRMED, Instances
 from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS
-from vis_ros.tracking.detect_and_propagate import DetectAndCarry
+from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory
 from vis_ros.tracking.propagate import Propagate, PropagateConfig
-from vis_ros.tracking.tracker import Segmenter
+from vis_ros.tracking.tracker import Tracker
 
 DETECTORS = ('mask_rcnn', 'masktrack_rcnn')
 FIRST_MASK = 'first mask'
@@ -74,27 +74,27 @@ class Detecting(Contestant):
         self.weights, self.engine = weights or 'demo', f'{info.engine}, {info.precision}'
 
     def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
-        self._segmenter: Segmenter = DetectAndTrack(self._engine, IdentityMemory())
+        self._tracker: Tracker = DetectAndTrack(self._engine, IdentityMemory())
         return self.step(image, stamp(frame))
 
     def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
-        return self._segmenter.step(image, stamp)
+        return self._tracker.step(image, stamp)
 
 
 class DetectingAndCarrying(Detecting):
     """As Detecting, and a propagator carries masks through frames in which the detector misses them."""
 
     def __init__(self, model: str, weights: str, threads: int) -> None:
-        from vis_ros.propagation.loading import load_propagators
+        from vis_ros.propagation.loading import load_propagation_model
 
         detector, _, carrier = model.partition(CARRIED_BY)
         super().__init__(detector, '', threads)
-        self._propagators = load_propagators(carrier, weights, threads=threads)
+        self._propagators = load_propagation_model(carrier, weights, threads=threads)
         self.engine += f'; {self._propagators.engine}'
 
     def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
         tracker = DetectAndTrack(self._engine, IdentityMemory())
-        self._segmenter = DetectAndCarry(tracker, self._propagators.new())
+        self._tracker = DetectAndPropagate(tracker, self._propagators.new())
         return self.step(image, stamp(frame))
 
 
@@ -102,19 +102,19 @@ class Carrying(Contestant):
     """The true masks of the first frame, carried along; no detector helps. PTS is fine-tuned on them, as published."""
 
     def __init__(self, model: str, weights: str, threads: int) -> None:
-        from vis_ros.propagation.loading import load_propagators
+        from vis_ros.propagation.loading import load_propagation_model
 
-        self._propagators = load_propagators(model, weights, threads=threads, fine_tune_steps=_FINE_TUNE_STEPS)
+        self._propagators = load_propagation_model(model, weights, threads=threads, fine_tune_steps=_FINE_TUNE_STEPS)
         self.weights, self.engine = self._propagators.weights, self._propagators.engine
 
     def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
         config = PropagateConfig(start_from_detections=False, max_objects=max(len(frame), 1))
-        self._segmenter = Propagate(self._propagators.new(), None, config)
+        self._tracker = Propagate(self._propagators.new(), None, config)
         masks = dict(zip(frame.track_ids.tolist(), map(decode, frame.masks), strict=True))
-        return self._segmenter.begin(image, stamp(frame), masks)
+        return self._tracker.begin(image, stamp(frame), masks)
 
     def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
-        return self._segmenter.step(image, stamp)
+        return self._tracker.step(image, stamp)
 
 
 def is_mixed(model: str) -> bool:

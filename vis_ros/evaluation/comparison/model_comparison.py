@@ -16,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.benchmark.machine import describe_machine
-from vis_ros.evaluation.comparison.run_model import Task
+from vis_ros.evaluation.comparison.run_model import ComparisonTask
 from vis_ros.ros.isolation import child_environment
 
 _LABEL_WIDTH = 150
 _GAP = 4
 
 
-def compare_models(tasks: Sequence[Task], on_model: Callable[[str], None] = lambda model: None) -> dict[str, Any]:
+def compare_models(
+    tasks: Sequence[ComparisonTask], on_model: Callable[[str], None] = lambda model: None
+) -> dict[str, Any]:
     """Run every task, one after the other, and write comparison.json and a sheet for each video into their folder.
 
     The means of a model are over videos; its milliseconds are the median over them.
@@ -51,7 +53,7 @@ def compare_models(tasks: Sequence[Task], on_model: Callable[[str], None] = lamb
     return result
 
 
-def _run(task: Task) -> dict[str, Any]:
+def _run(task: ComparisonTask) -> dict[str, Any]:
     command = [sys.executable, '-m', 'vis_ros.evaluation.comparison.run_model', json.dumps(asdict(task))]
     done = subprocess.run(command, capture_output=True, text=True, env=child_environment(), check=False)
     if done.returncode or not done.stdout:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from vis_ros.benchmark.machine import peak_memory_mib
 from vis_ros.datasets.excerpt import Excerpt
 from vis_ros.datasets.open_annotations import open_annotations
-from vis_ros.datasets.predicted_video import Answers, answer
+from vis_ros.datasets.predicted_video import PredictedVideo, predicted_frame
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.evaluation.comparison.candidates import Contestant, contestant, stamp
 from vis_ros.evaluation.evaluate_results import evaluate
@@ -37,7 +37,7 @@ _PICTURE_WIDTH = 480
 
 
 @dataclass(frozen=True)
-class Task:
+class ComparisonTask:
     """What the process does.
 
     model: of MODELS; weights: of the model, '' for the packaged ones; truth: annotated videos with pictures; only:
@@ -54,7 +54,7 @@ class Task:
     threads: int = 0
 
     @classmethod
-    def from_json(cls, text: str) -> Task:
+    def from_json(cls, text: str) -> ComparisonTask:
         values = json.loads(text)
         return cls(**(values | {'only': tuple(values['only'])}))
 
@@ -68,7 +68,7 @@ class _Run:
     step_ms: list[float] = field(default_factory=list)
 
 
-def run_model(task: Task) -> dict[str, Any]:
+def run_model(task: ComparisonTask) -> dict[str, Any]:
     """J, F, switches and milliseconds of each video, and the peak memory of the process; plain JSON types.
 
     The first frame is given or shown, and not scored: its masks are known to the models that carry masks along.
@@ -80,7 +80,7 @@ def run_model(task: Task) -> dict[str, Any]:
     model = contestant(task.model, task.weights, task.threads)
     runs = [_run(model, video, task) for video in truth.videos]
     peak_mib = round(peak_memory_mib(), 1)  # before the evaluation, which is not the model's
-    answers = [Answers(video.name, run.answers) for video, run in zip(truth.videos, runs, strict=True)]
+    answers = [PredictedVideo(video.name, run.answers) for video, run in zip(truth.videos, runs, strict=True)]
     results = AnnotatedVideos(task.model, 'answers', model.class_names, answers, has_classes=False)
     scored = replace(truth, has_classes=False, videos=[Excerpt(video, 1, len(video)) for video in truth.videos])
     found = evaluate(results, scored)
@@ -103,7 +103,7 @@ def run_model(task: Task) -> dict[str, Any]:
     }
 
 
-def chosen_videos(task: Task) -> AnnotatedVideos:
+def chosen_videos(task: ComparisonTask) -> AnnotatedVideos:
     """The videos of a task. ValueError: one does not exist, has no picture, or shows nothing in its first frame."""
     truth = open_annotations(task.truth)
     missing = sorted(set(task.only) - {video.name for video in truth.videos})
@@ -127,7 +127,7 @@ def chosen_videos(task: Task) -> AnnotatedVideos:
     return replace(truth, videos=videos)
 
 
-def _run(model: Contestant, video: AnnotatedVideo, task: Task) -> _Run:
+def _run(model: Contestant, video: AnnotatedVideo, task: ComparisonTask) -> _Run:
     run = _Run()
     shown = set(np.linspace(0, len(video) - 1, min(_PICTURES, len(video))).round().astype(int).tolist())
     for number, frame in enumerate(video):
@@ -138,7 +138,7 @@ def _run(model: Contestant, video: AnnotatedVideo, task: Task) -> _Run:
         passed = (time.perf_counter() - begun) * 1e3
         if number:
             run.step_ms.append(passed)
-            run.answers.append(answer(frame, found))
+            run.answers.append(predicted_frame(frame, found))
         else:
             run.start_ms = passed
         if number in shown:
@@ -160,7 +160,7 @@ def main() -> None:
     output = os.fdopen(os.dup(1), 'w', encoding='utf-8')
     os.dup2(2, 1)  # whatever a library prints is no answer
     try:
-        result = run_model(Task.from_json(sys.argv[1]))
+        result = run_model(ComparisonTask.from_json(sys.argv[1]))
     except (ValueError, OSError) as error:
         result = {'error': str(error)}
     print(json.dumps(result), file=output, flush=True)

@@ -17,7 +17,7 @@ _MOST_BARS = 40
 
 
 @dataclass(frozen=True)
-class Tick:
+class ChartTick:
     """A labelled place on an axis; `position` in pixels, x from the left or y from the top."""
 
     position: float
@@ -39,8 +39,8 @@ class PrecisionRecall:
 
     lines: tuple[Line, ...]
     band: str
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
+    x_ticks: tuple[ChartTick, ...]
+    y_ticks: tuple[ChartTick, ...]
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Histogram:
 
     bars: tuple[Bar, ...]
     percentiles: tuple[Percentile, ...]
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
+    x_ticks: tuple[ChartTick, ...]
+    y_ticks: tuple[ChartTick, ...]
     count: int
     beyond: int
     end: float
@@ -94,8 +94,8 @@ def precision_recall(precision: dict[str, tuple[float, ...]]) -> PrecisionRecall
     return PrecisionRecall(
         lines=tuple(lines),
         band=band,
-        x_ticks=tuple(Tick(_x(value), f'{value:g}') for value in fractions),
-        y_ticks=tuple(Tick(_y(value), f'{value:g}') for value in fractions),
+        x_ticks=tuple(ChartTick(_x(value), f'{value:g}') for value in fractions),
+        y_ticks=tuple(ChartTick(_y(value), f'{value:g}') for value in fractions),
     )
 
 
@@ -139,8 +139,10 @@ def latency_histogram(latencies_ms: Sequence[float]) -> Histogram | None:
     return Histogram(
         bars=tuple(bars),
         percentiles=tuple(percentiles),
-        x_ticks=tuple(Tick(round(LEFT + (mark - start) * scale, 2), f'{mark:g}') for mark in marks.tolist()),
-        y_ticks=tuple(Tick(round(BOTTOM - part / 4 * (BOTTOM - TOP), 2), f'{top * part / 4:g}') for part in range(5)),
+        x_ticks=tuple(ChartTick(round(LEFT + (mark - start) * scale, 2), f'{mark:g}') for mark in marks.tolist()),
+        y_ticks=tuple(
+            ChartTick(round(BOTTOM - part / 4 * (BOTTOM - TOP), 2), f'{top * part / 4:g}') for part in range(5)
+        ),
         count=len(values),
         beyond=len(values) - int(counts.sum()),
         end=round(float(edges[-1]), 6),

@@ -54,7 +54,7 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Tick:
+class TimelineTick:
     """A labelled frame number, `x` per cent from the left."""
 
     x: float
@@ -68,7 +68,7 @@ class Timeline:
     video: str
     length: int
     width: int
-    ticks: tuple[Tick, ...]
+    ticks: tuple[TimelineTick, ...]
     strips: tuple[Strip, ...]
 
     @property
@@ -177,12 +177,12 @@ def _path(spans: Sequence[tuple[int, int]]) -> str:
     return ''.join(f'M{first} .5h{last - first + 1}' for first, last in spans)
 
 
-def _ticks(length: int, width: int) -> tuple[Tick, ...]:
+def _ticks(length: int, width: int) -> tuple[TimelineTick, ...]:
     """At multiples of 1, 2 or 5 times a power of ten, eighty pixels or more apart."""
     step = 1
     while step * width < 80 * length:
         step = step * 5 // 2 if str(step)[0] == '2' else step * 2
-    return tuple(Tick(_percent(frame, length), frame) for frame in range(0, length, step))
+    return tuple(TimelineTick(_percent(frame, length), frame) for frame in range(0, length, step))
 
 
 def _percent(frame: float, length: int) -> float:

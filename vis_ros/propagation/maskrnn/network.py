@@ -65,11 +65,11 @@ class MaskRnn(nn.Module):
         self.config = config
         motions = 2 if config.causal else 3
         if config.backbone == 'vgg16':
-            self.appearance = Stream(VggSides(4), config.side_channels)
-            self.motion = Stream(VggSides(motions), config.side_channels)
+            self.appearance = StreamNetwork(VggSides(4), config.side_channels)
+            self.motion = StreamNetwork(VggSides(motions), config.side_channels)
         else:
-            self.appearance = Stream(PyramidSides(config), config.side_channels)
-            self.motion = Stream(MotionSides(motions), config.side_channels)
+            self.appearance = StreamNetwork(PyramidSides(config), config.side_channels)
+            self.motion = StreamNetwork(MotionSides(motions), config.side_channels)
         self.localisation = Localisation(self.appearance.body.deep_channels, self.appearance.body.deep_stride)
         self.to(memory_format=torch.channels_last)  # faster by a fifth on a CPU
 
@@ -122,7 +122,7 @@ def gate(size: tuple[int, int], boxes: Tensor) -> Tensor:
     return (rows[:, :, None] & columns[:, None])[:, None].float()
 
 
-class Stream(nn.Module):
+class StreamNetwork(nn.Module):
     """Side outputs of a network, enlarged bilinearly and weighted into one logit (as OSVOS).
 
     Side outputs are enlarged after the weighting and not before, which is the same since both are linear, and cheaper.

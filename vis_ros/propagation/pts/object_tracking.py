@@ -53,7 +53,7 @@ _NEAR_JITTER, _SEARCH_JITTER, _WIDE_JITTER = (0.1, 1.1), (0.6, 1.1), (2.0, 1.5)
 
 
 @dataclass(frozen=True)
-class Scene:
+class SearchRegion:
     """What OTN gets of a frame. size: (height, width); proposals: (P, 4); features: boxes (N, 4) to (N, F)."""
 
     size: tuple[int, int]
@@ -75,7 +75,7 @@ class ObjectTracker:
     """
 
     def __init__(
-        self, start: OtnClassifier, box: Tensor, scene: Scene, settings: TrackingSettings | None = None
+        self, start: OtnClassifier, box: Tensor, scene: SearchRegion, settings: TrackingSettings | None = None
     ) -> None:
         self.box, self.score = box.clone(), 0.0
         self._settings = settings = settings or TrackingSettings()
@@ -95,7 +95,7 @@ class ObjectTracker:
         self._positives.append(positives[: settings.positives])
         self._negatives.append(negatives[: settings.negatives])
 
-    def find(self, scene: Scene) -> bool:
+    def find(self, scene: SearchRegion) -> bool:
         """Find the object in the next frame; False where it was not found and `box` stays."""
         self._frames += 1
         box, self.score = self._find(scene)
@@ -108,7 +108,7 @@ class ObjectTracker:
         if self.score > 0 and box_iou(self.box[None], box[None]).item() > _NEAR:
             self.box = box.clone()
 
-    def learn(self, scene: Scene) -> None:
+    def learn(self, scene: SearchRegion) -> None:
         """Learn from the frame of the last `find`: at once where the object is lost, else every tenth frame."""
         if self.score <= 0:
             self._update(_SHORT_TERM_FRAMES, _SHORT_TERM_STEPS)
@@ -131,7 +131,7 @@ class ObjectTracker:
 
     # ------------------------------------------------------------------------------------------------------------
 
-    def _find(self, scene: Scene) -> tuple[Tensor, float]:
+    def _find(self, scene: SearchRegion) -> tuple[Tensor, float]:
         """The mean of the five best boxes near the last one, and the mean of their scores."""
         near = _NEAR if self.score >= 0 else _NEAR_AFTER_FAILURE
         boxes = scene.proposals
@@ -144,7 +144,7 @@ class ObjectTracker:
         best, order = self.scores(scene.features(boxes)).topk(_BEST)
         return boxes[order].mean(0), float(best.mean())
 
-    def _samples(self, scene: Scene, positives: int, negatives: int) -> tuple[Tensor, Tensor]:
+    def _samples(self, scene: SearchRegion, positives: int, negatives: int) -> tuple[Tensor, Tensor]:
         """Features (N, F) of at most so many boxes on the object, which is at `box`, and of boxes that are not."""
         overlap = box_iou(self.box[None], scene.proposals)[0]
         sure = torch.cat((self.box[None], scene.proposals[overlap >= _POSITIVE_IOU]))

@@ -13,7 +13,7 @@ from vis_ros.propagation.blocks.box_crops import clip_to, crop, crop_transform, 
 from vis_ros.propagation.blocks.mask_heat_map import mask_heat_map
 from vis_ros.propagation.checks import check_size, check_start
 from vis_ros.propagation.pts.network import Pts
-from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, Scene, TrackingSettings
+from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, SearchRegion, TrackingSettings
 from vis_ros.propagation.pts.proposals import Proposals
 from vis_ros.propagation.pts.rgsn import Rgsn
 from vis_ros.propagation.pts.rgsn_fine_tuning import fine_tuned
@@ -137,7 +137,7 @@ class PtsPropagator:
         return self._network.config.crop_size
 
     @staticmethod
-    def _learn(each: _Carried, scene: Scene) -> None:
+    def _learn(each: _Carried, scene: SearchRegion) -> None:
         if each.tracker is None:
             return
         if each.previous.any():
@@ -163,11 +163,11 @@ class PtsPropagator:
             logits = self._network.rgsn(crops, heat_maps, references)
         return paste(logits.softmax(1)[:, 1], regions, size)
 
-    def _scene(self, image: NDArray[np.uint8], pixels: Tensor) -> Scene:
+    def _scene(self, image: NDArray[np.uint8], pixels: Tensor) -> SearchRegion:
         frame = self._network.frame(pixels)
         boxes = np.zeros((0, 4), np.float32) if self._proposals is None else self._proposals(image)
         proposals = torch.from_numpy(boxes).to(self._device)
-        return Scene(
+        return SearchRegion(
             (image.shape[0], image.shape[1]), proposals, lambda boxes: self._network.otn.box_features(frame, boxes)
         )
 

@@ -12,7 +12,7 @@ from vis_ros.replay.live.live_results import LiveSummary, write_live_results
 from vis_ros.replay.live.live_session import LiveSession, Patience
 from vis_ros.replay.live.player import Player
 from vis_ros.replay.live.routes import find_routes
-from vis_ros.replay.live.target import Target
+from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.replay.live.timed_images import TimedImages
 from vis_ros.replay.output_folder import make_room
 
@@ -71,7 +71,7 @@ def replay_live(
     with interruptible() as stop:
         with client_node('vis_ros_replay') as (ros_node, executor):
             player = Player(ros_node, executor, stop)
-            target = Target(ros_node, player, node)
+            target = RunningNode(ros_node, player, node)
             routes = find_routes(images, target.wait(patience.appear, patience.ready), topic, cameras)
             counts = [images.counts[route.recorded] for route in routes]
             total = None if None in counts else loop * sum(count or 0 for count in counts)
@@ -83,6 +83,6 @@ def replay_live(
                 )
                 session.introduce()
                 settings = target.settings()
-                while session.rounds < loop and not (stop.is_set() or session.broken_off):
+                while session.rounds < loop and not (stop.is_set() or session.stopped_early):
                     session.play(on_image, again=session.rounds + 1 < loop)
         return write_live_results(folder, images, target, settings, session, rate, loop)

@@ -18,7 +18,7 @@ from vis_ros.msg import InstanceMaskArray
 from vis_ros.recordings.bags import INSTANCES_TYPE, BagReader, Topic
 from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.live.live_session import CameraStream, LiveSession
-from vis_ros.replay.live.target import Target
+from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.replay.live.timed_images import TimedImages
 from vis_ros.replay.offline.results_json import YoutubeVisResults
 from vis_ros.replay.records import frame_record
@@ -46,7 +46,7 @@ class LiveSummary:
         it published the answer; None where it knows none.
     node_clock: what that clock is, in words.
     epochs: of the answers, ascending; identities: how many different ones in them.
-    broken_off: '' when every round was played, INTERRUPTED, or what ended the replay before its end.
+    stopped_early: '' when every round was played, INTERRUPTED, or what ended the replay before its end.
     """
 
     sent: int
@@ -65,7 +65,7 @@ class LiveSummary:
     node_clock: str
     epochs: tuple[int, ...]
     identities: int
-    broken_off: str
+    stopped_early: str
 
 
 @dataclass
@@ -83,7 +83,7 @@ class _Answers:
 def write_live_results(
     folder: Path,
     images: TimedImages,
-    target: Target,
+    target: RunningNode,
     settings: dict[str, Any],
     session: LiveSession,
     rate: float,
@@ -117,7 +117,7 @@ def write_live_results(
     dropped = sum(each.dropped for each in said)
     latencies = [answered.latency_ms for stream in streams for answered in stream.answers.answered]
     node_latencies = [latency for each in said for latency in each.node_latency_ms]
-    broken_off = session.broken_off or (INTERRUPTED if session.stopped else '')
+    stopped_early = session.stopped_early or (INTERRUPTED if session.stopped else '')
     summary = LiveSummary(
         sent=sent,
         received=received,
@@ -135,7 +135,7 @@ def write_live_results(
         node_clock=_node_clock(bool(settings.get('use_sim_time')), rate),
         epochs=tuple(sorted(set().union(*(each.epochs for each in said)))),
         identities=sum(len(each.identities) for each in said),
-        broken_off=broken_off,
+        stopped_early=stopped_early,
     )
     names = {number: name for each in said for number, name in each.class_names.items()}
     engine = target.status.engine
@@ -151,7 +151,7 @@ def write_live_results(
         'class_names': [names.get(number, f'class {number}') for number in range(max(names, default=-1) + 1)],
         'frames': received,
         'skipped': images.skipped,
-        'broken_off': broken_off,
+        'stopped_early': stopped_early,
         'live': {
             'node': target.name,
             'rate': rate,

@@ -10,11 +10,11 @@ from itertools import islice
 from rclpy.node import Node
 
 from vis_ros.recordings.bags import BagWriter
-from vis_ros.replay.live.camera_answers import Answers, Sent, wall_ns
+from vis_ros.replay.live.camera_replies import CameraReplies, Sent, wall_ns
 from vis_ros.replay.live.player import Player
 from vis_ros.replay.live.read_ahead import ReadAhead
 from vis_ros.replay.live.routes import Route
-from vis_ros.replay.live.target import Target
+from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.replay.live.timed_images import TimedImage, TimedImages, with_stamp
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS
 
@@ -41,7 +41,7 @@ class Patience:
 class CameraStream:
     """What was sent to one camera, and what it answered."""
 
-    def __init__(self, route: Route, answers: Answers) -> None:
+    def __init__(self, route: Route, answers: CameraReplies) -> None:
         self.route = route
         self.answers = answers
         self.sent = 0
@@ -55,14 +55,14 @@ class LiveSession:
     rounds: how many were begun; late: how many images were; latest_ms: by how much the last of them all.
     intervals, played_s, recorded_s: between how many pairs of images of a round, and how long that took, as played and
         by the recording at its rate.
-    broken_off: why the replay ended before its end, or ''.
+    stopped_early: why the replay ended before its end, or ''.
     """
 
     def __init__(
         self,
         node: Node,
         player: Player,
-        target: Target,
+        target: RunningNode,
         images: TimedImages,
         routes: Sequence[Route],
         bag: BagWriter,
@@ -73,7 +73,7 @@ class LiveSession:
     ) -> None:
         self.rounds = self.late = self.intervals = 0
         self.latest_ms = self.played_s = self.recorded_s = 0.0
-        self.broken_off = ''
+        self.stopped_early = ''
         self._player = player
         self._target = target
         self._images = images
@@ -88,7 +88,7 @@ class LiveSession:
             player.add_topic(camera.image_topic, camera.image_type)
             if copy_images:
                 bag.add_topic(camera.image_topic, camera.image_type)
-            self.streams[route.recorded] = CameraStream(route, Answers(node, camera.instances_topic, bag))
+            self.streams[route.recorded] = CameraStream(route, CameraReplies(node, camera.instances_topic, bag))
 
     @property
     def stopped(self) -> bool:
@@ -131,7 +131,7 @@ class LiveSession:
     def _unheard(self, route: Route) -> str:
         camera, status = route.camera, self._target.status
         reasons = [f'subscribers that DDS has connected: {self._player.subscribers(camera.image_topic)}']
-        if complaint := status.complaints.get(camera.name or 'camera'):
+        if complaint := status.throttled_log.get(camera.name or 'camera'):
             reasons.append(f'the node says: {complaint}')
         return (
             f'{self._target.name} listens to {camera.image_topic}, but answered none of the images within '
@@ -154,14 +154,14 @@ class LiveSession:
             with ReadAhead(self._images.read(tuple(self.streams))) as ahead:
                 self._play(ahead, on_image)
         except ValueError as error:  # the recording breaks off; what came back so far is worth keeping
-            self.broken_off = str(error)
-        if not self.broken_off:
+            self.stopped_early = str(error)
+        if not self.stopped_early:
             self._linger()
         for stream in self.streams.values():
             stream.answers.give_up()
-            if again and not self.broken_off and stream.newest_ns - stream.oldest_ns <= REGRESSION_TOLERANCE_NS:
+            if again and not self.stopped_early and stream.newest_ns - stream.oldest_ns <= REGRESSION_TOLERANCE_NS:
                 seconds = (stream.newest_ns - stream.oldest_ns) / 1e9
-                self.broken_off = (
+                self.stopped_early = (
                     f'the stamps on {stream.route.camera.image_topic} go over {seconds:.1f} s only: a node takes so '
                     'small a step back for images out of order. Play it once'
                 )
@@ -184,8 +184,8 @@ class LiveSession:
                 self.recorded_s += step_ns / self._rate / 1e9
             recorded_ns = image.recorded_ns
             on_image()
-            self.broken_off = self._disturbance(self.streams[image.topic].route.camera.image_topic)
-            if self.broken_off:
+            self.stopped_early = self._disturbance(self.streams[image.topic].route.camera.image_topic)
+            if self.stopped_early:
                 return
 
     def _send(self, image: TimedImage) -> int:

@@ -15,7 +15,7 @@ class NodeStatus:
     fault: why it cannot work, or ''.
     engine: what runs its network: 'engine', 'engine device', 'engine precision', ...
     topics: name of each camera ('camera' for one without a name) -> its image topic, '' while it does not listen.
-    complaints: name of each camera with whose images something is wrong -> what.
+    throttled_log: name of each camera with whose images something is wrong -> what.
     """
 
     def __init__(self, node: str) -> None:
@@ -24,7 +24,7 @@ class NodeStatus:
         self.fault = ''
         self.engine: dict[str, str] = {}
         self.topics: dict[str, str] = {}
-        self.complaints: dict[str, str] = {}
+        self.throttled_log: dict[str, str] = {}
 
     def hear(self, message: DiagnosticArray) -> None:
         """Take a message of /diagnostics, whoever sent it."""
@@ -37,6 +37,6 @@ class NodeStatus:
             elif status.name.startswith(f'{self._name}: '):
                 camera = status.name.removeprefix(f'{self._name}: ')
                 self.topics[camera] = values.get('topic', '')
-                self.complaints.pop(camera, None)
+                self.throttled_log.pop(camera, None)
                 if status.level != DiagnosticStatus.OK:
-                    self.complaints[camera] = status.message
+                    self.throttled_log[camera] = status.message

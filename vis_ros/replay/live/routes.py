@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vis_ros.replay.live.target import TargetCamera
+from vis_ros.replay.live.running_node import TargetCamera
 from vis_ros.replay.live.timed_images import TimedImages
 
 

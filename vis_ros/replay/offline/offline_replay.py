@@ -1,4 +1,4 @@
-"""Offline replay: every frame of a recording through the segmenter of the node, in the order of stamps, without DDS.
+"""Offline replay: every frame of a recording through the tracker of the node, in the order of stamps, without DDS.
 
 The same recording, weights and machine give the same bytes in every file: nothing here depends on time.
 """
@@ -28,10 +28,9 @@ from vis_ros.replay.interruption import INTERRUPTED, interruptible
 from vis_ros.replay.offline.results_json import YoutubeVisResults
 from vis_ros.replay.offline.video_files import VideoFiles
 from vis_ros.replay.output_folder import make_room
-from vis_ros.ros.messages import Frame as MessageFrame
-from vis_ros.ros.messages import to_message
+from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.ros.stamps import FOLDER_RATE, StampOrder, to_time
-from vis_ros.tracking.tracker import Segmenter
+from vis_ros.tracking.tracker import Tracker
 
 _MASK_ENCODING = 'rle'  # the bag is for keeping: without loss, and a tenth of what the node sends as mono8
 
@@ -44,26 +43,26 @@ class ReplaySummary:
 
     frames: images segmented.
     skips: why images were left out -> how many; last_problem: why the last of them was.
-    remarks: what else is not as it should be in the recording -> how often.
+    warnings: what else is not as it should be in the recording -> how often.
     seconds: of wall clock, reading and drawing included.
-    latency_ms: (p50, p95) of the segmenter alone.
+    latency_ms: (p50, p95) of the tracker alone.
     identities: different identities over the whole recording.
     instances: objects over all frames.
     codec: FourCC of the overlay video.
-    broken_off: '' when the whole recording was replayed, INTERRUPTED, or where and how the recording is damaged.
+    stopped_early: '' when the whole recording was replayed, INTERRUPTED, or where and how the recording is damaged.
     no_results_json: why there is no results.json, or ''.
     """
 
     frames: int
     skips: dict[str, int]
     last_problem: str
-    remarks: dict[str, int]
+    warnings: dict[str, int]
     seconds: float
     latency_ms: tuple[float, float]
     identities: int
     instances: int
     codec: str
-    broken_off: str
+    stopped_early: str
     no_results_json: str
 
     @property
@@ -74,7 +73,7 @@ class ReplaySummary:
 
 def replay(
     sources: Sequence[Source],
-    new_segmenter: Callable[[], Segmenter],
+    new_tracker: Callable[[], Tracker],
     class_names: Sequence[str],
     out: str | Path,
     *,
@@ -94,12 +93,12 @@ def replay(
     and image folders have none: there the stamp is the time since the start, and the frame id is empty. A message has
     the time of recording of its image, or of the one before if that was recorded later.
 
-    Where time is set back the segmenter forgets and an epoch begins. A recording that breaks off, and Ctrl-C, end the
+    Where time is set back the tracker forgets and an epoch begins. A recording that breaks off, and Ctrl-C, end the
     replay after the frame in work, with all files complete up to there.
 
     Args:
         sources: recordings, one after the other; all names of streams are different.
-        new_segmenter: makes the segmenter of a stream.
+        new_tracker: makes the tracker of a stream.
         class_names: the name of each class id.
         out: the folder; made where it is missing, files of an earlier replay are replaced.
         settings: goes into run.json; `model` into the messages too.
@@ -130,9 +129,9 @@ def replay(
             folder, len(streams) == 1, bag, results, class_names, str(settings.get('model', '')), copy_images, codecs
         )
         runs = [_StreamRun(stream, 1 + position, outputs, every) for position, stream in enumerate(streams)]
-        broken_off = _run(sources, runs, new_segmenter, every, max_frames, on_frame)
+        stopped_early = _run(sources, runs, new_tracker, every, max_frames, on_frame)
         no_results_json = results.write()
-    summary = _summary(sources, runs, time.perf_counter() - begin, broken_off, no_results_json)
+    summary = _summary(sources, runs, time.perf_counter() - begin, stopped_early, no_results_json)
     run = {
         'vis_ros': vis_ros.__version__,
         **settings,
@@ -143,8 +142,8 @@ def replay(
         'frames': summary.frames,
         'skipped': summary.skipped,
         'skips': summary.skips,
-        'remarks': summary.remarks,
-        'broken_off': summary.broken_off,
+        'warnings': summary.warnings,
+        'stopped_early': summary.stopped_early,
         'no_results_json': summary.no_results_json,
         'frames_of': {run.stream.name: run.frames for run in runs},
     }
@@ -153,7 +152,7 @@ def replay(
 
 
 def _summary(
-    sources: Sequence[Source], runs: Sequence[_StreamRun], seconds: float, broken_off: str, no_results_json: str
+    sources: Sequence[Source], runs: Sequence[_StreamRun], seconds: float, stopped_early: str, no_results_json: str
 ) -> ReplaySummary:
     latencies = np.concatenate([np.frombuffer(run.latencies) for run in runs])
     p50, p95 = (1000 * np.percentile(latencies, [50, 95])).tolist()
@@ -161,13 +160,13 @@ def _summary(
         frames=len(latencies),
         skips=dict(sum((source.skips for source in sources), Counter())),
         last_problem=next((source.last_problem for source in reversed(sources) if source.last_problem), ''),
-        remarks=dict(sum((source.remarks for source in sources), Counter())),
+        warnings=dict(sum((source.warnings for source in sources), Counter())),
         seconds=seconds,
         latency_ms=(p50, p95),
         identities=sum(len(run.identities) for run in runs),
         instances=sum(run.instances for run in runs),
         codec=next((run.codec for run in runs if run.codec), ''),
-        broken_off=broken_off,
+        stopped_early=stopped_early,
         no_results_json=no_results_json,
     )
 
@@ -192,19 +191,19 @@ class _Outputs:
 def _run(
     sources: Sequence[Source],
     runs: Sequence[_StreamRun],
-    new_segmenter: Callable[[], Segmenter],
+    new_tracker: Callable[[], Tracker],
     every: int,
     max_frames: int | None,
     on_frame: Callable[[], None],
 ) -> str:
-    """Replay everything; returns `ReplaySummary.broken_off`."""
+    """Replay everything; returns `ReplaySummary.stopped_early`."""
     frames = 0
     with interruptible() as interrupted:
         for source in sources:
             own = {run.stream.name: run for run in runs if run.stream in source.streams}
             with ExitStack() as stack:
                 for run in own.values():
-                    stack.enter_context(run.begun(new_segmenter()))
+                    stack.enter_context(run.begun(new_tracker()))
                 try:
                     for frame in source.frames(every):
                         own[frame.stream].add(frame)
@@ -248,16 +247,16 @@ class _StreamRun:
             outputs.bag.add_topic(stream.topic, stream.type)
 
     @contextmanager
-    def begun(self, segmenter: Segmenter) -> Iterator[None]:
+    def begun(self, tracker: Tracker) -> Iterator[None]:
         """While its frames come, with a memory of its own."""
         outputs = self._outputs
         folder = outputs.folder if outputs.is_single else outputs.folder / self.stream.name
         rate = max((self.stream.rate or FOLDER_RATE) / self._every, _SLOWEST_VIDEO)
-        self._segmenter = segmenter
+        self._tracker = tracker
         with closing(VideoFiles(folder, outputs.class_names, rate, outputs.codecs)) as self._files:
             yield
             self.codec = self._files.codec
-        del self._segmenter, self._files
+        del self._tracker, self._files
         if self.stream.count is not None:
             outputs.results.extend(self._video_id, self.stream.count)
 
@@ -265,17 +264,17 @@ class _StreamRun:
         """Segment a frame and write what was found."""
         if frame.epoch != self._source_epoch:  # time was set back
             self._source_epoch = frame.epoch
-            self._segmenter.reset()
+            self._tracker.reset()
             self._order.forget()
             self._epoch += 1
             self._sequence = 0
         self._order.follow(frame.stamp_ns)
         start = time.perf_counter()
-        instances = self._segmenter.step(frame.image, self._order.seconds(frame.stamp_ns))
+        instances = self._tracker.step(frame.image, self._order.seconds(frame.stamp_ns))
         self.latencies.append(time.perf_counter() - start)
         if frame.depth is not None:
             instances = instances.with_fields(positions=positions(instances, *frame.depth))
-        assert instances.track_ids is not None, 'a segmenter gives identities'
+        assert instances.track_ids is not None, 'a tracker gives identities'
         self.frames += 1
         self._sequence += 1
         seen = instances if instances.states is None else instances[instances.states != LOST]
@@ -294,7 +293,7 @@ class _StreamRun:
         if outputs.copy_images and frame.message is not None:
             outputs.bag.write(self.stream.topic, self._recorded_ns, frame.message)
         header = Header(stamp=to_time(frame.stamp_ns if frame.has_clock else 0), frame_id=frame.frame_id)
-        told = MessageFrame(
+        told = MessageContext(
             header, self._epoch, self._sequence, frame.dropped, outputs.model, origin_ns=self._order.origin
         )
         message = to_message(instances, told, outputs.class_names, _MASK_ENCODING)

@@ -1,4 +1,4 @@
-"""Look: how the camera of a composed video sees: light, shutter, sharpness, noise and compression."""
+"""Appearance: how the camera of a composed video sees: light, shutter, sharpness, noise and compression."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vis_ros.synthetic.motion import Wave
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Appearance:
     """How the whole image is lit and recorded.
 
     shutter: open time in frames; light: amplitude of gain, gamma and colour, which follow the light_waves; shadow:
@@ -46,7 +46,7 @@ class Look:
         return np.ascontiguousarray(image)
 
 
-def _light_table(look: Look, time: int) -> NDArray[np.uint8]:
+def _light_table(look: Appearance, time: int) -> NDArray[np.uint8]:
     """(1, 256, 3) uint8: gain, gamma and colour of the light at a time."""
     gain, gamma, *tints = (look.light * wave(time) for wave in look.light_waves)
     grey = np.linspace(0, 1, 256) ** float(np.exp(gamma))

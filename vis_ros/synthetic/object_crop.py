@@ -1,4 +1,4 @@
-"""Cutout: an object cut out of its image, ready to be pasted into another one."""
+"""ObjectCrop: an object cut out of its image, ready to be pasted into another one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARGIN = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Cutout:
+class ObjectCrop:
     """An object with a soft outline.
 
     pixels: (h, w, 4) uint8 BGR and alpha; alpha is 0 along the border. Colours continue beyond the outline, so that
@@ -71,19 +71,19 @@ class ObjectSource(Protocol):
     @property
     def extent(self) -> float: ...
 
-    def cutout(self, phase: float) -> Cutout:
+    def cutout(self, phase: float) -> ObjectCrop:
         """The object `phase` frames into its own video; a still image ignores the phase."""
         ...
 
 
-def cut_out(
+def crop_object(
     image: NDArray[np.uint8],
     coverage: NDArray[np.uint8],
     corner: tuple[int, int],
     class_id: int,
     source: str = '',
     max_side: int = 480,
-) -> Cutout | None:
+) -> ObjectCrop | None:
     """Cut the largest connected part of an object out of its image.
 
     image: (H, W, 3) uint8 BGR; coverage: (h, w) uint8, how much of each pixel the object covers, 255 = all;
@@ -107,7 +107,7 @@ def cut_out(
     crop = cv2.copyMakeBorder(crop, *margins, cv2.BORDER_REPLICATE)
     coverage = cv2.copyMakeBorder(coverage, *margins, cv2.BORDER_CONSTANT)
     alpha = _feather(coverage)
-    return Cutout(np.dstack([_spread_colours(crop, alpha), alpha]), class_id, source)
+    return ObjectCrop(np.dstack([_spread_colours(crop, alpha), alpha]), class_id, source)
 
 
 def largest_part(coverage: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Outputs: what a static network gives for one image."""
+"""NetworkOutputs: what a static network gives for one image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Outputs:
+class NetworkOutputs:
     """R objects in descending order of score.
 
     boxes: (R, 4) in pixels of the canvas; scores: (R,); labels: (R,) from 1; masks: (R, 28, 28) probabilities;

@@ -1,4 +1,4 @@
-"""Answers: what one camera of a running node answers, put to the images that were sent and kept in a bag."""
+"""CameraReplies: what one camera of a running node answers, put to the images that were sent and kept in a bag."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Answered:
     latency_ms: float
 
 
-class Answers:
+class CameraReplies:
     """Listens to one topic with InstanceMaskArray.
 
     answered: in the order of the messages in the bag.

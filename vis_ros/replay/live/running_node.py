@@ -1,4 +1,4 @@
-"""Target: the running vis_node that a live replay plays to, as the graph and its diagnostics show it."""
+"""RunningNode: the running vis_node that a live replay plays to, as the graph and its diagnostics show it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vis_ros.replay.live.node_status import NodeStatus
 from vis_ros.replay.live.player import Player
 
 _SERVICE_S = 10.0
-_SETTINGS = ('weights', 'association', 'score_threshold', 'birth_score', 'mask_encoding', 'use_sim_time')
+_SETTINGS = ('weights', 'association', 'score_threshold', 'new_track_score', 'mask_encoding', 'use_sim_time')
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TargetCamera:
         return COMPRESSED_TYPE if self.image_topic.endswith('/compressed') else IMAGE_TYPE
 
 
-class Target:
+class RunningNode:
     """Finds the node and talks to its services.
 
     Args:

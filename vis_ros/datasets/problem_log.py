@@ -1,4 +1,4 @@
-"""Findings: every problem of one file is noted before any is raised, and fields of JSON records are taken with care."""
+"""ProblemLog: collects every problem of a file before raising, and reads typed fields of JSON records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from vis_ros.datasets.video import AnnotationError, Problem
 
 
-class Findings:
+class ProblemLog:
     """The problems of one file so far. `take` and its kin return None for a field that is not as it must be."""
 
     def __init__(self, file: str | Path) -> None:

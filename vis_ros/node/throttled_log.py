@@ -1,4 +1,4 @@
-"""Complaints: what goes wrong, said once in a while instead of thirty times a second."""
+"""ThrottledLog: what goes wrong, said once in a while instead of thirty times a second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PERIOD_S = 5.0
 
 
 @dataclass(frozen=True)
-class Complaint:
+class LoggedIssue:
     """The last thing that went wrong; `time` is of time.monotonic."""
 
     text: str
@@ -25,11 +25,11 @@ class Complaint:
         return time.monotonic() - self.time
 
 
-class Complaints:
+class ThrottledLog:
     """Logs each kind of complaint once a period and keeps the last one for diagnostics. Safe from any thread."""
 
     def __init__(self, logger: RcutilsLogger) -> None:
-        self.last: Complaint | None = None
+        self.last: LoggedIssue | None = None
         self._logger = logger
         self._lock = threading.Lock()
         self._logged: dict[str, float] = {}
@@ -50,7 +50,7 @@ class Complaints:
     def _worded(self, kind: str, text: str, is_error: bool, period_s: float) -> str | None:
         now = time.monotonic()
         with self._lock:
-            self.last = Complaint(text, now, is_error)
+            self.last = LoggedIssue(text, now, is_error)
             if now - self._logged.get(kind, -math.inf) < period_s:
                 self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
                 return None

@@ -69,7 +69,7 @@ def check_parity(infer: Infer, reference: Infer, size: tuple[int, int], threshol
             f'only {matched} of {total} confident detections in the reference frames agree with those of the same '
             f'weights in fp32 on the processor (class, box and mask IoU {LEAST_IOU}, embedding cosine {LEAST_COSINE}); '
             f'{LEAST_SHARE:.0%} must. The engine would publish garbage and is refused: try precision fp32, or '
-            'parity_check false to see what it does'
+            'accuracy_check false to see what it does'
         )
     _log.info('parity: %d of %d confident detections in the reference frames agree', matched, total)
     return ''
