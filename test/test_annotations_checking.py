@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from random_annotations import content, random_videos
+from helpers.random_annotations import content, random_videos
 from test_annotations_mots import line
 from test_annotations_replay_folder import record, write
 from test_annotations_youtube_vis import POLYGON, truth

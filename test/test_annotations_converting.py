@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 import pytest
-from annotated_memory import MemoryVideo, frame, video, videos
-from random_annotations import content, random_videos
+from helpers.annotated_memory import MemoryVideo, frame, video, videos
+from helpers.random_annotations import content, random_videos
 
 from vis_ros.datasets.converting import PASSES, WRITERS, convert
 from vis_ros.datasets.open_annotations import open_annotations

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import trackeval
-from annotated_memory import video, videos
+from helpers.annotated_memory import video, videos
+from helpers.random_annotations import content, random_videos
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 from pycocotools import mask as coco
-from random_annotations import content, random_videos
 
 from vis_ros.datasets import davis, mask_picture
 from vis_ros.datasets.rle import decode

@@ -4,9 +4,9 @@ import copy
 import json
 
 import pytest
+from helpers.random_annotations import random_videos
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_annotations import random_videos
 from test_annotations_replay_folder import record, write
 
 from vis_ros.datasets import davis, mots, youtube_vis, youtube_vis_results

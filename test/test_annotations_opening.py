@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from annotated_memory import frame, video, videos
-from random_annotations import content, random_videos
+from helpers.annotated_memory import frame, video, videos
+from helpers.random_annotations import content, random_videos
 from test_annotations_replay_folder import record, write
 
 from vis_ros.datasets import davis, mots, youtube_vis, youtube_vis_results

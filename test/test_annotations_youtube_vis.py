@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import trackeval
-from annotated_memory import frame, video, videos
+from helpers.annotated_memory import frame, video, videos
+from helpers.random_annotations import content, random_videos
 from pycocotools import mask as coco
-from random_annotations import content, random_videos
 
 from vis_ros.datasets import youtube_vis, youtube_vis_results
 from vis_ros.datasets.rle import decode

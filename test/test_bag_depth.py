@@ -1,20 +1,15 @@
 """Positions in an offline replay: a bag with depth and calibration beside the images, and what the files then say."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.rectangles import CLASS_NAMES, GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from vis_ros.msg import InstanceMaskArray
-
-sys.path.insert(0, str(Path(__file__).parent / 'ros'))
-
-from rectangles import CLASS_NAMES, GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
 
 from vis_ros.cli.replay import _depth_topics
 from vis_ros.recordings.bag_depth import CAMERA_INFO_TYPE, DepthTopics

@@ -1,19 +1,14 @@
 """The benchmark's stages, figures and processes: against numpy, fake engines of known times, and real runs."""
 
 import json
-import sys
 import time
 from collections import defaultdict
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / 'ros'))
-
+from helpers.rectangles import BLUE, GREEN, RED, RectangleEngine, draw
 from rclpy.serialization import deserialize_message
-from rectangles import BLUE, GREEN, RED, RectangleEngine, draw
 from safetensors.numpy import load_file
 from sensor_msgs.msg import Image
 

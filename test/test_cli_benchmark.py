@@ -3,13 +3,9 @@
 import json
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / 'ros'))
-
-from rectangles import RectangleEngine
+from helpers.rectangles import RectangleEngine
 
 from vis_ros.benchmark import engine_run, growth, node_run
 from vis_ros.benchmark.load import Reply, Trial

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from random_annotations import content, random_videos
+from helpers.random_annotations import content, random_videos
 from test_annotations_youtube_vis import truth
 
 from vis_ros.datasets import davis, youtube_vis, youtube_vis_results

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from annotated_memory import box
+from helpers.annotated_memory import box
 
 from vis_ros.datasets.rle import encode
 

@@ -4,16 +4,12 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
 
 import cv2
 import pytest
-from colour_propagator import ColourPropagators
-
-sys.path.insert(0, str(Path(__file__).parent / 'ros'))
-
+from helpers.colour_propagator import ColourPropagators
+from helpers.rectangles import BLUE, RED, RectangleEngine, draw
 from rclpy.serialization import deserialize_message, serialize_message
-from rectangles import BLUE, RED, RectangleEngine, draw
 from std_msgs.msg import Header
 from vis_ros.msg import InstanceMaskArray
 

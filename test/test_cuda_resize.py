@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from fake_cuda import FakeCuda, FakeDriver
+from helpers.fake_cuda import FakeCuda, FakeDriver
 from test_tensorrt_session import CANVAS, CONFIG, GPU, make_library
 
 from vis_ros.engines.tensorrt import cuda_resize

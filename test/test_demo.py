@@ -17,7 +17,7 @@ from vis_ros.demo.child_process import ChildProcess
 from vis_ros.recordings.opening import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
-ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(ROOT)}
+ENVIRONMENT = {**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "test"}'}
 SIZE, FRAMES = (120, 160), 30
 
 RUN = f"""
@@ -31,7 +31,7 @@ scene = Scene(3, {SIZE}, {FRAMES})
 recording = record(Path(out), scene, rate=float(rate), tracker_command=[sys.executable, *tracker])
 write_report(Path(out), scene, recording)
 """
-TRACKER = [str(ROOT / 'test' / 'demo_tracker.py')]
+TRACKER = [str(ROOT / 'test' / 'helpers' / 'demo_tracker.py')]
 
 
 def run_demo(out, *tracker, rate='5'):

@@ -1,5 +1,5 @@
 import numpy as np
-from colour_propagator import BLUE, RED, ColourPropagator, draw, mask_of
+from helpers.colour_propagator import BLUE, RED, ColourPropagator, draw, mask_of
 from test_propagate import PatchEngine, square
 
 from vis_ros.instances import CONFIRMED, Instances

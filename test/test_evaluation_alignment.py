@@ -1,7 +1,7 @@
 """Which frame belongs to which, and what is said where there is none."""
 
 import pytest
-from annotated_memory import MemoryVideo, frame, video, videos
+from helpers.annotated_memory import MemoryVideo, frame, video, videos
 
 from vis_ros.evaluation.alignment import align, pair_videos
 from vis_ros.evaluation.survey import FrameKey, survey

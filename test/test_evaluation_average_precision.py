@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from annotated_memory import overlaps, random_pair
+from helpers.annotated_memory import overlaps, random_pair
 from trackeval.metrics import TrackMAP
 
 from vis_ros.datasets.rle import encode

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from annotated_memory import overlaps, random_pair
+from helpers.annotated_memory import overlaps, random_pair
 from trackeval.metrics import CLEAR
 
 from vis_ros.evaluation.evaluation import Run

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from annotated_memory import video, videos
+from helpers.annotated_memory import video, videos
 
 from vis_ros.evaluation.compare_results import LostIdentity, compare
 from vis_ros.evaluation.evaluate_results import evaluate

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from annotated_memory import SIZE, MemoryVideo, frame, random_pair, video, videos
+from helpers.annotated_memory import SIZE, MemoryVideo, frame, random_pair, video, videos
 from trackeval.metrics import CLEAR, HOTA, Identity
 
 from vis_ros.evaluation.evaluate_results import READINGS, evaluate

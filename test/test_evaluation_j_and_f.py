@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from annotated_memory import box, frame, overlaps, random_pair, video
+from helpers.annotated_memory import box, frame, overlaps, random_pair, video
 from scipy.ndimage import distance_transform_edt
 from trackeval.metrics import JAndF
 

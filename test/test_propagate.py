@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from colour_propagator import BLUE, GREEN, RED, ColourPropagator, draw, mask_of
+from helpers.colour_propagator import BLUE, GREEN, RED, ColourPropagator, draw, mask_of
 
 from vis_ros.engines.engine import EngineInfo
 from vis_ros.instances import CONFIRMED, LOST, Instances

@@ -3,23 +3,19 @@
 import json
 import os
 import signal
-import sys
 import tracemalloc
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers.rectangles import BLUE, CLASS_NAMES, GREEN, RED, RectangleEngine, draw
 from pycocotools import mask as coco
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 from vis_ros.msg import InstanceMaskArray
-
-sys.path.insert(0, str(Path(__file__).parent / 'ros'))
-
-from rectangles import BLUE, CLASS_NAMES, GREEN, RED, RectangleEngine, draw
 
 import vis_ros
 from vis_ros.datasets.bag_annotations import read_bag

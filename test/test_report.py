@@ -8,10 +8,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
-import annotated_memory as memory
 import cv2
 import numpy as np
 import pytest
+from helpers import annotated_memory as memory
 
 from vis_ros.datasets.rle import encode
 from vis_ros.evaluation.compare_results import compare

@@ -1,12 +1,8 @@
 """The packaged weights are not worse than doc/results/synthetic.json says."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.evaluation import RESULTS, SYNTHETIC, TOLERANCE, WEIGHTS, measure_synthetic
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_graph import write_tiny_graph
+from helpers.tiny_graph import write_tiny_graph
 
 from vis_ros.engines.tensorrt import build as tensorrt_build
 from vis_ros.engines.tensorrt.build import BuildTarget, build_plan

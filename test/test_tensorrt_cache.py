@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_graph import write_tiny_graph
+from helpers.tiny_graph import write_tiny_graph
 
 from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
 from vis_ros.engines.tensorrt.engine_cache import EngineCache, EngineKey, Opened

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from fake_cuda import Arrays, FakeCuda, FakeDriver, fake_tensorrt
+from helpers.fake_cuda import Arrays, FakeCuda, FakeDriver, fake_tensorrt
 from test_cuda_resize import kernel  # noqa: F401  # a fixture
 
 from vis_ros.engines import engine

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_cuda import Arrays, FakeCuda, FakeRuntimeCache, add_runtime_cache, fake_tensorrt
-from fake_cuda import CudaError as CudaStatus
+from helpers.fake_cuda import Arrays, FakeCuda, FakeRuntimeCache, add_runtime_cache, fake_tensorrt
+from helpers.fake_cuda import CudaError as CudaStatus
 
 from vis_ros.engines.nvidia import nvidia_gpus
 from vis_ros.engines.tensorrt.detector import Detector

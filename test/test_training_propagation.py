@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers.tiny_propagation import TinyLosses, TinyNetwork, use_tiny_network
 from safetensors.torch import load_file
 from test_trainer import rows, same
-from tiny_propagation import TinyLosses, TinyNetwork, use_tiny_network
 
 from vis_ros.networks.model_file import load_model
 from vis_ros.networks.named_weights import resolve

@@ -18,15 +18,15 @@ import pytest
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from image_messages import image_message
-from processes import Process
+from helpers.image_messages import image_message
+from helpers.processes import Process
+from helpers.rectangles import RectangleEngine
 from rcl_interfaces.msg import Log
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_rosout_default
-from rectangles import RectangleEngine
 from sensor_msgs.msg import CompressedImage, Image
 from vis_ros.msg import InstanceMaskArray
 

@@ -8,8 +8,8 @@ from array import array
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from image_messages import image_message
-from rectangles import GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
+from helpers.image_messages import image_message
+from helpers.rectangles import GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
 from sensor_msgs.msg import CameraInfo, Image
 from vis_ros.msg import InstanceMaskArray
 from visualization_msgs.msg import Marker, MarkerArray

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseWithCovariance
-from rectangles import GREEN, draw
+from helpers.rectangles import GREEN, draw
 from std_msgs.msg import Header
 
 from vis_ros.instances import CONFIRMED, LOST, Instances

@@ -5,8 +5,8 @@ import time
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from processes import REAL_NODE, RECTANGLE_NODE
-from rectangles import RectangleEngine
+from helpers.processes import REAL_NODE, RECTANGLE_NODE
+from helpers.rectangles import RectangleEngine
 
 
 class ReportingEngine(RectangleEngine):

@@ -11,10 +11,10 @@ import threading
 import cv2
 import numpy as np
 import pytest
-from image_messages import compressed_message, image_message
-from processes import PACKAGE_ROOT, RECTANGLE_NODE
+from helpers.image_messages import compressed_message, image_message
+from helpers.processes import PACKAGE_ROOT, RECTANGLE_NODE
+from helpers.rectangles import BLUE, RED, draw
 from rclpy.serialization import deserialize_message, serialize_message
-from rectangles import BLUE, RED, draw
 from rosgraph_msgs.msg import Clock
 from vis_ros.msg import InstanceMaskArray
 

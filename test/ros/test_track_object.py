@@ -1,21 +1,17 @@
 """A person points at an object on a live stream: requests and answers go over DDS, images in and masks out too."""
 
-import sys
 import threading
 from array import array
-from pathlib import Path
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
+from helpers.colour_propagator import BLUE, RED, ColourPropagator, ColourPropagators, draw, mask_of
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_srvs.srv import Trigger
 from vis_ros.msg import InstanceMask
 from vis_ros.srv import ForgetObject, TrackObject
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from colour_propagator import BLUE, RED, ColourPropagator, ColourPropagators, draw, mask_of
 
 from vis_ros.masks.pixels import decode
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from image_messages import compressed_message
+from helpers.image_messages import compressed_message
 from sensor_msgs.msg import CompressedImage
 from test_track_object import mono8
 from vis_ros.msg import InstanceMask

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
-from image_messages import compressed_message, image_message
+from helpers.image_messages import compressed_message, image_message
+from helpers.rectangles import BLUE, GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
 from rclpy.event_handler import UnsupportedEventTypeError
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rectangles import BLUE, GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
+from helpers.processes import HERE, REAL_NODE, RECTANGLE_NODE
+from helpers.rectangles import RED, draw
 from lifecycle_msgs.srv import GetState
-from processes import HERE, REAL_NODE, RECTANGLE_NODE
-from rectangles import RED, draw
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
 

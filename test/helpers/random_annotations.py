@@ -1,8 +1,8 @@
 """Random annotated videos for the tests of formats, and what two sets of videos must have alike."""
 
 import numpy as np
-from annotated_memory import MemoryVideo
 
+from helpers.annotated_memory import MemoryVideo
 from vis_ros.datasets.rle import decode, encode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideos
 

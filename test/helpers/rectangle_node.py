@@ -7,8 +7,7 @@ import os
 import sys
 import time
 
-from rectangles import RectangleEngine
-
+from helpers.rectangles import RectangleEngine
 from vis_ros.node.vis_node import main
 
 

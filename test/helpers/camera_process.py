@@ -3,12 +3,12 @@
 import time
 
 import rclpy
-from image_messages import image_message
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from rectangles import GREEN, draw
 from sensor_msgs.msg import Image
 
+from helpers.image_messages import image_message
+from helpers.rectangles import GREEN, draw
 from vis_ros.ros.environment import prepare_environment
 
 if __name__ == '__main__':
