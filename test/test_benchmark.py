@@ -12,19 +12,19 @@ from rclpy.serialization import deserialize_message
 from safetensors.numpy import load_file
 from sensor_msgs.msg import Image
 
-from vis_ros.benchmark import pipeline as pipeline_module
-from vis_ros.benchmark.crowded_model import save_crowded_model
-from vis_ros.benchmark.engine_process import EngineProcess
-from vis_ros.benchmark.engine_run import Workspace, alternate, measure_in_turn, ratios
-from vis_ros.benchmark.figures import milliseconds, ratio
-from vis_ros.benchmark.growth import AXES, measure_growth
-from vis_ros.benchmark.machine import describe_machine, peak_memory_mib
-from vis_ros.benchmark.pictures import Pictures, serialised
-from vis_ros.benchmark.pipeline import STAGES, Pipeline, association_for
-from vis_ros.benchmark.settings import Settings, parse_size
-from vis_ros.benchmark.stopwatch import Stopwatch
-from vis_ros.benchmark.threshold import load_for
+from benchmarks.speed import pipeline as pipeline_module
+from benchmarks.speed.crowded_model import save_crowded_model
+from benchmarks.speed.engine_process import EngineProcess
+from benchmarks.speed.engine_run import Workspace, alternate, measure_in_turn, ratios
+from benchmarks.speed.figures import milliseconds, ratio
+from benchmarks.speed.growth import AXES, measure_growth
+from benchmarks.speed.pictures import Pictures, serialised
+from benchmarks.speed.pipeline import STAGES, Pipeline, association_for
+from benchmarks.speed.settings import Settings
+from benchmarks.speed.stopwatch import Stopwatch
+from benchmarks.speed.threshold import load_for
 from vis_ros.engines import postprocessing
+from vis_ros.machine import describe_machine, peak_memory_mib
 from vis_ros.masks import pixels as masks
 from vis_ros.networks import preprocessing
 from vis_ros.networks.model_header import read_config
@@ -236,13 +236,6 @@ def test_threshold_gives_so_many_detections_and_no_more_work():
 # --- settings, pictures, machine --------------------------------------------------------------------------------------
 
 
-def test_sizes():
-    assert parse_size('720x1280') == (720, 1280)
-    for text in ('720', 'x', '0x10', '-3x5', '7.5x8', '720x1280x3'):
-        with pytest.raises(ValueError, match='720x1280'):
-            parse_size(text)
-
-
 def test_settings_survive_json():
     for settings in (Settings(), Settings(input_size=(96, 160), threads=2)):
         assert Settings.from_dict(json.loads(json.dumps(asdict(settings)))) == settings
@@ -329,7 +322,7 @@ def test_growth_has_a_row_for_every_value(tmp_path, monkeypatch):
         asked.extend(settings)
         return [defaultdict(lambda: 7, warnings=[]) for _ in settings], []
 
-    monkeypatch.setattr('vis_ros.benchmark.growth.measure_in_turn', fake)
+    monkeypatch.setattr('benchmarks.speed.growth.measure_in_turn', fake)
     result = measure_growth(Settings(threads=1), Workspace(tmp_path))
     for axis, values in AXES.items():
         assert [row['value'] for row in result['tables'][axis]] == list(values)

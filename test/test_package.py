@@ -35,18 +35,17 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    {'extras', 'images', 'instances', 'masks', 'msg', 'positions', 'srv', 'visualization'},
+    {'extras', 'images', 'instances', 'machine', 'masks', 'msg', 'positions', 'srv', 'visualization'},
     {'datasets', 'networks', 'recordings', 'ros', 'synthetic'},
     {'engines', 'export', 'propagation'},
     {'tracking'},
-    {'cli', 'demo', 'evaluation', 'node', 'replay', 'training', 'benchmark'},
+    {'cli', 'demo', 'evaluation', 'node', 'replay', 'training'},
 )
 """The rooms of the package by floor, from the ground: vocabulary, data, models, tracking, programs. A room imports from
 lower floors, and from its own floor as long as no two rooms need each other."""
 
-LIVE = {'benchmark', 'demo', 'replay'}
-"""What beside `node` may import rclpy: the demonstration's camera and recorder, the live replay and the
-load of the benchmark are ROS nodes."""
+LIVE = {'demo', 'replay'}
+"""What besides `node` may import rclpy: the camera and the recorder of the demo and the live replay are ROS nodes."""
 
 ROS_PACKAGES = re.compile(r'(rclpy|.*_msgs|std_srvs|builtin_interfaces|.*_interfaces|ament_index_python)$')
 

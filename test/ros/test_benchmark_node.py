@@ -6,11 +6,11 @@ import os
 import numpy as np
 import pytest
 
-from vis_ros.benchmark import node_run
-from vis_ros.benchmark.engine_run import Workspace
-from vis_ros.benchmark.highest_rate import LEAST_HZ, MOST_HZ, highest_rate
-from vis_ros.benchmark.load import Reply, Trial
-from vis_ros.benchmark.settings import Settings
+from benchmarks.speed import node_run
+from benchmarks.speed.engine_run import Workspace
+from benchmarks.speed.highest_rate import LEAST_HZ, MOST_HZ, highest_rate
+from benchmarks.speed.load import Reply, Trial
+from benchmarks.speed.settings import Settings
 from vis_ros.engines.engine import PRECISIONS
 
 MS = 1_000_000

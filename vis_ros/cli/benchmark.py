@@ -1,98 +1,171 @@
-"""`vis-ros benchmark`."""
+"""`vis-ros benchmark`: how long a model takes for a frame on this machine."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vis_ros.cli.benchmark_tables import print_engines, print_growth, print_node
-from vis_ros.cli.console import console
+from vis_ros.cli.console import console, parse_size, print_table
 
 if TYPE_CHECKING:
-    from vis_ros.benchmark.settings import Settings
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
-_RATES = (10.0, 30.0, 60.0)
+    from vis_ros.tracking.model import Model
+
+_SCENE_SIZE, _SCENE_RATE = (720, 1280), 30.0
+_WARM_UP_FRAMES = 5
+_RESAMPLES = 5000
 
 
 def benchmark(
-    weights: Annotated[
-        str, typer.Option(help='Name or path of the weights; random:resnet50 for random ones, for speed only.')
-    ] = 'demo',
+    recording: Annotated[
+        Path | None,
+        typer.Argument(help='Bag, video, or folder of images \\[default: the synthetic scene in 1280x720]'),
+    ] = None,
+    weights: Annotated[str, typer.Option(help='Name or path of the weights, see `vis-ros weights list`.')] = 'demo',
     engine: Annotated[str, typer.Option(help='auto, tensorrt, openvino or torch.')] = 'auto',
     precision: Annotated[str, typer.Option(help='auto, fp32, fp16, bf16 or int8.')] = 'auto',
-    size: Annotated[
-        str | None, typer.Option(metavar='HxW', help="Input of the network [default: the model's own]")
-    ] = None,
-    image: Annotated[str, typer.Option(metavar='HxW', help="Size of the cameras' images.")] = '720x1280',
-    cameras: Annotated[int, typer.Option(min=1, help='So many cameras, in turn.')] = 1,
-    detections: Annotated[
-        int, typer.Option(min=0, help='So many objects in every image; 0: as many as are found.')
-    ] = 0,
-    identities: Annotated[
-        int, typer.Option(min=0, help='So many in memory from the start on; 0: those that come.')
-    ] = 0,
-    frames: Annotated[int, typer.Option(min=2, help='Measured images of each camera.')] = 100,
-    threads: Annotated[int, typer.Option(min=0, help='CPU threads of the network; 0: its library chooses.')] = 0,
     against: Annotated[
         str | None,
-        typer.Option(metavar='ENGINE[:PRECISION]', help='Measure a second engine in alternation, and the ratio.'),
+        typer.Option(metavar='ENGINE[:PRECISION]', help='Also measure a second engine, frame by frame in turn.'),
     ] = None,
-    growth: Annotated[
-        bool, typer.Option('--growth', help='Tables over cameras, detections, identities and sizes of the image.')
-    ] = False,
-    node: Annotated[bool, typer.Option('--node', help='Measure a node in a process of its own over DDS, too.')] = False,
-    json_file: Annotated[Path | None, typer.Option('--json', help='Write every figure into this file.')] = None,
+    frames: Annotated[int, typer.Option(min=2, help='Number of measured frames.')] = 100,
+    size: Annotated[
+        str | None, typer.Option(metavar='HxW', help="Network input in pixels \\[default: the model's own]")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help='CPU threads of the network; 0 lets its library choose.')] = 0,
+    topic: Annotated[str | None, typer.Option(help='Image topic of a bag that has several.')] = None,
+    json_file: Annotated[Path | None, typer.Option('--json', help='Write all results to this file.')] = None,
 ) -> None:
-    """Measure where the time goes from an image to the message with its objects, and how that grows.
+    """Measure how long detection and tracking of a frame take on this machine."""
+    import vis_ros
+    from vis_ros.machine import describe_machine, peak_memory_mib
 
-    Every engine runs in a process of its own on the demo's scene. The stages are the functions that the node calls.
-    """
-    from vis_ros.benchmark.engine_run import workspace
-    from vis_ros.benchmark.settings import Settings, parse_size
-
-    if sum((against is not None, growth, node)) > 1:
-        raise ValueError('--against, --growth and --node are measurements of their own: choose one')
-    settings = Settings(
-        weights=weights,
-        engine=engine,
-        precision=precision,
-        input_size=parse_size(size) if size else None,
-        image_size=parse_size(image),
-        cameras=cameras,
-        detections=detections,
-        identities=identities,
-        frames=frames,
-        threads=threads,
-    )
-    with workspace() as place, console.status('starting') as status:
-        if growth:
-            from vis_ros.benchmark.growth import measure_growth
-
-            result = measure_growth(settings, place, on_step=status.update)
-        elif node:
-            from vis_ros.benchmark.node_run import measure_node
-            from vis_ros.ros.isolation import isolate
-
-            isolate()
-            result = measure_node(settings, place, rates_hz=_RATES, on_step=status.update)
-        else:
-            from vis_ros.benchmark.engine_run import measure
-
-            other = None if against is None else _other(settings, against)
-            result = measure(settings, place, other, on_step=status.update)
+    height, width = (0, 0) if size is None else parse_size(size)
+    settings: dict[str, Any] = {'input_height': height, 'input_width': width, 'threads': threads}
+    machine = describe_machine()
+    with console.status('loading'):
+        models = [vis_ros.load(weights, engine=engine, precision=precision, **settings)]
+        if against is not None:
+            engine, _, precision = against.partition(':')
+            models.append(vis_ros.load(weights, engine=engine, precision=precision or 'auto', **settings))
+    with console.status('measuring'):
+        images = _scene(frames) if recording is None else _recorded(recording, topic, frames)
+        seconds = time_in_turn(models, images)
+    result: dict[str, Any] = {
+        'machine': machine,
+        'source': 'synthetic scene' if recording is None else str(recording),
+        'frames': len(seconds),
+        'models': [_summary(model, own) for model, own in zip(models, seconds.T, strict=True)],
+        'peak_memory_mib': round(peak_memory_mib(), 1),
+    }
+    if against is not None:
+        result['ratio'] = median_ratio(seconds[:, 0], seconds[:, 1])
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
-    print_growth(result) if growth else print_engines(result)
-    if node:
-        print_node(result['node'])
+    _print(result)
 
 
-def _other(settings: Settings, against: str) -> Settings:
-    """The same measurement of the engine that ENGINE[:PRECISION] names."""
-    engine, _, precision = against.partition(':')
-    return replace(settings, engine=engine, precision=precision or 'auto')
+def _scene(count: int) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    from vis_ros.synthetic.scene import Scene
+
+    scene = Scene(seed=0, size=_SCENE_SIZE, frames=count)
+    return ((scene.frame(index).image, index / _SCENE_RATE) for index in range(count))
+
+
+def _recorded(recording: Path, topic: str | None, count: int) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    import vis_ros
+
+    return ((frame.image, frame.stamp) for frame in islice(vis_ros.open(recording, topic=topic), count))
+
+
+def time_in_turn(models: Sequence[Model], frames: Iterable[tuple[NDArray[np.uint8], float]]) -> NDArray[np.float64]:
+    """Track the frames with every model and return the seconds of each step, (frames, models).
+
+    The models take turns frame by frame, so that a disturbance of the machine affects all of them. Loading or drawing
+    a frame is not timed. Before the first frame each model sees it a few times, because engines prepare themselves for
+    a new image size.
+
+    Args:
+        models: the models to compare.
+        frames: images (height, width, 3) uint8 BGR and their stamps in seconds.
+
+    Raises:
+        ValueError: there are fewer than two frames.
+    """
+    import numpy as np
+
+    trackers = [model.tracker() for model in models]
+    seconds: list[list[float]] = []
+    for image, stamp in frames:
+        if not seconds:
+            for spare in [model.tracker() for model in models]:
+                for number in range(_WARM_UP_FRAMES):
+                    spare.step(image, number / _SCENE_RATE)
+        seconds.append([])
+        for tracker in trackers:
+            start = time.perf_counter()
+            tracker.step(image, stamp)
+            seconds[-1].append(time.perf_counter() - start)
+    if len(seconds) < 2:
+        raise ValueError(f'the recording has {len(seconds)} frame; at least 2 are needed')
+    return np.array(seconds)
+
+
+def milliseconds(seconds: ArrayLike) -> dict[str, float]:
+    """p50 and p95 in milliseconds of (N,) seconds, N > 0."""
+    import numpy as np
+
+    p50, p95 = np.percentile(np.asarray(seconds, np.float64), (50, 95)) * 1000
+    return {'p50': round(float(p50), 4), 'p95': round(float(p95), 4)}
+
+
+def median_ratio(first: ArrayLike, second: ArrayLike) -> dict[str, float]:
+    """Median of `second` divided by the median of `first`, with its 95 % bootstrap interval.
+
+    Both are (N,) times taken in turn. The bootstrap resamples pairs of times, because a disturbance of the machine
+    affects both times of a pair. Percentile interval of Efron and Tibshirani (1993), chapter 13.
+    """
+    import numpy as np
+
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    pairs = np.random.default_rng(0).integers(len(a), size=(_RESAMPLES, len(a)))
+    low, high = np.percentile(np.median(b[pairs], axis=1) / np.median(a[pairs], axis=1), (2.5, 97.5))
+    value = float(np.median(b) / np.median(a))
+    return {'ratio': round(value, 4), 'low': round(float(low), 4), 'high': round(float(high), 4)}
+
+
+def _summary(model: Model, seconds: NDArray[np.float64]) -> dict[str, Any]:
+    return {
+        'model': model.name,
+        'engine': model.info.engine,
+        'device': model.info.device,
+        'precision': model.info.precision,
+        'fallback': model.info.fallback,
+        'frame_ms': milliseconds(seconds),
+        'frames_per_second': round(float(1 / seconds.mean()), 2),
+    }
+
+
+def _print(result: dict[str, Any]) -> None:
+    for model in result['models']:
+        rows = [(name, model[name]) for name in ('engine', 'device', 'precision', 'fallback') if model[name]]
+        times = model['frame_ms']
+        rows.append(('frame p50, p95', f'{times["p50"]:.2f} ms, {times["p95"]:.2f} ms'))
+        rows.append(('frames per second', f'{model["frames_per_second"]:.1f}'))
+        print_table(f'{model["model"]}, {result["frames"]} frames, {result["source"]}', rows)
+    if 'ratio' in result:
+        found = result['ratio']
+        console.print(
+            f'The second engine takes {found["ratio"]:.3f} times as long as the first '
+            f'(95 % interval {found["low"]:.3f} to {found["high"]:.3f}).'
+        )
+    console.print(f'Peak memory of the process: {result["peak_memory_mib"]:.0f} MiB')

@@ -1,4 +1,4 @@
-"""What every command prints with: the console, a progress bar and a table of figures."""
+"""What several commands share: the console, a progress bar, a table of figures, and the size HxW."""
 
 from __future__ import annotations
 
@@ -49,3 +49,11 @@ def print_table(title: str, rows: Iterable[tuple[str, object]]) -> None:
     for name, value in rows:
         table.add_row(name, Text(str(value)))
     console.print(table)
+
+
+def parse_size(text: str, option: str = '--size') -> tuple[int, int]:
+    """(height, width) of 'HEIGHTxWIDTH' in pixels. ValueError, which names the option, for any other text."""
+    height, _, width = text.lower().partition('x')
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise ValueError(f'{option} {text!r} is not height x width in pixels, such as 288x512')
+    return int(height), int(width)

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from vis_ros.cli.console import console
+from vis_ros.cli.console import console, parse_size
 
 _IMAGES = 32
 """At least so many of a recording calibrate int8, where it has them, and fewer than twice as many."""
@@ -66,7 +66,7 @@ def export(
     if (calibrate is None) == (precision == 'int8'):
         raise ValueError('--precision int8 and --calibrate RECORDING belong together: images choose its scales')
     images = [] if calibrate is None else _images(calibrate, topic)
-    input_size = None if size is None else _parse_size(size)
+    input_size = None if size is None else parse_size(size)
     architectures = _architectures(read_config(path, model).architecture) if model == 'auto' else (model,)
     for architecture in architectures:
         if engine == 'openvino' or (engine is None and not for_tensorrt):
@@ -121,11 +121,3 @@ def _build(weights: Path, architecture: str, precision: str | None, size: tuple[
         )
     info = engine.describe()
     console.print(f'built {info.model} on {info.engine}, {info.device}, {info.precision}', soft_wrap=True)
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of 'HxW'."""
-    height, _, width = text.partition('x')
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise ValueError(f'--size {text!r} is not height x width in pixels, such as 288x512')
-    return int(height), int(width)

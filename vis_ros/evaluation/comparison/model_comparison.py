@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.benchmark.machine import describe_machine
 from vis_ros.evaluation.comparison.run_model import ComparisonTask
+from vis_ros.machine import describe_machine
 from vis_ros.ros.isolation import child_environment
 
 _LABEL_WIDTH = 150

@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.benchmark.machine import peak_memory_mib
 from vis_ros.datasets.excerpt import Excerpt
 from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.predicted_video import PredictedVideo, predicted_frame
@@ -29,6 +28,7 @@ from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVide
 from vis_ros.evaluation.comparison.candidates import Contestant, contestant, stamp
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.instances import Instances
+from vis_ros.machine import peak_memory_mib
 from vis_ros.visualization import draw_overlay
 
 _PICTURES = 6

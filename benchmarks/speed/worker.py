@@ -1,6 +1,6 @@
 """The process in which one engine is measured, alone; `EngineProcess` starts it and asks it.
 
-    python -m vis_ros.benchmark.worker SETTINGS_AS_JSON
+    python -m benchmarks.speed.worker SETTINGS_AS_JSON
 
 It answers on standard output, a JSON object a line: first of all with its start, then each line of standard input, a
 JSON array with the name of a method of `Worker` and its arguments. It ends with its input.
@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from vis_ros.benchmark.settings import Settings
+from benchmarks.speed.settings import Settings
 from vis_ros.ros.environment import prepare_environment
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class Worker:
         Returns:
             Its score threshold, and whether nothing is suppressed in it: the network does not find so many otherwise.
         """
-        from vis_ros.benchmark.crowded_model import save_crowded_model
-        from vis_ros.benchmark.threshold import load_for
+        from benchmarks.speed.crowded_model import save_crowded_model
+        from benchmarks.speed.threshold import load_for
         from vis_ros.extras import missing
 
         def load(score_threshold: float | None) -> Engine:
@@ -105,9 +105,9 @@ class Worker:
         """
         import numpy as np
 
-        from vis_ros.benchmark.machine import peak_memory_mib
-        from vis_ros.benchmark.pictures import serialised
-        from vis_ros.benchmark.pipeline import Pipeline, association_for
+        from benchmarks.speed.pictures import serialised
+        from benchmarks.speed.pipeline import Pipeline, association_for
+        from vis_ros.machine import peak_memory_mib
 
         settings, loaded_mib = self._settings, peak_memory_mib()
         images = np.load(pictures, mmap_mode='r')
@@ -135,7 +135,7 @@ class Worker:
         """What ran, how many objects there were, and the most memory that this process has held."""
         from rclpy.utilities import get_rmw_implementation_identifier
 
-        from vis_ros.benchmark.machine import peak_memory_mib
+        from vis_ros.machine import peak_memory_mib
 
         pipeline = self._pipeline
         return {

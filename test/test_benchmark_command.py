@@ -1,4 +1,4 @@
-"""`vis-ros benchmark` on the command line: its tables and its file, with a detector that computes from the pixels."""
+"""`python -m benchmarks.speed`: its tables and its JSON file, with a detector that computes from the pixels."""
 
 import json
 import sys
@@ -7,11 +7,11 @@ from functools import partial
 import pytest
 from helpers.rectangles import RectangleEngine
 
-from vis_ros.benchmark import engine_run, growth, node_run
-from vis_ros.benchmark.load import Reply, Trial
-from vis_ros.benchmark.pipeline import STAGES
-from vis_ros.benchmark.worker import Worker
-from vis_ros.cli import main
+from benchmarks.speed import __main__ as program
+from benchmarks.speed import engine_run, growth, node_run
+from benchmarks.speed.load import Reply, Trial
+from benchmarks.speed.pipeline import STAGES
+from benchmarks.speed.worker import Worker
 from vis_ros.ros.environment import prepare_environment
 
 
@@ -48,10 +48,10 @@ def benchmark(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        command = ['vis-ros', 'benchmark', '--frames', '3', '--image', '48x64', '--json', 'out/figures.json']
+        command = ['benchmarks.speed', '--frames', '3', '--image', '48x64', '--json', 'out/figures.json']
         monkeypatch.setattr(sys, 'argv', [*command, *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
-            main.main()
+            program.main()
         output, path = capsys.readouterr(), tmp_path / 'out' / 'figures.json'
         figures = json.loads(path.read_text()) if path.exists() else None
         return caught.value.code or 0, output.out, output.err, figures

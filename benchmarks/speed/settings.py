@@ -34,11 +34,3 @@ class Settings:
         """Of plain JSON types."""
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of 'HEIGHTxWIDTH'. Raises ValueError."""
-    height, _, width = text.lower().partition('x')
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise ValueError(f'{text!r} is not a size: give HEIGHTxWIDTH in pixels, such as 720x1280')
-    return int(height), int(width)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
-from vis_ros.benchmark.stopwatch import Stopwatch
+from benchmarks.speed.stopwatch import Stopwatch
 from vis_ros.engines.engine import Engine
 from vis_ros.engines.postprocessing import to_instances
 from vis_ros.images import decode_image

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from vis_ros.benchmark.engine_run import Workspace, measure
-from vis_ros.benchmark.figures import milliseconds
-from vis_ros.benchmark.highest_rate import highest_rate
-from vis_ros.benchmark.load import TRACKER, Load, Trial
-from vis_ros.benchmark.pictures import serialised
-from vis_ros.benchmark.settings import Settings
+from benchmarks.speed.engine_run import Workspace, measure
+from benchmarks.speed.figures import milliseconds
+from benchmarks.speed.highest_rate import highest_rate
+from benchmarks.speed.load import TRACKER, Load, Trial
+from benchmarks.speed.pictures import serialised
+from benchmarks.speed.settings import Settings
 from vis_ros.demo.child_process import ChildProcess
 from vis_ros.replay.live.client_node import client_node
 from vis_ros.replay.live.player import Player
@@ -135,7 +135,7 @@ def _node_arguments(settings: Settings, score_threshold: float | None) -> list[s
 @contextmanager
 def _running_node(arguments: list[str], cache: Path, times: Path, target: RunningNode, load: Load) -> Iterator[float]:
     """A node that has answered: the seconds until it did. On leaving, its engine times are in their file."""
-    command = [sys.executable, '-m', 'vis_ros.benchmark.timed_node', str(times), '--ros-args', *arguments]
+    command = [sys.executable, '-m', 'benchmarks.speed.timed_node', str(times), '--ros-args', *arguments]
     environment = {**child_environment(), 'XDG_CACHE_HOME': str(cache)}
     begun = time.perf_counter()
     with ChildProcess('node', command, times.with_suffix('.log'), environment) as child:

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.benchmark.engine_process import EngineProcess
-from vis_ros.benchmark.figures import milliseconds, ratio
-from vis_ros.benchmark.machine import describe_machine, gpu_memory_mib
-from vis_ros.benchmark.pictures import Pictures
-from vis_ros.benchmark.pipeline import STAGES
-from vis_ros.benchmark.settings import Settings
+from benchmarks.speed.engine_process import EngineProcess
+from benchmarks.speed.figures import milliseconds, ratio
+from benchmarks.speed.pictures import Pictures
+from benchmarks.speed.pipeline import STAGES
+from benchmarks.speed.settings import Settings
 from vis_ros.demo.child_process import ended_by_signals
 from vis_ros.extras import require
+from vis_ros.machine import describe_machine, gpu_memory_mib
 from vis_ros.networks.named_weights import resolve
 
 RANDOM = 'random:'

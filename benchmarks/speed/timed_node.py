@@ -1,6 +1,6 @@
-"""A real vis_node whose engine notes how long it takes; `vis_ros.benchmark.node_run` starts it.
+"""A real vis_node whose engine notes how long it takes; `benchmarks.speed.node_run` starts it.
 
-    python -m vis_ros.benchmark.timed_node FILE --ros-args ...
+    python -m benchmarks.speed.timed_node FILE --ros-args ...
 
 At its end it writes the file, a JSON object: 'engine', an `[ended_ns, seconds, preprocess, paste]` for each image that
 went through the engine; 'arrived', a `[stamp_ns, ns]` for each image that rclpy has handed over. Times since 1970.
@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.benchmark.pipeline import ENGINE_STAGES
-from vis_ros.benchmark.stopwatch import Stopwatch
+from benchmarks.speed.pipeline import ENGINE_STAGES
+from benchmarks.speed.stopwatch import Stopwatch
 from vis_ros.engines.engine import Engine, load_engine
 from vis_ros.instances import Instances
 from vis_ros.node import vis_node

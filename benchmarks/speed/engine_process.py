@@ -11,14 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vis_ros.benchmark.settings import Settings
+from benchmarks.speed.settings import Settings
 from vis_ros.ros.isolation import child_environment
 
 _END_S = 20.0
 
 
 class EngineProcess:
-    """Started on entering the context, ended on leaving it; see `vis_ros.benchmark.worker`.
+    """Started on entering the context, ended on leaving it; see `benchmarks.speed.worker`.
 
     start_up: seconds from starting the process to its first result, and what they went to:
         total_s, and of it import_s, load_s (the engine), first_image_s.
@@ -41,7 +41,7 @@ class EngineProcess:
 
     def __enter__(self) -> EngineProcess:
         begun = time.perf_counter()
-        command = [sys.executable, '-m', 'vis_ros.benchmark.worker', json.dumps(asdict(self.settings))]
+        command = [sys.executable, '-m', 'benchmarks.speed.worker', json.dumps(asdict(self.settings))]
         with self._log.open('wb') as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=self._environment, text=True

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
-
 from vis_ros.msg import InstanceMaskArray
+
 from vis_ros.recordings.bags import IMAGE_TYPE, read_header
 from vis_ros.replay.live.player import Player
 from vis_ros.replay.live.timed_images import with_stamp

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from vis_ros.benchmark.engine_run import Figures, Watch, Workspace, measure_in_turn, nobody
-from vis_ros.benchmark.machine import describe_machine
-from vis_ros.benchmark.settings import Settings
+from benchmarks.speed.engine_run import Figures, Watch, Workspace, measure_in_turn, nobody
+from benchmarks.speed.settings import Settings
+from vis_ros.machine import describe_machine
 
 Axes = Mapping[str, tuple[Any, ...]]
 
