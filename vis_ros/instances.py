@@ -1,4 +1,4 @@
-"""Instances: the objects of one frame, the only thing that flows through the package."""
+"""Instances: the objects of one frame. Every network, tracker, message and file of this package takes or gives them."""
 
 from __future__ import annotations
 
@@ -7,42 +7,52 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from vis_ros.masks.crop import tight_box
 
 TENTATIVE, CONFIRMED, LOST = 0, 1, 2
-"""Values of `Instances.states`, equal to the constants of vis_ros/msg/InstanceMask. LOST: not seen in this image; the
-box is the last one, the mask is empty."""
+"""Values of `Instances.states`, equal to the constants of vis_ros/msg/InstanceMask. A LOST track is not visible in this
+frame: its box is the last one, its mask is empty."""
+
+_STATE_NAMES = {TENTATIVE: ' tentative', CONFIRMED: '', LOST: ' lost'}
 
 
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """Parallel arrays of the N objects in one image.
+    """The N objects in one image, as parallel arrays.
 
-    Lengths, shapes and dtypes are checked at construction; arrays are converted to the dtype given here.
+    Construction checks lengths, shapes and dtypes, and converts arrays to the dtype given here. A wrong length, shape
+    or mask window raises ValueError. `print` shows one line per object.
 
     Detection fields:
         image_size: (height, width) of the source image in pixels.
         boxes: (N, 4) float32, x0 y0 x1 y1 in source pixels, continuous coordinates (x1, y1 exclusive).
         scores: (N,) float32 in [0, 1].
-        class_ids: (N,) int32, index into the model's class names.
+        class_ids: (N,) int32, index into `class_names`.
         rois: (N, 4) int32, x0 y0 x1 y1, the integer window of each mask, inside the image.
         masks: N arrays (y1 - y0, x1 - x0) uint8, 0 or 1, each the crop of its roi.
         embeddings: (N, D) float32 or None.
-        class_scores: (N,) float32 of the class alone where `scores` weigh the mask too, or None.
+        class_scores: (N,) float32 score of the class alone where `scores` include mask quality, or None.
+        class_names: the names of all classes of the model, or None.
 
-    Tracking fields, None until an identity memory has seen the frame:
-        track_ids: (N,) uint32, 0 = no identity.
-        match_scores: (N,) float32 in [0, 1], association probability; 1 for a new identity.
-        hits: (N,) uint32, frames in which this identity was matched, this one included.
+    Tracking fields, None before a tracker has seen the frame:
+        track_ids: (N,) uint32, 0 = no track.
+        match_scores: (N,) float32 in [0, 1], association probability; 1 for a new track.
+        hits: (N,) uint32, frames in which this track was matched, this one included.
         states: (N,) uint8, TENTATIVE, CONFIRMED or LOST.
-        first_seen: (N,) float64, stamp in seconds of the first frame of the identity.
-        positions: (N, 3) float32 metres in the camera's optical frame, NaN where not known; None without depth.
+        first_seen: (N,) float64, stamp in seconds of the first frame of the track.
+        positions: (N, 3) float32 meters in the camera's optical frame, NaN where unknown; None without depth.
 
     >>> frame = Instances.empty((480, 640))
     >>> len(frame)
     0
-    >>> confident = frame[frame.scores > 0.5]         # by boolean mask or by index array
+    >>> confident = frame[frame.scores > 0.5]         # by boolean mask, index array, slice or single index
     >>> tracked = frame.with_fields(track_ids=np.zeros(0, np.uint32))
+    >>> square = np.zeros((1, 480, 640), bool)
+    >>> square[0, 100:200, 300:400] = True
+    >>> print(Instances.from_masks(square, class_names=('box',)))
+    box 1.00 at x 300-400, y 100-200
     """
 
     image_size: tuple[int, int]
@@ -59,6 +69,7 @@ class Instances:
     states: NDArray[np.uint8] | None = None
     first_seen: NDArray[np.float64] | None = None
     positions: NDArray[np.float32] | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, dtype, columns in _ARRAYS:
@@ -72,7 +83,7 @@ class Instances:
                 raise ValueError(f'Instances.{name} has shape {array.shape}, expected ({expected})')
             object.__setattr__(self, name, array)
         count = len(self.boxes)
-        for field in fields(self)[2:]:
+        for field in fields(self)[2:-1]:  # all but image_size, boxes and class_names
             value = getattr(self, field.name)
             if value is not None and len(value) != count:
                 raise ValueError(f'Instances.{field.name} has length {len(value)}, but boxes has length {count}')
@@ -102,47 +113,128 @@ class Instances:
             embeddings=None if embedding_size is None else np.zeros((0, embedding_size), np.float32),
         )
 
+    @classmethod
+    def from_masks(
+        cls,
+        masks: ArrayLike,
+        class_ids: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> Instances:
+        """The objects that some full-size masks show, with the tight box of each mask as box and roi.
+
+        Args:
+            masks: (N, H, W), zero or not. An empty mask gets an empty box.
+            class_ids: (N,) integers; all 0 if not given.
+            scores: (N,) in [0, 1]; all 1 if not given.
+            class_names: by class id.
+        """
+        planes = np.asarray(masks) != 0
+        if planes.ndim != 3:
+            raise ValueError(f'masks have shape {planes.shape}, expected (N, height, width)')
+        count = len(planes)
+        rois = np.array([tight_box(plane) for plane in planes], np.int32).reshape(-1, 4)
+        crops = [plane[y0:y1, x0:x1].astype(np.uint8) for plane, (x0, y0, x1, y1) in zip(planes, rois, strict=True)]
+        return cls(
+            image_size=(planes.shape[1], planes.shape[2]),
+            boxes=rois.astype(np.float32),
+            scores=np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
+            class_ids=np.zeros(count, np.int32) if class_ids is None else np.asarray(class_ids, np.int32),
+            rois=rois,
+            masks=crops,
+            class_names=None if class_names is None else tuple(class_names),
+        )
+
+    @classmethod
+    def cat(cls, parts: Sequence[Instances]) -> Instances:
+        """All objects of several Instances of one image, in order. A field that any part lacks is None.
+
+        Raises:
+            ValueError: there is no part, or image sizes or class names differ.
+        """
+        if not parts:
+            raise ValueError('Instances.cat needs at least one part')
+        if sizes := {part.image_size for part in parts} - {parts[0].image_size}:
+            raise ValueError(f'parts are of images of different size: {parts[0].image_size} and {sizes.pop()}')
+        if any(part.class_names != parts[0].class_names for part in parts):
+            raise ValueError('parts have different class names')
+        joined: dict[str, Any] = {'masks': [mask for part in parts for mask in part.masks]}
+        for name, _, _ in _ARRAYS:
+            values = [getattr(part, name) for part in parts]
+            joined[name] = None if any(value is None for value in values) else np.concatenate(values)
+        return replace(parts[0], **joined)
+
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, selection: NDArray[Any] | Sequence[int] | slice) -> Instances:
-        """The chosen objects: a boolean mask (N,), an index array or a slice."""
-        indices = np.arange(len(self))[selection]
+    def __getitem__(self, selection: NDArray[Any] | Sequence[int] | slice | int) -> Instances:
+        """The chosen objects, by boolean mask (N,), index array or slice; a single index gives one object."""
+        indices = np.atleast_1d(np.arange(len(self))[selection])
         if indices.ndim != 1:
-            raise TypeError(f'Instances are indexed by a mask, an index array or a slice, not by {selection!r}')
+            raise TypeError(f'Instances are indexed by a mask, an index array, a slice or an index, not {selection!r}')
         chosen: dict[str, Any] = {'masks': [self.masks[i] for i in indices]}
         for name, _, _ in _ARRAYS:
             value = getattr(self, name)
             chosen[name] = None if value is None else value[indices]
         return replace(self, **chosen)
 
+    def __str__(self) -> str:
+        """One line per object: track id, class, score, state if not confirmed, box in pixels, position in meters."""
+        return '\n'.join(self._line(index) for index in range(len(self))) or 'no objects'
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        shown = ', '.join(f'{name} {score:.2f}' for name, score in zip(self.names, self.scores.tolist(), strict=True))
+        return f'<Instances: {len(self)} in {width}x{height}{": " if shown else ""}{shown}>'
+
+    def _line(self, index: int) -> str:
+        track = '' if self.track_ids is None else f'{self.track_ids[index]} '
+        state = '' if self.states is None else _STATE_NAMES.get(int(self.states[index]), '')
+        x0, y0, x1, y1 = self.boxes[index].round().astype(int).tolist()
+        line = f'{track}{self.names[index]} {self.scores[index]:.2f}{state} at x {x0}-{x1}, y {y0}-{y1}'
+        if self.positions is None or not np.isfinite(self.positions[index]).all():
+            return line
+        return line + ', {:.2f} {:.2f} {:.2f} m'.format(*self.positions[index].tolist())
+
     def __iter__(self) -> Iterator[Instances]:
-        return (self[[index]] for index in range(len(self)))
+        return (self[index] for index in range(len(self)))
 
     def with_fields(self, **values: Any) -> Instances:
         """The same objects with some fields replaced or added."""
         return replace(self, **values)
 
     @property
+    def names(self) -> list[str]:
+        """The class name of each object; 'class 7' where `class_names` does not have it."""
+        known = self.class_names or ()
+        return [known[i] if 0 <= i < len(known) else f'class {i}' for i in self.class_ids.tolist()]
+
+    @property
     def association_scores(self) -> NDArray[np.float32]:
-        """(N,) what identities go by: a known object half hidden has a good mask of what is seen, but a weak class."""
+        """(N,) the scores that association uses: a half-hidden known object has a good mask but a weak class score."""
         return self.scores if self.class_scores is None else self.class_scores
 
     @property
     def least_scores(self) -> NDArray[np.float32]:
-        """(N,) what a score threshold is compared with: the lower of the two scores."""
+        """(N,) the lower of the two scores, which the score threshold applies to."""
         return np.minimum(self.scores, self.association_scores)
 
     def areas(self) -> NDArray[np.int64]:
-        """(N,) mask pixels of each object."""
+        """(N,) number of mask pixels of each object."""
         return np.array([np.count_nonzero(mask) for mask in self.masks], np.int64)
 
     def full_mask(self, index: int) -> NDArray[np.uint8]:
         """(height, width) uint8, 0 or 1: the mask of one object in the whole image."""
-        canvas = np.zeros(self.image_size, np.uint8)
+        full = np.zeros(self.image_size, np.uint8)
         x0, y0, x1, y1 = self.rois[index]
-        canvas[y0:y1, x0:x1] = self.masks[index]
-        return canvas
+        full[y0:y1, x0:x1] = self.masks[index]
+        return full
+
+    def draw(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A copy of the image, (height, width, 3) uint8 BGR, with outlines, track ids, class names and scores."""
+        from vis_ros.visualization import draw_overlay  # needs OpenCV, which the arrays do not
+
+        return draw_overlay(image, self)
 
 
 _ARRAYS: tuple[tuple[str, type, tuple[int, ...]], ...] = (

@@ -1,6 +1,7 @@
-"""Association: the probability of eq. 2 of the lecture, the cue score, and three rules that assign by it.
+"""Association: the probability and the matching score of MaskTrack R-CNN (Yang et al. 2019), and rules that assign by
+it.
 
-N detections of a frame (rows) meet M identities in memory (columns 1 .. M); column 0 stands for a new object.
+N detections of a frame (rows) meet M tracks in memory (columns 1 .. M); column 0 stands for a new object.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ Floats = NDArray[np.float32]
 Columns = NDArray[np.intp]
 
 NEW, LOST = 0, -1
-"""What a detection gets instead of an identity's column: it is a new object; another detection took the identity."""
+"""Instead of the column of a track: the detection is a new object, or another detection took its track."""
 
 
 def log_probabilities(embeddings: Floats, known: Floats) -> Floats:
-    """Eq. 2: log p_i(n), the log-softmax over the row [0, f_i . f_1, ..., f_i . f_M].
+    """Eq. 2 of MaskTrack R-CNN: log p_i(n), the log-softmax over the row [0, f_i . f_1, ..., f_i . f_M].
 
     Args:
         embeddings: (N, D) f_i of the detections.
-        known: (M, D) f_n of the identities.
+        known: (M, D) f_n of the tracks.
 
     Returns:
         (N, 1 + M) float32. Stable for dot products of any size: embeddings are not normalised and reach hundreds.
@@ -34,7 +35,7 @@ def log_probabilities(embeddings: Floats, known: Floats) -> Floats:
 
 
 def log_of_softmax(log_probability: Floats) -> Floats:
-    """What is left of log p_i(n) where the probability itself was computed in float32: -inf below about e^-103."""
+    """Log p_i(n) as a code gets it that computes the probability itself in float32: -inf below about e^-103."""
     with np.errstate(divide='ignore'):
         result: Floats = np.log(np.exp(log_probability))
     return result
@@ -47,9 +48,10 @@ def matching_scores(
     same_category: NDArray[np.bool_],
     weights: tuple[float, float, float] = (1.0, 2.0, 10.0),
 ) -> Floats:
-    """The score of every pair: log p_i(n) + a log s_i + b IoU + c [same category].
+    """Matching score of every pair, combining cues as MaskTrack R-CNN does at inference: log p_i(n) + a log s_i + b IoU
+    + c [same category].
 
-    A new object has IoU 0 and category term 1: against it a wrong category loses almost always.
+    A new object has IoU 0 and category term 1, so with large c a wrong category almost always loses against it.
 
     Args:
         log_probability: (N, 1 + M) of `log_probabilities`.
@@ -63,7 +65,7 @@ def matching_scores(
     """
     a, b, c = (np.float32(weight) for weight in weights)
     with np.errstate(divide='ignore'):
-        of_detector = a * np.log(scores)[:, None] if a else np.float32(0)  # 0 times -inf is no number
+        of_detector = a * np.log(scores)[:, None] if a else np.float32(0)  # 0 * -inf is NaN
         result: Floats = (log_probability + of_detector).astype(np.float32, copy=False)
     result[:, 1:] += b * iou
     np.add(result[:, 1:], c, out=result[:, 1:], where=same_category)
@@ -77,7 +79,7 @@ def box_iou(boxes: Floats, others: Floats, inclusive: bool = False) -> Floats:
     Args:
         boxes: (N, 4).
         others: (M, 4).
-        inclusive: x1 and y1 are the last pixel and not the end, so that a width is x1 - x0 + 1 (the old convention).
+        inclusive: x1 and y1 are the last pixel, so that the width is x1 - x0 + 1 (convention of older codes).
     """
     extra = np.float32(inclusive)
     x0, y0, x1, y1 = np.ascontiguousarray(others.T)
@@ -96,22 +98,22 @@ def _shared_length(low: Floats, high: Floats, other_low: Floats, other_high: Flo
     return np.maximum(length, 0, out=length)
 
 
-def assign_one_to_one(cue: Floats) -> Columns:
-    """Every detection claims the column of its best score; the best claim to an identity wins it.
+def assign_one_to_one(scores: Floats) -> Columns:
+    """Greedy one-to-one assignment: every detection bids for its best column, and the highest bid for a track wins it.
 
-    A loser gets LOST and not its next best: by eq. 2 it most probably *is* the identity that it lost, so it is a second
-    detection of that object, or a new one; hardly ever it is the object of its next best column.
-    Unique by construction; equal claims go to the earlier row.
+    A detection that is outbid gets LOST and not its second best: by eq. 2 it most probably *is* the object that it
+    lost, so it is a second detection of that object, or a new object, but hardly ever the object of its second best
+    column. Each track is assigned once; of equal bids the earlier row wins.
 
     Args:
-        cue: (N, 1 + M) of `matching_scores`.
+        scores: (N, 1 + M) of `matching_scores`.
 
     Returns:
-        (N,) NEW, LOST, or the column 1 .. M of the identity.
+        (N,) NEW, LOST, or the column 1 .. M of the track.
     """
-    columns = cue.argmax(axis=1)
-    claims = cue[np.arange(len(cue)), columns]
-    strongest_first = np.argsort(-claims, kind='stable')
+    columns = scores.argmax(axis=1)
+    bids = scores[np.arange(len(scores)), columns]
+    strongest_first = np.argsort(-bids, kind='stable')
     _, winners = np.unique(columns[strongest_first], return_index=True)
     lost = columns != NEW
     lost[strongest_first[winners]] = False
@@ -120,48 +122,49 @@ def assign_one_to_one(cue: Floats) -> Columns:
 
 
 def assign_in_stages(
-    cue: Floats, iou: Floats, recent: NDArray[np.bool_], confident: NDArray[np.bool_], weak_iou: float
+    scores: Floats, iou: Floats, recent: NDArray[np.bool_], confident: NDArray[np.bool_], weak_iou: float
 ) -> Columns:
-    """First the confident detections claim identities, then the others those that are left (BYTE, Zhang et al. 2022).
+    """Assign the confident detections first, then the weak ones to the remaining tracks (ByteTrack, Zhang et al. 2022).
 
-    In the second stage the claim is the IoU: a weak detection is mostly of something half hidden, whose looks deceive.
+    The second stage assigns by IoU: a weak detection mostly shows a half-hidden object, whose embedding is unreliable.
 
     Args:
-        cue: (N, 1 + M) of `matching_scores`.
-        iou: (N, M) of the detections with the identities.
-        recent: (M,) identities that a weak detection may continue.
+        scores: (N, 1 + M) of `matching_scores`.
+        iou: (N, M) of the detections with the tracks.
+        recent: (M,) tracks that a weak detection may continue.
         confident: (N,).
-        weak_iou: a weak detection must overlap its identity by more.
+        weak_iou: a weak detection must overlap its track by more than this.
 
     Returns:
-        (N,) NEW, LOST, or the column 1 .. M of the identity, each identity once.
+        (N,) NEW, LOST, or the column 1 .. M of the track, each track once.
     """
     if confident.all():
-        return assign_one_to_one(cue)
-    columns = np.full(len(cue), NEW, np.intp)
-    columns[confident] = assign_one_to_one(cue[confident])
+        return assign_one_to_one(scores)
+    columns = np.full(len(scores), NEW, np.intp)
+    columns[confident] = assign_one_to_one(scores[confident])
     weak = np.flatnonzero(~confident)
     if iou.shape[1]:
-        claims = np.insert(iou[weak], 0, weak_iou, axis=1)
-        claims[:, 1:][:, ~recent] = 0
-        claims[:, columns[columns > NEW]] = 0
-        columns[weak] = assign_one_to_one(claims)
+        bids = np.insert(iou[weak], 0, weak_iou, axis=1)
+        bids[:, 1:][:, ~recent] = 0
+        bids[:, columns[columns > NEW]] = 0
+        columns[weak] = assign_one_to_one(bids)
     return columns
 
 
-def assign_in_turn(cue: Floats, floor: float) -> Columns:
+def assign_in_turn(scores: Floats, lowest: float) -> Columns:
     """The rule of the published codes: detections in the given order, each with the best column of its row.
 
-    It gets the identity if its score exceeds that of all before it, and `floor`; it is dropped (LOST) otherwise. Who
-    had the identity before keeps it too, so two detections of a frame may share one, and the order matters.
+    A detection gets the track if its score exceeds `lowest` and those of all detections before it that got this track;
+    otherwise it is dropped (LOST). The earlier ones keep the track too, so two detections of a frame may share one, and
+    the result depends on the order.
     """
-    columns = cue.argmax(axis=1)
-    best = np.full(cue.shape[1], floor, np.float32)
+    columns = scores.argmax(axis=1)
+    best = np.full(scores.shape[1], lowest, np.float32)
     for row, column in enumerate(columns):
         if column == NEW:
             continue
-        if cue[row, column] > best[column]:
-            best[column] = cue[row, column]
+        if scores[row, column] > best[column]:
+            best[column] = scores[row, column]
         else:
             columns[row] = LOST
     return columns
@@ -170,21 +173,21 @@ def assign_in_turn(cue: Floats, floor: float) -> Columns:
 def new_tracks(
     columns: Columns, scores: Floats, boxes: Floats, new_track_score: float, new_track_iou: float
 ) -> NDArray[np.intp]:
-    """The rows that begin an identity, in order: strong enough, and not a second detection of a tracked object.
+    """The rows that start a track, in order: strong enough, and not a second detection of a tracked object.
 
     Args:
-        columns: (N,) of `assign_one_to_one`; rows with NEW or LOST may begin one.
+        columns: (N,) of `assign_one_to_one`; rows with NEW or LOST may start a track.
         scores: (N,).
         boxes: (N, 4).
-        new_track_score: least score.
-        new_track_iou: a row that overlaps one that has or begins an identity by more is a second detection of it.
+        new_track_score: minimum score.
+        new_track_iou: a row that overlaps a tracked row by more than this IoU is a second detection of its object.
     """
     tracked = columns > NEW
     candidates = np.flatnonzero(~tracked & (scores >= np.float32(new_track_score)))
     overlaps = box_iou(boxes[candidates], boxes) > new_track_iou
-    born = []
+    starting = []
     for row, overlapped in zip(candidates, overlaps, strict=True):
         if not np.any(overlapped & tracked):
             tracked[row] = True
-            born.append(row)
-    return np.array(born, np.intp)
+            starting.append(row)
+    return np.array(starting, np.intp)

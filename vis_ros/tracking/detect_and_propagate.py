@@ -9,24 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import CONFIRMED, Instances
-from vis_ros.propagation.first_masks import working_size
+from vis_ros.masks.crop import tight_box
+from vis_ros.propagation.margins import margins
 from vis_ros.propagation.propagator import Propagator
+from vis_ros.propagation.working_size import resize_to_working_size, working_size
 from vis_ros.tracking.detect_and_track import DetectAndTrack
-from vis_ros.tracking.propagate import margins, tight_box
+from vis_ros.tracking.settings import Settings
+from vis_ros.tracking.tracker import Box, Point
 
 Image = NDArray[np.uint8]
 
-_CARRY_S = 1.0
-"""An identity is carried for so long after it was detected last."""
+_BRIDGE_S = 1.0
+"""A track is bridged for this long after its last detection."""
 _MAX_OBJECTS = 8
-_SMALLEST, _GROWTH, _FREE_SHARE = 20, 2.0, 0.5
-"""A carried mask counts if it has so many pixels at the working size, at most so many times those last detected, and
-this share of it is on no detection: otherwise the object has likely got another number."""
+_MIN_AREA, _MAX_GROWTH, _MIN_FREE_SHARE = 20, 2.0, 0.5
+"""A propagated mask counts if it has this many pixels at working size, at most this many times the last detected
+area, and this share of it is on no detection; otherwise the object has probably got another track.
+"""
 
 
 @dataclass(eq=False)
 class _Seen:
-    """The last detection of an identity. row: that one instance; area: of its mask at the working size."""
+    """The last detection of a track. row: that one instance; area: of its mask at working size."""
 
     stamp: float
     row: Instances
@@ -34,13 +38,14 @@ class _Seen:
 
 
 class DetectAndPropagate:
-    """A `Tracker` that adds to what a tracker finds the confirmed identities that it has just lost.
+    """A `Tracker` that adds the confirmed tracks that the detector has just missed to what another tracker finds.
 
-    Every detection corrects the mask that is carried of its identity. Only confirmed identities are carried, at most
-    _MAX_OBJECTS of them, those seen last.
+    Every detection corrects the propagated mask of its track. At most _MAX_OBJECTS tracks are propagated, the confirmed
+    ones seen last.
     """
 
     def __init__(self, tracker: DetectAndTrack, propagator: Propagator) -> None:
+        self.class_names = tracker.class_names
         self._tracker = tracker
         self._propagator = propagator
         self._clear()
@@ -51,31 +56,51 @@ class DetectAndPropagate:
         self._propagator.reset()
 
     @property
-    def epoch(self) -> int:
-        return self._tracker.epoch
-
-    @property
     def identities(self) -> int:
         return self._tracker.identities
 
+    @property
+    def lost(self) -> int:
+        return 0
+
     def reset(self) -> None:
-        """Forget every identity and raise the epoch."""
+        """Delete every track, and count track ids from 1 again."""
         self._tracker.reset()
         self._clear()
 
+    def configure(self, settings: Settings) -> None:
+        self._tracker.configure(settings)
+
+    def prompt(
+        self,
+        *,
+        mask: NDArray[np.generic] | None = None,
+        box: Box | None = None,
+        point: Point | None = None,
+        stamp: float | None = None,
+    ) -> int:
+        return self._tracker.prompt(mask=mask, box=box, point=point, stamp=stamp)
+
+    def forget(self, track_id: int) -> None:
+        self._tracker.forget(track_id)
+
     def step(self, image: Image, stamp: float) -> Instances:
-        """What is detected, and of the others what can be carried, in ascending order of identity."""
+        """The detected tracks and those that could be bridged, in ascending order of track id."""
         found = self._tracker.step(image, stamp)
         self._size = self._size or working_size(image.shape[:2], self._propagator.input_size)
-        small = np.asarray(cv2.resize(image, self._size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-        carried = margins(self._propagator.step(small)) if self._seen else []
-        planes = dict(zip(self._propagator.object_ids, carried, strict=True))
-        self._take(found, small, stamp)
-        rows = self._carry(planes, found, stamp)
-        return joined(found, rows)
+        small = resize_to_working_size(image, self._size)
+        propagated = margins(self._propagator.step(small)) if self._seen else []
+        by_track = dict(zip(self._propagator.object_ids, propagated, strict=True))
+        self._correct(found, small, stamp)
+        bridged = self._bridge(by_track, found, stamp)
+        if not bridged:
+            return found
+        together = Instances.cat([_without_embeddings(found), *map(_without_embeddings, bridged)])
+        assert together.track_ids is not None
+        return together[np.argsort(together.track_ids, kind='stable')]
 
-    def _take(self, found: Instances, small: Image, stamp: float) -> None:
-        """Correct masks by the detections, and start new ones; those that are not seen now give way to them."""
+    def _correct(self, found: Instances, small: Image, stamp: float) -> None:
+        """Correct propagated masks by detections, and start new ones in place of tracks that are not detected now."""
         assert found.track_ids is not None and found.states is not None and self._size is not None
         confirmed = np.flatnonzero(found.states == CONFIRMED)
         known = np.isin(found.track_ids[confirmed], list(self._seen))
@@ -90,10 +115,10 @@ class DetectAndPropagate:
                 self._propagator.start(number, small, mask)
             else:
                 continue
-            self._seen[number] = _Seen(stamp, found[[index]], int(np.count_nonzero(mask)))
+            self._seen[number] = _Seen(stamp, found[index], int(np.count_nonzero(mask)))
 
     def _has_room(self, stamp: float) -> bool:
-        """Whether one more can be carried; of those not seen at that time the one unseen for longest is given up."""
+        """Whether one more track can be propagated; gives up the one unseen for longest, but none seen at `stamp`."""
         if len(self._seen) >= _MAX_OBJECTS:
             oldest = min(self._seen, key=lambda number: self._seen[number].stamp)
             if self._seen[oldest].stamp >= stamp:
@@ -105,27 +130,27 @@ class DetectAndPropagate:
         del self._seen[number]
         self._propagator.forget(number)
 
-    def _carry(self, planes: dict[int, NDArray[np.float32]], found: Instances, stamp: float) -> list[Instances]:
-        """One instance for each identity that was not detected and whose carried mask can be believed."""
+    def _bridge(self, propagated: dict[int, NDArray[np.float32]], found: Instances, stamp: float) -> list[Instances]:
+        """One instance for each track that was not detected and has a plausible propagated mask."""
         assert found.track_ids is not None and self._size is not None
         taken = np.zeros(self._size, bool)
         for index in range(len(found)):
             taken |= self._reduced(found.full_mask(index))
-        rows = []
+        bridged = []
         for number in [n for n in self._seen if n not in found.track_ids]:
-            seen, margin = self._seen[number], planes.get(number)
-            if stamp - seen.stamp > _CARRY_S or margin is None:
+            seen, margin = self._seen[number], propagated.get(number)
+            if stamp - seen.stamp > _BRIDGE_S or margin is None:
                 self._drop(number)
                 continue
             mask = margin > 0
             area = int(np.count_nonzero(mask))
             free = area - int(np.count_nonzero(mask & taken))
-            if area < _SMALLEST or area > _GROWTH * seen.area or free < _FREE_SHARE * area:
+            if area < _MIN_AREA or area > _MAX_GROWTH * seen.area or free < _MIN_FREE_SHARE * area:
                 continue
             row = _with_mask(seen.row, margin, found.image_size)
             if row is not None:
-                rows.append(row)
-        return rows
+                bridged.append(row)
+        return bridged
 
     def _reduced(self, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
         assert self._size is not None
@@ -143,14 +168,5 @@ def _with_mask(row: Instances, margin: NDArray[np.float32], image_size: tuple[in
     return row.with_fields(image_size=image_size, boxes=roi[None].astype(np.float32), rois=roi[None], masks=[crop])
 
 
-def joined(found: Instances, rows: list[Instances]) -> Instances:
-    """All instances in ascending order of identity. Fields that only some have are left out."""
-    if not rows:
-        return found
-    parts = [found, *rows]
-    fields = {}
-    for name in ('boxes', 'scores', 'class_ids', 'rois', 'track_ids', 'match_scores', 'hits', 'states', 'first_seen'):
-        fields[name] = np.concatenate([getattr(part, name) for part in parts])
-    together = Instances(image_size=found.image_size, masks=[m for part in parts for m in part.masks], **fields)
-    assert together.track_ids is not None
-    return together[np.argsort(together.track_ids, kind='stable')]
+def _without_embeddings(instances: Instances) -> Instances:
+    return instances.with_fields(embeddings=None, class_scores=None)

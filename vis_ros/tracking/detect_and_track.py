@@ -1,56 +1,80 @@
-"""DetectAndTrack: every frame detected, then associated with the identity memory (approach (a) of the lecture)."""
+"""DetectAndTrack: MaskTrack R-CNN (Yang et al. 2019): detect in every frame, then associate with the tracks in
+memory.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.engines.engine import Engine
 from vis_ros.instances import Instances
-from vis_ros.tracking.identity_memory import IdentityMemory
+from vis_ros.tracking.identity_memory import IdentityMemory, Memory
+from vis_ros.tracking.prompts import PromptError
+from vis_ros.tracking.score_filter import ScoreFilter
+from vis_ros.tracking.settings import Settings
+from vis_ros.tracking.tracker import Box, Point
 
 
 class DetectAndTrack:
-    """A `Tracker` of one engine, which cameras may share, and one memory, which they may not."""
+    """A `Tracker` of one memory and one engine, which several cameras may share."""
 
-    def __init__(self, engine: Engine, memory: IdentityMemory) -> None:
+    def __init__(self, engine: ScoreFilter, memory: Memory) -> None:
+        self.class_names = engine.class_names
         self._engine = engine
         self._memory = memory
-
-    @property
-    def epoch(self) -> int:
-        return self._memory.epoch
 
     @property
     def identities(self) -> int:
         return len(self._memory)
 
+    @property
+    def lost(self) -> int:
+        return 0
+
     def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
-        """Detect, associate, and return the detections that have an identity, in ascending order of it."""
+        """Detect, associate, and return the detections that have a track, in ascending order of track id."""
         (detections,) = self._engine.infer([image])
         return self.track(detections, stamp)
 
     def track(self, detections: Instances, stamp: float) -> Instances:
         """Associate detections made elsewhere (a batch of several cameras, a stored run).
 
-        The class of each is that of its identity, which single detections do not change.
+        The class of each object is that of its track, which single detections do not change.
         """
         assert detections.embeddings is not None, 'an engine gives an embedding for every detection'
-        track_ids = self._memory.update(
+        tracks = self._memory.update(
             detections.boxes, detections.association_scores, detections.class_ids, detections.embeddings, stamp
         )
-        kept = np.flatnonzero(track_ids)
-        kept = kept[np.argsort(track_ids[kept], kind='stable')]
-        identities = self._memory.lookup(track_ids[kept])
+        kept = np.flatnonzero(tracks.track_ids)
+        kept = kept[np.argsort(tracks.track_ids[kept], kind='stable')]
         return detections[kept].with_fields(
-            class_ids=self._memory.class_ids[kept],
-            track_ids=track_ids[kept],
-            match_scores=self._memory.match_scores[kept],
-            hits=identities.hits,
-            states=identities.states,
-            first_seen=identities.first_seen,
+            class_ids=tracks.class_ids[kept],
+            track_ids=tracks.track_ids[kept],
+            match_scores=tracks.match_scores[kept],
+            hits=tracks.hits[kept],
+            states=tracks.states[kept],
+            first_seen=tracks.first_seen[kept],
+            class_names=self.class_names,
         )
 
+    def prompt(
+        self,
+        *,
+        mask: NDArray[np.generic] | None = None,
+        box: Box | None = None,
+        point: Point | None = None,
+        stamp: float | None = None,
+    ) -> int:
+        raise PromptError('this model detects its objects itself and takes no prompts: use model feelvos or rgmp')
+
+    def forget(self, track_id: int) -> None:
+        raise PromptError('this model detects its objects itself and cannot forget one: use model feelvos or rgmp')
+
     def reset(self) -> None:
-        """Forget every identity and raise the epoch."""
+        """Delete every track."""
         self._memory.reset()
+
+    def configure(self, settings: Settings) -> None:
+        self._engine.set_threshold(settings.score_threshold)
+        if isinstance(self._memory, IdentityMemory):  # the published rules have nothing that may change
+            self._memory.config = settings.association_config()

@@ -1,4 +1,4 @@
-"""Marks: what a person says of an object in an image (a mask, a box or a point), and the mask that is meant."""
+"""Prompts: a mask, box or point that shows an object in an image, and the mask of that object."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from vis_ros.instances import Instances
 
 _SAME_BOX = 0.5
-"""IoU with a box at which a detection is what the box shows."""
+"""A detection with at least this IoU is the object that a box or mask prompt shows."""
 _GRAB_CUT_ROUNDS = 5
 
 
 class PromptError(ValueError):
-    """A mark, or an object id, that cannot be used; says why. Nothing has changed."""
+    """A prompt or track id that cannot be used; says why. Nothing has changed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """One object in the image taken at `stamp` seconds, by exactly one of three, in pixels of that image.
+    """One object in the image taken at `stamp` seconds, shown by exactly one of three, in pixels of that image.
 
-    mask: (H, W), 0 or not; box: x0 y0 x1 y1; point: x y. stamp None: the newest image.
+    mask: (H, W), zero or not; box: x0, y0, x1, y1; point: x, y. A stamp of None refers to the newest image.
     """
 
     stamp: float | None = None
@@ -33,42 +33,42 @@ class Prompt:
 
     def __post_init__(self) -> None:
         if sum(each is not None for each in (self.mask, self.box, self.point)) != 1:
-            raise PromptError('an object is marked by exactly one of a mask, a box and a point')
+            raise PromptError('a prompt is exactly one of a mask, a box and a point')
 
 
 @dataclass(frozen=True, eq=False)
 class PromptedObject:
-    """mask: (h, w) bool at the working size; detection: place of the detection that it is, or None."""
+    """mask: (h, w) bool at the working size; detection: index of the detection that it is, or None."""
 
     mask: NDArray[np.bool_]
     detection: int | None
 
 
 def resolve_prompt(
-    mark: Prompt, image: NDArray[np.uint8], source_size: tuple[int, int], detections: Instances
+    prompt: Prompt, image: NDArray[np.uint8], source_size: tuple[int, int], detections: Instances
 ) -> PromptedObject:
-    """The object that a mark means.
+    """The object that a prompt shows.
 
-    A box means the detection that fits it best, else what GrabCut (Rother et al. 2004) separates inside it. A point
-    means the smallest detection that contains it.
+    A box selects the detection that fits it best; without one, GrabCut (Rother et al. 2004) segments the inside of the
+    box. A point selects the smallest detection that contains it.
 
     Args:
-        mark: in pixels of the source image.
+        prompt: in pixels of the source image.
         image: (h, w, 3) uint8 BGR at the working size.
         source_size: (height, width) of the source image.
-        detections: in `image`; none where there is no detector.
+        detections: in `image`; empty where there is no detector.
 
     Raises:
-        PromptError: a mask of another size or without a pixel, a box or point outside, nothing at the point.
+        PromptError: an empty mask or one of another size, a box or point outside the image, no object at the point.
     """
     scale = image.shape[1] / source_size[1], image.shape[0] / source_size[0]
-    if mark.mask is not None:
-        found = PromptedObject(_reduced(mark.mask, source_size, image.shape[:2]), None)
-    elif mark.box is not None:
-        found = _in_box(np.array(mark.box, np.float64), image, source_size, scale, detections)
+    if prompt.mask is not None:
+        found = PromptedObject(_reduced(prompt.mask, source_size, image.shape[:2]), None)
+    elif prompt.box is not None:
+        found = _in_box(np.array(prompt.box, np.float64), image, source_size, scale, detections)
     else:
-        assert mark.point is not None
-        return _at_point(mark.point, source_size, scale, detections)
+        assert prompt.point is not None
+        return _at_point(prompt.point, source_size, scale, detections)
     if found.detection is None:
         overlaps = [_iou(detections.full_mask(index) > 0, found.mask) for index in range(len(detections))]
         if overlaps and max(overlaps) >= _SAME_BOX:
@@ -79,11 +79,11 @@ def resolve_prompt(
 def _reduced(mask: NDArray[np.generic], source_size: tuple[int, int], size: tuple[int, ...]) -> NDArray[np.bool_]:
     if mask.shape != source_size:
         height, width = source_size
-        raise PromptError(f'the mask has {_text(mask.shape)} pixels, its image has {width}x{height}')
+        raise PromptError(f'the mask has {_text(mask.shape)} pixels, but its image has {width}x{height}')
     if not np.count_nonzero(mask):
-        raise PromptError('the mask is empty: no pixel of it is set')
+        raise PromptError('the mask is empty: none of its pixels is set')
     share = cv2.resize((mask != 0).astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA)
-    reduced = np.asarray(share >= min(0.5, float(share.max())), bool)  # a thin object keeps its fullest cells
+    reduced = np.asarray(share >= min(0.5, float(share.max())), bool)  # keep the fullest cells of a thin object
     return reduced
 
 
@@ -108,7 +108,7 @@ def _in_box(
     rectangle = (left, top, max(int(inner[2]) - left, 1), max(int(inner[3]) - top, 1))
     if rectangle[2:] == image.shape[1::-1]:
         raise PromptError(
-            'the box holds the whole image, so nothing tells the object from its surroundings: give a mask'
+            'the box covers the whole image, so the object cannot be separated from its surroundings: give a mask'
         )
     labels = np.zeros(image.shape[:2], np.uint8)
     models = np.zeros((1, 65)), np.zeros((1, 65))

@@ -1,32 +1,87 @@
-"""Tracker: the protocol of everything that turns a stream of images into tracked instances."""
+"""Tracker: the protocol of everything that turns the images of one camera into tracked instances."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import Instances
 
+if TYPE_CHECKING:
+    from vis_ros.tracking.settings import Settings
+
+Image = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+
 
 class Tracker(Protocol):
-    """All state of one camera that lives across frames."""
+    """All state of one camera that lives across frames. Not safe for several threads, except `lost` and
+    `identities`.
+    """
 
-    @property
-    def epoch(self) -> int:
-        """Raised by one at each `reset`; identities compare only inside one epoch."""
-        ...
+    class_names: tuple[str, ...]
+    """Of the class ids in the result."""
 
     @property
     def identities(self) -> int:
-        """How many identities are held in memory."""
+        """Number of tracks in memory."""
         ...
 
-    def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
-        """Track the objects of the next image, (height, width, 3) uint8 BGR, taken at `stamp` seconds."""
+    @property
+    def lost(self) -> int:
+        """Number of tracks that are LOST and still reported; 0 for trackers that do not report lost tracks."""
+        ...
+
+    def step(self, image: Image, stamp: float) -> Instances:
+        """Track the objects of the next image.
+
+        Args:
+            image: (height, width, 3) uint8 BGR.
+            stamp: time of the image in seconds, not before that of the previous one.
+
+        Returns:
+            The tracked objects in ascending order of track id.
+        """
+        ...
+
+    def prompt(
+        self,
+        *,
+        mask: NDArray[np.generic] | None = None,
+        box: Box | None = None,
+        point: Point | None = None,
+        stamp: float | None = None,
+    ) -> int:
+        """Start tracking the object that exactly one of mask, box and point shows; returns its track id.
+
+        The object is in the result of the next `step`.
+
+        Args:
+            mask: (height, width) of a recent image, zero or not.
+            box: x0, y0, x1, y1 in pixels.
+            point: x, y in pixels.
+            stamp: of the image the prompt refers to, in seconds; None for the newest one.
+
+        Raises:
+            PromptError: the prompt cannot be used, or the model takes none. Nothing has changed.
+        """
+        ...
+
+    def forget(self, track_id: int) -> None:
+        """Stop tracking an object. Raises PromptError where there is no such track, or the model cannot."""
         ...
 
     def reset(self) -> None:
-        """Forget every identity and raise the epoch."""
+        """Delete every track. Track ids count from 1 again, and the next stamp may be any."""
+        ...
+
+    def configure(self, settings: Settings) -> None:
+        """Apply the settings that may change while running, from the next image on. May be called from any thread.
+
+        Raises:
+            ValueError: a value cannot be applied while running. Nothing has changed.
+        """
         ...

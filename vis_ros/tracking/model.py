@@ -1,0 +1,150 @@
+"""Model: loaded networks, and a tracker for each camera. The node, replay, comparison and validation all build on
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vis_ros.engines.engine import Engine, EngineInfo, load_engine
+from vis_ros.propagation.loading import PropagationModel, load_propagation_model
+from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
+from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.identity_memory import IdentityMemory, Memory
+from vis_ros.tracking.propagate import OBJECT, Propagate
+from vis_ros.tracking.published_memory import PublishedMemory
+from vis_ros.tracking.score_filter import ScoreFilter
+from vis_ros.tracking.settings import PUBLISHED_RULES, Settings
+from vis_ros.tracking.tracker import Tracker
+
+
+def load(weights: str | Path = 'demo', **settings: Any) -> Model:
+    """Load a model, warm it up, and make trackers from it with `Model.tracker`.
+
+    Args:
+        weights: name of packaged or fetched weights, or path of a .safetensors file.
+        settings: fields of `Settings`, such as model='feelvos', engine='tensorrt' or score_threshold=0.5.
+
+    Raises:
+        ValueError: a name that is not a setting, a value that is not allowed, or something that cannot run here.
+        FileNotFoundError: no such weights; the message says how to get them.
+
+    >>> import vis_ros
+    >>> tracker = vis_ros.load('demo', min_hits=1).tracker()
+    """
+    return Model(Settings.of({'weights': str(weights), **settings}))
+
+
+class Model:
+    """The networks that some settings describe, loaded and warm. Trackers share them and have their own tracks.
+
+    Args:
+        settings: `weights` may be '' for a model that propagates and starts from prompts: then there is no detector.
+        engine_factory: called as `load_engine` is.
+        propagation_factory: called as `load_propagation_model` is.
+
+    Raises ValueError or FileNotFoundError, see `load`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine_factory: Callable[..., Engine] = load_engine,
+        propagation_factory: Callable[..., PropagationModel] = load_propagation_model,
+    ) -> None:
+        settings.check_together()
+        self.settings = settings
+        self._propagation = _load_propagation(settings, propagation_factory)
+        self._engine = _load_detector(settings, engine_factory)
+        self.warm_up_ms = 0.0 if self._engine is None else self._engine.warm_up()
+        """Milliseconds of one frame in the detector once it is warm."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class id in the results of the trackers."""
+        detected = () if self._engine is None else self._engine.class_names
+        return (*detected, OBJECT) if self.settings.propagates else detected
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the detector really runs on; None without a detector."""
+        return None if self._engine is None else self._engine.describe()
+
+    @property
+    def propagation(self) -> str:
+        """Weights and engine of the propagation model in words; '' without one."""
+        return '' if self._propagation is None else f'{self._propagation.weights}: {self._propagation.engine}'
+
+    @property
+    def name(self) -> str:
+        """What messages and reports call this model: 'demo', 'mask_rcnn (mine)', 'feelvos', 'demo + feelvos'."""
+        if self.settings.propagates:
+            return self.settings.model
+        assert self.info is not None
+        weights = Path(self.settings.weights).stem
+        detector = self.info.model if weights == self.info.model else f'{self.info.model} ({weights})'
+        return f'{detector} + {self.settings.bridge}' if self.settings.bridge else detector
+
+    def tracker(self) -> Tracker:
+        """A tracker without tracks, for one camera."""
+        settings = self.settings
+        engine = None if self._engine is None else ScoreFilter(self._engine, settings.score_threshold)
+        if settings.propagates:
+            assert self._propagation is not None
+            return Propagate(self._propagation.new(), engine, settings.propagate_config())
+        assert engine is not None
+        tracker = DetectAndTrack(engine, new_memory(settings))
+        return tracker if self._propagation is None else DetectAndPropagate(tracker, self._propagation.new())
+
+    def describe(self) -> dict[str, Any]:
+        """What really runs, and every setting; plain JSON types, as run.json has them."""
+        running = {} if self.info is None else asdict(self.info)
+        return {
+            'model': self.name,
+            'weights': self.settings.weights,
+            **({'propagation': self.propagation} if self.propagation else {}),
+            **{name: running[name] for name in ('engine', 'device', 'precision', 'fallback') if name in running},
+            'settings': asdict(self.settings),
+        }
+
+
+def new_memory(settings: Settings) -> Memory:
+    """An empty memory with the association rule of some settings."""
+    if settings.association in PUBLISHED_RULES:
+        return PublishedMemory(settings.published_config())
+    return IdentityMemory(settings.association_config())
+
+
+def _load_propagation(settings: Settings, factory: Callable[..., PropagationModel]) -> PropagationModel | None:
+    if not settings.propagation_model:
+        return None
+    extra = {'fine_tune_steps': settings.fine_tune_steps} if settings.fine_tune_steps else {}
+    return factory(
+        settings.propagation_model,
+        settings.propagation_weights,
+        device=settings.device,
+        threads=settings.threads,
+        **extra,
+    )
+
+
+def _load_detector(settings: Settings, factory: Callable[..., Engine]) -> Engine | None:
+    if not settings.weights:
+        if settings.propagates and settings.start_from == 'prompts':
+            return None
+        raise ValueError("weights is '', but only a propagation model that starts from prompts needs no detector")
+    return factory(
+        settings.weights,
+        model='auto' if settings.propagates else settings.model,
+        engine=settings.engine,
+        device=settings.device,
+        precision=settings.precision,
+        input_size=settings.input_size,
+        score_threshold=settings.score_threshold or None,
+        max_detections=settings.max_detections or None,
+        threads=settings.threads,
+        accuracy_check=settings.accuracy_check,
+    )
