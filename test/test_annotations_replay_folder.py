@@ -30,7 +30,7 @@ def record(index, epoch=0, track_ids=(1, 2), seed=0, stamp_ns=None):
         track_ids=np.array(track_ids, np.uint32),
     )
     stamp_ns = 1_700_000_000_000_000_001 + index if stamp_ns is None else stamp_ns
-    return frame_record(index, stamp_ns, f'{index}.png', epoch, instances, NAMES), instances
+    return frame_record(index, stamp_ns, f'{index}.png', epoch, instances.with_fields(class_names=NAMES)), instances
 
 
 def write(folder, lines, run=None):

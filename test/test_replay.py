@@ -491,7 +491,7 @@ def test_run_lengths_at_the_corners_of_the_image(roi, counts):
 
 def test_a_record_is_plain_json():
     instances = Instances((4, 5), [[0, 0, 2, 2]], [1 / 3], [1], [[0, 0, 2, 2]], [np.ones((2, 2), np.uint8)])
-    record = frame_record(3, 100_000_000, 'x', 0, instances.with_fields(track_ids=[7]), CLASS_NAMES)
+    record = frame_record(3, 100_000_000, 'x', 0, instances.with_fields(track_ids=[7], class_names=CLASS_NAMES))
     assert (record['stamp'], record['stamp_ns']) == (0.1, 100_000_000)
     (one,) = json.loads(json.dumps(record))['instances']
     assert one['track_id'] == 7 and one['class_name'] == 'green' and one['score'] == 0.333333

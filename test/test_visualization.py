@@ -16,7 +16,7 @@ def one_object(image_size, roi, mask=None, track_id=7, class_id=0, score=0.87):
     x0, y0, x1, y1 = roi
     mask = np.ones((y1 - y0, x1 - x0), np.uint8) if mask is None else mask
     track_ids = None if track_id is None else [track_id]
-    return Instances(image_size, [roi], [score], [class_id], [roi], [mask], track_ids=track_ids)
+    return Instances(image_size, [roi], [score], [class_id], [roi], [mask], track_ids=track_ids, class_names=CLASSES)
 
 
 def relative_luminance(colour):
@@ -36,7 +36,7 @@ def test_an_identity_keeps_its_colour_wherever_it_is():
     image = np.full((200, 200, 3), 90, np.uint8)
     colours = []
     for roi in ([20, 60, 80, 120], [100, 90, 190, 180]):
-        painted = draw_overlay(image, one_object(image.shape[:2], roi), CLASSES)
+        painted = draw_overlay(image, one_object(image.shape[:2], roi))
         colours.append(painted[(roi[1] + roi[3]) // 2, (roi[0] + roi[2]) // 2].tolist())
     assert colours[0] == colours[1] != [90, 90, 90]
 
@@ -45,7 +45,7 @@ def test_the_input_is_not_changed_and_nothing_outside_the_object_and_its_tag_is_
     generator = np.random.default_rng(0)
     image = generator.integers(0, 256, (240, 320, 3), np.uint8)
     before = image.copy()
-    painted = draw_overlay(image, one_object((240, 320), [100, 120, 160, 200]), CLASSES)
+    painted = draw_overlay(image, one_object((240, 320), [100, 120, 160, 200]))
     np.testing.assert_array_equal(image, before)
     changed = np.argwhere((painted != image).any(2))
     assert changed[:, 0].min() > 90 and changed[:, 0].max() <= 201
@@ -57,7 +57,7 @@ def test_the_fill_is_half_transparent_and_a_hole_stays_open():
     image[:, 100:] = 255
     mask = np.ones((120, 120), np.uint8)
     mask[70:110, 70:110] = 0
-    painted = draw_overlay(image, one_object((200, 200), [40, 60, 160, 180], mask), CLASSES)
+    painted = draw_overlay(image, one_object((200, 200), [40, 60, 160, 180], mask))
     assert 0 < painted[100, 70].max() < 200, 'black below shows through'
     assert painted[100, 130].max() == 255 and painted[100, 130].min() > 100, 'white below shows through'
     np.testing.assert_array_equal(painted[150, 130], image[150, 130])
@@ -65,7 +65,7 @@ def test_the_fill_is_half_transparent_and_a_hole_stays_open():
 
 def test_the_outline_has_the_full_colour_of_the_identity():
     image = np.zeros((200, 200, 3), np.uint8)
-    painted = draw_overlay(image, one_object((200, 200), [40, 60, 160, 180], track_id=3), CLASSES)
+    painted = draw_overlay(image, one_object((200, 200), [40, 60, 160, 180], track_id=3))
     assert tuple(painted[179, 100].tolist()) == identity_colour(3)
     assert tuple(painted[100, 159].tolist()) == identity_colour(3)
 
@@ -82,7 +82,7 @@ def test_a_tag_lies_whole_inside_the_image(size, corner):
     colour = identity_colour(7)
     empty = np.zeros(((roi[3] - roi[1]), (roi[2] - roi[0])), np.uint8)  # no fill, no outline: only the tag is drawn
     canvas = np.full((height, width, 3), 77, np.uint8)
-    painted = draw_overlay(canvas, one_object(size, roi, empty), CLASSES)
+    painted = draw_overlay(canvas, one_object(size, roi, empty))
     tag = np.argwhere((painted != canvas).any(2))
     top, left = tag.min(0)
     bottom, right = tag.max(0)
@@ -97,7 +97,7 @@ def test_ink_stands_out_from_every_plate():
     for track_id in range(1, 120):
         canvas = np.full((200, 300, 3), 77, np.uint8)
         empty = np.zeros((60, 60), np.uint8)
-        painted = draw_overlay(canvas, one_object((200, 300), [60, 80, 120, 140], empty, track_id), CLASSES)
+        painted = draw_overlay(canvas, one_object((200, 300), [60, 80, 120, 140], empty, track_id))
         tag = painted[(painted != 77).any(2)]
         ink = max(tag, key=lambda pixel: abs(relative_luminance(pixel) - relative_luminance(identity_colour(track_id))))
         light, dark = sorted((relative_luminance(ink), relative_luminance(identity_colour(track_id))), reverse=True)
@@ -108,9 +108,9 @@ def test_tags_of_crowded_objects_do_not_cover_each_other():
     boxes = [[100, 100, 160, 160]] * 3
     masks = [np.zeros((60, 60), np.uint8)] * 3
     instances = Instances((300, 400), boxes, [0.5] * 3, [0, 1, 0], boxes, masks, track_ids=[1, 2, 3])
-    together = draw_overlay(np.full((300, 400, 3), 77, np.uint8), instances, CLASSES)
+    together = draw_overlay(np.full((300, 400, 3), 77, np.uint8), instances)
     alone = sum(
-        np.count_nonzero((draw_overlay(np.full((300, 400, 3), 77, np.uint8), one, CLASSES) != 77).any(2))
+        np.count_nonzero((draw_overlay(np.full((300, 400, 3), 77, np.uint8), one) != 77).any(2))
         for one in instances
     )
     assert np.count_nonzero((together != 77).any(2)) == alone
@@ -119,20 +119,20 @@ def test_tags_of_crowded_objects_do_not_cover_each_other():
 def test_without_identities_the_colour_follows_the_class():
     image = np.zeros((200, 200, 3), np.uint8)
     roi = [50, 60, 150, 160]
-    cat, light = (draw_overlay(image, one_object((200, 200), roi, None, None, c), CLASSES) for c in (0, 1))
+    cat, light = (draw_overlay(image, one_object((200, 200), roi, None, None, c)) for c in (0, 1))
     assert tuple(cat[159, 100].tolist()) == identity_colour(1)
     assert tuple(light[159, 100].tolist()) == identity_colour(2)
 
 
 def test_an_unknown_class_and_an_empty_frame_are_drawn():
     image = np.zeros((100, 100, 3), np.uint8)
-    assert draw_overlay(image, one_object((100, 100), [10, 40, 60, 90], class_id=5), CLASSES).any()
-    np.testing.assert_array_equal(draw_overlay(image, Instances.empty((100, 100)), CLASSES), image)
+    assert draw_overlay(image, one_object((100, 100), [10, 40, 60, 90], class_id=5)).any()
+    np.testing.assert_array_equal(draw_overlay(image, Instances.empty((100, 100))), image)
 
 
 def test_an_image_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r'\(50, 60\).*\(100, 100\)'):
-        draw_overlay(np.zeros((50, 60, 3), np.uint8), Instances.empty((100, 100)), CLASSES)
+        draw_overlay(np.zeros((50, 60, 3), np.uint8), Instances.empty((100, 100)))
 
 
 def test_a_contact_sheet_has_every_image_in_its_place_at_the_right_width():
@@ -185,14 +185,14 @@ def test_a_sheet_of_a_stream_shows_it_evenly_and_keeps_few_images(length, tmp_pa
 
 def test_the_pictures_are_what_opencv_can_write(tmp_path):
     image = np.zeros((64, 64, 3), np.uint8)
-    assert cv2.imwrite(str(tmp_path / 'a.png'), draw_overlay(image, one_object((64, 64), [5, 20, 40, 60]), CLASSES))
+    assert cv2.imwrite(str(tmp_path / 'a.png'), draw_overlay(image, one_object((64, 64), [5, 20, 40, 60])))
 
 
 def test_a_lost_object_is_tagged_at_its_last_box_and_paints_nothing_else():
     image = np.full((200, 200, 3), 90, np.uint8)
     lost = one_object((200, 200), [40, 100, 140, 180], np.zeros((80, 100), np.uint8), score=0.0)
-    painted = draw_overlay(image, lost.with_fields(states=[LOST]), CLASSES)
+    painted = draw_overlay(image, lost.with_fields(states=[LOST]))
     changed = np.argwhere((painted != image).any(2))
     assert len(changed) and changed[:, 0].max() < 100
-    seen = draw_overlay(image, lost, CLASSES)
+    seen = draw_overlay(image, lost)
     assert (painted != seen).any()  # the tag says that it is lost, not how sure it is

@@ -1,4 +1,4 @@
-"""What people look at: tracked instances drawn on an image, and many images on one sheet. numpy and OpenCV only."""
+"""Drawing: tracked instances on an image, and many images on a contact sheet. numpy and OpenCV only."""
 
 from __future__ import annotations
 
@@ -25,32 +25,31 @@ _FILL = 0.4
 
 
 def identity_colour(number: int) -> Colour:
-    """The BGR colour of an identity: the same in every frame, and far from those of the numbers around it.
+    """The BGR color of a track id: the same in every frame, and far from those of neighboring ids.
 
-    Multiples of the golden ratio, modulo one, fill the hue circle evenly however many of them are taken.
+    Multiples of the golden ratio modulo one cover the hue circle evenly, however many there are.
     """
     saturation, value = _SHADES[number % len(_SHADES)]
     red, green, blue = colorsys.hsv_to_rgb(number * _GOLDEN_RATIO % 1.0, saturation, value)
     return round(255 * blue), round(255 * green), round(255 * red)
 
 
-def draw_overlay(image: Image, instances: Instances, class_names: Sequence[str]) -> Image:
-    """Draw every object: tinted, outlined, and tagged with identity, class and score.
+def draw_overlay(image: Image, instances: Instances) -> Image:
+    """Draw every object: tinted, outlined, and labeled with track id, class and score.
 
     Args:
-        image: (H, W, 3) uint8 BGR; it is not changed.
-        instances: objects of that image; without `track_ids` the colour follows the class and the tag has no number.
-        class_names: name of each class id; an id beyond them is shown as a number.
+        image: (H, W, 3) uint8 BGR, not modified.
+        instances: objects of that image. Without `track_ids` the color follows the class and the label has no id.
 
     Returns:
         A new image of the same size.
 
     Raises:
-        ValueError: the image is not of the size that the instances were found in.
+        ValueError: the image and the instances differ in size.
     """
     if image.shape[:2] != tuple(instances.image_size):
         raise ValueError(
-            f'the image has (height, width) {image.shape[:2]}, the instances come from {tuple(instances.image_size)}'
+            f'the image has (height, width) {image.shape[:2]}, the instances have {tuple(instances.image_size)}'
         )
     canvas = np.ascontiguousarray(image).copy()
     numbers = instances.class_ids + 1 if instances.track_ids is None else instances.track_ids
@@ -62,26 +61,26 @@ def draw_overlay(image: Image, instances: Instances, class_names: Sequence[str])
         _outline(canvas, instances.masks[index], instances.rois[index], colours[index])
     taken: list[Rectangle] = []
     for index in range(len(instances)):
-        taken.append(_tag(canvas, _label(instances, index, class_names), instances.boxes[index], colours[index], taken))
+        taken.append(_tag(canvas, _label(instances, index), instances.boxes[index], colours[index], taken))
     return canvas
 
 
 def contact_sheet(
     images: Sequence[Image], columns: int = 4, width: int = 1600, captions: Sequence[str] | None = None
 ) -> Image:
-    """Lay images out in rows, each scaled to the width of a column, with a line of text under it.
+    """Arrange images in rows, each scaled to the width of a column, with a caption below.
 
     Args:
         images: one or more (H, W, 3) uint8 BGR; sizes may differ.
-        columns: images in a row; fewer images make fewer columns.
+        columns: images per row, at most.
         width: of the sheet in pixels.
-        captions: one for each image, or None.
+        captions: one per image, or None.
 
     Returns:
         (height, width, 3) uint8 BGR on black.
 
     Raises:
-        ValueError: no images, or another number of captions than of images.
+        ValueError: there are no images, or the number of captions differs.
     """
     if not images:
         raise ValueError('a contact sheet needs at least one image')
@@ -162,9 +161,8 @@ def _outline(canvas: Image, mask: NDArray[np.uint8], roi: NDArray[np.int32], col
     cv2.drawContours(canvas, contours, -1, colour, max(1, round(2 * _scale(canvas))), cv2.LINE_8)
 
 
-def _label(instances: Instances, index: int, class_names: Sequence[str]) -> str:
-    class_id = int(instances.class_ids[index])
-    name = class_names[class_id] if 0 <= class_id < len(class_names) else f'class {class_id}'
+def _label(instances: Instances, index: int) -> str:
+    name = instances.names[index]
     lost = instances.states is not None and instances.states[index] == LOST
     label = f'{name} lost' if lost else f'{name} {instances.scores[index]:.2f}'
     return label if instances.track_ids is None else f'{instances.track_ids[index]} {label}'

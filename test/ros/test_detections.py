@@ -63,7 +63,14 @@ def instances(**fields):
     boxes = np.array([[10, 20, 30.5, 60], [1, 2, 3, 4], [5, 5, 9, 9], [0, 0, 2, 2]], np.float32)
     masks = [np.ones((1, 1), np.uint8)] * 4
     return Instances(
-        (100, 100), boxes, np.array([0.5, 0.25, 1, 1]), np.array([1, 0, 0, 1]), [[0, 0, 1, 1]] * 4, masks, **fields
+        (100, 100),
+        boxes,
+        np.array([0.5, 0.25, 1, 1]),
+        np.array([1, 0, 0, 1]),
+        [[0, 0, 1, 1]] * 4,
+        masks,
+        class_names=('cat', 'dog'),
+        **fields,
     )
 
 
@@ -71,7 +78,7 @@ def test_objects_become_detections(detections):
     header = Header(frame_id='camera')
     places = [[0.5, -0.25, 2], [math.nan] * 3, [1, 1, 1], [2, 2, 2]]
     found = instances(track_ids=[7, 8, 0, 9], states=[CONFIRMED] * 3 + [LOST], positions=places)
-    array = detections.to_detections(found, header, ('cat', 'dog'))
+    array = detections.to_detections(found, header)
     assert array.header is header and [each.id for each in array.detections] == ['7', '8']
     first, second = array.detections
     box, (result,) = first.bbox, first.results
@@ -85,9 +92,9 @@ def test_objects_become_detections(detections):
 
 
 def test_without_depth_or_identities(detections):
-    array = detections.to_detections(instances(track_ids=[1, 2, 3, 4]), Header(), ('cat', 'dog'))
+    array = detections.to_detections(instances(track_ids=[1, 2, 3, 4]), Header())
     assert len(array.detections) == 4 and math.isnan(array.detections[0].results[0].pose.pose.position.x)
-    assert detections.to_detections(instances(), Header(), ('cat', 'dog')).detections == []
+    assert detections.to_detections(instances(), Header()).detections == []
 
 
 def test_the_node_runs_without_vision_msgs(graph):

@@ -6,7 +6,7 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 from vis_ros.instances import Instances
-from vis_ros.masks.pixels import ENCODINGS
+from vis_ros.masks.encodings import ENCODINGS
 from vis_ros.ros.messages import MessageContext, label_image, to_image, to_instances, to_message
 
 CLASS_NAMES = [f'class {number}' for number in range(90)]
@@ -40,7 +40,7 @@ def tracked(count, seed=0, height=40, width=60):
 @pytest.mark.parametrize('count', [0, 1, 12])
 def test_there_and_back(encoding, count):
     before = tracked(count)
-    message = to_message(before, frame(), CLASS_NAMES, encoding)
+    message = to_message(before, frame(), encoding)
     after = to_instances(message)
     expected = before[np.argsort(before.track_ids)]
     for name in ('scores', 'class_ids', 'rois', 'track_ids', 'match_scores', 'hits', 'states', 'positions'):
@@ -53,7 +53,7 @@ def test_there_and_back(encoding, count):
 
 
 def test_numbers_of_the_frame_are_taken_over():
-    message = to_message(tracked(2), frame(latency_ns=1_500_000_000), CLASS_NAMES)
+    message = to_message(tracked(2), frame(latency_ns=1_500_000_000))
     assert (message.epoch, message.sequence, message.dropped, message.model) == (3, 4, 5, 'm')
     assert (message.latency.sec, message.latency.nanosec) == (1, 500_000_000)
     assert message.header.frame_id == 'camera' and message.header.stamp.nanosec == 5
@@ -61,24 +61,24 @@ def test_numbers_of_the_frame_are_taken_over():
 
 def test_first_seen_counts_from_the_origin_to_the_nanosecond():
     one = tracked(1).with_fields(first_seen=np.array([86_400.123456789]))
-    (found,) = to_message(one, frame(origin_ns=1_700_000_000_000_000_001), CLASS_NAMES).instances
+    (found,) = to_message(one, frame(origin_ns=1_700_000_000_000_000_001)).instances
     assert (found.first_seen.sec, found.first_seen.nanosec) == (1_700_086_400, 123_456_790)
 
 
 def test_objects_without_identity_are_left_out_and_untracked_ones_refused():
     some = tracked(3).with_fields(track_ids=np.array([0, 7, 0]))
-    assert [found.track_id for found in to_message(some, frame(), CLASS_NAMES).instances] == [7]
+    assert [found.track_id for found in to_message(some, frame()).instances] == [7]
     with pytest.raises(ValueError, match='track_ids'):
-        to_message(Instances.empty((4, 4)), frame(), CLASS_NAMES)
+        to_message(Instances.empty((4, 4)), frame())
 
 
 def test_boxes_without_masks_come_back_with_empty_ones():
-    after = to_instances(to_message(tracked(3), frame(), CLASS_NAMES, 'none'))
+    after = to_instances(to_message(tracked(3), frame(), 'none'))
     assert [int(mask.sum()) for mask in after.masks] == [0, 0, 0]
 
 
 def test_a_mask_that_does_not_fill_its_window_is_an_error():
-    message = to_message(tracked(1), frame(), CLASS_NAMES)
+    message = to_message(tracked(1), frame())
     message.instances[0].mask_data.append(0)
     with pytest.raises(ValueError, match='mono8'):
         to_instances(message)

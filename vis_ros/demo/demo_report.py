@@ -74,7 +74,7 @@ def write_report(
             rows, columns = matching.add(index, truth.object_ids.astype(np.int64), np.array(ids, np.int64), shared)
             overlaps += shared[rows, columns].tolist()
             true_objects += len(truth)
-            overlay = draw_overlay(truth.image, instances, _class_names(message))
+            overlay = draw_overlay(truth.image, instances)
             video.write(overlay)
             sheet.add(overlay, f'frame {index}')
             on_frame()
@@ -108,8 +108,3 @@ def _mask_iou(truth: LabelledFrame, instances: Instances) -> NDArray[np.float64]
     crops = zip(instances.masks, instances.rois.tolist(), strict=True)
     found = [encode_crop(mask, roi, instances.image_size) for mask, roi in crops]
     return iou(found, [encode(mask) for mask in truth.masks]).T
-
-
-def _class_names(message: InstanceMaskArray) -> list[str]:
-    named = {instance.class_id: instance.class_name for instance in message.instances}
-    return [named.get(class_id, '') for class_id in range(max(named, default=-1) + 1)]

@@ -353,7 +353,7 @@ class Camera:
             model=self._model,
             origin_ns=self._order.origin,
         )
-        array = to_message(instances, frame, self._class_names, self.mask_encoding)
+        array = to_message(instances, frame, self.mask_encoding)
         latency = self._latency_ns(message)
         array.latency = to_duration(latency or 0)
         self._instances.publish(array)
@@ -367,11 +367,11 @@ class Camera:
     def _publish_views(self, message: Any, image: NDArray[np.uint8], instances: Instances) -> None:
         """The same in other forms, for those who listen."""
         if self._markers.get_subscription_count():
-            self._markers.publish(to_markers(instances, message.header, self._class_names))
+            self._markers.publish(to_markers(instances, message.header))
         if self._detections is not None and self._detections.get_subscription_count():
-            self._detections.publish(to_detections(instances, message.header, self._class_names))
+            self._detections.publish(to_detections(instances, message.header))
         if self._overlay.get_subscription_count():
-            overlay = draw_overlay(image, instances, self._class_names)
+            overlay = draw_overlay(image, instances)
             self._overlay.publish(to_image(overlay, 'bgr8', message.header))
         if self._instance_image.get_subscription_count():
             self._instance_image.publish(to_image(label_image(instances), 'mono16', message.header))

@@ -1,4 +1,4 @@
-"""Results of a frame as a JSON record: what `vis-ros replay` writes, one line a frame."""
+"""The results of one frame as a JSON record: a line of results.jsonl."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import Instances
+from vis_ros.masks.rle import MaskRuns, mask_runs
 
 
 def frame_record(
@@ -17,27 +18,36 @@ def frame_record(
     name: str,
     epoch: int,
     instances: Instances,
-    class_names: Sequence[str],
     has_clock: bool = True,
+    runs: Sequence[MaskRuns] | None = None,
 ) -> dict[str, Any]:
     """The tracked objects of one frame as plain JSON types.
 
-    Returns:
-        index: position in the recording, from 0.
-        stamp: seconds; stamp_ns: the same exactly, in nanoseconds, null where the recording has no clock (a video file,
-            an image folder): such stamps are not those of anything else.
+    Args:
+        index: position of the frame in the recording, from 0.
+        stamp_ns: when the image was taken, in nanoseconds.
         name: of the frame.
+        epoch: track ids are unique within one epoch.
+        instances: tracked, with class names, in ascending order of track id.
+        has_clock: whether other recordings share the clock of `stamp_ns`; False for video files and image folders.
+        runs: the run lengths of each mask, if the caller has them; otherwise they are computed here.
+
+    Returns:
+        index, name, epoch: as given.
+        stamp: in seconds; stamp_ns: the exact value in nanoseconds, null without a clock.
         height, width: of the image in pixels.
-        epoch: identities compare only inside one epoch.
-        instances: in ascending order of track_id, each with
+        instances: one record per object, in the order given:
             track_id, class_id, class_name, score;
             box: [x0, y0, x1, y1] in pixels, to a hundredth;
-            roi: [x0, y0, x1, y1] the integer window of the mask;
-            mask: {'size': [height, width], 'counts': [...]}, COCO's uncompressed RLE of the whole image
-                (`full_image_rle`), as `pycocotools.mask.frPyObjects` reads it;
-            position: [x, y, z] in metres, to a tenth of a millimetre, null where not known; only with depth.
+            roi: [x0, y0, x1, y1], the integer window of the mask;
+            mask: {'size': [height, width], 'counts': [...]}, COCO's uncompressed RLE of the whole image, as
+                `pycocotools.mask.frPyObjects` reads it;
+            position: [x, y, z] in meters, to a tenth of a millimeter, null where unknown; only with depth.
     """
     height, width = instances.image_size
+    if runs is None:
+        runs = mask_runs(instances.masks, instances.rois, instances.image_size)
+    names = instances.names
     return {
         'index': index,
         'stamp': stamp_ns / 1e9,
@@ -46,46 +56,22 @@ def frame_record(
         'height': height,
         'width': width,
         'epoch': epoch,
-        'instances': [_record(instances, position, class_names) for position in range(len(instances))],
+        'instances': [_object_record(instances, place, names[place], runs[place]) for place in range(len(instances))],
     }
 
 
-def full_image_rle(mask: NDArray[np.uint8], roi: Sequence[int], image_size: tuple[int, int]) -> dict[str, Any]:
-    """The uncompressed COCO RLE of the whole image for a mask that is stored as the crop of its roi.
-
-    Run lengths go down the columns and start with background. Only the columns of the roi are looked at.
-
-    Args:
-        mask: (y1 - y0, x1 - x0) uint8, 0 or 1.
-        roi: x0 y0 x1 y1.
-        image_size: (height, width).
-    """
-    height, width = image_size
-    x0, y0, x1, y1 = (int(value) for value in roi)
-    columns = np.zeros((x1 - x0, height), np.uint8)
-    columns[:, y0:y1] = mask.T
-    flat = columns.ravel()
-    changes = np.flatnonzero(np.diff(flat, prepend=np.uint8(0), append=np.uint8(0))) + x0 * height
-    counts = np.diff(changes, prepend=0, append=height * width)
-    if len(counts) > 1 and counts[-1] == 0:
-        counts = counts[:-1]  # the mask ends with the image
-    return {'size': [height, width], 'counts': counts.tolist()}
-
-
-def _record(instances: Instances, position: int, class_names: Sequence[str]) -> dict[str, Any]:
-    class_id = int(instances.class_ids[position])
-    roi = instances.rois[position].tolist()
+def _object_record(instances: Instances, index: int, class_name: str, runs: MaskRuns) -> dict[str, Any]:
     return {
-        'track_id': 0 if instances.track_ids is None else int(instances.track_ids[position]),
-        'class_id': class_id,
-        'class_name': class_names[class_id],
-        'score': round(float(instances.scores[position]), 6),
-        'box': [round(float(value), 2) for value in instances.boxes[position]],
-        'roi': roi,
-        'mask': full_image_rle(instances.masks[position], roi, instances.image_size),
-        **({} if instances.positions is None else {'position': _metres(instances.positions[position])}),
+        'track_id': 0 if instances.track_ids is None else int(instances.track_ids[index]),
+        'class_id': int(instances.class_ids[index]),
+        'class_name': class_name,
+        'score': round(float(instances.scores[index]), 6),
+        'box': [round(float(value), 2) for value in instances.boxes[index]],
+        'roi': instances.rois[index].tolist(),
+        'mask': {'size': list(instances.image_size), 'counts': runs.image.tolist()},
+        **({} if instances.positions is None else {'position': _meters(instances.positions[index])}),
     }
 
 
-def _metres(position: NDArray[np.float32]) -> list[float] | None:
+def _meters(position: NDArray[np.float32]) -> list[float] | None:
     return [round(float(value), 4) for value in position] if np.isfinite(position).all() else None

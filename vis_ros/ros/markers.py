@@ -1,8 +1,6 @@
-"""Markers for RViz: a ball at the position of each object, with its class and number beside it."""
+"""Markers for RViz: a sphere at the position of each object, labeled with class and track id."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration
@@ -16,17 +14,17 @@ from vis_ros.visualization import identity_colour
 _DIAMETER_M = 0.1
 _TEXT_M = 0.12
 _LIFETIME_S = 1
-"""Markers of a node that has ended vanish after so many seconds."""
+"""Markers disappear this many seconds after the node has stopped."""
 
 
-def to_markers(instances: Instances, header: Header, class_names: Sequence[str]) -> MarkerArray:
-    """The markers of one image, in place of all before; none for objects without identity or position."""
+def to_markers(instances: Instances, header: Header) -> MarkerArray:
+    """The markers of one image, which replace all earlier ones. Objects without track or position get none."""
     markers = [Marker(header=header, action=Marker.DELETEALL)]
     if instances.positions is None or instances.track_ids is None:
         return MarkerArray(markers=markers)
     for index in np.flatnonzero(np.isfinite(instances.positions).all(1) & (instances.track_ids > 0)).tolist():
         x, y, z = instances.positions[index].tolist()
-        track_id, name = int(instances.track_ids[index]), class_names[instances.class_ids[index]]
+        track_id, name = int(instances.track_ids[index]), instances.names[index]
         ball = _marker(header, 'objects', track_id, Marker.SPHERE, Point(x=x, y=y, z=z))
         ball.scale.x = ball.scale.y = ball.scale.z = _DIAMETER_M
         text = _marker(header, 'names', track_id, Marker.TEXT_VIEW_FACING, Point(x=x, y=y - _TEXT_M, z=z))

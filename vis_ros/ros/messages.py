@@ -1,4 +1,4 @@
-"""`Instances` to InstanceMaskArray and back. Needs no node, no clock and no context."""
+"""`Instances` to InstanceMaskArray and back. Needs no node, clock or rclpy context."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from vis_ros.instances import CONFIRMED, Instances
-from vis_ros.masks.pixels import ENCODINGS, MASK_NONE, area, centroid, decode, encode
+from vis_ros.masks.crop import area, centroid
+from vis_ros.masks.encodings import ENCODINGS, MASK_NONE, decode, encode
 from vis_ros.msg import InstanceMask, InstanceMaskArray
 from vis_ros.ros.stamps import nanoseconds, to_duration, to_time
 
@@ -23,10 +24,10 @@ _NOWHERE = (math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class MessageContext:
-    """What an InstanceMaskArray says besides its objects; fields as in the message.
+    """The fields of an InstanceMaskArray that are not about an object.
 
-    origin_ns: the stamp, in nanoseconds, from which `Instances.first_seen` counts its seconds. With 0 (seconds since
-        1970) float64 leaves `first_seen` a resolution of a quarter of a microsecond.
+    origin_ns: stamp in nanoseconds that `Instances.first_seen` counts its seconds from. With 0 (seconds since 1970)
+        float64 resolves `first_seen` to a quarter of a microsecond.
     """
 
     header: Header
@@ -39,34 +40,38 @@ class MessageContext:
 
 
 def to_message(
-    instances: Instances, frame: MessageContext, class_names: Sequence[str], mask_encoding: str = 'mono8'
+    instances: Instances,
+    context: MessageContext,
+    mask_encoding: str = 'mono8',
+    mask_data: Sequence[bytes] | None = None,
 ) -> InstanceMaskArray:
-    """The message of one image. `frame.header` is put in as it is, not copied.
+    """The message of one image. It takes `context.header` itself, not a copy.
 
     Args:
-        instances: with track ids (those without one, 0, are left out); any order.
-        frame: everything that is not an object.
-        class_names: of the model, by class id.
-        mask_encoding: a name of `vis_ros.masks.pixels.ENCODINGS`.
+        instances: tracked, with class names, in any order. Objects without a track (id 0) are left out.
+        context: everything that is not about an object.
+        mask_encoding: a name of `vis_ros.masks.ENCODINGS`.
+        mask_data: the mask of each of the `instances` in this encoding, where the caller has them; otherwise they are
+            encoded here.
 
     Raises:
-        ValueError: `instances` has not been tracked, or the encoding is not known.
+        ValueError: `instances` has not been tracked, or the encoding is unknown.
     """
     if instances.track_ids is None:
         raise ValueError('Instances.track_ids is None: only tracked instances make an InstanceMaskArray')
-    height, width = instances.image_size
+    height, width, names = *instances.image_size, instances.names
     ascending = np.argsort(instances.track_ids, kind='stable')
     return InstanceMaskArray(
-        header=frame.header,
+        header=context.header,
         image_height=height,
         image_width=width,
-        epoch=frame.epoch,
-        sequence=frame.sequence,
-        dropped=frame.dropped,
-        latency=to_duration(frame.latency_ns),
-        model=frame.model,
+        epoch=context.epoch,
+        sequence=context.sequence,
+        dropped=context.dropped,
+        latency=to_duration(context.latency_ns),
+        model=context.model,
         instances=[
-            _to_mask_message(instances, index, frame.origin_ns, class_names, mask_encoding)
+            _to_mask_message(instances, index, names[index], context.origin_ns, mask_encoding, mask_data)
             for index in ascending.tolist()
             if instances.track_ids[index]
         ],
@@ -74,17 +79,22 @@ def to_message(
 
 
 def _to_mask_message(
-    instances: Instances, index: int, origin_ns: int, class_names: Sequence[str], mask_encoding: str
+    instances: Instances,
+    index: int,
+    class_name: str,
+    origin_ns: int,
+    mask_encoding: str,
+    mask_data: Sequence[bytes] | None,
 ) -> InstanceMask:
-    mask, class_id = instances.masks[index], int(instances.class_ids[index])
+    mask = instances.masks[index]
     x0, y0, x1, y1 = instances.rois[index].tolist()
-    # Field by field: as arguments, the messages inside would be made twice.
+    # Field by field: with arguments, rclpy would construct the nested messages twice.
     message = InstanceMask()
     message.track_id = _field(instances.track_ids, index, 0)
     message.state = _field(instances.states, index, CONFIRMED)
     message.hits = _field(instances.hits, index, 1)
-    message.class_id = class_id
-    message.class_name = class_names[class_id]
+    message.class_id = int(instances.class_ids[index])
+    message.class_name = class_name
     message.score = float(instances.scores[index])
     message.match_score = _field(instances.match_scores, index, 1.0)
     roi, position = message.roi, message.position
@@ -95,8 +105,8 @@ def _to_mask_message(
     message.mask_encoding = ENCODINGS[mask_encoding]
     if instances.first_seen is not None:
         message.first_seen = to_time(origin_ns + round(float(instances.first_seen[index]) * 1e9))
-    # Into the message's own empty array: an assignment would go through it byte by byte on older distributions.
-    message.mask_data.frombytes(encode(mask, mask_encoding))
+    # Into the message's own empty array: older distributions check an assigned array byte by byte.
+    message.mask_data.frombytes(encode(mask, mask_encoding) if mask_data is None else mask_data[index])
     return message
 
 
@@ -107,11 +117,11 @@ def _field(values: NDArray[Any] | None, index: int, default: Any) -> Any:
 def to_instances(message: InstanceMaskArray) -> Instances:
     """The objects of a message, in its order.
 
-    Boxes are the integer windows (the message carries no others), embeddings are gone, `first_seen` is in seconds since
-    1970. Where the message carries no masks (MASK_NONE) they are empty.
+    The message has no float boxes and no embeddings: boxes are the integer windows. `first_seen` is in seconds since
+    1970. Class names are those of the objects. Masks are empty where the message has none (MASK_NONE).
 
     Raises:
-        ValueError: the masks do not fit their windows, or a window its image.
+        ValueError: a mask does not fit its window, or a window does not fit the image.
     """
     objects = message.instances
     rois = np.array(
@@ -135,7 +145,14 @@ def to_instances(message: InstanceMaskArray) -> Instances:
         states=np.array([object.state for object in objects], np.uint8),
         first_seen=np.array([(nanoseconds(object.first_seen) or 0) / 1e9 for object in objects], np.float64),
         positions=np.array([(place.x, place.y, place.z) for place in places], np.float32).reshape(-1, 3),
+        class_names=_class_names(message),
     )
+
+
+def _class_names(message: InstanceMaskArray) -> tuple[str, ...]:
+    """By class id, as far as the objects of the message tell them."""
+    known = {object.class_id: object.class_name for object in message.instances if object.class_id >= 0}
+    return tuple(known.get(index, f'class {index}') for index in range(max(known, default=-1) + 1))
 
 
 def _mask(object: InstanceMask) -> NDArray[np.uint8]:
@@ -146,7 +163,7 @@ def _mask(object: InstanceMask) -> NDArray[np.uint8]:
 
 
 def to_image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
-    """An Image message of (H, W) or (H, W, 3) pixels, which must be laid out as `encoding` says."""
+    """An Image message of (H, W) or (H, W, 3) pixels in the layout of `encoding`."""
     pixels = np.ascontiguousarray(pixels)
     height, width = pixels.shape[:2]
     step = pixels.nbytes // height
@@ -159,7 +176,7 @@ def to_image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
 def label_image(instances: Instances) -> NDArray[np.uint16]:
     """(H, W) uint16: for each pixel the index + 1 of its instance, 0 where there is none.
 
-    Where masks overlap, the instance with the higher score is seen.
+    Where masks overlap, the instance with the higher score is on top.
     """
     labels = np.zeros(instances.image_size, np.uint16)
     for index in np.argsort(instances.scores, kind='stable').tolist():

@@ -1,9 +1,8 @@
-"""The objects of an image as vision_msgs/Detection2DArray, for those who take nothing else; where it is installed."""
+"""The objects of an image as vision_msgs/Detection2DArray, where vision_msgs is installed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,10 @@ DETECTIONS: Any = Detection2DArray
 _NOWHERE = (math.nan, math.nan, math.nan)
 
 
-def to_detections(instances: Instances, header: Header, class_names: Sequence[str]) -> Any:
-    """A Detection2DArray: boxes, with the track id as `id`, the class name as `class_id`, and the position as the place
-    of the pose, NaN where it is not known. Objects without identity or that are not seen now are left out."""
+def to_detections(instances: Instances, header: Header) -> Any:
+    """A Detection2DArray: boxes, with the track id as `id`, the class name as `class_id` and the position in the
+    pose, NaN where it is unknown. Objects without a track and LOST tracks are left out.
+    """
     array = Detection2DArray(header=header)
     if instances.track_ids is None:
         return array
@@ -37,7 +37,7 @@ def to_detections(instances: Instances, header: Header, class_names: Sequence[st
         detection.id = str(instances.track_ids[index])
         detection.bbox.size_x, detection.bbox.size_y = x1 - x0, y1 - y0
         detection.bbox.center.position.x, detection.bbox.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
-        result.hypothesis.class_id = class_names[instances.class_ids[index]]
+        result.hypothesis.class_id = instances.names[index]
         result.hypothesis.score = float(instances.scores[index])
         place = result.pose.pose.position
         place.x, place.y, place.z = _NOWHERE if instances.positions is None else instances.positions[index].tolist()

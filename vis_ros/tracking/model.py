@@ -69,9 +69,12 @@ class Model:
         return (*detected, OBJECT) if self.settings.propagates else detected
 
     @property
-    def info(self) -> EngineInfo | None:
-        """What the detector really runs on; None without a detector."""
-        return None if self._engine is None else self._engine.describe()
+    def info(self) -> EngineInfo:
+        """What the detector really runs on; without a detector, what the propagation model runs on."""
+        if self._engine is not None:
+            return self._engine.describe()
+        assert self._propagation is not None
+        return EngineInfo(self._propagation.engine, self.settings.device, 'fp32', self.settings.model, 0, (0, 0))
 
     @property
     def propagation(self) -> str:
@@ -83,9 +86,8 @@ class Model:
         """What messages and reports call this model: 'demo', 'mask_rcnn (mine)', 'feelvos', 'demo + feelvos'."""
         if self.settings.propagates:
             return self.settings.model
-        assert self.info is not None
-        weights = Path(self.settings.weights).stem
-        detector = self.info.model if weights == self.info.model else f'{self.info.model} ({weights})'
+        model, weights = self.info.model, Path(self.settings.weights).stem
+        detector = model if weights == model else f'{model} ({weights})'
         return f'{detector} + {self.settings.bridge}' if self.settings.bridge else detector
 
     def tracker(self) -> Tracker:
@@ -101,12 +103,12 @@ class Model:
 
     def describe(self) -> dict[str, Any]:
         """What really runs, and every setting; plain JSON types, as run.json has them."""
-        running = {} if self.info is None else asdict(self.info)
+        running = asdict(self.info)
         return {
             'model': self.name,
             'weights': self.settings.weights,
             **({'propagation': self.propagation} if self.propagation else {}),
-            **{name: running[name] for name in ('engine', 'device', 'precision', 'fallback') if name in running},
+            **{name: running[name] for name in ('engine', 'device', 'precision', 'fallback')},
             'settings': asdict(self.settings),
         }
 

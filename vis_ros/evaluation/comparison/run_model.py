@@ -12,7 +12,6 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -143,13 +142,13 @@ def _run(model: Contestant, video: AnnotatedVideo, task: ComparisonTask) -> _Run
             run.start_ms = passed
         if number in shown:
             _write_picture(
-                Path(task.out) / f'{video.name}_{task.model}_{number:05d}.jpg', image, found, model.class_names
+                Path(task.out) / f'{video.name}_{task.model}_{number:05d}.jpg', image, found
             )
     return run
 
 
-def _write_picture(path: Path, image: NDArray[np.uint8], found: Instances, class_names: Sequence[str]) -> None:
-    picture = draw_overlay(image, found, class_names)
+def _write_picture(path: Path, image: NDArray[np.uint8], found: Instances) -> None:
+    picture = draw_overlay(image, found)
     height = round(picture.shape[0] * _PICTURE_WIDTH / picture.shape[1])
     if not cv2.imwrite(str(path), cv2.resize(picture, (_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)):
         raise OSError(f'cannot write {path}')

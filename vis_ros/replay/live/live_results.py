@@ -191,7 +191,7 @@ def _write_records(
         for (_, _, data), answer in zip(messages, answered, strict=True):
             message: InstanceMaskArray = deserialize_message(data, InstanceMaskArray)
             _listen(said, message)
-            sent, names, instances = answer.sent, said.class_names, to_instances(message)
+            sent, instances = answer.sent, to_instances(message)
             seen = np.flatnonzero(np.asarray(instances.states) != LOST)  # as offline: lost objects are in the bag only
             instances = instances[seen]
             add(sent.index, message.epoch, instances)
@@ -201,7 +201,6 @@ def _write_records(
                 sent.name,
                 message.epoch,
                 instances,
-                [names.get(number, '') for number in range(max(names, default=-1) + 1)],
             )
             file.write(json.dumps(record | {'round': sent.round}) + '\n')
     return said

@@ -253,7 +253,7 @@ class _StreamRun:
         folder = outputs.folder if outputs.is_single else outputs.folder / self.stream.name
         rate = max((self.stream.rate or FOLDER_RATE) / self._every, _SLOWEST_VIDEO)
         self._tracker = tracker
-        with closing(VideoFiles(folder, outputs.class_names, rate, outputs.codecs)) as self._files:
+        with closing(VideoFiles(folder, rate, outputs.codecs)) as self._files:
             yield
             self.codec = self._files.codec
         del self._tracker, self._files
@@ -296,7 +296,7 @@ class _StreamRun:
         told = MessageContext(
             header, self._epoch, self._sequence, frame.dropped, outputs.model, origin_ns=self._order.origin
         )
-        message = to_message(instances, told, outputs.class_names, _MASK_ENCODING)
+        message = to_message(instances, told, _MASK_ENCODING)
         outputs.bag.write(self._topic, self._recorded_ns, serialize(message, INSTANCES_TYPE))
 
 

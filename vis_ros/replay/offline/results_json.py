@@ -1,4 +1,4 @@
-"""YoutubeVisResults: results.json in the layout of YouTube-VIS results, one row for each identity of each video."""
+"""ResultsJson: results.json in the layout of YouTube-VIS results, one row per track of each video."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ import json
 import tempfile
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from vis_ros.datasets.rle import encode_crop
 from vis_ros.instances import Instances
+from vis_ros.masks.rle import MaskRuns, compress, mask_runs
 
 LARGEST = 50_000_000
-"""Places for masks that a file may have, most of them `null` (about 250 MB): the layout has one for each frame in the
-row of each identity, which is made for clips."""
+"""Largest number of mask entries in a file, most of them `null` (about 250 MB). The layout is made for clips: the row of
+each track has one entry for each frame of its video."""
 
 
 @dataclass
 class _Row:
-    """An identity: in which frames it was, and where the masks of these are in the spool."""
+    """One track: the frames it is in, and the offsets of its masks in the temporary file."""
 
     frames: array[int] = field(default_factory=lambda: array('Q'))
-    places: array[int] = field(default_factory=lambda: array('Q'))
+    offsets: array[int] = field(default_factory=lambda: array('Q'))
     score: float = 0.0
     classes: Counter[int] = field(default_factory=Counter)
 
 
 class YoutubeVisResults:
-    """Collects the masks of many frames in a file, because a row can be written when its last mask is known only.
+    """Collects the masks of all frames in a temporary file, since a row is complete only with its last mask.
 
     Use it as a context manager. The rows are those of the YouTube-VIS challenge: video_id (1 + position of the video),
-    score (mean over the frames of the identity), category_id (1 + the class id of most of its frames, the lowest of
-    several) and segmentations, one a frame of the recording: COCO's compressed run-length code, or null.
+    score (mean over the frames of the track), category_id (1 + its most frequent class id, the lowest if several are)
+    and segmentations, one per frame of the recording: COCO's compressed run-length code, or null.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Prepare to write `folder/results.json`; the masks wait in an unnamed file in `folder`."""
+        """Prepare to write `folder/results.json`; until then the masks are in an unnamed file in `folder`."""
         self._path = folder / 'results.json'
         self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # it is closed with this object
         self._size = 0
@@ -52,32 +53,44 @@ class YoutubeVisResults:
     ) -> None:
         self._spool.close()
 
-    def add(self, video_id: int, frame: int, epoch: int, instances: Instances) -> None:
-        """Add the tracked objects of the frame at position `frame` of a video."""
+    def add(
+        self, video_id: int, frame: int, epoch: int, instances: Instances, runs: Sequence[MaskRuns] | None = None
+    ) -> None:
+        """Add the tracked objects of one frame.
+
+        Args:
+            video_id: of the video, from 1.
+            frame: position in the video, from 0.
+            epoch: track ids are unique within one epoch.
+            instances: tracked.
+            runs: the run lengths of each mask, if the caller has them; otherwise they are computed here.
+        """
         self.extend(video_id, frame + 1)
         if instances.track_ids is None:
-            raise ValueError('Instances.track_ids is None: only tracked instances make a row')
-        for position, track_id in enumerate(instances.track_ids.tolist()):
+            raise ValueError('Instances.track_ids is None, but only tracked instances have a row in results.json')
+        if runs is None:
+            runs = mask_runs(instances.masks, instances.rois, instances.image_size)
+        for index, track_id in enumerate(instances.track_ids.tolist()):
             row = self._rows.setdefault((video_id, epoch, track_id), _Row())
             row.frames.append(frame)
-            row.places.append(self._size)
-            row.score += float(instances.scores[position])
-            row.classes[int(instances.class_ids[position])] += 1
-            code = encode_crop(instances.masks[position], instances.rois[position].tolist(), instances.image_size)
-            text = json.dumps({'size': list(code['size']), 'counts': code['counts'].decode('ascii')})
+            row.offsets.append(self._size)
+            row.score += float(instances.scores[index])
+            row.classes[int(instances.class_ids[index])] += 1
+            counts = compress(runs[index].image).decode('ascii')
+            text = json.dumps({'size': list(instances.image_size), 'counts': counts})
             self._size += self._spool.write(text.encode('ascii') + b'\n')
 
     def extend(self, video_id: int, frames: int) -> None:
-        """Let a video have at least so many frames."""
+        """Set the number of frames of a video, unless it is known to have more."""
         self._lengths[video_id] = max(frames, self._lengths.get(video_id, 0))
 
     def write(self) -> str:
-        """Write the file: rows in the order of video, epoch and identity. Returns '', or why there is none."""
-        places = sum(self._lengths[video_id] for video_id, _, _ in self._rows)
-        if places > LARGEST:
+        """Write the file, rows sorted by video, epoch and track id. Returns '', or why it is not written."""
+        entries = sum(self._lengths[video_id] for video_id, _, _ in self._rows)
+        if entries > LARGEST:
             return (
-                f'{len(self._rows)} identities, each with a place for every frame of its video, make {places} places; '
-                f'more than {LARGEST} are not written. results.jsonl and the bag have all masks'
+                f'{len(self._rows)} tracks with one entry for each frame of their video make {entries} entries; the '
+                f'limit is {LARGEST}. results.jsonl and the bag have all masks'
             )
         with self._path.open('w', encoding='ascii') as file:
             file.write('[')
@@ -90,8 +103,8 @@ class YoutubeVisResults:
                 file.write(',\n' if number else '\n')
                 file.write(json.dumps(head)[:-1] + ', "segmentations": [')
                 position = 0
-                for frame, place in zip(row.frames, row.places, strict=True):
-                    self._spool.seek(place)
+                for frame, offset in zip(row.frames, row.offsets, strict=True):
+                    self._spool.seek(offset)
                     file.write('null,' * (frame - position))
                     file.write(self._spool.readline().decode('ascii').rstrip('\n'))
                     position = frame + 1

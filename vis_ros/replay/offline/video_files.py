@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from vis_ros.instances import Instances
@@ -22,17 +21,15 @@ class VideoFiles:
     codec: FourCC of the overlay video, once there is a frame.
     """
 
-    def __init__(self, folder: Path, class_names: Sequence[str], rate: float, codecs: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, rate: float, codecs: tuple[str, ...]) -> None:
         """Make the folder where it is missing; files in it are replaced.
 
         Args:
             folder: where the files go.
-            class_names: the name of each class id.
             rate: frames per second of the overlay video.
             codecs: FourCCs for it, see `VideoWriter`.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._class_names = class_names
         self._sheet, self._sheet_path = EvenlySpaced(16), folder / 'contact_sheet.png'
         self._video = VideoWriter(folder / 'overlay.mp4', rate, codecs)
         self._records = (folder / 'results.jsonl').open('w', encoding='utf-8')
@@ -44,9 +41,9 @@ class VideoFiles:
     def add(self, frame: Frame, epoch: int, instances: Instances) -> None:
         """Append a frame and what was found in it."""
         has_clock = frame.has_clock and frame.recorded_ns is not None
-        record = frame_record(frame.index, frame.stamp_ns, frame.name, epoch, instances, self._class_names, has_clock)
+        record = frame_record(frame.index, frame.stamp_ns, frame.name, epoch, instances, has_clock)
         self._records.write(json.dumps(record) + '\n')
-        overlay = draw_overlay(frame.image, instances, self._class_names)
+        overlay = draw_overlay(frame.image, instances)
         self._video.write(overlay)
         self._sheet.add(overlay, f'{frame.name}  {frame.stamp:.2f} s')
 
