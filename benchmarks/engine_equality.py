@@ -30,7 +30,7 @@ from vis_ros.engines.tensorrt.detector import Detector
 from vis_ros.export.graph_export import example_inputs, export
 from vis_ros.export.static_detector import StaticDetector
 from vis_ros.instances import Instances
-from vis_ros.masks.pixels import iou
+from vis_ros.masks.iou import mask_iou
 from vis_ros.networks.model_file import load_model
 from vis_ros.networks.named_weights import resolve
 from vis_ros.networks.preprocessing import padded
@@ -81,7 +81,7 @@ class Differences:
             self.boxes_px.append(float(np.abs(expected.boxes[index] - found.boxes[other]).max()))
             self.scores.append(float(abs(expected.scores[index] - found.scores[other])))
             masks = expected.masks[index], expected.rois[index], found.masks[other], found.rois[other]
-            self.mask_ious.append(iou(*masks) if masks[0].any() or masks[2].any() else 1.0)
+            self.mask_ious.append(mask_iou(*masks) if masks[0].any() or masks[2].any() else 1.0)
 
     def track(self, expected: Instances, found: Instances, names: dict[int, int]) -> None:
         """Compare the identities of one frame; `names` maps those of the reference to those of the other."""

@@ -14,7 +14,7 @@ from vis_ros.msg import InstanceMask, InstanceMaskArray
 from vis_ros.datasets.bag_annotations import read_bag, write_bag
 from vis_ros.datasets.rle import decode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError
-from vis_ros.masks.pixels import ENCODINGS, encode
+from vis_ros.masks.encodings import ENCODINGS, encode
 from vis_ros.recordings.bags import IMAGE_TYPE, INSTANCES_TYPE, BagReader, BagWriter
 from vis_ros.recordings.opening import open_source
 from vis_ros.ros.messages import to_image, to_instances

@@ -25,7 +25,7 @@ from benchmarks.speed.stopwatch import Stopwatch
 from benchmarks.speed.threshold import load_for
 from vis_ros.engines import postprocessing
 from vis_ros.machine import describe_machine, peak_memory_mib
-from vis_ros.masks import pixels as masks
+from vis_ros.masks import encodings as masks
 from vis_ros.networks import preprocessing
 from vis_ros.networks.model_header import read_config
 from vis_ros.networks.named_weights import resolve
@@ -123,7 +123,7 @@ def test_a_watched_function_is_timed_wherever_it_is_called_and_is_itself_again_a
         assert messages.encode is not pipeline_module.fit
         messages.encode(np.ones((300, 300), np.uint8), 'rle')
         masks.encode(np.ones((3, 3), np.uint8), 'rle')
-        with pytest.raises(ValueError, match='not known'):
+        with pytest.raises(ValueError, match='nonsense'):
             masks.encode(np.ones((3, 3), np.uint8), 'nonsense')
     assert watch.calls == {'encode': 3, 'fit': 0}
     assert watch.seconds['encode'] > 0 == watch.seconds['fit']

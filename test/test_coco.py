@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.masks.run_lengths import run_lengths
+from vis_ros.masks.rle import decompress
 from vis_ros.synthetic.coco_images import SUPERCATEGORIES, CocoDataset, polygon_coverage, run_length_coverage
 from vis_ros.synthetic.object_crop import largest_part
 
@@ -159,12 +159,12 @@ def test_run_lengths_agree_with_pycocotools():
         mask = random.random((37, 91)) < density
         mask[10:30, 20:60] |= density > 0
         code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-        counts = run_lengths(code['counts']).tolist()
+        counts = decompress(code['counts']).tolist()
         coverage, (x, y) = run_length_coverage(counts, (37, 91))
         ours = np.zeros((37, 91), bool)
         ours[y : y + coverage.shape[0], x : x + coverage.shape[1]] = coverage > 0
         np.testing.assert_array_equal(ours, mask)
-        assert run_lengths(code['counts'].decode()).tolist() == counts
+        assert decompress(code['counts'].decode()).tolist() == counts
 
 
 def test_compressed_run_lengths_in_a_file(tmp_path):

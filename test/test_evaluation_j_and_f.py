@@ -7,12 +7,11 @@ from helpers.annotated_memory import box, frame, overlaps, random_pair, video
 from scipy.ndimage import distance_transform_edt
 from trackeval.metrics import JAndF
 
-from vis_ros.datasets.rle import encode
+from vis_ros.datasets.rle import encode, window
 from vis_ros.evaluation.metrics.boundary import boundary_f, contour, contour_f
 from vis_ros.evaluation.metrics.j_and_f import Assignment, assign, mean_f
 from vis_ros.evaluation.metrics.mask_overlaps import without_ignored_pixels
-from vis_ros.evaluation.metrics.rle_window import decode_window
-from vis_ros.masks.run_lengths import run_lengths
+from vis_ros.masks.rle import decompress
 
 A, B = (0, 0, 10, 10), (15, 0, 25, 10)
 
@@ -75,10 +74,10 @@ def test_a_window_of_a_code_is_that_of_the_mask(seed):
     for mask in masks:
         (y0, y1), (x0, x1) = (sorted(random.integers(0, length + 1, 2).tolist()) for length in size)
         code = encode(mask)
-        window = decode_window(code, slice(y0, y1 + 5), slice(x0, x1))
-        np.testing.assert_array_equal(window, (mask > 0)[y0 : y1 + 5, x0:x1])
-        assert run_lengths(code['counts']).sum() == mask.size
-    assert run_lengths(b'52203').tolist() == [5, 2, 2, 2, 5], 'of the COCO API: differences from the fourth on'
+        part = window(code, slice(y0, y1 + 5), slice(x0, x1))
+        np.testing.assert_array_equal(part, (mask > 0)[y0 : y1 + 5, x0:x1])
+        assert decompress(code['counts']).sum() == mask.size
+    assert decompress(b'52203').tolist() == [5, 2, 2, 2, 5], 'of the COCO API: differences from the fourth on'
 
 
 # --- TrackEval --------------------------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
-"""Masks: encodings against pycocotools and as properties, paste against torch, torchvision and OpenCV."""
+"""Masks: encodings and run lengths against pycocotools and as properties, paste against torch, torchvision, OpenCV."""
 
 from __future__ import annotations
 
 import array
 import contextlib
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +21,13 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from vis_ros.masks import pixels as masks
+from vis_ros.masks import rle
+from vis_ros.masks.crop import Mask, Roi, area, centroid, tight_box
+from vis_ros.masks.encodings import ENCODINGS, MASK_BITS, decode, encode, rle_bytes
+from vis_ros.masks.iou import box_iou, mask_iou
+from vis_ros.masks.paste import paste
 
-CARRYING = ('mono8', 'bits', 'rle', 'png')
+PIXEL_ENCODINGS = ('mono8', 'bits', 'rle', 'png')
 SIZE = (48, 64)
 
 
@@ -32,7 +38,7 @@ def blob(seed: int, size: int = 28) -> NDArray[np.float32]:
     return (smooth - smooth.min()) / (smooth.max() - smooth.min())
 
 
-def frame(mask: masks.Mask, roi: masks.Roi, size: tuple[int, int] = SIZE) -> masks.Mask:
+def frame(mask: Mask, roi: Roi, size: tuple[int, int] = SIZE) -> Mask:
     canvas = np.zeros(size, np.uint8)
     x0, y0, x1, y1 = roi
     canvas[y0:y1, x0:x1] = mask
@@ -62,11 +68,11 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize('encoding', CARRYING)
+@pytest.mark.parametrize('encoding', PIXEL_ENCODINGS)
 @pytest.mark.parametrize('name', SHAPES)
 def test_decode_returns_what_was_encoded(name: str, encoding: str) -> None:
     mask = SHAPES[name]
-    decoded = masks.decode(masks.encode(mask, encoding), encoding, *mask.shape)
+    decoded = decode(encode(mask, encoding), encoding, *mask.shape)
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, mask)
 
@@ -77,45 +83,45 @@ MASKS = st.tuples(st.integers(0, 40), st.integers(0, 40)).flatmap(
 
 
 @settings(deadline=None)
-@given(mask=MASKS, encoding=st.sampled_from(CARRYING))
-def test_decode_inverts_encode(mask: masks.Mask, encoding: str) -> None:
-    np.testing.assert_array_equal(masks.decode(masks.encode(mask, encoding), encoding, *mask.shape), mask)
+@given(mask=MASKS, encoding=st.sampled_from(PIXEL_ENCODINGS))
+def test_decode_inverts_encode(mask: Mask, encoding: str) -> None:
+    np.testing.assert_array_equal(decode(encode(mask, encoding), encoding, *mask.shape), mask)
 
 
 @settings(deadline=None)
 @given(mask=MASKS.filter(lambda mask: mask.size > 0))
-def test_rle_is_the_uncompressed_rle_of_coco(mask: masks.Mask) -> None:
+def test_rle_is_the_uncompressed_rle_of_coco(mask: Mask) -> None:
     height, width = mask.shape
-    counts = np.frombuffer(masks.encode(mask, 'rle'), '<u4').tolist()
+    counts = np.frombuffer(encode(mask, 'rle'), '<u4').tolist()
     compressed = coco.frPyObjects({'size': [height, width], 'counts': counts}, height, width)
     assert compressed == coco.encode(np.asfortranarray(mask))
 
 
 def test_the_bytes_are_those_of_the_message_definition() -> None:
     mask = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1]], np.uint8)
-    assert masks.encode(mask, 'mono8') == bytes([255, 0, 0, 255, 255, 0, 0, 0, 255])
-    assert masks.encode(mask, 'bits') == bytes([0b10011000, 0b10000000])
-    assert np.frombuffer(masks.encode(mask, 'rle'), '<u4').tolist() == [0, 2, 2, 1, 3, 1]
-    assert masks.encode(mask, 'png').startswith(b'\x89PNG')
-    assert masks.encode(mask, 'none') == b''
+    assert encode(mask, 'mono8') == bytes([255, 0, 0, 255, 255, 0, 0, 0, 255])
+    assert encode(mask, 'bits') == bytes([0b10011000, 0b10000000])
+    assert np.frombuffer(encode(mask, 'rle'), '<u4').tolist() == [0, 2, 2, 1, 3, 1]
+    assert encode(mask, 'png').startswith(b'\x89PNG')
+    assert encode(mask, 'none') == b''
 
 
 def test_encodings_go_by_name_and_by_number() -> None:
-    assert masks.ENCODINGS == {'none': 0, 'mono8': 1, 'bits': 2, 'rle': 3, 'png': 4}
+    assert ENCODINGS == {'none': 0, 'mono8': 1, 'bits': 2, 'rle': 3, 'png': 4}
     mask = np.eye(3, dtype=np.uint8)
-    for name, number in masks.ENCODINGS.items():
-        assert masks.encode(mask, number) == masks.encode(mask, name)
-    np.testing.assert_array_equal(masks.decode(masks.encode(mask, 3), 3, 3, 3), mask)
+    for name, number in ENCODINGS.items():
+        assert encode(mask, number) == encode(mask, name)
+    np.testing.assert_array_equal(decode(encode(mask, 3), 3, 3, 3), mask)
 
 
 def test_a_bool_mask_and_a_message_array_are_taken() -> None:
     mask = np.eye(5, dtype=bool)
-    data = array.array('B', masks.encode(mask.view(np.uint8), 'bits'))
-    np.testing.assert_array_equal(masks.decode(data, masks.MASK_BITS, 5, 5), mask)
+    data = array.array('B', encode(mask.view(np.uint8), 'bits'))
+    np.testing.assert_array_equal(decode(data, MASK_BITS, 5, 5), mask)
 
 
 RUNS = np.array([2, 3, 1], '<u4').tobytes()
-PNG = masks.encode(np.ones((2, 3), np.uint8), 'png')
+PNG = encode(np.ones((2, 3), np.uint8), 'png')
 
 
 @pytest.mark.parametrize(
@@ -125,35 +131,38 @@ PNG = masks.encode(np.ones((2, 3), np.uint8), 'png')
         (b'\xff' * 7, 'mono8', 2, 3, r'needs 6 bytes, the message has 7'),
         (b'\xff' * 2, 'bits', 2, 3, r'needs 1 bytes, the message has 2'),
         (b'', 'bits', 2, 3, r'needs 1 bytes, the message has 0'),
-        (RUNS, 'rle', 2, 4, r'needs runs over 8 pixels, the message has runs over 6'),
+        (RUNS, 'rle', 2, 4, r'needs runs over 8 pixels, not over 6'),
         (RUNS[:-1], 'rle', 2, 3, r'11 bytes, which is not a whole number'),
-        (b'\xff\xff\xff\xff' * 3, 'rle', 2, 3, r'runs over 12884901885'),
+        (b'\xff\xff\xff\xff' * 3, 'rle', 2, 3, r'not over 12884901885'),
         (PNG, 'png', 3, 2, r'2 high and 3 wide, the message says 3 and 2'),
-        (PNG[:40], 'png', 2, 3, r'damaged or cut short'),
-        (b'', 'png', 2, 3, r'does not begin as a PNG'),
-        (b'\xff\xd8\xff' * 20, 'png', 2, 3, r'does not begin as a PNG'),
+        (PNG[:40], 'png', 2, 3, r'damaged or truncated'),
+        (b'', 'png', 2, 3, r'does not start as a PNG'),
+        (b'\xff\xd8\xff' * 20, 'png', 2, 3, r'does not start as a PNG'),
         (b'x', 'png', 0, 0, r'needs 0 bytes, the message has 1'),
-        (b'', 'none', 2, 3, r'carries no mask'),
-        (b'', 'jpeg', 2, 3, r"'jpeg' is not known; known are none \(0\), mono8 \(1\)"),
-        (b'', 9, 2, 3, r'9 is not known'),
+        (b'', 'none', 2, 3, r'no mask'),
+        (b'', 'jpeg', 2, 3, r"'jpeg'; the encodings are none \(0\), mono8 \(1\)"),
+        (b'', 9, 2, 3, r'unknown mask encoding 9'),
         (b'', 'mono8', -1, 0, r'height -1 and width 0 cannot be'),
         (b'\xff' * 8, 'rle', 1 << 20, 1 << 20, r'width 1048576 cannot be'),
     ],
 )
 def test_corrupt_data_are_refused(data: bytes, encoding: Any, height: int, width: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        masks.decode(data, encoding, height, width)
+        decode(data, encoding, height, width)
 
 
 @settings(deadline=None)
 @given(
-    data=st.binary(max_size=64), encoding=st.sampled_from(CARRYING), height=st.integers(0, 9), width=st.integers(0, 9)
+    data=st.binary(max_size=64),
+    encoding=st.sampled_from(PIXEL_ENCODINGS),
+    height=st.integers(0, 9),
+    width=st.integers(0, 9),
 )
 def test_any_bytes_give_a_mask_of_that_size_or_a_value_error(
     data: bytes, encoding: str, height: int, width: int
 ) -> None:
     try:
-        mask = masks.decode(data, encoding, height, width)
+        mask = decode(data, encoding, height, width)
     except ValueError:
         return
     assert mask.shape == (height, width)
@@ -166,12 +175,66 @@ def test_a_damaged_png_gives_a_mask_or_a_value_error(position: int, value: int) 
     damaged = bytearray(PNG)
     damaged[position] = value
     with contextlib.suppress(ValueError):
-        assert masks.decode(damaged, 'png', 2, 3).shape == (2, 3)
+        assert decode(damaged, 'png', 2, 3).shape == (2, 3)
 
 
 def test_encode_refuses_what_is_no_mask() -> None:
     with pytest.raises(ValueError, match=r'shape \(height, width\), not \(2, 3, 1\)'):
-        masks.encode(np.zeros((2, 3, 1), np.uint8), 'bits')
+        encode(np.zeros((2, 3, 1), np.uint8), 'bits')
+
+
+@pytest.mark.parametrize('encoding', ['mono8', 'bits', 'rle'])
+def test_decoding_a_message_needs_numpy_only(encoding: str) -> None:
+    """What a planner runs: `vis_ros.masks.decode`, which reads no library but numpy for these encodings."""
+    code = (
+        'import sys; import vis_ros.masks; '
+        f'mask = vis_ros.masks.decode(bytes({list(encode(np.eye(8, dtype=np.uint8), encoding))}), "{encoding}", 8, 8); '
+        'print(int(mask.trace()), *sorted({"cv2", "pycocotools", "scipy", "torch"} & set(sys.modules)))'
+    )
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert result.stdout.split() == ['8'], result.stderr
+
+
+# --- run lengths ----------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=300)
+@given(mask=MASKS, margins=st.tuples(*[st.integers(0, 3)] * 4))
+def test_the_runs_of_a_crop_give_the_code_of_the_whole_image(mask: Mask, margins: tuple[int, int, int, int]) -> None:
+    top, bottom, left, right = margins
+    whole = np.pad(mask, ((top, bottom), (left, right)))
+    height, width = whole.shape
+    coded = rle.MaskRuns.of(mask, (left, top, left + mask.shape[1], top + mask.shape[0]), (height, width))
+    assert rle_bytes(coded.crop) == encode(mask, 'rle')
+    np.testing.assert_array_equal(coded.image, rle.encode(whole))
+    np.testing.assert_array_equal(rle.decode(coded.image, height, width), whole)
+    if whole.size:
+        assert rle.compress(coded.image) == coco.encode(np.asfortranarray(whole))['counts']
+
+
+@pytest.mark.parametrize(
+    ('roi', 'counts'), [([0, 0, 3, 2], [0, 6]), ([2, 1, 3, 2], [5, 1]), ([0, 0, 0, 0], [6]), ([0, 0, 1, 1], [0, 1, 5])]
+)
+def test_runs_at_the_corners_of_the_image(roi: list[int], counts: list[int]) -> None:
+    mask = np.ones((roi[3] - roi[1], roi[2] - roi[0]), np.uint8)
+    assert rle.MaskRuns.of(mask, roi, (2, 3)).image.tolist() == counts
+
+
+@settings(deadline=None)
+@given(runs=st.lists(st.integers(0, 2**31 - 1), max_size=20))
+def test_compressed_strings_are_those_of_coco(runs: list[int]) -> None:
+    height, width = 1, sum(runs)
+    compressed = rle.compress(np.array(runs, np.int64))
+    assert rle.decompress(compressed).tolist() == runs
+    if 0 < width < 2**32:
+        assert compressed == coco.frPyObjects({'size': [height, width], 'counts': runs}, height, width)['counts']
+
+
+def test_all_masks_of_a_frame_are_coded_in_order() -> None:
+    masks = [np.ones((2, 3), np.uint8), np.zeros((0, 0), np.uint8)]
+    full, empty = rle.mask_runs(masks, np.array([[1, 1, 4, 3], [0, 0, 0, 0]], np.int32), (4, 5))
+    assert full.crop.tolist() == [0, 6] and full.image.tolist() == [5, 2, 2, 2, 2, 2, 5]
+    assert empty.crop.tolist() == [0] and empty.image.tolist() == [20]
 
 
 # --- paste ----------------------------------------------------------------------------------------------------------
@@ -216,12 +279,12 @@ def test_paste_agrees_with_the_full_frame_of_its_model(rule: Any, threshold: flo
     for seed in range(150):
         probability, box = blob(seed), random_box(rng, margin=20 if rule == 'grid_sample' else 0)
         expected = REFERENCES[rule](probability, box)
-        mask, roi = masks.paste(probability, box, SIZE, rule, threshold)
+        mask, roi = paste(probability, box, SIZE, rule, threshold)
         assert mask.dtype == np.uint8
         decided = np.abs(expected - threshold) > 1e-5  # nearer, the last bit of either side decides
         np.testing.assert_array_equal(frame(mask, roi)[decided], (expected > threshold)[decided])
         assert decided.mean() > 0.99
-        set_pixels += masks.area(mask)
+        set_pixels += area(mask)
     assert set_pixels > 10_000
 
 
@@ -230,21 +293,21 @@ def test_paste_agrees_with_the_full_frame_of_its_model(rule: Any, threshold: flo
 def test_paste_agrees_for_thin_half_pixel_and_whole_boxes(rule: Any, box: Any) -> None:
     box = np.array(box, np.float32)
     expected = REFERENCES[rule](blob(1), box)
-    mask, roi = masks.paste(blob(1), box, SIZE, rule)
+    mask, roi = paste(blob(1), box, SIZE, rule)
     decided = np.abs(expected - 0.5) > 1e-5
     np.testing.assert_array_equal(frame(mask, roi)[decided], (expected > 0.5)[decided])
 
 
 @pytest.mark.parametrize(('rule', 'expected'), [('grid_sample', 1), ('torchvision', 0), ('mmcv', 0)])
 def test_a_pixel_at_the_threshold(rule: Any, expected: int) -> None:
-    mask, _ = masks.paste(np.full((2, 2), 0.5, np.float32), (4, 4, 12, 12), SIZE, rule)
+    mask, _ = paste(np.full((2, 2), 0.5, np.float32), (4, 4, 12, 12), SIZE, rule)
     assert mask[len(mask) // 2, mask.shape[1] // 2] == expected
 
 
 @pytest.mark.parametrize('rule', REFERENCES)
 def test_paste_takes_maps_of_any_shape(rule: Any) -> None:
     probability = np.ones((14, 7), np.float32)
-    mask, roi = masks.paste(probability, (10, 10, 20, 30), SIZE, rule)
+    mask, roi = paste(probability, (10, 10, 20, 30), SIZE, rule)
     assert frame(mask, roi)[10:30, 10:20].mean() > 0.95
 
 
@@ -258,10 +321,8 @@ DEGENERATE = [
 
 @pytest.mark.parametrize('box', DEGENERATE)
 def test_a_degenerate_box_gives_an_empty_crop(box: Any) -> None:
-    roi = masks.integer_box(np.array(box, np.float32), SIZE)
-    assert roi[0] == roi[2] and roi[1] == roi[3]
     for rule in REFERENCES:
-        mask, roi = masks.paste(blob(0), np.array(box, np.float32), SIZE, rule)  # type: ignore[arg-type]
+        mask, roi = paste(blob(0), np.array(box, np.float32), SIZE, rule)  # type: ignore[arg-type]
         assert mask.shape == (0, 0) and roi.dtype == np.int32
         assert 0 <= roi[0] == roi[2] <= SIZE[1] and 0 <= roi[1] == roi[3] <= SIZE[0]
 
@@ -273,33 +334,20 @@ def test_a_degenerate_box_gives_an_empty_crop(box: Any) -> None:
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
 )
 def test_paste_never_raises_and_stays_in_the_image(box: Any, rule: Any, size: tuple[int, int]) -> None:
-    mask, roi = masks.paste(blob(0, size=4), np.array(box, np.float32), size, rule)
+    mask, roi = paste(blob(0, size=4), np.array(box, np.float32), size, rule)
     x0, y0, x1, y1 = roi.tolist()
     assert 0 <= x0 <= x1 <= size[1] and 0 <= y0 <= y1 <= size[0]
     assert mask.shape == (y1 - y0, x1 - x0) and mask.dtype == np.uint8
 
 
 def test_paste_of_nan_probabilities_is_empty() -> None:
-    mask, _ = masks.paste(np.full((28, 28), np.nan, np.float32), (4, 4, 12, 12), SIZE)
+    mask, _ = paste(np.full((28, 28), np.nan, np.float32), (4, 4, 12, 12), SIZE)
     assert not mask.any()
 
 
 def test_paste_refuses_an_unknown_rule() -> None:
     with pytest.raises(ValueError, match=r"'nearest' is not one of grid_sample, torchvision, mmcv"):
-        masks.paste(blob(0), (4, 4, 12, 12), SIZE, 'nearest')  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ('box', 'roi'),
-    [
-        ((1.2, 2.7, 3.1, 4.0), (1, 2, 4, 4)),
-        ((1, 2, 3, 4), (1, 2, 3, 4)),
-        ((-5.5, -0.1, 3.1, 99), (0, 0, 4, 48)),
-        ((10.4, 10.4, 10.6, 10.6), (10, 10, 11, 11)),
-    ],
-)
-def test_integer_box(box: Any, roi: Any) -> None:
-    np.testing.assert_array_equal(masks.integer_box(box, SIZE), roi)
+        paste(blob(0), (4, 4, 12, 12), SIZE, 'nearest')  # type: ignore[arg-type]
 
 
 # --- measures -------------------------------------------------------------------------------------------------------
@@ -308,30 +356,56 @@ def test_integer_box(box: Any, roi: Any) -> None:
 def test_measures_agree_with_the_full_frame() -> None:
     rng = np.random.default_rng(5)
     overlaps = 0.0
-    previous = masks.paste(blob(999), (5, 5, 40, 40), SIZE)
+    previous = paste(blob(999), (5, 5, 40, 40), SIZE)
     for seed in range(200):
-        mask, roi = masks.paste(blob(seed), random_box(rng, margin=10), SIZE)
+        mask, roi = paste(blob(seed), random_box(rng, margin=10), SIZE)
         full, other = frame(mask, roi).astype(bool), frame(*previous).astype(bool)
-        assert masks.area(mask) == full.sum()
+        assert area(mask) == full.sum()
         union = (full | other).sum()
         expected = (full & other).sum() / union if union else 0.0
-        assert masks.iou(mask, roi, *previous) == pytest.approx(expected)
-        assert masks.iou(*previous, mask, roi) == pytest.approx(expected)
+        assert mask_iou(mask, roi, *previous) == pytest.approx(expected)
+        assert mask_iou(*previous, mask, roi) == pytest.approx(expected)
         if full.any():
             rows, columns = np.nonzero(full)
-            assert masks.centroid(mask, roi) == pytest.approx((columns.mean() + 0.5, rows.mean() + 0.5))
+            assert centroid(mask, roi) == pytest.approx((columns.mean() + 0.5, rows.mean() + 0.5))
         overlaps += expected
         previous = mask, roi
     assert overlaps > 5
 
 
 def test_the_centroid_of_a_full_box_is_its_centre() -> None:
-    assert masks.centroid(np.ones((4, 6), np.uint8), (10, 20, 16, 24)) == (13.0, 22.0)
+    assert centroid(np.ones((4, 6), np.uint8), (10, 20, 16, 24)) == (13.0, 22.0)
 
 
 @pytest.mark.parametrize('mask', [np.zeros((0, 0), np.uint8), np.zeros((3, 3), np.uint8)])
-def test_empty_masks_have_no_area_centroid_or_overlap(mask: masks.Mask) -> None:
+def test_empty_masks_have_no_area_centroid_or_overlap(mask: Mask) -> None:
     roi = (0, 0, *mask.shape)
-    assert masks.area(mask) == 0
-    assert np.isnan(masks.centroid(mask, roi)).all()
-    assert masks.iou(mask, roi, mask, roi) == 0.0
+    assert area(mask) == 0
+    assert np.isnan(centroid(mask, roi)).all()
+    assert mask_iou(mask, roi, mask, roi) == 0.0
+
+
+def test_a_tight_box_is_the_window_of_the_set_pixels() -> None:
+    mask = np.zeros((20, 30), bool)
+    mask[4, 7] = mask[9, 12] = True
+    assert tight_box(mask).tolist() == [7, 4, 13, 10]
+    assert tight_box(mask.astype(np.float32) * -0.5).tolist() == [7, 4, 13, 10]
+    assert tight_box(np.zeros((20, 30), bool)).tolist() == [0, 0, 0, 0]
+    assert tight_box(np.ones((20, 30), np.uint8)).tolist() == [0, 0, 30, 20]
+
+
+def test_box_iou_is_that_of_the_boxes_as_masks() -> None:
+    corners = np.sort(np.random.default_rng(3).integers(0, 20, (2, 12, 2, 2)), axis=2)
+    boxes, others = corners.reshape(2, 12, 4).astype(np.float32)
+    filled = [np.zeros((12, 20, 20), np.uint8) for _ in range(2)]
+    for side, many in enumerate((boxes, others)):
+        for index, (x0, y0, x1, y1) in enumerate(many.astype(int)):
+            filled[side][index, y0:y1, x0:x1] = 1
+    window = (0, 0, 20, 20)
+    expected = [[mask_iou(a, window, b, window) for b in filled[1]] for a in filled[0]]
+    np.testing.assert_allclose(box_iou(boxes, others), expected, atol=1e-6)
+    assert np.max(expected) > 0.5
+    last_pixels = np.array([0, 0, 1, 1], np.float32)
+    inclusive = box_iou(boxes - last_pixels, others - last_pixels, inclusive=True)
+    np.testing.assert_array_equal(inclusive, box_iou(boxes, others))
+    assert box_iou(boxes.astype(np.float64), others.astype(np.float64)).dtype == np.float64

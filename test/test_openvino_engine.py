@@ -24,7 +24,7 @@ from vis_ros.engines.openvino.compiled_network import PaddedInput, openvino_core
 from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.instances import Instances
-from vis_ros.masks.pixels import iou
+from vis_ros.masks.iou import mask_iou
 from vis_ros.networks.model_file import save_model
 from vis_ros.synthetic.scene import Scene
 from vis_ros.tracking.association_config import AssociationConfig
@@ -70,7 +70,7 @@ def assert_same(found: Instances, expected: Instances) -> None:
     np.testing.assert_allclose(found.embeddings, expected.embeddings, atol=1e-3)
     for index, mask in enumerate(found.masks):
         if mask.any():
-            assert iou(mask, found.rois[index], expected.masks[index], expected.rois[index]) >= 0.99
+            assert mask_iou(mask, found.rois[index], expected.masks[index], expected.rois[index]) >= 0.99
 
 
 def matched(found: Instances, expected: Instances) -> int:

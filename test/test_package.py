@@ -24,7 +24,7 @@ import pytest
 
 import vis_ros
 from vis_ros import instances
-from vis_ros.masks import pixels as masks
+from vis_ros.masks import ENCODINGS
 from vis_ros.ros.share import share_file
 
 if sys.version_info >= (3, 11):
@@ -97,7 +97,7 @@ def pyproject() -> dict[str, Any]:
     [
         'vis_ros',
         'vis_ros.instances',
-        'vis_ros.masks.pixels',
+        'vis_ros.masks',
         'vis_ros.images',
         'vis_ros.visualization',
         'vis_ros.synthetic.scene',
@@ -321,7 +321,7 @@ def test_message_constants_equal_those_of_the_library() -> None:
 
     assert (InstanceMask.TENTATIVE, InstanceMask.CONFIRMED, InstanceMask.LOST) == (0, 1, 2)
     assert (instances.TENTATIVE, instances.CONFIRMED) == (InstanceMask.TENTATIVE, InstanceMask.CONFIRMED)
-    for name, number in masks.ENCODINGS.items():
+    for name, number in ENCODINGS.items():
         assert getattr(InstanceMask, f'MASK_{name.upper()}') == number
 
 

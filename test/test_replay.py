@@ -26,8 +26,8 @@ from vis_ros.recordings.recording import Frame, Source, Stream
 from vis_ros.recordings.video_writer import CODECS, VideoWriter
 from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.offline.offline_replay import replay
-from vis_ros.replay.offline.results_json import YoutubeVisResults
-from vis_ros.replay.records import frame_record, full_image_rle
+from vis_ros.replay.offline.results_json import ResultsJson
+from vis_ros.replay.records import frame_record
 from vis_ros.ros.messages import to_image, to_instances
 from vis_ros.ros.stamps import to_time
 from vis_ros.tracking.detect_and_track import DetectAndTrack
@@ -152,7 +152,7 @@ def test_the_youtube_vis_results_say_the_same_as_the_lines(folder, tmp_path):
 
 
 def test_the_category_of_a_row_is_the_one_of_most_frames_and_the_lowest_of_several(tmp_path):
-    with YoutubeVisResults(tmp_path) as results:
+    with ResultsJson(tmp_path) as results:
         for frame, classes in enumerate([(2, 1), (0, 0), (2, 0), (0, 1)]):
             rois = [[0, 0, 2, 2]] * 2
             found = Instances((4, 5), rois, [0.5, 0.25], classes, rois, [np.ones((2, 2), np.uint8)] * 2)
@@ -164,7 +164,7 @@ def test_the_category_of_a_row_is_the_one_of_most_frames_and_the_lowest_of_sever
 def test_a_results_json_that_would_be_huge_is_not_written_and_this_is_said(folder, tmp_path, monkeypatch):
     monkeypatch.setattr('vis_ros.replay.offline.results_json.LARGEST', 3 * 20 - 1)
     summary = run(open_source(folder), tmp_path / 'out')
-    assert '3 identities' in summary.no_results_json and 'make 60 places; more than 59' in summary.no_results_json
+    assert '3 tracks' in summary.no_results_json and '60 entries; the limit is 59' in summary.no_results_json
     assert json.loads((tmp_path / 'out' / 'run.json').read_text())['no_results_json'] == summary.no_results_json
     assert not (tmp_path / 'out' / 'results.json').exists()
     monkeypatch.setattr('vis_ros.replay.offline.results_json.LARGEST', 3 * 20)
@@ -453,7 +453,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     for count in (64, 256):
         source = Recorded([(index / 10, 0) for index in range(count)])
         tracemalloc.start()
-        with YoutubeVisResults(tmp_path) as results:
+        with ResultsJson(tmp_path) as results:
             for frame in source:
                 found = tracker().step(frame.image, frame.stamp)
                 results.add(1, frame.index, 0, found)
@@ -464,29 +464,6 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize('seed', range(30))
-def test_the_run_lengths_of_a_crop_are_those_of_the_whole_image(seed):
-    random = np.random.default_rng(seed)
-    height, width = random.integers(1, 12, 2)
-    x0, x1 = np.sort(random.integers(0, width + 1, 2))
-    y0, y1 = np.sort(random.integers(0, height + 1, 2))
-    mask = (random.random((y1 - y0, x1 - x0)) < random.choice([0.0, 0.5, 1.0])).astype(np.uint8)
-    whole = np.zeros((height, width), np.uint8)
-    whole[y0:y1, x0:x1] = mask
-    rle = full_image_rle(mask, [x0, y0, x1, y1], (int(height), int(width)))
-    assert sum(rle['counts']) == height * width
-    np.testing.assert_array_equal(coco.decode(coco.frPyObjects(rle, height, width)), whole)
-    assert all(count > 0 for count in rle['counts'][1:]), 'no empty runs but the first'
-
-
-@pytest.mark.parametrize(
-    ('roi', 'counts'), [([0, 0, 3, 2], [0, 6]), ([2, 1, 3, 2], [5, 1]), ([0, 0, 0, 0], [6]), ([0, 0, 1, 1], [0, 1, 5])]
-)
-def test_run_lengths_at_the_corners_of_the_image(roi, counts):
-    mask = np.ones((roi[3] - roi[1], roi[2] - roi[0]), np.uint8)
-    assert full_image_rle(mask, roi, (2, 3)) == {'size': [2, 3], 'counts': counts}
 
 
 def test_a_record_is_plain_json():

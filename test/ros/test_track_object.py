@@ -13,7 +13,7 @@ from std_srvs.srv import Trigger
 from vis_ros.msg import InstanceMask
 from vis_ros.srv import ForgetObject, TrackObject
 
-from vis_ros.masks.pixels import decode
+from vis_ros.masks.encodings import decode
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from test_track_object import mono8
 from vis_ros.msg import InstanceMask
 from vis_ros.srv import TrackObject
 
-from vis_ros.masks.pixels import decode
+from vis_ros.masks.encodings import decode
 from vis_ros.synthetic.scene import Scene
 
 SIZE = (288, 512)

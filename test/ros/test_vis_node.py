@@ -23,7 +23,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 from vis_ros.msg import InstanceMask, InstanceMaskArray
 
-from vis_ros.masks.pixels import decode
+from vis_ros.masks.encodings import decode
 from vis_ros.node import stall_watch, vis_node
 from vis_ros.node.parameters import Parameters
 from vis_ros.visualization import draw_overlay

@@ -1,4 +1,7 @@
-"""Run-length codes of whole-image masks, as pycocotools has them: compressed in memory, either form in files."""
+"""Masks of whole images in the form of pycocotools: {'size', 'counts'} with a compressed run-length string.
+
+The run-length code itself is in `vis_ros.masks.rle`; pycocotools decodes many masks and measures them fast.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pycocotools import mask as coco
+
+from vis_ros.masks.rle import MaskRuns, compress, decode_window, decompress
+from vis_ros.masks.rle import encode as encode_runs
 
 
 class Rle(TypedDict):
-    """A mask of (height, width) = `size`; `counts` is COCO's compressed code (LEB128 of differences, as ASCII)."""
+    """A mask of (height, width) = `size`; `counts` is COCO's compressed string, see `vis_ros.masks.rle.compress`."""
 
     size: list[int]
     counts: bytes
@@ -19,20 +25,22 @@ class Rle(TypedDict):
 
 def encode(mask: NDArray[Any]) -> Rle:
     """The code of a mask (H, W), 0 or not."""
-    return coco.encode(np.asfortranarray(mask != 0, np.uint8))
+    return {'size': list(mask.shape), 'counts': compress(encode_runs(mask))}
 
 
-def encode_crop(mask: NDArray[np.uint8], roi: Sequence[int], size: tuple[int, int]) -> Rle:
-    """The code of the whole image (height, width) for a mask that is stored as the crop of its roi x0 y0 x1 y1."""
-    whole = np.zeros(size, np.uint8, order='F')
-    x0, y0, x1, y1 = (int(value) for value in roi)
-    whole[y0:y1, x0:x1] = mask != 0
-    return coco.encode(whole)
+def encode_crop(mask: NDArray[np.uint8], roi: ArrayLike, size: tuple[int, int]) -> Rle:
+    """The code of a whole image (height, width) for a mask that is stored as the crop of its roi x0 y0 x1 y1."""
+    return {'size': list(size), 'counts': compress(MaskRuns.of(mask, roi, size).image)}
 
 
 def decode(rle: Rle) -> NDArray[np.uint8]:
     """(H, W) uint8, 0 or 1."""
     return coco.decode(rle)
+
+
+def window(rle: Rle, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    """(H, W) uint8, 0 or 1: some rows and columns of a mask, see `vis_ros.masks.rle.decode_window`."""
+    return decode_window(decompress(rle['counts']), rle['size'][0], rows, columns)
 
 
 def areas(rles: Sequence[Rle]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from pycocotools import mask as coco
 
 from vis_ros.datasets.problem_log import is_integer, shown
 from vis_ros.datasets.rle import Rle
-from vis_ros.masks.run_lengths import run_lengths
+from vis_ros.masks.rle import decompress
 
 
 def fault(segmentation: Any, size: tuple[int, int]) -> str | None:
@@ -34,7 +34,7 @@ def to_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
 
 def uncompressed(rle: Rle) -> dict[str, Any]:
     """As plain JSON with run lengths: the only form that every reader of YouTube-VIS truth takes."""
-    return {'size': [int(side) for side in rle['size']], 'counts': run_lengths(rle['counts']).tolist()}
+    return {'size': [int(side) for side in rle['size']], 'counts': decompress(rle['counts']).tolist()}
 
 
 def compressed(rle: Rle) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def counts_fault(counts: Any, size: tuple[int, int]) -> str | None:
     """What is wrong with run lengths (list, array) or their code (text) for (height, width); None if nothing."""
     if isinstance(counts, str):
         try:
-            runs = run_lengths(counts)
+            runs = decompress(counts)
         except ValueError as error:
             return f'compressed run lengths {shown(counts)}: it {error}'
     elif isinstance(counts, np.ndarray):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import Instances
-from vis_ros.masks.pixels import paste
+from vis_ros.masks.paste import paste
 from vis_ros.networks.model_config import ModelConfig
 
 

@@ -103,7 +103,7 @@ class ModelConfig:
     max_detections: int = 100
     detection_min_size: float = 0.0
     mask_paste: Literal['grid_sample', 'torchvision', 'mmcv'] = 'grid_sample'
-    """A rule of `vis_ros.masks.pixels.paste`."""
+    """A rule of `vis_ros.masks.paste.paste`."""
     mask_threshold: float = 0.5
     mask_scores: bool = False
     """Score = geometric mean of that of the class and the certainty of the mask (`engines.postprocessing.certainty`).

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from vis_ros.engines.engine import ENGINES, PRECISIONS
-from vis_ros.masks.pixels import ENCODINGS
+from vis_ros.masks.encodings import ENCODINGS
 from vis_ros.node.depth_stream import DEPTH_MODES
 from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS
 from vis_ros.tracking.association_config import AssociationConfig, RuleName

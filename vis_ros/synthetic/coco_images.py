@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.masks.run_lengths import run_lengths
+from vis_ros.masks.rle import decompress
 from vis_ros.synthetic.bounded_cache import BoundedCache
 from vis_ros.synthetic.labelled_frame import LabelledFrame
 from vis_ros.synthetic.object_crop import ObjectCrop, crop_object, largest_part
@@ -325,7 +325,7 @@ def _parse_run_lengths(code: dict[str, Any], size: tuple[int, int]) -> dict[str,
         raise _BadOutline('run-length code of another size than its image')
     try:
         counts = (
-            run_lengths(counts).tolist() if isinstance(counts, (str, bytes)) else [int(count) for count in counts or []]
+            decompress(counts).tolist() if isinstance(counts, (str, bytes)) else [int(count) for count in counts or []]
         )
     except (TypeError, ValueError):
         raise _BadOutline('run-length code that cannot be read') from None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import Instances
-from vis_ros.masks.pixels import iou
+from vis_ros.masks.iou import mask_iou
 from vis_ros.synthetic.scene import Scene
 
 LEAST_SHARE = 0.9
@@ -103,7 +103,7 @@ def _alike(ours: Instances, theirs: Instances, least_iou: float) -> NDArray[np.b
             alike[i, j] = (
                 ours.class_ids[i] == theirs.class_ids[j]
                 and _box_iou(ours.boxes[i], theirs.boxes[j]) >= least_iou
-                and iou(ours.masks[i], ours.rois[i], theirs.masks[j], theirs.rois[j]) >= least_iou
+                and mask_iou(ours.masks[i], ours.rois[i], theirs.masks[j], theirs.rois[j]) >= least_iou
                 and _cosine(ours, i, theirs, j) >= LEAST_COSINE
             )
     return alike

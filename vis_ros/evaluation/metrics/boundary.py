@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from vis_ros.datasets.rle import Rle
-from vis_ros.evaluation.metrics.rle_window import decode_window
+from vis_ros.datasets.rle import Rle, window
 
 TOLERANCE = 0.008
 """How far apart contours may be, as a share of the image diagonal."""
@@ -26,7 +25,7 @@ def boundary_f(a: Rle, b: Rle) -> float:
     x, y, w, h = np.asarray(coco.toBbox([a, b]), int).T
     rows = slice(max(0, y.min() - radius - 1), (y + h).max() + radius + 1)
     columns = slice(max(0, x.min() - radius - 1), min(width, (x + w).max() + radius + 1))
-    contours = [contour(decode_window(mask, rows, columns)) for mask in (a, b)]
+    contours = [contour(window(mask, rows, columns)) for mask in (a, b)]
     return contour_f(contours[0], contours[1], radius)
 
 

@@ -20,7 +20,7 @@ from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.live.live_session import CameraStream, LiveSession
 from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.replay.live.timed_images import TimedImages
-from vis_ros.replay.offline.results_json import YoutubeVisResults
+from vis_ros.replay.offline.results_json import ResultsJson
 from vis_ros.replay.records import frame_record
 from vis_ros.ros.messages import to_instances
 from vis_ros.ros.stamps import nanoseconds
@@ -92,7 +92,7 @@ def write_live_results(
     """Write results.jsonl (of several cameras one each, in folders of their names), results.json and run.json.
 
     A line of results.jsonl is `frame_record` plus the round. Its index counts the images that were sent to the camera,
-    over all rounds; identities of different rounds differ by their epoch. results.json: see `YoutubeVisResults`.
+    over all rounds; identities of different rounds differ by their epoch. results.json: see `ResultsJson`.
 
     Args:
         folder: where the bag is.
@@ -103,7 +103,7 @@ def write_live_results(
     """
     streams = list(session.streams.values())
     several = len(streams) > 1
-    with YoutubeVisResults(folder) as results:
+    with ResultsJson(folder) as results:
         said = [
             _write_records(
                 folder, stream, stream.route.camera.name if several else '', partial(results.add, 1 + position)

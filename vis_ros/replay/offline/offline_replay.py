@@ -20,12 +20,14 @@ from std_msgs.msg import Header
 
 import vis_ros
 from vis_ros.instances import LOST, Instances
+from vis_ros.masks.encodings import rle_bytes
+from vis_ros.masks.rle import mask_runs
 from vis_ros.positions import positions
 from vis_ros.recordings.bags import INSTANCES_TYPE, BagError, BagWriter, serialize, topic_name
 from vis_ros.recordings.recording import Frame, NoFrameError, Source, Stream
 from vis_ros.recordings.video_writer import CODECS
 from vis_ros.replay.interruption import INTERRUPTED, interruptible
-from vis_ros.replay.offline.results_json import YoutubeVisResults
+from vis_ros.replay.offline.results_json import ResultsJson
 from vis_ros.replay.offline.video_files import VideoFiles
 from vis_ros.replay.output_folder import make_room
 from vis_ros.ros.messages import MessageContext, to_message
@@ -86,7 +88,7 @@ def replay(
 ) -> ReplaySummary:
     """Segment a recording and write what was found into a folder.
 
-    The folder gets run.json (settings and counts), results.json (`YoutubeVisResults`) and bag (an InstanceMaskArray for
+    The folder gets run.json (settings and counts), results.json (`ResultsJson`) and bag (an InstanceMaskArray for
     each frame, on the topics of the node: /vis_node/instances, or /vis_node/<name>/instances of a stream with a name,
     with run-length coded masks and a latency of 0; lost objects are here only); results.jsonl, overlay.mp4 and
     contact_sheet.png too, of several streams in a folder each. The headers in the bag are those of the images. Videos
@@ -124,7 +126,7 @@ def replay(
     make_room(folder, (source.path for source in sources))
     settings = dict(settings or {})
     begin = time.perf_counter()
-    with BagWriter(folder / 'bag') as bag, YoutubeVisResults(folder) as results:
+    with BagWriter(folder / 'bag') as bag, ResultsJson(folder) as results:
         outputs = _Outputs(
             folder, len(streams) == 1, bag, results, class_names, str(settings.get('model', '')), copy_images, codecs
         )
@@ -181,7 +183,7 @@ class _Outputs:
     folder: Path
     is_single: bool
     bag: BagWriter
-    results: YoutubeVisResults
+    results: ResultsJson
     class_names: Sequence[str]
     model: str
     copy_images: bool
@@ -277,14 +279,16 @@ class _StreamRun:
         assert instances.track_ids is not None, 'a tracker gives identities'
         self.frames += 1
         self._sequence += 1
-        seen = instances if instances.states is None else instances[instances.states != LOST]
+        runs = mask_runs(instances.masks, instances.rois, instances.image_size)
+        found = np.arange(len(instances)) if instances.states is None else np.flatnonzero(instances.states != LOST)
+        seen, seen_runs = instances[found], [runs[index] for index in found]
         self.instances += len(seen)
         self.identities.update((self._epoch, track_id) for track_id in instances.track_ids.tolist())
-        self._files.add(frame, self._epoch, seen)
-        self._outputs.results.add(self._video_id, frame.index, self._epoch, seen)
-        self._record(frame, instances)
+        self._files.add(frame, self._epoch, seen, seen_runs)
+        self._outputs.results.add(self._video_id, frame.index, self._epoch, seen, seen_runs)
+        self._record(frame, instances, [rle_bytes(each.crop) for each in runs])
 
-    def _record(self, frame: Frame, instances: Instances) -> None:
+    def _record(self, frame: Frame, instances: Instances, mask_data: Sequence[bytes]) -> None:
         """Put it into the bag."""
         outputs = self._outputs
         # Messages of a topic are in their order also by time of recording, so that every reader gives them so.
@@ -296,7 +300,7 @@ class _StreamRun:
         told = MessageContext(
             header, self._epoch, self._sequence, frame.dropped, outputs.model, origin_ns=self._order.origin
         )
-        message = to_message(instances, told, _MASK_ENCODING)
+        message = to_message(instances, told, _MASK_ENCODING, mask_data)
         outputs.bag.write(self._topic, self._recorded_ns, serialize(message, INSTANCES_TYPE))
 
 

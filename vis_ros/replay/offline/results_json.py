@@ -15,8 +15,8 @@ from vis_ros.instances import Instances
 from vis_ros.masks.rle import MaskRuns, compress, mask_runs
 
 LARGEST = 50_000_000
-"""Largest number of mask entries in a file, most of them `null` (about 250 MB). The layout is made for clips: the row of
-each track has one entry for each frame of its video."""
+"""Largest number of mask entries in a file, most of them `null` (about 250 MB). The layout is made for clips: the row
+of each track has one entry for each frame of its video."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class _Row:
     classes: Counter[int] = field(default_factory=Counter)
 
 
-class YoutubeVisResults:
+class ResultsJson:
     """Collects the masks of all frames in a temporary file, since a row is complete only with its last mask.
 
     Use it as a context manager. The rows are those of the YouTube-VIS challenge: video_id (1 + position of the video),
@@ -45,7 +45,7 @@ class YoutubeVisResults:
         self._rows: dict[tuple[int, int, int], _Row] = {}
         self._lengths: dict[int, int] = {}
 
-    def __enter__(self) -> YoutubeVisResults:
+    def __enter__(self) -> ResultsJson:
         return self
 
     def __exit__(

@@ -1,28 +1,30 @@
-"""VideoFiles: what a replay leaves of one video in a folder: a line for each frame, an overlay video, a sheet."""
+"""VideoFiles: the files that a replay writes for one video: results.jsonl, an overlay video and a contact sheet."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from vis_ros.instances import Instances
+from vis_ros.masks.rle import MaskRuns
 from vis_ros.recordings.recording import Frame
 from vis_ros.recordings.video_writer import VideoWriter
 from vis_ros.replay.records import frame_record
 from vis_ros.visualization import EvenlySpaced, draw_overlay
 
 NAMES = ('results.jsonl', 'overlay.mp4', 'contact_sheet.png')
-"""Of the files."""
+"""Names of the files."""
 
 
 class VideoFiles:
     """Writes results.jsonl, overlay.mp4 and contact_sheet.png; close it at the end of the video.
 
-    codec: FourCC of the overlay video, once there is a frame.
+    codec: FourCC of the overlay video, '' before the first frame.
     """
 
     def __init__(self, folder: Path, rate: float, codecs: tuple[str, ...]) -> None:
-        """Make the folder where it is missing; files in it are replaced.
+        """Create the folder if needed; existing files of these names are replaced.
 
         Args:
             folder: where the files go.
@@ -38,10 +40,10 @@ class VideoFiles:
     def codec(self) -> str:
         return self._video.codec
 
-    def add(self, frame: Frame, epoch: int, instances: Instances) -> None:
-        """Append a frame and what was found in it."""
+    def add(self, frame: Frame, epoch: int, instances: Instances, runs: Sequence[MaskRuns] | None = None) -> None:
+        """Append a frame and the objects found in it; `runs` as for `frame_record`."""
         has_clock = frame.has_clock and frame.recorded_ns is not None
-        record = frame_record(frame.index, frame.stamp_ns, frame.name, epoch, instances, has_clock)
+        record = frame_record(frame.index, frame.stamp_ns, frame.name, epoch, instances, has_clock, runs)
         self._records.write(json.dumps(record) + '\n')
         overlay = draw_overlay(frame.image, instances)
         self._video.write(overlay)
