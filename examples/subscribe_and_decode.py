@@ -1,0 +1,40 @@
+"""Subscribe to the node and read its masks as arrays.
+
+vis-ros node --ros-args -r image:=/camera/color/image_raw      # in another terminal
+python examples/subscribe_and_decode.py
+"""
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+
+from vis_ros.masks import decode
+from vis_ros.msg import InstanceMask, InstanceMaskArray
+
+
+class Planner(Node):
+    def __init__(self) -> None:
+        super().__init__('planner')
+        self.create_subscription(InstanceMaskArray, '/vis_node/instances', self.on_instances, 10)
+
+    def on_instances(self, array: InstanceMaskArray) -> None:
+        for instance in array.instances:
+            if instance.state != InstanceMask.CONFIRMED:
+                continue
+            roi = instance.roi  # the mask is the crop of this window
+            mask = decode(instance.mask_data, instance.mask_encoding, roi.height, roi.width)  # uint8, 0 or 1
+            track = f'{array.epoch}/{instance.track_id}'  # track ids are comparable within one epoch
+            text = f'{instance.class_name} {track}: {mask.sum()} pixels from ({roi.x_offset}, {roi.y_offset})'
+            self.get_logger().info(text)
+
+
+def main() -> None:
+    rclpy.init()
+    try:
+        rclpy.spin(Planner())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    main()
