@@ -1,8 +1,7 @@
-"""The benchmark's stages, figures and processes: against numpy, fake engines of known times, and real runs."""
+"""benchmarks.speed: stages, ratios and processes, against numpy, engines of known times, and real runs."""
 
 import json
 import time
-from collections import defaultdict
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -13,16 +12,12 @@ from safetensors.numpy import load_file
 from sensor_msgs.msg import Image
 
 from benchmarks.speed import pipeline as pipeline_module
-from benchmarks.speed.crowded_model import save_crowded_model
 from benchmarks.speed.engine_process import EngineProcess
-from benchmarks.speed.engine_run import Workspace, alternate, measure_in_turn, ratios
-from benchmarks.speed.figures import milliseconds, ratio
-from benchmarks.speed.growth import AXES, measure_growth
-from benchmarks.speed.pictures import Pictures, serialised
-from benchmarks.speed.pipeline import STAGES, Pipeline, association_for
-from benchmarks.speed.settings import Settings
-from benchmarks.speed.stopwatch import Stopwatch
-from benchmarks.speed.threshold import load_for
+from benchmarks.speed.engine_run import AXES, alternate, growth_settings, measure_in_turn, ratios
+from benchmarks.speed.pipeline import STAGES, Pipeline, Stopwatch, association_for, serialized
+from benchmarks.speed.speed_settings import SpeedSettings
+from benchmarks.speed.wanted_detections import load_at_threshold, save_crowded_model
+from benchmarks.speed.workspace import Workspace
 from vis_ros.engines import postprocessing
 from vis_ros.machine import describe_machine, peak_memory_mib
 from vis_ros.masks import encodings as masks
@@ -42,43 +37,15 @@ def ros_finds_its_packages():
     prepare_environment()
 
 
-def pictures(count=4):
-    """Three rectangles that move; `serialised`."""
+def moving_rectangles(count=4):
+    """Images of three moving rectangles."""
     return [
         draw((step, 5, 12 + step, 15, RED), (40, 20, 50, 30, BLUE), (20, 30, 30, 40 + step, GREEN))
         for step in range(count)
     ]
 
 
-# --- figures ----------------------------------------------------------------------------------------------------------
-
-
-def test_percentiles_are_those_of_numpy():
-    seconds = np.random.default_rng(0).gamma(2, 0.01, 37)
-    found = milliseconds(seconds)
-    assert found == pytest.approx(
-        {'p50': 1000 * np.median(seconds), 'p95': 1000 * np.quantile(seconds, 0.95)}, abs=1e-4
-    )
-
-
-def test_ratio_of_engines_of_known_times():
-    random = np.random.default_rng(1)
-    disturbance = 1 + random.gamma(1, 0.3, 200)
-    first, second = 0.01 * disturbance, 0.025 * disturbance * random.normal(1, 0.02, 200)
-    found = ratio(first, second)
-    assert found['ratio'] == pytest.approx(np.median(second) / np.median(first), abs=1e-4)
-    assert found['low'] < 2.5 < found['high'] and found['high'] - found['low'] < 0.2
-
-
-def test_the_interval_of_the_ratio_holds_what_it_promises():
-    """Of 60 experiments with a true ratio of 2, about 95 % of the intervals have it."""
-    random = np.random.default_rng(2)
-    hits = 0
-    for _ in range(60):
-        first, second = random.gamma(9, 1, 40), 2 * random.gamma(9, 1, 40)
-        found = ratio(first, second)
-        hits += found['low'] <= 2 <= found['high']
-    assert 51 <= hits <= 59
+# --- ratios --------------------------------------------------------------------------------------------------------
 
 
 def test_rounds_are_in_alternation_and_the_ratio_is_that_of_the_sleeps():
@@ -137,7 +104,7 @@ def test_a_watched_function_is_timed_wherever_it_is_called_and_is_itself_again_a
 
 
 class StagedEngine(RectangleEngine):
-    """Calls what real engines call, which here sleeps for known times."""
+    """Calls the functions that real engines call; here they sleep for known times."""
 
     def infer(self, images):
         for image in images:
@@ -162,8 +129,10 @@ def sleeping_stages(monkeypatch):
     sleeping(postprocessing, 'to_instances', 'paste', 0.03)
 
 
-def test_stages_are_told_apart_and_add_up(sleeping_stages):
-    tracked = Pipeline(StagedEngine(), serialised(pictures()), cameras=2, association=association_for(0, 0), known=0)
+def test_stages_are_separate_and_add_up(sleeping_stages):
+    tracked = Pipeline(
+        StagedEngine(), serialized(moving_rectangles()), cameras=2, association=association_for(0, 0), known=0
+    )
     begun = time.perf_counter()
     times = tracked.rounds(3)
     elapsed = time.perf_counter() - begun
@@ -175,16 +144,15 @@ def test_stages_are_told_apart_and_add_up(sleeping_stages):
 
 
 def test_the_pipeline_does_what_the_node_does(monkeypatch):
-    """The serialised messages are those that tracker and `to_message` give for the same images."""
-    sent = []
-    serialise = pipeline_module.serialize_message
+    """The serialized messages have the objects that the engine finds in the same images."""
+    images, sent = moving_rectangles(), []
+    tracked = Pipeline(RectangleEngine(), serialized(images), cameras=1, association=association_for(0, 0), known=0)
+    serialize = pipeline_module.serialize_message
     monkeypatch.setattr(
-        pipeline_module, 'serialize_message', lambda message: sent.append(message) or serialise(message)
+        pipeline_module, 'serialize_message', lambda message: sent.append(message) or serialize(message)
     )
-    images = pictures()
-    tracked = Pipeline(RectangleEngine(), serialised(images), cameras=1, association=association_for(0, 0), known=0)
     tracked.rounds(5)
-    order = [1, 2, 3, 2, 1]  # to and fro
+    order = [1, 2, 3, 2, 1]  # forwards and backwards
     for message, index in zip(sent, order, strict=True):
         (found,) = RectangleEngine().infer([images[index]])
         assert sorted(each.area for each in message.instances) == sorted(found.areas().tolist())
@@ -192,8 +160,8 @@ def test_the_pipeline_does_what_the_node_does(monkeypatch):
     assert tracked.published == tracked.detected == [3] * 5 and tracked.identities == 3
 
 
-def test_so_many_identities_are_known_from_the_start_on_and_stay():
-    tracked = Pipeline(RectangleEngine(), serialised(pictures()), 2, association_for(3, 1000), known=1000)
+def test_memory_starts_with_the_wanted_number_of_tracks_and_keeps_them():
+    tracked = Pipeline(RectangleEngine(), serialized(moving_rectangles()), 2, association_for(3, 1000), known=1000)
     assert tracked.identities == 1000
     tracked.rounds(4)
     assert tracked.identities == 1000 and set(tracked.published) == {3}
@@ -207,11 +175,11 @@ def test_every_wanted_detection_is_published_however_weak_and_close():
     for step in range(30):
         corners = random.uniform(0, 30, (50, 2))
         boxes = np.concatenate([corners, corners + 20], axis=1)
-        ids = memory.update(boxes, random.uniform(0, 0.1, 50), np.zeros(50), random.normal(size=(50, 8)), step / 30)
-        assert ids.all()
+        tracks = memory.update(boxes, random.uniform(0, 0.1, 50), np.zeros(50), random.normal(size=(50, 8)), step / 30)
+        assert tracks.track_ids.all()
 
 
-def test_threshold_gives_so_many_detections_and_no_more_work():
+def test_highest_threshold_that_gives_the_wanted_detections():
     scores = [[0.9, 0.6, 0.4, 0.1], [0.8, 0.7, 0.2, 0.15]]
 
     class Scores:
@@ -226,31 +194,31 @@ def test_threshold_gives_so_many_detections_and_no_more_work():
     def load(most, own):
         return lambda threshold: Scores(own if threshold is None else threshold, most)
 
-    assert load_for(load(2, 0.5), [0, 1], 2)[1:] == (None, 2)
-    engine, threshold, least = load_for(load(3, 0.5), [0, 1], 3)
+    assert load_at_threshold(load(2, 0.5), [0, 1], 2)[1:] == (None, 2)
+    engine, threshold, least = load_at_threshold(load(3, 0.5), [0, 1], 3)
     assert least == 3 and 0.19 < threshold < 0.2 and engine.threshold == threshold
     assert [len(engine.infer([image])[0].least_scores) for image in (0, 1)] == [3, 3]
-    assert load_for(load(9, 0.5), [0, 1], 9)[1:] == (0, 4)  # there are no nine
+    assert load_at_threshold(load(9, 0.5), [0, 1], 9)[1:] == (0, 4)  # there are no nine
 
 
-# --- settings, pictures, machine --------------------------------------------------------------------------------------
+# --- settings, images, machine ----------------------------------------------------------------------------------------
 
 
 def test_settings_survive_json():
-    for settings in (Settings(), Settings(input_size=(96, 160), threads=2)):
-        assert Settings.from_dict(json.loads(json.dumps(asdict(settings)))) == settings
+    for settings in (SpeedSettings(), SpeedSettings(input_size=(96, 160), threads=2)):
+        assert SpeedSettings.from_dict(json.loads(json.dumps(asdict(settings)))) == settings
 
 
-def test_pictures_are_the_scene(tmp_path):
-    path = Pictures(tmp_path).file((96, 160))
+def test_images_are_frames_of_the_scene(tmp_path):
+    path = Workspace(tmp_path).images((96, 160))
     images = np.load(path)
     assert images.shape[1:] == (96, 160, 3)
     scene = Scene(seed=0, size=(96, 160), frames=150)
     assert any((images[0] == scene.frame(index).image).all() for index in range(150))
-    message = deserialize_message(serialised(images)[3], Image)
+    message = deserialize_message(serialized(images)[3], Image)
     assert (np.array(message.data).reshape(96, 160, 3) == images[3]).all() and message.encoding == 'bgr8'
     written = path.stat().st_mtime_ns
-    assert Pictures(tmp_path).file((96, 160)) == path and path.stat().st_mtime_ns == written
+    assert Workspace(tmp_path).images((96, 160)) == path and path.stat().st_mtime_ns == written
 
 
 def test_peak_memory_is_that_of_this_process():
@@ -271,8 +239,8 @@ def test_machine_is_plain_and_names_what_matters():
 
 @pytest.mark.slow
 def test_real_engines_in_alternation(tmp_path):
-    """One with more objects than it would ever find by itself, and one as it is."""
-    crowded = Settings(**SMALL, detections=12, identities=20, cameras=2)
+    """One with more objects than it finds by itself, and one as it is."""
+    crowded = SpeedSettings(**SMALL, detections=12, identities=20, cameras=2)
     plain, steps = replace(crowded, detections=0), []
     results, times = measure_in_turn([crowded, plain], Workspace(tmp_path), ['one', 'one'], steps.append)
     assert times[0].shape == times[1].shape == (4, 2, len(STAGES))
@@ -301,32 +269,25 @@ def test_a_crowded_model_differs_in_its_config_only(tmp_path):
     assert all((tensors[name] == copied[name]).all() for name in tensors)
 
 
-def test_an_engine_that_cannot_run_says_so_in_one_message(tmp_path):
+def test_engine_that_cannot_run_raises_its_own_message(tmp_path):
     with (
         pytest.raises(ValueError, match='nonsense'),
-        EngineProcess(Settings(**SMALL | {'engine': 'nonsense'}), tmp_path, tmp_path / 'log'),
+        EngineProcess(SpeedSettings(**SMALL | {'engine': 'nonsense'}), tmp_path, tmp_path / 'log'),
     ):
         pass
 
 
-def test_a_process_that_dies_is_told_with_the_end_of_its_output(tmp_path):
-    process = EngineProcess(Settings(input_size=(96,)), tmp_path, tmp_path / 'log')
+def test_error_of_a_dead_process_has_the_end_of_its_output(tmp_path):
+    process = EngineProcess(SpeedSettings(input_size=(96,)), tmp_path, tmp_path / 'log')
     with pytest.raises(ChildProcessError, match=r'(?s)exit status 1:.*IndexError'), process:
         pass
 
 
-def test_growth_has_a_row_for_every_value(tmp_path, monkeypatch):
-    asked = []
-
-    def fake(settings, place, caches, on_step):
-        asked.extend(settings)
-        return [defaultdict(lambda: 7, warnings=[]) for _ in settings], []
-
-    monkeypatch.setattr('benchmarks.speed.growth.measure_in_turn', fake)
-    result = measure_growth(Settings(threads=1), Workspace(tmp_path))
+def test_growth_varies_one_setting_at_a_time():
+    base, rows = growth_settings(SpeedSettings(threads=1))
+    assert base == SpeedSettings(threads=1, detections=10, identities=100)
+    assert rows.keys() == AXES.keys()
     for axis, values in AXES.items():
-        assert [row['value'] for row in result['tables'][axis]] == list(values)
-    assert [each.cameras for each in asked[:4]] == [1, 2, 4, 8]
-    assert {(each.detections, each.identities) for each in asked[:4]} == {(10, 100)}
-    assert asked[4:8] == [Settings(threads=1, identities=100, detections=count) for count in (1, 10, 50, 100)]
-    assert [each.image_size[0] for each in asked[-4:]] == [360, 720, 1080, 2160]
+        assert rows[axis] == [replace(base, **{axis: value}) for value in values]
+    kept, _ = growth_settings(SpeedSettings(detections=3, identities=7))
+    assert (kept.detections, kept.identities) == (3, 7)

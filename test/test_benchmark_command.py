@@ -8,18 +8,19 @@ import pytest
 from helpers.rectangles import RectangleEngine
 
 from benchmarks.speed import __main__ as program
-from benchmarks.speed import engine_run, growth, node_run
-from benchmarks.speed.load import Reply, Trial
+from benchmarks.speed import engine_run, node_run
+from benchmarks.speed.engine_process import EngineWorker
+from benchmarks.speed.image_load import Reply, Trial
+from benchmarks.speed.node_times import NodeTimes
 from benchmarks.speed.pipeline import STAGES
-from benchmarks.speed.worker import Worker
 from vis_ros.ros.environment import prepare_environment
 
 
-class WorkerHere:
-    """An `EngineProcess` whose worker is in this process."""
+class EngineInThisProcess:
+    """An `EngineProcess` without a process of its own."""
 
     def __init__(self, settings, cache, log):
-        self._worker = Worker(settings)
+        self._worker = EngineWorker(settings)
         self.start_up = {'total_s': 1.5, **self._worker.started}
 
     def __enter__(self):
@@ -43,7 +44,7 @@ def benchmark(monkeypatch, capsys, tmp_path):
         return RectangleEngine(**keywords)
 
     monkeypatch.setattr('vis_ros.engines.engine.load_engine', load)
-    monkeypatch.setattr(engine_run, 'EngineProcess', WorkerHere)
+    monkeypatch.setattr(engine_run, 'EngineProcess', EngineInThisProcess)
     monkeypatch.setenv('COLUMNS', '240')
     monkeypatch.chdir(tmp_path)
 
@@ -70,7 +71,14 @@ def test_one_engine(benchmark):
     assert tuple(figures['stages_ms']) == STAGES and figures['settings']['cameras'] == 2
     assert set(figures['start_up']) == {'cold', 'warm'} and figures['start_up']['cold']['total_s'] == 1.5
     assert figures['machine']['versions']['python'] in sys.version
-    for text in ('copy-in', 'publish', 'images a second', 'one image of every camera', 'opencv, cpu, uint8', '1.50 s'):
+    for text in (
+        'copy-in',
+        'publish',
+        'images per second',
+        'one image of every camera',
+        'opencv, cpu, uint8',
+        '1.50 s',
+    ):
         assert text in output
     times = figures['stages_ms']['association']
     assert f'{times["p50"]:.2f}, {times["p95"]:.2f}' in output
@@ -87,7 +95,7 @@ def test_two_engines(benchmark):
 
 def test_growth(benchmark, monkeypatch):
     axes = {'cameras': (1, 3), 'detections': (2,), 'identities': (5,), 'image_size': ((48, 64), (96, 128))}
-    monkeypatch.setattr(growth, 'measure_growth', partial(growth.measure_growth, axes=axes))
+    monkeypatch.setattr(engine_run, 'measure_growth', partial(engine_run.measure_growth, axes=axes))
     code, output, error, figures = benchmark('--growth', '--detections', 4)
     assert code == 0, error
     assert {axis: len(rows) for axis, rows in figures['tables'].items()} == {
@@ -100,24 +108,26 @@ def test_growth(benchmark, monkeypatch):
 
 
 def test_node(benchmark, monkeypatch):
-    begun, millisecond = 10**18, 10**6
-    replies = [Reply(begun, begun, begun + 35 * millisecond, begun + 37 * millisecond, 4, 0)]
-    times = node_run.NodeTimes([(begun + 34 * millisecond, 0.02, 0.001, 0.002)], {begun: begun + 4 * millisecond})
-    trial = node_run._figures(Trial(10.0, 9.87, 2, replies), times)
-    none = node_run._figures(Trial(None, 60.0, 2, []), times)
+    sent, millisecond = 10**18, 10**6
+    replies = [Reply(sent, sent, sent + 35 * millisecond, sent + 37 * millisecond, 4, 0)]
+    times = NodeTimes([(sent + 34 * millisecond, 0.02, 0.001, 0.002)], {sent: sent + 4 * millisecond})
+    alone, played, lost = (
+        node_run.trial_results(trial, times)
+        for trial in (Trial(None, 28.0, 1, replies), Trial(10.0, 9.87, 2, replies), Trial(60.0, 60.0, 2, []))
+    )
 
-    def measured(settings, place, *, rates_hz, on_step):
-        assert rates_hz == (10, 30, 60)
-        result = engine_run.measure(settings, place)
+    def run_node(settings, place, score_threshold, *, rates_hz, on_step):
+        assert score_threshold is None and rates_hz == (10, 30, 60)
         start_up = {'cold_s': 4.0, 'warm_s': 2.5}
-        return {**result, 'node': {'trials': [none, trial], 'highest_rate_hz': 12.3, 'start_up': start_up}}
+        return {'trials': [alone, played, lost], 'highest_rate_hz': 12.3, 'start_up': start_up}
 
-    monkeypatch.setattr(node_run, 'measure_node', measured)
+    monkeypatch.setattr(node_run, 'run_node', run_node)
     monkeypatch.delenv('ROS_DOMAIN_ID', raising=False)
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
     code, output, error, figures = benchmark('--node')
     assert code == 0, error
     assert figures['node']['highest_rate_hz'] == 12.3
+    assert figures['node']['stages_share'] == pytest.approx(figures['frame_ms']['p50'] / 31, abs=1e-3)
     for text in ('12.3 Hz', '9.9 of 10 Hz', 'one by one', '2.50 s', '31.00, 31.00', '14.00, 14.00'):
         assert text in output
 
@@ -125,11 +135,11 @@ def test_node(benchmark, monkeypatch):
 @pytest.mark.parametrize(
     'arguments, words',
     [
-        (['--growth', '--node'], 'choose one'),
-        (['--image', '720p'], '720p'),
+        (['--growth', '--node'], '--growth and --node'),
+        (['--image', '720p'], "--image '720p'"),
         (['--weights', 'nowhere'], 'nowhere'),
     ],
 )
-def test_what_a_person_can_mend_is_said_in_one_message(benchmark, arguments, words):
+def test_user_errors_are_one_message(benchmark, arguments, words):
     code, _, error, figures = benchmark(*arguments)
     assert code == 1 and words in error and 'Traceback' not in error and figures is None

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine that measurements were made on: processor, memory, GPU, load and versions."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _FEATURES = (
     'i8mm',
     'bf16',
 )
-"""Of processors, as Linux names them: what decides how fast a network runs, and in which precision."""
+"""Processor features, by their Linux names, that decide how fast a network runs and in which precision."""
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, memory, GPU, the load that others put on it now, and versions; plain JSON types."""
+    """Processor, memory, GPU, current load average, and versions of the libraries that matter; plain JSON types."""
     information = Path('/proc/cpuinfo').read_text(encoding='utf-8')
     return {
         'processor': _processor(information),
@@ -47,16 +47,16 @@ def describe_machine() -> dict[str, Any]:
 
 
 def gpu_memory_mib() -> float | None:
-    """Memory of the first NVIDIA GPU that is in use, by whomever; None where there is no GPU."""
+    """Used memory of the first NVIDIA GPU, by all processes; None without a GPU."""
     text = _ask_gpu('memory.used')
     return float(text.split()[0]) if text else None
 
 
 def peak_memory_mib() -> float:
-    """The most memory that this process has ever held (VmHWM)."""
+    """Peak memory of this process (VmHWM)."""
     status = Path('/proc/self/status').read_text(encoding='utf-8')
     found = re.search(r'VmHWM:\s+(\d+) kB', status)
-    assert found is not None, 'Linux tells it'
+    assert found is not None, 'Linux reports VmHWM'
     return int(found[1]) / 1024
 
 
@@ -71,17 +71,17 @@ def _features(information: str) -> list[str]:
 
 
 def _ask_gpu(fields: str) -> str:
-    """What nvidia-smi says of the first GPU; '' where there is none."""
+    """Fields of the first GPU from nvidia-smi; '' without a GPU."""
     program = shutil.which('nvidia-smi')
     if program is None:
         return ''
     command = [program, f'--query-gpu={fields}', '--format=csv,noheader']
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.stdout.partition('\n')[0] if answer.returncode == 0 else ''
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.partition('\n')[0] if result.returncode == 0 else ''
 
 
 def _versions() -> dict[str, str]:
-    """Of the installed distributions that belong to the libraries that matter here."""
+    """Version of each installed distribution whose name starts with one of _LIBRARIES."""
     found = {}
     for distribution in importlib.metadata.distributions():
         name = (distribution.metadata['Name'] or '').lower().replace('-', '_')

@@ -22,7 +22,7 @@ from benchmarks.speed.tables import print_engines, print_growth, print_node
 from vis_ros.cli.console import console, parse_size
 
 if TYPE_CHECKING:
-    from benchmarks.speed.settings import Settings
+    from benchmarks.speed.speed_settings import SpeedSettings
 
 _RATES_HZ = (10.0, 30.0, 60.0)
 
@@ -68,11 +68,11 @@ def measure_speed(
 
     Every engine runs in its own process on the synthetic scene. The stages are the functions that the node calls.
     """
-    from benchmarks.speed.settings import Settings
+    from benchmarks.speed.speed_settings import SpeedSettings
 
     if sum((against is not None, growth, node)) > 1:
         raise ValueError('--against, --growth and --node are different measurements: choose one of them')
-    settings = Settings(
+    settings = SpeedSettings(
         weights=weights,
         engine=engine,
         precision=precision,
@@ -93,13 +93,12 @@ def measure_speed(
         print_node(result['node'])
 
 
-def _measure(settings: Settings, against: str | None, growth: bool, node: bool) -> dict[str, Any]:
-    from benchmarks.speed.engine_run import measure, workspace
+def _measure(settings: SpeedSettings, against: str | None, growth: bool, node: bool) -> dict[str, Any]:
+    from benchmarks.speed.engine_run import measure, measure_growth
+    from benchmarks.speed.workspace import workspace
 
     with workspace() as place, console.status('starting') as status:
         if growth:
-            from benchmarks.speed.growth import measure_growth
-
             return measure_growth(settings, place, on_step=status.update)
         if node:
             from benchmarks.speed.node_run import measure_node
@@ -111,7 +110,7 @@ def _measure(settings: Settings, against: str | None, growth: bool, node: bool) 
         return measure(settings, place, other, on_step=status.update)
 
 
-def _second_engine(settings: Settings, against: str) -> Settings:
+def _second_engine(settings: SpeedSettings, against: str) -> SpeedSettings:
     """The same measurement with the engine of ENGINE[:PRECISION]."""
     engine, _, precision = against.partition(':')
     return replace(settings, engine=engine, precision=precision or 'auto')

@@ -1,13 +1,12 @@
-"""Measure a real vis_node in a process of its own, from image to answer over DDS."""
+"""Measure a real vis_node in its own process, from image to reply over DDS."""
 
 from __future__ import annotations
 
 import bisect
-import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,104 +14,123 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.speed.engine_run import Workspace, measure
-from benchmarks.speed.figures import milliseconds
-from benchmarks.speed.highest_rate import highest_rate
-from benchmarks.speed.load import TRACKER, Load, Trial
-from benchmarks.speed.pictures import serialised
-from benchmarks.speed.settings import Settings
+from benchmarks.speed.engine_run import OnStep, Results, ignore, measure
+from benchmarks.speed.image_load import TRACKER, ImageLoad, Trial, highest_rate
+from benchmarks.speed.node_times import NodeTimes
+from benchmarks.speed.pipeline import serialized
+from benchmarks.speed.speed_settings import SpeedSettings
+from benchmarks.speed.workspace import Workspace
+from vis_ros.cli.benchmark import milliseconds
 from vis_ros.demo.child_process import ChildProcess
 from vis_ros.replay.live.client_node import client_node
 from vis_ros.replay.live.player import Player
 from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.ros.isolation import child_environment
 
-LOSS = 0.05
-"""A rate is held where less of the images is lost."""
-
 _START_S = 1800.0  # TensorRT may have to build its engine
-_TRIAL_S, _LEAST_IMAGES = 4.0, 40
-_KEEPS_UP = 0.95  # of the wanted rate: the sender
 
 
 @dataclass(frozen=True)
-class NodeTimes:
-    """What `timed_node` has written: of each image in the engine, and stamp -> when it arrived."""
+class RateSearch:
+    """How the highest rate is searched.
 
-    engine: list[tuple[int, float, float, float]]
-    arrived: dict[int, int]
+    trial_s: length of a trial in seconds; least_images: minimum number of images of a trial; precision: relative, of
+    the rate.
+    """
 
-    @classmethod
-    def read(cls, path: Path) -> NodeTimes:
-        written = json.loads(path.read_text(encoding='utf-8'))
-        return cls([tuple(row) for row in written['engine']], dict(written['arrived']))
+    trial_s: float = 4.0
+    least_images: int = 40
+    precision: float = 0.05
 
 
 def measure_node(
-    settings: Settings,
-    place: Workspace,
-    *,
-    rates_hz: Sequence[float],
-    on_step: Callable[[str], None] = lambda activity: None,
-) -> dict[str, Any]:
-    """Measure the engine as `measure` does, then a node with it, in the ROS graph that the environment names.
+    settings: SpeedSettings, place: Workspace, *, rates_hz: Sequence[float], on_step: OnStep = ignore
+) -> Results:
+    """Measure the engine as `measure` does, then a node with it, in the ROS graph of the environment.
 
     Args:
-        settings: of one camera; the node holds at most as many identities as they say, and does not begin with them.
+        settings: of one camera. `identities` limits the tracks in the node; the node starts without any.
         place: where to work.
-        rates_hz: at which images are played after the highest rate was found.
-        on_step: called with what is going on.
+        rates_hz: rates to play images at after the highest rate was found.
+        on_step: called with a description of each step.
 
     Returns:
-        What `measure` returns, and in 'node':
-        engine: what the node's diagnostics say.
-        start_up: seconds from the start of the process to its first result, with an empty cache and with the cache
-            that this left.
-        highest_rate_hz: with less than LOSS; limited_by: 'node', or 'sender' where this process could not send faster.
-        search: the trials that led to it; trials: images one by one (wanted_hz null), then at the given rates. Each as
-        of `_figures`.
-        stages_share: the stages of `measure` together, as a share of what the node took for images one by one.
+        The results of `measure`, and in 'node' those of `run_node` together with 'stages_share': the stages of
+        `measure` as a share of the time that the node took for images one by one.
     """
-    if settings.cameras != 1:
-        raise ValueError(f'{settings.cameras} cameras: over DDS one is measured')
+    _check_cameras(settings)
     result = measure(settings, place, on_step=on_step)
-    local, cache = place.settings(settings), place.cache('node')
-    arguments = _node_arguments(local, result['score_threshold'])
-    images = serialised(list(np.load(place.pictures.file(settings.image_size), mmap_mode='r')))
+    node = run_node(settings, place, result['score_threshold'], rates_hz=rates_hz, on_step=on_step)
+    alone = node['trials'][0]
+    result['node'] = {**node, 'stages_share': round(result['frame_ms']['p50'] / alone['node_ms']['p50'], 3)}
+    return result
+
+
+def run_node(
+    settings: SpeedSettings,
+    place: Workspace,
+    score_threshold: float | None,
+    *,
+    rates_hz: Sequence[float],
+    search: RateSearch | None = None,
+    on_step: OnStep = ignore,
+) -> Results:
+    """Start a node twice, with an empty cache and with a filled one, and play images to the second one.
+
+    Args:
+        settings: of one camera.
+        place: where to work.
+        score_threshold: of the network; None: the model's own.
+        rates_hz: rates to play images at after the highest rate was found.
+        search: how the highest rate is searched.
+        on_step: called with a description of each step.
+
+    Returns:
+        engine: from the diagnostics of the node.
+        start_up: seconds from the start of the process to its first reply, with an empty cache and with a filled one.
+        highest_rate_hz: the highest sustained rate; limited_by: 'node', or 'sender' if this process could not send
+        faster.
+        search: the trials of the search; trials: images one by one (wanted_hz null), then at the given rates. See
+        `trial_results`.
+    """
+    _check_cameras(settings)
+    with_weights, cache = place.with_weights(settings), place.cache('node')
+    arguments = node_arguments(with_weights, score_threshold)
+    images = serialized(np.load(place.images(settings.image_size), mmap_mode='r'))
     times = place.folder / 'engine_times.json'
     with client_node('vis_ros_benchmark') as (ros_node, executor):
         player = Player(ros_node, executor, threading.Event())
-        target, load = RunningNode(ros_node, player, TRACKER), Load(ros_node, player, images)
-        on_step('starting the node, cold')
+        target, load = RunningNode(ros_node, player, TRACKER), ImageLoad(ros_node, player, images)
+        on_step('starting the node with an empty cache')
         with _running_node(arguments, cache, times, target, load) as cold_s:
             pass
         player.run(_START_S, lambda: not player.subscribers('/image'))
         on_step('starting the node')
         with _running_node(arguments, cache, times, target, load) as warm_s:
             on_step('one by one')
-            alone = load.one_by_one(settings.frames)
-            search = _search(load, alone.rate_hz, on_step)
-            trials = [alone]
+            trials = [load.one_by_one(settings.frames)]
+            searched = _search(load, trials[0].rate_hz, search or RateSearch(), on_step)
             for rate_hz in rates_hz:
                 on_step(f'at {rate_hz:g} Hz')
                 trials.append(load.at_rate(rate_hz, settings.frames))
             player.run(3.0, lambda: bool(target.status.engine))
     node_times = NodeTimes.read(times)
-    figures = [_figures(trial, node_times) for trial in trials]
-    held = [trial for trial in search if _holds(trial)]
-    result['node'] = {
+    return {
         'engine': target.status.engine,
         'start_up': {'cold_s': round(cold_s, 3), 'warm_s': round(warm_s, 3)},
-        'highest_rate_hz': round(max((trial.rate_hz for trial in held), default=0.0), 2),
-        'limited_by': 'sender' if any(not _sent_in_time(trial) for trial in search) else 'node',
-        'search': [_figures(trial, node_times) for trial in search],
-        'trials': figures,
-        'stages_share': round(result['frame_ms']['p50'] / figures[0]['node_ms']['p50'], 3),
+        'highest_rate_hz': round(max((trial.rate_hz for trial in searched if trial.sustained), default=0.0), 2),
+        'limited_by': 'node' if all(trial.sent_in_time for trial in searched) else 'sender',
+        'search': [trial_results(trial, node_times) for trial in searched],
+        'trials': [trial_results(trial, node_times) for trial in trials],
     }
-    return result
 
 
-def _node_arguments(settings: Settings, score_threshold: float | None) -> list[str]:
+def _check_cameras(settings: SpeedSettings) -> None:
+    if settings.cameras != 1:
+        raise ValueError(f'{settings.cameras} cameras: a node is measured with one camera')
+
+
+def node_arguments(settings: SpeedSettings, score_threshold: float | None) -> list[str]:
     """ROS arguments that give the node these settings."""
     height, width = settings.input_size or (0, 0)
     parameters: dict[str, Any] = {
@@ -133,11 +151,13 @@ def _node_arguments(settings: Settings, score_threshold: float | None) -> list[s
 
 
 @contextmanager
-def _running_node(arguments: list[str], cache: Path, times: Path, target: RunningNode, load: Load) -> Iterator[float]:
-    """A node that has answered: the seconds until it did. On leaving, its engine times are in their file."""
+def _running_node(
+    arguments: list[str], cache: Path, times: Path, target: RunningNode, load: ImageLoad
+) -> Iterator[float]:
+    """A node that has replied; yields the seconds until it did. Its times are in their file after leaving."""
     command = [sys.executable, '-m', 'benchmarks.speed.timed_node', str(times), '--ros-args', *arguments]
     environment = {**child_environment(), 'XDG_CACHE_HOME': str(cache)}
-    begun = time.perf_counter()
+    start = time.perf_counter()
     with ChildProcess('node', command, times.with_suffix('.log'), environment) as child:
 
         def check() -> None:
@@ -145,45 +165,37 @@ def _running_node(arguments: list[str], cache: Path, times: Path, target: Runnin
             if target.status.fault:
                 raise ValueError(f'the node cannot work: {target.status.fault}')
 
-        load.until_answered(check, _START_S)
-        yield time.perf_counter() - begun
+        load.until_reply(check, _START_S)
+        yield time.perf_counter() - start
 
 
-def _search(load: Load, start_hz: float, on_step: Callable[[str], None]) -> list[Trial]:
-    """The trials by which the highest rate is found; it is that of the fastest that holds."""
+def _search(load: ImageLoad, start_hz: float, search: RateSearch, on_step: OnStep) -> list[Trial]:
+    """The trials of the search for the highest rate."""
     trials: list[Trial] = []
 
-    def holds(rate_hz: float) -> bool:
-        on_step(f'looking for the highest rate: {rate_hz:.1f} Hz')
-        trials.append(load.at_rate(rate_hz, max(_LEAST_IMAGES, round(_TRIAL_S * rate_hz))))
-        return _holds(trials[-1])
+    def sustains(rate_hz: float) -> bool:
+        on_step(f'searching the highest rate: {rate_hz:.1f} Hz')
+        trials.append(load.at_rate(rate_hz, max(search.least_images, round(search.trial_s * rate_hz))))
+        return trials[-1].sustained
 
-    highest_rate(holds, start_hz)
+    highest_rate(sustains, start_hz, search.precision)
     return trials
 
 
-def _holds(trial: Trial) -> bool:
-    return trial.loss < LOSS and _sent_in_time(trial)
+def trial_results(trial: Trial, times: NodeTimes) -> Results:
+    """Counts of one trial, and p50 and p95 of its times; null without a reply.
 
-
-def _sent_in_time(trial: Trial) -> bool:
-    return trial.wanted_hz is None or trial.rate_hz >= _KEEPS_UP * trial.wanted_hz
-
-
-def _figures(trial: Trial, times: NodeTimes) -> dict[str, Any]:
-    """Of one trial; p50 and p95 of the times, null where nothing was answered.
-
-    dropped: images that the node says it skipped for newer ones, or that the middleware told it were lost.
-    latency_ms: from giving an image to DDS until the answer was here.
-    transport_ms: until rclpy has handed the image to the node.
-    node_ms: from there until the node gave the answer to DDS (its `latency`, less what passed between stamp and then).
-    engine_ms: of that in the engine, without preprocess and paste; infer_ms: with them.
-    overhead_ms: node_ms less engine_ms, image by image; around_infer_ms: node_ms less infer_ms. At rates that are too
-        high they have in them that an image waits for the one before.
+    dropped: images that the node skipped for newer ones, or that the middleware reported as lost.
+    latency_ms: from handing the image to DDS until the reply arrived here.
+    transport_ms: until rclpy handed the image to the node.
+    node_ms: from there until the node handed its message to DDS.
+    engine_ms: the part of node_ms in the engine, without preprocess and paste; infer_ms: with them.
+    overhead_ms: node_ms minus engine_ms of each image; around_infer_ms: node_ms minus infer_ms. At rates that are too
+        high they include the time in which an image waits for the one before.
     """
     replies = trial.replies
     ended = [row[0] for row in times.engine]
-    # One thread runs the network and publishes: the last inference that ended before is that of the answer.
+    # One thread runs the network and publishes: the last inference that ended before the reply is that of its image.
     own = [times.engine[bisect.bisect_right(ended, reply.published_ns) - 1] for reply in replies]
     arrived = [times.arrived[reply.stamp_ns] for reply in replies]
     node = np.array([reply.published_ns - then for reply, then in zip(replies, arrived, strict=True)]) / 1e9

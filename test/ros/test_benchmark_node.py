@@ -1,16 +1,15 @@
-"""The benchmark of a node: figures of replies of known times, the search for a rate, and a short real run over DDS."""
+"""benchmarks.speed with a node: results of replies of known times, the search for a rate, and a short run over DDS."""
 
 import json
-import os
 
 import numpy as np
 import pytest
 
-from benchmarks.speed import node_run
-from benchmarks.speed.engine_run import Workspace
-from benchmarks.speed.highest_rate import LEAST_HZ, MOST_HZ, highest_rate
-from benchmarks.speed.load import Reply, Trial
-from benchmarks.speed.settings import Settings
+from benchmarks.speed.image_load import LEAST_HZ, MOST_HZ, Reply, Trial, highest_rate
+from benchmarks.speed.node_run import RateSearch, measure_node, node_arguments, run_node, trial_results
+from benchmarks.speed.node_times import NodeTimes
+from benchmarks.speed.speed_settings import SpeedSettings
+from benchmarks.speed.workspace import Workspace
 from vis_ros.engines.engine import PRECISIONS
 
 MS = 1_000_000
@@ -21,11 +20,11 @@ MS = 1_000_000
 def test_highest_rate_is_found_to_five_percent(true_hz, start_hz):
     tried = []
 
-    def holds(rate):
+    def sustains(rate):
         tried.append(rate)
         return rate <= true_hz
 
-    found = highest_rate(holds, start_hz)
+    found = highest_rate(sustains, start_hz)
     assert found in tried and true_hz / 1.05 <= found <= true_hz
     assert len(tried) < 20 and max(tried) <= MOST_HZ
 
@@ -41,14 +40,14 @@ def reply(sent_ms, node_ms, way_back_ms=1, dropped=0):
     return Reply(sent, sent, sent + node_ms * MS, sent + (node_ms + way_back_ms) * MS, objects=4, dropped=dropped)
 
 
-def test_figures_of_known_times():
+def test_results_of_known_times():
     """Four images, one dropped; each came after 7 ms, took the engine 20 ms beside 3 + 2 ms, and 4 ms to publish."""
     replies = [reply(0, 38), reply(100, 40, 5), reply(300, 42, dropped=1)]
     ended = [each.published_ns - 4 * MS for each in replies]
     others = [(10**18 - 50 * MS, 9.0, 1.0, 1.0), (10**18 + 700 * MS, 9.0, 1.0, 1.0)]  # before and after this trial
     records = [others[0], *((end, 0.025, 0.003, 0.002) for end in ended), others[1]]
-    times = node_run.NodeTimes(records, {each.stamp_ns: each.sent_ns + 7 * MS for each in replies})
-    found = json.loads(json.dumps(node_run._figures(Trial(10.0, 9.9, 4, replies), times)))
+    times = NodeTimes(records, {each.stamp_ns: each.sent_ns + 7 * MS for each in replies})
+    found = json.loads(json.dumps(trial_results(Trial(10.0, 9.9, 4, replies), times)))
     assert (found['sent'], found['answered'], found['dropped'], found['loss']) == (4, 3, 1, 0.25)
     assert found['objects'] == 4 and found['wanted_hz'] == 10 and found['rate_hz'] == 9.9
     expected = {'latency': [39, 45, 43], 'transport': [7] * 3, 'engine': [20] * 3, 'infer': [25] * 3}
@@ -58,54 +57,48 @@ def test_figures_of_known_times():
         assert found[f'{name}_ms'] == pytest.approx({'p50': p50, 'p95': p95}, abs=1e-3), name
 
 
-def test_figures_without_an_answer():
-    found = node_run._figures(Trial(60.0, 60.0, 5, []), node_run.NodeTimes([], {}))
+def test_results_without_a_reply():
+    found = trial_results(Trial(60.0, 60.0, 5, []), NodeTimes([], {}))
     assert found['loss'] == 1 and found['latency_ms'] is None and found['objects'] is None
 
 
-def test_a_rate_that_the_sender_missed_is_not_held():
+def test_rate_that_the_sender_missed_is_not_sustained():
     replies = [reply(0, 31)] * 20
-    assert node_run._holds(Trial(10.0, 9.9, 20, replies))
-    assert not node_run._holds(Trial(10.0, 9.0, 20, replies))
-    assert not node_run._holds(Trial(10.0, 9.9, 22, replies))
+    assert Trial(10.0, 9.9, 20, replies).sustained
+    assert not Trial(10.0, 9.0, 20, replies).sustained
+    assert not Trial(10.0, 9.9, 22, replies).sustained
 
 
 def test_node_arguments():
-    arguments = node_run._node_arguments(Settings(weights='w', input_size=(96, 160), detections=7, identities=9), 0.25)
+    arguments = node_arguments(SpeedSettings(weights='w', input_size=(96, 160), detections=7, identities=9), 0.25)
     given = dict(word.split(':=') for word in arguments if word != '-p')
     assert given['input_height'] == '96' and given['input_width'] == '160' and given['weights'] == 'w'
     assert (given['max_detections'], given['score_threshold']) == ('7', '0.25')
     assert (given['new_track_score'], given['max_identities']) == ('0.0', '9')
-    plain = dict(word.split(':=') for word in node_run._node_arguments(Settings(), None) if word != '-p')
+    plain = dict(word.split(':=') for word in node_arguments(SpeedSettings(), None) if word != '-p')
     assert plain['score_threshold'] == '0.0' and not {'new_track_score', 'max_identities'} & plain.keys()
 
 
 def test_one_camera_only(tmp_path):
     with pytest.raises(ValueError, match='2 cameras'):
-        node_run.measure_node(Settings(cameras=2), Workspace(tmp_path), rates_hz=())
+        measure_node(SpeedSettings(cameras=2), Workspace(tmp_path), rates_hz=())
+
+
+SETTINGS = SpeedSettings(image_size=(96, 160), input_size=(96, 160), frames=12, threads=1)
 
 
 @pytest.fixture
-def short(monkeypatch):
-    """Short trials, in a domain of their own; the engine has been measured already."""
+def own_domain(monkeypatch):
     monkeypatch.setenv('ROS_DOMAIN_ID', '64')
-    monkeypatch.setattr(node_run, '_TRIAL_S', 0.5)
-    monkeypatch.setattr(node_run, '_LEAST_IMAGES', 8)
-    monkeypatch.setattr(node_run, 'highest_rate', lambda holds, start_hz: highest_rate(holds, start_hz, precision=1.0))
-    engine_only = {'score_threshold': None, 'frame_ms': {'p50': 5.0}}
-    monkeypatch.setattr(node_run, 'measure', lambda *_arguments, **_keywords: dict(engine_only))
-
-
-SETTINGS = Settings(image_size=(96, 160), input_size=(96, 160), frames=12, threads=1)
 
 
 @pytest.mark.slow
-def test_a_real_node_over_dds(tmp_path, short):
-    steps = []
-    result = node_run.measure_node(SETTINGS, Workspace(tmp_path), rates_hz=(5.0, 60.0), on_step=steps.append)
-    node = json.loads(json.dumps(result))['node']
+def test_a_real_node_over_dds(tmp_path, own_domain):
+    steps, search = [], RateSearch(trial_s=0.5, least_images=8, precision=1.0)
+    result = run_node(SETTINGS, Workspace(tmp_path), None, rates_hz=(5.0, 60.0), search=search, on_step=steps.append)
+    node = json.loads(json.dumps(result))
     assert node['engine']['engine'] and node['engine']['engine precision'] in PRECISIONS
-    assert min(node['start_up'].values()) > 0 and node['stages_share'] > 0
+    assert min(node['start_up'].values()) > 0
     alone, slow, fast = node['trials']
     assert [each['wanted_hz'] for each in (alone, slow, fast)] == [None, 5, 60]
     assert alone['answered'] == alone['sent'] == slow['sent'] == fast['sent'] == 12
@@ -122,9 +115,9 @@ def test_a_real_node_over_dds(tmp_path, short):
             ):
                 assert 0 < trial[f'{lower}_ms']['p50'] < trial[f'{higher}_ms']['p50']
     assert steps[-1] == 'at 60 Hz'
-    assert os.environ['ROS_DOMAIN_ID'] == '64'
 
 
-def test_a_node_that_cannot_work_says_why(tmp_path, short):
+def test_a_node_that_cannot_work_says_why(tmp_path, own_domain):
+    settings = SpeedSettings(engine='nonsense', image_size=(96, 160))
     with pytest.raises(ValueError, match='nonsense'):
-        node_run.measure_node(Settings(engine='nonsense', image_size=(96, 160)), Workspace(tmp_path), rates_hz=())
+        run_node(settings, Workspace(tmp_path), None, rates_hz=())

@@ -1,4 +1,8 @@
-"""`vis-ros benchmark`: how long a model takes for a frame on this machine."""
+"""`vis-ros benchmark`: how long a model takes for a frame on this machine.
+
+Everything runs in one process. The measurements for the record, with each engine alone in a process and each stage of a
+frame timed, are `python -m benchmarks.speed` in a checkout.
+"""
 
 from __future__ import annotations
 
@@ -51,13 +55,13 @@ def benchmark(
     height, width = (0, 0) if size is None else parse_size(size)
     settings: dict[str, Any] = {'input_height': height, 'input_width': width, 'threads': threads}
     machine = describe_machine()
+    images = _scene(frames) if recording is None else _recorded(recording, topic, frames)
     with console.status('loading'):
         models = [vis_ros.load(weights, engine=engine, precision=precision, **settings)]
         if against is not None:
             engine, _, precision = against.partition(':')
             models.append(vis_ros.load(weights, engine=engine, precision=precision or 'auto', **settings))
     with console.status('measuring'):
-        images = _scene(frames) if recording is None else _recorded(recording, topic, frames)
         seconds = time_in_turn(models, images)
     result: dict[str, Any] = {
         'machine': machine,

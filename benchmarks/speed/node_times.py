@@ -1,0 +1,27 @@
+"""NodeTimes: what `timed_node` records and `node_run` reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class NodeTimes:
+    """Times of a node; all instants in nanoseconds since 1970.
+
+    engine: (end, seconds, seconds of preprocess, seconds of paste) of each image in the engine.
+    arrived: stamp of each image -> when rclpy handed it to the node.
+    """
+
+    engine: list[tuple[int, float, float, float]]
+    arrived: dict[int, int]
+
+    @classmethod
+    def read(cls, path: Path) -> NodeTimes:
+        written = json.loads(path.read_text(encoding='utf-8'))
+        return cls([tuple(row) for row in written['engine']], dict(written['arrived']))
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps({'engine': self.engine, 'arrived': list(self.arrived.items())}), encoding='utf-8')
