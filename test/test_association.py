@@ -147,13 +147,13 @@ def test_one_to_one_by_hand() -> None:
     ],
 )
 def test_detections_in_turn(cue: list[list[float]], expected: list[int]) -> None:
-    assert assign_in_turn(array(*cue), floor=-100).tolist() == expected
+    assert assign_in_turn(array(*cue), lowest=-100).tolist() == expected
 
 
 def test_below_the_floor_a_detection_is_dropped() -> None:
     cue = array([-500, -200])
-    assert assign_in_turn(cue, floor=-100).tolist() == [LOST]
-    assert assign_in_turn(cue, floor=-1e6).tolist() == [1]
+    assert assign_in_turn(cue, lowest=-100).tolist() == [LOST]
+    assert assign_in_turn(cue, lowest=-1e6).tolist() == [1]
 
 
 # --- births ---------------------------------------------------------------------------------------------------------

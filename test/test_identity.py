@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from vis_ros.instances import CONFIRMED, TENTATIVE
 from vis_ros.tracking.association_config import AssociationConfig
-from vis_ros.tracking.identity_memory import IdentityMemory
+from vis_ros.tracking.identity_memory import IdentityMemory, Memory
+from vis_ros.tracking.published_memory import PublishedConfig, PublishedMemory
+from vis_ros.tracking.tracks import Tracks
 
 
 @dataclass
@@ -46,12 +48,18 @@ class Frame:
         return [(score, *box, class_id, *embedding) for score, box, class_id, embedding in rows]
 
 
-def memory_with(**settings: Any) -> IdentityMemory:
+def memory_with(rule: Any = 'one_to_one', **settings: Any) -> Memory:
+    if rule != 'one_to_one':
+        return PublishedMemory(PublishedConfig(rule, **settings))
     return IdentityMemory(AssociationConfig(**({'new_track_score': 0.4} | settings)))
 
 
-def update(memory: IdentityMemory, frame: Frame, stamp: float) -> list[int]:
-    return memory.update(frame.boxes, frame.scores, frame.class_ids, frame.embeddings, stamp).tolist()
+def tracks_of(memory: Memory, frame: Frame, stamp: float) -> Tracks:
+    return memory.update(frame.boxes, frame.scores, frame.class_ids, frame.embeddings, stamp)
+
+
+def update(memory: Memory, frame: Frame, stamp: float) -> list[int]:
+    return tracks_of(memory, frame, stamp).track_ids.tolist()
 
 
 # --- slow rules, written from their description ---------------------------------------------------------------------
@@ -368,13 +376,13 @@ def test_the_looks_are_a_mean_that_follows_slowly() -> None:
     for step, looks in enumerate(([4, 0], [0, 4], [4, 4], [0, 0], [8, 8])):
         assert update(memory, Frame().add(LEFT, looks), step) == [1]
     # of four: the plain mean (2, 2); of the fifth a quarter: 0.75 * 2 + 0.25 * 8
-    update(memory, Frame().add(LEFT, [1, 0]), 5)
-    assert memory.match_scores == pytest.approx([1 / (1 + math.exp(-3.5))], rel=1e-5)
+    tracks = tracks_of(memory, Frame().add(LEFT, [1, 0]), 5)
+    assert tracks.match_scores == pytest.approx([1 / (1 + math.exp(-3.5))], rel=1e-5)
     memory = memory_with(memory_rate=1)
     update(memory, Frame().add(LEFT, [4, 0]), 0)
     update(memory, Frame().add(LEFT, [0, 4]), 1)
-    update(memory, Frame().add(LEFT, [0, 1]), 2)
-    assert memory.match_scores == pytest.approx([1 / (1 + math.exp(-4))], rel=1e-5)
+    tracks = tracks_of(memory, Frame().add(LEFT, [0, 1]), 2)
+    assert tracks.match_scores == pytest.approx([1 / (1 + math.exp(-4))], rel=1e-5)
 
 
 def shifted(x: float) -> list[float]:
@@ -410,10 +418,9 @@ def test_a_long_gap_and_no_time_at_all_tell_no_speed() -> None:
     assert update(memory, Frame().add(shifted(14), RED, 0.3), 0.6) == [1]
 
 
-def test_every_rule_has_its_own_weights() -> None:
-    weights = {rule: AssociationConfig(rule=rule).matching_weights for rule in ('one_to_one', 'paper', 'mmtracking')}  # type: ignore[arg-type]
-    assert weights == {'one_to_one': (1, 4, 3), 'paper': (1, 2, 10), 'mmtracking': (1, 2, 10)}
-    assert AssociationConfig(weights=(1, 2, 3)).matching_weights == (1, 2, 3)
+def test_the_published_rules_have_the_published_weights() -> None:
+    assert AssociationConfig().weights == (1, 4, 3)
+    assert PublishedConfig('paper').weights == PublishedConfig('mmtracking').weights == (1, 2, 10)
 
 
 def test_a_label_that_flickers_over_the_same_place_does_not_cost_the_number() -> None:
@@ -437,33 +444,34 @@ def test_the_class_of_an_identity_is_that_of_most_of_its_detections() -> None:
         memory, votes = memory_with(), np.zeros(3)
         for frame in range(5):  # longer, the lead is limited
             class_id, score = int(random.integers(3)), float(np.float32(random.uniform(0.7, 1.0)))
-            assert update(memory, Frame().add(LEFT, RED, score, class_id=class_id), frame / 30) == [1]
+            tracks = tracks_of(memory, Frame().add(LEFT, RED, score, class_id=class_id), frame / 30)
+            assert tracks.track_ids.tolist() == [1]
             votes[class_id] += score
             if votes.max() > 0.5 * votes.sum():
                 compared += frame > 1
-                assert memory.class_ids.tolist() == [int(votes.argmax())]
+                assert tracks.class_ids.tolist() == [int(votes.argmax())]
     assert compared >= 20
 
 
 def test_a_class_that_led_for_long_is_displaced_in_the_end() -> None:
     memory = memory_with()
-    told = []
+    classes = []
     for frame in range(1000 + 10):
         class_id = 0 if frame < 1000 else 2
-        assert update(memory, Frame().add(LEFT, RED, 0.9, class_id=class_id), frame / 30) == [1]
-        told.append(memory.class_ids.tolist())
-    assert told[1000:1005] == [[0]] * 5 and told[1006:] == [[2]] * 4
+        tracks = tracks_of(memory, Frame().add(LEFT, RED, 0.9, class_id=class_id), frame / 30)
+        assert tracks.track_ids.tolist() == [1]
+        classes.append(tracks.class_ids.tolist())
+    assert classes[1000:1005] == [[0]] * 5 and classes[1006:] == [[2]] * 4
 
 
 def test_without_a_number_and_in_the_published_rules_the_class_is_the_detections_own() -> None:
     memory = memory_with()
-    update(memory, Frame().add(LEFT, RED, 0.2, class_id=2), 0.0)
-    assert memory.class_ids.tolist() == [2]
+    assert tracks_of(memory, Frame().add(LEFT, RED, 0.2, class_id=2), 0.0).class_ids.tolist() == [2]
     for rule in ('paper', 'mmtracking'):
         memory = memory_with(rule=rule)
         for frame, class_id in enumerate((1, 1, 1, 2)):
-            update(memory, Frame().add(LEFT, RED, class_id=class_id), frame / 30)
-        assert memory.class_ids.tolist() == [2]
+            tracks = tracks_of(memory, Frame().add(LEFT, RED, class_id=class_id), frame / 30)
+        assert tracks.class_ids.tolist() == [2]
 
 
 def test_identities_expire_in_seconds() -> None:
@@ -543,8 +551,8 @@ def test_the_order_does_not_matter_to_the_last_bit_with_long_embeddings() -> Non
         order = rng.permutation(40)
         first = straight.update(boxes, scores, class_ids, embeddings, step)
         second = shuffled.update(boxes[order], scores[order], class_ids[order], embeddings[order], step)
-        np.testing.assert_array_equal(first[order], second)
-        np.testing.assert_array_equal(straight.match_scores[order], shuffled.match_scores)
+        for name in ('track_ids', 'class_ids', 'match_scores', 'hits', 'states', 'first_seen'):
+            np.testing.assert_array_equal(getattr(first, name)[order], getattr(second, name), err_msg=name)
 
 
 def test_memory_does_not_grow() -> None:
@@ -552,18 +560,18 @@ def test_memory_does_not_grow() -> None:
     rng = np.random.default_rng(0)
     memory = memory_with(max_identities=64, new_track_iou=1, max_age_s=3.0)
 
-    def step(stamp: float) -> None:
+    def step(stamp: float) -> Tracks:
         corners = rng.uniform(0, 500, (10, 2))
         boxes = np.concatenate([corners, corners + 30], 1)
-        memory.update(boxes, rng.random(10), np.zeros(10, int), rng.normal(size=(10, 16)) * 0.1, stamp)
+        return memory.update(boxes, rng.random(10), np.zeros(10, int), rng.normal(size=(10, 16)) * 0.1, stamp)
 
     step(0.0)
     size = len(pickle.dumps(memory))
     for index in range(1, 10_001):
-        step(index / 30)
+        tracks = step(index / 30)
     assert len(memory) == 64
     assert abs(len(pickle.dumps(memory)) - size) < 50  # the numbers it counts with grow by some digits
-    assert memory.match_scores.shape == (10,)
+    assert tracks.match_scores.shape == (10,)
     assert update(memory, Frame().add(LEFT, [0.0] * 16), 1e4)[0] > 1_000  # numbers given out, and not held
 
 
@@ -572,7 +580,7 @@ def test_memory_does_not_grow() -> None:
 
 @pytest.mark.parametrize('rule', ['paper', 'mmtracking'])
 def test_two_detections_of_one_identity(rule: Any) -> None:
-    """ROS_PEERS finding 3: a duplicate in one order, a drop in the other; ours is the same in both."""
+    """A duplicate in one order, a drop in the other; ours is the same in both."""
     worse, better = (LEFT, RED, 0.5), (LEFT, RED, 0.9)
     for config, first, second in ((rule, [1, 1], [1, 0]), ('one_to_one', [0, 1], [1, 0])):
         memory = memory_with(rule=config)
@@ -587,10 +595,11 @@ def test_two_detections_of_one_identity(rule: Any) -> None:
 def test_a_duplicate_counts_as_one_frame_and_leaves_the_better_detection(rule: Any) -> None:
     memory = memory_with(rule=rule)
     update(memory, Frame().add(LEFT, RED), 0.0)
-    assert update(memory, Frame().add(LEFT, RED, 0.5).add([1, 0, 11, 10], [3, -5, -4], 0.9), 0.1) == [1, 1]
-    assert memory.lookup([1]).hits.tolist() == [2]
-    assert update(memory, Frame().add(LEFT, [0.01, 0, 0]), 0.2) == [1]
-    assert memory.match_scores == pytest.approx([1 / (1 + math.exp(-0.03))])
+    tracks = tracks_of(memory, Frame().add(LEFT, RED, 0.5).add([1, 0, 11, 10], [3, -5, -4], 0.9), 0.1)
+    assert tracks.track_ids.tolist() == [1, 1] and tracks.hits.tolist() == [2, 2]
+    tracks = tracks_of(memory, Frame().add(LEFT, [0.01, 0, 0]), 0.2)
+    assert tracks.track_ids.tolist() == [1]
+    assert tracks.match_scores == pytest.approx([1 / (1 + math.exp(-0.03))])
 
 
 def test_paper_keeps_the_category_of_birth_and_mmtracking_the_latest() -> None:
@@ -664,47 +673,42 @@ def test_an_empty_first_frame_is_no_frame() -> None:
 
 def test_match_scores_are_the_probabilities_of_eq_2() -> None:
     memory = IdentityMemory()
-    update(memory, Frame().add(LEFT, [1, 0, 0]).add(RIGHT, [0, 1, 0], 0.8), 0.0)
-    assert memory.match_scores.tolist() == [1, 1]
+    tracks = tracks_of(memory, Frame().add(LEFT, [1, 0, 0]).add(RIGHT, [0, 1, 0], 0.8), 0.0)
+    assert tracks.match_scores.tolist() == [1, 1]
     frame = Frame().add(LEFT, [2, 1, 0]).add(FAR, [-9, -9, 0]).add([0, 0, 10, 9], [2, 1, 0], 0.1)
-    assert update(memory, frame, 0.1) == [1, 3, 0]
+    tracks = tracks_of(memory, frame, 0.1)
+    assert tracks.track_ids.tolist() == [1, 3, 0]
     probability = math.exp(2) / (1 + math.exp(2) + math.exp(1))
-    np.testing.assert_allclose(memory.match_scores, [probability, 1, 0], rtol=1e-6)
-    assert memory.match_scores.dtype == np.float32
-    update(memory, Frame(), 0.2)
-    assert memory.match_scores.shape == (0,)
+    np.testing.assert_allclose(tracks.match_scores, [probability, 1, 0], rtol=1e-6)
+    assert tracks.match_scores.dtype == np.float32
+    assert tracks_of(memory, Frame(), 0.2).match_scores.shape == (0,)
 
 
-def test_lookup_tells_hits_state_and_birth() -> None:
-    memory = memory_with(min_hits=2)
+@pytest.mark.parametrize('rule', ['one_to_one', 'paper', 'mmtracking'])
+def test_tracks_have_hits_state_and_first_stamp(rule: str) -> None:
+    memory = memory_with(rule, min_hits=2)
     update(memory, Frame().add(LEFT, RED), 1.5)
-    update(memory, Frame().add(LEFT, RED).add(RIGHT, BLUE, 0.8), 1.6)
-    identities = memory.lookup(np.array([2, 1, 2], np.uint32))
-    assert identities.hits.tolist() == [1, 2, 1]
-    assert identities.states.tolist() == [TENTATIVE, CONFIRMED, TENTATIVE]
-    assert identities.first_seen.tolist() == [1.6, 1.5, 1.6]
-    assert [str(identities.hits.dtype), str(identities.states.dtype)] == ['uint32', 'uint8']
-    update(memory, Frame().add(LEFT, GREEN).add(RIGHT, GREEN), 1.7)
-    assert identities.hits.tolist() == [1, 2, 1]  # a copy
+    tracks = tracks_of(memory, Frame().add(RIGHT, BLUE, 0.8).add(LEFT, RED), 1.6)
+    assert tracks.track_ids.tolist() == [2, 1]
+    assert tracks.hits.tolist() == [1, 2]
+    assert tracks.states.tolist() == [TENTATIVE, CONFIRMED]
+    assert tracks.first_seen.tolist() == [1.6, 1.5]
+    assert [str(tracks.hits.dtype), str(tracks.states.dtype)] == ['uint32', 'uint8']
+    update(memory, Frame().add(LEFT, RED).add(RIGHT, BLUE), 1.7)
+    assert tracks.hits.tolist() == [1, 2]  # a copy
 
 
-@pytest.mark.parametrize('track_ids', [[0], [1, 7], [7]])
-def test_lookup_of_an_unknown_number_is_an_error(track_ids: list[int]) -> None:
-    memory = IdentityMemory()
-    with pytest.raises(KeyError, match=f'no identity {track_ids[0]} is held in epoch 0'):
-        memory.lookup(track_ids)
-    update(memory, Frame().add(LEFT, RED), 0.0)
-    with pytest.raises(KeyError, match=f'no identity {track_ids[-1]} '):
-        memory.lookup(track_ids)
-    assert len(memory.lookup([]).hits) == 0
+def test_a_detection_without_a_track_has_no_hits() -> None:
+    tracks = tracks_of(memory_with(), Frame().add(LEFT, RED, 0.1).add(RIGHT, BLUE), 0.0)
+    assert tracks.track_ids.tolist() == [0, 1] and tracks.hits.tolist() == [0, 1]
 
 
-def test_reset_forgets_counts_anew_and_raises_the_epoch() -> None:
+def test_reset_deletes_every_track_and_counts_from_one_again() -> None:
     memory = IdentityMemory()
     update(memory, Frame().add(LEFT, RED).add(RIGHT, BLUE, 0.8), 100.0)
-    assert (memory.epoch, len(memory)) == (0, 2)
+    assert len(memory) == 2
     memory.reset()
-    assert (memory.epoch, len(memory)) == (1, 0)
+    assert len(memory) == 0
     assert update(memory, Frame().add(RIGHT, [1.0] * 5), 3.0) == [1]  # an earlier stamp, another size of embedding
 
 
@@ -759,7 +763,6 @@ def test_equal_stamps_are_taken() -> None:
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        ({'rule': 'hungarian'}, r"rule 'hungarian' is not one of one_to_one, paper, mmtracking"),
         ({'weights': (1, 2)}, r'weights \(1, 2\) are not three'),
         ({'weights': (1, NAN, 2)}, r'weights .* are not three finite'),
         ({'weights': (1, -2, 2)}, r'weights .* from 0'),
@@ -770,7 +773,6 @@ def test_equal_stamps_are_taken() -> None:
         ({'max_identities': 0}, r'max_identities 0 is outside 1'),
         ({'max_identities': 2.5}, r'max_identities 2.5 is not a whole number'),
         ({'min_hits': 0}, r'min_hits 0 is outside'),
-        ({'max_age_frames': 0}, r'max_age_frames 0 is outside'),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
@@ -778,6 +780,20 @@ def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
         AssociationConfig(**settings)
 
 
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'rule': 'hungarian'}, r"rule 'hungarian' is not one of paper, mmtracking"),
+        ({'weights': (1, 2, math.inf)}, r'weights .* are not three finite'),
+        ({'max_age_frames': 0}, r'max_age_frames 0 is not a whole number from 1'),
+        ({'min_hits': 1.5}, r'min_hits 1.5 is not a whole number'),
+    ],
+)
+def test_settings_of_the_published_rules_are_checked(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PublishedConfig(**settings)
+
+
 def test_ids_have_the_type_of_the_message() -> None:
-    track_ids: NDArray[np.uint32] = IdentityMemory().update([], [], [], [], 0.0)
+    track_ids: NDArray[np.uint32] = IdentityMemory().update([], [], [], [], 0.0).track_ids
     assert track_ids.dtype == np.uint32 and track_ids.shape == (0,)

@@ -312,11 +312,11 @@ class Propagate:
         nearest = min(self._history, key=lambda frame: abs(frame.stamp - stamp))
         if abs(nearest.stamp - stamp) <= _STAMP_TOLERANCE_S:
             return nearest
-        newest = self._history[-1].stamp
-        if stamp < self._history[0].stamp:
+        oldest, newest = self._history[0].stamp, self._history[-1].stamp
+        if stamp < oldest:
             raise PromptError(
-                f'the stamp is {newest - stamp:.3f} s before the newest image, and prompts can refer to the last '
-                f'{self.config.history_s:g} s only'
+                f'the stamp is {newest - stamp:.3f} s before the newest image, but only the last {newest - oldest:.3f} s '
+                f'are buffered (at most {self.config.history_s:g} s and {self.config.history_frames} images)'
             )
         where = 'after the newest image' if stamp > newest else 'from the nearest image'
         raise PromptError(f'no image has this stamp; it is {abs(nearest.stamp - stamp):.3f} s {where}')

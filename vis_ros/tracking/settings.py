@@ -14,7 +14,7 @@ from typing import Any, Literal, cast, get_args, get_type_hints
 
 from vis_ros.engines.engine import ENGINES, PRECISIONS
 from vis_ros.masks.encodings import ENCODINGS
-from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.propagate_config import PropagateConfig
 from vis_ros.tracking.published_memory import PublishedConfig, PublishedRule
@@ -22,7 +22,7 @@ from vis_ros.tracking.published_memory import PublishedConfig, PublishedRule
 Change = Literal['at start', 'unconfigured', 'always']
 """When a running node accepts a new value: never, while it is unconfigured, or at any time."""
 
-PROPAGATION_MODELS = tuple(PROPAGATION_CONFIGS)
+PROPAGATION_MODELS = tuple(PROPAGATION_SYSTEMS)
 PUBLISHED_RULES = get_args(PublishedRule)
 DEPTH_MODES = ('none', 'raw', 'rectified')
 
@@ -212,7 +212,7 @@ class Settings:
     @property
     def propagates(self) -> bool:
         """Whether the model propagates masks instead of detecting in every frame."""
-        return self.model in PROPAGATION_CONFIGS
+        return self.model in PROPAGATION_SYSTEMS
 
     @property
     def propagation_model(self) -> str:
