@@ -1,10 +1,10 @@
-"""Clips to test association alone: what a network finds in composed videos, computed once, with the truth beside it.
+"""Clips to test association alone: the detections of a network in composed videos, stored with the ground truth.
 
     python -m benchmarks.association_clips OUT --tune IMAGES ANNOTATIONS --report IMAGES ANNOTATIONS [--weights demo]
 
-40 clips of 80 frames, 288x512: six scenarios, half of the clips of each for tuning and half for the final report. 28
-are made of the objects and images of a COCO set (`--tune` and `--report` should share no image), the others of made
-shapes, which need no files. OUT gets one file a clip; clips that are already there are not made again.
+40 clips of 80 frames in 512x288 show six scenarios. Half of the clips of each are for tuning, half for the final
+report. 28 clips are composed of the objects and images of a COCO set (`--tune` and `--report` should share no image),
+the others of synthetic shapes. OUT receives one file per clip. Clips that are already there are not made again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from vis_ros.synthetic.scene import Pillar, SceneVideos, ScriptedMotion
 SIZE = 288, 512
 FRAMES = 80
 RATE = 20.0
-"""Frames a second of the composed videos before any are left out."""
+"""Frames per second of the composed videos, before frames are left out."""
 SHAPE_CLASS = 12
 LOWEST_SCORE = 0.05
 MOST_DETECTIONS = 40
@@ -54,18 +54,18 @@ SCENARIOS: dict[str, tuple[int, CompositeConfig]] = {
     'low_rate': (6, replace(_MIXED, length=4 * FRAMES)),
     'dropped': (6, _MIXED),
 }
-"""Scenario -> how many clips, and what happens in them beside what `_stage` adds.
+"""Scenario -> number of clips, and config of the videos without the events that `make_video` adds.
 
-crossing: every object's way crosses that of another. occlusion: things stand behind a pillar for up to 3 s.
-lookalikes: things of one class and exact copies meet. leaving: things leave the picture for up to 4 s and return.
-low_rate: a bit of everything at 5 Hz. dropped: a bit of everything at 20 Hz, with frames missing in bursts.
-The first four are seen at 10 Hz.
+crossing: the path of every object crosses that of another one. occlusion: objects stop behind a pillar for up to 3 s.
+lookalikes: objects of one class and exact copies meet. leaving: objects leave the frame for up to 4 s and return.
+low_rate: all of these at 5 Hz. dropped: all of these at 20 Hz with bursts of missing frames.
+The first four scenarios are at 10 Hz.
 """
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One video of the benchmark."""
+    """One video: the clip `number` of a scenario."""
 
     scenario: str
     number: int
@@ -76,7 +76,7 @@ class Clip:
 
     @property
     def shapes(self) -> bool:
-        """Of made shapes, not of cut-outs."""
+        """Whether the objects are synthetic shapes instead of object crops."""
         return self.number // 2 % 3 == 2
 
     @property
@@ -88,7 +88,7 @@ class Clip:
         return f'{self.half}_{self.scenario}_{self.number}'
 
     def times(self) -> list[int]:
-        """Numbers of the frames that are seen."""
+        """Indices of the frames that are used."""
         if self.scenario == 'low_rate':
             return list(range(0, 4 * FRAMES, 4))
         if self.scenario == 'dropped':
@@ -103,11 +103,11 @@ CLIPS = [Clip(scenario, number) for scenario, (count, _) in SCENARIOS.items() fo
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """N detections of one frame and how they lie to the T true objects and to each other.
+    """N detections of one frame, and their overlaps with the T true objects and with each other.
 
-    boxes (N, 4), scores (N,), class_ids (N,), embeddings (N, D): as the engine gives them.
-    overlaps: with the truth, `result_ids` are their positions 0 to N - 1.
-    shared: (N, N) pixels that two of the masks share; the areas of the masks on the diagonal.
+    boxes (N, 4), scores (N,), class_ids (N,), embeddings (N, D): from the engine.
+    overlaps: with the ground truth; `result_ids` are the indices 0 to N - 1.
+    shared: (N, N) number of pixels that two masks share, with the areas of the masks on the diagonal.
     """
 
     boxes: NDArray[np.float32]
@@ -120,7 +120,7 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class StoredFrame:
-    """network: what the network finds; perfect: the true objects with noise, see `_perfect`."""
+    """One frame. network: detections of the network; perfect: the true objects with noise, see `_perfect`."""
 
     stamp: float
     network: Found
@@ -128,7 +128,7 @@ class StoredFrame:
 
 
 def make_video(clip: Clip, dataset: CocoDataset) -> CompositeVideo:
-    """The video of a clip, with the events of its scenario."""
+    """The video of a clip with the events of its scenario."""
     config = SCENARIOS[clip.scenario][1]
     if clip.shapes:
         video = SceneVideos(SIZE, SHAPE_CLASS, config).video(clip.seed)
@@ -143,7 +143,7 @@ def make_video(clip: Clip, dataset: CocoDataset) -> CompositeVideo:
 
 
 def _leave(random: np.random.Generator, actor: MovingObject) -> MovingObject:
-    """The actor, away for 0.5 to 4 seconds."""
+    """The actor with an absence of 0.5 to 4 seconds."""
     if not isinstance(actor.motion, ObjectMotion):
         return actor
     begin = float(random.uniform(0.15, 0.4)) * 2 * FRAMES
@@ -155,7 +155,7 @@ def _leave(random: np.random.Generator, actor: MovingObject) -> MovingObject:
 
 
 def _behind_pillar(random: np.random.Generator, actors: Sequence[MovingObject]) -> list[MovingObject]:
-    """A wide pillar in front of all; two of three actors go behind it, stay for up to 3 seconds and come out again."""
+    """A wide pillar in front, and two of three actors that stop behind it for up to 3 seconds and come out again."""
     height, width = SIZE
     middle = float(random.uniform(0.35, 0.65)) * width
     pillar = Pillar(int(random.integers(64)))
@@ -186,7 +186,7 @@ def _behind_pillar(random: np.random.Generator, actors: Sequence[MovingObject]) 
 
 
 class Recorder:
-    """Runs a network over frames and keeps what the benchmark needs."""
+    """Runs a network on frames and keeps what the benchmark needs."""
 
     def __init__(self, weights: str) -> None:
         self._engine = TorchEngine(weights, score_threshold=LOWEST_SCORE, max_detections=MOST_DETECTIONS, threads=1)
@@ -197,7 +197,7 @@ class Recorder:
         self._features = features
 
     def record(self, frame: LabelledFrame, stamp: float, random: np.random.Generator) -> StoredFrame:
-        """The frame, taken at `stamp` seconds; `random` for the noise of the perfect detections."""
+        """The detections of a frame taken at `stamp` seconds; `random` makes the noise of the perfect detections."""
         (found,) = self._engine.infer([frame.image])
         size = frame.image.shape[:2]
         truth = AnnotatedFrame(
@@ -217,9 +217,9 @@ class Recorder:
         return StoredFrame(stamp, network, self._perfect(frame, truth, random))
 
     def _perfect(self, frame: LabelledFrame, truth: AnnotatedFrame, random: np.random.Generator) -> Found:
-        """The true masks; boxes with 5 % noise and embeddings of the network there; 1 in 10 is missed.
+        """The true masks, with 5 % noise on their boxes and the embeddings of the network at these boxes.
 
-        1 in 20 has a wrong label, and scores are uniform from 0.5 to 1.
+        1 object in 10 is missed, 1 in 20 has a wrong label, and scores are uniform from 0.5 to 1.
         """
         seen = np.flatnonzero(random.random(len(frame)) >= 0.1)
         boxes = frame.boxes()[seen]
@@ -232,7 +232,7 @@ class Recorder:
         return _found(boxes, scores, class_ids, self._embed(frame, boxes), masks, truth)
 
     def _embed(self, frame: LabelledFrame, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of boxes in the image that was seen last."""
+        """Embeddings of boxes in the latest image."""
         config, (height, width) = self._engine.config, frame.image.shape[:2]
         scale = min(config.input_width / width, config.input_height / height)
         scaled = torch.from_numpy(np.asarray(boxes * scale, np.float32))
@@ -249,7 +249,7 @@ def _found(
     masks: Sequence[Rle],
     truth: AnnotatedFrame,
 ) -> Found:
-    """Without the detections whose masks are empty."""
+    """Detections with their overlaps, without those with an empty mask."""
     kept = np.flatnonzero(coco.area(list(masks))) if masks else np.zeros(0, np.intp)
     masks = [masks[index] for index in kept]
     results = replace(
@@ -278,7 +278,7 @@ def store(recorder: Recorder, video: Video, times: Sequence[int], rate: float, p
 
 
 def load(path: Path) -> list[StoredFrame]:
-    """The frames of a clip in order. Only of files of one's own: pickles run code."""
+    """The frames of a clip in order. Load only files you made yourself: pickles can run code."""
     frames: list[StoredFrame] = pickle.loads(path.read_bytes())
     return frames
 
@@ -315,4 +315,4 @@ def main() -> None:
 if __name__ == '__main__':
     from benchmarks import association_clips
 
-    association_clips.main()  # not of __main__: a pickle names the module of its classes
+    association_clips.main()  # not from __main__: a pickle names the module of its classes

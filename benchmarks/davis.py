@@ -1,12 +1,13 @@
-"""How well one identity follows the annotated object of each DAVIS-2016 sequence.
+"""How well one track follows the annotated object of each DAVIS-2016 sequence.
 
-For each sequence: the mean over frames of the IoU between the annotation and the mask of the best-matching identity
-(the one identity of the whole sequence with the highest mean; 0 in frames where it is missing), the mean IoU of the
-best detection of each frame (what the detector could give a perfect tracker: of up to MOST over LOWEST, as
-benchmarks/detection.py counts, though only those within the model's own limits are tracked), and the identity switches
-(CLEAR: the identity that covers the object with IoU of at least 0.5 is not the one that did so last).
+    python -m benchmarks.davis DAVIS_FOLDER [--weights demo] [--association one_to_one]
 
-    python benchmarks/davis.py DAVIS_FOLDER [--weights demo] [--association one_to_one]
+Three results per sequence:
+J: mean IoU over all frames between the annotation and the best track of the sequence (IoU 0 in frames without it).
+Best detection: mean IoU of the best detection of each frame, the limit for a perfect tracker. It considers up to 100
+    detections with a score over 0.02, as benchmarks/detection.py does; only the detections within the model's own
+    limits are tracked.
+Switches: identity switches of CLEAR: the track that covers the object with an IoU of at least 0.5 changes.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_header import read_config
 from vis_ros.networks.named_weights import resolve
 from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN
-from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.detect_and_track import DetectAndTrack
-from vis_ros.tracking.identity_memory import IdentityMemory
+from vis_ros.tracking.model import new_memory
+from vis_ros.tracking.score_filter import ScoreFilter
+from vis_ros.tracking.settings import Settings
 
 FRAME_RATE = 24.0
-LOWEST, MOST = 0.02, 100
+LOWEST_SCORE, MOST_DETECTIONS = 0.02, 100
 
 
 def main() -> None:
@@ -42,11 +44,17 @@ def main() -> None:
     parser.add_argument('--association', default='one_to_one')
     arguments = parser.parse_args()
     config = read_config(resolve(arguments.weights))
-    engine = load_engine(arguments.weights, precision=arguments.precision, score_threshold=LOWEST, max_detections=MOST)
+    engine = load_engine(
+        arguments.weights,
+        precision=arguments.precision,
+        score_threshold=LOWEST_SCORE,
+        max_detections=MOST_DETECTIONS,
+    )
+    settings = Settings(association=arguments.association)
     rows = []
     for folder in sorted((arguments.folder / 'JPEGImages').iterdir()):
         half = 'train' if folder.name in DAVIS_TRAIN else 'test'
-        row = follow(engine, config, arguments.association, arguments.folder, folder.name)
+        row = follow(engine, config, settings, arguments.folder, folder.name)
         rows.append((half, *row))
         print(f'{folder.name:20s} {half:5s}  J {row[0]:.3f}  best detection {row[1]:.3f}  switches {row[2]:3d}')
     for half in ('train', 'test'):
@@ -56,9 +64,9 @@ def main() -> None:
             print(f'mean of {len(chosen)} {half}: J {overlap:.3f}  best detection {best:.3f}  switches {switches:.2f}')
 
 
-def follow(engine: Engine, config: ModelConfig, rule: str, root: Path, name: str) -> tuple[float, float, int]:
-    """(mean IoU of the best-matching identity, mean IoU of the best detection, identity switches)."""
-    tracker = DetectAndTrack(engine, IdentityMemory(AssociationConfig(rule=rule)))
+def follow(engine: Engine, config: ModelConfig, settings: Settings, root: Path, name: str) -> tuple[float, float, int]:
+    """Mean IoU of the best track, mean IoU of the best detection, and identity switches of one sequence."""
+    tracker = DetectAndTrack(ScoreFilter(engine, LOWEST_SCORE), new_memory(settings))
     sums: dict[int, float] = defaultdict(float)
     best: list[float] = []
     switches, last = 0, 0
@@ -85,7 +93,7 @@ def follow(engine: Engine, config: ModelConfig, rule: str, root: Path, name: str
 
 
 def iou_with(instances: Instances, truth: NDArray[np.bool_]) -> list[float]:
-    """IoU of each mask with one true mask (height, width)."""
+    """IoU of each mask with the annotated mask (height, width)."""
     total = int(truth.sum())
     overlaps = []
     for (x0, y0, x1, y1), mask in zip(instances.rois.tolist(), instances.masks, strict=True):

@@ -1,8 +1,9 @@
-"""Mask AP of the detector, class-agnostic, by pycocotools: on composed frames and on plain images of a COCO set.
+"""Class-agnostic mask AP of the detector, by pycocotools, on composed frames and on plain images of a COCO set.
 
-Composites: for `pasted`, objects that the background image brought along are crowd regions (neither missed nor false).
+    python -m benchmarks.detection IMAGES ANNOTATIONS [--weights demo] [--clips 20] [--frames 10]
 
-    python benchmarks/detection.py IMAGES ANNOTATIONS [--weights demo] [--clips 20] [--frames 10]
+With 'composites, pasted' the objects of the background image are crowd regions, which count neither as missed nor as
+false detections.
 """
 
 from __future__ import annotations

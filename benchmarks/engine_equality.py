@@ -1,13 +1,13 @@
-"""How far an engine is from torch in fp32, on synthetic frames and clips: detections, masks, identities.
+"""How much each engine differs from torch in fp32, on synthetic frames and clips: detections, masks, identities.
 
-    python benchmarks/engine_equality.py OUT.json [--clips FOLDER] [--frames 20] [--weights demo] [--calibrate FOLDER]
+    python -m benchmarks.engine_equality OUT.json [--clips FOLDER] [--frames 20] [--weights demo] [--calibrate FOLDER]
 
-Compared are OpenVINO in each precision of this processor, with --calibrate also in int8 with scales from those images,
-and, as a measure of what such differences mean, OpenVINO in fp32 on images to which noise of one grey level was added.
+OpenVINO is compared in each precision that this CPU supports, with --calibrate also in int8 with scales from those
+images. To put the differences into perspective, OpenVINO in fp32 is also run on images with noise of one gray level.
 
-What TensorRT would compute is computed here on the processor: fp16 by torch, which rounds the result of every operation
-to it (5 s an image); int8 by onnxruntime from the graph for TensorRT. Both are compared with that graph in fp32, since
-images of another shape than its canvas are fitted into that, and not turned as elsewhere.
+Results of TensorRT are emulated on the CPU: fp16 by torch, which rounds the result of every operation to fp16 (5 s per
+image), and int8 by onnxruntime from the graph for TensorRT. Both are compared with that graph in fp32, because it fits
+images of another aspect ratio into its input, while the other engines turn their input.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from vis_ros.engines.tensorrt.detector import Detector
 from vis_ros.export.graph_export import example_inputs, export
 from vis_ros.export.static_detector import StaticDetector
 from vis_ros.instances import Instances
-from vis_ros.masks.iou import mask_iou
+from vis_ros.masks.iou import box_iou, mask_iou
 from vis_ros.networks.model_file import load_model
 from vis_ros.networks.named_weights import resolve
 from vis_ros.networks.preprocessing import padded
-from vis_ros.recordings.opening import open_sources
+from vis_ros.recordings.opening import open_recordings
 from vis_ros.synthetic.scene import Scene
-from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory
+from vis_ros.tracking.score_filter import ScoreFilter
 
 SIZES = ((360, 640), (480, 640), (720, 1280), (640, 360), (333, 517))
 LOWEST_SCORE, COUNTED_SCORE, MATCH_IOU = 0.25, 0.3, 0.9
 TRACKED_SCORE = 0.5
 
 OUTPUTS = ('boxes', 'scores', 'labels', 'masks', 'embeddings', 'settled')
-"""Of the static network for TensorRT."""
+"""Outputs of the static network for TensorRT."""
 
 Image = NDArray[np.uint8]
 REFERENCE, GPU_REFERENCE, NOISE = 'torch fp32', 'as TensorRT, fp32', 'one grey level of noise, openvino fp32'
@@ -53,11 +53,12 @@ REFERENCE, GPU_REFERENCE, NOISE = 'torch fp32', 'as TensorRT, fp32', 'one grey l
 
 @dataclass
 class Differences:
-    """What one engine was compared in, over all frames.
+    """Differences of one engine from the reference, over all frames.
 
-    matched: of `detections`, those of the reference above COUNTED_SCORE, with the same class at MATCH_IOU; the lists
-    are of matched pairs. same_numbers: frames whose identities have the same numbers; same_identities: frames in which
-    objects that both track have one identity, whatever its number, that they had before.
+    detections: those of the reference with a score above COUNTED_SCORE; matched: those of them that have a detection of
+    the same class with a box IoU of at least MATCH_IOU; the lists have one value per matched pair. same_numbers: frames
+    with the same track ids; same_identities: frames in which each object that both track keeps the track it had before,
+    whatever its id.
     """
 
     frames: int = 0
@@ -71,7 +72,7 @@ class Differences:
 
     def detect(self, expected: Instances, found: Instances) -> None:
         """Compare the detections of one frame."""
-        overlaps = box_ious(expected.boxes, found.boxes) * (expected.class_ids[:, None] == found.class_ids)
+        overlaps = box_iou(expected.boxes, found.boxes) * (expected.class_ids[:, None] == found.class_ids)
         self.detections += int((expected.scores > COUNTED_SCORE).sum())
         for index, row in enumerate(overlaps):
             other = int(row.argmax()) if len(row) else -1
@@ -84,11 +85,11 @@ class Differences:
             self.mask_ious.append(mask_iou(*masks) if masks[0].any() or masks[2].any() else 1.0)
 
     def track(self, expected: Instances, found: Instances, names: dict[int, int]) -> None:
-        """Compare the identities of one frame; `names` maps those of the reference to those of the other."""
+        """Compare the tracks of one frame. `names` maps track ids of the reference to those of the other engine."""
         assert expected.track_ids is not None and found.track_ids is not None
         self.frames += 1
         self.same_numbers += sorted(expected.track_ids.tolist()) == sorted(found.track_ids.tolist())
-        overlaps = box_ious(expected.boxes, found.boxes)
+        overlaps = box_iou(expected.boxes, found.boxes)
         kept = True
         for index, row in enumerate(overlaps):
             other = int(row.argmax()) if len(row) else -1
@@ -99,7 +100,7 @@ class Differences:
         self.same_identities += kept
 
     def summary(self) -> dict[str, float]:
-        """The figures."""
+        """The results as JSON."""
         return {
             'frames': self.frames,
             'detections': self.detections,
@@ -115,13 +116,13 @@ class Differences:
 
 
 class OnnxSession:
-    """A graph for TensorRT in onnxruntime, in place of a `TensorRtSession`."""
+    """A graph for TensorRT run by onnxruntime, in place of a `TensorRtSession`."""
 
     resize = None
 
     def __init__(self, graph: Path) -> None:
         options = onnxruntime.SessionOptions()
-        options.add_session_config_entry('session.disable_quant_qdq', '1')  # int8 as the graph says, nothing fused
+        options.add_session_config_entry('session.disable_quant_qdq', '1')  # int8 as in the graph, without fusion
         self._session = onnxruntime.InferenceSession(str(graph), options, providers=['CPUExecutionProvider'])
         types = {'tensor(uint8)': np.uint8, 'tensor(float)': np.float32}
         self.inputs = {each.name: np.zeros(each.shape, types[each.type]) for each in self._session.get_inputs()}
@@ -133,7 +134,7 @@ class OnnxSession:
 
 
 class HalfSession:
-    """The static network in fp16 in torch, likewise."""
+    """The static network run by torch in fp16, in place of a `TensorRtSession`."""
 
     resize = None
 
@@ -153,13 +154,13 @@ class HalfSession:
 
 
 def main() -> None:
-    """Read the arguments, compare, write the JSON."""
+    """Read the arguments, compare the engines, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=Path)
-    parser.add_argument('--clips', type=Path, help='folder of videos')
-    parser.add_argument('--frames', type=int, default=20, help='of each video')
+    parser.add_argument('--clips', type=Path, help='folder of videos to add')
+    parser.add_argument('--frames', type=int, default=20, help='number of frames of each video')
     parser.add_argument('--weights', default='demo')
-    parser.add_argument('--calibrate', type=Path, help='recording of images for int8')
+    parser.add_argument('--calibrate', type=Path, help='recording with the calibration images for int8')
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         engines = load_engines(arguments.weights, arguments.calibrate, Path(folder))
@@ -175,8 +176,9 @@ def main() -> None:
 
 
 def load_engines(weights: str, calibrate: Path | None, folder: Path) -> dict[str, Any]:
-    """By name, the references among them."""
-    path, low = resolve(weights), {'score_threshold': LOWEST_SCORE}
+    """All engines by name, including the references."""
+    path = resolve(weights)
+    low: dict[str, Any] = {'score_threshold': LOWEST_SCORE}
     engines: dict[str, Any] = {REFERENCE: load_engine(weights, engine='torch', device='cpu', **low)}
     engines['openvino fp32'] = load_engine(weights, engine='openvino', precision='fp32', **low)
     best = load_engine(weights, engine='openvino', **low)
@@ -186,7 +188,7 @@ def load_engines(weights: str, calibrate: Path | None, folder: Path) -> dict[str
     engines['as TensorRT, fp16'] = Detector(HalfSession(path), config)
     if calibrate is not None:
         images = [
-            frame.image for source in open_sources(calibrate) for _, frame in zip(range(40), source, strict=False)
+            frame.image for source in open_recordings(calibrate) for _, frame in zip(range(40), source, strict=False)
         ]
         export(path, 'cpu', precision='int8', images=images, out=folder)
         engines['openvino int8'] = load_engine(folder / path.name, engine='openvino', precision='int8', **low)
@@ -196,20 +198,20 @@ def load_engines(weights: str, calibrate: Path | None, folder: Path) -> dict[str
 
 
 def videos(clips: Path | None, frames: int) -> Iterator[tuple[str, list[Image]]]:
-    """Name and images of each."""
+    """Name and images of each video."""
     for number, size in enumerate(SIZES):
         scene = Scene(seed=10 + number, size=size, frames=3 * frames)
         yield f'scene {size[1]}x{size[0]}', [scene.frame(index).image for index in range(frames)]
     for path in sorted(clips.iterdir()) if clips else ():
-        (source,) = open_sources(path)
+        (source,) = open_recordings(path)
         yield path.name, [frame.image for _, frame in zip(range(frames), source, strict=False)]
 
 
 def compare(images: list[Image], engines: dict[str, Any], found: dict[str, Differences]) -> None:
-    """One video, through all engines."""
+    """Run all engines on one video and add their differences to `found`."""
     random = np.random.default_rng(0)
-    memories = {name: IdentityMemory(AssociationConfig()) for name in (*engines, NOISE)}
-    trackers = {name: DetectAndTrack(engines[REFERENCE], memory) for name, memory in memories.items()}
+    detector = ScoreFilter(engines[REFERENCE], LOWEST_SCORE)  # unused: all detections are given to the trackers
+    trackers = {name: DetectAndTrack(detector, IdentityMemory()) for name in (*engines, NOISE)}
     names: dict[str, dict[int, int]] = {name: {} for name in found}
     for number, image in enumerate(images):
         noisy = np.clip(image + random.integers(-1, 2, image.shape), 0, 255).astype(np.uint8)
@@ -222,14 +224,6 @@ def compare(images: list[Image], engines: dict[str, Any], found: dict[str, Diffe
             reference = GPU_REFERENCE if name.startswith('as TensorRT') else REFERENCE
             differences.detect(seen[reference], seen[name])
             differences.track(tracked[reference], tracked[name], names[name])
-
-
-def box_ious(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(A, B) of boxes (A, 4) and (B, 4)."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b)]
-    return shared / (areas[0][:, None] + areas[1][None] - shared)
 
 
 if __name__ == '__main__':

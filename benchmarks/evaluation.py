@@ -1,9 +1,9 @@
-"""Measure the packaged weights where there is truth, and write the figures into doc/results.
+"""Measure the packaged weights against ground truth, and write the results to doc/results.
 
     python -m benchmarks.evaluation synthetic
     python -m benchmarks.evaluation davis DAVIS_FOLDER
 
-What is done is that of the commands `vis-ros data synth`, `vis-ros replay` and `vis-ros evaluate`. test/test_results.py
+This does what the commands `vis-ros data synth`, `vis-ros replay` and `vis-ros evaluate` do. test/test_results.py
 measures the synthetic set again and compares.
 """
 
@@ -22,7 +22,7 @@ from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.engines.engine import load_engine
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import Evaluation
-from vis_ros.recordings.opening import open_sources
+from vis_ros.recordings.opening import open_recordings
 from vis_ros.replay.offline.offline_replay import replay
 from vis_ros.synthetic.davis_sequence import DAVIS_TEST, DAVIS_TRAIN
 from vis_ros.synthetic.synthetic_video import scenes
@@ -35,16 +35,16 @@ SYNTHETIC = {'seed': 100, 'videos': 3, 'frames': 40, 'rate': 10.0, 'height': 360
 """Arguments of `vis-ros data synth`."""
 
 TOLERANCE = {'AP': 0.03, 'HOTA': 0.03, 'IDF1': 0.03}
-"""By how much a later measurement may be lower: other processors and versions of the libraries round otherwise."""
+"""How much lower a later measurement may be, because processors and library versions round differently."""
 
 WEIGHTS = 'demo'
 
 
 def main() -> None:
-    """Read the arguments, measure, write."""
+    """Read the arguments, measure, write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('set', choices=['synthetic', 'davis'])
-    parser.add_argument('folder', type=Path, nargs='?', help='of DAVIS: JPEGImages and Annotations')
+    parser.add_argument('folder', type=Path, nargs='?', help='DAVIS folder with JPEGImages and Annotations')
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.set == 'synthetic':
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def measure_synthetic(made_by: Mapping[str, Any], scratch: Path) -> Evaluation:
-    """Make the videos, replay them and evaluate. In fp32, which every processor computes in."""
+    """Make the videos, replay them and evaluate, in fp32, which every processor supports."""
     size = made_by['height'], made_by['width']
     videos = scenes(made_by['videos'], made_by['frames'], size, made_by['rate'], made_by['seed'])
     youtube_vis.write(videos, scratch / 'truth')
@@ -67,12 +67,12 @@ def measure_synthetic(made_by: Mapping[str, Any], scratch: Path) -> Evaluation:
 
 
 def measure(images: Path, truth: Path, scratch: Path, precision: str = 'auto') -> Evaluation:
-    """Replay a folder of image folders with the defaults and evaluate it."""
+    """Replay a folder of image folders with the default settings and evaluate the results."""
     engine = load_engine(WEIGHTS, precision=precision)
     info = engine.describe()
     settings = {'model': info.model, 'engine': info.engine, 'device': info.device, 'precision': info.precision}
     replay(
-        open_sources(images),
+        open_recordings(images),
         lambda: DetectAndTrack(engine, IdentityMemory()),
         engine.class_names,
         scratch / 'results',
@@ -83,7 +83,7 @@ def measure(images: Path, truth: Path, scratch: Path, precision: str = 'auto') -
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
-    """The settings, the figures of the whole set, and how much of it was compared."""
+    """The settings, the results of the whole set, and how many frames were compared."""
     kept = ('model', 'engine', 'device', 'precision', 'every', 'frames', 'skipped')
     return {
         'settings': {name: evaluation.settings[name] for name in kept},
@@ -103,7 +103,7 @@ def sequences(evaluation: Evaluation) -> dict[str, dict[str, float]]:
 
 
 def halves(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """Means over the sequences that were trained on, and over those that were not."""
+    """Means over the sequences used in training, and over the others."""
     rows = sequences(evaluation)
     means = {}
     for name, half in (('train', DAVIS_TRAIN), ('test', DAVIS_TEST)):
@@ -114,7 +114,7 @@ def halves(evaluation: Evaluation) -> dict[str, dict[str, float]]:
 
 
 def rounded(values: Mapping[str, float]) -> dict[str, float]:
-    """To four places, which is finer than any two machines agree."""
+    """Rounded to four decimals, which is finer than the agreement between machines."""
     return {name: round(float(value), 4) for name, value in values.items()}
 
 

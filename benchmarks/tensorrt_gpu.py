@@ -1,10 +1,10 @@
-"""TensorRT on the GPU of this machine: does it find the same, how long does it take, and how long must it take?
+"""TensorRT on the GPU of this machine: parity, time, and the minimum time by the roofline model.
 
-    python benchmarks/tensorrt_gpu.py [--weights demo] [--precision fp16] [--frames 200] [--batch 1] [--out FILE.json]
+    python -m benchmarks.tensorrt_gpu [--weights demo] [--precision fp16] [--frames 200] [--batch 1] [--out FILE.json]
 
-Parity is against torch in fp32 on the processor, on frames of the made scene. The least time is that of a roofline:
-each layer with weights needs its operations at the rate of a large matrix product, and its input, weights and output
-over the memory once, whichever is longer; both ceilings are measured here with torch. Nothing else is counted.
+Parity is with torch in fp32 on the CPU, on frames of the synthetic scene. Roofline: each layer with weights takes the
+longer of two times, its operations at the rate of a large matrix product, and its input, weights and output once over
+the memory bus. Both ceilings are measured here with torch. Layers without weights are not counted.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def main() -> None:
 
 
 def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, Any]:
-    """The figures by their names."""
+    """All results by name."""
     frames = [Scene(seed, SOURCE_SIZE).frame(200).image for seed in range(100, 100 + max(count // 10, 1))]
     first, starting = timed(lambda: load(weights, precision, batch))
-    del first  # its memory on the GPU
+    del first  # free its GPU memory
     engine, restarting = timed(lambda: load(weights, precision, batch))
     info = engine.describe()
     total, matched = parity(engine, weights, frames)
@@ -73,23 +73,23 @@ def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, A
         'precision of the engine': info.precision,
         'input': 'x'.join(map(str, engine.input_size)) + f', batch {batch}',
         'notes': info.fallback or 'none',
-        'parity: alike / confident detections': f'{matched} / {total} = {matched / max(total, 1):.4f}',
-        'start with what the cache has [s]': round(starting, 2),
+        'parity: matched / confident detections': share(matched, total),
+        'start with the cache as it was [s]': round(starting, 2),
         'start with a warm cache [s]': round(restarting, 2),
-        'copies and network, a batch p50, p95 [ms]': percentiles(launch),
-        'all of infer from 720p, a batch p50, p95 [ms]': percentiles(infer),
-        'frames a second': round(1000 * batch / float(np.median(infer)), 1),
+        'copies and network, batch p50, p95 [ms]': percentiles(launch),
+        'infer from 720p, batch p50, p95 [ms]': percentiles(infer),
+        'frames per second': round(1000 * batch / float(np.median(infer)), 1),
         'operations of convolutions and products [G]': round(sum(layer['operations'] for layer in layers) / 1e9, 2),
-        'their bytes over the memory [MB]': round(sum(layer['bytes'] for layer in layers) / 1e6, 1),
+        'memory traffic of these [MB]': round(sum(layer['bytes'] for layer in layers) / 1e6, 1),
         'measured ceiling [TFLOP/s]': round(peak / 1e12, 1),
         'measured ceiling [GB/s]': round(bandwidth / 1e9, 1),
-        'least time by the roofline [ms]': round(least, 3),
+        'minimum time by the roofline [ms]': round(least, 3),
         'share of the roofline': round(least / float(np.median(launch)), 3),
-        'torch here, fp32, no graph, an image p50, p95 [ms]': percentiles(eager_times),
-        f'torch here, {precision}, CUDA graph, the same [ms]': percentiles(graph_times),
-        'its notes': graph.describe().fallback or 'none',
-        'its parity': f'{graph_matched} / {graph_total} = {graph_matched / max(graph_total, 1):.4f}',
-        'times as fast as torch without graph, an image': round(
+        'torch, fp32, no graph, image p50, p95 [ms]': percentiles(eager_times),
+        f'torch, {precision}, CUDA graph, image p50, p95 [ms]': percentiles(graph_times),
+        'notes of torch with CUDA graph': graph.describe().fallback or 'none',
+        'parity of torch with CUDA graph': share(graph_matched, graph_total),
+        'speed-up over torch without graph, per image': round(
             float(np.median(eager_times) / np.median(infer)) * batch, 2
         ),
     }
@@ -102,13 +102,13 @@ def load(weights: str, precision: str, batch: int) -> TensorRtEngine:
 
 
 def parity(engine: Engine, weights: str, frames: list[NDArray[np.uint8]]) -> tuple[int, int]:
-    """Confident detections on both sides, and how many of them have their like on the other."""
+    """Number of confident detections of both engines, and how many of them match one of the other engine."""
     reference = load_engine(weights, engine='torch', device='cpu', precision='fp32', score_threshold=CONFIDENT / 2)
     return count_matches(engine.infer(frames), reference.infer(frames), CONFIDENT, LEAST_IOU)
 
 
 def torch_on_gpu(weights: str, precision: str, graph: bool) -> Engine:
-    """The engine torch, with its CUDA graph or without."""
+    """The torch engine with or without its CUDA graph."""
     from vis_ros.engines.torch.torch_engine import TorchEngine
 
     engine = TorchEngine(weights, device='cuda', precision=precision, score_threshold=CONFIDENT / 2)
@@ -119,7 +119,7 @@ def torch_on_gpu(weights: str, precision: str, graph: bool) -> Engine:
 
 
 def ceilings_of_gpu() -> dict[str, float]:
-    """Operations a second of a large matrix product by precision, and bytes a second ('bandwidth')."""
+    """Operations per second of a large matrix product by precision, and bytes per second ('bandwidth')."""
     import torch
 
     def rate(work: Callable[[], object], amount: float) -> float:
@@ -142,7 +142,7 @@ def ceilings_of_gpu() -> dict[str, float]:
 
 
 def heavy_layers(weights: str, config: ModelConfig, batch: int, item_size: int) -> list[dict[str, float]]:
-    """Operations and bytes of every layer with weights in the static network, each tensor read or written once."""
+    """Operations and bytes of each layer with weights in the static network; each tensor is read or written once."""
     import torch
     from torch import nn
 
@@ -156,7 +156,7 @@ def heavy_layers(weights: str, config: ModelConfig, batch: int, item_size: int) 
     layers: list[dict[str, float]] = []
 
     def note(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        # A weight takes part once for each element of the output's (a transposed convolution: the input's) picture.
+        # Each weight is used once per spatial element of the output (transposed convolution: of the input).
         elements = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
         channels = elements.shape[-1] if isinstance(layer, nn.Linear) else elements.shape[1]
         tensors = (inputs[0], layer.weight, output)
@@ -181,10 +181,14 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def milliseconds(work: Callable[[], object], count: int) -> NDArray[np.float64]:
-    """Times of `count` runs, after a few that do not count."""
+    """Times of `count` runs after a warm-up."""
     for _ in range(10):
         work()
     return np.array([timed(work)[1] * 1000 for _ in range(count)])
+
+
+def share(matched: int, total: int) -> str:
+    return f'{matched} / {total} = {matched / max(total, 1):.4f}'
 
 
 def percentiles(times: NDArray[np.float64]) -> str:

@@ -1,4 +1,4 @@
-"""The benchmark of association: its clips, and its counts on a clip made by hand."""
+"""benchmarks.association_accuracy: its clips, and its counts on a hand-made clip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from benchmarks.association_accuracy import CONFIGS, associate, combine, count, single_object
 from benchmarks.association_clips import CLIPS, RATE, SCENARIOS, SHAPE_CLASS, SIZE, Found, StoredFrame, make_video
 from vis_ros.evaluation.metrics.mask_overlaps import FrameOverlaps
-from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
 from vis_ros.networks.model_config import DEMO
 from vis_ros.synthetic.coco_images import SUPERCATEGORIES
 from vis_ros.synthetic.motion import ObjectMotion
@@ -44,7 +43,7 @@ def test_the_class_of_shapes_is_that_of_the_packaged_network() -> None:
 
 
 @pytest.mark.parametrize('scenario', ['leaving', 'occlusion'])
-def test_things_leave_and_hide_as_long_as_they_should(scenario: str) -> None:
+def test_objects_leave_and_hide_as_long_as_they_should(scenario: str) -> None:
     durations = []
     for clip in CLIPS:
         if clip.scenario != scenario or not clip.shapes:
@@ -64,7 +63,7 @@ def test_things_leave_and_hide_as_long_as_they_should(scenario: str) -> None:
 
 
 def found(iou: Sequence[Sequence[float]], scores: Sequence[float]) -> Found:
-    """Detections in the rows of a (N, T) matrix of IoUs, all of 100 pixels; detection i is at 50 i and looks like i."""
+    """N detections of 100 pixels each with these IoUs (N, T); detection i is at x = 50 i and has the embedding i."""
     matrix = np.array(iou, np.float64)
     count, truth = matrix.shape
     overlaps = FrameOverlaps(
@@ -90,29 +89,26 @@ def clip_of(frames: Sequence[Found]) -> list[StoredFrame]:
 TWO = found([[1, 0], [0, 1]], [0.9, 0.8])
 
 
-def test_perfect_numbers_have_perfect_figures() -> None:
+def test_perfect_track_ids_have_perfect_results() -> None:
     frames = clip_of([TWO] * 5)
-    numbers = associate(frames, AssociationConfig(), 'network', 0.5)
-    assert [given.tolist() for given in numbers] == [[1, 2]] * 5
-    measures = TrackingMeasures()
-    figures = combine([count(frames, numbers, 'network', measures)], measures)
+    track_ids = associate(frames, AssociationConfig(), 'network', 0.5)
+    assert [given.tolist() for given in track_ids] == [[1, 2]] * 5
+    figures = combine([count(frames, track_ids, 'network')])
     assert figures == pytest.approx({'HOTA': 1, 'DetA': 1, 'AssA': 1, 'IDF1': 1, 'IDSW': 0, 'AP': 1})
 
 
-def test_an_exchange_of_numbers_is_two_switches() -> None:
+def test_swapped_track_ids_are_two_switches() -> None:
     frames = clip_of([TWO] * 4)
-    measures = TrackingMeasures()
-    numbers = [np.array(given) for given in ([1, 2], [1, 2], [2, 1], [2, 1])]
-    figures = combine([count(frames, numbers, 'perfect', measures)], measures)
+    track_ids = [np.array(given) for given in ([1, 2], [1, 2], [2, 1], [2, 1])]
+    figures = combine([count(frames, track_ids, 'perfect')])
     assert figures['IDSW'] == 2 and figures['DetA'] == pytest.approx(1)
     assert figures['AssA'] == pytest.approx(1 / 3) and figures['IDF1'] == pytest.approx(0.5)
 
 
-def test_of_two_detections_with_one_number_the_last_counts() -> None:
+def test_the_last_of_two_detections_with_one_id_counts() -> None:
     both_on_one = found([[1], [0.6]], [0.9, 0.8])
-    measures = TrackingMeasures()
-    numbers = [np.array([1, 1])]
-    counts = count(clip_of([both_on_one]), numbers, 'network', measures)
+    track_ids = [np.array([1, 1])]
+    counts = count(clip_of([both_on_one]), track_ids, 'network')
     assert counts.tracks.scores.tolist() == pytest.approx([0.8])
     assert counts.tracks.found[:, 0].tolist() == [threshold <= 0.6 for threshold in np.arange(0.5, 0.96, 0.05).round(2)]
 
@@ -122,13 +118,13 @@ def test_weak_detections_are_left_out_below_the_threshold() -> None:
     assert associate(frames, CONFIGS['paper'], 'network', 0.85)[0].tolist() == [1, 0]
 
 
-def test_a_single_object_is_followed_by_its_best_number() -> None:
+def test_a_single_object_is_scored_by_its_best_track() -> None:
     one = found([[0.8], [0.6]], [0.9, 0.8])
     frames = clip_of([one] * 4)
-    numbers = [np.array(given) for given in ([1, 2], [1, 2], [0, 1], [0, 0])]
-    assert single_object(frames, numbers) == (pytest.approx((0.8 + 0.8 + 0.6) / 4), 0)
-    numbers = [np.array(given) for given in ([1, 2], [0, 2], [3, 2], [2, 3])]
-    assert single_object(frames, numbers) == (pytest.approx((0.6 + 0.6 + 0.6 + 0.8) / 4), 3)
+    track_ids = [np.array(given) for given in ([1, 2], [1, 2], [0, 1], [0, 0])]
+    assert single_object(frames, track_ids) == (pytest.approx((0.8 + 0.8 + 0.6) / 4), 0)
+    track_ids = [np.array(given) for given in ([1, 2], [0, 2], [3, 2], [2, 3])]
+    assert single_object(frames, track_ids) == (pytest.approx((0.6 + 0.6 + 0.6 + 0.8) / 4), 3)
 
 
 def test_additions_are_measured_one_by_one() -> None:

@@ -193,10 +193,7 @@ class Pipeline:
     @staticmethod
     def _decode(data: bytes) -> tuple[Any, NDArray[np.uint8]]:
         message: Any = deserialize_message(data, Image)
-        pixels = decode_image(
-            message.encoding, message.height, message.width, message.step, bool(message.is_bigendian), message.data
-        )
-        return message, pixels
+        return message, decode_image(message)
 
     def _to_message(self, image: Any, instances: Instances) -> Any:
         context = MessageContext(header=image.header, epoch=0, sequence=self._frame, dropped=0, model='benchmark')
