@@ -15,8 +15,10 @@ from vis_ros.datasets.bag_annotations import read_bag, write_bag
 from vis_ros.datasets.rle import decode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError
 from vis_ros.masks.encodings import ENCODINGS, encode
-from vis_ros.recordings.bags import IMAGE_TYPE, INSTANCES_TYPE, BagReader, BagWriter
-from vis_ros.recordings.opening import open_source
+from vis_ros.recordings.bag_reader import BagReader
+from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.opening import open_recording
+from vis_ros.recordings.topics import IMAGE_TYPE, INSTANCES_TYPE
 from vis_ros.ros.messages import to_image, to_instances
 from vis_ros.ros.stamps import to_time
 from vis_ros.synthetic.synthetic_video import scenes
@@ -261,7 +263,7 @@ def test_ignored_regions_stay_with_their_frames(tmp_path):
     np.testing.assert_array_equal(decode(ignored[0][2]), decode(region))
     assert list(read.videos[0])[2].read_image is None, 'the regions are not the images'
     with pytest.raises(ValueError, match='no topic with images'):
-        open_source(tmp_path / 'bag')
+        open_recording(tmp_path / 'bag')
 
 
 def fixed(track_ids, names=('a',)):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers.rectangles import CLASS_NAMES, GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
+from helpers.rectangles import GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo
@@ -12,14 +12,15 @@ from std_msgs.msg import Header
 from vis_ros.msg import InstanceMaskArray
 
 from vis_ros.cli.replay import _depth_topics
-from vis_ros.recordings.bag_depth import CAMERA_INFO_TYPE, DepthTopics
-from vis_ros.recordings.bags import IMAGE_TYPE, BagWriter
-from vis_ros.recordings.opening import open_source, open_sources
+from vis_ros.recordings.bag_depth import DepthTopics
+from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.opening import open_recording, open_recordings
+from vis_ros.recordings.topics import CAMERA_INFO_TYPE, IMAGE_TYPE
 from vis_ros.replay.offline.offline_replay import replay
 from vis_ros.ros.messages import to_image
 from vis_ros.ros.stamps import to_time
-from vis_ros.tracking.detect_and_track import DetectAndTrack
-from vis_ros.tracking.identity_memory import IdentityMemory
+from vis_ros.tracking.model import Model
+from vis_ros.tracking.settings import Settings
 
 MS = 1_000_000
 FX, FY, CX, CY = 60.0, 50.0, 32.0, 24.0
@@ -65,10 +66,9 @@ def bag(path, images, depths, infos=(None,)):
 
 
 def run(path, out, topics=TOPICS):
-    source = open_source(path, '/image', depth=topics)
-    summary = replay(
-        [source], lambda: DetectAndTrack(RectangleEngine(), IdentityMemory()), CLASS_NAMES, out, codecs=('mp4v',)
-    )
+    recording = open_recording(path, '/image', depth=topics)
+    model = Model(Settings(), engine_factory=RectangleEngine)
+    summary = replay([recording], model, out, codecs=('mp4v',))
     records = [json.loads(line) for line in (out / 'results.jsonl').read_text().splitlines()]
     return summary, [record['instances'][0].get('position', 'none told') for record in records]
 
@@ -94,9 +94,9 @@ def test_every_object_has_the_position_that_its_depth_says(tmp_path):
 
 def test_a_replay_can_be_repeated(tmp_path):
     path = bag(tmp_path / 'bag', [(0, 1), (100, 101)], [(0, 0, 1.0), (100, 100, 2.0)])
-    source = open_source(path, '/image', depth=TOPICS)
+    recording = open_recording(path, '/image', depth=TOPICS)
     for _ in range(2):
-        assert [float(frame.depth[0].mean()) for frame in source.frames()] == [1.0, 2.0]
+        assert [float(frame.depth[0].mean()) for frame in recording.frames()] == [1.0, 2.0]
 
 
 def test_rectified_images(tmp_path):
@@ -113,9 +113,9 @@ def test_without_the_topics_nothing_is_told(tmp_path):
 
 def test_depth_that_is_waited_for_in_vain_is_not_kept(tmp_path):
     depths = [(10_000 + step, step, 1.0) for step in range(300)]
-    source = open_source(bag(tmp_path / 'bag', [(0, 400)], depths), '/image', depth=TOPICS)
-    assert [frame.depth for frame in source.frames()] == [None]
-    assert len(source._depth._waiting) <= 128
+    recording = open_recording(bag(tmp_path / 'bag', [(0, 400)], depths), '/image', depth=TOPICS)
+    assert [frame.depth for frame in recording.frames()] == [None]
+    assert len(recording._depth._waiting) <= 128
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_depth_that_is_waited_for_in_vain_is_not_kept(tmp_path):
 def test_topics_that_are_not_there(tmp_path, topics, told):
     path = bag(tmp_path / 'bag', [(0, 1)], [(0, 0, 2.0)])
     with pytest.raises(ValueError, match=told):
-        open_source(path, '/image', depth=topics)
+        open_recording(path, '/image', depth=topics)
 
 
 @pytest.mark.parametrize(
@@ -143,10 +143,10 @@ def test_a_calibration_that_does_not_fit_ends_the_replay(tmp_path, calibration, 
 def test_what_goes_with_depth(tmp_path):
     path = bag(tmp_path / 'bag', [(0, 1)], [(0, 0, 2.0)])
     with pytest.raises(ValueError, match='one camera'):
-        open_source(path, cameras={'a': '/image', 'b': '/depth'}, depth=TOPICS)
+        open_recording(path, cameras={'a': '/image', 'b': '/depth'}, depth=TOPICS)
     (tmp_path / 'video.mp4').write_bytes(b'')
     with pytest.raises(ValueError, match='no topic'):
-        open_sources(tmp_path / 'video.mp4', depth=TOPICS)
+        open_recordings(tmp_path / 'video.mp4', depth=TOPICS)
     assert _depth_topics(None, None, False) is None
     assert _depth_topics('/d', '/c', True) == DepthTopics('/d', '/c', True)
     for values in (('/d', None, False), (None, '/c', False), (None, None, True)):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import sys
+from dataclasses import asdict
 
 import cv2
 import pytest
@@ -14,16 +16,18 @@ from std_msgs.msg import Header
 from vis_ros.msg import InstanceMaskArray
 
 from vis_ros.cli import main
-from vis_ros.propagation import loading
-from vis_ros.recordings.bags import IMAGE_TYPE, BagReader, BagWriter
+from vis_ros.recordings.bag_reader import BagReader
+from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.topics import IMAGE_TYPE
 from vis_ros.ros.messages import to_image
 from vis_ros.ros.stamps import to_time
+from vis_ros.tracking.settings import Settings
 
 
 @pytest.fixture
 def replay(monkeypatch, capsys, tmp_path):
     """Call it with arguments; returns (exit code, standard output, standard error)."""
-    monkeypatch.setattr('vis_ros.engines.engine.load_engine', lambda *arguments, **_: RectangleEngine(*arguments))
+    monkeypatch.setattr('vis_ros.tracking.model.load_engine', lambda *arguments, **_: RectangleEngine(*arguments))
     monkeypatch.setenv('COLUMNS', '200')
     monkeypatch.chdir(tmp_path)
 
@@ -35,6 +39,11 @@ def replay(monkeypatch, capsys, tmp_path):
         return caught.value.code, output.out, output.err
 
     return call
+
+
+def row(name, value):
+    """A line of the table, whose columns are as wide as they must be."""
+    return re.compile(rf'│ {re.escape(name)} +│ {value} ')
 
 
 def write_bag(path, topics=('/image',), count=10, size=(48, 64)):
@@ -56,30 +65,30 @@ def topics(bag):
 def test_a_bag_with_one_topic(replay, tmp_path):
     code, output, error = replay(write_bag(tmp_path / 'recording'), '--weights', 'some/where.safetensors')
     assert (code, error) == (0, '')
-    assert 'images                         │ 10' in output and 'identities                     │ 2' in output
+    assert row('images', 10).search(output) and row('track ids', 2).search(output)
     assert 'skipped' not in output
     assert topics(tmp_path / 'replay' / 'bag') == ['/vis_node/instances']
     run = json.loads((tmp_path / 'replay' / 'run.json').read_text())
     assert run['source'] == str(tmp_path / 'recording') and run['cameras'] == {'': '/image'}
     assert (run['model'], run['weights']) == ('rectangles (where)', 'some/where.safetensors')
     assert (run['engine'], run['device'], run['precision']) == ('opencv', 'cpu', 'uint8')
-    assert (run['association'], run['score_threshold'], run['every']) == ('one_to_one', None, 1)
+    assert run['settings'] == asdict(Settings(weights='some/where.safetensors')) and run['stride'] == 1
 
 
-def test_a_model_that_carries_masks_along_starts_from_detections(replay, tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, 'load_propagation_model', ColourPropagators)
+def test_a_propagation_model_starts_from_detections(replay, tmp_path, monkeypatch):
+    monkeypatch.setattr('vis_ros.tracking.model.load_propagation_model', ColourPropagators)
     bag = write_bag(tmp_path / 'recording', size=(96, 160))
     code, output, error = replay(bag, '--model', 'feelvos', '--propagation-weights', 'some.safetensors')
-    assert (code, error) == (0, '') and 'identities                     │ 2' in output
+    assert (code, error) == (0, '') and row('track ids', 2).search(output)
     run = json.loads((tmp_path / 'replay' / 'run.json').read_text())
     assert (run['model'], run['propagation']) == ('feelvos', 'colours: numpy')
     assert run['class_names'] == ['blue', 'green', 'red', 'object']
     code, _, error = replay(bag, '--propagation-weights', 'some.safetensors')
-    assert code == 1 and '--propagation-weights does not go with --model auto' in error
+    assert code == 1 and "propagation_weights is 'some.safetensors', but model 'auto' propagates no masks" in error
 
 
 def test_lost_objects_are_in_the_bag_only(replay, tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, 'load_propagation_model', ColourPropagators)
+    monkeypatch.setattr('vis_ros.tracking.model.load_propagation_model', ColourPropagators)
     (tmp_path / 'frames').mkdir()
     for index in range(6):
         objects = [] if index in (2, 3) else [(10, 20, 34, 44, RED)]
@@ -99,7 +108,7 @@ def test_lost_objects_are_in_the_bag_only(replay, tmp_path, monkeypatch):
 
 def test_several_cameras_with_their_images(replay, tmp_path):
     bag = write_bag(tmp_path / 'recording', ['/front/image', '/usb/image_raw'])
-    code, _, error = replay(bag, '--camera', 'front', '--camera', 'rear=usb/image_raw', '--copy-images', '--every', 3)
+    code, _, error = replay(bag, '--camera', 'front', '--camera', 'rear=usb/image_raw', '--copy-images', '--stride', 3)
     assert (code, error) == (0, '')
     assert topics(tmp_path / 'replay' / 'bag') == [
         '/front/image', '/usb/image_raw', '/vis_node/front/instances', '/vis_node/rear/instances',
@@ -107,7 +116,7 @@ def test_several_cameras_with_their_images(replay, tmp_path):
     assert [topic.count for topic in BagReader(tmp_path / 'replay' / 'bag').topics] == [4] * 4
 
 
-def test_skips_and_remarks_are_printed(replay, tmp_path):
+def test_skips_and_warnings_are_printed(replay, tmp_path):
     (tmp_path / 'frames').mkdir()
     for index in range(3):
         cv2.imwrite(str(tmp_path / 'frames' / f'{index}.png'), draw())
@@ -120,7 +129,7 @@ def test_skips_and_remarks_are_printed(replay, tmp_path):
             message = to_image(draw(), 'bgr8', Header(stamp=to_time(stamp * 10**9)))
             bag.write('/image', number, serialize_message(message))
     code, output, error = replay('recording')
-    assert (code, error) == (0, '') and 'images: clock set back         │ 1' in output
+    assert (code, error) == (0, '') and row('images: clock set back', 1).search(output)
 
 
 def test_a_bag_that_breaks_off_is_an_error_with_results(replay, tmp_path):
@@ -128,14 +137,14 @@ def test_a_bag_that_breaks_off_is_an_error_with_results(replay, tmp_path):
     file = bag / 'recording.mcap'
     file.write_bytes(file.read_bytes()[:-5])
     code, output, error = replay(file)
-    assert code == 1 and 'images                         │ 10' in output
-    assert error.startswith(f'vis-ros: {file} breaks off at byte') and 'What is in replay is complete up to' in error
+    assert code == 1 and row('images', 10).search(output)
+    assert error.startswith(f'vis-ros: {file} breaks off at byte') and 'The files in replay are complete up to' in error
 
 
 def test_ctrl_c_is_not_a_success(replay, tmp_path, monkeypatch):
     monkeypatch.setattr(RectangleEngine, 'infer', interrupting(RectangleEngine.infer))
     code, output, error = replay(write_bag(tmp_path / 'recording'))
-    assert (code, error) == (130, '') and 'Interrupted; what is in replay is complete up to there' in output
+    assert (code, error) == (130, '') and 'Interrupted. The files in replay are complete up to there' in output
     assert json.loads((tmp_path / 'replay' / 'run.json').read_text())['stopped_early'] == 'interrupted'
 
 
@@ -158,7 +167,7 @@ def interrupting(infer):
         (['{two}', '--topic', '/c'], 'has no images on the topic /c; it has /a/image (Image, 1), /b/image (Image, 1)'),
         (['{two}', '--camera', 'c'], 'has no images on the topic /c/image or /c/image/compressed; it has /a/image'),
         (['{two}', '--camera', 'a', '--topic', '/b/image'], 'give one of the two'),
-        (['{two}', '--camera', 'a', '--camera', 'a=/b/image'], '--camera a=/b/image: there is a camera a already'),
+        (['{two}', '--camera', 'a', '--camera', 'a=/b/image'], '--camera a=/b/image: there already is a camera a'),
         (['{two}', '--camera', '=/b/image'], "--camera =/b/image: '' is not a ROS name"),
         (['{two}', '--camera', 'my-cam'], "--camera my-cam: 'my-cam' is not a ROS name"),
         (['{two}/nothing'], 'there is no file or folder'),
@@ -166,7 +175,7 @@ def interrupting(infer):
         (['{empty}'], 'has no message on /image'),
     ],
 )
-def test_what_a_person_can_mend_is_one_message(replay, tmp_path, arguments, message):
+def test_what_a_user_can_fix_is_one_message(replay, tmp_path, arguments, message):
     paths = {
         'two': write_bag(tmp_path / 'two', ['/a/image', '/b/image'], 1),
         'empty': write_bag(tmp_path / 'empty', count=0),

@@ -14,7 +14,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from vis_ros.demo.child_process import ChildProcess
-from vis_ros.recordings.opening import open_source
+from vis_ros.recordings.opening import open_recording
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "test"}'}
@@ -62,7 +62,7 @@ def test_a_tracker_that_knows_the_truth_scores_full_marks(out):
 
 
 def test_the_bag_holds_the_images_and_the_masks_that_belong_to_them(out):
-    frames = {frame.stamp_ns: frame.image for frame in open_source(out / 'bag', '/camera/image')}
+    frames = {frame.stamp_ns: frame.image for frame in open_recording(out / 'bag', '/camera/image')}
     sent = json.loads((out / 'camera.json').read_text())['stamps_ns']
     assert list(frames) == sent
     with AnyReader([out / 'bag']) as reader:  # reads the definitions in the bag, knows nothing of vis_ros
@@ -91,7 +91,7 @@ def test_a_second_demo_replaces_the_first(out):
     assert result.returncode == 0, result.stderr
     assert (out / 'camera.json').read_text() != before
     assert json.loads((out / 'metrics.json').read_text())['rate_hz'] == 40
-    assert len(list(open_source(out / 'bag', '/camera/image'))) == FRAMES
+    assert len(list(open_recording(out / 'bag', '/camera/image'))) == FRAMES
 
 
 def test_the_rate_is_measured_where_none_is_given(tmp_path):

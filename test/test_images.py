@@ -3,6 +3,7 @@
 import io
 import struct
 from array import array
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,9 +24,16 @@ def padded(rows, padding):
     return np.concatenate([rows.reshape(len(rows), -1), noise], 1).tobytes()
 
 
+def message(encoding, height, width, step, is_bigendian, data):
+    """The fields of a `sensor_msgs/Image` that decoding takes."""
+    return SimpleNamespace(
+        encoding=encoding, height=height, width=width, step=step, is_bigendian=is_bigendian, data=data
+    )
+
+
 def decode(encoding, height, width, rows, padding=0, is_bigendian=False):
     step = rows.reshape(len(rows), -1).shape[1] + padding
-    return decode_image(encoding, height, width, step, is_bigendian, array('B', padded(rows, padding)))
+    return decode_image(message(encoding, height, width, step, is_bigendian, array('B', padded(rows, padding))))
 
 
 @pytest.mark.parametrize('padding', [0, 1, 5])
@@ -121,7 +129,7 @@ def test_nv_against_the_formula(encoding, padding):
 
 def test_unpadded_bgr8_is_not_copied():
     data = array('B', picture().tobytes())
-    image = decode_image('bgr8', 6, 8, 24, False, data)
+    image = decode_image(message('bgr8', 6, 8, 24, False, data))
     data[0] ^= 0xFF
     assert image[0, 0, 0] == data[0]
 
@@ -130,7 +138,7 @@ def test_unpadded_bgr8_is_not_copied():
 @pytest.mark.parametrize('kind', [bytes, bytearray, lambda b: array('B', b), lambda b: np.frombuffer(b, np.uint8)])
 def test_every_encoding_from_every_buffer(encoding, kind):
     data = kind(bytes(4 * 8 * 4 * 2))
-    assert decode_image(encoding, 4, 8, 32, False, data).shape == (4, 8, 3)
+    assert decode_image(message(encoding, 4, 8, 32, False, data)).shape == (4, 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +162,7 @@ def test_every_encoding_from_every_buffer(encoding, kind):
 )
 def test_a_bad_image_is_an_error_that_names_the_value(arguments, named):
     with pytest.raises(ImageError, match=named):
-        decode_image(*arguments)
+        decode_image(message(*arguments))
 
 
 def smooth_picture(height=48, width=64):
@@ -234,7 +242,7 @@ def test_depth_is_read_number_by_number(encoding: str, kind: str, padding: int, 
     order = '>' if is_bigendian else '<'
     data = b''.join(struct.pack(f'{order}{width}{kind}', *row) + b'\xff' * padding for row in numbers)
     step = struct.calcsize(f'{order}{width}{kind}') + padding
-    depth = decode_depth(encoding, height, width, step, is_bigendian, data)
+    depth = decode_depth(message(encoding, height, width, step, is_bigendian, data))
     assert depth.tolist() == numbers
     assert depth.dtype == {'H': np.uint16, 'f': np.float32}[kind] and depth.dtype.isnative
 
@@ -251,4 +259,4 @@ def test_depth_is_read_number_by_number(encoding: str, kind: str, padding: int, 
 def test_depth_that_cannot_be_read(values: tuple[str, int, int, int, bytes], told: str) -> None:
     encoding, height, width, step, data = values
     with pytest.raises(ImageError, match=told):
-        decode_depth(encoding, height, width, step, False, data)
+        decode_depth(message(encoding, height, width, step, False, data))

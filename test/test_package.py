@@ -35,7 +35,7 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    {'extras', 'images', 'instances', 'machine', 'masks', 'msg', 'positions', 'srv', 'visualization'},
+    {'extras', 'image_files', 'images', 'instances', 'machine', 'masks', 'msg', 'positions', 'srv', 'visualization'},
     {'datasets', 'networks', 'recordings', 'ros', 'synthetic'},
     {'engines', 'export', 'propagation'},
     {'tracking'},

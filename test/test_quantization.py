@@ -201,7 +201,7 @@ def test_images_of_a_long_recording_are_spread_over_it(monkeypatch: pytest.Monke
             self.image = image
 
     for length in (1, 31, 64, 500):
-        monkeypatch.setattr('vis_ros.recordings.opening.open_source', lambda *_, n=length: map(Numbered, range(n)))
+        monkeypatch.setattr('vis_ros.recordings.opening.open_recording', lambda *_, n=length: map(Numbered, range(n)))
         kept: Any = export_command._images(Path('recording'), None)
         assert min(length, 32) <= len(kept) < 64
         steps = set(np.diff(kept))

@@ -20,9 +20,12 @@ from vis_ros.msg import InstanceMaskArray
 import vis_ros
 from vis_ros.datasets.bag_annotations import read_bag
 from vis_ros.instances import Instances
-from vis_ros.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, BagError, BagReader, BagWriter
-from vis_ros.recordings.opening import open_source, open_sources
-from vis_ros.recordings.recording import Frame, Source, Stream
+from vis_ros.recordings.bag_files import BagError
+from vis_ros.recordings.bag_reader import BagReader
+from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.opening import open_recording, open_recordings
+from vis_ros.recordings.recording import Frame, Recording, Stream
+from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE
 from vis_ros.recordings.video_writer import CODECS, VideoWriter
 from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.offline.offline_replay import replay
@@ -30,20 +33,20 @@ from vis_ros.replay.offline.results_json import ResultsJson
 from vis_ros.replay.records import frame_record
 from vis_ros.ros.messages import to_image, to_instances
 from vis_ros.ros.stamps import to_time
-from vis_ros.tracking.detect_and_track import DetectAndTrack
-from vis_ros.tracking.identity_memory import IdentityMemory
+from vis_ros.tracking.model import Model
+from vis_ros.tracking.settings import Settings
 
 SECOND = 1_000_000_000
 FAST = ('mp4v',)
 
 
-def tracker():
-    return DetectAndTrack(RectangleEngine(), IdentityMemory())
+def rectangle_model(weights='rectangles'):
+    return Model(Settings(weights=weights), engine_factory=RectangleEngine)
 
 
-def run(sources, out, **options):
-    sources = [sources] if isinstance(sources, Source) else sources
-    return replay(sources, tracker, CLASS_NAMES, out, **{'codecs': FAST, **options})
+def run(recordings, out, model=None, **options):
+    recordings = [recordings] if isinstance(recordings, Recording) else recordings
+    return replay(recordings, model or rectangle_model(), out, **{'codecs': FAST, **options})
 
 
 def courses(index):
@@ -82,7 +85,7 @@ def image_bag(path, stamps, topic='/camera/image', pictures=None, compressed=Fal
     return written
 
 
-class Recorded(Source):
+class Recorded(Recording):
     """Frames with given (stamp in seconds, epoch); an error in the end where one is given."""
 
     def __init__(self, stamps, error=None):
@@ -113,7 +116,7 @@ def tree(out):
 
 
 def test_every_object_of_every_frame_is_in_the_results_with_its_own_pixels(folder, tmp_path):
-    summary = run(open_source(folder), tmp_path / 'out')
+    summary = run(open_recording(folder), tmp_path / 'out')
     found = records(tmp_path / 'out')
     assert summary.frames == len(found) == 20 and summary.skipped == 0 and summary.stopped_early == ''
     assert summary.identities == 3 and summary.instances == 47
@@ -135,7 +138,7 @@ def test_every_object_of_every_frame_is_in_the_results_with_its_own_pixels(folde
 
 def test_the_youtube_vis_results_say_the_same_as_the_lines(folder, tmp_path):
     (folder / '7.png').write_bytes(b'')
-    run(open_source(folder), tmp_path / 'out')
+    run(open_recording(folder), tmp_path / 'out')
     rows = json.loads((tmp_path / 'out' / 'results.json').read_text())
     found = records(tmp_path / 'out')
     assert len(rows) == 3 and all(len(row['segmentations']) == 20 for row in rows), 'one place a frame of the recording'
@@ -163,16 +166,16 @@ def test_the_category_of_a_row_is_the_one_of_most_frames_and_the_lowest_of_sever
 
 def test_a_results_json_that_would_be_huge_is_not_written_and_this_is_said(folder, tmp_path, monkeypatch):
     monkeypatch.setattr('vis_ros.replay.offline.results_json.LARGEST', 3 * 20 - 1)
-    summary = run(open_source(folder), tmp_path / 'out')
+    summary = run(open_recording(folder), tmp_path / 'out')
     assert '3 tracks' in summary.no_results_json and '60 entries; the limit is 59' in summary.no_results_json
     assert json.loads((tmp_path / 'out' / 'run.json').read_text())['no_results_json'] == summary.no_results_json
     assert not (tmp_path / 'out' / 'results.json').exists()
     monkeypatch.setattr('vis_ros.replay.offline.results_json.LARGEST', 3 * 20)
-    assert run(open_source(folder), tmp_path / 'out').no_results_json == ''
+    assert run(open_recording(folder), tmp_path / 'out').no_results_json == ''
 
 
 def test_no_object_at_all_is_an_empty_list(tmp_path):
-    summary = run(open_source(blank(tmp_path / 'blank')), tmp_path / 'out')
+    summary = run(open_recording(blank(tmp_path / 'blank')), tmp_path / 'out')
     assert summary.frames == 2 and json.loads((tmp_path / 'out' / 'results.json').read_text()) == []
 
 
@@ -186,10 +189,10 @@ def blank(path):
 def test_the_same_recording_gives_the_same_bytes_twice(tmp_path):
     image_bag(tmp_path / 'recording', [100 + index / 10 for index in range(20)])
     for out in ('a', 'b'):
-        source = open_source(tmp_path / 'recording')
-        run(source, tmp_path / out / 'results', settings={'source': 'recording'}, copy_images=True)
-    run(open_source(tmp_path / 'recording'), tmp_path / 'b' / 'results', settings={'source': 'recording'}, every=2)
-    run(source, tmp_path / 'b' / 'results', settings={'source': 'recording'}, copy_images=True)
+        source = open_recording(tmp_path / 'recording')
+        run(source, tmp_path / out / 'results', source='recording', copy_images=True)
+    run(open_recording(tmp_path / 'recording'), tmp_path / 'b' / 'results', source='recording', stride=2)
+    run(source, tmp_path / 'b' / 'results', source='recording', copy_images=True)
     first, second = tree(tmp_path / 'a' / 'results'), tree(tmp_path / 'b' / 'results')
     assert list(first) == [
         'bag/bag.mcap', 'bag/metadata.yaml', 'contact_sheet.png', 'overlay.mp4', 'results.json', 'results.jsonl',
@@ -200,17 +203,17 @@ def test_the_same_recording_gives_the_same_bytes_twice(tmp_path):
 
 def test_run_json_says_what_was_done(folder, tmp_path):
     (folder / '7.png').write_bytes(b'')
-    run(open_source(folder), tmp_path / 'out', settings={'source': 'somewhere', 'weights': 'made'}, every=1)
+    run(open_recording(folder), tmp_path / 'out', model=rectangle_model('made'), source='somewhere', stride=1)
     assert json.loads((tmp_path / 'out' / 'run.json').read_text()) == {
         'vis_ros': vis_ros.__version__, 'source': 'somewhere', 'weights': 'made', 'cameras': {'': ''},
-        'every': 1, 'max_frames': None,
+        'stride': 1, 'max_frames': None,
         'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'warnings': {},
         'stopped_early': '', 'no_results_json': '', 'frames_of': {'': 19},
     }  # fmt: skip
 
 
 def test_the_video_has_every_frame_and_the_sheet_can_be_read(folder, tmp_path):
-    run(open_source(folder), tmp_path)
+    run(open_recording(folder), tmp_path)
     capture = cv2.VideoCapture(str(tmp_path / 'overlay.mp4'))
     frames = []
     while (read := capture.read())[0]:
@@ -222,7 +225,7 @@ def test_the_video_has_every_frame_and_the_sheet_can_be_read(folder, tmp_path):
 
 def test_every_third_frame_and_at_most_four(folder, tmp_path):
     seen = []
-    summary = run(open_source(folder), tmp_path, every=3, max_frames=4, on_frame=lambda: seen.append(1))
+    summary = run(open_recording(folder), tmp_path, stride=3, max_frames=4, on_frame=lambda: seen.append(1))
     assert [record['index'] for record in records(tmp_path)] == [0, 3, 6, 9]
     assert summary.frames == len(seen) == 4
     assert cv2.VideoCapture(str(tmp_path / 'overlay.mp4')).get(cv2.CAP_PROP_FPS) == pytest.approx(10)
@@ -243,7 +246,7 @@ def test_a_clock_that_was_set_back_begins_an_epoch(tmp_path):
 
 def test_unreadable_images_are_counted_in_the_summary(folder, tmp_path):
     (folder / '7.png').write_bytes(b'')
-    summary = run(open_source(folder), tmp_path)
+    summary = run(open_recording(folder), tmp_path)
     assert (summary.frames, summary.skipped) == (19, 1) and '7.png' in summary.last_problem
     messages, _ = arrays(tmp_path / 'bag')
     assert [message.dropped for message in messages] == [0] * 7 + [1] + [0] * 11
@@ -252,15 +255,15 @@ def test_unreadable_images_are_counted_in_the_summary(folder, tmp_path):
 
 def test_images_of_another_size_go_into_the_same_video(folder, tmp_path):
     cv2.imwrite(str(folder / '7.png'), draw(*courses(7), height=60, width=90))
-    run(open_source(folder), tmp_path)
+    run(open_recording(folder), tmp_path)
     assert cv2.VideoCapture(str(tmp_path / 'overlay.mp4')).get(cv2.CAP_PROP_FRAME_COUNT) == 20
     assert [(record['height'], record['width']) for record in records(tmp_path)][6:8] == [(48, 64), (60, 90)]
 
 
-@pytest.mark.parametrize('arguments', [{'every': 0}, {'max_frames': 0}])
+@pytest.mark.parametrize('arguments', [{'stride': 0}, {'max_frames': 0}])
 def test_numbers_out_of_range(folder, tmp_path, arguments):
     with pytest.raises(ValueError, match='at least 1'):
-        run(open_source(folder), tmp_path, **arguments)
+        run(open_recording(folder), tmp_path, **arguments)
 
 
 # --- the bag ----------------------------------------------------------------------------------------------------------
@@ -270,7 +273,7 @@ def test_numbers_out_of_range(folder, tmp_path, arguments):
 def test_the_bag_has_the_message_of_the_node_for_every_image_and_the_images_byte_for_byte(tmp_path, compressed):
     stamps = [100 + index / 10 for index in range(8)]
     written = image_bag(tmp_path / 'recording', stamps, compressed=compressed)
-    run(open_source(tmp_path / 'recording'), tmp_path / 'out', settings={'model': 'made'}, copy_images=True)
+    run(open_recording(tmp_path / 'recording'), tmp_path / 'out', model=rectangle_model('made'), copy_images=True)
     messages, data = arrays(tmp_path / 'out' / 'bag')
     assert [m.header.stamp.sec * SECOND + m.header.stamp.nanosec for m in messages] == [round(s * 1e9) for s in stamps]
     for index, (message, record) in enumerate(zip(messages, records(tmp_path / 'out'), strict=True)):
@@ -292,7 +295,7 @@ def test_the_bag_has_the_message_of_the_node_for_every_image_and_the_images_byte
 
 
 def test_other_readers_know_the_messages_by_the_definitions_in_the_bag(folder, tmp_path):
-    run(open_source(folder), tmp_path)
+    run(open_recording(folder), tmp_path)
     with AnyReader([tmp_path / 'bag']) as reader:
         (connection,) = reader.connections
         assert (connection.topic, connection.msgtype) == ('/vis_node/instances', INSTANCES_TYPE)
@@ -305,8 +308,8 @@ def test_images_come_in_the_order_of_their_stamps_and_identities_last(tmp_path):
     order = [0, 1, 3, 2, 4, 7, 5, 6, 8, 9]
     pictures = [draw(*courses(index)) for index in order]
     image_bag(tmp_path / 'recording', [100 + index / 10 for index in order], pictures=pictures)
-    summary = run(open_source(tmp_path / 'recording'), tmp_path / 'out')
-    assert (summary.frames, summary.skipped, summary.warnings) == (10, 0, {'put in order': 3})
+    summary = run(open_recording(tmp_path / 'recording'), tmp_path / 'out')
+    assert (summary.frames, summary.skipped, summary.warnings) == (10, 0, {'reordered': 3})
     stamps = [record['stamp_ns'] for record in records(tmp_path / 'out')]
     assert stamps == [round((100 + index / 10) * 1e9) for index in range(10)]
     messages, _ = arrays(tmp_path / 'out' / 'bag')
@@ -326,7 +329,7 @@ def test_several_cameras_have_a_memory_each_and_share_a_bag(tmp_path):
                     message = serialize_message(to_image(pixels, 'bgr8', header))
                     bag.write(f'/{name}/image', index * 10**8 + number, message)
     cameras = {'front': None, 'rear': '/rear/image'}
-    summary = run(open_source(tmp_path / 'recording', cameras=cameras), tmp_path / 'out')
+    summary = run(open_recording(tmp_path / 'recording', cameras=cameras), tmp_path / 'out')
     assert (summary.frames, summary.identities) == (20, 3)
     for name, objects in (('front', 2), ('rear', 1)):
         found = records(tmp_path / 'out' / name)
@@ -350,7 +353,7 @@ def test_a_folder_of_image_folders_is_several_videos_with_a_fresh_memory_each(tm
     (tmp_path / 'videos' / 'empty').mkdir()
     (tmp_path / 'videos' / 'broken').mkdir()
     (tmp_path / 'videos' / 'broken' / '0.png').write_bytes(b'')
-    summary = run(open_sources(tmp_path / 'videos'), tmp_path / 'out')
+    summary = run(open_recordings(tmp_path / 'videos'), tmp_path / 'out')
     assert (summary.frames, summary.identities, summary.skipped) == (12, 6, 1)
     for name in ('bmx-trees', 'dog'):
         assert [one['track_id'] for one in records(tmp_path / 'out' / name)[0]['instances']] == [1, 2]
@@ -364,12 +367,12 @@ def test_names_of_videos_that_make_the_same_topic_are_refused(tmp_path):
     for name in ('a-b', 'a_b'):
         frames(tmp_path / 'videos' / name, 1)
     with pytest.raises(ValueError, match='have the same topic: /vis_node/a_b/instances'):
-        run(open_sources(tmp_path / 'videos'), tmp_path / 'out')
+        run(open_recordings(tmp_path / 'videos'), tmp_path / 'out')
 
 
 def test_there_are_no_messages_to_copy_in_a_folder(folder, tmp_path):
     with pytest.raises(ValueError, match='has no image messages to copy; leave --copy-images out'):
-        run(open_source(folder), tmp_path / 'out', copy_images=True)
+        run(open_recording(folder), tmp_path / 'out', copy_images=True)
 
 
 def test_a_recording_is_never_overwritten(folder, tmp_path):
@@ -377,21 +380,21 @@ def test_a_recording_is_never_overwritten(folder, tmp_path):
     for source, out in ((tmp_path / 'bag', tmp_path), (folder, folder), (folder, folder / 'results')):
         before = tree(source)
         with pytest.raises(ValueError, match=r'is no place for the results: .* is the recording; choose another --out'):
-            run(open_source(source), out)
+            run(open_recording(source), out)
         assert tree(source) == before
     (tmp_path / 'out' / 'bag').mkdir(parents=True)
     (tmp_path / 'out' / 'bag' / 'thesis.txt').write_text('mine')
     with pytest.raises(FileExistsError, match='is not a bag folder and is not replaced'):
-        run(open_source(folder), tmp_path / 'out')
+        run(open_recording(folder), tmp_path / 'out')
 
 
 def test_an_earlier_replay_of_other_cameras_leaves_nothing(folder, tmp_path):
     for name in ('a', 'b'):
         frames(tmp_path / 'videos' / name, 2)
-    run(open_sources(tmp_path / 'videos'), tmp_path / 'out')
-    run(open_source(folder), tmp_path / 'out')
+    run(open_recordings(tmp_path / 'videos'), tmp_path / 'out')
+    run(open_recording(folder), tmp_path / 'out')
     assert not list((tmp_path / 'out').glob('*/results.jsonl'))
-    run(open_sources(tmp_path / 'videos'), tmp_path / 'out')
+    run(open_recordings(tmp_path / 'videos'), tmp_path / 'out')
     assert not (tmp_path / 'out' / 'results.jsonl').exists()
 
 
@@ -403,7 +406,7 @@ def test_a_bag_that_breaks_off_is_replayed_up_to_there_and_says_so(tmp_path):
     image_bag(tmp_path / 'recording', [100 + index / 10 for index in range(20)], pictures=pictures)
     file = tmp_path / 'recording' / 'recording.mcap'
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    summary = run(open_source(file), tmp_path / 'out')
+    summary = run(open_recording(file), tmp_path / 'out')
     assert 5 <= summary.frames < 15
     assert 'recording.mcap breaks off at byte' in summary.stopped_early and 'mcap recover' in summary.stopped_early
     assert len(records(tmp_path / 'out')) == len(arrays(tmp_path / 'out' / 'bag')[0]) == summary.frames
@@ -439,7 +442,7 @@ def test_an_interrupted_replay_is_complete_up_to_there(folder, tmp_path, number)
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    summary = run(open_source(folder), tmp_path, on_frame=interrupt)
+    summary = run(open_recording(folder), tmp_path, on_frame=interrupt)
     assert signal.getsignal(number) == before
     assert summary.stopped_early == INTERRUPTED and 5 <= summary.frames <= 6
     assert len(records(tmp_path)) == len(arrays(tmp_path / 'bag')[0]) == summary.frames
@@ -455,7 +458,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
         tracemalloc.start()
         with ResultsJson(tmp_path) as results:
             for frame in source:
-                found = tracker().step(frame.image, frame.stamp)
+                found = rectangle_model().tracker().step(frame.image, frame.stamp)
                 results.add(1, frame.index, 0, found)
             results.write()
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -501,7 +504,7 @@ def test_a_damaged_run_json_of_before_does_not_matter(folder, tmp_path, content)
     out = tmp_path / 'out'
     out.mkdir()
     (out / 'run.json').write_text(content)
-    assert run(open_source(folder), out).frames == 20
+    assert run(open_recording(folder), out).frames == 20
 
 
 def test_a_video_that_could_not_be_finished_is_told(tmp_path):

@@ -15,7 +15,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from vis_ros.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, BagWriter
+from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE
 from vis_ros.replay.live.player import Player
 from vis_ros.replay.live.read_ahead import ReadAhead
 from vis_ros.replay.live.routes import find_routes

@@ -1,12 +1,12 @@
-"""The images of `sensor_msgs/Image` and `sensor_msgs/CompressedImage` as arrays, without ROS and without cv_bridge.
+"""Decode the images of `sensor_msgs/Image` and `sensor_msgs/CompressedImage` to arrays, without ROS and cv_bridge.
 
-Pictures end as (H, W, 3) uint8 BGR, contiguous; depth as it is. The encoding names are those of
+Color images become (H, W, 3) uint8 BGR, contiguous; depth keeps its numbers. The encoding names are those of
 `sensor_msgs/image_encodings.hpp`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -14,7 +14,25 @@ from numpy.typing import NDArray
 
 
 class ImageError(ValueError):
-    """An image that cannot be read; the message names the value that is wrong."""
+    """An image cannot be decoded; the message names the value that is wrong."""
+
+
+class ImageMessage(Protocol):
+    """The fields of a `sensor_msgs/Image`, of rclpy's or rosbags' classes or any other.
+
+    encoding: name of the pixel format.
+    height, width: in pixels.
+    step: bytes from the start of one row to the start of the next; padding after a row is skipped.
+    is_bigendian: byte order of numbers of more than one byte.
+    data: anything with the buffer protocol (array.array, bytes, ndarray of uint8).
+    """
+
+    encoding: str
+    height: int
+    width: int
+    step: int
+    is_bigendian: Any
+    data: Any
 
 
 _BYTES_PER_PIXEL = {
@@ -48,83 +66,72 @@ ENCODINGS = tuple(_BYTES_PER_PIXEL)
 """Every encoding that `decode_image` reads."""
 
 DEPTH_ENCODINGS = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
-"""Every encoding that `decode_depth` reads, and its numbers."""
+"""Every encoding that `decode_depth` reads -> the type of its numbers."""
 
-_PLANAR = ('nv12', 'nv21')  # a plane of brightness, then half as many rows of interleaved colour
-_PAIRED = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', *_PLANAR)  # two neighbours share their colour
+_PLANAR = ('nv12', 'nv21')  # a plane of brightness, then half as many rows of interleaved color
+_PAIRED = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', *_PLANAR)  # two neighboring pixels share their color
 
 
-def decode_image(encoding: str, height: int, width: int, step: int, is_bigendian: bool, data: Any) -> NDArray[np.uint8]:
+def decode_image(message: ImageMessage) -> NDArray[np.uint8]:
     """The pixels of a `sensor_msgs/Image` as BGR.
 
+    '8UC3' is read as BGR. mono16 is divided by 257, so that 65535 becomes 255: a fixed scale, the same in every frame.
+    YUV is ITU-R BT.601 with limited range, as cameras and cv_bridge have it.
+
     Args:
-        encoding: one of ENCODINGS. '8UC3' is read as BGR. mono16 is divided by 257, so that 65535 becomes 255: a fixed
-            scale, the same in every frame. YUV is ITU-R BT.601 with limited range, as cameras and cv_bridge have it.
-        height: in pixels.
-        width: in pixels.
-        step: bytes from the start of one row to the start of the next; padding behind a row is skipped.
-        is_bigendian: byte order of mono16; other encodings have none.
-        data: anything with the buffer protocol (array.array, bytes, ndarray of uint8).
+        message: its encoding is one of ENCODINGS.
 
     Returns:
-        (height, width, 3) uint8 BGR, contiguous. For bgr8 and 8UC3 without padding it is a view of `data`, not a copy.
+        (height, width, 3) uint8 BGR, contiguous. For bgr8 and 8UC3 without padding it is a view of `message.data`.
 
     Raises:
-        ImageError: unknown encoding, no pixels, a step smaller than a row, data shorter than the rows need, or a size
-            that the encoding cannot have.
+        ImageError: unknown encoding, no pixels, a step smaller than a row, too few data, or a size that the encoding
+            cannot have.
     """
+    encoding = message.encoding
     if encoding not in _BYTES_PER_PIXEL:
         raise ImageError(f'encoding {encoding!r} is not supported; supported are {", ".join(ENCODINGS)}')
-    _check_size(encoding, height, width)
-    rows = _rows(encoding, height, width * _BYTES_PER_PIXEL[encoding], step, data)
+    rows = _rows(message, _BYTES_PER_PIXEL[encoding])
     if encoding == 'mono16':
-        values = np.ascontiguousarray(rows).view('>u2' if is_bigendian else '<u2').astype(np.uint16, copy=False)
+        dtype = '>u2' if message.is_bigendian else '<u2'
+        values = np.ascontiguousarray(rows).view(dtype).astype(np.uint16, copy=False)
         pixels = cv2.convertScaleAbs(values, alpha=1 / 257)
     else:
-        pixels = rows.reshape(len(rows), width, -1)
+        pixels = rows.reshape(len(rows), message.width, -1)
     code = _TO_BGR.get(encoding)
     return np.ascontiguousarray(pixels if code is None else cv2.cvtColor(pixels, code), np.uint8)
 
 
-def decode_depth(encoding: str, height: int, width: int, step: int, is_bigendian: bool, data: Any) -> NDArray[Any]:
-    """The numbers of a depth image, as REP-118 has them.
+def decode_depth(message: ImageMessage) -> NDArray[Any]:
+    """The numbers of a depth image, as REP-118 defines them.
 
     Args:
-        encoding: one of DEPTH_ENCODINGS.
-        height, width, step, is_bigendian, data: as for `decode_image`.
+        message: its encoding is one of DEPTH_ENCODINGS.
 
     Returns:
-        (height, width) uint16 in millimetres, 0 where unknown, or float32 in metres, not finite where unknown; a view
-        of `data` where it has no padding and the byte order of this machine.
+        (height, width) uint16 in millimeters, 0 where unknown, or float32 in meters, not finite where unknown. A view
+        of `message.data` if it has no padding and the byte order of this machine.
 
     Raises:
-        ImageError: as of `decode_image`.
+        ImageError: see `decode_image`.
     """
+    encoding = message.encoding
     if encoding not in DEPTH_ENCODINGS:
         raise ImageError(f'depth of encoding {encoding!r} is not supported; supported are {", ".join(DEPTH_ENCODINGS)}')
-    _check_size(encoding, height, width)
-    dtype = np.dtype(DEPTH_ENCODINGS[encoding]).newbyteorder('>' if is_bigendian else '<')
-    rows = np.ascontiguousarray(_rows(encoding, height, width * dtype.itemsize, step, data))
+    dtype = np.dtype(DEPTH_ENCODINGS[encoding]).newbyteorder('>' if message.is_bigendian else '<')
+    rows = np.ascontiguousarray(_rows(message, dtype.itemsize))
     return rows.view(dtype).astype(dtype.newbyteorder('='), copy=False)
 
 
-def _check_size(encoding: str, height: int, width: int) -> None:
-    if height < 1 or width < 1:
-        raise ImageError(f'the image has no pixels: it is {width}x{height} (width x height)')
-    if (encoding in _PAIRED and width % 2) or (encoding in _PLANAR and height % 2):
-        raise ImageError(
-            f'an image of {width}x{height} cannot be {encoding}: its colours are shared by pairs of pixels'
-        )
-    if encoding.startswith('bayer') and min(height, width) < 3:
-        raise ImageError(f'an image of {width}x{height} is too small for {encoding}: 3x3 is the least')
-
-
-def _rows(encoding: str, height: int, row: int, step: int, data: Any) -> NDArray[np.uint8]:
+def _rows(message: ImageMessage, bytes_per_pixel: int) -> NDArray[np.uint8]:
     """(rows, bytes of one row) uint8 view of the data without the padding."""
+    encoding, height, step = message.encoding, message.height, message.step
+    _check_size(encoding, height, message.width)
+    row = message.width * bytes_per_pixel
     if step < row:
-        raise ImageError(f'step {step} is smaller than a row: its pixels of {encoding} are {row} bytes')
+        raise ImageError(f'step {step} is smaller than a row, which has {row} bytes in {encoding}')
     count = height * 3 // 2 if encoding in _PLANAR else height
-    buffer = np.frombuffer(data, np.uint8)
+    buffer = np.frombuffer(message.data, np.uint8)
     if len(buffer) < count * step:
         raise ImageError(
             f'data has {len(buffer)} bytes, but {count} rows with a step of {step} are {count * step} bytes'
@@ -132,30 +139,39 @@ def _rows(encoding: str, height: int, row: int, step: int, data: Any) -> NDArray
     return buffer[: count * step].reshape(count, step)[:, :row]
 
 
+def _check_size(encoding: str, height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise ImageError(f'the image has no pixels: it is {width}x{height} (width x height)')
+    if (encoding in _PAIRED and width % 2) or (encoding in _PLANAR and height % 2):
+        raise ImageError(f'an image of {width}x{height} cannot be {encoding}, in which pairs of pixels share a color')
+    if encoding.startswith('bayer') and min(height, width) < 3:
+        raise ImageError(f'an image of {width}x{height} is too small for {encoding}, which needs at least 3x3')
+
+
 def decode_compressed(format: str, data: Any) -> NDArray[np.uint8]:
     """The pixels of a `sensor_msgs/CompressedImage` (JPEG or PNG) as BGR.
 
     Args:
         format: as compressed_image_transport writes it ('jpeg', 'png', 'rgb8; jpeg compressed bgr8'), or empty. Only
-            'compressed rgb8' changes the result: red and blue were swapped when that was written.
-        data: the bytes of the file. An EXIF orientation is ignored, as compressed_image_transport does: the pixels
-            stay where the camera calibration expects them.
+            'compressed rgb8' changes the result: there red and blue are swapped.
+        data: the bytes of the file. An EXIF orientation is ignored, as in compressed_image_transport, so that the
+            pixels stay where the camera calibration expects them.
 
     Returns:
         (height, width, 3) uint8 BGR, contiguous.
 
     Raises:
-        ImageError: neither JPEG nor PNG, or the file is cut off or damaged so that it shows; what is wrong inside a
-            JPEG that has its end does not.
+        ImageError: neither JPEG nor PNG, truncated, or visibly damaged. Damage inside a JPEG that has its end marker
+            is not detected.
     """
     buffer = np.frombuffer(data, np.uint8)
     kind = _container(buffer)
     if kind is None:
         raise ImageError(
-            f'compressed image with format {format!r} is neither JPEG nor PNG: its {len(buffer)} bytes begin with '
+            f'compressed image with format {format!r} is neither JPEG nor PNG: its {len(buffer)} bytes start with '
             f'{bytes(buffer[:4]).hex(" ") or "nothing"}'
         )
-    # Some OpenCV versions fill what is missing with grey and call it a success; that must not reach the memory.
+    # Some OpenCV versions fill the missing part with gray and report success.
     whole = kind == 'PNG' or _has_end_of_image(buffer)
     image = _decode_file(buffer) if whole else None
     if image is None:

@@ -18,7 +18,9 @@ from rclpy.serialization import deserialize_message, serialize_message
 from rosgraph_msgs.msg import Clock
 from vis_ros.msg import InstanceMaskArray
 
-from vis_ros.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, BagReader, BagWriter
+from vis_ros.recordings.bag_reader import BagReader
+from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE
 from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.live.live_replay import replay_live
 from vis_ros.replay.live.live_session import Patience

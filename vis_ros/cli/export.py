@@ -90,9 +90,9 @@ def export(
 
 def _images(recording: Path, topic: str | None) -> list[NDArray[np.uint8]]:
     """Images of a recording, evenly spread over it and no more than are needed."""
-    from vis_ros.recordings.opening import open_source
+    from vis_ros.recordings.opening import open_recording
 
-    source = open_source(recording, topic)
+    source = open_recording(recording, topic)
     kept: list[NDArray[np.uint8]] = []
     step = 1
     for number, frame in enumerate(source):

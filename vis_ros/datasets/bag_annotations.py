@@ -21,23 +21,13 @@ from vis_ros.datasets.problem_log import ProblemLog
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
 from vis_ros.images import ImageError
 from vis_ros.instances import Instances
-from vis_ros.masks.pixels import MASK_NONE, decode
+from vis_ros.masks.encodings import MASK_NONE, decode
 from vis_ros.msg import InstanceMask
-from vis_ros.recordings.bags import (
-    COMPRESSED_TYPE,
-    IMAGE_TYPE,
-    INSTANCES_TYPE,
-    BagError,
-    BagReader,
-    BagWriter,
-    Topic,
-    deserialize,
-    ignored_topic,
-    read_header,
-    read_image,
-    serialize,
-    topic_name,
-)
+from vis_ros.recordings.bag_files import BagError
+from vis_ros.recordings.bag_reader import BagReader
+from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.cdr import deserialize, read_header, read_image, serialize
+from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, Topic, ignored_topic, topic_name
 from vis_ros.ros.messages import MessageContext, to_image, to_message
 from vis_ros.ros.stamps import FOLDER_RATE, to_time
 
@@ -380,7 +370,7 @@ def _write_video(bag: BagWriter, video: AnnotatedVideo, videos: AnnotatedVideos,
                 has_ignored = True
             bag.write(ignored_topic(instances), stamp_ns, serialize(_png(frame.ignored, header), COMPRESSED_TYPE))
         found, told = history.add(frame, header, stamp_ns)
-        bag.write(instances, stamp_ns, serialize(to_message(found, told, videos.class_names, 'rle'), INSTANCES_TYPE))
+        bag.write(instances, stamp_ns, serialize(to_message(found.with_fields(class_names=tuple(videos.class_names)), told, 'rle'), INSTANCES_TYPE))
 
 
 def _png(mask: rle.Rle, header: Header) -> CompressedImage:

@@ -12,7 +12,9 @@ from sensor_msgs.msg import Image
 
 from vis_ros.demo.scene_camera import CALIBRATION_FRAME_ID, IMAGE_TOPIC, TRACKER
 from vis_ros.msg import InstanceMaskArray
-from vis_ros.recordings.bags import IMAGE_TYPE, INSTANCES_TYPE, BagWriter, read_header
+from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.cdr import read_header
+from vis_ros.recordings.topics import IMAGE_TYPE, INSTANCES_TYPE
 from vis_ros.replay.live.node_status import NodeStatus
 
 

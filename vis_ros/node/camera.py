@@ -386,6 +386,4 @@ class Camera:
 def _decode(message: Any) -> NDArray[np.uint8]:
     if isinstance(message, CompressedImage):
         return decode_compressed(message.format, message.data)
-    return decode_image(
-        message.encoding, message.height, message.width, message.step, bool(message.is_bigendian), message.data
-    )
+    return decode_image(message)

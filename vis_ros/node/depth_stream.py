@@ -124,9 +124,7 @@ class DepthStream:
             if self._info is None:
                 raise ValueError(f'no camera_info has come on {self._topics[1]}')
             camera = camera_model(self._info, self._rectified)
-            depth = decode_depth(
-                message.encoding, message.height, message.width, message.step, bool(message.is_bigendian), message.data
-            )
+            depth = decode_depth(message)
             return instances.with_fields(positions=positions(instances, depth, camera))
         except ValueError as error:  # an ImageError is one
             self.missing += 1

@@ -85,7 +85,7 @@ def _mask(request: TrackObject.Request) -> np.ndarray[tuple[int, int], np.dtype[
     if image.encoding not in ('mono8', '8UC1'):
         raise PromptError(f'the mask has the encoding {image.encoding!r}, expected mono8 or 8UC1')
     try:
-        pixels = decode_image(image.encoding, image.height, image.width, image.step, False, image.data)
+        pixels = decode_image(image)
     except ImageError as error:
         raise PromptError(f'the mask cannot be read: {error}') from error
     return pixels[..., 0]

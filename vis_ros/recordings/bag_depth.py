@@ -1,8 +1,7 @@
-"""BagDepth: the depth beside the images of one camera in a bag."""
+"""BagDepth: the depth images of one camera in a bag."""
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,18 +10,24 @@ from numpy.typing import NDArray
 
 from vis_ros.images import ImageError, decode_depth
 from vis_ros.positions import DEPTH_TOLERANCE_NS, CameraModel
-from vis_ros.recordings.bags import IMAGE_TYPE, BagError, BagReader, Topic, deserialize, read_header
+from vis_ros.recordings.bag_files import BagError
+from vis_ros.recordings.bag_reader import BagReader
+from vis_ros.recordings.cdr import deserialize, read_header
+from vis_ros.recordings.topics import CAMERA_INFO_TYPE, IMAGE_TYPE, Topic, absolute
 from vis_ros.ros.camera_info import camera_model
+from vis_ros.ros.nearest_in_time import NearestInTime
 
-CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
-
-_MOST_KEPT = 128
-"""Depth images that wait for the image that they belong to."""
+_MAX_WAITING = 128
+"""Largest number of depth images that are kept for the images they belong to."""
 
 
 @dataclass(frozen=True)
 class DepthTopics:
-    """Names of the topics: depth that is registered to the images, and their calibration. rectified: the images are."""
+    """Topics of the depth of a camera.
+
+    depth: images that are registered to those of the camera; camera_info: their calibration.
+    rectified: whether the camera's images are rectified.
+    """
 
     depth: str
     camera_info: str
@@ -30,11 +35,11 @@ class DepthTopics:
 
 
 class BagDepth:
-    """Takes the messages of both topics as they were recorded, and gives the depth of an image by its stamp.
+    """Takes the messages of both topics in the order of recording, and gives the depth of an image by its stamp.
 
-    topics: of the bag, to be read with the images.
+    topics: of the bag, to be read together with the images.
 
-    Raises ValueError where the bag does not have them.
+    Raises ValueError if the bag does not have them.
     """
 
     def __init__(self, reader: BagReader, wanted: DepthTopics) -> None:
@@ -44,48 +49,42 @@ class BagDepth:
         self.restart()
 
     def restart(self) -> None:
-        """The bag is read from its start."""
-        self._waiting: deque[tuple[int, bytes]] = deque(maxlen=_MOST_KEPT)
+        """Forget everything: the bag is read from its start."""
+        self._waiting: NearestInTime[bytes] = NearestInTime(_MAX_WAITING)
         self._camera: CameraModel | None = None
         self._has_fitted = False
 
     def take(self, topic: Topic, data: bytes) -> None:
-        """The next message of one of the topics. One that cannot be read is as if it were not there."""
+        """The next message of one of the topics; one that cannot be read is ignored."""
         if topic == self._depth_topic:
-            try:
-                stamp_ns, _ = read_header(data)
-            except BagError:
-                return
-            self._waiting.append((stamp_ns, data))
+            with suppress(BagError):
+                self._waiting.add(read_header(data)[0], data)
         elif self._camera is None:
             with suppress(BagError):
                 self._camera = camera_model(deserialize(data, CAMERA_INFO_TYPE), self._rectified)
 
     def at(self, stamp_ns: int) -> tuple[NDArray[np.generic], CameraModel] | None:
-        """Depth (H, W) and camera of an image; None where there is none near enough in time, or it cannot be read.
+        """Depth (H, W) and camera of an image; None if no depth is near enough in time or it cannot be read.
 
-        Images are asked for in their order: what is too old for one is not kept for those after it.
+        Ask in the order of the images: depth that is too old for one is not kept for later ones.
         """
-        near = [each for each in self._waiting if abs(each[0] - stamp_ns) <= DEPTH_TOLERANCE_NS]
-        self._waiting = deque((each for each in self._waiting if each[0] >= stamp_ns - DEPTH_TOLERANCE_NS), _MOST_KEPT)
-        if not near or self._camera is None:
+        self._waiting.want(stamp_ns)
+        nearest = self._waiting.nearest()
+        self._waiting.forget_before(stamp_ns - DEPTH_TOLERANCE_NS)
+        if nearest is None or abs(nearest[0] - stamp_ns) > DEPTH_TOLERANCE_NS or self._camera is None:
             return None
-        _, data = min(near, key=lambda each: abs(each[0] - stamp_ns))
         try:
-            message = deserialize(data, IMAGE_TYPE)
-            depth = decode_depth(
-                message.encoding, message.height, message.width, message.step, bool(message.is_bigendian), message.data
-            )
+            depth = decode_depth(deserialize(nearest[1], IMAGE_TYPE))
         except (BagError, ImageError):
             return None
         self._has_fitted |= depth.shape == self._camera.size
-        # One odd image among others is left out; where none has ever fitted, whoever uses it says what is wrong.
+        # A single image of another size is left out; if none has ever fitted, the caller reports the sizes.
         return None if self._has_fitted and depth.shape != self._camera.size else (depth, self._camera)
 
 
 def _choose(reader: BagReader, name: str, kind: str) -> Topic:
-    found = [topic for topic in reader.of_type(kind) if topic.name == '/' + name.lstrip('/') and topic.count]
+    found = [topic for topic in reader.of_type(kind) if topic.name == absolute(name) and topic.count]
     if not found:
         listed = ', '.join(map(str, reader.of_type(kind))) or 'none'
-        raise ValueError(f'{reader.path} has no {kind} on the topic {name}; of that type it has {listed}')
+        raise ValueError(f'{reader.path} has no {kind} on the topic {name}; topics of that type: {listed}')
     return found[0]

@@ -1,4 +1,4 @@
-"""Bag: image topics of a ROS 2 bag as a source."""
+"""BagRecording: image topics of a ROS 2 bag as a recording."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from vis_ros.images import ImageError
 from vis_ros.positions import CameraModel
 from vis_ros.recordings.bag_depth import BagDepth, DepthTopics
-from vis_ros.recordings.bags import IMAGE_TYPES, BagError, BagReader, Topic, read_header, read_image
+from vis_ros.recordings.bag_files import BagError
+from vis_ros.recordings.bag_reader import BagReader
+from vis_ros.recordings.cdr import read_header, read_image
 from vis_ros.recordings.recording import (
     GAP,
     LATE,
@@ -26,24 +28,25 @@ from vis_ros.recordings.recording import (
     TWICE,
     UNREADABLE,
     Frame,
-    Source,
+    Recording,
     Stream,
-    plausible,
+    plausible_rate,
 )
+from vis_ros.recordings.topics import IMAGE_TYPES, Topic, absolute
 from vis_ros.ros.stamps import StampWindow
 
 _GAP = 2.5  # times the median of the last intervals
-_FEW = 5  # intervals of which the median tells little
+_MIN_INTERVALS = 5  # the median of fewer says little
 
 
-class Bag(Source):
+class BagRecording(Recording):
     """Image topics of a ROS 2 bag, raw or compressed; the frames of each come in the order of their stamps.
 
-    A bag is in the order of recording. Images that are out of order by less than REGRESSION_TOLERANCE_NS are put in
-    order; a larger step back is time set back and raises the epoch, as in the node. Where a stamp tells no time, as of
-    drivers without a clock, it is the one before plus the time between their recordings. A message that was recorded
-    twice, with the same stamp and bytes, is used once. Different images with the same stamp are all used, as the node
-    does, and counted. With the topics of depth each frame of the one camera has the depth nearest to it in time.
+    A bag is in the order of recording. Images that are out of order by less than REGRESSION_TOLERANCE_NS are reordered;
+    a larger step back means that the clock was set back and raises the epoch, as in the node. An invalid stamp, as of
+    drivers without a clock, is replaced by the previous one plus the time between their recordings. A message that was
+    recorded twice, with the same stamp and bytes, is used once. Different images with the same stamp are all used and
+    counted, as in the node. With depth topics, each frame of the one camera has the depth nearest to it in time.
     """
 
     def __init__(
@@ -54,46 +57,29 @@ class Bag(Source):
         name: str = '',
         depth: DepthTopics | None = None,
     ) -> None:
-        self._reader = BagReader(path)
-        images = self._reader.image_topics
+        """Open a bag; for the arguments and errors see `vis_ros.recordings.opening.open_recording`."""
         if topic is not None and cameras:
-            raise ValueError('--topic names the one topic, --camera each of several: give one of the two')
+            raise ValueError('--topic names a single topic, --camera one of several: give only one of the two')
         if depth is not None and len(cameras) > 1:
-            raise ValueError('--depth goes with one camera; replay the others one by one')
+            raise ValueError('--depth works with one camera; replay the cameras one by one')
+        self._reader = BagReader(path)
         self._depth = None if depth is None else BagDepth(self._reader, depth)
-        wanted: dict[str, str | list[str] | None] = {name: topic}
+        wanted: dict[str, list[str] | None] = {name: None if topic is None else [topic]}
         if cameras:
-            wanted = {camera: named or _defaults(camera) for camera, named in cameras.items()}
-        try:
-            chosen = {camera: _choose(topics, images, path) for camera, topics in wanted.items()}
-        except ValueError as error:
-            raise ValueError(f'{error}. {self._reader.damage}'.rstrip('. ')) from error
-        duration_s = self._reader.duration_s
-        streams = [
-            Stream(
-                camera,
-                topic.count,
-                plausible((topic.count - 1) / duration_s if duration_s > 0 else 0),
-                topic.name,
-                topic.type,
-            )
-            for camera, topic in chosen.items()
-        ]
-        self._topics = dict(zip(chosen.values(), streams, strict=True))
-        if len(self._topics) < len(streams):
-            raise ValueError(
-                f'{path}: two cameras have the same topic: {", ".join(stream.topic for stream in streams)}'
-            )
+            wanted = {camera: [given] if given else _default_topics(camera) for camera, given in cameras.items()}
+        self._streams = choose_streams(self._reader, wanted)
+        streams = list(self._streams.values())
         listed = ', '.join(stream.topic for stream in streams)
         super().__init__(path, f'bag {path}, topic{"s" if len(streams) > 1 else ""} {listed}', streams)
 
-    def _read(self, every: int) -> Iterator[Frame]:
-        cameras = {topic: _RecordedCamera(self, stream, every) for topic, stream in self._topics.items()}
-        damage: BagError | None = None
-        beside = () if self._depth is None else self._depth.topics
+    def _read(self, stride: int) -> Iterator[Frame]:
+        cameras = {topic: _RecordedCamera(self, stream, stride) for topic, stream in self._streams.items()}
+        depth_topics: tuple[Topic, ...] = ()
         if self._depth is not None:
             self._depth.restart()
-        messages = self._reader.messages([*cameras, *beside])
+            depth_topics = self._depth.topics
+        messages = self._reader.messages([*cameras, *depth_topics])
+        damage: BagError | None = None
         while True:
             try:
                 topic, recorded_ns, data = next(messages)
@@ -102,7 +88,7 @@ class Bag(Source):
             except BagError as error:
                 damage = error
                 break
-            if self._depth is not None and topic in beside:
+            if self._depth is not None and topic in depth_topics:
                 self._depth.take(topic, data)
             else:
                 yield from cameras[topic].take(recorded_ns, data)
@@ -112,15 +98,72 @@ class Bag(Source):
             raise damage
 
     def depth_at(self, stamp_ns: int) -> tuple[NDArray[np.generic], CameraModel] | None:
-        """What `Frame.depth` of an image is."""
-        found = None if self._depth is None else self._depth.at(stamp_ns)
-        self.warnings.update([NO_DEPTH] if self._depth is not None and found is None else [])
+        """`Frame.depth` of the image with this stamp."""
+        if self._depth is None:
+            return None
+        found = self._depth.at(stamp_ns)
+        if found is None:
+            self.warnings[NO_DEPTH] += 1
         return found
+
+
+# --- topics -----------------------------------------------------------------------------------------------------------
+
+
+def choose_streams(reader: BagReader, wanted: Mapping[str, list[str] | None]) -> dict[Topic, Stream]:
+    """The image topic of each camera, and the stream that it is.
+
+    Args:
+        reader: of the bag.
+        wanted: name of each camera -> topics, of which the first that the bag has is used; None: the only topic.
+
+    Raises:
+        ValueError: the bag has no such topic, none with messages, several to choose from, or two cameras share one. If
+            the bag is damaged, the message says so too, because the topic may have been lost.
+    """
+    try:
+        chosen = {camera: _choose(reader, names) for camera, names in wanted.items()}
+    except ValueError as error:
+        raise ValueError(f'{error}. {reader.damage}'.rstrip('. ')) from error
+    if len(set(chosen.values())) < len(chosen):
+        listed = ', '.join(topic.name for topic in chosen.values())
+        raise ValueError(f'{reader.path}: two cameras have the same topic: {listed}')
+    return {topic: _stream(camera, topic, reader.duration_s) for camera, topic in chosen.items()}
+
+
+def _choose(reader: BagReader, names: list[str] | None) -> Topic:
+    topics = reader.image_topics
+    listed = ', '.join(map(str, topics))
+    if not topics:
+        raise ValueError(f'{reader.path} has no topic with images ({" or ".join(IMAGE_TYPES)})')
+    if names is None and len(topics) > 1:
+        raise ValueError(
+            f'{reader.path} has several topics with images, choose one with --topic (or each with --camera): {listed}'
+        )
+    found = topics if names is None else [t for name in names for t in topics if t.name == absolute(name)]
+    if not found:
+        raise ValueError(f'{reader.path} has no images on the topic {" or ".join(names or ())}; it has {listed}')
+    if not found[0].count:
+        raise ValueError(f'{reader.path} has no message on {found[0].name}; it has {listed}')
+    return found[0]
+
+
+def _stream(camera: str, topic: Topic, duration_s: float) -> Stream:
+    rate = (topic.count - 1) / duration_s if duration_s > 0 else 0
+    return Stream(camera, topic.count, plausible_rate(rate), topic=topic.name, type=topic.type)
+
+
+def _default_topics(camera: str) -> list[str]:
+    """The topics of a camera of this name in the node."""
+    return [f'/{camera}/image', f'/{camera}/image/compressed']
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Message:
-    """A recorded message that waits for its turn."""
+    """A recorded message that waits until its stamp is due."""
 
     recorded_ns: int
     frame_id: str
@@ -129,26 +172,26 @@ class _Message:
 
 
 class _RecordedCamera:
-    """One camera of a bag while it is read: order of the messages, position, and what was left out."""
+    """One camera of a bag while the bag is read: puts its messages in order and counts what is left out."""
 
-    def __init__(self, bag: Bag, stream: Stream, every: int) -> None:
+    def __init__(self, bag: BagRecording, stream: Stream, stride: int) -> None:
         self._bag = bag
         self._stream = stream
-        self._every = every
+        self._stride = stride
         self._window: StampWindow[_Message] = StampWindow()
         self._arrived: tuple[int, int] | None = None  # stamp and time of recording of the last message
         self._index = 0
         self._dropped = 0
         self._epoch = 0
-        self._last: tuple[int, bytes] | None = None  # stamp and bytes of the last one in order
+        self._last: tuple[int, bytes] | None = None  # stamp and bytes of the last message in order
         self._intervals: deque[int] = deque(maxlen=31)
 
     def take(self, recorded_ns: int, data: bytes) -> Iterator[Frame]:
-        """The next recorded message; yields the frames whose turn has come."""
+        """Take the next recorded message; yields the frames that are due."""
         try:
             header_ns, frame_id = read_header(data)
             self._bag.warnings.update([] if header_ns else [NO_TIME])
-        except BagError:  # it takes its place all the same, where reading the image will fail
+        except BagError:  # it keeps its place, and is left out when reading its image fails
             header_ns, frame_id = 0, ''
         stamp_ns = header_ns
         if not header_ns:
@@ -171,15 +214,15 @@ class _RecordedCamera:
         for epoch, stamp_ns, message in ready:
             index = self._index
             self._index += 1
-            if self._is_known(epoch, stamp_ns, message.data):
-                self._skip(TWICE, f'image {index} of {self._stream.topic} is there twice')
+            if self._is_repeated(epoch, stamp_ns, message.data):
+                self._skip(TWICE, f'image {index} of {self._stream.topic} was recorded twice')
                 continue
-            if index % self._every == 0 and (frame := self._frame(epoch, stamp_ns, message, index)):
+            if index % self._stride == 0 and (frame := self._frame(epoch, stamp_ns, message, index)):
                 self._dropped = 0
                 yield frame
 
-    def _is_known(self, epoch: int, stamp_ns: int, data: bytes) -> bool:
-        """Whether this is the message before once more. Also notes how the stamps go on."""
+    def _is_repeated(self, epoch: int, stamp_ns: int, data: bytes) -> bool:
+        """Whether this is the previous message again. Also counts irregular stamps."""
         last, self._last = self._last, (stamp_ns, data)
         if epoch > self._epoch:
             self._epoch = epoch
@@ -189,7 +232,7 @@ class _RecordedCamera:
                 return True
             self._bag.warnings[SAME_STAMP] += 1
         elif last is not None:
-            if len(self._intervals) > _FEW and stamp_ns - last[0] > _GAP * median(self._intervals):
+            if len(self._intervals) > _MIN_INTERVALS and stamp_ns - last[0] > _GAP * median(self._intervals):
                 self._bag.warnings[GAP] += 1
             self._intervals.append(stamp_ns - last[0])
         return False
@@ -201,46 +244,20 @@ class _RecordedCamera:
             self._skip(UNREADABLE, f'image {index} of {self._stream.topic}: {error}')
             return None
         return Frame(
-            image,
-            stamp_ns,
-            message.frame_id,
-            f'image {index}',
-            index,
-            self._stream.name,
-            epoch,
-            self._dropped,
-            message.has_clock,
-            message.recorded_ns,
-            message.data,
-            self._bag.depth_at(stamp_ns),
+            image=image,
+            stamp_ns=stamp_ns,
+            frame_id=message.frame_id,
+            name=f'image {index}',
+            index=index,
+            stream=self._stream.name,
+            epoch=epoch,
+            dropped=self._dropped,
+            has_clock=message.has_clock,
+            recorded_ns=message.recorded_ns,
+            message=message.data,
+            depth=self._bag.depth_at(stamp_ns),
         )
 
     def _skip(self, reason: str, problem: str) -> None:
         self._dropped += 1
         self._bag.skip(reason, problem)
-
-
-def _defaults(camera: str) -> list[str]:
-    """The topics of a camera of this name in the node."""
-    return [f'/{camera}/image', f'/{camera}/image/compressed']
-
-
-def _choose(wanted: str | list[str] | None, topics: list[Topic], path: Path) -> Topic:
-    listed = ', '.join(map(str, topics))
-    if not topics:
-        raise ValueError(f'{path} has no topic with images ({" or ".join(IMAGE_TYPES)})')
-    if wanted is None:
-        if len(topics) > 1:
-            raise ValueError(
-                f'{path} has several topics with images, choose one with --topic (or each with --camera): {listed}'
-            )
-        topic = topics[0]
-    else:
-        names = [wanted] if isinstance(wanted, str) else wanted
-        found = [topic for name in names for topic in topics if topic.name == '/' + name.lstrip('/')]
-        if not found:
-            raise ValueError(f'{path} has no images on the topic {" or ".join(names)}; it has {listed}')
-        topic = found[0]
-    if not topic.count:
-        raise ValueError(f'{path} has no message on {topic.name}; it has {listed}')
-    return topic

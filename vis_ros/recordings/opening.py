@@ -1,44 +1,51 @@
-"""Open recordings of any kind: what there is at a path says which."""
+"""Open a recording of any kind: a bag, a video, an image or a folder of images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from vis_ros.image_files import IMAGE_SUFFIXES, natural_order
 from vis_ros.recordings.bag_depth import DepthTopics
-from vis_ros.recordings.bag_recording import Bag
-from vis_ros.recordings.bags import is_bag, natural_order
-from vis_ros.recordings.image_folder import IMAGE_SUFFIXES, ImageFolder, images_in
-from vis_ros.recordings.recording import Source
-from vis_ros.recordings.video_file import VideoFile
+from vis_ros.recordings.bag_files import is_bag
+from vis_ros.recordings.bag_recording import BagRecording
+from vis_ros.recordings.folder_recording import FolderRecording, images_in
+from vis_ros.recordings.recording import Recording
+from vis_ros.recordings.video_recording import VideoRecording
 
 
-def open_source(
+def open_recording(
     path: str | Path,
     topic: str | None = None,
     cameras: Mapping[str, str | None] | None = None,
     name: str = '',
     depth: DepthTopics | None = None,
-) -> Source:
-    """Open a recording.
+) -> Recording:
+    """Open a recording to iterate over its frames. `vis_ros.open` is this function.
+
+    >>> for frame in open_recording('drive.mcap', '/camera/image'):  # doctest: +SKIP
+    ...     print(frame.stamp, frame.image.shape)
 
     Args:
         path: a video file, an image file, a folder of images, a bag file (.mcap or .db3) or a bag folder.
-        topic: the image topic of a bag; may be left out where the bag has exactly one.
+        topic: the image topic of a bag; not needed if the bag has exactly one.
         cameras: several image topics of a bag: name of each camera -> its topic; None stands for /<name>/image or
-            /<name>/image/compressed, as the node has it.
-        name: of the stream where there is just one.
-        depth: topics beside the one camera of a bag.
+            /<name>/image/compressed, as in the node.
+        name: of the stream, if there is just one.
+        depth: depth topics for the one camera of a bag.
+
+    Returns:
+        An iterable of `Frame`, which can be read several times. `len` gives the number of frames if it is known.
 
     Raises:
-        FileNotFoundError: there is nothing at `path`.
-        ValueError: it is none of these or cannot be read, or a topic is not one of the bag's image topics.
+        FileNotFoundError: `path` does not exist.
+        ValueError: it is none of these or cannot be read, or a topic is not an image topic of the bag.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'there is no file or folder {path}')
     if is_bag(path):
-        return Bag(path, topic, cameras or {}, name, depth)
+        return BagRecording(path, topic, cameras or {}, name, depth)
     if topic is not None:
         raise ValueError(f'{path} is not a bag, so it has no topic {topic!r}; leave --topic out')
     if cameras:
@@ -46,29 +53,29 @@ def open_source(
     if depth is not None:
         raise ValueError(f'{path} is not a bag, so it has no topic {depth.depth!r}; leave --depth out')
     if images := images_in(path):
-        return ImageFolder(images, path, name)
+        return FolderRecording(images, path, name)
     if path.is_dir():
         raise ValueError(
             f'{path} holds neither images ({", ".join(IMAGE_SUFFIXES)}) nor a bag (metadata.yaml, .mcap, .db3)'
         )
-    return VideoFile(path, name)
+    return VideoRecording(path, name)
 
 
-def open_sources(
+def open_recordings(
     path: str | Path,
     topic: str | None = None,
     cameras: Mapping[str, str | None] | None = None,
     depth: DepthTopics | None = None,
-) -> list[Source]:
-    """Open a recording, or each of the image folders in a folder, in natural order and named after it.
+) -> list[Recording]:
+    """Open a recording, or each image folder in a folder, in natural order and named after it.
 
-    Raises as `open_source` does.
+    For the arguments and errors see `open_recording`.
     """
     path = Path(path)
     if path.is_dir() and not is_bag(path) and not images_in(path):
-        folders = sorted((folder for folder in path.iterdir() if folder.is_dir()), key=natural_order)
-        if sources := [
-            open_source(folder, topic, cameras, folder.name, depth) for folder in folders if images_in(folder)
+        folders = sorted((each for each in path.iterdir() if each.is_dir()), key=lambda each: natural_order(each.name))
+        if recordings := [
+            open_recording(folder, topic, cameras, folder.name, depth) for folder in folders if images_in(folder)
         ]:
-            return sources
-    return [open_source(path, topic, cameras, depth=depth)]
+            return recordings
+    return [open_recording(path, topic, cameras, depth=depth)]

@@ -1,4 +1,4 @@
-"""Source: what all recordings are to the rest: streams of frames."""
+"""Recording: streams of frames, whatever kind of file they come from."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.positions import CameraModel
+from vis_ros.ros.stamps import NS_PER_S
 
 UNREADABLE, LATE, TWICE = 'unreadable', 'out of order', 'recorded twice'
-"""Reasons for skips."""
+"""Why a frame is left out: keys of `Recording.skips`."""
 
-SET_BACK, NO_TIME, SAME_STAMP = 'clock set back', 'stamp tells no time', 'same stamp as the image before'
-REORDERED, GAP, NO_DEPTH = 'put in order', 'gap', 'without depth'
-"""Remarks. A gap is an interval of more than 2.5 times those before: images are missing in the recording."""
-
-_NANOSECONDS = 1_000_000_000
+SET_BACK, NO_TIME, SAME_STAMP = 'clock set back', 'invalid stamp', 'same stamp as the previous image'
+REORDERED, GAP, NO_DEPTH = 'reordered', 'gap', 'without depth'
+"""Keys of `Recording.warnings`. A gap is an interval of more than 2.5 times the usual one: images are missing."""
 
 
 @dataclass(frozen=True)
 class Stream:
     """The images of one camera in a recording.
 
-    name: of the camera or the video; '' where a recording has just one without a name.
-    topic: in a bag, else ''; type: of its messages, else ''.
-    count: how many frames there are; None where only reading tells.
-    rate: frames per second; None where it is not known.
+    name: of the camera or the video; '' for the only stream of a recording without a name.
+    count: number of frames; None if only reading the file tells.
+    rate: frames per second; None if unknown.
+    topic: in a bag, else ''.
+    type: of the messages of the topic, else ''.
     """
 
     name: str
@@ -45,17 +45,17 @@ class Frame:
     """One image of a recording.
 
     image: (H, W, 3) uint8 BGR.
-    stamp_ns: when it was taken, in nanoseconds: the message's own stamp in a bag, else the time since the start.
-    frame_id: the optical frame in a bag, else empty.
-    name: what to call it: the file's name, or the position in the recording.
-    index: position in its stream, from 0, those that cannot be read counted too.
+    stamp_ns: when the image was taken, in nanoseconds: stamp of the message in a bag, else the time since the start.
+    frame_id: the optical frame in a bag, else ''.
+    name: of the file, or the position in the recording.
+    index: position in its stream, from 0; frames that cannot be read are counted too.
     stream: name of its stream.
-    epoch: raised by one where time was set back.
-    dropped: images between the frame before and this one that could not be used.
-    has_clock: False where the message's stamp tells no time, and `stamp_ns` follows the time of recording.
-    recorded_ns: when the message was recorded; None where there is no message.
-    message: the serialised message, likewise.
-    depth: (H, W) of its pixels, as `positions` takes it, and the camera; None where there is no depth.
+    epoch: raised by one each time the clock was set back.
+    dropped: number of images between the previous frame and this one that could not be used.
+    has_clock: False if the stamp of the message is invalid, and `stamp_ns` follows the time of recording.
+    recorded_ns: when the message was recorded, in nanoseconds; None without a message.
+    message: the serialized message, or None.
+    depth: depth image (H, W), as `vis_ros.positions.positions` takes it, and its camera; None without depth.
     """
 
     image: NDArray[np.uint8]
@@ -73,21 +73,21 @@ class Frame:
 
     @property
     def stamp(self) -> float:
-        """Seconds."""
-        return self.stamp_ns / _NANOSECONDS
+        """`stamp_ns` in seconds."""
+        return self.stamp_ns / NS_PER_S
 
 
 class NoFrameError(ValueError):
-    """A recording without a single frame that can be read."""
+    """Not a single frame of a recording can be read."""
 
 
-class Source(ABC):
-    """A recording: iterate to read its frames in order, as often as wanted.
+class Recording(ABC):
+    """A bag, a video or a folder of images. Iterate to read its frames in order, as often as you like.
 
-    path: where it is; description: what it is, in words.
-    streams: its cameras; the frames of each come in the order of their stamps.
-    skips: of the last iteration: why frames were left out -> how many.
-    warnings: of the last iteration: what else is not as it should be -> how often.
+    path: of the file or folder; description: of the recording, in words.
+    streams: its cameras; the frames of each are in the order of their stamps.
+    skips: reason -> number of frames left out in the last iteration.
+    warnings: problem -> its number in the last iteration.
     last_problem: why the last frame was left out.
     """
 
@@ -101,50 +101,60 @@ class Source(ABC):
 
     @property
     def count(self) -> int | None:
-        """How many frames there are; None where only reading tells."""
+        """Number of frames, unreadable ones included; None if only reading the file tells."""
         counts = [stream.count for stream in self.streams]
         return None if None in counts else sum(count or 0 for count in counts)
 
+    def __len__(self) -> int:
+        """`count`.
+
+        Raises:
+            TypeError: the number is not known before the end.
+        """
+        if self.count is None:
+            raise TypeError(f'{self.description} does not say how many frames it has; read it to the end to count them')
+        return self.count
+
     @property
     def rate(self) -> float | None:
-        """Frames per second of the first stream; None where it is not known."""
+        """Frames per second of the first stream; None if unknown."""
         return self.streams[0].rate
 
     @property
     def skipped(self) -> int:
-        """Frames of the last iteration that were left out."""
+        """Number of frames left out in the last iteration."""
         return sum(self.skips.values())
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()
 
-    def frames(self, every: int = 1) -> Iterator[Frame]:
-        """Read from the start, of each stream one frame of so many.
+    def frames(self, stride: int = 1) -> Iterator[Frame]:
+        """Read from the start, of each stream every `stride`-th frame.
 
         Raises:
-            NoFrameError: there is not a single frame that can be read.
-            BagError: a bag is damaged; it comes when everything before the damage has been given.
+            NoFrameError: not a single frame can be read.
+            BagError: a bag is damaged; raised after all frames before the damage.
         """
         self.skips.clear()
         self.warnings.clear()
         self.last_problem = ''
         empty = True
-        for frame in self._read(every):
+        for frame in self._read(stride):
             empty = False
             yield frame
         if empty:
             raise NoFrameError(f'{self.description}: no frame can be read. {self.last_problem}'.rstrip())
 
     @abstractmethod
-    def _read(self, every: int) -> Iterator[Frame]:
-        """Of each stream one frame of so many; what is left out is counted by `skip`."""
+    def _read(self, stride: int) -> Iterator[Frame]:
+        """Every `stride`-th frame of each stream; `skip` counts what is left out."""
 
     def skip(self, reason: str, problem: str, frames: int = 1) -> None:
-        """Count what is left out."""
+        """Count frames that are left out."""
         self.skips[reason] += frames
         self.last_problem = problem
 
 
-def plausible(rate: float) -> float | None:
-    """Frames per second, or None where they cannot be: a file's header may say anything."""
+def plausible_rate(rate: float) -> float | None:
+    """Frames per second; None for an impossible value, since the header of a file may say anything."""
     return rate if 0 < rate < 1000 else None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from vis_ros.recordings.bags import remove_bag
+from vis_ros.recordings.bag_files import remove_bag
 from vis_ros.replay.offline.video_files import NAMES
 
 

@@ -14,24 +14,25 @@ REGRESSION_TOLERANCE_NS = 500_000_000
 FOLDER_RATE = 30.0
 """Images per second of an image folder, which has no clock of its own."""
 
-_NS = 1_000_000_000
+NS_PER_S = 1_000_000_000
+"""Nanoseconds per second."""
 
 
 def nanoseconds(stamp: Time) -> int | None:
     """Nanoseconds of a stamp, exact; None where it tells no time (zero, negative, or malformed)."""
-    value = stamp.sec * _NS + stamp.nanosec
-    return value if value > 0 and stamp.sec >= 0 and stamp.nanosec < _NS else None
+    value = stamp.sec * NS_PER_S + stamp.nanosec
+    return value if value > 0 and stamp.sec >= 0 and stamp.nanosec < NS_PER_S else None
 
 
 def to_time(value: int) -> Time:
     """A Time message of nanoseconds; negative ones, which Time cannot hold in Python, become zero."""
-    sec, nanosec = divmod(max(value, 0), _NS)
+    sec, nanosec = divmod(max(value, 0), NS_PER_S)
     return Time(sec=sec, nanosec=nanosec)
 
 
 def to_duration(value: int) -> Duration:
     """A Duration message of nanoseconds."""
-    sec, nanosec = divmod(value, _NS)
+    sec, nanosec = divmod(value, NS_PER_S)
     return Duration(sec=sec, nanosec=nanosec)
 
 
@@ -69,7 +70,7 @@ class StampOrder:
 
     def seconds(self, value: int) -> float:
         """Seconds since the first stamp."""
-        return (value - self.origin) / _NS
+        return (value - self.origin) / NS_PER_S
 
 
 Item = TypeVar('Item')

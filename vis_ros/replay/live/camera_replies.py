@@ -10,7 +10,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from vis_ros.msg import InstanceMaskArray
-from vis_ros.recordings.bags import INSTANCES_TYPE, BagWriter, read_header
+from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.cdr import read_header
+from vis_ros.recordings.topics import INSTANCES_TYPE
 
 _WALL_NS = time.time_ns() - time.perf_counter_ns()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from vis_ros.recordings.bags import BagWriter
+from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.replay.interruption import interruptible
 from vis_ros.replay.live.client_node import client_node
 from vis_ros.replay.live.live_results import LiveSummary, write_live_results

@@ -15,7 +15,8 @@ from rclpy.serialization import deserialize_message
 import vis_ros
 from vis_ros.instances import LOST, Instances
 from vis_ros.msg import InstanceMaskArray
-from vis_ros.recordings.bags import INSTANCES_TYPE, BagReader, Topic
+from vis_ros.recordings.bag_reader import BagReader
+from vis_ros.recordings.topics import INSTANCES_TYPE, Topic
 from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.live.live_session import CameraStream, LiveSession
 from vis_ros.replay.live.running_node import RunningNode

@@ -9,7 +9,7 @@ from itertools import islice
 
 from rclpy.node import Node
 
-from vis_ros.recordings.bags import BagWriter
+from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.replay.live.camera_replies import CameraReplies, Sent, wall_ns
 from vis_ros.replay.live.player import Player
 from vis_ros.replay.live.read_ahead import ReadAhead

@@ -13,7 +13,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
-from vis_ros.recordings.bags import COMPRESSED_TYPE
+from vis_ros.recordings.topics import COMPRESSED_TYPE
 from vis_ros.ros.stamps import to_time
 
 CLOCK_HZ = 100

@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from std_srvs.srv import Trigger
 
-from vis_ros.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE
+from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE
 from vis_ros.replay.live.node_status import NodeStatus
 from vis_ros.replay.live.player import Player
 

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from std_msgs.msg import Header
 
-from vis_ros.recordings.bags import IMAGE_TYPE, IMAGE_TYPES, BagError, BagReader, Topic, is_bag, read_header, serialize
-from vis_ros.recordings.opening import open_source
-from vis_ros.recordings.recording import Source
+from vis_ros.recordings.bag_files import BagError, is_bag
+from vis_ros.recordings.bag_reader import BagReader
+from vis_ros.recordings.cdr import read_header, serialize
+from vis_ros.recordings.opening import open_recording
+from vis_ros.recordings.recording import Recording
+from vis_ros.recordings.topics import IMAGE_TYPE, IMAGE_TYPES, Topic
 from vis_ros.ros.messages import to_image
 from vis_ros.ros.stamps import to_time
 
@@ -70,7 +73,7 @@ def open_timed_images(path: str | Path) -> TimedImages:
     """
     path = Path(path)
     if not is_bag(path):
-        return FrameImages(open_source(path))
+        return FrameImages(open_recording(path))
     reader = BagReader(path)
     topics = [topic for topic in reader.image_topics if topic.count or reader.damage]
     if not topics:
@@ -111,7 +114,7 @@ class BagImages(TimedImages):
 class FrameImages(TimedImages):
     """A video file or an image folder as bgr8 images. Time begins at 1 ns: a stamp of zero tells no time in ROS."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Recording) -> None:
         self._source = source
         super().__init__(source.path, source.description, {'': IMAGE_TYPE}, {'': source.count})
 

@@ -1,4 +1,4 @@
-"""ImageFolder: image files as a source."""
+"""FolderRecording: image files as a recording."""
 
 from __future__ import annotations
 
@@ -9,37 +9,33 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.recordings.bags import natural_order
-from vis_ros.recordings.recording import UNREADABLE, Frame, Source, Stream
-from vis_ros.ros.stamps import FOLDER_RATE
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
-
-_NANOSECONDS = 1_000_000_000
+from vis_ros.image_files import IMAGE_SUFFIXES, natural_order
+from vis_ros.recordings.recording import UNREADABLE, Frame, Recording, Stream
+from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S
 
 
-class ImageFolder(Source):
+class FolderRecording(Recording):
     """Image files in natural order (frame 2 before frame 10), as if taken at FOLDER_RATE."""
 
     def __init__(self, files: list[Path], path: Path, name: str = '') -> None:
         self._files = files
         super().__init__(path, f'images {path}', [Stream(name, len(files), FOLDER_RATE)])
 
-    def _read(self, every: int) -> Iterator[Frame]:
+    def _read(self, stride: int) -> Iterator[Frame]:
         dropped = 0
-        for index, file in list(enumerate(self._files))[::every]:
-            image = _read(file)
+        for index, file in list(enumerate(self._files))[::stride]:
+            image = _read_image(file)
             if image is None:
                 self.skip(UNREADABLE, f'{file} is not an image that OpenCV can read')
                 dropped += 1
                 continue
-            stamp_ns = round(index / FOLDER_RATE * _NANOSECONDS)
-            yield Frame(image, stamp_ns, '', file.name, index, self.streams[0].name, dropped=dropped)
+            stamp_ns = round(index / FOLDER_RATE * NS_PER_S)
+            yield Frame(image, stamp_ns, '', file.name, index, stream=self.streams[0].name, dropped=dropped)
             dropped = 0
 
 
-def _read(file: Path) -> NDArray[np.uint8] | None:
-    """As bags are read: an EXIF orientation is ignored."""
+def _read_image(file: Path) -> NDArray[np.uint8] | None:
+    """The pixels of a file, without its EXIF orientation, as for the images of bags; None if it cannot be read."""
     try:
         image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:  # an impossible size in its header
@@ -48,6 +44,6 @@ def _read(file: Path) -> NDArray[np.uint8] | None:
 
 
 def images_in(path: Path) -> list[Path]:
-    """The image files of a folder in natural order, or the one file itself; none where it is none."""
-    files = sorted(path.iterdir(), key=natural_order) if path.is_dir() else [path]
+    """The image files of a folder in natural order, or the path itself if it is an image file; else none."""
+    files = sorted(path.iterdir(), key=lambda file: natural_order(file.name)) if path.is_dir() else [path]
     return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]

@@ -1,4 +1,4 @@
-"""VideoFile: a video as a source."""
+"""VideoRecording: a video file as a recording."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from pathlib import Path
 
 import cv2
 
-from vis_ros.recordings.recording import UNREADABLE, Frame, Source, Stream, plausible
-from vis_ros.ros.stamps import FOLDER_RATE
-
-_NANOSECONDS = 1_000_000_000
+from vis_ros.recordings.recording import UNREADABLE, Frame, Recording, Stream, plausible_rate
+from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S
 
 
-class VideoFile(Source):
-    """A video file that OpenCV can decode; stamps are the container's."""
+class VideoRecording(Recording):
+    """A video file that OpenCV can decode; stamps are those of the container."""
 
     def __init__(self, path: Path, name: str = '') -> None:
         self._path = path
@@ -23,16 +21,16 @@ class VideoFile(Source):
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         rate = float(capture.get(cv2.CAP_PROP_FPS))
         capture.release()
-        stream = Stream(name, frames if frames > 0 else None, plausible(rate))
+        stream = Stream(name, frames if frames > 0 else None, plausible_rate(rate))
         super().__init__(path, f'video {path} ({width}x{height})', [stream])
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self._path))
         if not capture.isOpened():
-            raise ValueError(f'{self._path} is not a video that OpenCV can read: corrupt, or of an unknown kind')
+            raise ValueError(f'{self._path} is not a video that OpenCV can read: it is corrupt or of an unknown format')
         return capture
 
-    def _read(self, every: int) -> Iterator[Frame]:
+    def _read(self, stride: int) -> Iterator[Frame]:
         capture = self._open()
         period = 1 / (self.rate or FOLDER_RATE)
         index, stamp = 0, -period
@@ -43,11 +41,14 @@ class VideoFile(Source):
                     break
                 container_stamp = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 stamp = container_stamp if container_stamp > stamp else stamp + period
-                if index % every == 0:
-                    yield Frame(image, round(stamp * _NANOSECONDS), '', f'frame {index}', index, self.streams[0].name)
+                if index % stride == 0:
+                    stamp_ns = round(stamp * NS_PER_S)
+                    yield Frame(image, stamp_ns, '', f'frame {index}', index, stream=self.streams[0].name)
                 index += 1
         finally:
             capture.release()
         if self.count is not None and index < self.count:
-            problem = f'the file lists {self.count} frames, {index} can be read: it is cut by an edit list, or damaged'
+            problem = (
+                f'the file lists {self.count} frames, but {index} can be read: an edit list cuts it, or it is damaged'
+            )
             self.skip(UNREADABLE, problem, self.count - index)

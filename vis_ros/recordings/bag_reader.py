@@ -1,0 +1,200 @@
+"""BagReader: the messages of a ROS 2 bag without ROS: .mcap, .db3, split, compressed, or broken off."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader
+
+from vis_ros.image_files import natural_order
+from vis_ros.recordings.bag_files import METADATA, SUFFIXES, BagError, is_storage
+from vis_ros.recordings.cut_mcap import CutMcap, cut_mcap
+from vis_ros.recordings.topics import IMAGE_TYPES, INSTANCES_TYPE, Topic, ignored_topic
+from vis_ros.ros.stamps import NS_PER_S
+
+_REPAIR = '`mcap recover` (.mcap) or `sqlite3 FILE .recover` (.db3) saves what is left'
+
+_Part = Path | CutMcap
+"""What rosbags opens: a file, a folder whose files are compressed, or an .mcap file that breaks off."""
+
+
+class BagReader:
+    """The messages of a bag in the order of recording. Each iteration reads from the start, one message at a time.
+
+    A folder is read by its metadata.yaml, or without one file after file in natural order (part 2 before part 10). A
+    recording that breaks off, as when the recorder was killed, is read up to there: an .mcap file, or a split bag whose
+    last file cannot be read.
+
+    topics: sorted by name; a name occurs twice if it has messages of two types.
+    duration_s: from the first message to the last.
+    damage: what is lost at the end of a file that breaks off, and how to repair it; '' for a complete bag.
+    videos: name of a topic -> name of the recorded video, if metadata.yaml has it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a bag and count its messages.
+
+        Raises:
+            FileNotFoundError: `path` does not exist, or a file that the metadata lists is missing.
+            BagError: it is no bag, or so damaged that nothing can be read.
+        """
+        self.path = Path(path)
+        information = _metadata(self.path)
+        custom = (information or {}).get('custom_data')
+        self.videos: dict[str, str] = custom if isinstance(custom, dict) else {}
+        self._parts: list[_Part] = []
+        self._unreadable_end = ''
+        counts: Counter[tuple[str, str]] = Counter()
+        times: list[int] = []
+        files = [cut_mcap(part) or part for part in _parts(self.path, information)]
+        for file in files:
+            try:
+                _count(file, counts, times)
+            except BagError as error:
+                if file is not files[-1] or not self._parts:
+                    raise
+                self._unreadable_end = str(error)
+            else:
+                self._parts.append(file)
+        cut = [part.damage for part in self._parts if isinstance(part, CutMcap)]
+        self.damage = ' '.join([*cut, self._unreadable_end]).strip()
+        self.topics = [Topic(name, kind, count) for (name, kind), count in sorted(counts.items())]
+        self.duration_s = (max(times) - min(times)) / NS_PER_S if times else 0.0
+
+    def of_type(self, *types: str) -> list[Topic]:
+        """The topics whose messages have one of these types, sorted by name."""
+        return [topic for topic in self.topics if topic.type in types]
+
+    @property
+    def image_topics(self) -> list[Topic]:
+        """The topics with images, without the ignored regions of annotations."""
+        ignored = {ignored_topic(topic.name) for topic in self.of_type(INSTANCES_TYPE)}
+        return [topic for topic in self.of_type(*IMAGE_TYPES) if topic.name not in ignored]
+
+    def messages(self, topics: Collection[Topic], start_ns: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
+        """Read the messages of some topics: (topic, time of recording in nanoseconds, serialized message).
+
+        Args:
+            topics: some of `topics`.
+            start_ns: leave out messages that were recorded earlier.
+
+        Raises:
+            BagError: the bag is damaged; raised after all messages before the damage.
+        """
+        wanted = {(topic.name, topic.type): topic for topic in topics}
+        for part in self._parts:
+            with _opened(part) as reader:
+                chosen = [c for c in reader.connections if (c.topic, c.msgtype) in wanted]
+                if chosen:
+                    for connection, recorded_ns, data in _read(reader, chosen, start_ns, part):
+                        yield wanted[connection.topic, connection.msgtype], recorded_ns, bytes(data)
+                if isinstance(part, CutMcap):
+                    raise BagError(part.damage)
+        if self._unreadable_end:
+            raise BagError(self._unreadable_end)
+
+
+def _count(part: _Part, counts: Counter[tuple[str, str]], times: list[int]) -> None:
+    """Add the number of messages by (topic, type), and the times of the first and the last message."""
+    with _opened(part) as reader:
+        for each in reader.connections:
+            counts[each.topic, each.msgtype] += each.msgcount
+        if reader.message_count:
+            times += [reader.start_time, reader.end_time - 1]  # the end is exclusive
+
+
+@contextmanager
+def _opened(part: _Part) -> Iterator[Reader]:
+    with ExitStack() as stack:
+        try:
+            reader = stack.enter_context(Reader(part))  # type: ignore[arg-type]  # it needs no more than CutMcap has
+        except Exception as error:  # a damaged file fails in as many ways as it has fields
+            raise BagError(_unreadable(part, error)) from error
+        yield reader
+
+
+def _read(
+    reader: Reader, chosen: list[Connection], start_ns: int | None, part: _Part
+) -> Iterator[tuple[Connection, int, bytes]]:
+    messages = reader.messages(chosen, start_ns)
+    while True:
+        try:
+            message = next(messages)
+        except StopIteration:
+            return
+        except Exception as error:  # as in `_opened`
+            raise BagError(f'{part} is damaged: {error}. {_REPAIR}') from error
+        yield message
+
+
+def _unreadable(part: _Part, error: Exception) -> str:
+    if isinstance(part, CutMcap):
+        return f'{part.damage}. Nothing before that can be read: {error}'
+    if part.is_file() and not part.stat().st_size:
+        return f'{part} is empty: it has no bytes. Nothing was recorded, or copying it failed'
+    reason = str(error).rstrip('.')
+    return f'{part} cannot be read as a bag: {reason}. {_REPAIR}, and `ros2 bag reindex` rewrites {METADATA}'
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _metadata(path: Path) -> dict[str, Any] | None:
+    """The content of metadata.yaml; None if there is no such file."""
+    if not path.exists():
+        raise FileNotFoundError(f'there is no bag {path}')
+    metadata = path / METADATA
+    if not metadata.is_file():
+        return None
+    try:
+        information = yaml.safe_load(metadata.read_text(encoding='utf-8'))['rosbag2_bagfile_information']
+        if not all(isinstance(name, str) for name in information['relative_file_paths']):
+            raise TypeError('relative_file_paths is not a list of names')
+        return dict(information)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise BagError(
+            f'{metadata} is damaged: {error!r}. `ros2 bag reindex` rewrites it; if you remove it, the files are read '
+            'as they are'
+        ) from error
+
+
+def _parts(path: Path, information: dict[str, Any] | None) -> list[Path]:
+    """What rosbags opens, one after the other: files, or a folder whose files are compressed."""
+    if not path.is_dir():
+        if path.suffix not in SUFFIXES:
+            raise BagError(f'{path} is not a bag: a bag is a folder or a file that ends in {" or ".join(SUFFIXES)}')
+        return [_checkpointed(path)]
+    if information is not None:
+        return _listed_parts(path, information)
+    files = sorted((file for file in path.iterdir() if is_storage(file)), key=lambda file: natural_order(file.name))
+    if not files:
+        raise BagError(f'{path} is not a bag: it holds neither {METADATA} nor {" or ".join(SUFFIXES)} files')
+    return [_checkpointed(file) for file in files]
+
+
+def _listed_parts(path: Path, information: dict[str, Any]) -> list[Path]:
+    files = [path / Path(name).name for name in information['relative_file_paths']]
+    compressed = str(information.get('compression_mode', '')).lower() not in ('', 'none')
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise FileNotFoundError(
+            f'{path}: {METADATA} lists {", ".join(missing)}, which {"is" if len(missing) == 1 else "are"} missing. '
+            'Restore them, or run `ros2 bag reindex` to list only the existing files'
+        )
+    return [path] if compressed else [_checkpointed(file) for file in files]
+
+
+def _checkpointed(file: Path) -> Path:
+    """The file, unless it is a database with messages that are still in its write-ahead log."""
+    wal = file.with_name(f'{file.name}-wal')
+    if wal.is_file() and wal.stat().st_size:
+        raise BagError(
+            f'{file} was not closed: messages are still in {wal.name}. `sqlite3 {file.name} "PRAGMA '
+            'wal_checkpoint(TRUNCATE)"` moves them into the bag'
+        )
+    return file

@@ -1,0 +1,44 @@
+"""Topics of bags: message types that this package reads and writes, and names of topics."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+IMAGE_TYPE = 'sensor_msgs/msg/Image'
+COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
+IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE)
+CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
+INSTANCES_TYPE = 'vis_ros/msg/InstanceMaskArray'
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag: its name, the type of its messages ('sensor_msgs/msg/Image') and their number."""
+
+    name: str
+    type: str
+    count: int
+
+    def __str__(self) -> str:
+        return f'{self.name} ({self.type.rsplit("/", 1)[-1]}, {self.count})'
+
+
+def absolute(name: str) -> str:
+    """The name of a topic with its leading slash, which users may leave out."""
+    return '/' + name.lstrip('/')
+
+
+def ignored_topic(instances: str) -> str:
+    """The topic of an annotation's ignored regions, for the topic of its arrays: /truth/ignored/compressed."""
+    return f'{instances.removesuffix("/instances")}/ignored/compressed'
+
+
+def topic_name(text: str) -> str:
+    """A name as one part of a topic: letters, digits and underscores, not starting with a digit.
+
+    >>> topic_name('bmx-trees')
+    'bmx_trees'
+    """
+    name = re.sub(r'[^A-Za-z0-9_]', '_', text) or '_'
+    return f'_{name}' if name[0].isdigit() else name
