@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from vis_ros.instances import Instances
 from vis_ros.node.throttled_log import ThrottledLog
 from vis_ros.positions import DEPTH_TOLERANCE_NS, positions
 from vis_ros.ros.camera_info import camera_model
+from vis_ros.ros.nearest_in_time import NearestInTime
 from vis_ros.ros.stamps import nanoseconds
 
 DEPTH_MODES = ('none', 'raw', 'rectified')
@@ -57,8 +57,7 @@ class DepthStream:
         self._forget()
 
     def _forget(self) -> None:
-        self._recent: deque[tuple[int, Image]] = deque(maxlen=_RECENT)
-        self._nearest: tuple[int, Image] | None = None
+        self._depths: NearestInTime[Image] = NearestInTime(_RECENT)
         self._wanted: int | None = None
         self._last_arrival = -np.inf
         self._info: CameraInfo | None = None
@@ -98,24 +97,16 @@ class DepthStream:
             return
         with self._changed:
             self._last_arrival = time.monotonic()
-            self._recent.append((stamp, message))
-            self._keep_nearest(stamp, message)
+            self._depths.add(stamp, message)
             self._changed.notify()
-
-    def _keep_nearest(self, stamp: int, message: Image) -> None:
-        if self._wanted is None:
-            return
-        if self._nearest is None or abs(stamp - self._wanted) < abs(self._nearest[0] - self._wanted):
-            self._nearest = stamp, message
 
     # --- worker thread ----------------------------------------------------------------------------------------------
 
     def expect(self, stamp: int | None) -> None:
         """An image of that stamp in nanoseconds is in work; None: of a stamp that tells no time."""
         with self._changed:
-            self._wanted, self._nearest = stamp, None
-            for each in self._recent:
-                self._keep_nearest(*each)
+            self._wanted = stamp
+            self._depths.want(stamp)
 
     def locate(self, instances: Instances) -> Instances:
         """The objects of the image in work with their positions, NaN where they are not known."""
@@ -138,10 +129,11 @@ class DepthStream:
             if wanted is None:
                 raise ValueError('the stamp of the image tells no time')
             if time.monotonic() - self._last_arrival < _ALIVE_S:
-                self._changed.wait_for(lambda: self._recent[-1][0] >= wanted, _PATIENCE_S)
-            if self._nearest is None:
-                raise ValueError(f'no depth image has come on {self._topics[0]}')
-            stamp, message = self._nearest
+                self._changed.wait_for(lambda: (self._depths.latest_ns or 0) >= wanted, _PATIENCE_S)
+            nearest = self._depths.nearest()
+        if nearest is None:
+            raise ValueError(f'no depth image has come on {self._topics[0]}')
+        stamp, message = nearest
         if abs(stamp - wanted) > DEPTH_TOLERANCE_NS:
             raise ValueError(
                 f'the nearest depth image on {self._topics[0]} is {abs(stamp - wanted) / 1e6:.0f} ms away from the '
