@@ -166,7 +166,7 @@ def interrupting(infer):
         (['{two}'], 'choose one with --topic (or each with --camera): /a/image (Image, 1), /b/image (Image, 1)'),
         (['{two}', '--topic', '/c'], 'has no images on the topic /c; it has /a/image (Image, 1), /b/image (Image, 1)'),
         (['{two}', '--camera', 'c'], 'has no images on the topic /c/image or /c/image/compressed; it has /a/image'),
-        (['{two}', '--camera', 'a', '--topic', '/b/image'], 'give one of the two'),
+        (['{two}', '--camera', 'a', '--topic', '/b/image'], 'give only one of the two'),
         (['{two}', '--camera', 'a', '--camera', 'a=/b/image'], '--camera a=/b/image: there already is a camera a'),
         (['{two}', '--camera', '=/b/image'], "--camera =/b/image: '' is not a ROS name"),
         (['{two}', '--camera', 'my-cam'], "--camera my-cam: 'my-cam' is not a ROS name"),

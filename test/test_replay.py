@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import tracemalloc
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -205,8 +206,10 @@ def test_run_json_says_what_was_done(folder, tmp_path):
     (folder / '7.png').write_bytes(b'')
     run(open_recording(folder), tmp_path / 'out', model=rectangle_model('made'), source='somewhere', stride=1)
     assert json.loads((tmp_path / 'out' / 'run.json').read_text()) == {
-        'vis_ros': vis_ros.__version__, 'source': 'somewhere', 'weights': 'made', 'cameras': {'': ''},
-        'stride': 1, 'max_frames': None,
+        'vis_ros': vis_ros.__version__, 'source': 'somewhere', 'model': 'rectangles (made)', 'weights': 'made',
+        'engine': 'opencv', 'device': 'cpu', 'precision': 'uint8', 'fallback': '',
+        'settings': asdict(Settings(weights='made')),
+        'cameras': {'': ''}, 'stride': 1, 'max_frames': None,
         'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'warnings': {},
         'stopped_early': '', 'no_results_json': '', 'frames_of': {'': 19},
     }  # fmt: skip
@@ -277,7 +280,7 @@ def test_the_bag_has_the_message_of_the_node_for_every_image_and_the_images_byte
     messages, data = arrays(tmp_path / 'out' / 'bag')
     assert [m.header.stamp.sec * SECOND + m.header.stamp.nanosec for m in messages] == [round(s * 1e9) for s in stamps]
     for index, (message, record) in enumerate(zip(messages, records(tmp_path / 'out'), strict=True)):
-        assert message.header.frame_id == 'camera_optical' and message.model == 'made'
+        assert message.header.frame_id == 'camera_optical' and message.model == 'rectangles (made)'
         assert (message.sequence, message.epoch, message.dropped) == (index + 1, 0, 0)
         assert (message.latency.sec, message.latency.nanosec) == (0, 0)
         instances = to_instances(message)

@@ -10,51 +10,63 @@ from rich.table import Table
 from rich.text import Text
 
 from vis_ros.cli.console import console
+from vis_ros.cli.setting_options import with_settings
+from vis_ros.tracking.settings import Settings
+
+DECIDED = ('weights', 'model', 'bridge', 'propagation_weights', 'start_from', 'max_objects', 'association')
+"""Settings that follow from the models under comparison."""
 
 
+@with_settings(*DECIDED)
 def compare_models(
     truth: Annotated[
-        Path, typer.Argument(help='Annotated videos with pictures: a DAVIS folder, YouTube-VIS JSON, MOTS.')
+        Path, typer.Argument(help='Annotated videos with images: a DAVIS folder, YouTube-VIS JSON or MOTS text.')
     ],
-    out: Annotated[Path, typer.Option(help='Folder for comparison.json and a sheet of pictures of each video.')] = Path(
+    out: Annotated[Path, typer.Option(help='Folder for comparison.json and a contact sheet of each video.')] = Path(
         'comparison'
     ),
-    only: Annotated[list[str] | None, typer.Option(help='Name of a video, once for each [default: all].')] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help='Name of a video to use. Repeat it for several; default: all.')
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help='A model, once for each [default: all]; masktrack_rcnn+feelvos is one whose gaps are bridged.'
+            help='Model to compare: mask_rcnn, masktrack_rcnn, maskrnn, rgmp, pts, feelvos, "first mask", or a '
+            'detection model and its bridge such as masktrack_rcnn+feelvos. Repeat it for several; default: all.'
         ),
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option(metavar='MODEL=FILE', help='Other weights than the packaged ones of a model, once for each.'),
+        typer.Option(
+            metavar='MODEL=FILE', help='Weights of a model in place of the packaged ones. Repeat it for several.'
+        ),
     ] = None,
-    max_frames: Annotated[int, typer.Option(min=0, help='At most so many frames of each video; 0: all.')] = 0,
-    threads: Annotated[int, typer.Option(min=0, help='CPU threads of the networks; 0: their library chooses.')] = 0,
+    max_frames: Annotated[int, typer.Option(min=0, help='Maximum number of frames of each video; 0: all.')] = 0,
+    *,
+    settings: Settings,
 ) -> None:
-    """Run all models over the same videos: J, F, identity switches, milliseconds a frame, memory.
+    """Run several models on the same annotated videos: J, F, identity switches, time per frame, memory.
 
-    Models that carry masks along are given those of the first frame; Mask R-CNN and MaskTrack R-CNN find the objects
-    themselves and are scored by the identity that fits each best. The first frame is never scored.
+    Propagation models get the ground truth masks of the first frame. Mask R-CNN and MaskTrack R-CNN detect the objects
+    themselves and are scored by the track that fits each object best. The first frame is never scored.
     """
-    from vis_ros.evaluation.comparison.candidates import MODELS, is_mixed
+    from vis_ros.evaluation.comparison.candidates import MODELS, is_bridged
     from vis_ros.evaluation.comparison.model_comparison import compare_models as run
     from vis_ros.evaluation.comparison.run_model import ComparisonTask
 
     chosen = tuple(model or MODELS)
     files = dict(_pair(each) for each in weights or [])
-    unknown = [name for name in (*chosen, *files) if name not in MODELS and not is_mixed(name)]
+    unknown = [name for name in (*chosen, *files) if name not in MODELS and not is_bridged(name)]
     if unknown:
-        raise ValueError(f'there is no model {unknown[0]!r}; there are {", ".join(MODELS)}')
+        raise ValueError(f'there is no model {unknown[0]!r}; models are {", ".join(MODELS)}')
     tasks = [
-        ComparisonTask(name, files.get(name, ''), str(truth), str(out), tuple(only or ()), max_frames, threads)
+        ComparisonTask(name, files.get(name, ''), str(truth), str(out), tuple(only or ()), max_frames, settings)
         for name in chosen
     ]
     with console.status('starting') as status:
         result = run(tasks, status.update)
     _print(result['models'])
-    console.print(f'See the sheets {out}/*.jpg; all figures are in {out}/comparison.json.', soft_wrap=True)
+    console.print(f'See the contact sheets {out}/*.jpg; all figures are in {out}/comparison.json.', soft_wrap=True)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -65,7 +77,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _print(models: dict[str, dict[str, Any]]) -> None:
-    table = Table('model', 'J', 'F', 'switches', 'ms a frame', 'start ms', 'peak MiB', 'engine')
+    table = Table('model', 'J', 'F', 'switches', 'ms per frame', 'start ms', 'peak MiB', 'engine')
     for name, found in models.items():
         if 'error' in found:
             table.add_row(name, '-', '-', '-', '-', '-', '-', Text(found['error'], style='yellow'))

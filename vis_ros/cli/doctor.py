@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from vis_ros.cli.console import console
 from vis_ros.engines.nvidia import nvidia_gpus
 from vis_ros.engines.tensorrt.library import FLAVOURS
 from vis_ros.extras import EXTRAS
@@ -141,7 +146,7 @@ def _gpu() -> Iterator[Check]:
 
 
 def _weights() -> Iterator[Check]:
-    from vis_ros.engines.engine import load_engine
+    from vis_ros.engines.loading import load_engine
 
     for name, row in WEIGHTS.items():
         if not path_of(name).is_file():
@@ -182,3 +187,19 @@ def _shared_memory() -> Iterator[Check]:
         yield Check('shared memory', 'weak', value, hint)
     else:
         yield Check('shared memory', 'good', value)
+
+
+def doctor() -> None:
+    """Check the installation, and show what will run where. Exits with status 1 if something essential is missing."""
+    with console.status('checking'):
+        checks = examine()
+    table = Table(show_header=False)
+    marks = {'good': '[green]ok', 'absent': '[dim]-', 'weak': '[yellow]!', 'bad': '[red]missing'}
+    for check in checks:
+        text = Text(check.value, overflow='fold')
+        if check.hint:
+            text.append(f'\n{check.hint}', style='yellow')
+        table.add_row(marks[check.state], check.subject, text)
+    console.print(table)
+    if any(check.state == 'bad' for check in checks):
+        raise typer.Exit(1)

@@ -1,31 +1,41 @@
-"""`vis-ros replay --live`."""
+"""`vis-ros replay-live`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vis_ros.cli.console import console, print_table, progress
+from vis_ros.cli.replay import parse_cameras
 
 if TYPE_CHECKING:
     from vis_ros.replay.live.live_results import LiveSummary, Percentiles
 
 
 def replay_live(
-    source: Path,
-    out: Path,
-    *,
-    node: str,
-    topic: str | None,
-    cameras: Mapping[str, str | None],
-    rate: float,
-    loop: int,
-    copy_images: bool,
+    source: Annotated[
+        Path, typer.Argument(help='A video, an image, a folder of images, or a bag (.mcap, .db3 or folder).')
+    ],
+    out: Annotated[Path, typer.Option(help='Folder for results and bag.')] = Path('replay'),
+    node: Annotated[str, typer.Option(help='Full name of the running node.')] = '/vis_node',
+    topic: Annotated[str | None, typer.Option(help='Image topic of a bag that has several.')] = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar='NAME[=TOPIC]',
+            help='Camera of a bag, played to the camera NAME of the node. Repeat it for several. Without TOPIC: '
+            'NAME/image or NAME/image/compressed.',
+        ),
+    ] = None,
+    rate: Annotated[float, typer.Option(help='Speed of the replay; 1 is as recorded.')] = 1.0,
+    loop: Annotated[int, typer.Option(min=1, help='Play the recording this many times.')] = 1,
+    copy_images: Annotated[
+        bool, typer.Option('--copy-images', help='Copy the messages of the images into the bag.')
+    ] = False,
 ) -> None:
-    """Play a recording at a running node, and print what came back."""
+    """Play a recording over DDS at a running node, with the timing of the recording, and measure the results."""
     from vis_ros.replay.interruption import INTERRUPTED
     from vis_ros.replay.live.live_replay import replay_live as run
     from vis_ros.replay.live.timed_images import open_timed_images
@@ -43,7 +53,7 @@ def replay_live(
             out,
             node=node,
             topic=topic,
-            cameras=cameras,
+            cameras=parse_cameras(camera or []),
             rate=rate,
             loop=loop,
             copy_images=copy_images,
@@ -52,29 +62,29 @@ def replay_live(
         )
     _print_summary(out, summary)
     if summary.stopped_early == INTERRUPTED:
-        console.print(f'Interrupted; what is in {out} is complete up to there.')
+        console.print(f'Interrupted. The files in {out} are complete up to there.')
         raise typer.Exit(130)
     if summary.stopped_early:
-        raise ValueError(f'{summary.stopped_early}. What is in {out} is complete up to there')
+        raise ValueError(f'{summary.stopped_early}. The files in {out} are complete up to there')
 
 
 def _print_summary(out: Path, summary: LiveSummary) -> None:
     table = [
         ('images sent', summary.sent),
-        ('answered', f'{summary.received} ({summary.received / max(summary.sent, 1):.1%})'),
-        ('dropped by the node for newer ones', summary.dropped),
+        ('results received', f'{summary.received} ({summary.received / max(summary.sent, 1):.1%})'),
+        ('dropped by the node for newer images', summary.dropped),
         ('lost', summary.lost),
-        ('sent late', f'{summary.late} (by more than 10 ms; the worst by {summary.latest_ms:.1f} ms)'),
+        ('sent late', f'{summary.late} (by more than 10 ms; at most {summary.latest_ms:.1f} ms)'),
         ('rate', f'{summary.rate_hz:.2f} of {summary.recorded_hz:.2f} images/s'),
-        ('latency p50, p95, p99', f'{_times(summary.latency_ms)} (from sending to hearing, wall time)'),
-        ('latency that the node tells', f'{_times(summary.node_latency_ms)} ({summary.node_clock})'),
+        ('latency p50, p95, p99', f'{_times(summary.latency_ms)} (publish to receive, wall time)'),
+        ('latency reported by the node', f'{_times(summary.node_latency_ms)} ({summary.node_clock})'),
         ('epochs', ', '.join(map(str, summary.epochs)) or 'none'),
-        ('identities', summary.identities),
+        ('track ids', summary.identities),
     ]
     if summary.skipped:
-        table.insert(1, ('images not readable', f'{summary.skipped}: {summary.last_problem}'))
+        table.insert(1, ('unreadable images', f'{summary.skipped}: {summary.last_problem}'))
     if summary.unknown:
-        table.append(('answers to images of others', summary.unknown))
+        table.append(('results for images of other publishers', summary.unknown))
     print_table(str(out), table)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.masks.iou import box_iou
+
 Floats = NDArray[np.float32]
 Columns = NDArray[np.intp]
 
@@ -71,31 +73,6 @@ def matching_scores(
     np.add(result[:, 1:], c, out=result[:, 1:], where=same_category)
     result[:, 0] += c
     return result
-
-
-def box_iou(boxes: Floats, others: Floats, inclusive: bool = False) -> Floats:
-    """(N, M) intersection over union of boxes (N, 4) and others (M, 4), x0 y0 x1 y1.
-
-    Args:
-        boxes: (N, 4).
-        others: (M, 4).
-        inclusive: x1 and y1 are the last pixel, so that the width is x1 - x0 + 1 (convention of older codes).
-    """
-    extra = np.float32(inclusive)
-    x0, y0, x1, y1 = np.ascontiguousarray(others.T)
-    left, top, right, bottom = (boxes[:, [side]] for side in range(4))
-    shared = _shared_length(left, right + extra, x0, x1 + extra)
-    shared *= _shared_length(top, bottom + extra, y0, y1 + extra)
-    union = (right - left + extra) * (bottom - top + extra) + (x1 - x0 + extra) * (y1 - y0 + extra)
-    union -= shared
-    shared /= np.maximum(union, np.float32(1e-6), out=union)
-    return shared
-
-
-def _shared_length(low: Floats, high: Floats, other_low: Floats, other_high: Floats) -> Floats:
-    length: Floats = np.minimum(high, other_high)
-    length -= np.maximum(low, other_low)
-    return np.maximum(length, 0, out=length)
 
 
 def assign_one_to_one(scores: Floats) -> Columns:

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vis_ros.masks.iou import box_iou
 from vis_ros.tracking import association
 from vis_ros.tracking.association import NEW, Columns, Floats
 from vis_ros.tracking.association_config import AssociationConfig
@@ -126,7 +127,7 @@ class IdentityMemory:
     def _assign(self, detections: Detections, log_probability: Floats) -> tuple[Columns, NDArray[np.intp]]:
         """Column of each detection, and the rows that start a track."""
         config, table, frame = self._config, self._table.rows, self._table.frame
-        iou = association.box_iou(detections.boxes, self._expected_boxes())
+        iou = box_iou(detections.boxes, self._expected_boxes())
         same_category = detections.class_ids[:, None] == table['class_id'].copy()  # contiguous: twice as fast
         same_category |= (iou > config.continuity_iou) & (table['last_frame'] == frame - 1)
         scores = association.matching_scores(log_probability, detections.scores, iou, same_category, config.weights)

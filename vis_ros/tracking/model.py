@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vis_ros.engines.engine import Engine, EngineInfo, load_engine
+from vis_ros.engines.engine import Engine, EngineInfo
+from vis_ros.engines.loading import load_engine
 from vis_ros.propagation.loading import PropagationModel, load_propagation_model
 from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
 from vis_ros.tracking.detect_and_track import DetectAndTrack
@@ -43,8 +44,8 @@ class Model:
 
     Args:
         settings: `weights` may be '' for a model that propagates and starts from prompts: then there is no detector.
-        engine_factory: called as `load_engine` is.
-        propagation_factory: called as `load_propagation_model` is.
+        engine_factory: called in place of `load_engine`.
+        propagation_factory: called in place of `load_propagation_model`.
 
     Raises ValueError or FileNotFoundError, see `load`.
     """
@@ -52,13 +53,13 @@ class Model:
     def __init__(
         self,
         settings: Settings,
-        engine_factory: Callable[..., Engine] = load_engine,
-        propagation_factory: Callable[..., PropagationModel] = load_propagation_model,
+        engine_factory: Callable[..., Engine] | None = None,
+        propagation_factory: Callable[..., PropagationModel] | None = None,
     ) -> None:
         settings.check_together()
         self.settings = settings
-        self._propagation = _load_propagation(settings, propagation_factory)
-        self._engine = _load_detector(settings, engine_factory)
+        self._propagation = _load_propagation(settings, propagation_factory or load_propagation_model)
+        self._engine = _load_detector(settings, engine_factory or load_engine)
         self.warm_up_ms = 0.0 if self._engine is None else self._engine.warm_up()
         """Milliseconds of one frame in the detector once it is warm."""
 

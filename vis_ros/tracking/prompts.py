@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import Instances
+from vis_ros.masks.iou import box_iou, mask_iou
 
 _SAME_BOX = 0.5
 """A detection with at least this IoU is the object that a box or mask prompt shows."""
@@ -70,7 +71,9 @@ def resolve_prompt(
         assert prompt.point is not None
         return _at_point(prompt.point, source_size, scale, detections)
     if found.detection is None:
-        overlaps = [_iou(detections.full_mask(index) > 0, found.mask) for index in range(len(detections))]
+        whole = (0, 0, image.shape[1], image.shape[0])
+        crops = zip(detections.masks, detections.rois, strict=True)
+        overlaps = [mask_iou(mask, roi, found.mask, whole) for mask, roi in crops]
         if overlaps and max(overlaps) >= _SAME_BOX:
             return PromptedObject(found.mask, int(np.argmax(overlaps)))
     return found
@@ -99,7 +102,7 @@ def _in_box(
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise PromptError(f'the box {box.tolist()} is not inside the image of {width}x{height} pixels, or has no area')
     inner = box * (*scale, *scale)
-    overlaps = _box_iou(detections.boxes, inner)
+    overlaps = box_iou(detections.boxes.astype(np.float64), inner[None])[:, 0]
     if len(overlaps) and overlaps.max() >= _SAME_BOX:
         best = int(overlaps.argmax())
         if detections.masks[best].any():
@@ -134,18 +137,6 @@ def _at_point(
         raise PromptError(f'the detector finds no object at the point ({x:g}, {y:g}): give a box or a mask')
     smallest = min(there, key=lambda index: int(areas[index]))
     return PromptedObject(detections.full_mask(smallest) > 0, smallest)
-
-
-def _box_iou(boxes: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:
-    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
-    shared = np.clip(high - low, 0, None).prod(1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
-    return np.asarray(shared / np.maximum(areas - shared, 1e-9), np.float64)
-
-
-def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    union = int(np.count_nonzero(a | b))
-    return int(np.count_nonzero(a & b)) / union if union else 0.0
 
 
 def _text(shape: tuple[int, ...]) -> str:

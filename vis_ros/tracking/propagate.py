@@ -315,8 +315,9 @@ class Propagate:
         oldest, newest = self._history[0].stamp, self._history[-1].stamp
         if stamp < oldest:
             raise PromptError(
-                f'the stamp is {newest - stamp:.3f} s before the newest image, but only the last {newest - oldest:.3f} s '
-                f'are buffered (at most {self.config.history_s:g} s and {self.config.history_frames} images)'
+                f'the stamp is {newest - stamp:.3f} s before the newest image, but only the last '
+                f'{newest - oldest:.3f} s are buffered (at most {self.config.history_s:g} s and '
+                f'{self.config.history_frames} images)'
             )
         where = 'after the newest image' if stamp > newest else 'from the nearest image'
         raise PromptError(f'no image has this stamp; it is {abs(nearest.stamp - stamp):.3f} s {where}')

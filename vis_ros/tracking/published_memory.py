@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vis_ros.masks.iou import box_iou
 from vis_ros.tracking import association
 from vis_ros.tracking.association import NEW, Floats
 from vis_ros.tracking.detections import Detections
@@ -95,7 +96,7 @@ class PublishedMemory:
 
     def _assign(self, detections: Detections, log_probability: Floats) -> association.Columns:
         table, rule = self._table.rows, self.config.rule
-        iou = association.box_iou(detections.boxes, table['box'], inclusive=rule == 'paper')
+        iou = box_iou(detections.boxes, table['box'], inclusive=rule == 'paper')
         same_category = detections.class_ids[:, None] == table['class_id'].copy()
         if rule == 'mmtracking':
             log_probability = association.log_of_softmax(log_probability)

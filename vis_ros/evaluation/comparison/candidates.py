@@ -1,4 +1,4 @@
-"""Contestants: the models that `vis-ros compare-models` compares, each as a function of an annotated video."""
+"""Candidates: the models that `vis-ros compare-models` compares, each shown one annotated video after the other."""
 
 from __future__ import annotations
 
@@ -9,34 +9,33 @@ from numpy.typing import NDArray
 
 from vis_ros.datasets.rle import decode
 from vis_ros.datasets.video import AnnotatedFrame
-from vis_ros.engines.engine import load_engine
 from vis_ros.instances import CONFIRMED, Instances
-from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS
-from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
-from vis_ros.tracking.detect_and_track import DetectAndTrack
-from vis_ros.tracking.identity_memory import IdentityMemory
-from vis_ros.tracking.propagate import Propagate, PropagateConfig
-from vis_ros.tracking.tracker import Tracker
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
+from vis_ros.tracking.model import Model
+from vis_ros.tracking.prompts import PromptError
+from vis_ros.tracking.settings import Settings
 
 DETECTORS = ('mask_rcnn', 'masktrack_rcnn')
 FIRST_MASK = 'first mask'
 """The baseline: the masks of the first frame, never moved."""
-MODELS: tuple[str, ...] = (FIRST_MASK, *DETECTORS, *PROPAGATION_CONFIGS)
+MODELS: tuple[str, ...] = (FIRST_MASK, *DETECTORS, *PROPAGATION_SYSTEMS)
 
-CARRIED_BY = '+'
-"""Between a detector and the model that bridges its gaps: 'masktrack_rcnn+feelvos' is a model too."""
+BRIDGED_BY = '+'
+"""Between a detection model and its bridge: 'masktrack_rcnn+feelvos' is a model too."""
 
 _FINE_TUNE_STEPS = 30
 """Of PTS on the first frame (published: 800)."""
 
+_MAX_OBJECTS = 100
+
 _RATE = 24.0
-"""Frames a second of videos without stamps."""
+"""Frames per second of videos without stamps."""
 
 
-class Contestant(ABC):
-    """One model; the videos are shown to it one after the other.
+class Candidate(ABC):
+    """One model under comparison.
 
-    class_names: of the class ids in what it finds; weights, engine: what runs, in words.
+    class_names: of the class ids in its results; weights, engine: what runs, in words.
     """
 
     class_names: tuple[str, ...] = ('object',)
@@ -44,95 +43,97 @@ class Contestant(ABC):
     engine: str = ''
 
     @abstractmethod
-    def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
-        """Forget the video before and take the first frame of the next, with its true objects."""
+    def start(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
+        """Take the first frame of the next video, with its ground truth; returns the tracks in it."""
 
     @abstractmethod
     def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
         """The tracked instances of the next frame, (H, W, 3) uint8 BGR, taken at `stamp` seconds."""
 
 
-class FirstMask(Contestant):
+class FirstMask(Candidate):
     """The masks of the first frame, in every frame."""
 
-    def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
-        self._first = given(frame)
+    def start(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
+        self._first = ground_truth(frame)
         return self._first
 
     def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
         return self._first
 
 
-class Detecting(Contestant):
-    """Every frame detected, then associated; the true objects are not given to it."""
+class Detection(Candidate):
+    """Detection in every frame, with or without bridge. It does not get the ground truth."""
 
-    def __init__(self, model: str, weights: str, threads: int) -> None:
-        self._engine = load_engine(weights or 'demo', model=model, threads=threads)
-        self._engine.warm_up()
-        info = self._engine.describe()
-        self.class_names = self._engine.class_names
-        self.weights, self.engine = weights or 'demo', f'{info.engine}, {info.precision}'
+    def __init__(self, settings: Settings) -> None:
+        self._model = Model(settings)
+        self._tracker = self._model.tracker()
+        info = self._model.info
+        self.class_names = self._model.class_names
+        self.weights = settings.weights
+        self.engine = f'{info.engine}, {info.precision}'
+        if self._model.propagation:
+            self.engine += f'; {self._model.propagation}'
 
-    def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
-        self._tracker: Tracker = DetectAndTrack(self._engine, IdentityMemory())
-        return self.step(image, stamp(frame))
-
-    def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
-        return self._tracker.step(image, stamp)
-
-
-class DetectingAndCarrying(Detecting):
-    """As Detecting, and a propagator carries masks through frames in which the detector misses them."""
-
-    def __init__(self, model: str, weights: str, threads: int) -> None:
-        from vis_ros.propagation.loading import load_propagation_model
-
-        detector, _, carrier = model.partition(CARRIED_BY)
-        super().__init__(detector, '', threads)
-        self._propagators = load_propagation_model(carrier, weights, threads=threads)
-        self.engine += f'; {self._propagators.engine}'
-
-    def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
-        tracker = DetectAndTrack(self._engine, IdentityMemory())
-        self._tracker = DetectAndPropagate(tracker, self._propagators.new())
-        return self.step(image, stamp(frame))
-
-
-class Carrying(Contestant):
-    """The true masks of the first frame, carried along; no detector helps. PTS is fine-tuned on them, as published."""
-
-    def __init__(self, model: str, weights: str, threads: int) -> None:
-        from vis_ros.propagation.loading import load_propagation_model
-
-        self._propagators = load_propagation_model(model, weights, threads=threads, fine_tune_steps=_FINE_TUNE_STEPS)
-        self.weights, self.engine = self._propagators.weights, self._propagators.engine
-
-    def begin(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
-        config = PropagateConfig(start_from_detections=False, max_objects=max(len(frame), 1))
-        self._tracker = Propagate(self._propagators.new(), None, config)
-        masks = dict(zip(frame.track_ids.tolist(), map(decode, frame.masks), strict=True))
-        return self._tracker.begin(image, stamp(frame), masks)
+    def start(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
+        self._tracker.reset()
+        return self._tracker.step(image, stamp(frame))
 
     def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
         return self._tracker.step(image, stamp)
 
 
-def is_mixed(model: str) -> bool:
-    """Whether it is a detector and a model that bridges its gaps."""
-    detector, joined, carrier = model.partition(CARRIED_BY)
-    return detector in DETECTORS and bool(joined) and carrier in PROPAGATION_CONFIGS
+class Propagation(Candidate):
+    """The ground truth masks of the first frame, propagated without a detector. PTS is fine-tuned on them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._model = Model(settings)
+        self._tracker = self._model.tracker()
+        self.class_names = self._model.class_names
+        self.weights, _, self.engine = self._model.propagation.partition(': ')
+
+    def start(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
+        self._tracker.reset()
+        self._tracker.step(image, stamp(frame))
+        for mask in frame.masks:
+            try:
+                self._tracker.prompt(mask=decode(mask))
+            except PromptError:  # too small to be propagated: it stays missing, and is scored as such
+                continue
+        return ground_truth(frame)
+
+    def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
+        return self._tracker.step(image, stamp)
 
 
-def contestant(model: str, weights: str, threads: int) -> Contestant:
-    """A model of MODELS, loaded. ValueError or FileNotFoundError says why it cannot run."""
+def is_bridged(model: str) -> bool:
+    """Whether a name is a detection model and its bridge, such as 'masktrack_rcnn+feelvos'."""
+    detector, joined, bridge = model.partition(BRIDGED_BY)
+    return detector in DETECTORS and bool(joined) and bridge in PROPAGATION_SYSTEMS
+
+
+def candidate(model: str, weights: str, settings: Settings) -> Candidate:
+    """A model of MODELS or a bridged one, loaded.
+
+    Args:
+        model: its name.
+        weights: of the detector, or of the propagation model where there is one; '' for the packaged weights.
+        settings: all others.
+
+    Raises:
+        ValueError, FileNotFoundError: it cannot run; the message says why.
+    """
     if model == FIRST_MASK:
         return FirstMask()
+    detector, _, bridge = model.partition(BRIDGED_BY)
+    if is_bridged(model):
+        return Detection(settings.with_values(model=detector, bridge=bridge, propagation_weights=weights))
     if model in DETECTORS:
-        return Detecting(model, weights, threads)
-    if is_mixed(model):
-        return DetectingAndCarrying(model, weights, threads)
-    if model in PROPAGATION_CONFIGS:
-        return Carrying(model, weights, threads)
+        return Detection(settings.with_values(model=model, weights=weights or settings.weights))
+    if model in PROPAGATION_SYSTEMS:
+        values = {'start_from': 'prompts', 'max_objects': _MAX_OBJECTS, 'propagation_weights': weights, 'weights': ''}
+        steps = settings.fine_tune_steps or _FINE_TUNE_STEPS
+        return Propagation(settings.with_values(model=model, fine_tune_steps=steps if model == 'pts' else 0, **values))
     raise ValueError(f'model {model!r} is not one of {", ".join(MODELS)}')
 
 
@@ -141,26 +142,14 @@ def stamp(frame: AnnotatedFrame) -> float:
     return frame.index / _RATE if frame.stamp_ns is None else frame.stamp_ns / 1e9
 
 
-def given(frame: AnnotatedFrame) -> Instances:
-    """The true objects of a frame as tracked instances, with their own ids."""
-    masks = [decode(mask) for mask in frame.masks]
-    rois = np.array([_tight(mask) for mask in masks], np.int32).reshape(-1, 4)
+def ground_truth(frame: AnnotatedFrame) -> Instances:
+    """The objects of an annotated frame as tracked instances, with their own ids."""
+    masks = np.array([decode(mask) for mask in frame.masks], np.uint8).reshape(-1, *frame.size)
     count = len(masks)
-    return Instances(
-        image_size=frame.size,
-        boxes=rois.astype(np.float32),
-        scores=np.ones(count, np.float32),
-        class_ids=np.zeros(count, np.int32),
-        rois=rois,
-        masks=[np.ascontiguousarray(mask[y0:y1, x0:x1]) for mask, (x0, y0, x1, y1) in zip(masks, rois, strict=True)],
+    return Instances.from_masks(masks, class_names=('object',)).with_fields(
         track_ids=frame.track_ids.astype(np.uint32),
         match_scores=np.ones(count, np.float32),
         hits=np.ones(count, np.uint32),
         states=np.full(count, CONFIRMED, np.uint8),
         first_seen=np.full(count, stamp(frame)),
     )
-
-
-def _tight(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -24,10 +24,11 @@ from vis_ros.datasets.excerpt import Excerpt
 from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.predicted_video import PredictedVideo, predicted_frame
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
-from vis_ros.evaluation.comparison.candidates import Contestant, contestant, stamp
+from vis_ros.evaluation.comparison.candidates import Candidate, candidate, stamp
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.instances import Instances
 from vis_ros.machine import peak_memory_mib
+from vis_ros.tracking.settings import Settings
 from vis_ros.visualization import draw_overlay
 
 _PICTURES = 6
@@ -50,12 +51,12 @@ class ComparisonTask:
     out: str
     only: tuple[str, ...] = ()
     max_frames: int = 0
-    threads: int = 0
+    settings: Settings = field(default_factory=Settings)
 
     @classmethod
     def from_json(cls, text: str) -> ComparisonTask:
         values = json.loads(text)
-        return cls(**(values | {'only': tuple(values['only'])}))
+        return cls(**(values | {'only': tuple(values['only']), 'settings': Settings(**values['settings'])}))
 
 
 @dataclass
@@ -76,7 +77,7 @@ def run_model(task: ComparisonTask) -> dict[str, Any]:
         ValueError: nothing to compare, or the model cannot run; says why.
     """
     truth = chosen_videos(task)
-    model = contestant(task.model, task.weights, task.threads)
+    model = candidate(task.model, task.weights, task.settings)
     runs = [_run(model, video, task) for video in truth.videos]
     peak_mib = round(peak_memory_mib(), 1)  # before the evaluation, which is not the model's
     answers = [PredictedVideo(video.name, run.answers) for video, run in zip(truth.videos, runs, strict=True)]
@@ -126,24 +127,22 @@ def chosen_videos(task: ComparisonTask) -> AnnotatedVideos:
     return replace(truth, videos=videos)
 
 
-def _run(model: Contestant, video: AnnotatedVideo, task: ComparisonTask) -> _Run:
+def _run(model: Candidate, video: AnnotatedVideo, task: ComparisonTask) -> _Run:
     run = _Run()
     shown = set(np.linspace(0, len(video) - 1, min(_PICTURES, len(video))).round().astype(int).tolist())
     for number, frame in enumerate(video):
         assert frame.read_image is not None
         image = frame.read_image()
         begun = time.perf_counter()
-        found = model.step(image, stamp(frame)) if number else model.begin(image, frame)
-        passed = (time.perf_counter() - begun) * 1e3
+        found = model.step(image, stamp(frame)) if number else model.start(image, frame)
+        passed_ms = (time.perf_counter() - begun) * 1e3
         if number:
-            run.step_ms.append(passed)
+            run.step_ms.append(passed_ms)
             run.answers.append(predicted_frame(frame, found))
         else:
-            run.start_ms = passed
+            run.start_ms = passed_ms
         if number in shown:
-            _write_picture(
-                Path(task.out) / f'{video.name}_{task.model}_{number:05d}.jpg', image, found
-            )
+            _write_picture(Path(task.out) / f'{video.name}_{task.model}_{number:05d}.jpg', image, found)
     return run
 
 

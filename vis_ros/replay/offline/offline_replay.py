@@ -1,4 +1,4 @@
-"""Offline replay: every frame of a recording through the tracker of the node, in the order of stamps, without DDS.
+"""Offline replay: every frame of a recording through the trackers of the node, in the order of stamps, without DDS.
 
 The same recording, weights and machine give the same bytes in every file: nothing here depends on time.
 """
@@ -9,11 +9,10 @@ import json
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from std_msgs.msg import Header
@@ -23,8 +22,11 @@ from vis_ros.instances import LOST, Instances
 from vis_ros.masks.encodings import rle_bytes
 from vis_ros.masks.rle import mask_runs
 from vis_ros.positions import positions
-from vis_ros.recordings.bags import INSTANCES_TYPE, BagError, BagWriter, serialize, topic_name
-from vis_ros.recordings.recording import Frame, NoFrameError, Source, Stream
+from vis_ros.recordings.bag_files import BagError
+from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.cdr import serialize
+from vis_ros.recordings.recording import Frame, NoFrameError, Recording, Stream
+from vis_ros.recordings.topics import INSTANCES_TYPE, topic_name
 from vis_ros.recordings.video_writer import CODECS
 from vis_ros.replay.interruption import INTERRUPTED, interruptible
 from vis_ros.replay.offline.results_json import ResultsJson
@@ -32,24 +34,25 @@ from vis_ros.replay.offline.video_files import VideoFiles
 from vis_ros.replay.output_folder import make_room
 from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.ros.stamps import FOLDER_RATE, StampOrder, to_time
+from vis_ros.tracking.model import Model
 from vis_ros.tracking.tracker import Tracker
 
-_MASK_ENCODING = 'rle'  # the bag is for keeping: without loss, and a tenth of what the node sends as mono8
+_MASK_ENCODING = 'rle'  # lossless, and a tenth of the size of mono8, which the node publishes by default
 
-_SLOWEST_VIDEO = 0.1  # images a second; below, no codec takes it
+_SLOWEST_VIDEO = 0.1  # frames per second; codecs accept no lower rate
 
 
 @dataclass(frozen=True)
 class ReplaySummary:
     """What a replay did.
 
-    frames: images segmented.
-    skips: why images were left out -> how many; last_problem: why the last of them was.
-    warnings: what else is not as it should be in the recording -> how often.
-    seconds: of wall clock, reading and drawing included.
+    frames: processed images.
+    skips: reason -> number of images that were left out for it; last_problem: why the last one was.
+    warnings: anything else unusual in the recording -> how often.
+    seconds: wall-clock time, reading and drawing included.
     latency_ms: (p50, p95) of the tracker alone.
-    identities: different identities over the whole recording.
-    instances: objects over all frames.
+    identities: different tracks in the whole recording.
+    instances: objects in all frames.
     codec: FourCC of the overlay video.
     stopped_early: '' when the whole recording was replayed, INTERRUPTED, or where and how the recording is damaged.
     no_results_json: why there is no results.json, or ''.
@@ -69,78 +72,74 @@ class ReplaySummary:
 
     @property
     def skipped(self) -> int:
-        """Images that were left out."""
+        """Number of images that were left out."""
         return sum(self.skips.values())
 
 
 def replay(
-    sources: Sequence[Source],
-    new_tracker: Callable[[], Tracker],
-    class_names: Sequence[str],
+    recordings: Sequence[Recording],
+    model: Model,
     out: str | Path,
     *,
-    settings: Mapping[str, Any] | None = None,
-    every: int = 1,
+    source: str = '',
+    stride: int = 1,
     max_frames: int | None = None,
     copy_images: bool = False,
     codecs: tuple[str, ...] = tuple(CODECS),
     on_frame: Callable[[], None] = lambda: None,
 ) -> ReplaySummary:
-    """Segment a recording and write what was found into a folder.
+    """Track the objects in a recording, and write the results into a folder.
 
-    The folder gets run.json (settings and counts), results.json (`ResultsJson`) and bag (an InstanceMaskArray for
-    each frame, on the topics of the node: /vis_node/instances, or /vis_node/<name>/instances of a stream with a name,
-    with run-length coded masks and a latency of 0; lost objects are here only); results.jsonl, overlay.mp4 and
-    contact_sheet.png too, of several streams in a folder each. The headers in the bag are those of the images. Videos
-    and image folders have none: there the stamp is the time since the start, and the frame id is empty. A message has
-    the time of recording of its image, or of the one before if that was recorded later.
+    The folder gets run.json (settings and counts), results.json (`ResultsJson`) and bag (one InstanceMaskArray for each
+    frame on the topics of the node, /vis_node/instances or /vis_node/<name>/instances for a stream with a name; its
+    masks are run-length coded, its latency is 0, and only it has LOST tracks). results.jsonl, overlay.mp4 and
+    contact_sheet.png are in the folder too, or in one folder for each of several streams. Headers in the bag are those
+    of the images. Videos and image folders have none: there the stamp is the time since the start, and the frame id is
+    empty. The recording time of a message is that of its image, or of the previous image if that is later.
 
-    Where time is set back the tracker forgets and an epoch begins. A recording that breaks off, and Ctrl-C, end the
-    replay after the frame in work, with all files complete up to there.
+    Where the clock of the recording is set back, tracks are deleted and a new epoch starts. A damaged recording and
+    Ctrl-C end the replay after the current frame, with all files complete up to there.
 
     Args:
-        sources: recordings, one after the other; all names of streams are different.
-        new_tracker: makes the tracker of a stream.
-        class_names: the name of each class id.
-        out: the folder; made where it is missing, files of an earlier replay are replaced.
-        settings: goes into run.json; `model` into the messages too.
-        every: use one frame of so many.
-        max_frames: end after so many used frames.
-        copy_images: put the messages of the images into the bag, byte for byte.
+        recordings: replayed one after the other; the names of all streams differ.
+        model: gives each stream a tracker.
+        out: the folder. It is created if necessary; files of an earlier replay are replaced.
+        source: what run.json calls the recording.
+        stride: process every `stride`-th frame.
+        max_frames: stop after this many processed frames.
+        copy_images: copy the messages of the images into the bag, byte for byte.
         codecs: FourCCs for the video, see `VideoWriter`.
-        on_frame: called after each used frame (a progress bar).
+        on_frame: called after each processed frame.
 
     Raises:
-        ValueError: nothing can be read, there are no messages to copy, or `out` is in the recording.
-        FileExistsError: out/bag is something else than a bag.
+        ValueError: no frame can be read, there are no messages to copy, or `out` is in the recording.
+        FileExistsError: out/bag exists and is not a bag.
     """
-    if every < 1 or (max_frames is not None and max_frames < 1):
-        raise ValueError(f'every ({every}) and max_frames ({max_frames}) must be at least 1')
-    streams = [stream for source in sources for stream in source.streams]
+    if stride < 1 or (max_frames is not None and max_frames < 1):
+        raise ValueError(f'stride ({stride}) and max_frames ({max_frames}) must be at least 1')
+    streams = [stream for recording in recordings for stream in recording.streams]
     if copy_images and not all(stream.topic for stream in streams):
-        raise ValueError(f'{sources[0].description} has no image messages to copy; leave --copy-images out')
+        raise ValueError(f'{recordings[0].description} has no image messages to copy; leave --copy-images out')
     topics = [_instances_topic(stream.name) for stream in streams]
     if len(set(topics)) < len(topics):
         raise ValueError(f'videos of different names have the same topic: {", ".join(topics)}')
     folder = Path(out)
-    make_room(folder, (source.path for source in sources))
-    settings = dict(settings or {})
-    begin = time.perf_counter()
+    make_room(folder, (recording.path for recording in recordings))
+    start = time.perf_counter()
     with BagWriter(folder / 'bag') as bag, ResultsJson(folder) as results:
-        outputs = _Outputs(
-            folder, len(streams) == 1, bag, results, class_names, str(settings.get('model', '')), copy_images, codecs
-        )
-        runs = [_StreamRun(stream, 1 + position, outputs, every) for position, stream in enumerate(streams)]
-        stopped_early = _run(sources, runs, new_tracker, every, max_frames, on_frame)
+        outputs = _Outputs(folder, len(streams) == 1, bag, results, model.name, copy_images, codecs)
+        runs = [_StreamRun(stream, 1 + position, outputs, stride) for position, stream in enumerate(streams)]
+        stopped_early = _run(_processed(recordings, runs, model, stride), max_frames, on_frame)
         no_results_json = results.write()
-    summary = _summary(sources, runs, time.perf_counter() - begin, stopped_early, no_results_json)
+    summary = _summary(recordings, runs, time.perf_counter() - start, stopped_early, no_results_json)
     run = {
         'vis_ros': vis_ros.__version__,
-        **settings,
+        'source': source or str(recordings[0].path),
+        **model.describe(),
         'cameras': {stream.name: stream.topic for stream in streams},
-        'every': every,
+        'stride': stride,
         'max_frames': max_frames,
-        'class_names': list(class_names),
+        'class_names': list(model.class_names),
         'frames': summary.frames,
         'skipped': summary.skipped,
         'skips': summary.skips,
@@ -154,15 +153,19 @@ def replay(
 
 
 def _summary(
-    sources: Sequence[Source], runs: Sequence[_StreamRun], seconds: float, stopped_early: str, no_results_json: str
+    recordings: Sequence[Recording],
+    runs: Sequence[_StreamRun],
+    seconds: float,
+    stopped_early: str,
+    no_results_json: str,
 ) -> ReplaySummary:
     latencies = np.concatenate([np.frombuffer(run.latencies) for run in runs])
     p50, p95 = (1000 * np.percentile(latencies, [50, 95])).tolist()
     return ReplaySummary(
         frames=len(latencies),
-        skips=dict(sum((source.skips for source in sources), Counter())),
-        last_problem=next((source.last_problem for source in reversed(sources) if source.last_problem), ''),
-        warnings=dict(sum((source.warnings for source in sources), Counter())),
+        skips=dict(sum((each.skips for each in recordings), Counter())),
+        last_problem=next((each.last_problem for each in reversed(recordings) if each.last_problem), ''),
+        warnings=dict(sum((each.warnings for each in recordings), Counter())),
         seconds=seconds,
         latency_ms=(p50, p95),
         identities=sum(len(run.identities) for run in runs),
@@ -178,60 +181,60 @@ def _summary(
 
 @dataclass(frozen=True)
 class _Outputs:
-    """What the streams of a replay write into, and what is the same for all of them."""
+    """The files that all streams of a replay share."""
 
     folder: Path
     is_single: bool
     bag: BagWriter
     results: ResultsJson
-    class_names: Sequence[str]
     model: str
     copy_images: bool
     codecs: tuple[str, ...]
 
 
-def _run(
-    sources: Sequence[Source],
-    runs: Sequence[_StreamRun],
-    new_tracker: Callable[[], Tracker],
-    every: int,
-    max_frames: int | None,
-    on_frame: Callable[[], None],
-) -> str:
-    """Replay everything; returns `ReplaySummary.stopped_early`."""
+def _run(processed: Generator[None], max_frames: int | None, on_frame: Callable[[], None]) -> str:
+    """Process frames until the end, `max_frames`, Ctrl-C or damage; returns `ReplaySummary.stopped_early`."""
     frames = 0
-    with interruptible() as interrupted:
-        for source in sources:
-            own = {run.stream.name: run for run in runs if run.stream in source.streams}
-            with ExitStack() as stack:
-                for run in own.values():
-                    stack.enter_context(run.begun(new_tracker()))
-                try:
-                    for frame in source.frames(every):
-                        own[frame.stream].add(frame)
-                        frames += 1
-                        on_frame()
-                        if interrupted.is_set():
-                            return INTERRUPTED
-                        if frames == max_frames:
-                            return ''
-                except BagError as error:
-                    if not frames:
-                        raise
-                    return str(error)
-                except NoFrameError:
-                    if source is sources[-1] and not frames:
-                        raise
+    try:
+        with interruptible() as interrupted, closing(processed):
+            for frames, _ in enumerate(processed, start=1):
+                on_frame()
+                if interrupted.is_set():
+                    return INTERRUPTED
+                if frames == max_frames:
+                    break
+    except BagError as error:
+        if not frames:
+            raise
+        return str(error)
     return ''
+
+
+def _processed(
+    recordings: Sequence[Recording], runs: Sequence[_StreamRun], model: Model, stride: int
+) -> Generator[None]:
+    """Process one frame after the other, in the order of each recording; yields after each."""
+    for recording in recordings:
+        own = {run.stream.name: run for run in runs if run.stream in recording.streams}
+        with ExitStack() as stack:
+            for run in own.values():
+                stack.enter_context(run.running(model.tracker()))
+            try:
+                for frame in recording.frames(stride):
+                    own[frame.stream].add(frame)
+                    yield
+            except NoFrameError:  # another recording may have frames
+                if recording is recordings[-1] and not any(run.frames for run in runs):
+                    raise
 
 
 class _StreamRun:
     """The replay of one stream.
 
-    frames, instances, identities, latencies: so far; latencies in seconds. codec: of the overlay video.
+    frames, instances, identities, latencies: so far, latencies in seconds. codec: of the overlay video.
     """
 
-    def __init__(self, stream: Stream, video_id: int, outputs: _Outputs, every: int) -> None:
+    def __init__(self, stream: Stream, video_id: int, outputs: _Outputs, stride: int) -> None:
         self.stream = stream
         self.frames = self.instances = 0
         self.identities: set[tuple[int, int]] = set()
@@ -239,7 +242,7 @@ class _StreamRun:
         self.codec = ''
         self._video_id = video_id
         self._outputs = outputs
-        self._every = every
+        self._stride = stride
         self._order = StampOrder()
         self._source_epoch = self._epoch = self._sequence = 0
         self._recorded_ns = 0
@@ -249,21 +252,24 @@ class _StreamRun:
             outputs.bag.add_topic(stream.topic, stream.type)
 
     @contextmanager
-    def begun(self, tracker: Tracker) -> Iterator[None]:
-        """While its frames come, with a memory of its own."""
+    def running(self, tracker: Tracker) -> Iterator[None]:
+        """The time in which its frames are processed; its files are complete afterwards."""
         outputs = self._outputs
         folder = outputs.folder if outputs.is_single else outputs.folder / self.stream.name
-        rate = max((self.stream.rate or FOLDER_RATE) / self._every, _SLOWEST_VIDEO)
+        rate = max((self.stream.rate or FOLDER_RATE) / self._stride, _SLOWEST_VIDEO)
         self._tracker = tracker
-        with closing(VideoFiles(folder, rate, outputs.codecs)) as self._files:
-            yield
+        self._files = VideoFiles(folder, rate, outputs.codecs)
+        try:
+            with closing(self._files):
+                yield
+        finally:  # a replay that stops early is complete up to there
             self.codec = self._files.codec
-        del self._tracker, self._files
-        if self.stream.count is not None:
-            outputs.results.extend(self._video_id, self.stream.count)
+            if self.stream.count is not None:
+                outputs.results.extend(self._video_id, self.stream.count)
+            del self._tracker, self._files
 
     def add(self, frame: Frame) -> None:
-        """Segment a frame and write what was found."""
+        """Track the objects in a frame, and write them."""
         if frame.epoch != self._source_epoch:  # time was set back
             self._source_epoch = frame.epoch
             self._tracker.reset()
@@ -276,7 +282,7 @@ class _StreamRun:
         self.latencies.append(time.perf_counter() - start)
         if frame.depth is not None:
             instances = instances.with_fields(positions=positions(instances, *frame.depth))
-        assert instances.track_ids is not None, 'a tracker gives identities'
+        assert instances.track_ids is not None, 'a tracker gives track ids'
         self.frames += 1
         self._sequence += 1
         runs = mask_runs(instances.masks, instances.rois, instances.image_size)
@@ -289,22 +295,22 @@ class _StreamRun:
         self._record(frame, instances, [rle_bytes(each.crop) for each in runs])
 
     def _record(self, frame: Frame, instances: Instances, mask_data: Sequence[bytes]) -> None:
-        """Put it into the bag."""
+        """Write the message of a frame into the bag."""
         outputs = self._outputs
-        # Messages of a topic are in their order also by time of recording, so that every reader gives them so.
+        # Recording times never go back, so that every reader gives the messages in this order.
         recorded_ns = frame.stamp_ns if frame.recorded_ns is None else frame.recorded_ns
         self._recorded_ns = max(recorded_ns, self._recorded_ns)
         if outputs.copy_images and frame.message is not None:
             outputs.bag.write(self.stream.topic, self._recorded_ns, frame.message)
         header = Header(stamp=to_time(frame.stamp_ns if frame.has_clock else 0), frame_id=frame.frame_id)
-        told = MessageContext(
+        context = MessageContext(
             header, self._epoch, self._sequence, frame.dropped, outputs.model, origin_ns=self._order.origin
         )
-        message = to_message(instances, told, _MASK_ENCODING, mask_data)
+        message = to_message(instances, context, _MASK_ENCODING, mask_data)
         outputs.bag.write(self._topic, self._recorded_ns, serialize(message, INSTANCES_TYPE))
 
 
 def _instances_topic(name: str) -> str:
-    """Where the node publishes the instances of a camera."""
+    """The topic on which the node publishes the instances of a camera."""
     parts = [topic_name(part) for part in name.split('/')] if name else []
     return '/'.join(['/vis_node', *parts, 'instances'])
