@@ -18,7 +18,7 @@ from vis_ros.masks.encodings import decode
 
 @pytest.fixture
 def tracking(graph):
-    graph.start(factories={'propagation_factory': ColourPropagators}, model='feelvos', start_from='service')
+    graph.start(factories={'propagation_factory': ColourPropagators}, model='feelvos', start_from='prompts')
     graph.connect(size=SIZE)
     return graph
 
@@ -104,7 +104,7 @@ def test_bad_request_is_refused_with_the_reason_and_the_others_are_tracked_on(tr
 
 def test_limit_and_forgotten_id(graph):
     factories = {'propagation_factory': ColourPropagators}
-    graph.start(factories=factories, model='rgmp', start_from='service', max_objects=1)
+    graph.start(factories=factories, model='rgmp', start_from='prompts', max_objects=1)
     graph.connect(size=SIZE)
     image = scene(10, (90, 20, 120, 50, BLUE))
     graph.process(image)
@@ -178,7 +178,7 @@ def busy(graph, monkeypatch):
     """The node while an image is in work and a request waits: the graph, and the future of the request."""
     monkeypatch.setattr(Gate, 'opened', threading.Event())
     Gate.opened.set()
-    graph.start(factories={'propagation_factory': GatedPropagators}, model='feelvos', start_from='service')
+    graph.start(factories={'propagation_factory': GatedPropagators}, model='feelvos', start_from='prompts')
     graph.connect(size=SIZE)
     graph.process(scene())
     assert track(graph, mask=mono8(mask_of(scene(), RED))).track_id == 1

@@ -53,7 +53,7 @@ def iou(a, b):
 
 
 def test_marked_object_of_the_made_scene_keeps_id_and_mask_through_a_second_behind_a_wall(graph, video):
-    graph.start(model='feelvos', start_from='service', image_transport='compressed', threads=1)
+    graph.start(model='feelvos', start_from='prompts', image_transport='compressed', threads=1)
     graph.spin_until(lambda: graph.node.count_subscribers('/image/compressed'))
     graph.publisher(CompressedImage, '/image/compressed')
     graph.spin_for(0.5)

@@ -29,7 +29,6 @@ from vis_ros.ros.messages import MessageContext, label_image, to_image, to_messa
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
 from vis_ros.ros.vision_msgs import DETECTIONS, to_detections
 from vis_ros.tracking.prompts import PromptError
-from vis_ros.tracking.propagate import Propagate
 from vis_ros.tracking.tracker import Tracker
 from vis_ros.visualization import draw_overlay
 
@@ -261,7 +260,6 @@ class Camera:
             return
         epoch = self._begin()
         try:
-            assert isinstance(self.tracker, Propagate), 'the node asks only those'
             track_id = request.act(self.tracker, self._order.seconds)
         except PromptError as error:
             request.refuse(str(error))

@@ -7,10 +7,9 @@ from dataclasses import asdict
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from vis_ros.engines.engine import EngineInfo
 from vis_ros.node.camera import Camera
 from vis_ros.node.throttled_log import LoggedIssue
-from vis_ros.tracking.propagate import Propagate
+from vis_ros.tracking.model import Model
 
 RECENT_S = 5.0
 """An error counts for the level of a status for so many seconds."""
@@ -20,10 +19,8 @@ def node_status(
     name: str,
     state: str,
     fault: str,
-    engine: EngineInfo | None,
-    warm_up_ms: float,
+    model: Model | None,
     progress: str = '',
-    propagation: str = '',
 ) -> DiagnosticStatus:
     """The status of the node itself: its lifecycle state and the engine that really runs.
 
@@ -31,10 +28,8 @@ def node_status(
         name: of the node.
         state: label of its lifecycle state.
         fault: why the last configuration or activation failed, or that the network does not come back; or ''.
-        engine: None while there is none.
-        warm_up_ms: milliseconds of one image after warm-up; NaN while there is no engine.
-        progress: how far the loading of an engine is, or ''.
-        propagation: what carries masks along, or ''.
+        model: None while none is loaded.
+        progress: of loading an engine, or ''.
     """
     level, text = DiagnosticStatus.OK, f'{state}: {progress}' if progress else state
     if fault:
@@ -42,11 +37,12 @@ def node_status(
     elif state != 'active':
         level = DiagnosticStatus.STALE
     values: dict[str, object] = {'state': state}
-    if engine is not None:
+    engine = None if model is None else model.info  # with its counts of now
+    if model is not None and engine is not None:
         values |= {('engine' if key == 'engine' else f'engine {key}'): value for key, value in asdict(engine).items()}
-        values['engine warm-up [ms]'] = f'{warm_up_ms:.1f}'
-    if propagation:
-        values['propagation'] = propagation
+        values['engine warm-up [ms]'] = f'{model.warm_up_ms:.1f}'
+        if model.propagation:
+            values['propagation'] = model.propagation
     return _status(level, name, text, engine.device if engine else '', values)
 
 
@@ -75,7 +71,7 @@ def camera_status(name: str, camera: Camera, active: bool, enabled: bool) -> Dia
         'processing p50 [ms]': _number(processing[0]),
         'processing p95 [ms]': _number(processing[1]),
         'identities': camera.identities,
-        **({'lost objects': tracker.lost} if isinstance(tracker, Propagate) else {}),
+        'lost objects': tracker.lost,
         'epoch': camera.epoch,
         **({} if camera.depth is None else {'images without depth': camera.depth.missing}),
         **{f'images {key}': value for key, value in asdict(statistics.counts).items()},

@@ -13,7 +13,7 @@ from vis_ros.images import ImageError, decode_image
 from vis_ros.ros.stamps import nanoseconds
 from vis_ros.srv import ForgetObject, TrackObject
 from vis_ros.tracking.prompts import Prompt, PromptError
-from vis_ros.tracking.propagate import Propagate
+from vis_ros.tracking.tracker import Tracker
 
 Seconds = Callable[[int], float]
 """Nanoseconds of a stamp to the seconds that a tracker counts in."""
@@ -36,7 +36,7 @@ class ObjectRequest:
     future: gets the RequestResult, exactly one.
     """
 
-    act: Callable[[Propagate, Seconds], int]
+    act: Callable[[Tracker, Seconds], int]
     future: Future[RequestResult]
     _unclaimed: threading.Lock = field(default_factory=threading.Lock, init=False)
     _unanswered: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -54,7 +54,7 @@ class ObjectRequest:
         self.answer(RequestResult(False, reason))
 
 
-def tracking(request: TrackObject.Request) -> Callable[[Propagate, Seconds], int]:
+def tracking(request: TrackObject.Request) -> Callable[[Tracker, Seconds], int]:
     """What a TrackObject asks for. PromptError where its mark cannot be read."""
     mask = _mask(request) if request.mask.width else None
     roi = request.roi
@@ -63,18 +63,18 @@ def tracking(request: TrackObject.Request) -> Callable[[Propagate, Seconds], int
     Prompt(mask=mask, box=box, point=point)  # says what is wrong with them
     stamp = nanoseconds(request.stamp)
 
-    def act(tracker: Propagate, seconds: Seconds) -> int:
+    def act(tracker: Tracker, seconds: Seconds) -> int:
         at = None if stamp is None else seconds(stamp)
-        return tracker.track_object(Prompt(stamp=at, mask=mask, box=box, point=point))
+        return tracker.prompt(stamp=at, mask=mask, box=box, point=point)
 
     return act
 
 
-def forgetting(request: ForgetObject.Request) -> Callable[[Propagate, Seconds], int]:
+def forgetting(request: ForgetObject.Request) -> Callable[[Tracker, Seconds], int]:
     """What a ForgetObject asks for."""
 
-    def act(tracker: Propagate, _seconds: Seconds) -> int:
-        tracker.forget_object(request.track_id)
+    def act(tracker: Tracker, _seconds: Seconds) -> int:
+        tracker.forget(request.track_id)
         return int(request.track_id)
 
     return act

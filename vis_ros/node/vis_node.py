@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
@@ -10,7 +9,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -27,25 +25,23 @@ from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
-from vis_ros.engines.engine import Engine, EngineInfo, load_engine
+from vis_ros.engines.engine import Engine
+from vis_ros.engines.loading import load_engine
 from vis_ros.node.camera import Camera
 from vis_ros.node.diagnostics import camera_status, node_status
 from vis_ros.node.heartbeat import heartbeat
 from vis_ros.node.library_log import LibraryLog
 from vis_ros.node.object_request import ObjectRequest, RequestResult, Seconds, forgetting, tracking
-from vis_ros.node.parameters import Parameters, check, declare, read
-from vis_ros.node.score_filter import ScoreFilter
+from vis_ros.node.parameters import changed, check, declare, read
 from vis_ros.node.stall_watch import StallWatch
 from vis_ros.node.worker import Worker
 from vis_ros.propagation.loading import PropagationModel, load_propagation_model
 from vis_ros.ros.environment import prepare_environment
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS
 from vis_ros.srv import ForgetObject, TrackObject
-from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
-from vis_ros.tracking.detect_and_track import DetectAndTrack
-from vis_ros.tracking.identity_memory import IdentityMemory
+from vis_ros.tracking.model import Model
 from vis_ros.tracking.prompts import PromptError
-from vis_ros.tracking.propagate import Propagate
+from vis_ros.tracking.settings import NodeSettings
 from vis_ros.tracking.tracker import Tracker
 
 EngineFactory = Callable[..., Engine]
@@ -65,7 +61,7 @@ class VisNode(LifecycleNode):
     unsubscribes and keeps the network warm, cleanup frees it. A configuration that fails says why; it can be repeated.
 
     Args:
-        engine_factory: called as `vis_ros.engines.engine.load_engine` is.
+        engine_factory: called as `vis_ros.engines.loading.load_engine` is.
         propagation_factory: called as `load_propagation_model` is, for models that propagate.
     """
 
@@ -81,17 +77,12 @@ class VisNode(LifecycleNode):
         self.exit_status = 0
         """Of the process, where the node ends by itself."""
         self._engine_factory = engine_factory
-        self._propagators_factory = propagation_factory
-        self._propagators: PropagationModel | None = None
+        self._propagation_factory = propagation_factory
+        self._model: Model | None = None
         self._state = 'unconfigured'
         self._fault = ''
         self._enabled = True
-        self._engine: ScoreFilter | None = None
-        self._engine_info: EngineInfo | None = None
-        self._warm_up_ms = math.nan
-        self._loaded_threshold = 0.0
         self._cameras: list[Camera] = []
-        self._memories: list[IdentityMemory] = []
         first_epoch = epoch_of_start()
         self._epochs: defaultdict[str, int] = defaultdict(lambda: first_epoch)
         self._worker: Worker[Any] | None = None
@@ -197,66 +188,29 @@ class VisNode(LifecycleNode):
         if self._parameter_faults:
             raise ValueError('; '.join(self._parameter_faults.values()))
         self._refuse_while_hanging()
-        parameters = read(self)
-        engine, self._warm_up_ms = self._load(parameters)
-        self._loaded_threshold = parameters.score_threshold
-        self._engine = ScoreFilter(engine, parameters.score_threshold)
-        self._engine_info = engine.describe()
-        model = parameters.model if parameters.propagates else _model_name(self._engine_info, parameters)
-        model += f' + {parameters.carry}' if parameters.carry and not parameters.propagates else ''
-        for name in parameters.cameras:
-            tracker, class_names = self._new_segmenter(parameters)
-            camera = Camera(self, name, tracker, class_names, model, epoch=self._epochs[name], depth=parameters.depth)
+        settings = read(self)
+        model = self._model = self._load(settings)
+        for name in settings.cameras:
+            camera = Camera(
+                self, name, model.tracker(), model.class_names, model.name, self._epochs[name], settings.depth
+            )
             self._cameras.append(camera)
-        self._apply(parameters)
+        self._apply(settings)
+        info = model.info
         self.get_logger().info(
-            f'{model}: {self._engine_info.engine}, {self._engine_info.device}, {self._engine_info.precision}, '
-            f'{self._warm_up_ms:.0f} ms an image'
+            f'{model.name}: {info.engine}, {info.device}, {info.precision}, {model.warm_up_ms:.0f} ms per image'
         )
-        if self._engine_info.fallback:
-            self.get_logger().warning(self._engine_info.fallback)
+        if info.note:
+            self.get_logger().warning(info.note)
 
-    def _load(self, parameters: Parameters) -> tuple[Engine, float]:
-        """The engine, warm, and the milliseconds that it takes for an image."""
+    def _load(self, settings: NodeSettings) -> Model:
         self.is_loading = True
         self._library_log.newest = ''
         try:
             with heartbeat(self._publish_diagnostics):
-                if parameters.propagation_model:
-                    self._propagators = self._propagators_factory(
-                        parameters.propagation_model,
-                        parameters.propagation_weights,
-                        device=parameters.device,
-                        threads=parameters.threads,
-                    )
-                engine = self._engine_factory(
-                    parameters.weights,
-                    model='auto' if parameters.propagates else parameters.model,
-                    engine=parameters.engine,
-                    device=parameters.device,
-                    precision=parameters.precision,
-                    input_size=parameters.input_size(),
-                    score_threshold=parameters.score_threshold or None,
-                    max_detections=parameters.max_detections or None,
-                    threads=parameters.threads,
-                    accuracy_check=parameters.accuracy_check,
-                )
-                return engine, engine.warm_up()
+                return Model(settings.model_settings(), self._engine_factory, self._propagation_factory)
         finally:
             self.is_loading = False
-
-    def _new_segmenter(self, parameters: Parameters) -> tuple[Tracker, tuple[str, ...]]:
-        """Of one camera, and the names of its classes."""
-        assert self._engine is not None
-        if self._propagators is not None and parameters.propagates:
-            propagate = Propagate(self._propagators.new(), self._engine, parameters.propagate_config())
-            return propagate, propagate.class_names
-        memory = IdentityMemory(parameters.association_config())
-        self._memories.append(memory)
-        tracker = DetectAndTrack(self._engine, memory)
-        if self._propagators is not None:
-            return DetectAndPropagate(tracker, self._propagators.new()), self._engine.class_names
-        return tracker, self._engine.class_names
 
     def _activate(self) -> None:
         self._refuse_while_hanging()
@@ -296,42 +250,28 @@ class VisNode(LifecycleNode):
         for camera in self._cameras:
             camera.destroy()
             self._epochs[camera.name] = camera.epoch  # identities of before and after must not share an epoch
-        self._cameras, self._memories = [], []
-        self._engine = self._engine_info = self._propagators = None
-        self._warm_up_ms = math.nan
+        self._cameras = []
+        self._model = None
 
     # --- parameters -------------------------------------------------------------------------------------------------
 
     def _on_set_parameters(self, changes: Sequence[Parameter[Any]]) -> SetParametersResult:
-        result = check(changes, self._engine is not None)
-        if not result.successful:
-            return result
-        for change in changes:
-            if change.name == 'score_threshold' and self._engine and change.value < self._loaded_threshold:
-                reason = (
-                    f'score_threshold is {change.value}, but the network was loaded with {self._loaded_threshold}: '
-                    'for a lower one deactivate and clean up the node first'
-                )
-                return SetParametersResult(successful=False, reason=reason)
-            self._parameter_faults.pop(change.name, None)
-        if self._engine is not None:
+        result = check(changes, self._model is not None)
+        if result.successful and self._model is not None:
             try:
-                self._apply(read(self).with_changes(changes))
+                self._apply(changed(read(self), changes))
             except ValueError as error:
                 return SetParametersResult(successful=False, reason=str(error))
+        if result.successful:
+            for change in changes:
+                self._parameter_faults.pop(change.name, None)
         return result
 
-    def _apply(self, parameters: Parameters) -> None:
-        """Hand what may change while active to those who use it."""
-        assert self._engine is not None
-        association, propagation = parameters.association_config(), parameters.propagate_config()
-        self._engine.threshold = parameters.score_threshold
-        for memory in self._memories:
-            memory.config = association
+    def _apply(self, settings: NodeSettings) -> None:
+        """Apply the settings that may change while the node is active. Raises ValueError if one cannot."""
         for camera in self._cameras:
-            camera.mask_encoding = parameters.mask_encoding
-            if isinstance(camera.tracker, Propagate):
-                camera.tracker.config = propagation
+            camera.tracker.configure(settings)
+            camera.mask_encoding = settings.mask_encoding
 
     # --- callbacks --------------------------------------------------------------------------------------------------
 
@@ -377,15 +317,11 @@ class VisNode(LifecycleNode):
         response.success, response.message = answer.success, answer.message
         return response
 
-    async def _ask(self, camera: str, act: Callable[[Propagate, Seconds], int]) -> RequestResult:
+    async def _ask(self, camera: str, act: Callable[[Tracker, Seconds], int]) -> RequestResult:
         """Have the worker do something with the tracker of a camera; the executor goes on meanwhile."""
         names = [each.name for each in self._cameras]
         if self._worker is None:
             return RequestResult(False, f'the node is {self._state}: it tracks nothing')
-        if not read(self).propagates:
-            return RequestResult(
-                False, f'the model {read(self).model} finds its objects by itself: set model to feelvos or rgmp'
-            )
         if camera not in names:
             return RequestResult(False, f'there is no camera {camera!r}; there are {", ".join(map(repr, names))}')
         request = ObjectRequest(act, Future(executor=self.executor))
@@ -427,13 +363,10 @@ class VisNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         name, active = self.get_fully_qualified_name().lstrip('/'), self._state == 'active'
         progress = self._library_log.newest if self.is_loading else ''
-        if self._engine is not None:
-            self._engine_info = self._engine.describe()  # it counts what has gone wrong
-        propagation = '' if self._propagators is None else f'{self._propagators.weights}: {self._propagators.engine}'
         fault = self._fault or self._stall_watch.look(self._worker, [camera.topic for camera in self._cameras])
         if not fault and self.hangs:
             fault = f'{self._state}, but the network is still at an image of before'
-        statuses = [node_status(name, self._state, fault, self._engine_info, self._warm_up_ms, progress, propagation)]
+        statuses = [node_status(name, self._state, fault, self._model, progress)]
         statuses += [camera_status(name, camera, active, self._enabled) for camera in self._cameras]
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
@@ -448,12 +381,6 @@ def epoch_of_start() -> int:
     """Of the identities before the first: sixteenths of a second, so that a node that was started again does not give
     out the epochs of the node that it replaces. Below 2**31, which comes around after four years."""
     return int(16 * time.time()) % 2**31
-
-
-def _model_name(engine: EngineInfo, parameters: Parameters) -> str:
-    """What InstanceMaskArray.model says: the name of the model, and the weights where they are called otherwise."""
-    weights = Path(parameters.weights).stem
-    return engine.model if weights == engine.model else f'{engine.model} ({weights})'
 
 
 def main(
