@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.engines.engine import Engine, load_engine
+from vis_ros.engines.engine import Engine
+from vis_ros.engines.loading import load_engine
 from vis_ros.instances import Instances
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_header import read_config

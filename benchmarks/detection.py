@@ -19,7 +19,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from vis_ros.engines.engine import Engine, load_engine
+from vis_ros.engines.engine import Engine
+from vis_ros.engines.loading import load_engine
 from vis_ros.synthetic.coco_images import CocoDataset
 from vis_ros.synthetic.composites import CompositeVideos
 from vis_ros.synthetic.labelled_frame import LabelledFrame

@@ -25,7 +25,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from vis_ros.engines.engine import load_engine, network_config
+from vis_ros.engines.loading import load_engine, network_config
 from vis_ros.engines.tensorrt.detector import Detector
 from vis_ros.export.graph_export import example_inputs, export
 from vis_ros.export.static_detector import StaticDetector
@@ -58,7 +58,7 @@ class Differences:
     detections: those of the reference with a score above COUNTED_SCORE; matched: those of them that have a detection of
     the same class with a box IoU of at least MATCH_IOU; the lists have one value per matched pair. same_numbers: frames
     with the same track ids; same_identities: frames in which each object that both track keeps the track it had before,
-    whatever its id.
+    with any id.
     """
 
     frames: int = 0

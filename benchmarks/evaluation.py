@@ -19,7 +19,7 @@ from typing import Any
 import vis_ros
 from vis_ros.datasets import youtube_vis
 from vis_ros.datasets.open_annotations import open_annotations
-from vis_ros.engines.engine import load_engine
+from vis_ros.engines.loading import load_engine
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import Evaluation
 from vis_ros.recordings.opening import open_recordings

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.engines.engine import Engine, load_engine
+from vis_ros.engines.engine import Engine
+from vis_ros.engines.loading import load_engine
 from vis_ros.engines.tensorrt.accuracy_check import count_matches
 from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
 from vis_ros.networks.model_config import ModelConfig
@@ -72,7 +73,7 @@ def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, A
         'GPU': info.device,
         'precision of the engine': info.precision,
         'input': 'x'.join(map(str, engine.input_size)) + f', batch {batch}',
-        'notes': info.fallback or 'none',
+        'notes': info.note or 'none',
         'parity: matched / confident detections': share(matched, total),
         'start with the cache as it was [s]': round(starting, 2),
         'start with a warm cache [s]': round(restarting, 2),
@@ -87,7 +88,7 @@ def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, A
         'share of the roofline': round(least / float(np.median(launch)), 3),
         'torch, fp32, no graph, image p50, p95 [ms]': percentiles(eager_times),
         f'torch, {precision}, CUDA graph, image p50, p95 [ms]': percentiles(graph_times),
-        'notes of torch with CUDA graph': graph.describe().fallback or 'none',
+        'notes of torch with CUDA graph': graph.describe().note or 'none',
         'parity of torch with CUDA graph': share(graph_matched, graph_total),
         'speed-up over torch without graph, per image': round(
             float(np.median(eager_times) / np.median(infer)) * batch, 2

@@ -43,7 +43,7 @@ def benchmark(monkeypatch, capsys, tmp_path):
         loaded.append(keywords)
         return RectangleEngine(**keywords)
 
-    monkeypatch.setattr('vis_ros.engines.engine.load_engine', load)
+    monkeypatch.setattr('vis_ros.engines.loading.load_engine', load)
     monkeypatch.setattr(engine_run, 'EngineProcess', EngineInThisProcess)
     monkeypatch.setenv('COLUMNS', '240')
     monkeypatch.chdir(tmp_path)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from vis_ros.engines import engine as choice
-from vis_ros.engines import nvidia
-from vis_ros.engines.engine import ENGINES, load_engine
+from vis_ros.engines import loading, nvidia
+from vis_ros.engines.engine import ENGINES
+from vis_ros.engines.loading import load_engine
 from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.networks.named_weights import path_of
@@ -28,11 +28,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     def build(gpu: bool = False, tensorrt: bool = True, torch_cuda: bool = True, torch: bool = True,
               faults: dict[str, str] | None = None) -> list[str]:  # fmt: skip
         def fake(name: str) -> type:
-            def construct(self: Any, weights: object, fallback: str = '', **arguments: Any) -> None:
+            def construct(self: Any, weights: object, note: str = '', **arguments: Any) -> None:
                 made.append(name)
                 if name in (faults or {}):
                     raise RuntimeError((faults or {})[name])
-                self.name, self.fallback, self.arguments = name, fallback, arguments
+                self.name, self.note, self.arguments = name, note, arguments
 
             return type(name, (), {'__init__': construct})
 
@@ -42,13 +42,13 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Fakes:
             'torch': {'TorchEngine': fake('torch'), 'finds_gpu': lambda: torch_cuda},
         }
         for name, members in modules.items():
-            module = types.ModuleType(f'vis_ros.engines.{name}_engine')
+            module = types.ModuleType(f'vis_ros.engines.{name}.{name}_engine')
             vars(module).update(members)
             monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(choice, 'nvidia_gpus', lambda: ('Fake GPU',) if gpu else ())
-        monkeypatch.setattr(choice, 'missing', lambda extra: () if torch else ('torch',))
+        monkeypatch.setattr(loading, 'nvidia_gpus', lambda: ('Fake GPU',) if gpu else ())
+        monkeypatch.setattr(loading, 'missing', lambda extra: () if torch else ('torch',))
         found = {'tensorrt': tensorrt, 'openvino': True}
-        monkeypatch.setattr(choice, 'find_spec', lambda name: object() if found.get(name) else None)
+        monkeypatch.setattr(loading, 'find_spec', lambda name: object() if found.get(name) else None)
         return made
 
     return build
@@ -61,13 +61,13 @@ def chosen(**arguments: Any) -> Any:
 def test_without_a_gpu_it_is_openvino_and_there_is_nothing_to_tell(machine: Fakes) -> None:
     made = machine()
     engine = chosen()
-    assert (engine.name, engine.fallback, made) == ('openvino', '', ['openvino'])
+    assert (engine.name, engine.note, made) == ('openvino', '', ['openvino'])
 
 
 def test_with_a_gpu_it_is_tensorrt(machine: Fakes) -> None:
     made = machine(gpu=True)
     engine = chosen(batch=4, accuracy_check=False, precision='fp16', input_size=(96, 160))
-    assert (engine.name, engine.fallback, made) == ('tensorrt', '', ['tensorrt'])
+    assert (engine.name, engine.note, made) == ('tensorrt', '', ['tensorrt'])
     assert engine.arguments['batch'] == 4
     assert engine.arguments['accuracy_check'] is False
     assert (engine.arguments['precision'], engine.arguments['input_size']) == ('fp16', (96, 160))
@@ -77,25 +77,25 @@ def test_a_gpu_without_tensorrt_is_for_torch_and_that_is_told(machine: Fakes) ->
     machine(gpu=True, tensorrt=False)
     engine = chosen()
     assert engine.name == 'torch'
-    assert engine.fallback.startswith('tensorrt: Fake GPU is there, but TensorRT is not installed')
+    assert engine.note.startswith('tensorrt: Fake GPU is there, but TensorRT is not installed')
 
 
 @pytest.mark.parametrize('torch', [True, False])
 def test_a_gpu_that_nothing_can_use_is_told(machine: Fakes, torch: bool) -> None:
     made = machine(gpu=True, torch_cuda=False, torch=torch, faults={'tensorrt': 'driver too old'})
     engine = chosen()
-    assert (engine.name, engine.fallback) == ('openvino', 'tensorrt: driver too old')
+    assert (engine.name, engine.note) == ('openvino', 'tensorrt: driver too old')
     assert made == ['tensorrt', 'openvino']
 
 
 def test_each_step_down_is_told(machine: Fakes) -> None:
     machine(gpu=True, faults={'tensorrt': 'out of memory', 'torch': 'out of memory too'})
-    assert chosen().fallback == 'tensorrt: out of memory; torch: out of memory too'
+    assert chosen().note == 'tensorrt: out of memory; torch: out of memory too'
     machine(gpu=True, faults=dict.fromkeys(('tensorrt', 'torch', 'openvino'), 'no'))
     with pytest.raises(ValueError, match=r'no engine runs here\. tensorrt: no; torch: no; openvino: no'):
         chosen()
     machine(faults={'openvino': 'no graph'})
-    assert (chosen().name, chosen().fallback) == ('torch', 'openvino: no graph')
+    assert (chosen().name, chosen().note) == ('torch', 'openvino: no graph')
 
 
 def test_the_device_is_kept_to(machine: Fakes) -> None:
@@ -149,7 +149,7 @@ def test_values_out_of_their_range_are_refused(machine: Fakes, values: dict[str,
 
 
 def test_the_engines_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, 'nvidia_gpus', lambda: ())
+    monkeypatch.setattr(loading, 'nvidia_gpus', lambda: ())
     assert isinstance(load_engine(path_of('demo'), threads=1), OpenVinoEngine)
     assert isinstance(load_engine(path_of('demo'), engine='torch', device='cpu'), TorchEngine)
 

@@ -248,7 +248,7 @@ def test_a_precision_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_the_description_is_true(engine: OpenVinoEngine, reference: TorchEngine) -> None:
     info, expected = engine.describe(), reference.describe()
     assert info.engine == f'OpenVINO {ov.__version__.split("-")[0]}'
-    assert (info.device, info.precision, info.fallback) == ('cpu (1 threads)', 'fp32', '')
+    assert (info.device, info.precision, info.note) == ('cpu (1 threads)', 'fp32', '')
     assert (info.model, info.parameters, info.input_size) == (expected.model, expected.parameters, expected.input_size)
     assert engine.class_names == reference.class_names
     assert 0 < engine.warm_up() < 60_000
@@ -340,7 +340,7 @@ def test_a_cache_that_cannot_be_written_is_told(
     log, found, engine = find(caplog)
     assert len(found) > 3
     assert 'the compiled network cannot be kept and is compiled at each start' in log
-    assert engine.describe().fallback.startswith('the compiled network cannot be kept')
+    assert engine.describe().note.startswith('the compiled network cannot be kept')
 
 
 def test_the_cache_has_a_limit(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as opset
 
-from vis_ros.engines.engine import load_engine
+from vis_ros.engines.loading import load_engine
 from vis_ros.engines.openvino import compiled_network as openvino_network
 from vis_ros.engines.openvino.compiled_network import openvino_core
 from vis_ros.engines.openvino.winograd import use_winograd

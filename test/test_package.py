@@ -102,7 +102,7 @@ def pyproject() -> dict[str, Any]:
         'vis_ros.visualization',
         'vis_ros.synthetic.scene',
         'vis_ros.tracking.identity_memory',
-        'vis_ros.engines.engine',
+        'vis_ros.engines.loading',
         'vis_ros.tracking.detect_and_track',
         'vis_ros.tracking.propagate',
         'vis_ros.tracking.detect_and_propagate',

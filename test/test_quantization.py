@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from vis_ros.cli import export as export_command
 from vis_ros.cli.main import app
-from vis_ros.engines.engine import load_engine
+from vis_ros.engines.loading import load_engine
 from vis_ros.export import quantization
 from vis_ros.export.graph_export import export
 from vis_ros.export.graph_file import graph_path

@@ -207,7 +207,7 @@ def test_run_json_says_what_was_done(folder, tmp_path):
     run(open_recording(folder), tmp_path / 'out', model=rectangle_model('made'), source='somewhere', stride=1)
     assert json.loads((tmp_path / 'out' / 'run.json').read_text()) == {
         'vis_ros': vis_ros.__version__, 'source': 'somewhere', 'model': 'rectangles (made)', 'weights': 'made',
-        'engine': 'opencv', 'device': 'cpu', 'precision': 'uint8', 'fallback': '',
+        'engine': 'opencv', 'device': 'cpu', 'precision': 'uint8', 'note': '',
         'settings': asdict(Settings(weights='made')),
         'cameras': {'': ''}, 'stride': 1, 'max_frames': None,
         'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'warnings': {},

@@ -15,8 +15,8 @@ import pytest
 from helpers.fake_cuda import Arrays, FakeCuda, FakeDriver, fake_tensorrt
 from test_cuda_resize import kernel  # noqa: F401  # a fixture
 
-from vis_ros.engines import engine
-from vis_ros.engines.engine import load_engine
+from vis_ros.engines import loading
+from vis_ros.engines.loading import load_engine
 from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 from vis_ros.engines.tensorrt import library as tensorrt_library
 from vis_ros.engines.tensorrt import tensorrt_engine
@@ -44,13 +44,13 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (engine, tensorrt_library):
+    for module in (loading, tensorrt_library):
         monkeypatch.setattr(module, 'nvidia_gpus', lambda: ())
 
 
 @pytest.fixture
 def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (engine, tensorrt_library):
+    for module in (loading, tensorrt_library):
         monkeypatch.setattr(module, 'nvidia_gpus', lambda: ('Fake GPU',))
 
 
@@ -64,7 +64,7 @@ def test_without_a_gpu_the_engine_says_what_to_do() -> None:
 def test_without_a_gpu_auto_takes_openvino_and_that_is_no_news() -> None:
     info = load_engine('demo').describe()
     assert info.engine.startswith('OpenVINO')
-    assert info.fallback == ''
+    assert info.note == ''
 
 
 @pytest.mark.usefixtures('one_gpu')
@@ -91,8 +91,8 @@ def test_auto_tells_why_a_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(tensorrt_library.FLAVOURS, 'tensorrt_rtx', ('TensorRT-RTX', ('nor_this',)))
     info = load_engine('demo').describe()
     assert info.engine.startswith('OpenVINO')
-    assert 'tensorrt: TensorRT is not installed' in info.fallback
-    assert "No module named 'no_such_module'" in info.fallback
+    assert 'tensorrt: TensorRT is not installed' in info.note
+    assert "No module named 'no_such_module'" in info.note
 
 
 def test_a_library_that_does_not_load_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def test_it_finds_what_the_reference_finds(gpu: PlayedGpu) -> None:
     tensorrt = TensorRtEngine('demo')
     info = tensorrt.describe()
     assert (info.engine, info.device, info.precision) == ('TensorRT 10.3.0', 'Fake GPU (SM 8.7)', 'fp16')
-    assert info.fallback == ''
+    assert info.note == ''
     assert tensorrt._detector._session.resize is not None
     frames = [Scene(seed, (360, 640)).frame(seed * 40).image for seed in range(5, 8)]
     reference = OpenVinoEngine('demo', precision='fp32')
@@ -184,7 +184,7 @@ def test_garbage_is_refused_unless_it_is_wanted(gpu: PlayedGpu) -> None:
     gpu.garbage = True
     with pytest.raises(ValueError, match=r'only \d+ of \d+ confident detections'):
         TensorRtEngine('demo')
-    assert TensorRtEngine('demo', accuracy_check=False).describe().fallback == 'the parity check is turned off'
+    assert TensorRtEngine('demo', accuracy_check=False).describe().note == 'the parity check is turned off'
 
 
 def test_another_threshold_needs_no_other_graph(gpu: PlayedGpu) -> None:
@@ -204,7 +204,7 @@ def test_a_precision_that_is_another_than_asked_for_is_said(gpu: PlayedGpu, monk
     monkeypatch.setattr(session, 'precision', 'fp32')
     info = TensorRtEngine('demo', accuracy_check=False).describe()
     assert info.precision == 'fp32'
-    assert 'fp16 was asked for, but most layers of the engine compute in fp32' in info.fallback
+    assert 'fp16 was asked for, but most layers of the engine compute in fp32' in info.note
 
 
 def test_torch_is_not_imported() -> None:
@@ -224,7 +224,7 @@ def test_where_nvrtc_is_missing_the_processor_resizes(gpu: PlayedGpu, monkeypatc
 
     monkeypatch.setattr(tensorrt_engine, 'compile_resize', compile_nothing)
     tensorrt = TensorRtEngine('demo')
-    assert tensorrt.describe().fallback == 'images are resized on the processor: NVRTC does not load'
+    assert tensorrt.describe().note == 'images are resized on the processor: NVRTC does not load'
     frame = Scene(5, (360, 640)).frame(40).image
     (expected,) = tensorrt.infer([frame])
     monkeypatch.setattr(tensorrt_engine, 'compile_resize', lambda capability: b'code')

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from vis_ros.engines.engine import load_engine
+from vis_ros.engines.loading import load_engine
 from vis_ros.engines.torch.torch_engine import TorchEngine, preprocess
 from vis_ros.instances import Instances
 from vis_ros.networks.masktrack_rcnn import build_network

@@ -122,11 +122,11 @@ def test_graphs_of_other_sizes_make_room_for_a_new_one():
     engine.infer([picture(SIZES[0])])
     faults.append(torch.OutOfMemoryError('CUDA out of memory'))
     found = engine.infer([picture(SIZES[1])])
-    assert not engine.describe().fallback and len(found[0]) and len(engine._graphs._graphs) == 1
+    assert not engine.describe().note and len(found[0]) and len(engine._graphs._graphs) == 1
     engine = engine_with(capture)
     faults += [torch.OutOfMemoryError('CUDA out of memory')]
     engine.infer([picture(SIZES[1])])
-    assert engine.describe().fallback == 'torch runs without a CUDA graph: CUDA out of memory'
+    assert engine.describe().note == 'torch runs without a CUDA graph: CUDA out of memory'
 
 
 def test_nothing_stays_of_the_image_before(eager, replayed):
@@ -172,12 +172,12 @@ def test_few_graphs_stay_in_memory(monkeypatch):
 
 
 def test_a_network_that_cannot_be_captured_runs_without_and_says_so(eager, caplog):
-    engine = engine_with(fail, fallback='no TensorRT')
+    engine = engine_with(fail, note='no TensorRT')
     images = [picture(size) for size in SIZES[:2]]
     for found, expected in zip(engine.infer(images), eager.infer(images), strict=True):
         assert_same(found, expected)
     said = 'torch runs without a CUDA graph: CUDA error: operation not permitted when stream is capturing'
-    assert engine.describe().fallback == f'no TensorRT; {said}'
+    assert engine.describe().note == f'no TensorRT; {said}'
     assert [record.message for record in caplog.records] == [said]
     assert engine._graphs is None, 'not tried again for every image'
 
@@ -193,7 +193,7 @@ def test_an_image_that_did_not_settle_is_given_to_the_network(eager, monkeypatch
 
     monkeypatch.setattr(CudaGraph, 'run', unconverged)
     assert_same(engine.infer([image])[0], eager.infer([image])[0])
-    assert engine.describe().fallback == ''
+    assert engine.describe().note == ''
 
 
 def test_an_image_without_objects_is_not_run_twice(replayed, monkeypatch):

@@ -112,7 +112,7 @@ class EngineWorker:
         start = time.perf_counter()
         import numpy as np
 
-        import vis_ros.engines.engine  # noqa: F401  # its import is timed
+        import vis_ros.engines.loading  # noqa: F401  # its import is timed
 
         imported = time.perf_counter()
         self._settings = settings
@@ -126,7 +126,7 @@ class EngineWorker:
         }
 
     def _load(self, weights: Path, score_threshold: float | None, max_detections: int | None = None) -> Engine:
-        from vis_ros.engines.engine import load_engine
+        from vis_ros.engines.loading import load_engine
 
         settings = self._settings
         return load_engine(

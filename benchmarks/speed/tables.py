@@ -84,7 +84,7 @@ def _print_machine(result: dict[str, Any]) -> None:
     )
     rows = [row for table in result.get('tables', {}).values() for row in table]
     warnings = [warning for each in (result, *rows) for warning in each.get('warnings', [])]
-    for warning in filter(None, dict.fromkeys([*warnings, result['engine']['fallback']])):
+    for warning in filter(None, dict.fromkeys([*warnings, result['engine']['note']])):
         console.print(warning)
 
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.node_times import NodeTimes
 from benchmarks.speed.pipeline import ENGINE_STAGES, Stopwatch
-from vis_ros.engines.engine import Engine, load_engine
+from vis_ros.engines.engine import Engine
+from vis_ros.engines.loading import load_engine
 from vis_ros.instances import Instances
 from vis_ros.node import vis_node
 from vis_ros.ros.stamps import nanoseconds

@@ -669,7 +669,7 @@ def test_an_inactive_node_does_not_listen_but_says_how_it_is(graph):
     assert status.level == DiagnosticStatus.STALE and 'inactive' in status.message
     _, values = graph.status(lambda status, values: True, 'vis_node')
     assert values['state'] == 'inactive' and values['engine model'] == 'rectangles'
-    assert (values['engine precision'], values['engine fallback'], values['engine unconverged']) == ('uint8', '', '0')
+    assert (values['engine precision'], values['engine note'], values['engine unconverged']) == ('uint8', '', '0')
     assert node.trigger_cleanup().name == 'SUCCESS'
     status, values = graph.status(lambda status, values: values['state'] == 'unconfigured', 'vis_node')
     assert status.level == DiagnosticStatus.STALE and 'engine' not in values

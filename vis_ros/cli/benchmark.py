@@ -153,7 +153,7 @@ def _summary(model: Model, seconds: NDArray[np.float64]) -> dict[str, Any]:
         'engine': model.info.engine,
         'device': model.info.device,
         'precision': model.info.precision,
-        'fallback': model.info.fallback,
+        'note': model.info.note,
         'frame_ms': milliseconds(seconds),
         'frames_per_second': round(float(1 / seconds.mean()), 2),
     }
@@ -161,7 +161,7 @@ def _summary(model: Model, seconds: NDArray[np.float64]) -> dict[str, Any]:
 
 def _print(result: dict[str, Any]) -> None:
     for model in result['models']:
-        rows = [(name, model[name]) for name in ('engine', 'device', 'precision', 'fallback') if model[name]]
+        rows = [(name, model[name]) for name in ('engine', 'device', 'precision', 'note') if model[name]]
         times = model['frame_ms']
         rows.append(('frame p50, p95', f'{times["p50"]:.2f} ms, {times["p95"]:.2f} ms'))
         rows.append(('frames per second', f'{model["frames_per_second"]:.1f}'))

@@ -167,7 +167,7 @@ def _weights() -> Iterator[Check]:
             'good',
             f'{info.model}, {info.parameters / 1e6:.1f} M parameters, {len(engine.class_names)} classes; '
             f'runs on {info.engine}, {info.device}, {info.precision}, {size}: {milliseconds:.0f} ms an image',
-            info.fallback,
+            info.note,
         )
 
 

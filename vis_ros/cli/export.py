@@ -113,7 +113,7 @@ def _architectures(architecture: str) -> tuple[str, ...]:
 
 
 def _build(weights: Path, architecture: str, precision: str | None, size: tuple[int, int] | None, batch: int) -> None:
-    from vis_ros.engines.engine import load_engine
+    from vis_ros.engines.loading import load_engine
 
     with console.status('building the engine for this GPU'):
         engine = load_engine(

@@ -96,8 +96,8 @@ def _print_model(described: str, model: Model) -> None:
     console.print(f'{described}; {model.name} on {info.engine}, {info.device}, {info.precision}')
     if model.propagation:
         console.print(f'masks propagated by {model.propagation}')
-    if info.fallback:
-        console.print(info.fallback)
+    if info.note:
+        console.print(info.note)
 
 
 def _depth_topics(depth: str | None, camera_info: str | None, rectified: bool) -> DepthTopics | None:

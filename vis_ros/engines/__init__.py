@@ -1,1 +1,1 @@
-"""How a network is run. `vis_ros.engines.engine.load_engine` chooses; nothing is imported before it is needed."""
+"""How a network is run. `vis_ros.engines.loading.load_engine` chooses; nothing is imported before it is needed."""

@@ -109,7 +109,7 @@ class Model:
             'model': self.name,
             'weights': self.settings.weights,
             **({'propagation': self.propagation} if self.propagation else {}),
-            **{name: running[name] for name in ('engine', 'device', 'precision', 'fallback')},
+            **{name: running[name] for name in ('engine', 'device', 'precision', 'note')},
             'settings': asdict(self.settings),
         }
 

@@ -11,7 +11,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from vis_ros.engines.engine import EngineInfo, network_config, timed_warm_up
+from vis_ros.engines.engine import EngineInfo, timed_warm_up
+from vis_ros.engines.loading import network_config
 from vis_ros.engines.openvino.compiled_network import OpenVinoNetwork
 from vis_ros.engines.postprocessing import to_instances
 from vis_ros.export.graph_file import find_graph, read_metadata
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class OpenVinoEngine:
-    """An `Engine`. Arguments as in `vis_ros.engines.engine.load_engine`.
+    """An `Engine`. Arguments as in `vis_ros.engines.loading.load_engine`.
 
     Images run one after another: on a processor a batch is not faster than its images alone. The first image of a new
     padded size takes seconds longer, until the network is compiled for it.
@@ -40,7 +41,7 @@ class OpenVinoEngine:
         score_threshold: float | None = None,
         max_detections: int | None = None,
         threads: int = 0,
-        fallback: str = '',
+        note: str = '',
     ) -> None:
         path = resolve(weights)
         self.config = network_config(path, model, input_size, score_threshold, max_detections)
@@ -53,7 +54,7 @@ class OpenVinoEngine:
         digest = read_metadata(graph).weights_sha256
         self._network = OpenVinoNetwork(graph, digest, 'fp32' if quantized else precision, threads)
         self._parameters = count_parameters(path, self.config.architecture)
-        self._fallback = fallback
+        self._note = note
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
         """Detect in images, each (height, width, 3) uint8 BGR; sizes may differ."""
@@ -95,7 +96,7 @@ class OpenVinoEngine:
             model=self.config.name,
             parameters=self._parameters,
             input_size=self.input_size,
-            fallback='; '.join(filter(None, (self._fallback, self._network.cache.fault))),
+            note='; '.join(filter(None, (self._note, self._network.cache.fault))),
             unconverged=self.unconverged,
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import Instances
-from vis_ros.masks.iou import mask_iou
+from vis_ros.masks.iou import box_iou, mask_iou
 from vis_ros.synthetic.scene import Scene
 
 LEAST_SHARE = 0.9
@@ -98,22 +98,16 @@ def count_matches(
 def _alike(ours: Instances, theirs: Instances, least_iou: float) -> NDArray[np.bool_]:
     """(N, M): which detections are the same."""
     alike = np.zeros((len(ours), len(theirs)), bool)
+    boxes_overlap = box_iou(ours.boxes, theirs.boxes) >= least_iou
     for i in range(len(ours)):
         for j in range(len(theirs)):
             alike[i, j] = (
                 ours.class_ids[i] == theirs.class_ids[j]
-                and _box_iou(ours.boxes[i], theirs.boxes[j]) >= least_iou
+                and boxes_overlap[i, j]
                 and mask_iou(ours.masks[i], ours.rois[i], theirs.masks[j], theirs.rois[j]) >= least_iou
                 and _cosine(ours, i, theirs, j) >= LEAST_COSINE
             )
     return alike
-
-
-def _box_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    common = float(np.prod(np.maximum(sides, 0)))
-    both = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - common
-    return common / both if both > 0 else 0.0
 
 
 def _cosine(ours: Instances, i: int, theirs: Instances, j: int) -> float:

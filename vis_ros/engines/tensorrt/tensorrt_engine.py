@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import vis_ros
-from vis_ros.engines.engine import EngineInfo, network_config, timed_warm_up
+from vis_ros.engines.engine import EngineInfo, timed_warm_up
+from vis_ros.engines.loading import network_config
 from vis_ros.engines.tensorrt.accuracy_check import Infer, check_parity
 from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
 from vis_ros.engines.tensorrt.cuda_resize import CudaResize, compile_resize
@@ -28,7 +29,7 @@ from vis_ros.networks.named_weights import resolve
 
 
 class TensorRtEngine:
-    """An `Engine`. Arguments as in `vis_ros.engines.engine.load_engine`.
+    """An `Engine`. Arguments as in `vis_ros.engines.loading.load_engine`.
 
     The first use of weights on a GPU builds an engine, which takes seconds (TensorRT-RTX) to minutes (TensorRT on a
     Jetson) and is kept. Every image is fitted inside one canvas; the resize is done on the GPU, bit for bit that of the
@@ -72,7 +73,7 @@ class TensorRtEngine:
             model=self.config.name,
             parameters=count_parameters(path, self.config.architecture),
             input_size=self.input_size,
-            fallback=_worded((opened.note, processor, opened.engine.note, _other_precision(wanted, realised), parity)),
+            note=_worded((opened.note, processor, opened.engine.note, _other_precision(wanted, realised), parity)),
         )
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vis_ros.engines.engine import EngineInfo, network_config, timed_warm_up
+from vis_ros.engines.engine import EngineInfo, timed_warm_up
+from vis_ros.engines.loading import network_config
 from vis_ros.engines.postprocessing import to_instances
 from vis_ros.engines.torch.cuda_graphs import CudaGraphs
 from vis_ros.instances import Instances
@@ -29,7 +30,7 @@ _PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloa
 
 
 class TorchEngine:
-    """An `Engine`. Arguments as in `vis_ros.engines.engine.load_engine`.
+    """An `Engine`. Arguments as in `vis_ros.engines.loading.load_engine`.
 
     On CUDA the static network is replayed as a graph of each size of image. The network itself runs everywhere else:
     where a graph cannot be captured, and for an image whose suppression did not come to its end in the static one.
@@ -48,13 +49,13 @@ class TorchEngine:
         score_threshold: float | None = None,
         max_detections: int | None = None,
         threads: int = 0,
-        fallback: str = '',
+        note: str = '',
     ) -> None:
         if threads > 0:
             torch.set_num_threads(threads)
         self.device = _choose_device(device)
         self.precision = _choose_precision(precision, self.device)
-        self._fallback = fallback
+        self._note = note
         path = resolve(weights)
         config = network_config(path, model, input_size, score_threshold, max_detections)
         network = load_model(path, model)
@@ -71,7 +72,7 @@ class TorchEngine:
         engine = cls.__new__(cls)
         engine.device = next(network.parameters()).device
         engine.precision = 'fp32'
-        engine._fallback = ''
+        engine._note = ''
         engine._use(network)
         return engine
 
@@ -106,7 +107,7 @@ class TorchEngine:
             self._graphs = None
             fault = f'torch runs without a CUDA graph: {str(error).strip().splitlines()[0]}'
             _log.warning(fault)
-            self._fallback = '; '.join(filter(None, (self._fallback, fault)))
+            self._note = '; '.join(filter(None, (self._note, fault)))
             return None
         fitted = fit(image, self.config, out=graph.image)
         height, width = fitted.image.shape[:2]
@@ -182,7 +183,7 @@ class TorchEngine:
             model=self.config.name,
             parameters=sum(parameter.numel() for parameter in self.network.parameters()),
             input_size=self.input_size,
-            fallback=self._fallback,
+            note=self._note,
         )
 
 
