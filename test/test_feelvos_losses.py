@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from vis_ros.propagation.blocks.mask_damage import damage
+from vis_ros.propagation.blocks.bootstrapped_loss import bootstrapped_cross_entropy
+from vis_ros.propagation.blocks.mask_damage import damage_binary_masks
+from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.feelvos.losses import (
     FeelvosLosses,
-    bootstrapped_cross_entropy,
     hardest_share,
     object_masks,
 )
 from vis_ros.propagation.feelvos.network import Feelvos
-from vis_ros.propagation.propagation_config import FeelvosConfig
 
 
 @pytest.fixture(scope='module')
@@ -118,7 +118,7 @@ def test_damage_is_small_where_it_is_not_a_loss() -> None:
     torch.manual_seed(6)
     masks = torch.zeros(60, 80, 100, dtype=torch.bool)
     masks[:, 20:60, 30:70] = True  # 40 x 40
-    damaged = damage(masks)
+    damaged = damage_binary_masks(masks)
     sizes = damaged.flatten(1).sum(1)
     lost = sizes == 0
     assert 0 < int(lost.sum()) < 20
@@ -134,5 +134,5 @@ def test_damage_is_small_where_it_is_not_a_loss() -> None:
 
 
 def test_damage_of_nothing_is_nothing() -> None:
-    assert damage(torch.zeros(0, 8, 8, dtype=torch.bool)).shape == (0, 8, 8)
-    assert not damage(torch.zeros(3, 32, 32, dtype=torch.bool)).any()
+    assert damage_binary_masks(torch.zeros(0, 8, 8, dtype=torch.bool)).shape == (0, 8, 8)
+    assert not damage_binary_masks(torch.zeros(3, 32, 32, dtype=torch.bool)).any()

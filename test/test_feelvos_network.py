@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from vis_ros.networks.backbone import PyramidBackbone
 from vis_ros.networks.model_config import ModelConfig
-from vis_ros.propagation.feelvos.network import PUBLISHED, DynamicHead, Embedding, Feelvos, enlarge
-from vis_ros.propagation.propagation_config import FeelvosConfig
+from vis_ros.propagation.feelvos.config import PUBLISHED, FeelvosConfig
+from vis_ros.propagation.feelvos.network import DynamicHead, Embedding, Feelvos, enlarge
 from vis_ros.propagation.propagation_file import load_propagation, save_propagation
 
 _LIGHT = FeelvosConfig('light')

@@ -8,10 +8,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.feelvos.network import Feelvos, enlarge
 from vis_ros.propagation.feelvos.propagator import FeelvosPropagator
 from vis_ros.propagation.loading import load_propagation_model
-from vis_ros.propagation.propagation_config import FeelvosConfig
 
 _SIZE = (64, 96)
 
@@ -154,7 +154,7 @@ def test_the_background_is_that_of_the_newest_reference(network: Feelvos, propag
 
 def test_what_is_remembered_does_not_grow(propagator: FeelvosPropagator) -> None:
     def size() -> int:
-        each = propagator._carried.values()
+        each = propagator._objects.values()
         frames = {id(one.frame): one.frame for one in each}
         tensors = [one.reference for one in each] + [one.mask for one in each] + [propagator._background]
         return sum(t.numel() for t in tensors) + sum(f.embedding.numel() + f.image.size for f in frames.values())

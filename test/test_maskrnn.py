@@ -5,11 +5,11 @@ import torch
 from torch.nn import functional
 from torchvision.ops import box_convert
 
+from vis_ros.propagation.maskrnn.config import PUBLISHED, MaskRnnConfig
 from vis_ros.propagation.maskrnn.losses import MaskRnnLosses, balanced_cross_entropy
-from vis_ros.propagation.maskrnn.network import PUBLISHED, MaskRnn, box_deltas, enlarge, gate, refine, scaled_magnitude
+from vis_ros.propagation.maskrnn.network import MaskRnn, box_deltas, enlarge, gate, refine, scaled_magnitude
 from vis_ros.propagation.maskrnn.optical_flow import dis_flow, warp
 from vis_ros.propagation.maskrnn.propagator import MaskRnnPropagator, _log_odds, delayed_planes
-from vis_ros.propagation.propagation_config import MaskRnnConfig
 
 CPU = torch.device('cpu')
 SIZE = (96, 160)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from vis_ros.propagation.propagation_config import PtsConfig
+from vis_ros.propagation.pts.config import PtsConfig
 from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, SearchRegion, TrackingSettings
 from vis_ros.propagation.pts.otn import Otn, OtnClassifier, vgg_m_convolutions
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from vis_ros.propagation.propagation_config import PtsConfig
 from vis_ros.propagation.propagation_file import load_propagation, save_propagation
+from vis_ros.propagation.pts.config import PtsConfig
 from vis_ros.propagation.pts.network import Pts
 from vis_ros.propagation.pts.rgsn import Rgsn
 

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from vis_ros.propagation.blocks.mask_heat_map import robust_moments
-from vis_ros.propagation.propagation_config import PtsConfig
 from vis_ros.propagation.pts import losses as pts_losses
+from vis_ros.propagation.pts.config import PtsConfig
 from vis_ros.propagation.pts.losses import PtsLosses
 from vis_ros.propagation.pts.network import Pts
 

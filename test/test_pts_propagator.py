@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vis_ros.propagation.propagation_config import PtsConfig
 from vis_ros.propagation.pts import propagator as module
+from vis_ros.propagation.pts.config import PtsConfig
 from vis_ros.propagation.pts.network import Pts
 from vis_ros.propagation.pts.object_tracking import ObjectTracker
 from vis_ros.propagation.pts.propagator import PtsPropagator
@@ -125,7 +125,7 @@ def test_the_previous_mask_is_where_the_object_was_the_likeliest(network: Pts, m
     assert planes.shape == (3, *SIZE)
     labels = planes.argmax(0)
     for number in (1, 2):
-        assert np.array_equal(propagator._carried[number].previous.numpy(), labels == number)
+        assert np.array_equal(propagator._objects[number].previous.numpy(), labels == number)
 
 
 def test_the_box_of_a_tiny_object_stays(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +137,8 @@ def test_the_box_of_a_tiny_object_stays(network: Pts, monkeypatch: pytest.Monkey
     propagator.start(2, _image(0), small)
     _found_at((40, 20, 80, 60), monkeypatch)
     propagator.step(_image(1))
-    assert propagator._carried[1].box.tolist() == [10, 10, 20, 15]
-    assert propagator._carried[2].box.tolist() == [40, 20, 80, 60]
+    assert propagator._objects[1].box.tolist() == [10, 10, 20, 15]
+    assert propagator._objects[2].box.tolist() == [40, 20, 80, 60]
 
 
 def test_proposals_are_asked_for_once_an_image(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def test_a_correction_is_the_next_previous_mask_and_box(network: Pts, monkeypatc
     propagator.start(1, _image(0), _mask(20))
     propagator.step(_image(1))
     propagator.correct(1, _mask(50))
-    each = propagator._carried[1]
+    each = propagator._objects[1]
     assert each.box.tolist() == [50, 20, 74, 40]
     assert each.tracker is not None and each.tracker.box.tolist() == [50, 20, 74, 40]
     seen = _Recorded(network, monkeypatch)
@@ -205,7 +205,7 @@ def test_fine_tuning_fits_the_first_frame_and_leaves_the_network(network: Pts) -
 def test_otn_learns_from_where_the_mask_is(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
     propagator = PtsPropagator(network, CPU)
     propagator.start(1, _image(0), _mask(20))
-    each = propagator._carried[1]
+    each = propagator._objects[1]
     assert each.tracker is not None
     each.tracker.score = 1.0
     _found_at((22, 18, 46, 42), monkeypatch)

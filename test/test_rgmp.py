@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from vis_ros.propagation.blocks.global_convolution import GlobalConvolution, Refinement, ResidualBlock
-from vis_ros.propagation.propagation_config import RgmpConfig
 from vis_ros.propagation.propagation_file import load_propagation, save_propagation
+from vis_ros.propagation.rgmp.config import RgmpConfig
 from vis_ros.propagation.rgmp.network import Rgmp, mask_probability
 
 

@@ -8,9 +8,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from vis_ros.propagation.propagation_config import RgmpConfig
+from vis_ros.propagation.blocks.mask_damage import damage_soft_masks
 from vis_ros.propagation.rgmp import losses as rgmp_losses
-from vis_ros.propagation.rgmp.losses import RgmpLosses, damage_masks
+from vis_ros.propagation.rgmp.config import RgmpConfig
+from vis_ros.propagation.rgmp.losses import RgmpLosses
 from vis_ros.propagation.rgmp.network import Rgmp
 
 
@@ -186,7 +187,7 @@ def test_damage_moves_resizes_and_blurs(monkeypatch: pytest.MonkeyPatch) -> None
     mask[20:44, 30:70] = 1
     normals = iter((torch.tensor([[1.0, -0.5]]), torch.tensor([[1.0]])))
     monkeypatch.setattr(torch, 'randn_like', lambda _: next(normals))
-    damaged = damage_masks(torch.from_numpy(mask)[None, None])[0, 0].numpy()
+    damaged = damage_soft_masks(torch.from_numpy(mask)[None, None])[0, 0].numpy()
     side, scale = math.sqrt(24 * 40), math.exp(0.1)
     ys, xs = np.mgrid[:64, :96].astype(float)
     centre_y, centre_x = 31.5, 49.5  # of the pixel centres
@@ -203,7 +204,7 @@ def test_damage_leaves_an_empty_mask_empty_and_keeps_the_range() -> None:
     torch.manual_seed(0)
     masks = torch.zeros(50, 1, 32, 64)
     masks[10:, :, 5:20, 10:40] = 1
-    damaged = damage_masks(masks)
+    damaged = damage_soft_masks(masks)
     assert damaged[:10].abs().max() == 0
     assert damaged.min() >= 0
     assert damaged.max() <= 1 + 1e-6

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vis_ros.propagation.blocks.soft_aggregation import soft_aggregation
-from vis_ros.propagation.propagation_config import RgmpConfig
 from vis_ros.propagation.propagator import Propagator
+from vis_ros.propagation.rgmp.config import RgmpConfig
 from vis_ros.propagation.rgmp.network import Rgmp
 from vis_ros.propagation.rgmp.propagator import RgmpPropagator
 
@@ -223,8 +223,8 @@ def test_what_is_remembered_does_not_grow(network: Rgmp) -> None:
     propagator = RgmpPropagator(network, CPU)
 
     def remembered() -> int:
-        frames = {id(each.frame): each.frame for each in propagator._carried.values()}
-        tensors = [t for each in propagator._carried.values() for t in (each.reference, each.previous)]
+        frames = {id(each.frame): each.frame for each in propagator._objects.values()}
+        tensors = [t for each in propagator._objects.values() for t in (each.reference, each.previous)]
         unions = [frame.union for frame in frames.values() if frame.union is not None]
         arrays = [array for frame in frames.values() for array in (frame.image, *frame.masks.values())]
         return sum(t.untyped_storage().nbytes() for t in tensors + unions) + sum(array.nbytes for array in arrays)

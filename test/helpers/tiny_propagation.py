@@ -1,8 +1,6 @@
-"""A tiny network that carries masks along, with its losses and its propagator, in place of FEELVOS."""
+"""A tiny mask propagation network with its losses and its propagator, to stand in for FEELVOS."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
+from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.propagation_config import PropagationConfig
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 
 
 class TinyNetwork(nn.Module):
@@ -79,18 +79,13 @@ class TinyPropagator:
         self._masks.clear()
 
 
+class TinySystem:
+    """Stands in for a PropagationSystem."""
+
+    name, config = 'feelvos', FeelvosConfig
+    network, losses, propagator, options = TinyNetwork, TinyLosses, TinyPropagator, None
+
+
 def use_tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is made for 'feelvos' is tiny now."""
-    for table, name in (
-        ('vis_ros.propagation.propagation_file._NETWORKS', 'TinyNetwork'),
-        ('vis_ros.training.propagation_task.LOSSES', 'TinyLosses'),
-        ('vis_ros.propagation.loading.PROPAGATORS', 'TinyPropagator'),
-    ):
-        monkeypatch.setitem(table_of(table), 'feelvos', ('tiny_propagation', name))
-
-
-def table_of(path: str) -> Any:
-    from importlib import import_module
-
-    module, _, name = path.rpartition('.')
-    return getattr(import_module(module), name)
+    """Make the system 'feelvos' build the tiny classes."""
+    monkeypatch.setitem(PROPAGATION_SYSTEMS, 'feelvos', TinySystem())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Margins: from the planes of a propagator to one signed map for each object, which can be enlarged without overlaps."""
+"""Margins: one signed map for each object, made from a propagator's planes, that can be enlarged without overlaps."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""A propagation model file: weights as .safetensors with the PropagationConfig in its metadata."""
+"""Model files of mask propagation networks: weights as .safetensors, with the config in the metadata."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -12,28 +10,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from vis_ros.propagation.propagation_config import PropagationConfig, propagation_config
+from vis_ros.propagation.propagation_config import PropagationConfig
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS, config_from_dict
 
 PROPAGATION_KEY = 'vis_ros.propagation'
-"""Key of the PropagationConfig, as JSON, in the metadata of the file."""
-
-_NETWORKS: Mapping[str, tuple[str, str]] = {
-    'maskrnn': ('vis_ros.propagation.maskrnn.network', 'MaskRnn'),
-    'rgmp': ('vis_ros.propagation.rgmp.network', 'Rgmp'),
-    'pts': ('vis_ros.propagation.pts.network', 'Pts'),
-    'feelvos': ('vis_ros.propagation.feelvos.network', 'Feelvos'),
-}
+"""Metadata key of the PropagationConfig, stored as JSON."""
 
 
 def build_propagation_network(config: PropagationConfig) -> nn.Module:
-    """The network of a config, with fresh weights."""
-    module, name = _NETWORKS[config.architecture]
-    network: nn.Module = getattr(import_module(module), name)(config)
-    return network
+    """The network of a config, with newly initialised weights."""
+    return PROPAGATION_SYSTEMS[config.architecture].network(config)
 
 
 def is_propagation(path: Path) -> bool:
-    """Whether a .safetensors file holds a propagation network; ValueError if it is none."""
+    """Whether a .safetensors file holds a mask propagation network. ValueError if it is not a .safetensors file."""
     return PROPAGATION_KEY in _metadata(path)
 
 
@@ -46,17 +36,17 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def read_propagation_config(path: Path) -> PropagationConfig:
-    """What a file says of itself; ValueError if it is no propagation model."""
+    """The config stored in a model file. ValueError if the file holds no mask propagation network."""
     metadata = _metadata(path)
     if PROPAGATION_KEY not in metadata:
         raise ValueError(
             f'{path} holds no propagation network: train one with `vis-ros train config/train_feelvos.yaml`'
         )
-    return propagation_config(json.loads(metadata[PROPAGATION_KEY]))
+    return config_from_dict(json.loads(metadata[PROPAGATION_KEY]))
 
 
 def save_propagation(network: nn.Module, path: Path, precision: torch.dtype = torch.float16) -> None:
-    """Write the weights in `precision` with the network's config (`network.config`), atomically."""
+    """Write the weights of a network and its `config` to a model file, atomically. precision: of the weights."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     state = {name: tensor.to(precision) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     partial = path.with_name(path.name + '.part')
@@ -68,7 +58,7 @@ def save_propagation(network: nn.Module, path: Path, precision: torch.dtype = to
 
 
 def load_propagation(path: Path) -> nn.Module:
-    """The network of a file, in float32, in evaluation mode; ValueError names what does not fit."""
+    """The network of a model file, float32 and in evaluation mode. ValueError if the weights do not fit its config."""
     network = build_propagation_network(read_propagation_config(path))
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()}
     try:

@@ -12,8 +12,8 @@ _DIVISOR = 32
 def working_size(image_size: tuple[int, ...], limits: tuple[int, int]) -> tuple[int, int]:
     """(height, width) at which a propagator works on images of (height, width).
 
-    The image is scaled to fit into the limits (its shorter side into the shorter limit); then each side is rounded to the
-    nearest multiple of 32, so the aspect ratio is nearly kept.
+    The image is scaled to fit into the limits (its shorter side into the shorter limit). Then each side is rounded to
+    the nearest multiple of 32, so the aspect ratio is nearly kept.
     """
     scale = min(max(limits) / max(image_size), min(limits) / min(image_size))
     height, width = (max(round(side * scale / _DIVISOR), 1) * _DIVISOR for side in image_size)

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from vis_ros.propagation.blocks.mask_damage import damage
+from vis_ros.propagation.blocks.bootstrapped_loss import bootstrapped_cross_entropy
+from vis_ros.propagation.blocks.clip_labels import UNKNOWN
+from vis_ros.propagation.blocks.mask_damage import damage_binary_masks
 from vis_ros.propagation.feelvos.network import Feelvos, enlarge
-
-UNKNOWN = 255
-"""Label of pixels that bear no loss and are not matched."""
 
 _SAMPLES = 1024
 """Pixels of an object in the reference frame that are matched, at most (section 3.6)."""
@@ -114,25 +112,9 @@ def hardest_share(progress: float) -> float:
     return 1 - (1 - _HARDEST) * min(2 * progress, 1.0)
 
 
-def bootstrapped_cross_entropy(logits: Tensor, truth: Tensor, known: Tensor, share: float) -> Tensor:
-    """Cross entropy of logits (K, H, W), the mean over the hardest share of the known pixels (section 3.6).
-
-    Args:
-        logits: of the background and the objects.
-        truth: (K, H, W) bool, one of them in each known pixel.
-        known: (H, W) bool.
-        share: of the known pixels, in (0, 1].
-    """
-    losses = functional.cross_entropy(logits.flatten(1).T, truth.byte().max(0).indices.flatten(), reduction='none')
-    losses = losses[known.flatten()]
-    if len(losses) == 0:
-        return logits.sum() * 0
-    return losses.topk(max(round(len(losses) * share), 1), sorted=False).values.mean()
-
-
 def _damaged(masks: Tensor) -> Tensor:
     """Masks (K, H, W) bool, the background first, with damaged objects; unknown pixels stay unknown."""
-    objects = damage(masks[1:])
+    objects = damage_binary_masks(masks[1:])
     taken = objects.int().cumsum(0) <= 1  # a pixel belongs to the first of the objects on it
     known = masks.any(0)
     objects = objects & taken & known

@@ -11,23 +11,9 @@ from torch.nn import functional
 from torchvision.ops import FeaturePyramidNetwork
 
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
+from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.feelvos.deeplab import DeepLabEncoder
 from vis_ros.propagation.feelvos.matching import global_matching, local_matching
-from vis_ros.propagation.propagation_config import FeelvosConfig
-
-PUBLISHED = FeelvosConfig(
-    name='feelvos_published',
-    input_height=480,
-    input_width=864,
-    backbone='xception65',
-    batch_norm_folded=False,
-    feature_channels=256,
-    head_channels=256,
-    embedding_diagonal=1.0,
-    matching_stride=4,
-    local_window=15,
-)
-"""The published network, whose weights are for another framework; the input is DAVIS 480p in multiples of 32."""
 
 STRIDE = 4
 """Of features, previous masks and logits, in pixels."""

@@ -1,4 +1,4 @@
-"""FeelvosPropagator: masks carried along by FEELVOS."""
+"""FeelvosPropagator: mask propagation with FEELVOS."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vis_ros.propagation.blocks.network_input import NetworkInput
 from vis_ros.propagation.checks import check_size, check_start
 from vis_ros.propagation.feelvos.network import Feelvos, enlarge
 
@@ -22,7 +23,7 @@ class _Frame:
 
 
 @dataclass
-class _Carried:
+class _FeelvosObject:
     """An object. reference: embeddings (N, E) of its pixels in its reference frame; mask: (H, W) bool in `frame`."""
 
     reference: Tensor
@@ -44,12 +45,10 @@ class FeelvosPropagator:
 
     def __init__(self, network: Feelvos, device: torch.device) -> None:
         self._network, self._device = network, device
-        config = network.config
-        self._mean = torch.tensor(config.mean, device=device)[:, None, None]
-        self._std = torch.tensor(config.std, device=device)[:, None, None]
-        self._carried: dict[int, _Carried] = {}
+        self._input = NetworkInput(network.config, device)
+        self._objects: dict[int, _FeelvosObject] = {}
         self._last: _Frame | None = None
-        self._background = torch.zeros(0, config.embedding_size, device=device)
+        self._background = torch.zeros(0, network.config.embedding_size, device=device)
         self._size: tuple[int, ...] | None = None
 
     @property
@@ -58,25 +57,25 @@ class FeelvosPropagator:
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        return tuple(sorted(self._carried))
+        return tuple(sorted(self._objects))
 
     @torch.inference_mode()
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
         self._size = check_start(object_id, image, mask, self._size)
         frame = self._frame(image)
-        present = self._to_mask(mask)
-        self._place(object_id, _Carried(self._pixels(frame, present), frame, present))
+        present = self._input.mask(mask)
+        self._place(object_id, _FeelvosObject(self._pixels(frame, present), frame, present))
         self._background = self._background_of(frame)
 
     @torch.inference_mode()
     def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         check_size(image.shape[:2], self._size)
-        carried = [self._carried[number] for number in self.object_ids]
+        carried = [self._objects[number] for number in self.object_ids]
         if not carried:
             self._last = None
             return np.ones((1, *image.shape[:2]), np.float32)
         network = self._network
-        features, embeddings = network.encode(self._to_input(image))
+        features, embeddings = network.encode(self._input.image(image))
         frame = _Frame(image.copy(), embeddings[0])
         masks = torch.stack([~self._union(), *(each.mask for each in carried)])
         global_maps = network.global_maps(frame.embedding, [self._background, *(each.reference for each in carried)])
@@ -91,14 +90,14 @@ class FeelvosPropagator:
     @torch.inference_mode()
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
         check_size(mask.shape, self._size)
-        carried = self._carried[object_id]
-        self._place(object_id, _Carried(carried.reference, self._last or carried.frame, self._to_mask(mask)))
+        carried = self._objects[object_id]
+        self._place(object_id, _FeelvosObject(carried.reference, self._last or carried.frame, self._input.mask(mask)))
 
     def forget(self, object_id: int) -> None:
-        del self._carried[object_id]
+        del self._objects[object_id]
 
     def reset(self) -> None:
-        self._carried.clear()
+        self._objects.clear()
         self._last = None
         self._size = None
 
@@ -107,26 +106,26 @@ class FeelvosPropagator:
     def _frame(self, image: NDArray[np.uint8]) -> _Frame:
         """The frame of an image, which may be known."""
         known = [self._last] if self._last else []
-        for frame in (*known, *(each.frame for each in self._carried.values())):
+        for frame in (*known, *(each.frame for each in self._objects.values())):
             if np.array_equal(frame.image, image):
                 return frame
-        return _Frame(image.copy(), self._network.encode(self._to_input(image))[1][0])
+        return _Frame(image.copy(), self._network.encode(self._input.image(image))[1][0])
 
-    def _place(self, object_id: int, carried: _Carried) -> None:
+    def _place(self, object_id: int, carried: _FeelvosObject) -> None:
         """Let an object be carried; no other of the same frame is where it is."""
-        self._carried[object_id] = carried
-        for number, other in self._carried.items():
+        self._objects[object_id] = carried
+        for number, other in self._objects.items():
             if number != object_id and other.frame is carried.frame:
                 other.mask = other.mask & ~carried.mask
 
     def _union(self) -> Tensor:
-        return torch.stack([each.mask for each in self._carried.values()]).any(0)
+        return torch.stack([each.mask for each in self._objects.values()]).any(0)
 
     def _background_of(self, frame: _Frame) -> Tensor:
         """Embeddings (N, E) where no carried object is; those carried in a newer frame are looked for in this one."""
-        here = [each.mask for each in self._carried.values() if each.frame is frame]
+        here = [each.mask for each in self._objects.values() if each.frame is frame]
         cells = ~self._network.cells(torch.stack(here).any(0))
-        elsewhere = [each.reference for each in self._carried.values() if each.frame is not frame]
+        elsewhere = [each.reference for each in self._objects.values() if each.frame is not frame]
         if elsewhere and len(self._background):
             maps = self._network.global_maps(frame.embedding, [self._background, *elsewhere])
             cells &= maps[0] <= maps[1:].amin(0)
@@ -141,7 +140,7 @@ class FeelvosPropagator:
             cells[rows.clamp(max=cells.shape[0] - 1), columns.clamp(max=cells.shape[1] - 1)] = True
         return frame.embedding[:, cells].T.contiguous()
 
-    def _local_maps(self, frame: _Frame, carried: list[_Carried], masks: Tensor) -> Tensor:
+    def _local_maps(self, frame: _Frame, carried: list[_FeelvosObject], masks: Tensor) -> Tensor:
         """(M + 1, h, w). Mostly all objects have the same previous frame; else the background may be near in any."""
         maps: dict[int, Tensor] = {}
         background = []
@@ -151,11 +150,3 @@ class FeelvosPropagator:
             background.append(found[0])
             maps.update(zip(here, found[1:], strict=True))
         return torch.stack([torch.stack(background).amin(0), *(maps[number] for number in sorted(maps))])
-
-    def _to_input(self, image: NDArray[np.uint8]) -> Tensor:
-        """(1, 3, h, w) normalised RGB."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1).flip(0).float()
-        return ((pixels - self._mean) / self._std)[None]
-
-    def _to_mask(self, mask: NDArray[np.bool_]) -> Tensor:
-        return torch.from_numpy(mask.copy()).to(self._device)

@@ -9,12 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vis_ros.propagation.blocks.box_crops import clip_to, enlarge_boxes, mask_boxes
+from vis_ros.propagation.blocks.clip_labels import UNKNOWN
+from vis_ros.propagation.blocks.mask_damage import damage_soft_masks
 from vis_ros.propagation.maskrnn.network import MaskRnn, MaskRnnOutput, box_deltas, scaled_magnitude
 from vis_ros.propagation.maskrnn.optical_flow import dis_flow, warp
-from vis_ros.propagation.rgmp.losses import damage_masks
-
-UNKNOWN = 255
-"""Label of pixels that bear no loss."""
 
 _LEAST_PIXELS = 30
 _REGION = 1.8
@@ -64,7 +62,7 @@ class MaskRnnLosses(nn.Module):
         found: list[dict[str, Tensor]] = []
         own: Tensor | None = None
         for t in range(2, last + 1):
-            previous = damage_masks(truth[:, t - 1])
+            previous = damage_soft_masks(truth[:, t - 1])
             if own is not None and torch.rand(()) < _OWN * min(progress * 3, 1.0):
                 previous = own
             warped, magnitudes = self._moved(previous, pictures, t)

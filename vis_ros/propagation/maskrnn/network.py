@@ -15,12 +15,7 @@ from torchvision.ops import FeaturePyramidNetwork, roi_pool
 
 from vis_ros.propagation.blocks.box_crops import enlarge_boxes
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder, widen_stem
-from vis_ros.propagation.propagation_config import MaskRnnConfig
-
-PUBLISHED = MaskRnnConfig(
-    name='maskrnn_published', backbone='vgg16', batch_norm_folded=False, input_height=480, input_width=864, causal=False
-)
-"""The published streams; the input is DAVIS 480p in multiples of 32."""
+from vis_ros.propagation.maskrnn.config import MaskRnnConfig
 
 _POOL = 7
 _LOCALISATION_CHANNELS = 256

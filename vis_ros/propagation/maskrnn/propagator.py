@@ -1,4 +1,4 @@
-"""MaskRnnPropagator: masks carried along by MaskRNN."""
+"""MaskRnnPropagator: mask propagation with MaskRNN."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vis_ros.propagation.blocks.box_crops import clip_to, mask_boxes
+from vis_ros.propagation.blocks.network_input import NetworkInput
 from vis_ros.propagation.checks import check_size, check_start
 from vis_ros.propagation.maskrnn.network import MaskRnn, gate, refine, scaled_magnitude
 from vis_ros.propagation.maskrnn.optical_flow import Flow, dis_flow, warp
@@ -43,6 +44,7 @@ class MaskRnnPropagator:
         if not network.config.causal:
             raise ValueError('this MaskRNN needs the next frame too: use delayed_planes, or weights with causal: true')
         self._network, self._device = network, device
+        self._input = NetworkInput(network.config, device)
         self._flow = flow or dis_flow()
         self._masks: dict[int, Tensor] = {}
         self._images: dict[int, Image] = {}
@@ -58,7 +60,7 @@ class MaskRnnPropagator:
 
     def start(self, object_id: int, image: Image, mask: NDArray[np.bool_]) -> None:
         size = check_start(object_id, image, mask, self._size)
-        self._masks[object_id] = self._to_mask(mask)
+        self._masks[object_id] = self._input.soft_mask(mask)
         self._images[object_id] = image.copy()
         self._size = size
 
@@ -83,7 +85,7 @@ class MaskRnnPropagator:
         check_size(mask.shape, self._size)
         if object_id not in self._masks:
             raise KeyError(object_id)
-        self._masks[object_id] = self._to_mask(mask)
+        self._masks[object_id] = self._input.soft_mask(mask)
 
     def forget(self, object_id: int) -> None:
         del self._masks[object_id], self._images[object_id]
@@ -92,9 +94,6 @@ class MaskRnnPropagator:
         self._masks.clear()
         self._images.clear()
         self._size = None
-
-    def _to_mask(self, mask: NDArray[np.bool_]) -> Tensor:
-        return torch.from_numpy(mask.astype(np.float32)).to(self._device)
 
 
 def masks_after(network: MaskRnn, image: Image, previous: Tensor, flows: list[Tensor], device: torch.device) -> Tensor:
@@ -105,12 +104,9 @@ def masks_after(network: MaskRnn, image: Image, previous: Tensor, flows: list[Te
     has the refined one alone.
     """
     size = (image.shape[0], image.shape[1])
-    config = network.config
     warped = warp(previous, flows[0])
     boxes = clip_to(mask_boxes(warped[:, 0] > 0.5), size)
-    mean, std = (torch.tensor(each, device=device)[:, None, None] for each in (config.mean, config.std))
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1).float().flip(0)
-    pixels = ((pixels - mean) / std).expand(len(previous), -1, -1, -1)
+    pixels = NetworkInput(network.config, device).image(image).expand(len(previous), -1, -1, -1)
     output = network(pixels, warped, torch.cat([scaled_magnitude(flow) for flow in flows], 1), boxes)
     there = (warped > 0.5).flatten(1).any(1)[:, None, None, None]
     refined = refine(boxes, output.deltas)

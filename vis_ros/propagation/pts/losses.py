@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vis_ros.propagation.blocks.bootstrapped_loss import bootstrapped_cross_entropy
 from vis_ros.propagation.blocks.box_crops import clip_to, crop, crop_transform, enlarge_boxes, mask_boxes, shake_boxes
+from vis_ros.propagation.blocks.clip_labels import UNKNOWN
 from vis_ros.propagation.blocks.mask_heat_map import mask_heat_map
-from vis_ros.propagation.feelvos.losses import bootstrapped_cross_entropy
 from vis_ros.propagation.pts.network import Pts
-
-UNKNOWN = 255
-"""Label of pixels that bear no loss."""
 
 _REFERENCE_CONTEXT = 1.5
 _CONTEXT = (1.5, 2.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vis_ros.propagation.propagation_config import PtsConfig
+from vis_ros.propagation.pts.config import PtsConfig
 from vis_ros.propagation.pts.otn import Otn
 from vis_ros.propagation.pts.rgsn import Rgsn
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torchvision.ops import roi_align
 
 from vis_ros.propagation.blocks.box_crops import crop, crop_transform, enlarge_boxes
-from vis_ros.propagation.propagation_config import PtsConfig
+from vis_ros.propagation.pts.config import PtsConfig
 
 OTN_FEATURES = ('backbone', 'vgg_m')
 

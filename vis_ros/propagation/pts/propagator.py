@@ -1,20 +1,24 @@
-"""PtsPropagator: masks carried along by PTS."""
+"""PtsPropagator: mask propagation with PTS."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vis_ros.networks.model_file import load_model
+from vis_ros.networks.named_weights import resolve
 from vis_ros.propagation.blocks.box_crops import clip_to, crop, crop_transform, enlarge_boxes, mask_boxes, paste
 from vis_ros.propagation.blocks.mask_heat_map import mask_heat_map
+from vis_ros.propagation.blocks.network_input import NetworkInput
 from vis_ros.propagation.checks import check_size, check_start
 from vis_ros.propagation.pts.network import Pts
 from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, SearchRegion, TrackingSettings
-from vis_ros.propagation.pts.proposals import Proposals
+from vis_ros.propagation.pts.proposals import Proposals, rpn_proposals
 from vis_ros.propagation.pts.rgsn import Rgsn
 from vis_ros.propagation.pts.rgsn_fine_tuning import fine_tuned
 
@@ -27,7 +31,7 @@ _BACKGROUND = 0.5
 
 
 @dataclass
-class _Carried:
+class _PtsObject:
     """An object. rgsn: tuned for it, or that of all; reference: (C, s, s) features; previous: (h, w) bool; box: (4,) in
     the last image; tracker: None for an object that is too small."""
 
@@ -59,11 +63,9 @@ class PtsPropagator:
     ) -> None:
         self._network, self._device = network, device
         self._proposals, self._fine_tune_steps = proposals, fine_tune_steps
-        config = network.config
-        self._tracking = PUBLISHED if config.otn_features == 'vgg_m' else TrackingSettings()
-        self._mean = torch.tensor(config.mean, device=device)[:, None, None]
-        self._std = torch.tensor(config.std, device=device)[:, None, None]
-        self._carried: dict[int, _Carried] = {}
+        self._input = NetworkInput(network.config, device)
+        self._tracking = PUBLISHED if network.config.otn_features == 'vgg_m' else TrackingSettings()
+        self._objects: dict[int, _PtsObject] = {}
         self._size: tuple[int, int] | None = None
 
     @property
@@ -72,12 +74,12 @@ class PtsPropagator:
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        return tuple(sorted(self._carried))
+        return tuple(sorted(self._objects))
 
     @torch.inference_mode()
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
         size = check_start(object_id, image, mask, self._size)
-        pixels, plane = self._to_input(image), self._to_mask(mask)
+        pixels, plane = self._input.image(image), self._input.mask(mask)
         box = mask_boxes(plane[None])[0]
         rgsn = self._network.rgsn
         if self._fine_tune_steps:
@@ -91,16 +93,16 @@ class PtsPropagator:
             if large
             else None
         )
-        self._carried[object_id] = _Carried(rgsn, reference, plane, box, tracker)
+        self._objects[object_id] = _PtsObject(rgsn, reference, plane, box, tracker)
         self._size = size
 
     @torch.inference_mode()
     def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         size = check_size(image.shape[:2], self._size)
-        objects = [self._carried[number] for number in self.object_ids]
+        objects = [self._objects[number] for number in self.object_ids]
         if not objects:
             return np.ones((1, *size), np.float32)
-        pixels = self._to_input(image)
+        pixels = self._input.image(image)
         scene = self._scene(image, pixels)
         for each in objects:
             if each.tracker and each.tracker.find(scene):
@@ -116,18 +118,18 @@ class PtsPropagator:
     @torch.inference_mode()
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
         check_size(mask.shape, self._size)
-        each = self._carried[object_id]
-        each.previous = self._to_mask(mask)
+        each = self._objects[object_id]
+        each.previous = self._input.mask(mask)
         if mask.any():
             each.box = mask_boxes(each.previous[None])[0]
             if each.tracker:
                 each.tracker.move(each.box)
 
     def forget(self, object_id: int) -> None:
-        del self._carried[object_id]
+        del self._objects[object_id]
 
     def reset(self) -> None:
-        self._carried.clear()
+        self._objects.clear()
         self._size = None
 
     # ------------------------------------------------------------------------------------------------------------
@@ -137,14 +139,14 @@ class PtsPropagator:
         return self._network.config.crop_size
 
     @staticmethod
-    def _learn(each: _Carried, scene: SearchRegion) -> None:
+    def _learn(each: _PtsObject, scene: SearchRegion) -> None:
         if each.tracker is None:
             return
         if each.previous.any():
             each.tracker.refine(mask_boxes(each.previous[None])[0])
         each.tracker.learn(scene)
 
-    def _segment(self, objects: list[_Carried], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    def _segment(self, objects: list[_PtsObject], pixels: Tensor, size: tuple[int, int]) -> Tensor:
         """Probabilities (M, h, w) of the objects, 0 outside their crops."""
         regions = _regions(torch.stack([each.box for each in objects]), size)
         transform = crop_transform(regions, size)
@@ -171,14 +173,6 @@ class PtsPropagator:
             (image.shape[0], image.shape[1]), proposals, lambda boxes: self._network.otn.box_features(frame, boxes)
         )
 
-    def _to_input(self, image: NDArray[np.uint8]) -> Tensor:
-        """(1, 3, h, w) normalised RGB."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1).flip(0).float()
-        return ((pixels - self._mean) / self._std)[None]
-
-    def _to_mask(self, mask: NDArray[np.bool_]) -> Tensor:
-        return torch.from_numpy(mask.copy()).to(self._device)
-
 
 def _regions(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """What is cut out for boxes (M, 4): 1.5 times the box inside the frame, or the whole frame for a large box."""
@@ -186,3 +180,9 @@ def _regions(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     share = (boxes[:, 2:] - boxes[:, :2]).prod(1, keepdim=True) / (height * width)
     whole = boxes.new_tensor([0, 0, width, height])
     return torch.where(share > _WHOLE_FRAME, whole, clip_to(enlarge_boxes(boxes, _CONTEXT), size))
+
+
+def pts_options(device: torch.device, fine_tune_steps: int) -> dict[str, Any]:
+    """The further arguments of PtsPropagator: region proposals by the RPN of the packaged detector, and the steps."""
+    network = load_model(resolve('demo'), 'mask_rcnn').to(device)
+    return {'proposals': rpn_proposals(network, device), 'fine_tune_steps': fine_tune_steps}

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
 from vis_ros.propagation.blocks.global_convolution import GlobalConvolution, Refinement, ResidualBlock
-from vis_ros.propagation.propagation_config import PtsConfig
+from vis_ros.propagation.pts.config import PtsConfig
 
 _HEAD_STD = 1e-3
 """Of the fresh weights of the logits: features may be large, and the first masks are to be undecided."""

@@ -8,19 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vis_ros.propagation.blocks.clip_labels import UNKNOWN
+from vis_ros.propagation.blocks.mask_damage import damage_soft_masks
 from vis_ros.propagation.rgmp.network import Rgmp, mask_probability
-
-UNKNOWN = 255
-"""Label of pixels that bear no loss."""
 
 _AUXILIARY_WEIGHT = 0.2
 _LOST = 0.12
 """Share of clips whose first previous mask is empty: the object is found again by its reference."""
 _UNION = 0.15
 """Share of clips with several objects that are trained on their union, which gives the background."""
-_SHIFT, _SCALE = 0.1, 0.1
-"""Standard deviations of the damage: of the shift, in square roots of the object's area, and of the log of the
-size."""
 _HARDEST_FROM, _HARDEST_TO, _HARDEST_SHARE = 0.2, 0.6, 0.25
 """Between these parts of the run the pixels that bear the loss go from all to the hardest share."""
 
@@ -85,28 +81,7 @@ def _choose_objects(labels: Tensor) -> tuple[list[int], Tensor]:
 def _first_previous(mask: Tensor) -> Tensor:
     """What takes the place of the mask before frame 1, (N, 1, H, W): its own mask, damaged or, at times, empty."""
     found = torch.rand(len(mask), 1, 1, 1, device=mask.device) >= _LOST
-    return damage_masks(mask) * found
-
-
-def damage_masks(masks: Tensor) -> Tensor:
-    """Masks (N, 1, H, W) in [0, 1] as another frame may have had them: shifted, resized and blurred at random."""
-    height, width = masks.shape[2:]
-    area = masks.sum((1, 2, 3))
-    xs = (torch.arange(width, device=masks.device) + 0.5) / width * 2 - 1
-    ys = (torch.arange(height, device=masks.device) + 0.5) / height * 2 - 1
-    centre = torch.stack(((masks[:, 0].sum(1) * xs).sum(1), (masks[:, 0].sum(2) * ys).sum(1)), 1)
-    centre = centre / area[:, None].clamp(min=1)
-    side = area.sqrt()[:, None] * 2 / masks.new_tensor([width, height])
-    shift = torch.randn_like(centre) * _SHIFT * side
-    scale = torch.exp(torch.randn_like(centre[:, :1]) * _SCALE)
-    # Pixel q of the result is taken from (q - centre - shift) / scale + centre.
-    theta = masks.new_zeros(len(masks), 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale[:, 0]
-    theta[:, :, 2] = centre - (centre + shift) / scale
-    grid = functional.affine_grid(theta, list(masks.shape), align_corners=False)
-    moved = functional.grid_sample(masks, grid, align_corners=False)
-    cells = functional.avg_pool2d(moved, 4)  # a prediction is no sharper either
-    return functional.interpolate(cells, (height, width), mode='bilinear')
+    return damage_soft_masks(mask) * found
 
 
 def _share_of_pixels(progress: float) -> float:

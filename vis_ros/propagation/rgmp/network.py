@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
 from vis_ros.propagation.blocks.global_convolution import GlobalConvolution, Refinement, ResidualBlock
-from vis_ros.propagation.propagation_config import RgmpConfig
+from vis_ros.propagation.rgmp.config import RgmpConfig
 
 
 class Rgmp(nn.Module):

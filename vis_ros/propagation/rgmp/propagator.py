@@ -1,4 +1,4 @@
-"""RgmpPropagator: masks carried along by RGMP."""
+"""RgmpPropagator: mask propagation with RGMP."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vis_ros.propagation.blocks.network_input import NetworkInput
 from vis_ros.propagation.blocks.soft_aggregation import soft_aggregation
 from vis_ros.propagation.checks import check_size, check_start
 from vis_ros.propagation.rgmp.network import Rgmp
@@ -24,7 +25,7 @@ class _ReferenceFrame:
 
 
 @dataclass
-class _Carried:
+class _RgmpObject:
     """An object. reference: (C, h / 32, w / 32) features; previous: (h, w) soft mask in the last image."""
 
     frame: _ReferenceFrame
@@ -46,11 +47,9 @@ class RgmpPropagator:
     """
 
     def __init__(self, network: Rgmp, device: torch.device) -> None:
-        self._network, self._device = network, device
-        config = network.config
-        self._mean = torch.tensor(config.mean, device=device)[:, None, None]
-        self._std = torch.tensor(config.std, device=device)[:, None, None]
-        self._carried: dict[int, _Carried] = {}
+        self._network = network
+        self._input = NetworkInput(network.config, device)
+        self._objects: dict[int, _RgmpObject] = {}
         self._size: tuple[int, ...] | None = None
 
     @property
@@ -59,30 +58,30 @@ class RgmpPropagator:
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        return tuple(sorted(self._carried))
+        return tuple(sorted(self._objects))
 
     @torch.inference_mode()
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
         size = check_start(object_id, image, mask, self._size)
-        if object_id in self._carried:
+        if object_id in self._objects:
             self.forget(object_id)
         frame = self._reference_frame(image)
         frame.masks[object_id] = mask.copy()
         frame.union = None
-        self._carried[object_id] = _Carried(frame, self._reference(image, mask), self._to_mask(mask))
+        self._objects[object_id] = _RgmpObject(frame, self._reference(image, mask), self._input.soft_mask(mask))
         self._size = size
 
     @torch.inference_mode()
     def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         check_size(image.shape[:2], self._size)
-        objects = [self._carried[number] for number in self.object_ids]
+        objects = [self._objects[number] for number in self.object_ids]
         if not objects:
             return np.ones((1, *image.shape[:2]), np.float32)
         frames = {id(each.frame): each.frame for each in objects}
         shared = [frame for frame in frames.values() if len(frame.masks) > 1]
         previous = [each.previous for each in objects] + [self._previous_of_union(frame) for frame in shared]
         references = [each.reference for each in objects] + [self._reference_of_union(frame) for frame in shared]
-        pixels = self._to_input(image).expand(len(previous), -1, -1, -1)
+        pixels = self._input.image(image).expand(len(previous), -1, -1, -1)
         found = self._network(pixels, torch.stack(previous)[:, None], torch.stack(references))[:, 0]
         alone = [found[i] for i, each in enumerate(objects) if len(each.frame.masks) == 1]
         background = (1 - torch.stack([*alone, *found[len(objects) :]])).prod(0)
@@ -96,28 +95,28 @@ class RgmpPropagator:
 
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
         check_size(mask.shape, self._size)
-        self._carried[object_id].previous = self._to_mask(mask)
+        self._objects[object_id].previous = self._input.soft_mask(mask)
 
     def forget(self, object_id: int) -> None:
-        frame = self._carried.pop(object_id).frame
+        frame = self._objects.pop(object_id).frame
         del frame.masks[object_id]
         frame.union = None
 
     def reset(self) -> None:
-        self._carried.clear()
+        self._objects.clear()
         self._size = None
 
     # ------------------------------------------------------------------------------------------------------------
 
     def _reference_frame(self, image: NDArray[np.uint8]) -> _ReferenceFrame:
         """The frame of this image that objects have started in already, or a new one."""
-        for each in self._carried.values():
+        for each in self._objects.values():
             if np.array_equal(each.frame.image, image):
                 return each.frame
         return _ReferenceFrame(image.copy())
 
     def _reference(self, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Tensor:
-        return self._network.reference(self._to_input(image), self._to_mask(mask)[None, None])[0]
+        return self._network.reference(self._input.image(image), self._input.soft_mask(mask)[None, None])[0]
 
     def _reference_of_union(self, frame: _ReferenceFrame) -> Tensor:
         if frame.union is None:
@@ -125,13 +124,5 @@ class RgmpPropagator:
         return frame.union
 
     def _previous_of_union(self, frame: _ReferenceFrame) -> Tensor:
-        previous = torch.stack([self._carried[number].previous for number in frame.masks])
+        previous = torch.stack([self._objects[number].previous for number in frame.masks])
         return previous.sum(0).clamp(max=1)
-
-    def _to_input(self, image: NDArray[np.uint8]) -> Tensor:
-        """(1, 3, h, w) normalised RGB."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1).flip(0).float()
-        return ((pixels - self._mean) / self._std)[None]
-
-    def _to_mask(self, mask: NDArray[np.bool_]) -> Tensor:
-        return torch.from_numpy(mask.astype(np.float32)).to(self._device)

@@ -1,0 +1,97 @@
+"""The propagation systems: the one list of those that exist.
+
+To add a system, add a folder with config.py, network.py, propagator.py and losses.py, and one entry to
+PROPAGATION_SYSTEMS. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vis_ros.propagation.feelvos.config import FeelvosConfig
+from vis_ros.propagation.maskrnn.config import MaskRnnConfig
+from vis_ros.propagation.propagation_config import PropagationConfig
+from vis_ros.propagation.propagator import Propagator
+from vis_ros.propagation.pts.config import PtsConfig
+from vis_ros.propagation.rgmp.config import RgmpConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class PropagationSystem:
+    """The parts of one published system. All but the config need torch and are imported on first use.
+
+    config: its config class, in config.py.
+    network_name: its network in network.py, built from a config.
+    propagator_name: its `Propagator` in propagator.py, built from a network and a device.
+    losses_name: its losses in losses.py: built from a network, called with images (B, T, 3, H, W), labels (B, T, H, W)
+        and the progress of the run from 0 to 1.
+    options_name: function in propagator.py that returns further arguments of the propagator, shared by all cameras;
+        empty if there are none. Called with the device and the number of fine-tuning steps.
+    """
+
+    config: type[PropagationConfig]
+    network_name: str
+    propagator_name: str
+    losses_name: str
+    options_name: str = ''
+
+    @property
+    def name(self) -> str:
+        """The name of the system, as in the setting `model`."""
+        return self.config.architecture
+
+    @property
+    def network(self) -> Callable[[PropagationConfig], nn.Module]:
+        return self._part('network', self.network_name)
+
+    @property
+    def propagator(self) -> Callable[..., Propagator]:
+        return self._part('propagator', self.propagator_name)
+
+    @property
+    def losses(self) -> Callable[[nn.Module], nn.Module]:
+        return self._part('losses', self.losses_name)
+
+    @property
+    def options(self) -> Callable[..., dict[str, Any]] | None:
+        return self._part('propagator', self.options_name) if self.options_name else None
+
+    def _part(self, module: str, name: str) -> Any:
+        folder = self.config.__module__.rpartition('.')[0]
+        return getattr(import_module(f'{folder}.{module}'), name)
+
+
+PROPAGATION_SYSTEMS: Mapping[str, PropagationSystem] = {
+    system.name: system
+    for system in (
+        PropagationSystem(MaskRnnConfig, 'MaskRnn', 'MaskRnnPropagator', 'MaskRnnLosses'),
+        PropagationSystem(RgmpConfig, 'Rgmp', 'RgmpPropagator', 'RgmpLosses'),
+        PropagationSystem(PtsConfig, 'Pts', 'PtsPropagator', 'PtsLosses', 'pts_options'),
+        PropagationSystem(FeelvosConfig, 'Feelvos', 'FeelvosPropagator', 'FeelvosLosses'),
+    )
+}
+"""Name -> system."""
+
+
+def config_from_dict(values: Mapping[str, Any]) -> PropagationConfig:
+    """The config of a system from plain values. The key `architecture` names the system.
+
+    Raises:
+        ValueError: the architecture or a field is unknown.
+    """
+    values = dict(values)
+    architecture = values.pop('architecture', '')
+    if architecture not in PROPAGATION_SYSTEMS:
+        raise ValueError(f'architecture {architecture!r} is not one of {", ".join(PROPAGATION_SYSTEMS)}')
+    config = PROPAGATION_SYSTEMS[architecture].config
+    unknown = sorted(values.keys() - {field.name for field in fields(config)})
+    if unknown:
+        raise ValueError(f'unknown fields of a {architecture} model: {", ".join(unknown)}')
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return config(**given)
