@@ -181,12 +181,12 @@ def test_the_imagenet_weights_mean_the_same_under_timm_names(published: dict[str
 
 @pytest.mark.parametrize(('folded', 'tensors'), [(False, 288), (True, 96)])
 def test_training_starts_from_all_of_them(published: dict[str, Tensor], folded: bool, tensors: int) -> None:
-    from vis_ros.training.pretrained import efficientnet_lite0_state, start_from
+    from vis_ros.training.pretrained import efficientnet_lite0_state, load_pretrained_backbone
 
     network = build_network(DEMO.with_fields(batch_norm_folded=folded)).eval()
     body = network.backbone.body
     assert isinstance(body, TimmBody)
-    assert start_from(network, 'efficientnet_lite0') == len(body.state_dict()) == tensors
+    assert load_pretrained_backbone(network, 'efficientnet_lite0') == len(body.state_dict()) == tensors
     whole = timm.create_model('tf_efficientnet_lite0', pretrained=False).eval()
     whole.load_state_dict(efficientnet_lite0_state())
     images = torch.randn(1, 3, 64, 64)
@@ -197,12 +197,12 @@ def test_training_starts_from_all_of_them(published: dict[str, Tensor], folded: 
 
 
 def test_training_starts_from_nothing_or_from_what_fits(published: dict[str, Tensor]) -> None:
-    from vis_ros.training.pretrained import start_from
+    from vis_ros.training.pretrained import load_pretrained_backbone
 
     network = build_network(DEMO.with_fields(backbone='resnet18'))
-    assert start_from(network, '') == 0
+    assert load_pretrained_backbone(network, '') == 0
     with pytest.raises(ValueError, match="does not fit the backbone 'resnet18'"):
-        start_from(network, 'efficientnet_lite0')
+        load_pretrained_backbone(network, 'efficientnet_lite0')
 
 
 def test_torchvision_weights_keep_their_names() -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from vis_ros.propagation.propagation_config import FeelvosConfig
+from vis_ros.propagation.blocks.clip_labels import UNKNOWN
+from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.synthetic.labelled_frame import LabelledFrame
 from vis_ros.training.clip_loader import clip_loader, to_clip_input
-from vis_ros.training.clips import UNKNOWN, Clip, Clips, ClipSettings
+from vis_ros.training.clips import Clip, Clips, ClipSettings
 from vis_ros.training.mixture import Mixture
 
 SIZE = (32, 64)

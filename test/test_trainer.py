@@ -22,7 +22,7 @@ from vis_ros.training.mixture import Mixture
 from vis_ros.training.pairs import pair_loader, to_input
 from vis_ros.training.train_config import TrainConfig
 from vis_ros.training.trainer import Trainer, train
-from vis_ros.training.validation import ValidationResult, Validator
+from vis_ros.training.validation import DetectionValidator, ValidationResult
 
 SETTINGS = {
     'data': [{'kind': 'scenes'}],
@@ -115,11 +115,11 @@ def test_validation_is_the_evaluation_of_the_averaged_weights(tmp_path: Path) ->
     assert row['step'] == 2 and {'AP', 'AP50', 'HOTA', 'IDF1'} <= row.keys()
     config = TrainConfig.read(path)
     assert config.validation is not None
-    validator = Validator(config.validation, config, ('shape',))
+    validator = DetectionValidator(config.validation, config, ('shape',))
     assert len(validator.truth.videos) == 1 and len(validator.truth.videos[0]) == 2
     found = validator.run(load_model(model))
-    assert found.figures['HOTA'] == pytest.approx(row['HOTA'], abs=0.02)  # the file has half precision
-    assert found.picture.ndim == 3
+    assert found.metrics['HOTA'] == pytest.approx(row['HOTA'], abs=0.02)  # the file has half precision
+    assert found.image.ndim == 3
     best = torch.load(tmp_path / 'out' / 'checkpoint.pt', weights_only=True)['best']
     assert best == {'step': 2, 'value': row['HOTA']}
     assert same(load_file(model), load_file(tmp_path / 'out' / 'tiny_best.safetensors'))
@@ -129,7 +129,7 @@ def test_only_a_better_figure_replaces_the_best(tmp_path: Path, monkeypatch: pyt
     figures = iter([0.2, 0.5, 0.5, 0.1])
     picture = np.zeros((4, 4, 3), np.uint8)
     answer = lambda *_: ValidationResult(dict.fromkeys(('AP', 'AP50', 'HOTA', 'IDF1'), next(figures)), picture)  # noqa: E731
-    monkeypatch.setattr(Validator, 'run', answer)
+    monkeypatch.setattr(DetectionValidator, 'run', answer)
     train(write(tmp_path / 'train.yaml', steps=4, validation=VALIDATION | {'every': 1}), tmp_path / 'out')
     saved = torch.load(tmp_path / 'out' / 'checkpoint.pt', weights_only=True)
     assert saved['best'] == {'step': 2, 'value': 0.5}

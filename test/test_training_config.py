@@ -13,8 +13,8 @@ import yaml
 from safetensors.numpy import save_file
 
 from vis_ros.networks.model_config import DEMO, ModelConfig
-from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS
 from vis_ros.propagation.propagation_file import PROPAGATION_KEY
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN
 from vis_ros.training.train_config import DataSource, TrainConfig, Validation
 
@@ -28,10 +28,10 @@ def test_shipped_files_load(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     def stand_in(name: str) -> Path:
         architecture = Path(name).stem
-        if architecture not in PROPAGATION_CONFIGS:
+        if architecture not in PROPAGATION_SYSTEMS:
             return ROOT / 'vis_ros/weights/demo.safetensors'
         file = tmp_path / f'{architecture}.safetensors'
-        metadata = {PROPAGATION_KEY: PROPAGATION_CONFIGS[architecture](architecture).to_json()}
+        metadata = {PROPAGATION_KEY: PROPAGATION_SYSTEMS[architecture].config(architecture).to_json()}
         save_file({'none': np.zeros(1, np.float32)}, file, metadata=metadata)
         return file
 
@@ -58,7 +58,7 @@ def test_the_reference_file_names_every_field_and_its_default() -> None:
 
 
 def test_every_field_says_what_it_is() -> None:
-    source = (ROOT / 'vis_ros' / 'training' / 'config.py').read_text()
+    source = (ROOT / 'vis_ros' / 'training' / 'train_config.py').read_text()
     for kind in (DataSource, Validation):
         for field in fields(kind):
             assert re.search(rf'^    {field.name}: .*\n    """', source, re.MULTILINE), field.name

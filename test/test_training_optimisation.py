@@ -129,7 +129,7 @@ def test_tensorboard_has_scalars_and_pictures(tmp_path: Path) -> None:
         log.add(2, {'total': 1.5})
         log.close_window(2, 0.01)
         log.validation(2, {'AP': 0.25, 'AP50': 0.5, 'HOTA': 0.3, 'IDF1': 0.4}, True)
-        log.picture(2, 'training pairs', picture)
+        log.image(2, 'training pairs', picture)
     events = accumulator.EventAccumulator(str(tmp_path / 'tensorboard')).Reload()
     assert [(each.step, each.value) for each in events.Scalars('losses/total')] == [(2, 1.5)]
     assert events.Scalars('validation/AP')[0].value == 0.25
@@ -144,6 +144,6 @@ def test_without_tensorboard_only_its_files_are_missing(tmp_path: Path, monkeypa
     with log:
         log.add(1, {'total': 1.0})
         log.close_window(1, 0.01)
-        log.picture(1, 'nothing', np.zeros((2, 2, 3), np.uint8))
+        log.image(1, 'nothing', np.zeros((2, 2, 3), np.uint8))
     assert 'TensorBoard is not installed' in text.getvalue()
     assert (tmp_path / 'losses.jsonl').is_file() and not (tmp_path / 'tensorboard').exists()

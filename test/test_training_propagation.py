@@ -18,11 +18,13 @@ from test_trainer import rows, same
 from vis_ros.networks.model_file import load_model
 from vis_ros.networks.named_weights import resolve
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
-from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS, FeelvosConfig, PropagationConfig
+from vis_ros.propagation.feelvos.config import FeelvosConfig
+from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_file import load_propagation, read_propagation_config, save_propagation
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN
 from vis_ros.training.optimisation import build_optimizer, freeze
-from vis_ros.training.pretrained import efficientnet_lite0_state, start_from_propagation, start_propagation
+from vis_ros.training.pretrained import efficientnet_lite0_state, load_pretrained_encoders, load_propagation_weights
 from vis_ros.training.train_config import TrainConfig
 from vis_ros.training.trainer import Trainer, train
 
@@ -141,7 +143,7 @@ def test_demo_backbone_fills_the_first_three_planes_of_a_widened_stem() -> None:
     network = torch.nn.ModuleDict({'plain': folded(0), 'widened': folded(2)})
     fresh = network['widened'].body.network.conv_stem.weight.detach().clone()
     count = len(network['plain'].body.state_dict())
-    assert start_propagation(network, FeelvosConfig('a'), 'demo') == 2 * count
+    assert load_pretrained_encoders(network, FeelvosConfig('a'), 'demo') == 2 * count
     published = load_model(resolve('demo')).backbone.body.state_dict()
     assert same(dict(network['plain'].body.state_dict()), dict(published))
     for name, tensor in network['widened'].body.state_dict().items():
@@ -153,19 +155,19 @@ def test_demo_backbone_fills_the_first_three_planes_of_a_widened_stem() -> None:
 def test_imagenet_backbone_without_folding_is_taken_as_it_is() -> None:
     config = FeelvosConfig('a', batch_norm_folded=False)
     network = FrameEncoder(config, 1)
-    start_propagation(network, config, 'efficientnet_lite0')
+    load_pretrained_encoders(network, config, 'efficientnet_lite0')
     state = efficientnet_lite0_state()
     mine = network.body.network.state_dict()
     assert torch.equal(mine['conv_stem.weight'][:, :3], state['conv_stem.weight'])
     assert all(torch.equal(mine[name], state[name]) for name in mine if name != 'conv_stem.weight')
     with pytest.raises(ValueError, match='batch_norm_folded'):
-        start_propagation(network, config, 'demo')
+        load_pretrained_encoders(network, config, 'demo')
 
 
 def test_backbones_that_do_not_fit_are_refused() -> None:
     config = FeelvosConfig('a', backbone='resnet18')
     with pytest.raises(ValueError, match="does not fit the backbone 'resnet18'"):
-        start_propagation(FrameEncoder(config), config, 'demo')
+        load_pretrained_encoders(FrameEncoder(config), config, 'demo')
 
 
 def test_a_run_starts_from_a_file(tmp_path: Path) -> None:
@@ -179,10 +181,10 @@ def test_a_run_starts_from_a_file(tmp_path: Path) -> None:
     assert isinstance(read, PropagationConfig) and read == config.with_fields(name='new', input_width=64)
     trainer = Trainer(TrainConfig.read(path), tmp_path / 'out')
     assert same(dict(trainer.network.state_dict()), dict(network.state_dict()))
-    start = start_from_propagation(
+    start = load_propagation_weights(
         torch.nn.ModuleDict({'head': torch.nn.Conv2d(64, 1, 1)}), tmp_path / 'old.safetensors'
     )
-    assert start.taken == 2 and not start.fresh
+    assert start.loaded == 2 and not start.skipped
     assert load_propagation(tmp_path / 'old.safetensors').config == config
 
 
@@ -202,11 +204,11 @@ def test_every_encoder_has_the_rate_of_backbones_and_a_widened_stem_is_trained()
 # --- configs ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('architecture', PROPAGATION_CONFIGS)
+@pytest.mark.parametrize('architecture', PROPAGATION_SYSTEMS)
 def test_shipped_recipes(architecture: str) -> None:
     """They never see the DAVIS test half, and are validated on images that they do not train on."""
     config = TrainConfig.read(ROOT / 'config' / f'train_{architecture}.yaml')
-    assert isinstance(config.model, PROPAGATION_CONFIGS[architecture]) and config.model.name == architecture
+    assert isinstance(config.model, PROPAGATION_SYSTEMS[architecture].config) and config.model.name == architecture
     assert config.validation is not None and config.validation.figure == 'J'
     assert config.validation.data.part == 'held-out'
     for source in config.data:

@@ -1,4 +1,4 @@
-"""Weights to start from: what is taken, what starts fresh, and that it is said."""
+"""Weights to start from: what is loaded, what is skipped, and how it is reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import save_model
-from vis_ros.training.pretrained import start_from_model
+from vis_ros.training.pretrained import load_matching_weights
 
 SMALL = ModelConfig(
     name='small',
@@ -45,13 +45,13 @@ def fresh_names(weights: Path, config: ModelConfig) -> dict[str, str]:
     torch.manual_seed(1)
     network = build_network(config)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    start = start_from_model(network, weights)
+    start = load_matching_weights(network, weights)
     source = load_file(weights)
     for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, before[name] if name in start.fresh else source[name]), name
-    assert start.taken + len(start.fresh) == len(before)
-    assert all(name in str(start) for name in start.fresh) and f'{start.taken} tensors' in str(start)
-    return start.fresh
+        assert torch.equal(tensor, before[name] if name in start.skipped else source[name]), name
+    assert start.loaded + len(start.skipped) == len(before)
+    assert all(name in str(start) for name in start.skipped) and f'{start.loaded} tensors' in str(start)
+    return start.skipped
 
 
 def test_the_same_model_is_taken_whole(weights: Path) -> None:
@@ -70,12 +70,12 @@ def test_class_agnostic_heads_are_taken(weights: Path, tmp_path: Path) -> None:
     agnostic = SMALL.with_fields(box_class_agnostic=True, mask_class_agnostic=True)
     save_model(build_network(agnostic), weights, torch.float32)
     network = build_network(agnostic.with_fields(class_names=('cat', 'dog')))
-    start = start_from_model(network, weights)
-    assert start.fresh.keys() == {f'roi_heads.box_predictor.cls_score.{kind}' for kind in ('weight', 'bias')}
+    start = load_matching_weights(network, weights)
+    assert start.skipped.keys() == {f'roi_heads.box_predictor.cls_score.{kind}' for kind in ('weight', 'bias')}
 
 
 def test_a_track_head_is_new_where_the_weights_have_none(weights: Path) -> None:
     save_model(build_network(SMALL.with_fields(architecture='mask_rcnn')), weights, torch.float32)
-    fresh = start_from_model(build_network(SMALL), weights).fresh
+    fresh = load_matching_weights(build_network(SMALL), weights).skipped
     assert fresh and all(name.startswith('track_head.') for name in fresh)
     assert set(fresh.values()) == {'not in the weights'}

@@ -14,10 +14,16 @@ from rich.console import Console
 from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.rle import encode
 from vis_ros.datasets.segmentation import compressed
-from vis_ros.training.frame_videos import FrameVideos, fitted
+from vis_ros.training.labelled_videos import LabelledVideos, fit_size
 from vis_ros.training.mixture import Mixture
 from vis_ros.training.train_config import DataSource, TrainConfig
-from vis_ros.training.training_data import Renamed, mixture_of, model_classes, open_source, open_sources
+from vis_ros.training.training_data import (
+    RelabelledVideos,
+    build_mixture,
+    model_classes,
+    open_training_source,
+    open_training_sources,
+)
 
 SIZE = (60, 80)
 
@@ -51,11 +57,11 @@ def write_youtube_vis(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def read(path: Path, size: tuple[int, int] = SIZE, **options: Any) -> FrameVideos:
-    return FrameVideos(open_annotations(path), size, **options)
+def read(path: Path, size: tuple[int, int] = SIZE, **options: Any) -> LabelledVideos:
+    return LabelledVideos(open_annotations(path), size, **options)
 
 
-def by_name(videos: FrameVideos) -> dict[int, Any]:
+def by_name(videos: LabelledVideos) -> dict[int, Any]:
     """Number of objects -> video."""
     return {len(video.object_ids): video for video in videos.videos}
 
@@ -101,7 +107,7 @@ def test_pictures_are_fitted_as_the_engine_does(
     from vis_ros.engines.torch.torch_engine import preprocess
     from vis_ros.networks.model_config import DEMO
 
-    assert fitted(size, limits) == expected
+    assert fit_size(size, limits) == expected
     config = DEMO.with_fields(input_height=limits[0], input_width=limits[1])
     assert tuple(preprocess(np.zeros((*size, 3), np.uint8), config)[0].shape[:0:-1]) == expected
 
@@ -180,7 +186,7 @@ def test_mots_text(tmp_path: Path) -> None:
 def test_a_format_without_classes_needs_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'object_class.*cows'):
         read(write_davis(tmp_path))
-    with pytest.raises(ValueError, match='has classes of its own'):
+    with pytest.raises(ValueError, match='has its own class labels'):
         read(write_youtube_vis(tmp_path / 'y'), object_class='dog')
 
 
@@ -225,7 +231,7 @@ def test_a_bad_record_stops_before_the_first_step(tmp_path: Path, fault: str, me
     change(path, fault)
     config = TrainConfig.from_dict({'data': [{'kind': 'videos', 'annotations': str(path)}]})
     with pytest.raises(ValueError, match=message):
-        open_sources(config, Console(quiet=True))
+        open_training_sources(config, Console(quiet=True))
 
 
 def test_bad_pictures_and_masks_are_named_counted_and_left_out(tmp_path: Path) -> None:
@@ -240,14 +246,14 @@ def test_bad_pictures_and_masks_are_named_counted_and_left_out(tmp_path: Path) -
     cv2.imwrite(str(pictures / 'v2' / '2.jpg'), np.zeros((10, 10, 3), np.uint8))
     videos = read(path)
     assert {kind: len(where) for kind, where in videos.problems.items()} == {
-        'frame without a picture': 1,
-        'picture that cannot be decoded': 1,
-        'picture of another size than its masks': 1,
-        'mask without a pixel': 1,
+        'frame without an image': 1,
+        'image that cannot be decoded': 1,
+        'image of another size than its masks': 1,
+        'empty mask': 1,
     }
     assert sorted(video.length for video in videos.videos) == [1, 2]
     report = videos.report()
-    assert '2 videos, 3 frames' in report and '1 x frame without a picture: v1 frame 0.jpg' in report
+    assert '2 videos, 3 frames' in report and '1 x frame without an image: v1 frame 0.jpg' in report
     assert 'v2 frame 1 object 9' in report
     for video in videos.videos:
         assert all(len(video.frame(time)) == 1 for time in range(video.length))
@@ -257,7 +263,7 @@ def test_videos_without_any_picture_are_refused(tmp_path: Path) -> None:
     path = write_youtube_vis(tmp_path)
     for picture in (tmp_path / 'JPEGImages').glob('*/*.jpg'):
         picture.unlink()
-    with pytest.raises(ValueError, match='6 x frame without a picture'):
+    with pytest.raises(ValueError, match='6 x frame without an image'):
         read(path)
 
 
@@ -268,14 +274,14 @@ def sources(tmp_path: Path, **values: Any) -> tuple[TrainConfig, list[Any]]:
     path = write_youtube_vis(tmp_path / 'videos')
     data = [{'kind': 'scenes'}, {'kind': 'videos', 'annotations': str(path), 'weight': 3}]
     config = TrainConfig.from_dict({'data': data, **values})
-    return config, open_sources(config, Console(quiet=True))
+    return config, open_training_sources(config, Console(quiet=True))
 
 
 def test_classes_are_united_by_name(tmp_path: Path) -> None:
     config, opened = sources(tmp_path)
     names, remark = model_classes(config, opened)
     assert names == ('shape', 'cat', 'dog') and not remark
-    frame = Renamed(opened[1], names).video(0).frame(1)
+    frame = RelabelledVideos(opened[1], names).video(0).frame(1)
     assert names[frame.class_ids[0]] == 'dog'
     config = TrainConfig.from_dict({'data': [{'kind': 'scenes'}], 'model': {'class_names': ['dog', 'shape', 'cat']}})
     names, _ = model_classes(config, opened)
@@ -283,7 +289,7 @@ def test_classes_are_united_by_name(tmp_path: Path) -> None:
     found = {
         names[number]
         for index in range(12)
-        for number in mixture_of(opened, TrainConfig.from_dict(
+        for number in build_mixture(opened, TrainConfig.from_dict(
             {'data': [{'kind': 'scenes'}, {'kind': 'scenes'}], 'image_height': 96, 'image_width': 128}
         ), names).pair(index)[0].class_ids
     }  # fmt: skip
@@ -304,11 +310,11 @@ def test_weights_keep_their_classes_where_they_know_all(tmp_path: Path) -> None:
         content['categories'][0]['name'] = 'person'
         path.write_text(json.dumps(content))
         config = TrainConfig.from_dict({'data': [{'kind': 'videos', 'annotations': str(path)}], 'weights': 'demo'})
-        names, remark = model_classes(config, open_sources(config, Console(quiet=True)))
+        names, remark = model_classes(config, open_training_sources(config, Console(quiet=True)))
         if known:
             assert names == config.model.class_names and not remark
         else:
-            assert names == ('person', 'dog') and "do not know 'dog'" in remark
+            assert names == ('person', 'dog') and "do not have 'dog'" in remark
 
 
 @pytest.mark.parametrize('year', ['2019', '2021'])
@@ -325,7 +331,7 @@ def test_the_official_lists_are_known_to_their_weights_alone(tmp_path: Path, yea
             {'id': 1, 'video_id': 1, 'category_id': 7, 'segmentations': [square(5), None, None]},
         ],
     )
-    opened = open_source(DataSource('videos', annotations=str(path)), SIZE, {}, Console(quiet=True))
+    opened = open_training_source(DataSource('videos', annotations=str(path)), SIZE, {}, Console(quiet=True))
     assert opened.class_names == names
     base = TrainConfig.from_dict({'data': [{'kind': 'scenes'}], 'weights': 'demo'})
     for of_weights in (names, other):
@@ -335,5 +341,5 @@ def test_the_official_lists_are_known_to_their_weights_alone(tmp_path: Path, yea
         assert bool(remark) == (of_weights is other)
         if of_weights is other:
             assert all(repr(name) in remark for name in set(names) - set(other))
-    frame = Renamed(opened, names).video(0).frame(0)
+    frame = RelabelledVideos(opened, names).video(0).frame(0)
     assert names[frame.class_ids[0]] == names[6]

@@ -1,1 +1,1 @@
-"""Training: the six losses and the trainer."""
+"""Training of detectors and mask propagation networks."""

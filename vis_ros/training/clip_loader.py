@@ -1,4 +1,4 @@
-"""Clips as tensors: a mixture of sources behind a torch DataLoader, for networks that carry masks along."""
+"""Clips as tensors: a source of clips behind a torch DataLoader, for mask propagation networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ClipTensors = tuple[Tensor, Tensor]
 
 
 class ClipDataset(Dataset[ClipTensors]):
-    """Clip number i: (T, H, W, 3) uint8 BGR and labels (T, H, W) uint8."""
+    """Clips by number: images (T, H, W, 3) uint8 BGR and labels (T, H, W) uint8."""
 
     def __init__(self, clips: Clips) -> None:
         self._clips = clips
@@ -30,9 +30,9 @@ class ClipDataset(Dataset[ClipTensors]):
 
 
 def clip_loader(clips: Clips, batch: int, steps: int, workers: int, **share: int) -> DataLoader[Any]:
-    """Batches of clips for so many steps: images (B, T, H, W, 3) uint8 BGR and labels (B, T, H, W) uint8.
+    """`steps` batches of clips: images (B, T, H, W, 3) uint8 BGR and labels (B, T, H, W) uint8.
 
-    share: first, rank and world of `numbered_loader`.
+    share: first, rank and world, as in `numbered_loader`.
     """
     return numbered_loader(ClipDataset(clips), _collate, batch, steps, workers, **share)
 
@@ -44,9 +44,17 @@ def _collate(clips: list[ClipTensors]) -> ClipTensors:
 def to_clip_input(
     images: Tensor, labels: Tensor, config: PropagationConfig, scale: float, device: torch.device
 ) -> ClipTensors:
-    """What losses get of a batch of the loader: images (B, T, 3, H, W) normalised RGB float, labels (B, T, H, W) int64.
+    """Resize and normalise a batch of clips.
 
-    Both are resized by `scale`, to the nearest multiples of 32.
+    Args:
+        images: (B, T, H, W, 3) uint8 BGR.
+        labels: (B, T, H, W) uint8.
+        config: mean and std of the network.
+        scale: resize factor; both sides are rounded to multiples of 32.
+        device: of the result.
+
+    Returns:
+        images (B, T, 3, h, w), normalised RGB float, and labels (B, T, h, w) int64.
     """
     height, width = (max(round(side * scale / _DIVISOR), 1) * _DIVISOR for side in labels.shape[2:])
     pixels = images.to(device, non_blocking=True).flatten(0, 1).permute(0, 3, 1, 2).flip(1).float()

@@ -1,4 +1,4 @@
-"""DetectionTask: Mask R-CNN and MaskTrack R-CNN, trained on pairs of frames."""
+"""DetectionTask: trains Mask R-CNN and MaskTrack R-CNN on pairs of frames."""
 
 from __future__ import annotations
 
@@ -19,27 +19,32 @@ from vis_ros.networks.model_file import save_model
 from vis_ros.networks.named_weights import resolve
 from vis_ros.training.detection_losses import DetectionLosses, Sampling, TrainingTarget
 from vis_ros.training.pairs import pair_loader, to_input
-from vis_ros.training.pretrained import start_from, start_from_model
+from vis_ros.training.pretrained import load_matching_weights, load_pretrained_backbone
 from vis_ros.training.train_config import TrainConfig
-from vis_ros.training.training_data import mixture_of, model_classes, open_sources
-from vis_ros.training.training_pictures import pairs_picture
-from vis_ros.training.validation import Validator
+from vis_ros.training.training_data import build_mixture, model_classes, open_training_sources
+from vis_ros.training.training_images import draw_pairs
+from vis_ros.training.validation import DetectionValidator
 
 
 class DetectionTask:
-    """A Task. first: whether this process validates."""
+    """A `Task` for detectors.
+
+    first: whether this is the first process, which validates.
+    """
 
     unused_weights = False
 
     def __init__(self, config: TrainConfig, model: ModelConfig, console: Console, first: bool) -> None:
         self.config = config
-        sources = open_sources(config, console)
-        class_names, remark = model_classes(config, sources)
-        if remark:
-            console.print(remark, markup=False, highlight=False, soft_wrap=True)
-        self.mixture = mixture_of(sources, config, class_names)
+        sources = open_training_sources(config, console)
+        class_names, note = model_classes(config, sources)
+        if note:
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
+        self.mixture = build_mixture(sources, config, class_names)
         self.model = model.with_fields(class_names=class_names)
-        self.validator = Validator(config.validation, config, class_names) if config.validation and first else None
+        self.validator = (
+            DetectionValidator(config.validation, config, class_names) if config.validation and first else None
+        )
 
     def build(self) -> MaskRCNN:
         return build_network(self.model)
@@ -47,9 +52,9 @@ class DetectionTask:
     def start(self, network: nn.Module) -> str:
         assert isinstance(network, MaskRCNN)
         if self.config.weights:
-            return f'{self.config.weights}: {start_from_model(network, resolve(self.config.weights))}'
-        taken = start_from(network, self.config.pretrained)
-        return f'{self.config.pretrained or "no pretrained backbone"}: {taken} tensors taken'
+            return f'{self.config.weights}: {load_matching_weights(network, resolve(self.config.weights))}'
+        loaded = load_pretrained_backbone(network, self.config.pretrained)
+        return f'{self.config.pretrained or "no pretrained backbone"}: {loaded} tensors loaded'
 
     def losses(self, network: nn.Module) -> nn.Module:
         assert isinstance(network, MaskRCNN)
@@ -72,5 +77,5 @@ class DetectionTask:
     def describe(self) -> str:
         return f'{self.model.architecture}, {len(self.model.class_names)} classes'
 
-    def picture(self, images: list[Tensor], truth: list[TrainingTarget]) -> NDArray[np.uint8]:
-        return pairs_picture(images, truth, self.model.class_names)
+    def draw(self, images: list[Tensor], truth: list[TrainingTarget]) -> NDArray[np.uint8]:
+        return draw_pairs(images, truth, self.model.class_names)

@@ -1,4 +1,4 @@
-"""Mixture: pairs of frames for training, drawn from several sources of videos."""
+"""Mixture: training pairs drawn from several sources of videos."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from vis_ros.synthetic.composites import Video, Videos
 from vis_ros.synthetic.labelled_frame import LabelledFrame
 
 DISTANCES: tuple[tuple[float, int], ...] = ((0.5, 5), (0.3, 20), (0.2, 1_000_000))
-"""(probability, longest distance in frames) of the two times of a pair; never beyond the length of the video."""
+"""(probability, largest distance in frames) between the two frames of a pair, limited by the length of the video."""
 
 
 class Mixture:
-    """Pairs (key, reference) of frames of one video; pair k is the same for the same seed, whoever asks for it when.
+    """Pairs (key, reference) of frames of one video. Pair k depends only on the seed and k.
 
-    sources: (weight, videos), whose class ids must mean the same; weights need not add up to 1.
+    Args:
+        sources: (weight, videos), all with the same class ids. The weights need not sum to 1.
+        seed: of the draws.
 
     >>> mixture = Mixture([(0.8, composites), (0.2, stills)], seed=1)       # doctest: +SKIP
     >>> key, reference = mixture.pair(0)                                    # doctest: +SKIP
@@ -26,17 +28,17 @@ class Mixture:
     def __init__(self, sources: Sequence[tuple[float, Videos]], seed: int) -> None:
         weights = np.array([weight for weight, _ in sources], np.float64)
         if not len(weights) or not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
-            raise ValueError(f'weights of a mixture must be at least 0, one of them more, got {weights.tolist()}')
+            raise ValueError(f'weights of a mixture must be at least 0, and one of them larger: got {weights.tolist()}')
         self.videos = [videos for _, videos in sources]
         self.weights = weights / weights.sum()
         self.seed = seed
 
     def draw(self, random: np.random.Generator) -> Video:
-        """A video of one of the sources."""
+        """Draw a video of one of the sources."""
         return self.videos[int(random.choice(len(self.videos), p=self.weights))].video(int(random.integers(2**31)))
 
     def pair(self, index: int) -> tuple[LabelledFrame, LabelledFrame]:
-        """Key and reference frame number `index`, any whole number from 0; the same object has the same id in both."""
+        """Key and reference frame of pair `index`, any integer from 0. An object has the same id in both."""
         random = np.random.default_rng((self.seed, index))
         video = self.draw(random)
         key = int(random.integers(video.length))
@@ -45,7 +47,7 @@ class Mixture:
 
 
 def _other_time(random: np.random.Generator, key: int, length: int) -> int:
-    """Another time of the video, near `key` more often than far; the same one if the video has no other."""
+    """Another frame number, more often near `key` than far from it; `key` itself if the video has one frame."""
     if length < 2:
         return key
     limit = int(random.choice([limit for _, limit in DISTANCES], p=[share for share, _ in DISTANCES]))
@@ -55,7 +57,7 @@ def _other_time(random: np.random.Generator, key: int, length: int) -> int:
 
 
 def mirror(frame: LabelledFrame) -> LabelledFrame:
-    """The frame with left and right exchanged."""
+    """The frame flipped left to right."""
     return replace(
         frame,
         image=np.ascontiguousarray(frame.image[:, ::-1]),

@@ -1,4 +1,4 @@
-"""What moves the weights: which of them, how fast, by which rule and at which precision."""
+"""Optimiser, learning rate schedule, frozen weights and precision of a run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': 
 
 
 def backbone_bodies(network: nn.Module) -> list[nn.Module]:
-    """The ConvNets of a network, each once: that of Mask R-CNN, those of the frame encoders of the others."""
+    """The backbones of a network: one in Mask R-CNN, one for each frame encoder of a propagation network."""
     return [each.body for each in network.modules() if isinstance(each, (PyramidBackbone, FrameEncoder))]
 
 
 def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Of the weights that are not frozen, those of backbones in a group of their own."""
+    """The optimiser of all weights that are not frozen. Backbones have a learning rate of their own."""
     body = [p for each in backbone_bodies(network) for p in each.parameters() if p.requires_grad]
     inside = {id(p) for p in body}
     heads = [p for p in network.parameters() if p.requires_grad and id(p) not in inside]
@@ -38,7 +38,7 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
 
 
 def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """What the learning rates are multiplied with at a step: warm-up, then a cosine to 1 % or tenths."""
+    """Factor of the learning rates at a step: a linear warm-up, then a cosine down to 1 % or steps of a tenth."""
     if step < config.warm_up_steps:
         return config.warm_up_from + (1 - config.warm_up_from) * (step + 1) / config.warm_up_steps
     if config.schedule == 'step':
@@ -48,9 +48,10 @@ def learning_rate_factor(step: int, config: TrainConfig) -> float:
 
 
 def freeze(network: nn.Module, blocks: int) -> None:
-    """Keep every batch norm, and of a timm body the stem and the first blocks, of a ResNet stem and layer1 onwards.
+    """Freeze all batch norms, the stem and the first `blocks` blocks of every backbone; -1 freezes batch norms only.
 
-    A stem that was widened for further planes is not kept: their weights are fresh.
+    The blocks of a ResNet are its layers, from layer1. The first convolution of a widened stem stays trainable, because
+    the weights of its additional input planes are new.
     """
     for body in backbone_bodies(network):
         _freeze_body(body, blocks)
@@ -73,7 +74,7 @@ def _freeze_body(body: nn.Module, blocks: int) -> None:
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
-    """TrainConfig.precision on a device."""
+    """The dtype of the forward pass for TrainConfig.precision on a device."""
     if precision != 'auto':
         return _PRECISIONS[precision]
     if device.type != 'cuda':

@@ -1,4 +1,4 @@
-"""Pairs of key and reference frame as tensors: a Mixture of sources behind a torch DataLoader."""
+"""Pairs of a key frame and a reference frame as tensors: a Mixture behind a torch DataLoader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pair = tuple[tuple[Tensor, TrainingTarget], tuple[Tensor, TrainingTarget]]
 
 
 class PairDataset(Dataset[Pair]):
-    """Pair number i of a mixture; the same number is the same pair in every run."""
+    """The pairs of a mixture by number; a number always gives the same pair."""
 
     def __init__(self, mixture: Mixture) -> None:
         self._mixture = mixture
@@ -35,16 +35,22 @@ class PairDataset(Dataset[Pair]):
 def pair_loader(
     mixture: Mixture, pairs: int, steps: int, workers: int, *, first: int = 0, rank: int = 0, world: int = 1
 ) -> DataLoader[Pair]:
-    """Batches of `pairs` pairs for so many steps, in an order that never changes.
+    """Batches of pairs, always in the same order.
 
-    first: number of the first pair of the first step, over all processes; rank, world: this process among all, which
-    share the pairs of a step without overlap.
+    Args:
+        mixture: where the pairs come from.
+        pairs: in one batch.
+        steps: number of batches.
+        workers: processes that make pairs; 0 makes them in this one.
+        first: number of the first pair of the first step, counted over all processes.
+        rank: of this process.
+        world: number of processes, which share the pairs of a step without overlap.
     """
     return numbered_loader(PairDataset(mixture), _collate, pairs, steps, workers, first=first, rank=rank, world=world)
 
 
 def _collate(pairs: list[Pair]) -> tuple[list[Tensor], list[TrainingTarget]]:
-    """Images (H, W, 3) uint8 and their targets: all key frames, then all reference frames."""
+    """Images (H, W, 3) uint8 and their targets: all key frames first, then all reference frames."""
     frames = [key for key, _ in pairs] + [reference for _, reference in pairs]
     return [image for image, _ in frames], [target for _, target in frames]
 
@@ -62,7 +68,7 @@ def _to_tensors(frame: LabelledFrame) -> tuple[Tensor, TrainingTarget]:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Network input (2 B, 3, H, W), the targets of its images, and their (height, width) inside it."""
+    """B pairs: padded images (2 B, 3, H, W), their targets, and the (height, width) of each image before padding."""
 
     images: Tensor
     targets: list[TrainingTarget]
@@ -72,28 +78,36 @@ class Batch:
 def to_input(
     images: list[Tensor], targets: list[TrainingTarget], config: ModelConfig, scale: float, device: torch.device
 ) -> Batch:
-    """The images at `scale`, normalised, with zeros right and below up to the largest and to a multiple of 32.
+    """Resize, normalise and pad the images of a batch.
 
-    images: (H, W, 3) uint8 BGR, of any sizes.
+    Args:
+        images: (H, W, 3) uint8 BGR, of any sizes.
+        targets: one for each image.
+        config: mean and std of the network.
+        scale: resize factor.
+        device: of the result.
+
+    Returns:
+        the batch; zeros pad the images at the right and at the bottom, up to the largest one and a multiple of 32.
     """
     sizes = [tuple(max(round(side * scale), 1) for side in image.shape[:2]) for image in images]
     height, width = (-(-max(size[axis] for size in sizes) // _DIVISOR) * _DIVISOR for axis in (0, 1))
     batch = torch.zeros(len(images), 3, height, width, device=device)
     mean = torch.tensor(config.mean, device=device)[:, None, None]
     std = torch.tensor(config.std, device=device)[:, None, None]
-    moved = []
+    scaled = []
     for slot, image, target, size in zip(batch, images, targets, sizes, strict=True):
         pixels = image.to(device, non_blocking=True).permute(2, 0, 1).flip(0).float()
         if size != tuple(image.shape[:2]):
             pixels = functional.interpolate(pixels[None], size, mode='bilinear', antialias=True)[0]
         slot[:, : size[0], : size[1]] = (pixels - mean) / std
         factors = size[1] / image.shape[1], size[0] / image.shape[0]
-        moved.append(_moved(target, factors, device))
-    return Batch(batch.contiguous(memory_format=torch.channels_last), moved, [(size[0], size[1]) for size in sizes])
+        scaled.append(_scaled(target, factors, device))
+    return Batch(batch.contiguous(memory_format=torch.channels_last), scaled, [(size[0], size[1]) for size in sizes])
 
 
-def _moved(target: TrainingTarget, factors: tuple[float, float], device: torch.device) -> TrainingTarget:
-    """The target of an image that is resized by the (x, y) factors; the masks stay as they are."""
+def _scaled(target: TrainingTarget, factors: tuple[float, float], device: torch.device) -> TrainingTarget:
+    """The target of an image that was resized by (x, y) factors. The masks keep their resolution."""
     return TrainingTarget(
         boxes=(target.boxes * torch.tensor(factors * 2)).to(device, non_blocking=True),
         labels=target.labels.to(device, non_blocking=True),

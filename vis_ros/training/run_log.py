@@ -1,4 +1,4 @@
-"""RunLog: what a run tells while it goes on: progress, lines of JSON, TensorBoard."""
+"""RunLog: the progress bar, the JSON lines and the TensorBoard files of a training run."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from rich.table import Column
 
 LOSSES_FILE, VALIDATION_FILE = 'losses.jsonl', 'validation.jsonl'
-_SHOWN = ('AP', 'AP50', 'HOTA', 'IDF1')
-_SHOWN_OF_MASKS = ('J',)
+_DETECTION_METRICS = ('AP', 'AP50', 'HOTA', 'IDF1')
+_PROPAGATION_METRICS = ('J',)
 
 
 class RunLog:
-    """losses.jsonl and validation.jsonl, tensorboard/ where TensorBoard is installed, and a progress bar in a terminal
-    or else a line for each row of losses.
+    """Writes losses.jsonl, validation.jsonl and, if TensorBoard is installed, tensorboard/.
 
-    out: folder; step: rows of later steps, which a run that ended without a checkpoint left, are taken away; steps: the
-    last; console: quiet for processes that do not write.
+    In a terminal it shows a progress bar, elsewhere it prints one line for each row of losses.
+
+    Args:
+        out: folder of the run.
+        step: the step the run starts at. Rows of later steps, left by a run that stopped after its last checkpoint,
+            are removed.
+        steps: number of the last step.
+        console: where progress goes.
     """
 
     def __init__(self, out: Path, step: int, steps: int, console: Console) -> None:
@@ -35,7 +40,7 @@ class RunLog:
         self._window: list[dict[str, float]] = []
         self._start = time.perf_counter()
         for name in (LOSSES_FILE, VALIDATION_FILE):
-            _cut(out / name, step)
+            _remove_later_rows(out / name, step)
         self._board = _tensorboard(out / 'tensorboard', step, console)
         columns = (
             TextColumn('{task.description}', table_column=Column(min_width=24)),
@@ -60,12 +65,12 @@ class RunLog:
             self._board.close()
 
     def add(self, step: int, losses: Mapping[str, float]) -> None:
-        """The losses of one step."""
+        """Add the losses of one step, by name."""
         self._window.append(dict(losses))
         self._bar.update(self._task, completed=step)
 
     def close_window(self, step: int, learning_rate: float) -> None:
-        """Write the means of the losses since the last time. A step that is not finite is counted, not averaged in."""
+        """Write the mean losses since the last call. Steps with a loss that is not finite are counted, not averaged."""
         finite = [row for row in self._window if math.isfinite(row['total'])]
         names = dict.fromkeys(name for row in finite for name in row)
         means = {name: float(np.mean([row[name] for row in finite if name in row])) for name in names}
@@ -81,18 +86,17 @@ class RunLog:
         if not self._console.is_terminal:
             left = round((self._steps - step) / rate)
             clock = f'{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}'
-            self._say(f'step {step} of {self._steps}, loss {row["total"]:.3f}, {rate:.2f} steps/s, {clock} left')
+            self._print(f'step {step} of {self._steps}, loss {row["total"]:.3f}, {rate:.2f} steps/s, {clock} left')
 
-    def validation(self, step: int, figures: Mapping[str, float], best: bool) -> None:
-        """Write the figures of a validation."""
-        self._write(VALIDATION_FILE, {'step': step, **figures}, 'validation')
-        shown = ', '.join(
-            f'{name} {100 * figures[name]:.1f}' for name in (_SHOWN if 'AP' in figures else _SHOWN_OF_MASKS)
-        )
-        self._say(f'validation at step {step}: {shown}{", the best so far" if best else ""}')
+    def validation(self, step: int, metrics: Mapping[str, float], best: bool) -> None:
+        """Write the metrics of one validation. best: whether it is the best so far."""
+        self._write(VALIDATION_FILE, {'step': step, **metrics}, 'validation')
+        names = _DETECTION_METRICS if 'AP' in metrics else _PROPAGATION_METRICS
+        shown = ', '.join(f'{name} {100 * metrics[name]:.1f}' for name in names)
+        self._print(f'validation at step {step}: {shown}{", the best so far" if best else ""}')
 
-    def picture(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
-        """Show an image (H, W, 3) uint8 BGR in TensorBoard."""
+    def image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Add an image (H, W, 3) uint8 BGR to TensorBoard."""
         if self._board is not None:
             self._board.add_image(name, np.ascontiguousarray(image[..., ::-1]), step, dataformats='HWC')
 
@@ -104,14 +108,14 @@ class RunLog:
                 if name != 'step':
                     self._board.add_scalar(f'{group}/{name}', value, row['step'])
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _cut(file: Path, step: int) -> None:
-    """Leave the rows up to a step."""
+def _remove_later_rows(file: Path, step: int) -> None:
+    """Keep only the rows up to a step."""
     if file.is_file():
-        # what was written last may be half a line
+        # the last line may be incomplete if the process was killed
         whole = [line for line in file.read_text().splitlines() if line.endswith('}')]
         file.write_text(''.join(f'{line}\n' for line in whole if json.loads(line)['step'] <= step))
 
@@ -120,6 +124,6 @@ def _tensorboard(folder: Path, step: int, console: Console) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        console.print('TensorBoard is not installed (pip install tensorboard): there will be no files for it')
+        console.print('TensorBoard is not installed (pip install tensorboard): writing no TensorBoard files')
         return None
     return SummaryWriter(str(folder), purge_step=step + 1)

@@ -1,4 +1,4 @@
-"""Samples by their number behind a torch DataLoader, in an order that never changes and is shared by processes."""
+"""A torch DataLoader over numbered samples: always in the same order, shared between processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 class _Share(Sampler[int]):
-    """The samples of one process: `batch` of every `stride` from `first` on, for so many steps."""
+    """The sample numbers of one process: in each of `steps` steps, the first `batch` of `stride` numbers."""
 
     def __init__(self, first: int, batch: int, stride: int, steps: int) -> None:
         self._first, self._batch, self._stride, self._steps = first, batch, stride, steps
@@ -36,23 +36,30 @@ def numbered_loader(
     rank: int = 0,
     world: int = 1,
 ) -> DataLoader[Any]:
-    """Batches of `batch` samples for so many steps.
+    """Batches of numbered samples, always in the same order.
 
-    first: number of the first sample of the first step, over all processes; rank, world: this process among all, which
-    share the samples of a step without overlap.
+    Args:
+        dataset: samples by number.
+        collate: makes a batch of a list of samples.
+        batch: samples in one batch.
+        steps: number of batches.
+        workers: processes that make samples; 0 makes them in this one.
+        first: number of the first sample of the first step, counted over all processes.
+        rank: of this process.
+        world: number of processes, which share the samples of a step without overlap.
     """
     return DataLoader(
         dataset,
         batch_size=batch,
         sampler=_Share(first + rank * batch, batch, world * batch, steps),
         num_workers=workers,
-        # a forked worker inherits the thread pools of OpenCV and OpenMP without their threads, and waits for them
+        # A forked worker inherits the thread pools of OpenCV and OpenMP without their threads, and would deadlock.
         multiprocessing_context='spawn' if workers > 0 else None,
         collate_fn=collate,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers > 0 else None,
         worker_init_fn=_one_thread,
-        generator=torch.Generator(),  # or the loader draws from the state that a resumed run restores
+        generator=torch.Generator(),  # the default generator's state is restored by a resumed run
     )
 
 

@@ -1,4 +1,4 @@
-"""Task: what the trainer must know of the network that it trains, of its data and of its files."""
+"""Task: the interface between the trainer and one kind of network, with its data, its losses and its files."""
 
 from __future__ import annotations
 
@@ -17,50 +17,54 @@ from vis_ros.training.train_config import Validation
 from vis_ros.training.validation import ValidationResult
 
 
-class AnyValidator(Protocol):
-    """Scores a network on videos that it does not train on. config: when, and by which figure."""
+class Validator(Protocol):
+    """Scores a network on held-out videos.
+
+    config: when to validate, and which metric selects the best checkpoint.
+    """
 
     config: Validation
 
     def run(self, network: Any) -> ValidationResult:
-        """Score a network, which is in evaluation mode; draws no random number."""
+        """Score a network in evaluation mode. Draws no random numbers."""
         ...
 
 
 class Task(Protocol):
-    """A kind of network with its data, opened and checked.
+    """A kind of network together with its training data, which are opened and checked at construction.
 
-    model: of the network. validator: None without validation, and in all processes but the first. unused_weights:
-    whether there may be steps in which some weights get no gradient.
+    model: config of the network.
+    validator: None if the run has no validation, and in every process but the first.
+    unused_weights: whether a step may leave some weights without a gradient.
     """
 
     @property
     def model(self) -> ModelConfig | PropagationConfig: ...
 
     @property
-    def validator(self) -> AnyValidator | None: ...
+    def validator(self) -> Validator | None: ...
 
     @property
     def unused_weights(self) -> bool: ...
 
     def build(self) -> nn.Module:
-        """The network with fresh weights."""
+        """The network with newly initialised weights."""
         ...
 
     def start(self, network: nn.Module) -> str:
-        """Load the weights that the run starts from; returns what was taken."""
+        """Load the weights that the run starts from. Returns a summary of what was loaded."""
         ...
 
     def losses(self, network: nn.Module) -> nn.Module:
-        """The losses around the network, which give scalars by name, the same names in each process."""
+        """A module that wraps the network and returns scalar losses by name, the same names in every process."""
         ...
 
     def loader(self, steps: int, first: int, rank: int, world: int) -> DataLoader[Any]:
-        """Batches (images, truth) for so many steps from sample `first` on, the share of one of the processes."""
+        """The batches (images, truth) of one process: `steps` of them, starting at sample `first`."""
         ...
 
     def to_input(self, images: Any, truth: Any, scale: float, progress: float, device: torch.device) -> tuple[Any, ...]:
-        """The arguments of the losses from a batch of the loader, resized by `scale`. progress: of the run, 0 to 1."""
+        """The arguments of the losses for one batch, resized by `scale`. progress: of the run, from 0 to 1."""
         ...
 
     def save(self, network: nn.Module, path: Path) -> None:
@@ -68,9 +72,9 @@ class Task(Protocol):
         ...
 
     def describe(self) -> str:
-        """The network in a few words."""
+        """A short description of the network for the log."""
         ...
 
-    def picture(self, images: Any, truth: Any) -> NDArray[np.uint8]:
-        """A batch with its truth, (H, W, 3) uint8 BGR."""
+    def draw(self, images: Any, truth: Any) -> NDArray[np.uint8]:
+        """A batch with its ground truth drawn over it: (H, W, 3) uint8 BGR."""
         ...

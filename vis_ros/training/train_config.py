@@ -15,8 +15,9 @@ from vis_ros.evaluation.evaluation import COUNTS, METRICS
 from vis_ros.networks.model_config import ARCHITECTURES, DEMO, ModelConfig
 from vis_ros.networks.model_file import read_config
 from vis_ros.networks.named_weights import resolve
-from vis_ros.propagation.propagation_config import PROPAGATION_CONFIGS, PropagationConfig, propagation_config
+from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_file import is_propagation, read_propagation_config
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS, config_from_dict
 from vis_ros.synthetic.coco_images import Part
 from vis_ros.synthetic.composites import CompositeConfig
 
@@ -141,7 +142,7 @@ class TrainConfig:
     out: str = 'runs/demo'
     """Folder of the checkpoint, the logs and the finished model file."""
     weights: str = ''
-    """Start from these: a name of `vis-ros weights list` or a model file. Its network is the model then."""
+    """LoadReport from these: a name of `vis-ros weights list` or a model file. Its network is the model then."""
     model: ModelConfig | PropagationConfig = DEMO
     """Fields given under `model:` replace those of the weights, or else of the demo model. With an `architecture` of
     the networks that carry masks along (maskrnn, rgmp, pts, feelvos) they are those of its config, and the run trains
@@ -157,7 +158,7 @@ class TrainConfig:
     kept."""
 
     image_height: int = 288
-    """Videos are composed at this size; real ones are fitted into it as the node does: the shorter side at most the
+    """Videos are composed at this size; real ones are fit_size into it as the node does: the shorter side at most the
     smaller number, the longer side at most the larger, ratio kept."""
     image_width: int = 512
     input_scales: tuple[float, ...] = (1.0,)
@@ -302,13 +303,15 @@ def _model(own: Mapping[str, Any], weights: Path | None) -> ModelConfig | Propag
             raise ValueError(f'{weights} holds a network of {base.architecture}, model architecture is {architecture}')
         _check_names('model', own, (each.name for each in fields(base)))
         return base.with_fields(**({'name': base.architecture} | own))
-    if architecture in PROPAGATION_CONFIGS:
+    if architecture in PROPAGATION_SYSTEMS:
         if weights is not None:
             raise ValueError(f'{weights} is a detector: a {architecture} starts from `pretrained`, such as demo')
-        _check_names('model', own, ('architecture', *(each.name for each in fields(PROPAGATION_CONFIGS[architecture]))))
-        return propagation_config({'name': architecture} | own)
+        _check_names(
+            'model', own, ('architecture', *(each.name for each in fields(PROPAGATION_SYSTEMS[architecture].config)))
+        )
+        return config_from_dict({'name': architecture} | own)
     if architecture:
-        _check_choice('model architecture', architecture, (*ARCHITECTURES, *PROPAGATION_CONFIGS))
+        _check_choice('model architecture', architecture, (*ARCHITECTURES, *PROPAGATION_SYSTEMS))
     _check_names('model', own, (each.name for each in fields(ModelConfig)))
     detector = replace(read_config(weights), name='model') if weights is not None else DEMO
     return detector.with_fields(**own)

@@ -1,4 +1,4 @@
-"""Trainer: one run from a TrainConfig, with checkpoints that a later start resumes."""
+"""Trainer: runs the training described by a TrainConfig and resumes it from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -22,9 +22,14 @@ from vis_ros.training.train_config import TrainConfig
 
 
 def train(config_path: Path, out: Path | None = None) -> Path:
-    """Run (or resume) the training that a YAML file describes; returns the finished model file.
+    """Run or resume the training that a YAML file describes. Under `torchrun` all processes train together.
 
-    Under `torchrun` all its processes train together.
+    Args:
+        config_path: YAML file with the fields of TrainConfig.
+        out: folder of the run; None takes the one in the config.
+
+    Returns:
+        the path of the finished model file.
     """
     config = TrainConfig.read(config_path)
     with join_ranks(config.device) as ranks:
@@ -32,16 +37,19 @@ def train(config_path: Path, out: Path | None = None) -> Path:
 
 
 def open_task(config: TrainConfig, console: Console, first: bool) -> Task:
-    """The task of a config, its data opened and checked; first: whether this process validates."""
+    """The task of a config, with its data opened and checked. first: whether this is the first process."""
     if isinstance(config.model, PropagationConfig):
         return PropagationTask(config, config.model, console, first)
     return DetectionTask(config, config.model, console, first)
 
 
 class Trainer:
-    """State of a run: network, averaged weights, optimiser, step. `run` goes from where the checkpoint left off.
+    """The state of a run: network, averaged weights, optimiser and step. `run` continues from the last checkpoint.
 
-    ranks: the processes that train together [default: this one].
+    Args:
+        config: of the run.
+        out: folder of the checkpoint, the logs and the model file.
+        ranks: the processes that train together; None if this one trains alone.
     """
 
     def __init__(self, config: TrainConfig, out: Path, ranks: Ranks | None = None) -> None:
@@ -52,7 +60,7 @@ class Trainer:
         self.task: Task = open_task(config, self.console, ranks.first)
         self.model, self.validator = self.task.model, self.task.validator
         self.network = self.task.build()
-        self._say(self.task.start(self.network))
+        self._print(self.task.start(self.network))
         freeze(self.network, config.frozen_blocks)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
@@ -76,24 +84,24 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
-        """Everything that a resumed run needs."""
+        """The file a resumed run continues from."""
         return self.out / 'checkpoint.pt'
 
     @property
     def model_file(self) -> Path:
-        """The averaged weights as a model file, written with each checkpoint."""
+        """The averaged weights as a model file, rewritten with each checkpoint."""
         return self.out / f'{self.model.name}.safetensors'
 
     @property
     def best_file(self) -> Path:
-        """The averaged weights that did best in validation."""
+        """The averaged weights with the best validation result so far."""
         return self.out / f'{self.model.name}_best.safetensors'
 
     def run(self) -> Path:
-        """Train until `config.steps`; returns `model_file`."""
+        """Train up to step `config.steps`. Returns `model_file`."""
         config = self.config
         processes = f' on each of {self.ranks.world} processes' if self.ranks.world > 1 else ''
-        self._say(
+        self._print(
             f'{self.task.describe()}, on {self.device}, {self.precision}, '
             f'{config.pairs} samples a step{processes}, step {self.step} of {config.steps}, out {self.out}'
         )
@@ -109,26 +117,30 @@ class Trainer:
                 if self._due(config.log_every):
                     log.close_window(self.step, float(self.scheduler.get_last_lr()[-1]))
                 if self.step % config.picture_every == 0 or self.step == 1:
-                    log.picture(self.step, 'training data', self.task.picture(images, truth))
+                    log.image(self.step, 'training data', self.task.draw(images, truth))
                 if self.validator is not None and self._due(self.validator.config.every):
                     self.validate(log)
                 if self._due(config.checkpoint_every):
                     self.save()
         if not self.model_file.exists():
             self.task.save(self.averaged(), self.model_file)
-        self._say(f'wrote {self.model_file}')
+        self._print(f'wrote {self.model_file}')
         return self.model_file
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
 
     def batches(self) -> DataLoader[Any]:
-        """The batches of this process, images and their truth, from the present step to the last."""
-        left = max(self.config.steps - self.step, 0)
-        return self.task.loader(left, self.pairs_seen, self.ranks.rank, self.ranks.world)
+        """The batches (images, truth) of this process, from the current step to the last one."""
+        remaining = max(self.config.steps - self.step, 0)
+        return self.task.loader(remaining, self.pairs_seen, self.ranks.rank, self.ranks.world)
 
     def train_step(self, images: Any, truth: Any) -> dict[str, float]:
-        """One step of the optimiser; returns the losses by name, 'total' and 'gradient_norm', means over processes."""
+        """Do one optimiser step.
+
+        Returns:
+            the losses by name, 'total' and 'gradient_norm', averaged over all processes.
+        """
         self.network.train()
         scale = self.config.input_scales[int(torch.randint(len(self.config.input_scales), ()))]
         batch = self.task.to_input(images, truth, scale, self.step / self.config.steps, self.device)
@@ -140,7 +152,7 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         if self.scaler.is_enabled() or torch.isfinite(norm):
-            self.scaler.step(self.optimizer)  # a scaler leaves out a step that is not finite
+            self.scaler.step(self.optimizer)  # an enabled scaler skips steps with infinite gradients
         self.scaler.update()
         self.scheduler.step()
         self._average()
@@ -151,27 +163,27 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        # a young average follows closely, so that the first checkpoints are not the initial weights
+        # decay less at the start, or the first checkpoints would hold little but the initial weights
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         trained = [(name, tensor) for name, tensor in self.network.named_parameters() if tensor.requires_grad]
         averages = [self.average[name] for name, _ in trained]
         torch._foreach_lerp_(averages, [tensor.detach() for _, tensor in trained], 1 - decay)
 
     def validate(self, log: RunLog) -> None:
-        """Score the averaged weights, and keep them where they are the best so far."""
+        """Score the averaged weights, and save them if they are the best so far."""
         assert self.validator is not None
         network = self.averaged()
         result = self.validator.run(network.to(self.device))
-        value = result.figures[self.validator.config.figure]
+        value = result.metrics[self.validator.config.figure]
         better = not self.best or value > self.best['value']
         if better:
             self.best = {'step': self.step, 'value': value}
             self.task.save(network, self.best_file)
-        log.validation(self.step, result.figures, better)
-        log.picture(self.step, 'validation: truth, answer', result.picture)
+        log.validation(self.step, result.metrics, better)
+        log.image(self.step, 'validation: ground truth, prediction', result.image)
 
     def save(self) -> None:
-        """Write the checkpoint and the model file, each atomically. All processes call it, the first one writes."""
+        """Write the checkpoint and the model file, each atomically. Every process calls this; only the first writes."""
         random = self.ranks.gather(_random_state(self.device))
         if not self.ranks.first:
             return
@@ -191,13 +203,13 @@ class Trainer:
             },
             partial,
         )
-        # The model file first: killed between the two, the run writes it once more.
+        # Model file first: a run that is killed between the two writes it again when it resumes.
         self.task.save(self.averaged(), self.model_file)
         partial.replace(self.checkpoint)
 
     def averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, on the CPU."""
-        with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and must not move the run's random state
+        with torch.random.fork_rng(devices=[]):  # building draws random weights, which must not advance the run's state
             network = self.task.build()
         network.load_state_dict({name: tensor.cpu() for name, tensor in self.average.items()})
         return network.eval()
@@ -205,9 +217,13 @@ class Trainer:
     def _resume(self) -> None:
         saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         if saved['model'] != self.model.to_json():
-            raise ValueError(f'{self.checkpoint} is of another model; use another `out`, or delete it to start anew')
+            raise ValueError(
+                f'{self.checkpoint} holds another model: set another `out`, or delete the file to start over'
+            )
         if 'pairs_seen' not in saved:
-            raise ValueError(f'{self.checkpoint} is of an older vis_ros; use another `out`, or delete it to start anew')
+            raise ValueError(
+                f'{self.checkpoint} is from an older vis_ros: set another `out`, or delete the file to start over'
+            )
         self.network.load_state_dict(saved['network'])
         self.average = saved['average']
         self.optimizer.load_state_dict(saved['optimizer'])
@@ -217,17 +233,17 @@ class Trainer:
         if len(saved['random']) == self.ranks.world:
             _set_random_state(saved['random'][self.ranks.rank], self.device)
         else:
-            self._say(
-                f'the checkpoint is of {len(saved["random"])} processes, now there are {self.ranks.world}: '
-                'the data go on where they were, the random state begins anew'
+            self._print(
+                f'the checkpoint was written by {len(saved["random"])} processes and there are {self.ranks.world} now: '
+                'the data continue where they stopped, the random state starts over'
             )
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _random_state(device: torch.device) -> list[Tensor]:
-    """Of this process: torch's, and the GPU's where it trains on one. Each training pair has its own, by its number."""
+    """The random state of torch and, on a GPU, of CUDA. Training samples do not use it: each has its own seed."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == 'cuda' else [])]
 
 

@@ -1,4 +1,4 @@
-"""From the data section of a TrainConfig to a Mixture, everything checked before the first step."""
+"""From the `data` section of a TrainConfig to a Mixture of training pairs, checked before the first step."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
@@ -20,36 +21,40 @@ from vis_ros.synthetic.labelled_frame import LabelledFrame
 from vis_ros.synthetic.object_crop import ObjectSource
 from vis_ros.synthetic.scene import SHAPE, SceneVideos
 from vis_ros.synthetic.stills import StillVideos
-from vis_ros.training.frame_videos import FrameVideos
+from vis_ros.training.labelled_videos import LabelledVideos
 from vis_ros.training.mixture import Mixture
 from vis_ros.training.train_config import DataSource, TrainConfig
 
 DAVIS_COPIES = 15
-"""A DAVIS sequence shows one object in many poses: it is drawn so many times as often as one cut-out of an image."""
+"""Weight of a DAVIS sequence when objects are drawn: it shows one object in many poses, a still image in one."""
 
 
 @dataclass(frozen=True, eq=False)
-class OpenSource:
-    """A source that was opened and checked. class_names: of the class ids in its frames; report: what was left out."""
+class TrainingSource:
+    """A source of training videos after it was opened and checked.
+
+    class_names: names of the class ids in its frames.
+    report: what had to be left out; empty if nothing was.
+    """
 
     class_names: tuple[str, ...]
     videos: Videos
     report: str = ''
 
 
-class Renamed:
-    """Videos whose class ids are those of another list that has all of its names."""
+class RelabelledVideos:
+    """The videos of a source with the class ids of another list, which has all of the source's class names."""
 
-    def __init__(self, source: OpenSource, class_names: Sequence[str]) -> None:
+    def __init__(self, source: TrainingSource, class_names: Sequence[str]) -> None:
         self._videos = source.videos
         self._class_ids = np.array([list(class_names).index(name) for name in source.class_names], np.int32)
 
     def video(self, seed: int) -> Video:
-        return _RenamedVideo(self._videos.video(seed), self._class_ids)
+        return _RelabelledVideo(self._videos.video(seed), self._class_ids)
 
 
-class _RenamedVideo:
-    def __init__(self, video: Video, class_ids: np.ndarray[tuple[int], np.dtype[np.int32]]) -> None:
+class _RelabelledVideo:
+    def __init__(self, video: Video, class_ids: NDArray[np.int32]) -> None:
         self.length = video.length
         self._video, self._class_ids = video, class_ids
 
@@ -58,31 +63,42 @@ class _RenamedVideo:
         return replace(frame, class_ids=self._class_ids[frame.class_ids])
 
 
-def open_sources(config: TrainConfig, console: Console, video_size: tuple[int, int] | None = None) -> list[OpenSource]:
-    """Open every source of the training data and say what is left out of it.
+def open_training_sources(
+    config: TrainConfig, console: Console, video_size: tuple[int, int] | None = None
+) -> list[TrainingSource]:
+    """Open every source of the training data and print what had to be left out.
 
-    video_size: (height, width) that 'videos' are fitted into, None for that of the config.
+    Args:
+        config: of the run.
+        console: where reports and progress go.
+        video_size: (height, width) that sources of kind 'videos' are resized into; None takes the size in the config.
 
-    Raises ValueError or FileNotFoundError that names what cannot be used.
+    Raises:
+        ValueError: a source cannot be used.
+        FileNotFoundError: a file or folder is missing.
     """
     datasets: dict[tuple[str, ...], CocoDataset] = {}
     sizes = {'videos': video_size or config.size}
-    sources = [open_source(each, sizes.get(each.kind, config.size), datasets, console) for each in config.data]
+    sources = [open_training_source(each, sizes.get(each.kind, config.size), datasets, console) for each in config.data]
     for report in dict.fromkeys(source.report for source in sources if source.report):
         console.print(report, markup=False, highlight=False, soft_wrap=True)
     return sources
 
 
-def mixture_of(sources: Sequence[OpenSource], config: TrainConfig, class_names: Sequence[str]) -> Mixture:
-    """The training pairs of all sources by their weights, with class ids of the model."""
+def build_mixture(sources: Sequence[TrainingSource], config: TrainConfig, class_names: Sequence[str]) -> Mixture:
+    """The mixture of all sources by their weights, with the class ids of the model."""
     weighted = zip(config.data, sources, strict=True)
-    return Mixture([(each.weight, Renamed(source, class_names)) for each, source in weighted], config.seed)
+    return Mixture([(each.weight, RelabelledVideos(source, class_names)) for each, source in weighted], config.seed)
 
 
-def model_classes(config: TrainConfig, sources: Sequence[OpenSource]) -> tuple[tuple[str, ...], str]:
-    """The classes of the model (see TrainConfig.class_names), and a remark where those of the weights are not kept.
+def model_classes(config: TrainConfig, sources: Sequence[TrainingSource]) -> tuple[tuple[str, ...], str]:
+    """The classes of the model (see TrainConfig.class_names).
 
-    Raises ValueError where the config lists the classes and the data have others.
+    Returns:
+        the class names, and a note if the classes of the weights could not be kept; otherwise an empty text.
+
+    Raises:
+        ValueError: the config lists the classes, and the data have others.
     """
     names = tuple(dict.fromkeys(name for source in sources for name in source.class_names))
     assert isinstance(config.model, ModelConfig)
@@ -90,33 +106,44 @@ def model_classes(config: TrainConfig, sources: Sequence[OpenSource]) -> tuple[t
     unknown = [name for name in names if name not in known]
     if not unknown:
         return known, ''
-    text = ', '.join(_with_near(name, known) for name in unknown)
+    text = ', '.join(_with_close_match(name, known) for name in unknown)
     if config.class_names:
         raise ValueError(f'the data have classes that are not in model class_names: {text}')
-    return names, f'the weights do not know {text}: the model gets the {len(names)} classes of the data'
+    return names, f'the weights do not have {text}: the model gets the {len(names)} classes of the data'
 
 
-def _with_near(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.8)
-    return f'{name!r} (they have {near[0]!r})' if near else repr(name)
+def _with_close_match(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.8)
+    return f'{name!r} (they have {close[0]!r})' if close else repr(name)
 
 
-def open_source(
+def open_training_source(
     source: DataSource, size: tuple[int, int], datasets: dict[tuple[str, ...], CocoDataset], console: Console
-) -> OpenSource:
-    """Open one source. datasets: image sets that were opened before, by what they are."""
+) -> TrainingSource:
+    """Open one source of training data.
+
+    Args:
+        source: what to open.
+        size: (height, width) of the frames.
+        datasets: image sets that are open already; sources that use the same one share it.
+        console: where progress goes.
+
+    Raises:
+        ValueError: the source cannot be used.
+        FileNotFoundError: a file or folder is missing.
+    """
     if source.kind == 'scenes':
-        return OpenSource((SHAPE,), SceneVideos(size, 0))
+        return TrainingSource((SHAPE,), SceneVideos(size, 0))
     if source.kind == 'videos':
-        videos = FrameVideos(
+        videos = LabelledVideos(
             read_annotations(source),
             size,
             only=source.only,
             object_class=source.object_class,
             exhaustive=source.exhaustive,
-            progress=lambda found: _tracked(found, source.annotations, console),
+            progress=lambda found: _with_progress(found, source.annotations, console),
         )
-        return OpenSource(videos.class_names, videos, videos.report())
+        return TrainingSource(videos.class_names, videos, videos.report())
     key = (source.images, source.annotations, source.classes, source.part)
     if key not in datasets:
         datasets[key] = CocoDataset(source.images, source.annotations, source.classes, source.part)
@@ -124,17 +151,17 @@ def open_source(
     report = dataset.report() if dataset.problems else ''
     names = tuple(dataset.class_names)
     if source.kind == 'images':
-        return OpenSource(names, StillVideos(dataset, size, source.composite_config()), report)
+        return TrainingSource(names, StillVideos(dataset, size, source.composite_config()), report)
     objects: list[ObjectSource] = [*dataset.objects()]
     if source.davis:
         objects += davis_objects(source.davis, names, copies=DAVIS_COPIES)
-    return OpenSource(names, CompositeVideos(dataset, objects, size, source.composite_config()), report)
+    return TrainingSource(names, CompositeVideos(dataset, objects, size, source.composite_config()), report)
 
 
 def read_annotations(source: DataSource) -> AnnotatedVideos:
-    """The annotations of 'videos'; AnnotationError has every problem of every record."""
+    """The annotations of a source of kind 'videos'. AnnotationError lists every problem of every record."""
     return open_annotations(source.annotations, images=source.images or None)
 
 
-def _tracked(videos: Sequence[AnnotatedVideo], name: str, console: Console) -> Iterable[AnnotatedVideo]:
+def _with_progress(videos: Sequence[AnnotatedVideo], name: str, console: Console) -> Iterable[AnnotatedVideo]:
     return track(videos, f'checking {name}', console=console, transient=True, disable=not console.is_terminal)

@@ -1,4 +1,4 @@
-"""FrameVideos: annotated videos of any format as a source of training pairs, every frame checked before it is used."""
+"""LabelledVideos: annotated videos of any format as a source of training frames, checked frame by frame before use."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVide
 from vis_ros.synthetic.labelled_frame import LabelledFrame
 
 
-class FrameVideo:
-    """The usable frames of one annotated video, in its order; `length` is how many there are.
+class LabelledVideo:
+    """The usable frames of one annotated video, in order.
 
-    times: their numbers in the video; track_ids: of its objects; class_id: of all objects, None where the frames tell
-    it; size: that frames are fitted into; exhaustive: as of FrameVideos.
+    Args:
+        video: the annotated video.
+        times: frame numbers of the usable frames.
+        track_ids: of the objects in these frames.
+        class_id: class of all objects, or None if the frames have class labels.
+        size: (height, width) that frames are resized into, aspect ratio kept.
+        exhaustive: whether every object is annotated; see LabelledVideos.
+
+    length: number of usable frames. object_ids: track id -> object id, counted from 1.
     """
 
     def __init__(
@@ -37,10 +44,10 @@ class FrameVideo:
         self._class_id, self._size, self._exhaustive = class_id, size, exhaustive
 
     def frame(self, time: int) -> LabelledFrame:
-        """Usable frame number `time`, fitted into the size; objects that are then less than a pixel are left out."""
+        """Usable frame number `time`, resized. Objects that become smaller than a pixel are left out."""
         frame = self._video.frame(self._times[time])
         assert frame.read_image is not None
-        width, height = fitted(frame.size, self._size)
+        width, height = fit_size(frame.size, self._size)
         masks = np.array([decode(mask) for mask in frame.masks], np.uint8).reshape(-1, *frame.size)
         nothing = ~masks.any(0)
         unknown = np.full(frame.size, not self._exhaustive)
@@ -60,9 +67,11 @@ class FrameVideo:
         )
 
 
-def fitted(size: tuple[int, int], limits: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) of a picture of (height, width) as the network gets it: ratio kept, the shorter side at most the
-    smaller of the limits and the longer at most the larger."""
+def fit_size(size: tuple[int, int], limits: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of an image of (height, width) once it is scaled into the limits, aspect ratio kept.
+
+    As at inference, the shorter side is at most the smaller limit and the longer side at most the larger one.
+    """
     scale = min(max(limits) / max(size), min(limits) / min(size))
     return max(int(size[1] * scale + 0.5), 1), max(int(size[0] * scale + 0.5), 1)
 
@@ -71,22 +80,25 @@ def _shrink(mask: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-class FrameVideos:
-    """The videos of a set that have a frame with an object and a picture.
+class LabelledVideos:
+    """The videos of a set that have at least one frame with an object and an image.
 
-    Every frame is read and every picture decoded here: what is wrong is counted by kind in `problems` and left out, and
-    nothing of it fails later. class_names: of the class ids of its frames.
+    Every frame is read and every image decoded at construction. What cannot be used is left out and listed by kind in
+    `problems`, so that nothing fails later in the run.
 
     Args:
-        videos: read frame by frame (YouTube-VIS, DAVIS, MOTS).
-        size: (height, width) that frames are fitted into.
-        only: names of the videos to use; all if empty.
-        object_class: where the format tells no classes: that of all objects, or of those of each video by name.
-        exhaustive: whether all objects of the classes are annotated; None takes what the format promises.
-        progress: around the videos while they are checked.
+        videos: a set that can be read frame by frame (YouTube-VIS, DAVIS, MOTS).
+        size: (height, width) that frames are resized into, aspect ratio kept.
+        only: names of the videos to use; empty uses all.
+        object_class: for formats without class labels, the class of all objects, or video name -> class.
+        exhaustive: whether every object of the classes is annotated. If not, pixels on no object are ignored instead
+            of counted as background. None uses what the format guarantees.
+        progress: wraps the iteration over the videos while they are checked.
+
+    class_names: names of the class ids in the frames.
 
     Raises:
-        ValueError: nothing is left, a name in `only` does not exist, or a class is missing.
+        ValueError: no frame is usable, a name in `only` does not exist, or a class is missing.
     """
 
     def __init__(
@@ -101,12 +113,12 @@ class FrameVideos:
     ) -> None:
         self.source = videos.source
         self.problems: dict[str, list[str]] = {}
-        chosen = choose(videos, only)
+        chosen = select_videos(videos, only)
         class_of_video = _classes_of_videos(videos, chosen, object_class)
         names = class_of_video.values() if class_of_video else videos.class_names
         self.class_names = tuple(dict.fromkeys(names))
         exhaustive = videos.has_classes if exhaustive is None else exhaustive
-        self.videos: list[FrameVideo] = []
+        self.videos: list[LabelledVideo] = []
         with ThreadPoolExecutor(4) as pool:
             for video in progress(chosen):
                 if not isinstance(video, IndexedVideo):
@@ -117,18 +129,18 @@ class FrameVideos:
                 times, tracks = self._check(video, pool)
                 constant = self.class_names.index(class_of_video[video.name]) if class_of_video else None
                 if times:
-                    self.videos.append(FrameVideo(video, times, tracks, constant, size, exhaustive))
+                    self.videos.append(LabelledVideo(video, times, tracks, constant, size, exhaustive))
                 else:
-                    self._problem('video without a usable frame', video.name)
+                    self._add_problem('video without a usable frame', video.name)
         if not self.videos:
-            raise ValueError(f'{videos.source} has no frame with an object and its picture; {self.report()}')
+            raise ValueError(f'{videos.source} has no frame with both an object and an image; {self.report()}')
 
-    def video(self, seed: int) -> FrameVideo:
-        """One of the videos, by a whole number from 0."""
+    def video(self, seed: int) -> LabelledVideo:
+        """One of the videos, drawn by a seed, any integer from 0."""
         return self.videos[int(np.random.default_rng((int(seed), 0xF7A)).integers(len(self.videos)))]
 
     def report(self, examples: int = 3) -> str:
-        """What is used, and what is left out: how many of each kind, with a few examples."""
+        """What is used and what is left out: the number of problems of each kind, with a few examples."""
         frames, objects = sum(v.length for v in self.videos), sum(len(v.object_ids) for v in self.videos)
         lines = [f'{self.source}: {len(self.videos)} videos, {frames} frames with objects, {objects} objects']
         for kind, where in self.problems.items():
@@ -137,7 +149,7 @@ class FrameVideos:
         return '\n'.join(lines)
 
     def _check(self, video: IndexedVideo, pool: ThreadPoolExecutor) -> tuple[list[int], set[int]]:
-        """The usable frames of a video and the ids of their objects."""
+        """The numbers of the usable frames of a video, and the track ids in them."""
         times: list[int] = []
         tracks: set[int] = set()
         frames: list[AnnotatedFrame] = []
@@ -146,57 +158,58 @@ class FrameVideos:
             try:
                 frame = video.frame(time)
             except AnnotationError as error:
-                self._problem('frame that cannot be read', f'{where} ({error.problems[0].what})')
+                self._add_problem('unreadable frame', f'{where} ({error.problems[0].what})')
                 continue
-            for number in video.empty_masks(time):
-                self._problem('mask without a pixel', f'{where} object {number}')
+            for track_id in video.empty_masks(time):
+                self._add_problem('empty mask', f'{where} object {track_id}')
             if len(frame):
                 times.append(time)
                 frames.append(frame)
-        kept = []
-        for time, frame, fault in zip(times, frames, pool.map(_picture_fault, frames), strict=True):
+        usable = []
+        for time, frame, fault in zip(times, frames, pool.map(_image_fault, frames), strict=True):
             if fault:
-                self._problem(fault, f'{video.name} frame {frame.name}')
+                self._add_problem(fault, f'{video.name} frame {frame.name}')
             else:
-                kept.append(time)
+                usable.append(time)
                 tracks.update(frame.track_ids.tolist())
-        return kept, tracks
+        return usable, tracks
 
-    def _problem(self, kind: str, where: str) -> None:
+    def _add_problem(self, kind: str, where: str) -> None:
         self.problems.setdefault(kind, []).append(where)
 
 
-def choose(videos: AnnotatedVideos, only: Sequence[str]) -> list[AnnotatedVideo]:
-    """The videos of these names, all if there are none; ValueError tells a name that does not exist."""
+def select_videos(videos: AnnotatedVideos, only: Sequence[str]) -> list[AnnotatedVideo]:
+    """The videos with the given names, or all if there are no names. ValueError lists names that do not exist."""
     missing = sorted(set(only) - {video.name for video in videos.videos})
     if missing:
         raise ValueError(f'{videos.source} has no video {", ".join(map(repr, missing))}')
     return [video for video in videos.videos if not only or video.name in only]
 
 
-def _picture_fault(frame: AnnotatedFrame) -> str | None:
+def _image_fault(frame: AnnotatedFrame) -> str | None:
+    """What is wrong with the image of a frame, or None."""
     if frame.read_image is None:
-        return 'frame without a picture'
+        return 'frame without an image'
     try:
         size = frame.read_image().shape[:2]
     except AnnotationError:
-        return 'picture that cannot be decoded'
-    return None if size == tuple(frame.size) else 'picture of another size than its masks'
+        return 'image that cannot be decoded'
+    return None if size == tuple(frame.size) else 'image of another size than its masks'
 
 
 def _classes_of_videos(
     videos: AnnotatedVideos, chosen: Sequence[AnnotatedVideo], object_class: str | Mapping[str, str]
 ) -> dict[str, str]:
-    """Video -> class of all its objects; empty where the format tells the classes itself."""
+    """Video name -> class of all its objects; empty if the format has class labels."""
     if videos.has_classes:
         if object_class:
-            raise ValueError(f'{videos.source} ({videos.kind}) has classes of its own: leave object_class out')
+            raise ValueError(f'{videos.source} ({videos.kind}) has its own class labels: remove object_class')
         return {}
     given = {video.name: object_class for video in chosen} if isinstance(object_class, str) else object_class
     missing = [video.name for video in chosen if not given.get(video.name)]
     if missing:
         raise ValueError(
-            f'{videos.source} ({videos.kind}) tells no classes: give object_class, one name or one for each video; '
-            f'there is none for {", ".join(missing[:5])}'
+            f'{videos.source} ({videos.kind}) has no class labels: set object_class to one name, or to one for each '
+            f'video; it is missing for {", ".join(missing[:5])}'
         )
     return {video.name: given[video.name] for video in chosen}
