@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from torchvision.ops import box_iou as torchvision_iou
 
 from vis_ros.tracking.association import (
     LOST,
@@ -19,7 +18,6 @@ from vis_ros.tracking.association import (
     assign_in_stages,
     assign_in_turn,
     assign_one_to_one,
-    box_iou,
     log_of_softmax,
     log_probabilities,
     matching_scores,
@@ -83,26 +81,6 @@ def test_the_published_weights_are_the_default() -> None:
 def test_a_score_of_zero_is_no_error() -> None:
     cue = matching_scores(array([0, 0]), array(0), array([1]), np.array([[True]]))
     assert np.isneginf(cue).all()
-
-
-# --- box IoU --------------------------------------------------------------------------------------------------------
-
-
-def test_box_iou_agrees_with_torchvision() -> None:
-    rng = np.random.default_rng(2)
-    corners = rng.uniform(0, 50, (60, 2))
-    boxes = np.concatenate([corners, corners + rng.uniform(1, 50, (60, 2))], 1).astype(np.float32)
-    expected = torchvision_iou(torch.from_numpy(boxes[:20]), torch.from_numpy(boxes[20:])).numpy()
-    np.testing.assert_allclose(box_iou(boxes[:20], boxes[20:]), expected, atol=1e-6)
-    grown = torch.from_numpy(boxes + array(0, 0, 1, 1))
-    expected = torchvision_iou(grown[:20], grown[20:]).numpy()
-    np.testing.assert_allclose(box_iou(boxes[:20], boxes[20:], inclusive=True), expected, atol=1e-6)
-
-
-def test_box_iou_of_boxes_without_area_is_zero() -> None:
-    boxes = array([5, 5, 5, 9], [7, 7, 7, 7])
-    np.testing.assert_array_equal(box_iou(boxes, boxes), 0)
-    assert box_iou(boxes, np.zeros((0, 4), np.float32)).shape == (2, 0)
 
 
 # --- one to one -----------------------------------------------------------------------------------------------------

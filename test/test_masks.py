@@ -20,6 +20,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.ops import box_iou as torchvision_iou
 
 from vis_ros.masks import rle
 from vis_ros.masks.crop import Mask, Roi, area, centroid, tight_box
@@ -221,12 +222,12 @@ def test_runs_at_the_corners_of_the_image(roi: list[int], counts: list[int]) -> 
 
 
 @settings(deadline=None)
-@given(runs=st.lists(st.integers(0, 2**31 - 1), max_size=20))
+@given(runs=st.lists(st.integers(0, 2**28), max_size=20))  # pycocotools overruns its buffer beyond 2**29
 def test_compressed_strings_are_those_of_coco(runs: list[int]) -> None:
     height, width = 1, sum(runs)
     compressed = rle.compress(np.array(runs, np.int64))
     assert rle.decompress(compressed).tolist() == runs
-    if 0 < width < 2**32:
+    if width:
         assert compressed == coco.frPyObjects({'size': [height, width], 'counts': runs}, height, width)['counts']
 
 
@@ -394,18 +395,20 @@ def test_a_tight_box_is_the_window_of_the_set_pixels() -> None:
     assert tight_box(np.ones((20, 30), np.uint8)).tolist() == [0, 0, 30, 20]
 
 
-def test_box_iou_is_that_of_the_boxes_as_masks() -> None:
-    corners = np.sort(np.random.default_rng(3).integers(0, 20, (2, 12, 2, 2)), axis=2)
-    boxes, others = corners.reshape(2, 12, 4).astype(np.float32)
-    filled = [np.zeros((12, 20, 20), np.uint8) for _ in range(2)]
-    for side, many in enumerate((boxes, others)):
-        for index, (x0, y0, x1, y1) in enumerate(many.astype(int)):
-            filled[side][index, y0:y1, x0:x1] = 1
-    window = (0, 0, 20, 20)
-    expected = [[mask_iou(a, window, b, window) for b in filled[1]] for a in filled[0]]
-    np.testing.assert_allclose(box_iou(boxes, others), expected, atol=1e-6)
-    assert np.max(expected) > 0.5
-    last_pixels = np.array([0, 0, 1, 1], np.float32)
-    inclusive = box_iou(boxes - last_pixels, others - last_pixels, inclusive=True)
-    np.testing.assert_array_equal(inclusive, box_iou(boxes, others))
-    assert box_iou(boxes.astype(np.float64), others.astype(np.float64)).dtype == np.float64
+def test_box_iou_agrees_with_torchvision() -> None:
+    rng = np.random.default_rng(2)
+    corners = rng.uniform(0, 50, (60, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(1, 50, (60, 2))], 1).astype(np.float32)
+    expected = torchvision_iou(torch.from_numpy(boxes[:20]), torch.from_numpy(boxes[20:])).numpy()
+    np.testing.assert_allclose(box_iou(boxes[:20], boxes[20:]), expected, atol=1e-6)
+    grown = torch.from_numpy(boxes + np.array([0, 0, 1, 1], np.float32))
+    expected = torchvision_iou(grown[:20], grown[20:]).numpy()
+    np.testing.assert_allclose(box_iou(boxes[:20], boxes[20:], inclusive=True), expected, atol=1e-6)
+    assert box_iou(boxes, boxes).dtype == np.float32
+    assert box_iou(boxes.astype(np.float64), boxes.astype(np.float64)).dtype == np.float64
+
+
+def test_box_iou_of_boxes_without_area_is_zero() -> None:
+    boxes = np.array([[5, 5, 5, 9], [7, 7, 7, 7]], np.float32)
+    np.testing.assert_array_equal(box_iou(boxes, boxes), 0)
+    assert box_iou(boxes, np.zeros((0, 4), np.float32)).shape == (2, 0)
