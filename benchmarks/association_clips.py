@@ -136,9 +136,9 @@ def make_video(clip: Clip, dataset: CocoDataset) -> CompositeVideo:
         video = CompositeVideos(dataset, dataset.objects(), SIZE, config).video(clip.seed)
     random = np.random.default_rng((clip.seed, 0x57A6E))
     if clip.scenario == 'leaving':
-        video.actors = [_leave(random, actor) if index % 3 else actor for index, actor in enumerate(video.actors)]
+        video.moving_objects = [_leave(random, actor) if index % 3 else actor for index, actor in enumerate(video.moving_objects)]
     if clip.scenario == 'occlusion':
-        video.actors = _behind_pillar(random, video.actors)
+        video.moving_objects = _behind_pillar(random, video.moving_objects)
     return video
 
 

@@ -19,15 +19,12 @@ from typing import Any
 import vis_ros
 from vis_ros.datasets import youtube_vis
 from vis_ros.datasets.open_annotations import open_annotations
-from vis_ros.engines.loading import load_engine
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import Evaluation
 from vis_ros.recordings.opening import open_recordings
 from vis_ros.replay.offline.offline_replay import replay
 from vis_ros.synthetic.davis_sequence import DAVIS_TEST, DAVIS_TRAIN
 from vis_ros.synthetic.synthetic_video import scenes
-from vis_ros.tracking.detect_and_track import DetectAndTrack
-from vis_ros.tracking.identity_memory import IdentityMemory
 
 RESULTS = Path(__file__).resolve().parents[1] / 'doc' / 'results'
 
@@ -68,23 +65,14 @@ def measure_synthetic(made_by: Mapping[str, Any], scratch: Path) -> Evaluation:
 
 def measure(images: Path, truth: Path, scratch: Path, precision: str = 'auto') -> Evaluation:
     """Replay a folder of image folders with the default settings and evaluate the results."""
-    engine = load_engine(WEIGHTS, precision=precision)
-    info = engine.describe()
-    settings = {'model': info.model, 'engine': info.engine, 'device': info.device, 'precision': info.precision}
-    replay(
-        open_recordings(images),
-        lambda: DetectAndTrack(engine, IdentityMemory()),
-        engine.class_names,
-        scratch / 'results',
-        settings=settings,
-        codecs=('mp4v',),
-    )
+    model = vis_ros.load(WEIGHTS, precision=precision)
+    replay(open_recordings(images), model, scratch / 'results', codecs=('mp4v',))
     return evaluate(open_annotations(scratch / 'results'), open_annotations(truth))
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
     """The settings, the results of the whole set, and how many frames were compared."""
-    kept = ('model', 'engine', 'device', 'precision', 'every', 'frames', 'skipped')
+    kept = ('model', 'engine', 'device', 'precision', 'stride', 'frames', 'skipped')
     return {
         'settings': {name: evaluation.settings[name] for name in kept},
         'agnostic': rounded(evaluation.agnostic),

@@ -19,7 +19,6 @@ from benchmarks.speed.speed_settings import SpeedSettings
 from benchmarks.speed.wanted_detections import load_at_threshold, save_crowded_model
 from benchmarks.speed.workspace import Workspace
 from vis_ros.engines import postprocessing
-from vis_ros.machine import describe_machine, peak_memory_mib
 from vis_ros.masks import encodings as masks
 from vis_ros.networks import preprocessing
 from vis_ros.networks.model_header import read_config
@@ -201,7 +200,7 @@ def test_highest_threshold_that_gives_the_wanted_detections():
     assert load_at_threshold(load(9, 0.5), [0, 1], 9)[1:] == (0, 4)  # there are no nine
 
 
-# --- settings, images, machine ----------------------------------------------------------------------------------------
+# --- settings, images -------------------------------------------------------------------------------------------------
 
 
 def test_settings_survive_json():
@@ -219,19 +218,6 @@ def test_images_are_frames_of_the_scene(tmp_path):
     assert (np.array(message.data).reshape(96, 160, 3) == images[3]).all() and message.encoding == 'bgr8'
     written = path.stat().st_mtime_ns
     assert Workspace(tmp_path).images((96, 160)) == path and path.stat().st_mtime_ns == written
-
-
-def test_peak_memory_is_that_of_this_process():
-    before = peak_memory_mib()
-    block = np.ones(200 << 20, np.uint8)
-    assert peak_memory_mib() >= before + 100 or before > 2000
-    del block
-
-
-def test_machine_is_plain_and_names_what_matters():
-    machine = json.loads(json.dumps(describe_machine()))
-    assert machine['cores'] >= 1 and machine['processor'] and isinstance(machine['processor_features'], list)
-    assert machine['versions']['numpy'] == np.__version__ and 'vis_ros' in machine['versions']
 
 
 # --- processes --------------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def _scores(engine: Engine, images: Sequence[NDArray[np.uint8]]) -> list[list[fl
 def save_crowded_model(model: Path, path: Path, detections: int) -> None:
     """Copy a model file with non-maximum suppression off (threshold 1) and room for `detections` objects.
 
-    The network does the same work for each detection, whatever it shows.
+    The network does the same work for each detection, regardless of what it shows.
     """
     data = model.read_bytes()
     end = 8 + int.from_bytes(data[:8], 'little')  # safetensors: length of the header, header in JSON, tensors
