@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vis_ros.instances import CONFIRMED, TENTATIVE, Instances
+from vis_ros.instances import CONFIRMED, LOST, TENTATIVE, Instances
+from vis_ros.visualization import draw_overlay
 
 SIZE = (20, 30)
 ROIS = [[0, 0, 4, 3], [28, 18, 30, 20], [5, 5, 5, 5]]
@@ -98,6 +99,8 @@ def test_what_does_not_agree_is_named(changes: dict[str, Any], message: str) -> 
         (np.array([2, 0]), [2, 0]),
         ([1, 1], [1, 1]),
         ([-1], [2]),
+        (1, [1]),
+        (np.int64(-1), [2]),
         (slice(1, None), [1, 2]),
         (np.zeros(3, bool), []),
         (np.zeros(0, int), []),
@@ -107,7 +110,7 @@ def test_indexing_takes_every_field_along(selection: Any, expected: list[int]) -
     frame = three(**TRACKING)
     chosen = frame[selection]
     assert chosen.image_size == SIZE
-    for field in fields(Instances)[1:]:
+    for field in fields(Instances)[1:-1]:  # not image_size, not class_names
         values, originals = getattr(chosen, field.name), getattr(frame, field.name)
         assert len(values) == len(expected)
         for value, index in zip(values, expected, strict=True):
@@ -125,11 +128,81 @@ def test_identities_go_by_the_scores_of_the_class_where_there_are_any() -> None:
     np.testing.assert_allclose(three().least_scores, [0.8, 0.5, 0.1])
 
 
-def test_a_single_number_is_no_index() -> None:
-    with pytest.raises(TypeError, match='not by 1'):
-        three()[1]  # type: ignore[index]
-    with pytest.raises(IndexError):
-        three()[[3]]
+def test_an_index_beyond_the_objects_is_an_error() -> None:
+    for selection in (3, [3], -4):
+        with pytest.raises(IndexError):
+            three()[selection]
+    with pytest.raises(TypeError, match='indexed by a mask'):
+        three()[np.zeros((2, 2), int)]
+
+
+def test_names_of_the_classes() -> None:
+    assert three(class_names=('dog', 'cat', 'cup')).names == ['cup', 'dog', 'cat']
+    assert three(class_names=('dog',)).names == ['class 2', 'dog', 'class 1']
+    assert three().names == ['class 2', 'class 0', 'class 1']
+
+
+def test_print_shows_one_line_per_object() -> None:
+    frame = three(**TRACKING, class_names=('dog', 'cat', 'cup')).with_fields(states=[TENTATIVE, CONFIRMED, LOST])
+    assert str(frame).splitlines() == [
+        '7 cup 0.90 tentative at x 0-4, y 0-2, 0.00 0.00 1.00 m',
+        '3 dog 0.50 at x 28-30, y 18-20, 1.00 2.00 3.00 m',
+        '9 cat 0.10 lost at x 5-5, y 5-5',
+    ]
+    assert str(three()[1]) == 'class 0 0.50 at x 28-30, y 18-20'
+    assert str(Instances.empty(SIZE)) == 'no objects'
+    assert repr(three(class_names=('dog', 'cat', 'cup'))) == '<Instances: 3 in 30x20: cup 0.90, dog 0.50, cat 0.10>'
+    assert repr(Instances.empty(SIZE)) == '<Instances: 0 in 30x20>'
+
+
+def test_cat_is_the_inverse_of_taking_parts() -> None:
+    whole = three(**TRACKING, class_names=('dog', 'cat', 'cup'))
+    together = Instances.cat([whole[:1], whole[[]], whole[1:]])
+    for field in fields(Instances):
+        expected = getattr(whole, field.name)
+        if field.name in ('image_size', 'class_names'):
+            assert getattr(together, field.name) == expected
+        else:
+            for value, original in zip(getattr(together, field.name), expected, strict=True):
+                np.testing.assert_array_equal(value, original)
+    assert Instances.cat([three(), three(embeddings=None)]).embeddings is None
+
+
+@pytest.mark.parametrize(
+    ('parts', 'message'),
+    [
+        ([], 'at least one part'),
+        ([Instances.empty(SIZE), Instances.empty((9, 9))], r'different size: \(20, 30\) and \(9, 9\)'),
+        ([three(), three(class_names=('dog',))], 'different class names'),
+    ],
+)
+def test_cat_refuses_parts_that_do_not_belong_together(parts: list[Instances], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Instances.cat(parts)
+
+
+def test_from_masks_has_tight_boxes_and_the_same_pixels() -> None:
+    random = np.random.default_rng(0)
+    masks = np.zeros((4, *SIZE), np.uint8)
+    masks[0, 3:9, 10:12] = 1
+    masks[1, 5, 5] = 255
+    masks[3] = random.random(SIZE) < 0.1
+    frame = Instances.from_masks(masks, class_ids=[0, 1, 0, 1], scores=[1, 0.5, 0.25, 0], class_names=['dog', 'cat'])
+    assert frame.boxes.tolist()[:3] == [[10, 3, 12, 9], [5, 5, 6, 6], [0, 0, 0, 0]]
+    for index in range(4):
+        np.testing.assert_array_equal(frame.full_mask(index), masks[index] > 0)
+    assert frame.names == ['dog', 'cat', 'dog', 'cat'] and frame.scores.tolist() == [1, 0.5, 0.25, 0]
+    assert len(Instances.from_masks(np.zeros((0, *SIZE)))) == 0
+    with pytest.raises(ValueError, match=r'shape \(20, 30\), expected \(N, height, width\)'):
+        Instances.from_masks(np.zeros(SIZE))
+
+
+def test_draw_is_the_overlay() -> None:
+    image = np.full((*SIZE, 3), 128, np.uint8)
+    frame = three(**TRACKING, class_names=('dog', 'cat', 'cup'))
+    drawn = frame.draw(image)
+    np.testing.assert_array_equal(drawn, draw_overlay(image, frame))
+    assert (drawn != image).any() and (image == 128).all()
 
 
 def test_iteration_gives_one_object_at_a_time() -> None:
@@ -170,4 +243,5 @@ def test_areas_and_full_masks_agree() -> None:
 
 def test_the_states_are_those_of_the_message() -> None:
     message = pytest.importorskip('vis_ros.msg')
-    assert (TENTATIVE, CONFIRMED) == (message.InstanceMask.TENTATIVE, message.InstanceMask.CONFIRMED)
+    states = message.InstanceMask
+    assert (TENTATIVE, CONFIRMED, LOST) == (states.TENTATIVE, states.CONFIRMED, states.LOST)
