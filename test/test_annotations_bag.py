@@ -289,5 +289,5 @@ def test_nothing_is_overwritten_and_topics_are_not_mixed(tmp_path):
     with pytest.raises(AnnotationError, match='have the same topic: a-b, a_b'):
         write_bag(fixed([1], ('a-b', 'a_b')), tmp_path / 'bag')
     (tmp_path / 'there').mkdir()
-    with pytest.raises(FileExistsError, match='there is there already'):
+    with pytest.raises(FileExistsError, match='there exists'):
         write_bag(fixed([1]), tmp_path / 'there')

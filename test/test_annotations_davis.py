@@ -31,7 +31,7 @@ def pillow_png(numbers, mode='P', palette=mask_picture.VOC_PALETTE, **options):
 
 
 def folder_of(path, pictures):
-    """A folder with these mask pictures: bytes of files, or values that OpenCV writes."""
+    """A folder with these mask images: bytes of files, or values that OpenCV writes."""
     path.mkdir(parents=True, exist_ok=True)
     for index, picture in enumerate(pictures):
         file = path / f'{index:05d}.png'
@@ -169,7 +169,7 @@ def test_a_choice_is_not_made_for_the_user(tmp_path):
 
 
 def test_empty_folders_are_told(tmp_path):
-    with pytest.raises(AnnotationError, match='holds no mask pictures'):
+    with pytest.raises(AnnotationError, match='holds no mask images'):
         davis.read(tmp_path)
     folder_of(tmp_path / 'a', [np.eye(4, dtype=np.uint8)])
     for name in ('b', 'c'):

@@ -31,9 +31,9 @@ def test_each_format_is_detected_as_file_and_as_folder(tmp_path, made):
         ('mots', 'MOTS text', 2),
         ('mots/instances_txt', 'MOTS text', 2),
         ('mots/instances_txt/first.txt', 'MOTS text', 1),
-        ('davis', 'DAVIS mask pictures', 2),
-        ('davis/Annotations', 'DAVIS mask pictures', 2),
-        ('davis/Annotations/first', 'DAVIS mask pictures', 1),
+        ('davis', 'DAVIS mask images', 2),
+        ('davis/Annotations', 'DAVIS mask images', 2),
+        ('davis/Annotations/first', 'DAVIS mask images', 1),
         ('replay', 'results of vis-ros replay', 1),
         ('replay/results.jsonl', 'results of vis-ros replay', 1),
         ('bag', 'bag', 2),
@@ -57,7 +57,7 @@ def test_the_folder_of_a_replay_has_more_in_it_that_is_not_taken_for_annotations
     (folder / 'contact_sheet.png').write_bytes(b'')
     assert open_annotations(folder).kind == 'results of vis-ros replay'
     with pytest.raises(
-        AnnotationError, match=r'has neither the frames nor the classes of its replay: give the folder .*replay '
+        AnnotationError, match=r'lists neither the frames nor the classes of its replay: give the folder .*replay '
     ):
         open_annotations(folder / 'results.json', truth=made)
     cameras = tmp_path / 'cameras'
@@ -71,7 +71,7 @@ def test_a_bare_list_of_results_needs_the_truth(tmp_path):
     truth = videos(video([frame([(1, (0, 0, 3, 3))], size=(24, 36))]), class_names=('car', 'pedestrian'))
     results = random_videos(names=('only',), frames=1)
     youtube_vis_results.write(results, tmp_path / 'rows.json')
-    with pytest.raises(AnnotationError, match='does not tell their frames: give the truth too'):
+    with pytest.raises(AnnotationError, match='does not list the frames: give the ground truth too'):
         open_annotations(tmp_path / 'rows.json')
     read = open_annotations(tmp_path / 'rows.json', truth=truth)
     (expected,), (got,) = (content(each, ids=False).values() for each in (results, read))
@@ -85,7 +85,7 @@ def test_videos_of_several_formats_are_not_chosen_from(tmp_path, made):
     write_bag(made, tmp_path / 'bag')
     for file in (tmp_path / 'bag').iterdir():
         file.rename(tmp_path / file.name)
-    expected = r'holds several annotations, give one of them: bag, instances\.json, DAVIS mask pictures, MOTS text'
+    expected = r'holds several annotations, choose one of them: bag, instances\.json, DAVIS mask images, MOTS text'
     with pytest.raises(AnnotationError, match=expected):
         open_annotations(tmp_path)
     assert open_annotations(tmp_path, topic='/truth/first/instances').kind == 'bag', 'only a bag has topics'
@@ -100,10 +100,10 @@ def test_a_folder_of_pictures_is_read_as_masks_only_where_nothing_else_is_there(
 def test_what_is_not_known_says_what_was_looked_for(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'there is no file or folder .*nowhere'):
         open_annotations(tmp_path / 'nowhere')
-    with pytest.raises(AnnotationError, match=r'holds no annotations; looked for a YouTube-VIS or COCO file.*a bag'):
+    with pytest.raises(AnnotationError, match=r'holds no annotations. Known are a YouTube-VIS or COCO file.*a bag'):
         open_annotations(tmp_path)
     (tmp_path / 'notes.doc').write_text('')
-    with pytest.raises(AnnotationError, match=r'notes\.doc: is none of the files that are read: a YouTube-VIS or COCO'):
+    with pytest.raises(AnnotationError, match=r'notes\.doc: is not a file of a known format. Known are a YouTube-VIS or COCO'):
         open_annotations(tmp_path / 'notes.doc')
     for text, message in [
         ('{"pictures": [], "a": 1}', r"is an object with 'pictures', 'a', expected an object with 'videos'"),

@@ -59,7 +59,7 @@ def test_convert_there_and_back(tmp_path):
     davis.write(made, tmp_path / 'davis')
     result = run('convert', tmp_path / 'davis', tmp_path / 'vis', '--to', 'youtube-vis')
     assert result.returncode == 0, result.stderr
-    assert f'wrote {tmp_path}/vis: DAVIS mask pictures as youtube-vis' in result.stdout
+    assert f'wrote {tmp_path}/vis: DAVIS mask images as youtube-vis' in result.stdout
     (tmp_path / 'vis' / 'JPEGImages').rename(tmp_path / 'pictures')
     result = run('convert', tmp_path / 'vis', tmp_path / 'mots', '--to', 'mots', '--images', tmp_path / 'pictures')
     assert result.returncode == 0, result.stderr
@@ -74,7 +74,7 @@ def test_convert_there_and_back(tmp_path):
 def test_results_are_checked_and_converted_with_their_truth(tmp_path):
     youtube_vis.write(random_videos(), tmp_path / 'truth')
     youtube_vis_results.write(random_videos(1, scores=True), tmp_path / 'rows.json')
-    assert 'does not tell their frames: give the truth too' in run('check', tmp_path / 'rows.json').stdout
+    assert 'does not list the frames: give the ground truth too' in run('check', tmp_path / 'rows.json').stdout
     assert run('check', tmp_path / 'rows.json', '--truth', tmp_path / 'truth').returncode == 0
     result = run('convert', tmp_path / 'rows.json', tmp_path / 'out', '--to', 'bag', '--truth', tmp_path / 'truth')
     assert result.returncode == 0, result.stderr

@@ -16,12 +16,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.cdr import with_stamp
 from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE
 from vis_ros.replay.live.player import Player
 from vis_ros.replay.live.read_ahead import ReadAhead
 from vis_ros.replay.live.routes import find_routes
 from vis_ros.replay.live.running_node import RunningNode, TargetCamera
-from vis_ros.replay.live.timed_images import TimedImages, open_timed_images, with_stamp
+from vis_ros.replay.live.timed_images import TimedImages, open_timed_images
 from vis_ros.ros.messages import to_image
 from vis_ros.ros.stamps import to_time
 

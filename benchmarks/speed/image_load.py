@@ -11,10 +11,9 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from vis_ros.msg import InstanceMaskArray
 
-from vis_ros.recordings.cdr import read_header
+from vis_ros.recordings.cdr import read_header, with_stamp
 from vis_ros.recordings.topics import IMAGE_TYPE
 from vis_ros.replay.live.player import Player
-from vis_ros.replay.live.timed_images import with_stamp
 from vis_ros.ros.stamps import nanoseconds
 
 IMAGE_TOPIC = '/image'

@@ -29,9 +29,8 @@ from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.cdr import deserialize, read_header, read_image, serialize
 from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, Topic, ignored_topic, topic_name
 from vis_ros.ros.messages import MessageContext, to_image, to_message
-from vis_ros.ros.stamps import FOLDER_RATE, to_time
+from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S, to_time
 
-_NS = 1_000_000_000
 _LOOKED_AT = 100  # images, to tell whether those of a topic are the ones that were annotated
 
 
@@ -306,7 +305,7 @@ class _Images:
 
     def _message(self, stamp_ns: int) -> bytes:
         recorded_ns = self._recorded[stamp_ns]
-        is_near = self._position is not None and self._position < recorded_ns <= self._position + _NS
+        is_near = self._position is not None and self._position < recorded_ns <= self._position + NS_PER_S
         if not is_near:
             self._rest = ((ns, data) for _, ns, data in self._reader.messages([self._topic], start_ns=recorded_ns))
         for position, data in self._rest:
@@ -317,7 +316,7 @@ class _Images:
 
 
 def _seconds(stamp_ns: int) -> str:
-    return f'{stamp_ns // _NS}.{stamp_ns % _NS:09d}'
+    return f'{stamp_ns // NS_PER_S}.{stamp_ns % NS_PER_S:09d}'
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -356,7 +355,7 @@ def _write_video(bag: BagWriter, video: AnnotatedVideo, videos: AnnotatedVideos,
     history: _History | None = None
     has_images = has_ignored = False
     for frame in video:
-        stamp_ns = round(frame.index / FOLDER_RATE * _NS) if frame.stamp_ns is None else frame.stamp_ns
+        stamp_ns = round(frame.index / FOLDER_RATE * NS_PER_S) if frame.stamp_ns is None else frame.stamp_ns
         history = history or _History(f'{videos.source}, {video.name}', model, stamp_ns)
         header = Header(stamp=to_time(stamp_ns), frame_id=topic_name(video.name))
         if frame.read_image is not None:
@@ -370,7 +369,13 @@ def _write_video(bag: BagWriter, video: AnnotatedVideo, videos: AnnotatedVideos,
                 has_ignored = True
             bag.write(ignored_topic(instances), stamp_ns, serialize(_png(frame.ignored, header), COMPRESSED_TYPE))
         found, told = history.add(frame, header, stamp_ns)
-        bag.write(instances, stamp_ns, serialize(to_message(found.with_fields(class_names=tuple(videos.class_names)), told, 'rle'), INSTANCES_TYPE))
+        bag.write(
+            instances,
+            stamp_ns,
+            serialize(
+                to_message(found.with_fields(class_names=tuple(videos.class_names)), told, 'rle'), INSTANCES_TYPE
+            ),
+        )
 
 
 def _png(mask: rle.Rle, header: Header) -> CompressedImage:
@@ -397,7 +402,7 @@ class _History:
         self._count(ids, frame.name)
         self._hits.update(ids)
         for track_id in ids:
-            self._first_seen.setdefault(track_id, (stamp_ns - self._origin_ns) / _NS)
+            self._first_seen.setdefault(track_id, (stamp_ns - self._origin_ns) / NS_PER_S)
         rois = [_bounds(mask) for mask in frame.masks]
         found = Instances(
             image_size=frame.size,

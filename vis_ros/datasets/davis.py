@@ -17,20 +17,21 @@ from numpy.typing import NDArray
 
 from vis_ros.datasets import mask_picture
 from vis_ros.datasets.conversion_losses import ConversionLosses
-from vis_ros.datasets.frame_images import PictureFile, folder_names, natural, pictures_in, stems, write_picture
+from vis_ros.datasets.frame_images import ImageFile, folder_names, images_by_stem, stems, write_image
 from vis_ros.datasets.indexed_video import IndexedVideo
 from vis_ros.datasets.mask_picture import MaskPicture, checked_numbers, is_grey
 from vis_ros.datasets.pixel_owners import disjoint
 from vis_ros.datasets.rle import decode, encode
 from vis_ros.datasets.track_summary import VideoSummary, summarise
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
+from vis_ros.image_files import natural_order
 
 VOID = 255
 LARGEST_NUMBER = 254
 
 
 class DavisVideo(IndexedVideo):
-    """One folder of mask pictures. pictures: the files of the images by stem."""
+    """One folder of mask images. pictures: the files of the images by stem."""
 
     def __init__(self, name: str, files: list[Path], pictures: dict[str, Path]) -> None:
         super().__init__(name, len(files))
@@ -55,7 +56,7 @@ class DavisVideo(IndexedVideo):
             scores=np.ones(len(ids)),
             masks=[encode(numbers == number) for number in ids],
             ignored=encode(void) if void.any() else None,
-            read_image=None if picture is None else PictureFile(picture),
+            read_image=None if picture is None else ImageFile(picture),
         )
 
     def _numbers(self, picture: MaskPicture) -> NDArray[np.uint8]:
@@ -89,14 +90,14 @@ class DavisVideo(IndexedVideo):
 
 
 def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVideos:
-    """Read a DAVIS folder, its folder of annotations, one resolution of them, or one folder of mask pictures.
+    """Read a DAVIS folder, its folder of annotations, one resolution of them, or one folder of mask images.
 
     Args:
         path: the folder.
         images: the folder with a folder of pictures for each video [default: JPEGImages in the place of Annotations].
 
     Raises:
-        AnnotationError: there are no mask pictures, or there is a choice to make.
+        AnnotationError: there are no mask images, or there is a choice to make.
     """
     path = Path(path)
     folders = _video_folders(_annotation_folder(path))
@@ -106,11 +107,11 @@ def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVide
         files = _mask_files(folder)
         if not files:
             problems.append(Problem(str(folder), '', 'has no mask picture *.png'))
-        videos.append(DavisVideo(folder.name, files, pictures_in(_picture_folder(folder, images))))
+        videos.append(DavisVideo(folder.name, files, images_by_stem(_picture_folder(folder, images))))
     if problems:
         raise AnnotationError(problems)
     return AnnotatedVideos(
-        source=str(path), kind='DAVIS mask pictures', class_names=('object',), videos=videos, has_classes=False
+        source=str(path), kind='DAVIS mask images', class_names=('object',), videos=videos, has_classes=False
     )
 
 
@@ -123,7 +124,7 @@ def _histogram(values: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _mask_files(folder: Path) -> list[Path]:
-    return sorted((file for file in folder.glob('*.png') if file.is_file()), key=lambda file: natural(file.name))
+    return sorted((file for file in folder.glob('*.png') if file.is_file()), key=lambda file: natural_order(file.name))
 
 
 def _annotation_folder(path: Path) -> Path:
@@ -135,12 +136,12 @@ def _video_folders(folder: Path) -> list[Path]:
     """The folders of single videos; between them and `folder` there may be one for the resolution (480p)."""
     if _mask_files(folder):
         return [folder]
-    inside = sorted((f for f in folder.iterdir() if f.is_dir()), key=lambda f: natural(f.name))
+    inside = sorted((f for f in folder.iterdir() if f.is_dir()), key=lambda f: natural_order(f.name))
     if any(_mask_files(video) for video in inside):
         return inside
     resolutions = [f for f in inside if any(_mask_files(video) for video in f.iterdir() if video.is_dir())]
     if not resolutions:
-        raise AnnotationError([Problem(str(folder), '', 'holds no mask pictures (*.png, or <video>/*.png)')])
+        raise AnnotationError([Problem(str(folder), '', 'holds no mask images (*.png, or <video>/*.png)')])
     return _video_folders(_only(resolutions, folder))
 
 
@@ -210,7 +211,7 @@ def _write_video(
         for track_id, mask in zip(frame.track_ids.tolist(), parts.masks, strict=True):
             numbers[decode(mask) > 0] = number_of[track_id]
         (masks_folder / f'{stem}.png').write_bytes(mask_picture.write(numbers))
-        write_picture(frame, root / 'JPEGImages' / name, stem)
+        write_image(frame, root / 'JPEGImages' / name, stem)
         losses.taken += parts.taken
         losses.hidden += parts.hidden
         on_frame()

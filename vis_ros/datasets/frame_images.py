@@ -1,4 +1,4 @@
-"""Picture files of frames: found by name, decoded when they are looked at, copied where a format wants them."""
+"""Image files of frames: find them by name, decode them when needed, copy them where a format wants them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.datasets.video import AnnotatedFrame, AnnotationError, Problem
+from vis_ros.image_files import IMAGE_SUFFIXES, natural_order
 from vis_ros.images import ImageError, decode_compressed
 
-PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
-class PictureFile:
-    """Call it to decode the file: (H, W, 3) uint8 BGR. Raises AnnotationError where that fails."""
+class ImageFile:
+    """Call it to decode the file: (H, W, 3) uint8 BGR. Raises AnnotationError if that fails."""
 
     path: Path
 
@@ -39,38 +39,33 @@ class PictureFile:
         return np.asarray(image, np.uint8)
 
 
-def natural(name: str) -> list[tuple[int, str]]:
-    """A key to sort names by: digits compare as numbers, so that frame 2 comes before frame 10."""
-    return [(int(part), '') if part.isdecimal() else (-1, part.lower()) for part in re.split(r'(\d+)', name)]
-
-
-def pictures_in(folder: Path) -> dict[str, Path]:
-    """The picture files of a folder by their stem, in natural order; nothing where there is no such folder."""
+def images_by_stem(folder: Path) -> dict[str, Path]:
+    """Stem -> path of each image file of a folder, in natural order; empty if there is no such folder."""
     if not folder.is_dir():
         return {}
-    files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
-    return {file.stem: file for file in sorted(files, key=lambda file: natural(file.name))}
+    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+    return {file.stem: file for file in sorted(files, key=lambda file: natural_order(file.name))}
 
 
 def stems(names: Sequence[str]) -> list[str]:
-    """A file name without suffix for each frame of a video, from what the frames are called.
+    """A file name without suffix for each frame of a video.
 
-    Their positions where the names are not unique, or would not be in order when sorted.
+    These are the names of the frames, or their positions if the names are not unique or not in natural order.
     """
     plain = [bare(name) for name in names]
-    keys = [natural(name) for name in plain]
+    keys = [natural_order(name) for name in plain]
     if all(plain) and all(before < after for before, after in pairwise(keys)):
         return plain
     return [f'{index:05d}' for index in range(len(names))]
 
 
 def bare(name: str) -> str:
-    """What a frame is called, without the suffix of a picture and what a file name cannot have."""
-    return _safe(Path(name).stem if Path(name).suffix.lower() in PICTURE_SUFFIXES else name)
+    """The name of a frame without the suffix of an image file, and without characters that file names cannot have."""
+    return _safe(Path(name).stem if Path(name).suffix.lower() in IMAGE_SUFFIXES else name)
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """A folder name for each video of a set, from what the videos are called."""
+    """A unique folder name for each video, from the names of the videos."""
     plain = [_safe(name) or 'video' for name in names]
     return plain if len(set(plain)) == len(plain) else [f'{index}_{name}' for index, name in enumerate(plain)]
 
@@ -79,15 +74,19 @@ def _safe(name: str) -> str:
     return re.sub(r'[^\w .+-]+', '_', name).strip('. ')
 
 
-def write_picture(frame: AnnotatedFrame, folder: Path, stem: str) -> str | None:
-    """Write the picture of a frame as <folder>/<stem>: a copy of its file, or else a JPEG of its pixels.
+def write_image(frame: AnnotatedFrame, folder: Path, stem: str) -> str | None:
+    """Write the image of a frame as <folder>/<stem>: a copy of its file, or else a JPEG of its pixels.
 
-    Returns the name of the file, or None where the frame has no picture.
+    Returns:
+        The name of the file; None if the frame has no image.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     if frame.read_image is None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(frame.read_image, PictureFile):
+    if isinstance(frame.read_image, ImageFile):
         name = stem + frame.read_image.path.suffix.lower()
         shutil.copyfile(frame.read_image.path, folder / name)
         return name

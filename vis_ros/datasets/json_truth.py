@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vis_ros.datasets.frame_images import PictureFile
+from vis_ros.datasets.frame_images import ImageFile
 from vis_ros.datasets.indexed_video import IndexedVideo
 from vis_ros.datasets.problem_log import ProblemLog, is_integer, shown
 from vis_ros.datasets.rle import Rle, areas
@@ -98,10 +98,10 @@ class JsonVideo(IndexedVideo):
         masks: list[Rle] = [to_rle(track.segmentations[index], self.size) for track in tracks]
         return [track.track_id for track, area in zip(tracks, areas(masks), strict=True) if not area] if masks else []
 
-    def _picture(self, index: int) -> PictureFile | None:
+    def _picture(self, index: int) -> ImageFile | None:
         file = self._record.files[index]
         paths = [folder / name for folder in self._picture_folders for name in dict.fromkeys((file, Path(file).name))]
-        return next((PictureFile(path) for path in paths if path.is_file()), None)
+        return next((ImageFile(path) for path in paths if path.is_file()), None)
 
 
 def read_records(content: Any, file: Path, layout: JsonLayout, picture_folders: Sequence[Path]) -> JsonVideos:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from vis_ros.datasets.conversion_losses import ConversionLosses
-from vis_ros.datasets.frame_images import PictureFile, bare, folder_names, natural, pictures_in, write_picture
+from vis_ros.datasets.frame_images import ImageFile, bare, folder_names, images_by_stem, write_image
 from vis_ros.datasets.indexed_video import IndexedVideo
 from vis_ros.datasets.pixel_owners import disjoint
 from vis_ros.datasets.problem_log import LARGEST_SIDE, ProblemLog, shown
@@ -26,6 +26,7 @@ from vis_ros.datasets.rle import Rle, areas
 from vis_ros.datasets.segmentation import counts_fault, union
 from vis_ros.datasets.track_summary import VideoSummary, summarise
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
+from vis_ros.image_files import natural_order
 
 CLASSES = {1: 'car', 2: 'pedestrian'}
 IGNORED = 10
@@ -121,7 +122,7 @@ class MotsVideo(IndexedVideo):
             scores=np.ones(len(objects)),
             masks=[line.rle for line in objects],
             ignored=union([line.rle for line in ignored]) if ignored else None,
-            read_image=None if picture is None else PictureFile(picture),
+            read_image=None if picture is None else ImageFile(picture),
         )
 
     def empty_masks(self, index: int) -> list[int]:
@@ -168,7 +169,7 @@ def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVide
     for text, own in zip(texts, list(findings), strict=False):
         name = _video_name(text)
         frames = _seqinfo(text, own) or ranges.get(name)
-        files.append(_TextFile(name, text, pictures_in(_picture_folder(text, name, images)), frames))
+        files.append(_TextFile(name, text, images_by_stem(_picture_folder(text, name, images)), frames))
         _scan(files[-1], own)
     _settle_sizes(files, findings)
     if problems := [problem for own in findings for problem in own.problems]:
@@ -192,7 +193,7 @@ def text_files(path: Path) -> list[Path]:
     for pattern in ('*.txt', *(f'{folder}/*.txt' for folder in TEXT_FOLDERS), '*/gt/gt.txt'):
         found = [file for file in path.glob(pattern) if 'seqmap' not in file.name]
         if found:
-            return sorted(found, key=lambda file: natural(str(file)))
+            return sorted(found, key=lambda file: natural_order(str(file)))
     return []
 
 
@@ -251,7 +252,7 @@ def _settle_sizes(files: list[_TextFile], findings: list[ProblemLog]) -> None:
     for file, own in zip(files, findings, strict=False):
         if file.size is None and file.pictures:
             try:
-                height, width = PictureFile(next(iter(file.pictures.values())))().shape[:2]
+                height, width = ImageFile(next(iter(file.pictures.values())))().shape[:2]
                 file.size = height, width
             except AnnotationError as error:
                 own.problems += error.problems
@@ -416,5 +417,5 @@ def _write_video(
                     file.write(f'{number} {identity} {identity // IDS_A_CLASS} {shape} {code}\n')
             losses.taken += parts.taken
             losses.hidden += parts.hidden
-            write_picture(frame, root / 'images' / name, f'{number:06d}')
+            write_image(frame, root / 'images' / name, f'{number:06d}')
             on_frame()

@@ -1,4 +1,4 @@
-"""Open annotations of any format: what there is at a path says which."""
+"""Open annotations of any format, which is recognized by the content of the path."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from vis_ros.datasets import coco, davis, mots, replay_folder, youtube_vis, youtube_vis_results
 from vis_ros.datasets.problem_log import read_json, shown
 from vis_ros.datasets.video import AnnotatedVideos, AnnotationError, Problem
+from vis_ros.recordings.bag_files import is_bag
 
-_BAG_SUFFIXES = ('.mcap', '.db3')
-_NO_TRUTH = (replay_folder.RUN, 'results.json')
-"""JSON files that may lie in a folder of annotations and are none by themselves."""
+_NO_ANNOTATIONS = (replay_folder.RUN, 'results.json')
+"""JSON files in folders of annotations that are not annotations themselves."""
 
 FORMATS = (
-    'a YouTube-VIS or COCO file (*.json), DAVIS mask pictures (Annotations/<video>/*.png, <video>/*.png, *.png), '
+    'a YouTube-VIS or COCO file (*.json), DAVIS mask images (Annotations/<video>/*.png, <video>/*.png, *.png), '
     'MOTS text (*.txt, instances_txt/*.txt, <video>/gt/gt.txt), results of vis-ros replay (results.jsonl, '
     '<video>/results.jsonl), a bag (metadata.yaml, *.mcap, *.db3)'
 )
@@ -28,33 +28,27 @@ def open_annotations(
     truth: AnnotatedVideos | None = None,
     images: str | Path | None = None,
 ) -> AnnotatedVideos:
-    """Open truth or results of any format.
+    """Open ground truth or results of any format.
 
     Args:
         path: a file or folder, see FORMATS.
-        topic: of the InstanceMaskArray of a bag [default: all].
-        truth: gives the frames of YouTube-VIS results, which are a bare list of rows.
-        images: the folder of the pictures, where it is not the one that the format has.
+        topic: of the InstanceMaskArray messages in a bag; None: all topics of this type.
+        truth: ground truth of YouTube-VIS results, which do not list their frames themselves.
+        images: the folder of the images, if it is not in the place that the format defines.
 
     Raises:
-        FileNotFoundError: there is nothing at `path`.
-        AnnotationError: the format is not known or not clear, or with every problem of what is there.
-        ValueError: a topic is given for something else than a bag, or the bag has no such topic.
+        FileNotFoundError: `path` does not exist.
+        AnnotationError: the format is unknown or ambiguous, or the content is wrong; lists all problems.
+        ValueError: a topic is given, but `path` is not a bag or has no such topic.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'there is no file or folder {path}')
-    if _is_bag(path) and (path.is_file() or topic is not None):
+    if is_bag(path) and (path.is_file() or topic is not None):
         return _read_bag(path, topic)
     if topic is not None:
         raise ValueError(f'{path} is not a bag, so it has no topic {topic!r}; leave --topic out')
     return _open_file(path, truth, images) if path.is_file() else _open_folder(path, truth, images)
-
-
-def _is_bag(path: Path) -> bool:
-    if path.is_file():
-        return path.suffix in _BAG_SUFFIXES
-    return (path / 'metadata.yaml').is_file() or any(file.suffix in _BAG_SUFFIXES for file in path.iterdir())
 
 
 def _read_bag(path: Path, topic: str | None = None) -> AnnotatedVideos:
@@ -70,7 +64,7 @@ def _open_file(path: Path, truth: AnnotatedVideos | None, images: str | Path | N
         return replay_folder.read(path)
     if path.suffix == '.txt':
         return mots.read(path, images=images)
-    raise AnnotationError([Problem(str(path), '', f'is none of the files that are read: {FORMATS}')])
+    raise AnnotationError([Problem(str(path), '', f'is not a file of a known format. Known are {FORMATS}')])
 
 
 def _open_json(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
@@ -90,9 +84,9 @@ def _open_json(path: Path, truth: AnnotatedVideos | None, images: str | Path | N
 
 def _open_results(path: Path, rows: list[object], truth: AnnotatedVideos | None) -> AnnotatedVideos:
     if replay_folder.record_files(path.parent):
-        what = f'has neither the frames nor the classes of its replay: give the folder {path.parent} instead'
+        what = f'lists neither the frames nor the classes of its replay: give the folder {path.parent} instead'
     elif truth is None:
-        what = 'is a list of results, which does not tell their frames: give the truth too'
+        what = 'is a list of results, which does not list the frames: give the ground truth too'
     else:
         return youtube_vis_results.read(path, truth, content=rows)
     raise AnnotationError([Problem(str(path), '', what)])
@@ -100,23 +94,23 @@ def _open_results(path: Path, rows: list[object], truth: AnnotatedVideos | None)
 
 def _open_folder(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
     found: dict[str, Callable[[], AnnotatedVideos]] = {}
-    if _is_bag(path):
+    if is_bag(path):
         found['bag'] = lambda: _read_bag(path)
     if replay_folder.record_files(path):
         found['results of vis-ros replay'] = lambda: replay_folder.read(path)
     for file in sorted([*path.glob('*.json'), *path.glob('annotations/*.json')]):
-        if file.name not in _NO_TRUTH:
+        if file.name not in _NO_ANNOTATIONS:
             found[str(file.relative_to(path))] = partial(_open_json, file, truth, images)
     if path.name.startswith('Annotations') or any(folder.is_dir() for folder in path.glob('Annotations*')):
-        found['DAVIS mask pictures'] = lambda: davis.read(path, images=images)
+        found['DAVIS mask images'] = lambda: davis.read(path, images=images)
     if mots.text_files(path):
         found['MOTS text'] = lambda: mots.read(path, images=images)
     if not found and any(any(path.glob(pattern)) for pattern in ('*.png', '*/*.png')):
-        found['DAVIS mask pictures'] = lambda: davis.read(path, images=images)
+        found['DAVIS mask images'] = lambda: davis.read(path, images=images)
     if len(found) > 1:
         raise AnnotationError(
-            [Problem(str(path), '', f'holds several annotations, give one of them: {", ".join(found)}')]
+            [Problem(str(path), '', f'holds several annotations, choose one of them: {", ".join(found)}')]
         )
     for read in found.values():
         return read()
-    raise AnnotationError([Problem(str(path), '', f'holds no annotations; looked for {FORMATS}')])
+    raise AnnotationError([Problem(str(path), '', f'holds no annotations. Known are {FORMATS}')])

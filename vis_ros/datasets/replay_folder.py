@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from vis_ros.datasets.frame_images import natural
 from vis_ros.datasets.indexed_video import IndexedVideo
 from vis_ros.datasets.problem_log import ProblemLog, is_integer, read_json, shown
 from vis_ros.datasets.rle import areas
 from vis_ros.datasets.segmentation import fault, to_rle
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideos, AnnotationError, Problem
+from vis_ros.image_files import natural_order
 
 RECORDS = 'results.jsonl'
 RUN = 'run.json'
@@ -62,7 +62,9 @@ class ReplayVideo(IndexedVideo):
 def record_files(path: Path) -> list[Path]:
     """The results.jsonl of a folder, or those of the folders in it; none where there are none."""
     own = path / RECORDS
-    return [own] if own.is_file() else sorted(path.glob(f'*/{RECORDS}'), key=lambda file: natural(file.parent.name))
+    return (
+        [own] if own.is_file() else sorted(path.glob(f'*/{RECORDS}'), key=lambda file: natural_order(file.parent.name))
+    )
 
 
 def read(path: str | Path) -> AnnotatedVideos:

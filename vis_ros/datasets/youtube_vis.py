@@ -16,7 +16,7 @@ from typing import Any
 from pycocotools import mask as coco
 
 from vis_ros.datasets.conversion_losses import ConversionLosses
-from vis_ros.datasets.frame_images import folder_names, stems, write_picture
+from vis_ros.datasets.frame_images import folder_names, stems, write_image
 from vis_ros.datasets.json_list import JsonList
 from vis_ros.datasets.json_truth import JsonLayout, JsonVideos, read_records
 from vis_ros.datasets.problem_log import is_integer, read_json
@@ -144,7 +144,7 @@ class _FrameWriter:
 
     def __call__(self, position: int, frame: AnnotatedFrame) -> None:
         names = self.record['file_names']
-        name = write_picture(frame, self.pictures / self.folder, Path(names[position]).stem)
+        name = write_image(frame, self.pictures / self.folder, Path(names[position]).stem)
         if name is not None:
             names[position] = f'{self.folder}/{name}'
         self.ignored[position] = frame.ignored

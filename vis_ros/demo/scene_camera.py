@@ -27,6 +27,7 @@ from std_srvs.srv import Trigger
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.ros.environment import prepare_environment
 from vis_ros.ros.messages import to_image
+from vis_ros.ros.stamps import nanoseconds
 from vis_ros.synthetic.scene import Scene
 
 IMAGE_TOPIC = '/camera/image'
@@ -67,11 +68,11 @@ class SceneCamera(Node):
         Raises:
             RuntimeError: the tracker does not answer.
         """
-        answers: list[int] = []
+        answers: list[int | None] = []
         subscription = self.create_subscription(
             InstanceMaskArray,
             f'{TRACKER}/instances',
-            lambda message: answers.append(message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec),
+            lambda message: answers.append(nanoseconds(message.header.stamp)),
             10,
         )
         seconds = []

@@ -89,3 +89,10 @@ def read_header(data: bytes) -> tuple[int, str]:
         raise BagError(f'a message of {len(data)} bytes has no whole header: {error}') from error
     is_valid = seconds >= 0 and nanoseconds < NS_PER_S
     return (seconds * NS_PER_S + nanoseconds if is_valid else 0), frame_id
+
+
+def with_stamp(data: bytes, stamp_ns: int) -> bytes:
+    """A serialized message that starts with a std_msgs/Header, with another stamp in nanoseconds."""
+    changed = bytearray(data)
+    struct.pack_into(f'{"<" if data[1] & 1 else ">"}iI', changed, 4, *divmod(stamp_ns, NS_PER_S))
+    return bytes(changed)

@@ -10,12 +10,13 @@ from itertools import islice
 from rclpy.node import Node
 
 from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.cdr import with_stamp
 from vis_ros.replay.live.camera_replies import CameraReplies, Sent, wall_ns
 from vis_ros.replay.live.player import Player
 from vis_ros.replay.live.read_ahead import ReadAhead
 from vis_ros.replay.live.routes import Route
 from vis_ros.replay.live.running_node import RunningNode
-from vis_ros.replay.live.timed_images import TimedImage, TimedImages, with_stamp
+from vis_ros.replay.live.timed_images import TimedImage, TimedImages
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS
 
 LATE_MS = 10.0

@@ -14,14 +14,13 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from vis_ros.recordings.topics import COMPRESSED_TYPE
-from vis_ros.ros.stamps import to_time
+from vis_ros.ros.stamps import NS_PER_S, to_time
 
 CLOCK_HZ = 100
 """Messages of /clock in a second of wall time, beside the one before each image."""
 
 _QUALITY = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-_NS = 1_000_000_000
-_POLL_NS = _NS // 20
+_POLL_NS = NS_PER_S // 20
 
 
 class Player:
@@ -82,7 +81,7 @@ class Player:
 
     def run(self, seconds: float, until: Callable[[], bool]) -> bool:
         """Let time pass until something holds, at most so long. Returns whether it does."""
-        end_ns = time.perf_counter_ns() + round(seconds * _NS)
+        end_ns = time.perf_counter_ns() + round(seconds * NS_PER_S)
         while not until():
             if self._stop.is_set() or time.perf_counter_ns() >= end_ns:
                 return False
@@ -99,9 +98,9 @@ class Player:
         """Tell the time if it is time for that, else wait for one callback, the next time to tell, or the end."""
         now = time.perf_counter_ns()
         if self._time_ns is None:
-            self._executor.spin_once(timeout_sec=max(end_ns - now, 0) / _NS)
+            self._executor.spin_once(timeout_sec=max(end_ns - now, 0) / NS_PER_S)
         elif now < self._next_tick_ns:
-            self._executor.spin_once(timeout_sec=max(min(end_ns, self._next_tick_ns) - now, 0) / _NS)
+            self._executor.spin_once(timeout_sec=max(min(end_ns, self._next_tick_ns) - now, 0) / NS_PER_S)
         else:
             self._tell()
 
@@ -111,5 +110,5 @@ class Player:
         now = time.perf_counter_ns()
         passed = round((now - self._set_at_ns) * self._rate)
         self._told_ns = max(self._told_ns, self._time_ns + passed, at_least_ns)
-        self._next_tick_ns = now + _NS // CLOCK_HZ
+        self._next_tick_ns = now + NS_PER_S // CLOCK_HZ
         self._clock.publish(Clock(clock=to_time(self._told_ns)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from std_msgs.msg import Header
 
 from vis_ros.recordings.bag_files import BagError, is_bag
 from vis_ros.recordings.bag_reader import BagReader
-from vis_ros.recordings.cdr import read_header, serialize
+from vis_ros.recordings.cdr import read_header, serialize, with_stamp
 from vis_ros.recordings.opening import open_recording
 from vis_ros.recordings.recording import Recording
 from vis_ros.recordings.topics import IMAGE_TYPE, IMAGE_TYPES, Topic
@@ -124,10 +123,3 @@ class FrameImages(TimedImages):
             message = to_image(frame.image, 'bgr8', Header(stamp=to_time(stamp_ns), frame_id=frame.frame_id))
             yield TimedImage('', frame.name, stamp_ns, stamp_ns, frame.stamp_ns, serialize(message, IMAGE_TYPE))
         self.skipped, self.last_problem = self._source.skipped, self._source.last_problem
-
-
-def with_stamp(data: bytes, stamp_ns: int) -> bytes:
-    """A serialised message that begins with a std_msgs/Header (CDR, XCDR1), with another stamp in nanoseconds."""
-    changed = bytearray(data)
-    struct.pack_into(f'{"<" if data[1] & 1 else ">"}iI', changed, 4, *divmod(stamp_ns, 1_000_000_000))
-    return bytes(changed)
