@@ -1,5 +1,6 @@
 # make demo   two real ROS 2 nodes exchange images and tracked masks; afterwards see demo/
 # make test   everything that must hold before a change is taken
+# make docs   the documentation as a site in .docs/site; fails if a link leads nowhere
 #
 # Both set up .venv by themselves: ROS 2 comes as wheels, nothing is installed outside this directory. The demo needs no
 # torch, the tests install everything. What the machine must have: Python 3.10 to 3.13 with its venv module, and a C++
@@ -8,6 +9,7 @@
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 COLCON := $(CURDIR)/.colcon
+DOCS := $(CURDIR)/.docs
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 SOURCES := CMakeLists.txt package.xml pyproject.toml setup.py \
@@ -16,7 +18,7 @@ SOURCES := CMakeLists.txt package.xml pyproject.toml setup.py \
 # A ROS 2 installation sourced in this shell must not mix with the wheels.
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test lint types pytest colcon
+.PHONY: demo test lint types pytest colcon docs
 
 demo: $(VENV)/installed
 	$(VENV)/bin/vis-ros demo
@@ -47,6 +49,10 @@ colcon: $(VENV)/installed-for-test
 	  --ctest-args --tests-regex '^test_package$$'
 	cd $(COLCON) && PATH=$(VENV)/bin:$$PATH && . install/setup.sh && install/vis_ros/lib/vis_ros/vis_ros --help
 
+# Needs neither ROS nor the package: the API pages are read from the source. The variable turns off advertising.
+docs: $(DOCS)/requirements.txt
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/venv/bin/mkdocs build --strict
+
 # The package as a user has it. Built without isolation: its build requirements are in .venv for colcon anyway.
 $(VENV)/installed: $(VENV)/build-requirements.txt $(SOURCES)
 	$(PIP) install --no-build-isolation .
@@ -68,4 +74,11 @@ $(VENV)/build-requirements.txt: pyproject.toml
 	$(PIP) install --upgrade pip tomli
 	$(VENV)/bin/python -c 'import tomli; print(*tomli.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' > $@.new
 	$(PIP) install -r $@.new
+	mv $@.new $@
+
+$(DOCS)/requirements.txt: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)/venv
+	$(DOCS)/venv/bin/pip --disable-pip-version-check install --quiet tomli
+	$(DOCS)/venv/bin/python -c 'import tomli; print(*tomli.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > $@.new
+	$(DOCS)/venv/bin/pip --disable-pip-version-check install --quiet -r $@.new
 	mv $@.new $@

@@ -23,9 +23,8 @@ class Planner(Node):
                 continue
             roi = instance.roi  # the mask is the crop of this window
             mask = decode(instance.mask_data, instance.mask_encoding, roi.height, roi.width)  # uint8, 0 or 1
-            track = f'{array.epoch}/{instance.track_id}'  # track ids are comparable within one epoch
-            text = f'{instance.class_name} {track}: {mask.sum()} pixels from ({roi.x_offset}, {roi.y_offset})'
-            self.get_logger().info(text)
+            track = f'{instance.class_name} {array.epoch}/{instance.track_id}'  # ids are unique within one epoch
+            self.get_logger().info(f'{track}: {mask.sum()} pixels from ({roi.x_offset}, {roi.y_offset})')
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from helpers.processes import RECTANGLE_NODE, Process
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / 'examples'
-LONGEST = 40
+LONGEST = 39
 FRAMES = 12
 
 
@@ -119,7 +119,6 @@ def test_evaluate_a_folder(scene, capsys):
 @pytest.mark.slow
 def test_compare_two_settings(scene, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('PYTHONPATH', str(ROOT))
     recording, labels = str(scene / 'JPEGImages'), str(scene / 'instances.json')
     load('compare_two_settings').main(recording, labels, 'new_track_score', '0.6', '1')
     output = capsys.readouterr().out

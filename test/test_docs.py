@@ -1,0 +1,143 @@
+"""What README and doc/ say about files, links, commands, options and settings is true."""
+
+import ast
+import importlib.util
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from vis_ros.cli.main import app
+from vis_ros.tracking.settings import NodeSettings
+from vis_ros.training.train_config import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'doc').rglob('*.md'))]
+
+LINK = re.compile(r'!?\[[^\]]*\]\(([^)\s]+)\)')
+FENCE = re.compile(r'^```(\w*)\n(.*?)^```', re.MULTILINE | re.DOTALL)
+CODE = re.compile(r'`([^`\n]+)`')
+FOLDERS = ('benchmarks', 'config', 'doc', 'examples', 'launch', 'msg', 'srv', 'test', 'vis_ros')
+REPOSITORY_PATH = re.compile(rf'(?:{"|".join(FOLDERS)})/[\w./*-]+')
+ROOM_PATH = re.compile(r'[a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py|[a-z_]+\.py')
+LAUNCH_ARGUMENT = re.compile(r'(?<!\S)([a-z_]+):=')
+REMAPPED = {'image'}
+
+
+def name(page):
+    return str(page.relative_to(ROOT))
+
+
+pages = pytest.mark.parametrize('page', PAGES, ids=name)
+
+
+@cache
+def text(page):
+    return page.read_text(encoding='utf-8')
+
+
+@cache
+def anchors(page):
+    """The anchors of the headings of a page, as both GitHub and MkDocs make them."""
+    prose = FENCE.sub('', text(page))
+    titles = [re.sub(r'[`*]', '', title) for title in re.findall(r'^#+ (.+)$', prose, re.MULTILINE)]
+    return {re.sub(r'\s+', '-', re.sub(r'[^\w\s-]', '', title.lower()).strip()) for title in titles}
+
+
+def snippets(page):
+    """The lines of all code blocks, and all inline code."""
+    content = text(page)
+    yield from (line for _, block in FENCE.findall(content) for line in block.splitlines())
+    yield from re.findall(r'^    (\S.*)$', FENCE.sub('', content), re.MULTILINE)
+    yield from CODE.findall(FENCE.sub('', content))
+
+
+def commands(page):
+    """Every vis-ros command as a list of words."""
+    continued = False
+    words = []
+    for line in snippets(page):
+        for part in re.split(r'&&|\|\||;', line.split('  #')[0]):
+            if not continued and not part.strip().startswith('vis-ros '):
+                continue
+            words = [*words, *shlex.split(part.removesuffix('\\'), comments=True)]
+            continued = line.endswith('\\')
+            if not continued:
+                yield words[1:]
+                words = []
+
+
+@pages
+def test_links_lead_somewhere(page):
+    for target in LINK.findall(FENCE.sub('', text(page))):
+        if target.startswith(('http://', 'https://')):
+            continue
+        path, _, anchor = target.partition('#')
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f'{name(page)}: {target}'
+        assert not anchor or anchor in anchors(file), f'{name(page)}: {target}; there are {sorted(anchors(file))}'
+        outside = page.parent != ROOT and not file.is_relative_to(ROOT / 'doc')
+        assert not outside, f'{name(page)}: {target} is not part of the site'
+
+
+@pages
+def test_files_that_are_named_exist(page):
+    for snippet in snippets(page):
+        for path in REPOSITORY_PATH.findall(snippet):
+            stem = path.rstrip('.')
+            if 'share/vis_ros' in snippet:
+                continue
+            assert list(ROOT.glob(stem.rstrip('/'))), f'{name(page)}: {snippet}'
+    for module in re.findall(r'python -m (benchmarks\S*|vis_ros\S*)', text(page)):
+        assert importlib.util.find_spec(module.rstrip('`.,')), f'{name(page)}: python -m {module}'
+
+
+def test_modules_of_the_architecture_exist():
+    for line in text(ROOT / 'doc' / 'architecture.md').splitlines():
+        found = re.match(r'\| \d+ \| `([\w/]+\.py)`(?: `([\w.]+)`)? \|', line)
+        if found:
+            path = ROOT / 'vis_ros' / found[1]
+            assert path.is_file(), line
+            for part in (found[2] or '').split('.'):
+                assert re.search(rf'\b(def|class) {part}\b', path.read_text()) or not part, line
+
+
+@pages
+def test_commands_and_options_exist(page):
+    program = typer.main.get_command(app)
+    for words in commands(page):
+        command, rest = program, list(words)
+        while rest and isinstance(command, typer.core.TyperGroup) and not rest[0].startswith('-'):
+            assert rest[0] in command.commands, f'{name(page)}: vis-ros {" ".join(words)}'
+            command = command.commands[rest.pop(0)]
+        rest = rest[: rest.index('--ros-args')] if '--ros-args' in rest else rest
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        given = [word.partition('=')[0] for word in rest if word.startswith('--')]
+        assert set(given) <= known | {'--help', '--version'}, f'{name(page)}: vis-ros {" ".join(words)}'
+
+
+@pages
+def test_launch_arguments_exist(page):
+    declared = set(re.findall(r"'([a-z_]+)'", ''.join(file.read_text() for file in (ROOT / 'launch').glob('*.py'))))
+    settings = set(NodeSettings.__dataclass_fields__) | REMAPPED
+    for snippet in snippets(page):
+        for argument in LAUNCH_ARGUMENT.findall(snippet):
+            assert argument in declared | settings, f'{name(page)}: {snippet}'
+
+
+@pages
+def test_python_is_python(page):
+    for language, block in FENCE.findall(text(page)):
+        if language == 'python':
+            ast.parse(block)
+
+
+@pages
+def test_yaml_is_a_training_config(page):
+    for language, block in FENCE.findall(text(page)):
+        if language == 'yaml':
+            assert TrainConfig.from_dict(yaml.safe_load(block)).steps > 0
