@@ -11,6 +11,7 @@ import pytest
 from benchmarks.association_accuracy import CONFIGS, associate, combine, count, single_object
 from benchmarks.association_clips import CLIPS, RATE, SCENARIOS, SHAPE_CLASS, SIZE, Found, StoredFrame, make_video
 from vis_ros.evaluation.metrics.mask_overlaps import FrameOverlaps
+from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
 from vis_ros.networks.model_config import DEMO
 from vis_ros.synthetic.coco_images import SUPERCATEGORIES
 from vis_ros.synthetic.motion import ObjectMotion
@@ -50,7 +51,7 @@ def test_objects_leave_and_hide_as_long_as_they_should(scenario: str) -> None:
             continue
         video = make_video(clip, None)  # type: ignore[arg-type]  # shapes need no data set
         assert video.frame(0).image.shape[:2] == SIZE
-        for actor in video.actors:
+        for actor in video.moving_objects:
             if isinstance(actor.motion, ObjectMotion):
                 durations += [(away.end - away.begin) / RATE for away in actor.motion.absences]
             elif isinstance(actor.motion, ScriptedMotion) and not isinstance(actor.source, Pillar):
@@ -93,14 +94,16 @@ def test_perfect_track_ids_have_perfect_results() -> None:
     frames = clip_of([TWO] * 5)
     track_ids = associate(frames, AssociationConfig(), 'network', 0.5)
     assert [given.tolist() for given in track_ids] == [[1, 2]] * 5
-    figures = combine([count(frames, track_ids, 'network')])
+    measures = TrackingMeasures()
+    figures = combine([count(frames, track_ids, 'network', measures)], measures)
     assert figures == pytest.approx({'HOTA': 1, 'DetA': 1, 'AssA': 1, 'IDF1': 1, 'IDSW': 0, 'AP': 1})
 
 
 def test_swapped_track_ids_are_two_switches() -> None:
     frames = clip_of([TWO] * 4)
     track_ids = [np.array(given) for given in ([1, 2], [1, 2], [2, 1], [2, 1])]
-    figures = combine([count(frames, track_ids, 'perfect')])
+    measures = TrackingMeasures()
+    figures = combine([count(frames, track_ids, 'perfect', measures)], measures)
     assert figures['IDSW'] == 2 and figures['DetA'] == pytest.approx(1)
     assert figures['AssA'] == pytest.approx(1 / 3) and figures['IDF1'] == pytest.approx(0.5)
 
@@ -108,7 +111,8 @@ def test_swapped_track_ids_are_two_switches() -> None:
 def test_the_last_of_two_detections_with_one_id_counts() -> None:
     both_on_one = found([[1], [0.6]], [0.9, 0.8])
     track_ids = [np.array([1, 1])]
-    counts = count(clip_of([both_on_one]), track_ids, 'network')
+    measures = TrackingMeasures()
+    counts = count(clip_of([both_on_one]), track_ids, 'network', measures)
     assert counts.tracks.scores.tolist() == pytest.approx([0.8])
     assert counts.tracks.found[:, 0].tolist() == [threshold <= 0.6 for threshold in np.arange(0.5, 0.96, 0.05).round(2)]
 
