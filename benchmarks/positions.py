@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from vis_ros.instances import Instances
+from vis_ros.percentiles import percentiles
 from vis_ros.positions import CameraModel, positions
 
 OBJECTS = 10
@@ -43,7 +44,7 @@ def main() -> None:
                 start = time.perf_counter()
                 positions(objects, depth, camera)
                 times.append(1000 * (time.perf_counter() - start))
-            median, high = np.percentile(times, (50, 95))
+            median, high = percentiles(times, 50, 95)
             print(f'{width}x{height}, {model}: {median:.2f} ms p50, {high:.2f} ms p95')
 
 

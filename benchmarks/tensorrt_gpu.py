@@ -26,6 +26,7 @@ from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.named_weights import resolve
 from vis_ros.networks.preprocessing import padded
+from vis_ros.percentiles import percentiles
 from vis_ros.synthetic.scene import Scene
 
 SOURCE_SIZE = (720, 1280)
@@ -77,8 +78,8 @@ def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, A
         'parity: matched / confident detections': share(matched, total),
         'start with the cache as it was [s]': round(starting, 2),
         'start with a warm cache [s]': round(restarting, 2),
-        'copies and network, batch p50, p95 [ms]': percentiles(launch),
-        'infer from 720p, batch p50, p95 [ms]': percentiles(infer),
+        'copies and network, batch p50, p95 [ms]': p50_p95(launch),
+        'infer from 720p, batch p50, p95 [ms]': p50_p95(infer),
         'frames per second': round(1000 * batch / float(np.median(infer)), 1),
         'operations of convolutions and products [G]': round(sum(layer['operations'] for layer in layers) / 1e9, 2),
         'memory traffic of these [MB]': round(sum(layer['bytes'] for layer in layers) / 1e6, 1),
@@ -86,8 +87,8 @@ def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, A
         'measured ceiling [GB/s]': round(bandwidth / 1e9, 1),
         'minimum time by the roofline [ms]': round(least, 3),
         'share of the roofline': round(least / float(np.median(launch)), 3),
-        'torch, fp32, no graph, image p50, p95 [ms]': percentiles(eager_times),
-        f'torch, {precision}, CUDA graph, image p50, p95 [ms]': percentiles(graph_times),
+        'torch, fp32, no graph, image p50, p95 [ms]': p50_p95(eager_times),
+        f'torch, {precision}, CUDA graph, image p50, p95 [ms]': p50_p95(graph_times),
         'notes of torch with CUDA graph': graph.describe().note or 'none',
         'parity of torch with CUDA graph': share(graph_matched, graph_total),
         'speed-up over torch without graph, per image': round(
@@ -192,8 +193,8 @@ def share(matched: int, total: int) -> str:
     return f'{matched} / {total} = {matched / max(total, 1):.4f}'
 
 
-def percentiles(times: NDArray[np.float64]) -> str:
-    return f'{np.median(times):.2f}, {np.percentile(times, 95):.2f}'
+def p50_p95(times: NDArray[np.float64]) -> str:
+    return '{:.2f}, {:.2f}'.format(*percentiles(times, 50, 95))
 
 
 if __name__ == '__main__':

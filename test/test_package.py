@@ -35,7 +35,20 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    {'extras', 'image_files', 'images', 'instances', 'machine', 'masks', 'msg', 'positions', 'srv', 'visualization'},
+    {
+        'evenly_spaced',
+        'extras',
+        'image_files',
+        'images',
+        'instances',
+        'machine',
+        'masks',
+        'msg',
+        'percentiles',
+        'positions',
+        'srv',
+        'visualization',
+    },
     {'datasets', 'networks', 'recordings', 'ros', 'synthetic'},
     {'engines', 'export', 'propagation'},
     {'tracking'},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vis_ros.instances import LOST, Instances
-from vis_ros.visualization import EvenlySpaced, contact_sheet, draw_overlay, identity_colour
+from vis_ros.visualization import VideoSheet, contact_sheet, draw_overlay, identity_colour
 
 CLASSES = ['cat', 'traffic light']
 
@@ -167,10 +167,10 @@ def test_a_contact_sheet_says_what_is_wrong():
 
 @pytest.mark.parametrize('length', [1, 3, 7, 8, 100, 1000])
 def test_a_sheet_of_a_stream_shows_it_evenly_and_keeps_few_images(length, tmp_path):
-    sheet, shown = EvenlySpaced(4), []
+    sheet, shown = VideoSheet(4), []
     for index in range(length):
         sheet.add(np.full((10, 10, 3), 20 + 200 * index // length, np.uint8), '')
-        assert len(sheet.kept) < 8
+        assert len(sheet) < 8
     sheet.write(tmp_path / 'sheet.png', columns=4, width=400)
     middle = cv2.imread(str(tmp_path / 'sheet.png'))[50, :, 0].astype(int)
     for value in middle[middle > 0]:

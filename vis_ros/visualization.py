@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.evenly_spaced import EvenlySpaced
 from vis_ros.instances import LOST, Instances
 
 Image = NDArray[np.uint8]
@@ -109,35 +110,29 @@ def contact_sheet(
     return sheet
 
 
-class EvenlySpaced:
-    """Keeps a few evenly spaced images of a stream whose length is not known, in bounded memory.
-
-    kept: (image, caption) of fewer than twice as many as will be shown.
-    """
+class VideoSheet:
+    """A contact sheet of evenly spaced images of a video of unknown length, in bounded memory."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
-        self._stride = 1
-        self._seen = 0
-        self.kept: list[tuple[Image, str]] = []
+        """Show `count` images, or all of a shorter video."""
+        self._images: EvenlySpaced[tuple[Image, str]] = EvenlySpaced(count)
+
+    def __len__(self) -> int:
+        """Number of images in memory, fewer than twice as many as are shown."""
+        return len(self._images.kept)
 
     def add(self, image: Image, caption: str) -> None:
-        """Show the next image, (H, W, 3) uint8 BGR; whether it is kept, later ones decide."""
-        if self._seen % self._stride == 0:
-            self.kept.append((image, caption))
-            if len(self.kept) == 2 * self._count:
-                self.kept = self.kept[::2]
-                self._stride *= 2
-        self._seen += 1
+        """Take the next image of the video, (H, W, 3) uint8 BGR, which must not change any more."""
+        self._images.add((image, caption))
 
     def write(self, path: Path, columns: int = 4, width: int = 1600) -> None:
-        """Write them as a contact sheet.
+        """Write the sheet; `columns` and `width` as for `contact_sheet`.
 
         Raises:
+            ValueError: the video has no images.
             OSError: the file cannot be written.
         """
-        last = len(self.kept) - 1
-        chosen = [self.kept[round(i)] for i in np.linspace(0, last, min(self._count, last + 1))]
+        chosen = self._images.chosen()
         images, captions = [image for image, _ in chosen], [caption for _, caption in chosen]
         if not cv2.imwrite(str(path), contact_sheet(images, columns, width, captions)):
             raise OSError(f'cannot write {path}')

@@ -126,10 +126,10 @@ def time_in_turn(models: Sequence[Model], frames: Iterable[tuple[NDArray[np.uint
 
 def milliseconds(seconds: ArrayLike) -> dict[str, float]:
     """p50 and p95 in milliseconds of (N,) seconds, N > 0."""
-    import numpy as np
+    from vis_ros.percentiles import percentiles
 
-    p50, p95 = np.percentile(np.asarray(seconds, np.float64), (50, 95)) * 1000
-    return {'p50': round(float(p50), 4), 'p95': round(float(p95), 4)}
+    p50, p95 = percentiles(seconds, 50, 95)
+    return {'p50': round(1000 * p50, 4), 'p95': round(1000 * p95, 4)}
 
 
 def median_ratio(first: ArrayLike, second: ArrayLike) -> dict[str, float]:
@@ -140,11 +140,13 @@ def median_ratio(first: ArrayLike, second: ArrayLike) -> dict[str, float]:
     """
     import numpy as np
 
+    from vis_ros.percentiles import percentiles
+
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     pairs = np.random.default_rng(0).integers(len(a), size=(_RESAMPLES, len(a)))
-    low, high = np.percentile(np.median(b[pairs], axis=1) / np.median(a[pairs], axis=1), (2.5, 97.5))
+    low, high = percentiles(np.median(b[pairs], axis=1) / np.median(a[pairs], axis=1), 2.5, 97.5)
     value = float(np.median(b) / np.median(a))
-    return {'ratio': round(value, 4), 'low': round(float(low), 4), 'high': round(float(high), 4)}
+    return {'ratio': round(value, 4), 'low': round(low, 4), 'high': round(high, 4)}
 
 
 def _summary(model: Model, seconds: NDArray[np.float64]) -> dict[str, Any]:

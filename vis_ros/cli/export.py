@@ -90,21 +90,15 @@ def export(
 
 def _images(recording: Path, topic: str | None) -> list[NDArray[np.uint8]]:
     """Images of a recording, evenly spread over it and no more than are needed."""
+    from vis_ros.evenly_spaced import EvenlySpaced
     from vis_ros.recordings.opening import open_recording
 
-    source = open_recording(recording, topic)
-    kept: list[NDArray[np.uint8]] = []
-    step = 1
-    for number, frame in enumerate(source):
-        if number % step:
-            continue
-        kept.append(frame.image)
-        if len(kept) == 2 * _IMAGES:
-            # The length is not known before the end: every second one stays, and it goes on at half the rate.
-            kept, step = kept[::2], 2 * step
-    if not kept:
+    images: EvenlySpaced[NDArray[np.uint8]] = EvenlySpaced(_IMAGES)
+    for frame in open_recording(recording, topic):
+        images.add(frame.image)
+    if not images.kept:
         raise ValueError(f'{recording} has no images to choose the scales of int8 by')
-    return kept
+    return images.kept
 
 
 def _architectures(architecture: str) -> tuple[str, ...]:

@@ -17,11 +17,12 @@ from vis_ros.demo.demo_run import Recording
 from vis_ros.evaluation.metrics.clear import ClearMatching
 from vis_ros.instances import Instances
 from vis_ros.msg import InstanceMaskArray
+from vis_ros.percentiles import percentiles
 from vis_ros.recordings.video_writer import VideoWriter
 from vis_ros.ros.messages import to_instances
 from vis_ros.synthetic.labelled_frame import LabelledFrame
 from vis_ros.synthetic.scene import Scene
-from vis_ros.visualization import EvenlySpaced, draw_overlay
+from vis_ros.visualization import VideoSheet, draw_overlay
 
 _SLOWEST_VIDEO = 5.0  # frames per second: on a slow machine the video plays faster than it was tracked
 
@@ -53,7 +54,7 @@ def write_report(
     if not recording.answers:
         raise TimeoutError('the tracker answered no image of the scene')
     frame_of = {stamp: index for index, stamp in enumerate(recording.stamps_ns)}
-    matching, sheet = ClearMatching(), EvenlySpaced(16)
+    matching, sheet = ClearMatching(), VideoSheet(16)
     overlaps: list[float] = []
     true_objects = 0
     identities: set[int] = set()
@@ -80,7 +81,7 @@ def write_report(
             on_frame()
     sheet.write(out / 'contact_sheet.png')
     latency = [(answer.received_ns - answer.stamp_ns) / 1e6 for answer in recording.answers]
-    p50, p95 = np.percentile(latency, [50, 95]).tolist()
+    p50, p95 = percentiles(latency, 50, 95)
     metrics = {
         'frames_sent': len(recording.stamps_ns),
         'frames_received': len(answered),

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
+from vis_ros.percentiles import percentiles
 
 WINDOW_S = 5.0
 """Rates and percentiles are over so many last seconds."""
@@ -120,8 +120,5 @@ class StreamStatistics:
 
 
 def _percentiles_ms(seconds: Iterable[float]) -> tuple[float, float]:
-    values = [value for value in seconds if value == value]
-    if not values:
-        return float('nan'), float('nan')
-    median, high = np.percentile(values, (50, 95)) * 1000
-    return float(median), float(high)
+    median, high = percentiles([value for value in seconds if value == value], 50, 95)
+    return 1000 * median, 1000 * high

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.percentiles import percentiles
+
 WIDTH, HEIGHT = 360, 290
 LEFT, RIGHT, TOP, BOTTOM = 52, 348, 12, 244
 """Size of a chart and edges of its plot in pixels. The text below is as high on a small screen as on a large one."""
@@ -107,7 +109,7 @@ def latency_histogram(latencies_ms: Sequence[float]) -> Histogram | None:
     if not latencies_ms:
         return None
     values = np.sort(np.asarray(latencies_ms, np.float64))
-    p50, p95, p99 = np.percentile(values, [50, 95, 99]).tolist()
+    p50, p95, p99 = percentiles(values, 50, 95, 99)
     start = min(0.0, float(values[0]))
     span = min(float(values[-1]) - start, 2 * (p99 - start))
     width = _nice_step(max(span, 1e-3) / _MOST_BARS)
@@ -130,7 +132,7 @@ def latency_histogram(latencies_ms: Sequence[float]) -> Histogram | None:
         for first, number in zip(edges[:-1], counts.tolist(), strict=True)
         if number
     ]
-    percentiles = [
+    shown = [
         Percentile(round(LEFT + (value - start) * scale, 2) if value <= edges[-1] else None, name, value)
         for name, value in (('p50', p50), ('p95', p95), ('p99', p99))
     ]
@@ -138,7 +140,7 @@ def latency_histogram(latencies_ms: Sequence[float]) -> Histogram | None:
     marks = np.arange(math.ceil(start / step), math.floor(edges[-1] / step + 1e-9) + 1) * step
     return Histogram(
         bars=tuple(bars),
-        percentiles=tuple(percentiles),
+        percentiles=tuple(shown),
         x_ticks=tuple(ChartTick(round(LEFT + (mark - start) * scale, 2), f'{mark:g}') for mark in marks.tolist()),
         y_ticks=tuple(
             ChartTick(round(BOTTOM - part / 4 * (BOTTOM - TOP), 2), f'{top * part / 4:g}') for part in range(5)

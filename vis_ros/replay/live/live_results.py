@@ -15,6 +15,7 @@ from rclpy.serialization import deserialize_message
 import vis_ros
 from vis_ros.instances import LOST, Instances
 from vis_ros.msg import InstanceMaskArray
+from vis_ros.percentiles import percentiles
 from vis_ros.recordings.bag_reader import BagReader
 from vis_ros.recordings.topics import INSTANCES_TYPE, Topic
 from vis_ros.replay.interruption import INTERRUPTED
@@ -230,7 +231,7 @@ def _percentiles(values: Sequence[float]) -> Percentiles | None:
     """p50, p95, p99."""
     if not values:
         return None
-    p50, p95, p99 = np.percentile(values, [50, 95, 99]).tolist()
+    p50, p95, p99 = percentiles(values, 50, 95, 99)
     return p50, p95, p99
 
 

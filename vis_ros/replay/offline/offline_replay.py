@@ -21,6 +21,7 @@ import vis_ros
 from vis_ros.instances import LOST, Instances
 from vis_ros.masks.encodings import rle_bytes
 from vis_ros.masks.rle import mask_runs
+from vis_ros.percentiles import percentiles
 from vis_ros.positions import positions
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_writer import BagWriter
@@ -160,14 +161,14 @@ def _summary(
     no_results_json: str,
 ) -> ReplaySummary:
     latencies = np.concatenate([np.frombuffer(run.latencies) for run in runs])
-    p50, p95 = (1000 * np.percentile(latencies, [50, 95])).tolist()
+    p50, p95 = percentiles(latencies, 50, 95)
     return ReplaySummary(
         frames=len(latencies),
         skips=dict(sum((each.skips for each in recordings), Counter())),
         last_problem=next((each.last_problem for each in reversed(recordings) if each.last_problem), ''),
         warnings=dict(sum((each.warnings for each in recordings), Counter())),
         seconds=seconds,
-        latency_ms=(p50, p95),
+        latency_ms=(1000 * p50, 1000 * p95),
         identities=sum(len(run.identities) for run in runs),
         instances=sum(run.instances for run in runs),
         codec=next((run.codec for run in runs if run.codec), ''),

@@ -11,7 +11,7 @@ from vis_ros.masks.rle import MaskRuns
 from vis_ros.recordings.recording import Frame
 from vis_ros.recordings.video_writer import VideoWriter
 from vis_ros.replay.records import frame_record
-from vis_ros.visualization import EvenlySpaced, draw_overlay
+from vis_ros.visualization import VideoSheet, draw_overlay
 
 NAMES = ('results.jsonl', 'overlay.mp4', 'contact_sheet.png')
 """Names of the files."""
@@ -32,7 +32,7 @@ class VideoFiles:
             codecs: FourCCs for it, see `VideoWriter`.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._sheet, self._sheet_path = EvenlySpaced(16), folder / 'contact_sheet.png'
+        self._sheet, self._sheet_path = VideoSheet(16), folder / 'contact_sheet.png'
         self._video = VideoWriter(folder / 'overlay.mp4', rate, codecs)
         self._records = (folder / 'results.jsonl').open('w', encoding='utf-8')
 
@@ -53,5 +53,5 @@ class VideoFiles:
         """Finish the files."""
         self._records.close()
         self._video.close()
-        if self._sheet.kept:
+        if len(self._sheet):
             self._sheet.write(self._sheet_path)
