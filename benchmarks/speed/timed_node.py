@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,8 @@ from benchmarks.speed.pipeline import ENGINE_STAGES, Stopwatch
 from vis_ros.engines.engine import Engine
 from vis_ros.engines.loading import load_engine
 from vis_ros.instances import Instances
-from vis_ros.node import vis_node
+from vis_ros.node.camera import Camera
+from vis_ros.node.main import main as run_node
 from vis_ros.ros.stamps import nanoseconds
 
 
@@ -46,14 +48,18 @@ class TimedEngine:
         return found
 
 
-class TimedNode(vis_node.VisNode):
-    """A VisNode that records when images arrive, as `NodeTimes.arrived` has it."""
+@contextmanager
+def recorded_arrivals() -> Iterator[dict[int, int]]:
+    """Record when images arrive at any camera of the node, as `NodeTimes.arrived` has it."""
+    arrived: dict[int, int] = {}
+    receive = Camera.receive
 
-    arrived: ClassVar[dict[int, int]] = {}
+    def record_and_receive(camera: Camera, message: Any) -> None:
+        arrived[nanoseconds(message.header.stamp) or 0] = time.time_ns()
+        receive(camera, message)
 
-    def _receive(self, index: int, message: Any) -> None:
-        self.arrived[nanoseconds(message.header.stamp) or 0] = time.time_ns()
-        super()._receive(index, message)
+    with patch.object(Camera, 'receive', record_and_receive):
+        yield arrived
 
 
 def main() -> None:
@@ -67,8 +73,9 @@ def main() -> None:
             watching.enter_context(watch.watching(ENGINE_STAGES))
             return TimedEngine(engine, watch, records)
 
-        vis_node.main(arguments, load, TimedNode)
-    NodeTimes(records, TimedNode.arrived).write(path)
+        arrived = watching.enter_context(recorded_arrivals())
+        run_node(arguments, load)
+    NodeTimes(records, arrived).write(path)
 
 
 if __name__ == '__main__':

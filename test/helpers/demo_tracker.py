@@ -9,7 +9,7 @@ import numpy as np
 
 from vis_ros.engines.engine import EngineInfo
 from vis_ros.instances import Instances
-from vis_ros.node.vis_node import main
+from vis_ros.node.main import main
 from vis_ros.synthetic.scene import Scene
 
 

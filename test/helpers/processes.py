@@ -44,4 +44,4 @@ class Process:
 
 
 RECTANGLE_NODE = [str(HERE / 'rectangle_node.py')]
-REAL_NODE = ['-m', 'vis_ros.node.vis_node']
+REAL_NODE = ['-m', 'vis_ros.node']

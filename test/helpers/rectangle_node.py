@@ -8,7 +8,7 @@ import sys
 import time
 
 from helpers.rectangles import RectangleEngine
-from vis_ros.node.vis_node import main
+from vis_ros.node.main import main
 
 
 class SlowEngine(RectangleEngine):

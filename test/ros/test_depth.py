@@ -154,8 +154,8 @@ def test_depth_of_long_processing_is_not_lost(graph, scene):
 @pytest.mark.parametrize(
     ('info', 'depth', 'told'),
     [
-        (False, metres(1.0), 'no camera_info has come on /camera_info'),
-        (None, None, 'no depth image has come on /depth'),
+        (False, metres(1.0), 'no camera_info received on /camera_info'),
+        (None, None, 'no depth image received on /depth'),
         (camera_info(k=[0.0] * 9), metres(1.0), 'no focal length in k'),
         (camera_info(distortion=[0.1], model='odd'), metres(1.0), "distortion model 'odd'"),
         (camera_info(distortion=[0.1, 0.0, 0.0]), metres(1.0), 'coefficients d [0.1, 0.0, 0.0]'),
@@ -174,7 +174,7 @@ def test_without_usable_depth_objects_have_no_position_and_it_is_told(graph, sce
     for step in range(2):
         assert all(math.isnan(value) for value in scene.position(stamp=at(step)))
     _, values = graph.status(lambda status, values: values['images without depth'] == '2')
-    assert told in values['last complaint'] and values['images failed'] == '0'
+    assert told in values['last issue'] and values['images failed'] == '0'
     graph.spin_until(lambda: graph.logged(told))
     assert len(graph.logged(told)) == 1
 
@@ -202,7 +202,7 @@ def test_markers_stand_where_the_objects_are(graph, scene):
         np.where(np.arange(WIDTH) < 40, np.float32(2), np.float32(np.nan)) * np.ones((HEIGHT, 1), np.float32), at(0)
     )
     heard = graph.listen(MarkerArray, '/vis_node/markers')
-    graph.spin_until(graph.under_test._cameras[0]._markers.get_subscription_count)
+    graph.spin_until(graph.under_test._cameras[0].publishers.markers.get_subscription_count)
     found = graph.process(draw((*BOX, GREEN), (45, 30, 60, 40, RED)), at(0)).instances
     (green,) = [each.track_id for each in found if each.class_name == 'green']
     graph.spin_until(lambda: heard)

@@ -51,7 +51,7 @@ def test_build_only_ends_when_the_engine_is_there(start, autostart):
     process = start(RECTANGLE_NODE, '-p', 'build_only:=true', '-p', f'autostart:={autostart}')
     code, output = process.end()
     assert code == 0, output
-    assert 'build_only: the node ends' in output
+    assert 'build_only is set: the node exits' in output
     assert 'Traceback' not in output and 'tracking' not in output
 
 

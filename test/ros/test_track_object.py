@@ -85,7 +85,7 @@ def test_point_and_box_take_the_class_of_the_detection(tracking):
     ('fields', 'reason'),
     [
         ({'mask': mono8(np.zeros((96, 160), bool))}, 'empty'),
-        ({'mask': mono8(np.ones((10, 20), bool))}, '20x10 pixels, its image has 160x96'),
+        ({'mask': mono8(np.ones((10, 20), bool))}, '20x10 pixels, but its image has 160x96'),
         ({'mask': Image(height=1, width=1, encoding='rgb8', step=3, data=[0, 0, 0])}, "encoding 'rgb8'"),
         ({'stamp': Time(sec=1), 'mask': mono8(np.ones((96, 160), bool))}, 'before the newest image'),
         ({'use_point': True, 'point': Point(x=150.0, y=90.0)}, 'no object at the point'),
@@ -115,7 +115,7 @@ def test_limit_and_forgotten_id(graph):
     assert forget(graph, tracked.track_id).success
     assert ids(graph.process(image)) == []
     again = forget(graph, tracked.track_id)
-    assert not again.success and 'tracked are: none' in again.message
+    assert not again.success and 'tracks are: none' in again.message
     assert track(graph, mask=mono8(mask_of(image, BLUE))).track_id == tracked.track_id + 1
 
 
@@ -123,8 +123,8 @@ def test_request_is_answered_while_no_image_comes_and_the_lost_are_counted(track
     tracking.process(scene())
     track(tracking, mask=mono8(mask_of(scene(), RED)))
     tracking.process(draw())
-    _, values = tracking.status(lambda _status, values: values.get('lost objects') == '1')
-    assert values['identities'] == '1'
+    _, values = tracking.status(lambda _status, values: values.get('lost tracks') == '1')
+    assert values['tracks'] == '1'
     assert forget(tracking, 1).success
     _, values = tracking.status(lambda _status, values: 'propagation' in values, name='vis_node')
     assert values['propagation'] == 'colours: numpy'
@@ -143,7 +143,7 @@ def test_model_that_detects_says_that_nothing_can_be_marked(graph):
     graph.start()
     graph.connect(size=SIZE)
     answer = track(graph, mask=mono8(np.ones((48, 64), bool)))
-    assert not answer.success and 'finds its objects by itself' in answer.message
+    assert not answer.success and 'detects its objects itself' in answer.message
 
 
 def test_node_that_is_not_active_says_so(graph):
@@ -204,12 +204,12 @@ def test_request_waits_for_the_image_in_work_and_nothing_else_waits_for_it(busy)
     Gate.opened.set()
     graph.spin_until(future.done)
     # The reset was asked for after the object was marked and is carried out before the request.
-    assert not future.result().success and 'tracked are: none' in future.result().message
+    assert not future.result().success and 'tracks are: none' in future.result().message
 
 
 def test_request_is_refused_when_the_network_is_busy_for_too_long_and_then_not_done(busy, monkeypatch):
     graph, begin = busy
-    monkeypatch.setattr('vis_ros.node.vis_node.PATIENCE_S', 0.2)
+    monkeypatch.setattr('vis_ros.node.services.REQUEST_TIMEOUT_S', 0.2)
     future = begin()
     graph.spin_until(future.done)
     assert not future.result().success and 'busy for 0.2 s' in future.result().message

@@ -24,8 +24,8 @@ from std_srvs.srv import SetBool, Trigger
 from vis_ros.msg import InstanceMask, InstanceMaskArray
 
 from vis_ros.masks.encodings import decode
-from vis_ros.node import stall_watch, vis_node
-from vis_ros.node.parameters import Parameters
+from vis_ros.node import vis_node, worker
+from vis_ros.tracking.settings import NodeSettings
 from vis_ros.visualization import draw_overlay
 
 
@@ -160,9 +160,9 @@ def test_stamps_that_go_back_raise_the_epoch_once(graph):
     assert [array.epoch for array in arrays] == [2, 2, 2]
     assert [array.sequence for array in arrays] == [1, 2, 3]
     assert arrays[2].instances[0].first_seen == Time(sec=50, nanosec=7)
-    graph.spin_until(lambda: graph.logged('went back'))
+    graph.spin_until(lambda: graph.logged('jumped back'))
     graph.spin_for(0.2)
-    (text,) = graph.logged('went back')
+    (text,) = graph.logged('jumped back')
     assert '51.000 s' in text and '/image' in text and 'epoch 2' in text
 
 
@@ -189,9 +189,9 @@ def test_simulated_time_that_goes_back_raises_the_epoch_once(graph):
     play(3, 4, 5)
     assert [array.epoch for array in graph.arrays] == [1, 1, 1, 2, 2, 2]
     assert [ids(array) for array in graph.arrays] == [[1, 2]] * 6
-    graph.spin_until(lambda: graph.logged('went back'))
+    graph.spin_until(lambda: graph.logged('jumped back'))
     graph.spin_for(0.2)
-    assert len(graph.logged('went back')) == 1
+    assert len(graph.logged('jumped back')) == 1
     play(12)  # forward is no reason to forget
     assert graph.arrays[-1].epoch == 2
 
@@ -248,7 +248,7 @@ def test_a_bad_image_is_refused_with_one_message_and_harms_nothing(graph, case):
         lambda status, values: int(values['images refused']) + int(values['images dropped']) == 5
     )
     assert status.level == DiagnosticStatus.ERROR and named in status.message
-    assert named in values['last complaint'] and '/image' in values['last complaint']
+    assert named in values['last issue'] and '/image' in values['last issue']
     after = graph.process(scene(1))
     assert ids(after) == ids(before) and (after.epoch, after.sequence, after.dropped) == (1, 2, 5)
     assert [instance.hits for instance in after.instances] == [2, 2]
@@ -275,9 +275,9 @@ def test_stamps_of_zero_are_copied_and_ages_follow_the_clock(graph):
     assert [array.header.stamp for array in arrays] == [Time()] * 4
     assert [array.latency.sec + array.latency.nanosec for array in arrays] == [0] * 4
     assert [ids(array) for array in arrays] == [[1, 2]] * 4
-    graph.spin_until(lambda: graph.logged('tells no time'))
+    graph.spin_until(lambda: graph.logged('invalid stamp'))
     graph.spin_for(0.2)
-    (text,) = graph.logged('tells no time')
+    (text,) = graph.logged('invalid stamp')
     assert '0 s 0 ns' in text
 
 
@@ -331,8 +331,8 @@ def test_an_engine_that_fails_costs_one_image(graph):
 
 
 def test_a_network_that_hangs_is_told_and_does_not_hold_the_node(graph, monkeypatch):
-    monkeypatch.setattr(stall_watch, 'STALLED_S', 0.5)
-    monkeypatch.setattr(vis_node, 'STOP_PATIENCE_S', 0.2)
+    monkeypatch.setattr(worker, 'STALLED_S', 0.5)
+    monkeypatch.setattr(vis_node, 'STOP_TIMEOUT_S', 0.2)
     hanging = threading.Event()
 
     class HangingEngine(RectangleEngine):
@@ -347,13 +347,13 @@ def test_a_network_that_hangs_is_told_and_does_not_hold_the_node(graph, monkeypa
     bad[0, 0] = 255
     graph.send(bad)
     status, _ = graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node')
-    assert 'has been at one image of /image for' in status.message and 'restarted' in status.message
-    graph.spin_until(lambda: graph.logged('at one image'))
+    assert 'inference on /image has been running for' in status.message and 'restarted' in status.message
+    graph.spin_until(lambda: graph.logged('inference on /image has been running'))
     assert node.trigger_deactivate().name == 'SUCCESS'
     for transition in (node.trigger_activate, node.trigger_cleanup, node.trigger_configure):
         expected = 'SUCCESS' if transition == node.trigger_cleanup else 'FAILURE'
         assert transition().name == expected
-    graph.spin_until(lambda: len(graph.logged('still at an image of before')) == 2)
+    graph.spin_until(lambda: len(graph.logged('inference from the previous activation is still running')) == 2)
     before = len(graph.arrays)
     hanging.set()
     end = time.monotonic() + 10
@@ -362,11 +362,11 @@ def test_a_network_that_hangs_is_told_and_does_not_hold_the_node(graph, monkeypa
     assert node.trigger_configure().name == 'SUCCESS' and node.trigger_activate().name == 'SUCCESS'
     assert ids(graph.process(scene(0))) == [1, 2]
     assert len(graph.arrays) == before + 1, 'what was left behind published'
-    assert len(graph.logged('at one image')) == 1
+    assert len(graph.logged('inference on /image has been running')) == 1
 
 
 def test_an_activation_that_was_refused_leaves_nothing_open(graph, monkeypatch):
-    monkeypatch.setattr(vis_node, 'STOP_PATIENCE_S', 0.2)
+    monkeypatch.setattr(vis_node, 'STOP_TIMEOUT_S', 0.2)
     go_on, at_work = threading.Event(), threading.Event()
 
     class HangingEngine(RectangleEngine):
@@ -381,7 +381,7 @@ def test_an_activation_that_was_refused_leaves_nothing_open(graph, monkeypatch):
     graph.spin_until(at_work.is_set)
     assert node.trigger_deactivate().name == 'SUCCESS' and node.trigger_activate().name == 'FAILURE'
     status, values = graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node')
-    assert 'still at an image of before' in status.message and values['state'] == 'inactive'
+    assert 'inference from the previous activation is still running' in status.message and values['state'] == 'inactive'
     go_on.set()
     graph.spin_until(lambda: not node.hangs)
     graph.spin_for(0.3)
@@ -391,7 +391,7 @@ def test_an_activation_that_was_refused_leaves_nothing_open(graph, monkeypatch):
 
 
 def test_a_network_that_comes_back_is_told(graph, monkeypatch):
-    monkeypatch.setattr(stall_watch, 'STALLED_S', 0.5)
+    monkeypatch.setattr(worker, 'STALLED_S', 0.5)
     go_on = threading.Event()
 
     class SlowEngine(RectangleEngine):
@@ -405,7 +405,7 @@ def test_a_network_that_comes_back_is_told(graph, monkeypatch):
     go_on.set()
     graph.spin_until(lambda: graph.arrays)
     graph.status(lambda status, values: status.level == DiagnosticStatus.OK, 'vis_node')
-    graph.spin_until(lambda: graph.logged('the network is back'))
+    graph.spin_until(lambda: graph.logged('inference has finished'))
 
 
 def test_a_silent_topic_is_told_with_its_name_and_publishers(graph):
@@ -432,8 +432,8 @@ def test_incompatible_qos_is_told(graph):
 def test_images_lost_in_the_middleware_are_told_with_what_to_do(graph):
     node = graph.start()
     graph.process(scene(0))
-    node._cameras[0]._on_lost(SimpleNamespace(total_count_change=3))  # what Fast DDS reports cannot be had on demand
-    node._cameras[0]._on_lost(SimpleNamespace(total_count_change=9))
+    node._cameras[0].images.on_lost(SimpleNamespace(total_count_change=3))  # what Fast DDS reports cannot be had on demand
+    node._cameras[0].images.on_lost(SimpleNamespace(total_count_change=9))
     status, _ = graph.status(lambda status, values: values['images lost'] == '12')
     assert status.level == DiagnosticStatus.WARN
     assert '12 images on /image were lost' in status.message and 'fastdds_shm.xml' in status.message
@@ -472,9 +472,9 @@ def test_cameras_have_separate_memories_and_topics(graph):
     assert left[-1].epoch == 2
     assert graph.process(scene(4), topic='/front/image', arrays=front).epoch == 1
     _, values = graph.status(lambda status, values: True, 'vis_node: left')
-    assert values['identities'] == '2' and values['epoch'] == '2'
+    assert values['tracks'] == '2' and values['epoch'] == '2'
     answer = graph.call(Trigger, '/vis_node/reset', Trigger.Request())
-    assert 'front begins epoch 2' in answer.message and 'left begins epoch 3' in answer.message
+    assert 'front starts epoch 2' in answer.message and 'left starts epoch 3' in answer.message
 
 
 # --- services and lazy topics ---------------------------------------------------------------------------------------
@@ -500,7 +500,7 @@ def pixels(message, dtype, channels):
 def test_pictures_are_made_only_for_subscribers(graph, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        'vis_ros.node.camera.draw_overlay', lambda *arguments: drawn.append(arguments) or draw_overlay(*arguments)
+        'vis_ros.node.camera_publishers.draw_overlay', lambda *arguments: drawn.append(arguments) or draw_overlay(*arguments)
     )
     graph.start()
     graph.process(scene(0))
@@ -524,14 +524,14 @@ def test_a_picture_that_fails_costs_no_image(graph, monkeypatch):
     def fail(*_arguments):
         raise RuntimeError('no colour left')
 
-    monkeypatch.setattr('vis_ros.node.camera.draw_overlay', fail)
+    monkeypatch.setattr('vis_ros.node.camera_publishers.draw_overlay', fail)
     graph.start()
     graph.listen(Image, '/vis_node/overlay')
-    graph.spin_until(graph.under_test._cameras[0]._overlay.get_subscription_count)
+    graph.spin_until(graph.under_test._cameras[0].publishers.overlay.get_subscription_count)
     arrays = [graph.process(scene(step)) for step in range(3)]
     assert [array.dropped for array in arrays] == [0, 0, 0]
     _, values = graph.status(lambda status, values: values['images processed'] == '3')
-    assert values['images failed'] == '0' and 'no colour left' in values['last complaint']
+    assert values['images failed'] == '0' and 'no colour left' in values['last issue']
 
 
 # --- parameters -----------------------------------------------------------------------------------------------------
@@ -611,7 +611,7 @@ def test_a_bad_parameter_at_start_fails_configuration_until_it_is_set_right(grap
 
 def test_every_parameter_is_described(graph):
     node = graph.start(active=False)
-    for name in (item.name for item in fields(Parameters)):
+    for name in (item.name for item in fields(NodeSettings)):
         descriptor = node.describe_parameter(name)
         assert len(descriptor.description) > 20, name
         value = node.get_parameter(name).value

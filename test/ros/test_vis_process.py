@@ -117,7 +117,7 @@ def test_a_node_whose_network_hangs_can_be_ended(graph, start, number):
     process.signal(number)
     code, output = process.end()
     assert code == 1, output
-    assert 'still at an image after 3 s' in output and 'Traceback' not in output
+    assert 'inference is still running after 3 s' in output and 'Traceback' not in output
 
 
 def test_the_real_node_without_its_weights_says_what_to_do_and_lives(graph, start):

@@ -24,7 +24,7 @@ from vis_ros.synthetic.scene import Scene
 SCENE_SIZE = (360, 640)
 """(height, width) of the demo's images in pixels."""
 
-TRACKER_COMMAND = (sys.executable, '-m', 'vis_ros.node.vis_node')
+TRACKER_COMMAND = (sys.executable, '-m', 'vis_ros.node')
 
 _START_S = 180.0
 _SILENCE_S = 30.0

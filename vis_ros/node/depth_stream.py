@@ -1,9 +1,10 @@
-"""DepthStream: the depth images and the calibration of one camera, by which its objects get positions."""
+"""DepthStream: depth images and calibration of one camera, which give its objects positions."""
 
 from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,53 +22,51 @@ from vis_ros.ros.camera_info import camera_model
 from vis_ros.ros.nearest_in_time import NearestInTime
 from vis_ros.ros.stamps import nanoseconds
 
-DEPTH_MODES = ('none', 'raw', 'rectified')
-"""No depth; with it for images as the sensor has them, or for rectified ones."""
-
-_PATIENCE_S = 0.05
-"""Depth comes later than its image where it is computed from it; so long it is waited for, while it comes at all."""
+_TIMEOUT_S = 0.05
+"""How long to wait for the depth image of an image. Depth that is computed from the image arrives after it."""
 
 _ALIVE_S = 1.0
-_RECENT = 5
+"""The wait is skipped if no depth image has arrived for this many seconds."""
+
+_BUFFERED = 5
 _PERIOD_S = 30.0
-"""What is missing for long is logged once in so many seconds."""
+"""A missing depth image is logged at most once in this many seconds."""
 
 
 class DepthStream:
-    """Receives in the executor's thread; the worker says which image it begins with, and later asks for positions.
+    """Receives depth images and calibration in the executor thread, and locates objects in the worker thread.
 
-    Only a few depth images are kept: the newest ones, and the one nearest to the image in work.
+    It buffers a few depth images: the newest ones, and the one nearest to the image in flight.
 
     Args:
-        node: whose subscriptions these are.
+        node: creates the subscriptions.
         prefix: of the topics `depth` and `camera_info`, or ''.
-        rectified: whether the images are.
-        throttled_log: of the camera.
+        rectified: whether the images are rectified.
+        log: of the camera.
     """
 
-    def __init__(self, node: LifecycleNode, prefix: str, rectified: bool, throttled_log: ThrottledLog) -> None:
+    def __init__(self, node: LifecycleNode, prefix: str, rectified: bool, log: ThrottledLog) -> None:
         self.missing = 0
         """Images whose objects got no positions."""
         self._node = node
         self._topics = [node.resolve_topic_name(f'{prefix}{name}') for name in ('depth', 'camera_info')]
         self._rectified = rectified
-        self._complaints = throttled_log
+        self._log = log
         self._subscriptions: list[Subscription[Any]] = []
         self._changed = threading.Condition()
-        self._forget()
+        self._clear()
 
-    def _forget(self) -> None:
-        self._depths: NearestInTime[Image] = NearestInTime(_RECENT)
-        self._wanted: int | None = None
+    def _clear(self) -> None:
+        self._depths: NearestInTime[Image] = NearestInTime(_BUFFERED)
         self._last_arrival = -np.inf
         self._info: CameraInfo | None = None
 
     # --- executor thread --------------------------------------------------------------------------------------------
 
     def subscribe(self) -> None:
-        """Begin to receive, with nothing known."""
+        """Start receiving, with empty buffers."""
         with self._changed:
-            self._forget()
+            self._clear()
         self.missing = 0
         depth, info = self._topics
         self._subscriptions = [self._subscribe(Image, depth, self._on_depth)]
@@ -93,7 +92,7 @@ class DepthStream:
     def _on_depth(self, message: Image) -> None:
         stamp = nanoseconds(message.header.stamp)
         if stamp is None:
-            self._complain(f'depth image on {self._topics[0]} has a stamp that tells no time: it fits no image')
+            self._warn(f'depth image on {self._topics[0]} has an invalid stamp and is ignored')
             return
         with self._changed:
             self._last_arrival = time.monotonic()
@@ -102,44 +101,56 @@ class DepthStream:
 
     # --- worker thread ----------------------------------------------------------------------------------------------
 
-    def expect(self, stamp: int | None) -> None:
-        """An image of that stamp in nanoseconds is in work; None: of a stamp that tells no time."""
+    def expect(self, stamp_ns: int | None) -> DepthTicket:
+        """Buffer the depth image nearest to an image, from before that image is processed until its objects are
+        located. None: the stamp of the image is invalid.
+        """
         with self._changed:
-            self._wanted = stamp
-            self._depths.want(stamp)
+            self._depths.want(stamp_ns)
+        return DepthTicket(self, stamp_ns)
 
-    def locate(self, instances: Instances) -> Instances:
-        """The objects of the image in work with their positions, NaN where they are not known."""
+    def locate(self, instances: Instances, stamp_ns: int | None) -> Instances:
+        """See `DepthTicket.locate`."""
         try:
-            message = self._wait_for_depth()
+            message = self._wait_for_depth(stamp_ns)
             if self._info is None:
-                raise ValueError(f'no camera_info has come on {self._topics[1]}')
+                raise ValueError(f'no camera_info received on {self._topics[1]}')
             camera = camera_model(self._info, self._rectified)
-            depth = decode_depth(message)
-            return instances.with_fields(positions=positions(instances, depth, camera))
-        except ValueError as error:  # an ImageError is one
+            return instances.with_fields(positions=positions(instances, decode_depth(message), camera))
+        except ValueError as error:  # ImageError included
             self.missing += 1
-            self._complain(f'objects get no positions: {error}')
+            self._warn(f'objects have no positions: {error}')
             return instances
 
-    def _wait_for_depth(self) -> Image:
-        """The depth image of the image in work. ValueError where there is none."""
+    def _wait_for_depth(self, stamp_ns: int | None) -> Image:
+        """The depth image of the image with this stamp. ValueError if there is none."""
+        if stamp_ns is None:
+            raise ValueError('the stamp of the image is invalid')
         with self._changed:
-            wanted = self._wanted
-            if wanted is None:
-                raise ValueError('the stamp of the image tells no time')
             if time.monotonic() - self._last_arrival < _ALIVE_S:
-                self._changed.wait_for(lambda: (self._depths.latest_ns or 0) >= wanted, _PATIENCE_S)
+                self._changed.wait_for(lambda: (self._depths.latest_ns or 0) >= stamp_ns, _TIMEOUT_S)
             nearest = self._depths.nearest()
         if nearest is None:
-            raise ValueError(f'no depth image has come on {self._topics[0]}')
-        stamp, message = nearest
-        if abs(stamp - wanted) > DEPTH_TOLERANCE_NS:
+            raise ValueError(f'no depth image received on {self._topics[0]}')
+        distance_ns = abs(nearest[0] - stamp_ns)
+        if distance_ns > DEPTH_TOLERANCE_NS:
             raise ValueError(
-                f'the nearest depth image on {self._topics[0]} is {abs(stamp - wanted) / 1e6:.0f} ms away from the '
-                f'image, more than {DEPTH_TOLERANCE_NS / 1e6:.0f} ms'
+                f'the nearest depth image on {self._topics[0]} is {distance_ns / 1e6:.0f} ms away from the image, more '
+                f'than {DEPTH_TOLERANCE_NS / 1e6:.0f} ms'
             )
-        return message
+        return nearest[1]
 
-    def _complain(self, text: str) -> None:
-        self._complaints.warn('depth', text, _PERIOD_S)
+    def _warn(self, text: str) -> None:
+        self._log.warn('depth', text, _PERIOD_S)
+
+
+@dataclass(frozen=True)
+class DepthTicket:
+    """Reserves the depth image of one image while that image is processed. Only the newest ticket is valid."""
+
+    stream: DepthStream
+    stamp_ns: int | None
+
+    def locate(self, instances: Instances) -> Instances:
+        """The objects of the image with positions, NaN where unknown; unchanged if there is no usable depth."""
+        return self.stream.locate(instances, self.stamp_ns)

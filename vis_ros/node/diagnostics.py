@@ -1,4 +1,4 @@
-"""What /diagnostics says about the node and each of its cameras."""
+"""The status of the node and of each camera, as published on /diagnostics."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ from vis_ros.node.throttled_log import LoggedIssue
 from vis_ros.tracking.model import Model
 
 RECENT_S = 5.0
-"""An error counts for the level of a status for so many seconds."""
+"""An issue determines the level of a status for this many seconds."""
 
 
-def node_status(
-    name: str,
-    state: str,
-    fault: str,
-    model: Model | None,
-    progress: str = '',
-) -> DiagnosticStatus:
-    """The status of the node itself: its lifecycle state and the engine that really runs.
+def node_status(name: str, state: str, fault: str, model: Model | None, progress: str = '') -> DiagnosticStatus:
+    """The status of the node: its lifecycle state, and the engine that really runs.
 
     Args:
         name: of the node.
-        state: label of its lifecycle state.
-        fault: why the last configuration or activation failed, or that the network does not come back; or ''.
+        state: label of the lifecycle state.
+        fault: why the last configuration or activation failed, or that the network hangs; or ''.
         model: None while none is loaded.
-        progress: of loading an engine, or ''.
+        progress: of loading the model, or ''.
     """
     level, text = DiagnosticStatus.OK, f'{state}: {progress}' if progress else state
     if fault:
         level, text = DiagnosticStatus.ERROR, fault
     elif state != 'active':
         level = DiagnosticStatus.STALE
+    if model is None:
+        return _status(level, name, text, '', {'state': state})
+    engine = model.info  # with its current counters
     values: dict[str, object] = {'state': state}
-    engine = None if model is None else model.info  # with its counts of now
-    if model is not None and engine is not None:
-        values |= {('engine' if key == 'engine' else f'engine {key}'): value for key, value in asdict(engine).items()}
-        values['engine warm-up [ms]'] = f'{model.warm_up_ms:.1f}'
-        if model.propagation:
-            values['propagation'] = model.propagation
-    return _status(level, name, text, engine.device if engine else '', values)
+    values |= {('engine' if key == 'engine' else f'engine {key}'): value for key, value in asdict(engine).items()}
+    values['engine warm-up [ms]'] = f'{model.warm_up_ms:.1f}'
+    if model.propagation:
+        values['propagation'] = model.propagation
+    return _status(level, name, text, engine.device, values)
 
 
-def camera_status(name: str, camera: Camera, active: bool, enabled: bool) -> DiagnosticStatus:
-    """The status of one camera: is it tracking, how fast, and what was the last complaint."""
-    statistics, tracker = camera.statistics, camera.tracker
+def camera_status(name: str, camera: Camera, active: bool) -> DiagnosticStatus:
+    """The status of one camera: whether it is tracking, how fast, and the last issue.
+
+    Args:
+        name: of the node.
+        camera: whose status it is.
+        active: whether the node is active.
+    """
+    statistics, issue = camera.statistics, camera.log.last
     rate_in, rate_out = statistics.rates_hz()
     latency, processing = statistics.latency_ms(), statistics.processing_ms()
-    level, text = DiagnosticStatus.OK, f'tracking {camera.identities} identities at {rate_out:.1f} Hz'
-    complaint = camera.throttled_log.last
-    silence = camera.silence() if active else None
+    silence = camera.images.silence() if active and camera.images is not None else ''
+    level, text = DiagnosticStatus.OK, f'{camera.identities} tracks at {rate_out:.1f} Hz'
     if not active:
-        level, text = DiagnosticStatus.STALE, 'inactive: no image is processed'
-    elif not enabled:
+        level, text = DiagnosticStatus.STALE, 'inactive: images are not processed'
+    elif not camera.enabled:
         level, text = DiagnosticStatus.STALE, 'disabled by ~/enable: images are ignored'
-    elif silence is not None:
+    elif silence:
         level, text = DiagnosticStatus.WARN, silence
-    elif complaint is not None and complaint.age_s() < RECENT_S:
-        level, text = (DiagnosticStatus.ERROR if complaint.is_error else DiagnosticStatus.WARN), complaint.text
+    elif issue is not None and issue.age_s() < RECENT_S:
+        level, text = (DiagnosticStatus.ERROR if issue.is_error else DiagnosticStatus.WARN), issue.text
     values: dict[str, object] = {
         'topic': camera.topic,
         'rate in [Hz]': f'{rate_in:.2f}',
@@ -70,18 +70,18 @@ def camera_status(name: str, camera: Camera, active: bool, enabled: bool) -> Dia
         'latency p95 [ms]': _number(latency[1]),
         'processing p50 [ms]': _number(processing[0]),
         'processing p95 [ms]': _number(processing[1]),
-        'identities': camera.identities,
-        'lost objects': tracker.lost,
+        'tracks': camera.identities,
+        'lost tracks': camera.tracker.lost,
         'epoch': camera.epoch,
         **({} if camera.depth is None else {'images without depth': camera.depth.missing}),
         **{f'images {key}': value for key, value in asdict(statistics.counts).items()},
-        'last complaint': _worded(complaint),
+        'last issue': _issue(issue),
     }
     return _status(level, f'{name}: {camera.name or "camera"}', text, camera.topic, values)
 
 
-def _worded(complaint: LoggedIssue | None) -> str:
-    return 'none' if complaint is None else f'{complaint.text} ({complaint.age_s():.0f} s ago)'
+def _issue(issue: LoggedIssue | None) -> str:
+    return 'none' if issue is None else f'{issue.text} ({issue.age_s():.0f} s ago)'
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Heartbeat: a sign of life while the executor is busy."""
+"""Heartbeat: keep calling a function while the executor is busy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def heartbeat(beat: Callable[[], None], period_s: float = 1.0) -> Iterator[None]:
-    """Call `beat` once a period, in a thread of its own, for as long as the block runs."""
+    """Call `beat` once per period from another thread for as long as the block runs."""
     done = threading.Event()
 
     def run() -> None:

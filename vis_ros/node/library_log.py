@@ -1,4 +1,4 @@
-"""LibraryLog: what the library says while it works (Python's logging) in the log of the node."""
+"""LibraryLog: log records of the package (Python's logging) in the ROS log of the node."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 
 class LibraryLog(logging.Handler):
-    """Passes records of the package on to a ROS logger until it is closed. `newest`: the last text; '' for none."""
+    """Forwards log records of the package to a ROS logger until it is closed.
+
+    newest: text of the last record, '' before the first.
+    """
 
     def __init__(self, logger: RcutilsLogger) -> None:
         super().__init__(logging.INFO)

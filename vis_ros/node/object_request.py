@@ -1,4 +1,4 @@
-"""ObjectRequest: what ~/track_object and ~/forget_object ask of the tracker of a camera, in the worker thread."""
+"""ObjectRequest: a change to the tracker of a camera that a service call asks for and the worker thread makes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from rclpy.task import Future
 
 from vis_ros.images import ImageError, decode_image
@@ -16,12 +17,14 @@ from vis_ros.tracking.prompts import Prompt, PromptError
 from vis_ros.tracking.tracker import Tracker
 
 Seconds = Callable[[int], float]
-"""Nanoseconds of a stamp to the seconds that a tracker counts in."""
+"""Stamp in nanoseconds -> the seconds that the tracker counts in."""
+Change = Callable[[Tracker, Seconds], int]
+"""Changes a tracker and returns the track id; PromptError says why it cannot."""
 
 
 @dataclass(frozen=True)
 class RequestResult:
-    """success, and track_id where something is tracked now; message: why not, or what; epoch: of the camera."""
+    """What the service responds. message: the object, or why the request was rejected; epoch: of the track id."""
 
     success: bool
     message: str
@@ -31,61 +34,65 @@ class RequestResult:
 
 @dataclass(frozen=True, eq=False)
 class ObjectRequest:
-    """act: done with the tracker in the worker thread, returns the track id; PromptError refuses.
+    """A change that is applied at most once and gets exactly one result.
 
-    future: gets the RequestResult, exactly one.
+    apply: makes the change, in the worker thread.
+    future: gets the result.
     """
 
-    act: Callable[[Tracker, Seconds], int]
+    apply: Change
     future: Future[RequestResult]
-    _unclaimed: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _unanswered: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _not_started: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _not_finished: threading.Lock = field(default_factory=threading.Lock, init=False)
 
-    def claim(self) -> bool:
-        """Whether the caller is the first, and so the one who acts: the worker, or who waited for too long."""
-        return self._unclaimed.acquire(blocking=False)
+    def try_start(self) -> bool:
+        """True for the first caller only: the worker that will apply it, or whoever rejects it after a timeout."""
+        return self._not_started.acquire(blocking=False)
 
-    def answer(self, answer: RequestResult) -> None:
-        """The first answer counts."""
-        if self._unanswered.acquire(blocking=False):
-            self.future.set_result(answer)
+    def accept(self, track_id: int, epoch: int) -> None:
+        self._finish(RequestResult(True, f'track {track_id}', track_id, epoch))
 
-    def refuse(self, reason: str) -> None:
-        self.answer(RequestResult(False, reason))
+    def reject(self, reason: str) -> None:
+        self._finish(RequestResult(False, reason))
+
+    def _finish(self, result: RequestResult) -> None:
+        """Only the first result counts."""
+        if self._not_finished.acquire(blocking=False):
+            self.future.set_result(result)
 
 
-def tracking(request: TrackObject.Request) -> Callable[[Tracker, Seconds], int]:
-    """What a TrackObject asks for. PromptError where its mark cannot be read."""
+def track_change(request: TrackObject.Request) -> Change:
+    """What a TrackObject asks for. Raises PromptError if its prompt is invalid."""
     mask = _mask(request) if request.mask.width else None
     roi = request.roi
     box = (roi.x_offset, roi.y_offset, roi.x_offset + roi.width, roi.y_offset + roi.height) if roi.width else None
     point = (request.point.x, request.point.y) if request.use_point else None
-    Prompt(mask=mask, box=box, point=point)  # says what is wrong with them
+    Prompt(mask=mask, box=box, point=point)  # raises if it is not exactly one of them
     stamp = nanoseconds(request.stamp)
 
-    def act(tracker: Tracker, seconds: Seconds) -> int:
-        at = None if stamp is None else seconds(stamp)
-        return tracker.prompt(stamp=at, mask=mask, box=box, point=point)
+    def apply(tracker: Tracker, seconds: Seconds) -> int:
+        return tracker.prompt(mask=mask, box=box, point=point, stamp=None if stamp is None else seconds(stamp))
 
-    return act
+    return apply
 
 
-def forgetting(request: ForgetObject.Request) -> Callable[[Tracker, Seconds], int]:
+def forget_change(request: ForgetObject.Request) -> Change:
     """What a ForgetObject asks for."""
+    track_id = int(request.track_id)
 
-    def act(tracker: Tracker, _seconds: Seconds) -> int:
-        tracker.forget(request.track_id)
-        return int(request.track_id)
+    def apply(tracker: Tracker, _seconds: Seconds) -> int:
+        tracker.forget(track_id)
+        return track_id
 
-    return act
+    return apply
 
 
-def _mask(request: TrackObject.Request) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+def _mask(request: TrackObject.Request) -> NDArray[np.uint8]:
     image = request.mask
     if image.encoding not in ('mono8', '8UC1'):
         raise PromptError(f'the mask has the encoding {image.encoding!r}, expected mono8 or 8UC1')
     try:
         pixels = decode_image(image)
     except ImageError as error:
-        raise PromptError(f'the mask cannot be read: {error}') from error
+        raise PromptError(f'the mask cannot be decoded: {error}') from error
     return pixels[..., 0]

@@ -42,7 +42,7 @@ def read(node: Node) -> NodeSettings:
 def changed(settings: NodeSettings, changes: Iterable[Parameter[Any]]) -> NodeSettings:
     """The settings with some parameters changed; parameters of rclpy itself (use_sim_time) are ignored."""
     values = {change.name: change.value for change in changes if change.name in _FIELDS}
-    return NodeSettings.of({**{name: getattr(settings, name) for name in _FIELDS}, **values})
+    return NodeSettings(**{**{name: getattr(settings, name) for name in _FIELDS}, **values})
 
 
 def check(changes: Iterable[Parameter[Any]], configured: bool) -> SetParametersResult:

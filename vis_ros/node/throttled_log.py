@@ -1,4 +1,4 @@
-"""ThrottledLog: what goes wrong, said once in a while instead of thirty times a second."""
+"""ThrottledLog: warnings and errors at a limited rate, instead of thirty times a second."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 PERIOD_S = 5.0
-"""The same kind of complaint is logged at most once in so many seconds."""
+"""Issues of the same kind are logged at most once in this many seconds."""
 
 
 @dataclass(frozen=True)
 class LoggedIssue:
-    """The last thing that went wrong; `time` is of time.monotonic."""
+    """A warning or an error. time: of time.monotonic."""
 
     text: str
     time: float
@@ -26,34 +26,35 @@ class LoggedIssue:
 
 
 class ThrottledLog:
-    """Logs each kind of complaint once a period and keeps the last one for diagnostics. Safe from any thread."""
+    """Logs each kind of issue once per period, and keeps the last issue for diagnostics. Safe from any thread."""
 
     def __init__(self, logger: RcutilsLogger) -> None:
         self.last: LoggedIssue | None = None
         self._logger = logger
         self._lock = threading.Lock()
         self._logged: dict[str, float] = {}
-        self._unsaid: dict[str, int] = {}
+        self._suppressed: dict[str, int] = {}
 
     def error(self, kind: str, text: str) -> None:
-        """Something failed: an image was lost."""
-        said = self._worded(kind, text, True, PERIOD_S)
-        if said is not None:
-            self._logger.error(said)
+        """Something failed: an image is lost."""
+        line = self._line(kind, text, True, PERIOD_S)
+        if line is not None:
+            self._logger.error(line)
 
     def warn(self, kind: str, text: str, period_s: float = PERIOD_S) -> None:
-        """Something is not as it should be, but the node goes on as usual."""
-        said = self._worded(kind, text, False, period_s)
-        if said is not None:
-            self._logger.warning(said)
+        """Something is wrong, but no image is lost by it."""
+        line = self._line(kind, text, False, period_s)
+        if line is not None:
+            self._logger.warning(line)
 
-    def _worded(self, kind: str, text: str, is_error: bool, period_s: float) -> str | None:
+    def _line(self, kind: str, text: str, is_error: bool, period_s: float) -> str | None:
+        """The line to log now, None if an issue of this kind was logged recently."""
         now = time.monotonic()
         with self._lock:
             self.last = LoggedIssue(text, now, is_error)
             if now - self._logged.get(kind, -math.inf) < period_s:
-                self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
+                self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
                 return None
             self._logged[kind] = now
-            unsaid = self._unsaid.pop(kind, 0)
-            return f'{text} (and {unsaid} more like it before)' if unsaid and is_error else text
+            suppressed = self._suppressed.pop(kind, 0)
+            return f'{text} ({suppressed} similar errors suppressed)' if suppressed and is_error else text

@@ -1,55 +1,141 @@
-"""Worker: the one thread that runs the network."""
+"""Worker: the one thread that runs the network, for all cameras in turn. StallWatch reports when it hangs."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Generic
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
 
-from vis_ros.node.latest_slots import Item, LatestSlots
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+STALLED_S = 5.0
+"""A job in flight for longer than this is an error."""
 
 
-class Worker(Generic[Item]):
-    """Takes the newest item of each stream in turn and processes it, in a thread of its own.
+class Stream(Protocol):
+    """A source of images and requests, such as one camera. Its methods run in the worker thread and must not raise."""
 
-    The executor of rclpy stays free to receive images and to answer services while a network runs.
+    topic: str
 
-    Args:
-        streams: how many streams there are.
-        process: called with the number of the stream and its item; must not raise.
+    def process(self, image: Any) -> None:
+        """Track the objects of an image."""
+        ...
+
+    def serve(self, request: Any) -> None:
+        """Do what a request asks for."""
+        ...
+
+
+class Worker:
+    """Processes the newest image of each stream in turn, and requests before all images, in a thread of its own.
+
+    A new image replaces one of the same stream that still waits: a slow network skips images instead of falling
+    behind. Streams are served round-robin, so that a fast one cannot starve the others. The executor of rclpy stays
+    free meanwhile. All methods may be called from any thread.
     """
 
-    def __init__(self, streams: int, process: Callable[[int, Item], None]) -> None:
-        self.slots: LatestSlots[Item] = LatestSlots(streams)
-        self._process = process
-        self._in_hand: tuple[int, float] | None = None  # number of the stream, and when it was taken
-        # A daemon: a network that hangs must not keep the process alive.
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self._streams = tuple(streams)
+        self._images: dict[Stream, Any] = {}
+        self._requests: deque[tuple[Stream, Any]] = deque()
+        self._next = 0
+        self._stopped = False
+        self._changed = threading.Condition()
+        self._in_flight: tuple[Stream, float] | None = None
+        # A daemon thread, because a network that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name='vis_worker', daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
-        while (work := self.slots.take()) is not None:
-            self._in_hand = work[0], time.monotonic()
-            self._process(*work)
-            self._in_hand = None
+    def put(self, stream: Stream, image: Any) -> bool:
+        """Make `image` the next one of its stream. Returns whether it replaced one that waited."""
+        with self._changed:
+            replaced = stream in self._images
+            self._images[stream] = image
+            self._changed.notify()
+            return replaced
+
+    def discard(self, stream: Stream) -> bool:
+        """Drop the waiting image of a stream. Returns whether there was one."""
+        with self._changed:
+            return self._images.pop(stream, None) is not None
+
+    def submit(self, stream: Stream, request: Any) -> bool:
+        """Serve a request before any image. Returns False, and does nothing, once the worker is being stopped."""
+        with self._changed:
+            if not self._stopped:
+                self._requests.append((stream, request))
+                self._changed.notify()
+            return not self._stopped
 
     @property
-    def in_flight(self) -> tuple[int, float] | None:
-        """The stream of the item in hand and the seconds since it was taken; None while the worker waits."""
-        taken = self._in_hand
-        return None if taken is None else (taken[0], time.monotonic() - taken[1])
+    def in_flight(self) -> tuple[Stream, float] | None:
+        """The stream of the current job, and the seconds since the job started; None while the worker is idle."""
+        started = self._in_flight
+        return None if started is None else (started[0], time.monotonic() - started[1])
 
     @property
     def is_running(self) -> bool:
-        """Whether its thread has not ended."""
+        """Whether the thread has not ended yet."""
         return self._thread.is_alive()
 
-    def stop(self, patience_s: float) -> list[Item]:
-        """Finish the item in hand, drop the others and end the thread. Returns what was insisted on and not done.
+    def stop(self, timeout_s: float) -> None:
+        """Finish the current job, drop all others and end the thread.
 
-        Of an item that takes more than `patience_s` the end is not awaited: `is_running` is true then.
+        A job that takes longer than `timeout_s` is left behind; `is_running` is true then.
         """
-        left = self.slots.close()
-        self._thread.join(patience_s)
-        return left
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (job := self._wait_for_job()) is not None:
+            stream, run = job
+            self._in_flight = stream, time.monotonic()
+            run()
+            self._in_flight = None
+
+    def _wait_for_job(self) -> tuple[Stream, Callable[[], None]] | None:
+        """The next job and its stream; None once the worker is being stopped."""
+        with self._changed:
+            while not self._stopped:
+                if self._requests:
+                    stream, request = self._requests.popleft()
+                    return stream, partial(stream.serve, request)
+                for offset in range(len(self._streams)):
+                    index = (self._next + offset) % len(self._streams)
+                    stream = self._streams[index]
+                    if stream in self._images:
+                        self._next = index + 1
+                        return stream, partial(stream.process, self._images.pop(stream))
+                self._changed.wait()
+            return None
+
+
+class StallWatch:
+    """Checks a worker periodically, and logs when a job has been in flight for too long and when it has finished."""
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        self._logger = logger
+        self._stalled = False
+
+    def check(self, worker: Worker | None) -> str:
+        """What to report about a job that does not finish; '' if there is none."""
+        in_flight = None if worker is None else worker.in_flight
+        if in_flight is None or in_flight[1] < STALLED_S:
+            if self._stalled and worker is not None:
+                self._logger.warning('inference has finished; images are processed again')
+            self._stalled = False
+            return ''
+        stream, seconds = in_flight
+        text = (
+            f'inference on {stream.topic} has been running for {seconds:.0f} s; all cameras are blocked. The network '
+            'may be compiling for a new image size; otherwise the device hangs and the node must be restarted'
+        )
+        if not self._stalled:
+            self._stalled = True
+            self._logger.error(text)
+        return text

@@ -136,6 +136,6 @@ class RunningNode:
         domain, reach = os.environ.get('ROS_DOMAIN_ID') or '0', os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE')
         return (
             f'there is no node {self.name} in ROS domain {domain}{f", range {reach}" if reach else ""}. '
-            'Start it (`ros2 run vis_ros vis_node`), or give the name that it has. '
+            'Start it (`vis-ros node` or `ros2 run vis_ros vis_node`), or give the name that it has. '
             f'Nodes: {", ".join(others) or "none"}; topics with instances: {", ".join(topics) or "none"}'
         )

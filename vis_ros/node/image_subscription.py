@@ -1,0 +1,128 @@
+"""ImageSubscription: the image topic of one camera, and diagnosis of what can go wrong with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+
+from vis_ros.node.statistics import StreamStatistics
+from vis_ros.node.throttled_log import ThrottledLog
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # ROS 2 Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
+SILENCE_S = 2.0
+"""An active camera that receives no image for this many seconds is reported."""
+
+_PERIOD_S = 30.0
+"""A lasting problem is logged at most once in this many seconds."""
+
+_MANY_LOST = 10
+"""Losing fewer images than this is normal while publisher and subscription discover each other."""
+
+_TRANSPORT_HINT = (
+    'Large best-effort images need a shared-memory transport at their publisher: start it with '
+    'FASTDDS_DEFAULT_PROFILES_FILE set to config/fastdds_shm.xml of vis_ros'
+)
+
+
+class ImageSubscription:
+    """Subscribed from construction until `destroy`.
+
+    Args:
+        node: creates the subscription.
+        prefix: of the topic `image`, or ''.
+        transport: 'raw', or 'compressed' for the topic image/compressed.
+        receive: called with each message, in the executor thread.
+        statistics: of the camera; lost images are counted there.
+        log: of the camera.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        prefix: str,
+        transport: str,
+        receive: Callable[[Any], None],
+        statistics: StreamStatistics,
+        log: ThrottledLog,
+    ) -> None:
+        self._node = node
+        self._statistics = statistics
+        self._log = log
+        self._published_since: float | None = None
+        # As in image_transport, the compressed topic is named after the raw one, remapped or not.
+        self._raw_topic = node.resolve_topic_name(f'{prefix}image')
+        compressed = transport == 'compressed'
+        self._type = CompressedImage if compressed else Image
+        name = f'{self._raw_topic}/compressed' if compressed else f'{prefix}image'
+        try:
+            self._subscription = self._subscribe(name, receive, self.on_lost)
+        except UnsupportedEventTypeError:  # not every middleware reports lost messages
+            self._subscription = self._subscribe(name, receive, None)
+        self.topic: str = self._subscription.topic_name
+
+    def _subscribe(
+        self, topic: str, receive: Callable[[Any], None], message_lost: Callable[[Any], None] | None
+    ) -> Subscription[Any]:
+        return self._node.create_subscription(
+            self._type,
+            topic,
+            receive,
+            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=self._on_incompatible_qos, message_lost=message_lost
+            ),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def destroy(self) -> None:
+        self._node.destroy_subscription(self._subscription)
+
+    def _on_incompatible_qos(self, event: Any) -> None:
+        self._log.warn(
+            'qos',
+            f'a publisher of {self._raw_topic} offers incompatible QoS '
+            f'({qos_policy_name_from_kind(event.last_policy_kind)}): no image will arrive from it. Change its QoS, or '
+            'the QoS of this subscription with a qos_overrides parameter',
+        )
+
+    def on_lost(self, event: Any) -> None:
+        """Messages were lost in the middleware before they reached the node."""
+        self._statistics.lost(event.total_count_change)
+        total = self._statistics.counts.lost
+        if total >= _MANY_LOST:
+            self._log.warn(
+                'lost', f'{total} images on {self.topic} were lost in the middleware. {_TRANSPORT_HINT}', _PERIOD_S
+            )
+
+    def silence(self) -> str:
+        """What to report if no image arrives; '' if images do."""
+        seconds = self._statistics.silence_s()
+        if seconds < SILENCE_S:
+            return ''
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        self._published_since = (self._published_since or time.monotonic()) if publishers else None
+        text = f'no image on {self.topic} for {seconds:.0f} s; publishers: {len(publishers)}'
+        expected = f'sensor_msgs/msg/{self._type.__name__}'
+        others = sorted({publisher.topic_type for publisher in publishers} - {expected})
+        if others:
+            text += f', of type {", ".join(others)} instead of {expected}'
+        elif self._never_arrives():
+            text += f'. {_TRANSPORT_HINT}'
+        self._log.warn('silence', text, _PERIOD_S)
+        return text
+
+    def _never_arrives(self) -> bool:
+        """Whether there has been a publisher for a while, but not one image has arrived."""
+        published_s = 0.0 if self._published_since is None else time.monotonic() - self._published_since
+        return published_s > SILENCE_S and not self._statistics.counts.received
