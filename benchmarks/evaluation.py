@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import vis_ros
-from vis_ros.datasets import youtube_vis
 from vis_ros.datasets.open_annotations import open_annotations
+from vis_ros.datasets.youtube_vis import write_youtube_vis
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import Evaluation
 from vis_ros.recordings.opening import open_recordings
@@ -59,7 +59,7 @@ def measure_synthetic(made_by: Mapping[str, Any], scratch: Path) -> Evaluation:
     """Make the videos, replay them and evaluate, in fp32, which every processor supports."""
     size = made_by['height'], made_by['width']
     videos = scenes(made_by['videos'], made_by['frames'], size, made_by['rate'], made_by['seed'])
-    youtube_vis.write(videos, scratch / 'truth')
+    write_youtube_vis(videos, scratch / 'truth')
     return measure(scratch / 'truth' / 'JPEGImages', scratch / 'truth', scratch, precision='fp32')
 
 

@@ -12,8 +12,9 @@ from std_msgs.msg import Header
 from vis_ros.msg import InstanceMask, InstanceMaskArray
 
 from vis_ros.datasets.bag_annotations import read_bag, write_bag
+from vis_ros.datasets.problems import AnnotationError
 from vis_ros.datasets.rle import decode
-from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError
+from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.masks.encodings import ENCODINGS, encode
 from vis_ros.recordings.bag_reader import BagReader
 from vis_ros.recordings.bag_writer import BagWriter
@@ -160,7 +161,7 @@ def test_images_are_found_by_their_stamps_and_a_missing_one_is_said(tmp_path):
     (video,) = read_bag(write(tmp_path / 'bag', [array(stamp) for stamp in (4, 3, 1)], images=pictures)).videos
     last, missing, first = video
     assert last.read_image()[0, 0, 0] == 4 and first.read_image()[0, 0, 0] == 1
-    with pytest.raises(AnnotationError, match=r'/camera/image, stamp 0\.000000003 s: there is no such image'):
+    with pytest.raises(AnnotationError, match=r'/camera/image, stamp 0\.000000003 s: there is no image'):
         missing.read_image()
     other = [(stamp + 10, pixels) for stamp, pixels in pictures]
     (video,) = read_bag(write(tmp_path / 'other', [array(1)], images=other)).videos
@@ -189,8 +190,8 @@ def test_all_faults_are_told_at_once(tmp_path):
     with pytest.raises(AnnotationError) as caught:
         read_bag(write(tmp_path / 'bag', arrays))
     expected = [
-        'only a box, no mask',
-        'track id 0 is never',
+        'has a box but no mask',
+        'track id 0 is not a valid',
         'mask encoding 99',
         'is not inside the image of 16x12',
         'the score is 1.5',
@@ -205,7 +206,7 @@ def test_bytes_that_are_no_array_are_told_with_their_place(tmp_path):
         bag.add_topic('/instances', INSTANCES_TYPE)
         bag.write('/instances', 1, serialize_message(array(1)))
         bag.write('/instances', 2, serialize_message(array(2, instance(1, mask(0, 0, 5, 5))))[:100])
-    with pytest.raises(AnnotationError, match=r'/instances, array 1: a message of 100 bytes is no vis_ros'):
+    with pytest.raises(AnnotationError, match=r'/instances, message 1: a message of 100 bytes is no vis_ros'):
         read_bag(tmp_path / 'bag')
 
 
@@ -218,16 +219,16 @@ def test_a_topic_is_chosen_and_a_wrong_one_lists_those_that_are_there(tmp_path):
     assert [video.name for video in read_bag(tmp_path / 'bag').videos] == ['front', 'rear']
     assert [video.name for video in read_bag(tmp_path / 'bag', 'vis_node/rear/instances').videos] == ['rear']
     listed = r'it has /vis_node/front/instances \(InstanceMaskArray, 1\), /vis_node/rear/instances'
-    with pytest.raises(AnnotationError, match=f'no InstanceMaskArray on the topic /image; {listed}'):
+    with pytest.raises(AnnotationError, match=f'no InstanceMaskArray topic /image; {listed}'):
         read_bag(tmp_path / 'bag', '/image')
 
 
 def test_bags_without_arrays(tmp_path):
-    with pytest.raises(AnnotationError, match=r'not a single InstanceMaskArray: /vis_node/instances'):
+    with pytest.raises(AnnotationError, match=r'contains no InstanceMaskArray messages: /vis_node/instances'):
         read_bag(write(tmp_path / 'empty', []))
     with BagWriter(tmp_path / 'images') as bag:
         bag.add_topic('/image', IMAGE_TYPE)
-    with pytest.raises(AnnotationError, match=r'no topic with InstanceMaskArray; its topics are /image \(Image, 0\)'):
+    with pytest.raises(AnnotationError, match=r'no InstanceMaskArray topic; its topics are /image \(Image, 0\)'):
         read_bag(tmp_path / 'images')
     with pytest.raises(FileNotFoundError, match='there is no bag'):
         read_bag(tmp_path / 'nowhere')
@@ -281,7 +282,7 @@ def test_videos_without_a_clock_get_the_stamps_of_an_image_folder(tmp_path):
 
 @pytest.mark.parametrize('track_ids', [[0], [1, 2**32 + 1]])
 def test_identities_that_a_message_cannot_hold(tmp_path, track_ids):
-    with pytest.raises(AnnotationError, match=r'frame 5: the identities .* do not fit a message'):
+    with pytest.raises(AnnotationError, match=r'frame 5: the track ids .* do not fit into one message'):
         write_bag(fixed(track_ids), tmp_path / 'bag')
 
 

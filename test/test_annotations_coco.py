@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from vis_ros.datasets import coco
+from vis_ros.datasets.coco_json import read_coco
+from vis_ros.datasets.problems import AnnotationError
 from vis_ros.datasets.rle import decode
-from vis_ros.datasets.video import AnnotationError
 
 POLYGON = [[2, 2, 8, 2, 8, 6, 2, 6]]
 
@@ -45,7 +45,7 @@ def written(folder, record):
 def test_masks_and_classes_are_those_that_pycocotools_reads(tmp_path, record, capsys):
     path = written(tmp_path, record)
     theirs = COCO(path)
-    read = coco.read(path)
+    read = read_coco(path)
     assert read.class_names == ('dog', 'person') and read.kind == 'COCO JSON'
     assert [(each.name, len(each)) for each in read.videos] == [('b', 1), ('a', 1)]
     (first,), (second,) = read.videos
@@ -66,7 +66,7 @@ def test_pictures_are_found(tmp_path, record, place):
     for name, size in (('b.jpg', (10, 12)), ('a.png', (8, 9))):
         cv2.imwrite(str(folder / name), np.full((*size, 3), 77, np.uint8))
     record['images'][0]['file_name'] = 'train2017/b.jpg'
-    read = coco.read(written(path.parent, record), images=folder if place == 'elsewhere' else None)
+    read = read_coco(written(path.parent, record), images=folder if place == 'elsewhere' else None)
     assert [next(iter(each)).read_image().mean() for each in read.videos] == [77, 77]
 
 
@@ -80,23 +80,23 @@ def test_every_bad_record_is_told(tmp_path, record):
         {'id': 'x', 'image_id': 2, 'category_id': 1, 'segmentation': {'size': [8, 9], 'counts': 7}},
     ]
     with pytest.raises(AnnotationError) as caught:
-        coco.read(written(tmp_path, record))
+        read_coco(written(tmp_path, record))
     assert [(each.record, each.what) for each in caught.value.problems] == [
-        ('images[2], id 2', 'the id 2 is taken by images[1]'),
+        ('images[2], id 2', 'the id 2 is already used by images[1]'),
         ('images[3], id 6', "'height' is 0, expected 1 to 32768"),
         ('images[3], id 6', "has no 'file_name'"),
-        ('annotations[3], id 31', 'the id 31 is taken by annotations[0]'),
-        ('annotations[4], id 33', "'image_id' is 9, which is none of images"),
-        ('annotations[4], id 33', "'category_id' is 4, which is none of categories"),
+        ('annotations[3], id 31', 'the id 31 is already used by annotations[0]'),
+        ('annotations[4], id 33', "'image_id' is 9, which is not among images"),
+        ('annotations[4], id 33', "'category_id' is 4, which is not among categories"),
         ('annotations[5], id 34', "'iscrowd' is 2, expected 0 or 1"),
         (
             'annotations[5], id 34, segmentation',
-            'polygon 0: has the point (30, 1) outside the picture of 9x8 pixels',
+            'polygon 0: has the point (30, 1) outside the image of 9x8 pixels',
         ),
         ('annotations[6], id 35', "has no 'segmentation'"),
-        ('annotations[7]', "'id' is 'x', expected a whole number"),
+        ('annotations[7]', "'id' is 'x', expected an integer"),
         (
             'annotations[7], segmentation',
-            "run-length code: 'counts' is 7, expected a list of whole numbers or a text",
+            "run-length code: 'counts' is 7, expected a list of integers or a string",
         ),
     ]

@@ -8,17 +8,17 @@ import pytest
 from helpers.annotated_memory import MemoryVideo, frame, video, videos
 from helpers.random_annotations import content, random_videos
 
-from vis_ros.datasets.converting import PASSES, WRITERS, convert
+from vis_ros.datasets.converting import PASSES, WRITERS, convert_annotations
 from vis_ros.datasets.open_annotations import open_annotations
+from vis_ros.datasets.problems import AnnotationError, Problem
 from vis_ros.datasets.rle import decode
-from vis_ros.datasets.video import AnnotationError, Problem
 
 
 @pytest.mark.parametrize(('first', 'second'), list(itertools.permutations(WRITERS, 2)))
 def test_masks_and_identities_survive_two_conversions(tmp_path, first, second):
     made = random_videos(disjoint=True, ignored=True, pictures=True, names=('a', 'b'))
-    convert(made, tmp_path / 'one', first)
-    convert(open_annotations(tmp_path / 'one'), tmp_path / 'two', second)
+    convert_annotations(made, tmp_path / 'one', first)
+    convert_annotations(open_annotations(tmp_path / 'one'), tmp_path / 'two', second)
     read = open_annotations(tmp_path / 'two')
     classes = 'davis' not in (first, second)
     held = {'ids': False, 'classes': classes, 'stamps': False}
@@ -37,26 +37,26 @@ def test_masks_and_identities_survive_two_conversions(tmp_path, first, second):
 
 def test_stamps_and_scores_reach_a_bag_and_come_back(tmp_path):
     made = random_videos(stamps=True, scores=True, names=('a', 'b'))
-    assert convert(made, tmp_path / 'bag', 'bag') == []
+    assert convert_annotations(made, tmp_path / 'bag', 'bag') == []
     read = open_annotations(tmp_path / 'bag')
     held = {'scores': False}
     assert content(read, **held) == content(made, **held)
     for before, after in zip(made.videos, read.videos, strict=True):
         for old, new in zip(before, after, strict=True):
             assert np.allclose(sorted(old.scores), sorted(new.scores), atol=1e-6)
-    convert(read, tmp_path / 'vis', 'youtube-vis')
+    convert_annotations(read, tmp_path / 'vis', 'youtube-vis')
     held = {'scores': False, 'ids': False}
     assert content(open_annotations(tmp_path / 'vis'), **held) == content(made, **held)
 
 
 def test_frames_are_called_after_what_keeps_their_order(tmp_path):
     shuffled = videos(video([frame([(1, (0, 0, 3, 3 + i))], i, name=name) for i, name in enumerate('cab')]))
-    convert(shuffled, tmp_path / 'davis', 'davis')
+    convert_annotations(shuffled, tmp_path / 'davis', 'davis')
     (only,) = open_annotations(tmp_path / 'davis').videos
     assert [each.name for each in only] == ['00000.png', '00001.png', '00002.png']
     assert [int(decode(each.masks[0]).sum()) for each in only] == [9, 12, 15]
     hostile = videos(video([frame([(1, (0, 0, 3, 3))], 0, name='../../x/1.5')], '../up'), video([[]], '..'))
-    convert(hostile, tmp_path / 'hostile', 'davis')
+    convert_annotations(hostile, tmp_path / 'hostile', 'davis')
     written = sorted(str(path.relative_to(tmp_path / 'hostile')) for path in (tmp_path / 'hostile').rglob('*.png'))
     assert written == ['Annotations/_up/_.._x_1.5.png', 'Annotations/video/00000.png']
 
@@ -65,31 +65,31 @@ def test_frames_are_called_after_what_keeps_their_order(tmp_path):
 def test_videos_whose_names_become_the_same_folder_are_kept_apart(tmp_path, to):
     box = (0, 0, 3, 3)
     made = videos(video([[(1, box)]], 'a/b'), video([[(2, box)], [(2, box)]], 'a_b'))
-    convert(made, tmp_path, to)
+    convert_annotations(made, tmp_path, to)
     assert [(each.name, len(each)) for each in open_annotations(tmp_path).videos] == [('0_a_b', 1), ('1_a_b', 2)]
 
 
 @pytest.mark.parametrize('to', WRITERS)
 def test_every_frame_is_told_twice(tmp_path, to):
     told = []
-    convert(random_videos(disjoint=True), tmp_path / 'out', to, lambda: told.append(1))
+    convert_annotations(random_videos(disjoint=True), tmp_path / 'out', to, lambda: told.append(1))
     assert len(told) == PASSES * 10
 
 
 def test_ignored_regions_reach_a_bag_and_come_back(tmp_path):
     made = random_videos(ignored=True)
-    assert convert(made, tmp_path / 'bag', 'bag') == []
+    assert convert_annotations(made, tmp_path / 'bag', 'bag') == []
     for before, after in zip(made.videos, open_annotations(tmp_path / 'bag').videos, strict=True):
         assert [frame.ignored for frame in after] == [frame.ignored for frame in before]
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
     (tmp_path / 'kept').write_text('')
-    with pytest.raises(FileExistsError, match='is there already; give a new or an empty folder'):
-        convert(random_videos(), tmp_path, 'davis')
+    with pytest.raises(FileExistsError, match='already exists; give a new or empty folder'):
+        convert_annotations(random_videos(), tmp_path, 'davis')
     assert os.listdir(tmp_path) == ['kept']
     (tmp_path / 'empty').mkdir()
-    convert(random_videos(), tmp_path / 'empty', 'davis')
+    convert_annotations(random_videos(), tmp_path / 'empty', 'davis')
 
 
 def test_nothing_is_left_after_a_failure(tmp_path):
@@ -102,12 +102,10 @@ def test_nothing_is_left_after_a_failure(tmp_path):
     made.videos[0] = Broken('only', list(made.videos[0]))
     for to in WRITERS:
         with pytest.raises(AnnotationError, match='file: frame 2: is bad'):
-            convert(made, tmp_path / to, to)
+            convert_annotations(made, tmp_path / to, to)
         assert not (tmp_path / to).exists()
 
 
 def test_an_unknown_format_is_named(tmp_path):
-    with pytest.raises(
-        ValueError, match="'coco' is no format that can be written; there are youtube-vis, davis, mots, bag"
-    ):
-        convert(random_videos(), tmp_path / 'out', 'coco')
+    with pytest.raises(ValueError, match="cannot write the format 'coco'; choose from youtube-vis, davis, mots, bag"):
+        convert_annotations(random_videos(), tmp_path / 'out', 'coco')

@@ -14,14 +14,15 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from pycocotools import mask as coco
 
-from vis_ros.datasets import davis, mask_picture
+from vis_ros.datasets.davis import read_davis, write_davis
+from vis_ros.datasets.mask_png import VOC_PALETTE, checked_numbers, decode_mask_png, encode_mask_png
+from vis_ros.datasets.problems import AnnotationError
 from vis_ros.datasets.rle import decode
-from vis_ros.datasets.video import AnnotationError
 
 HELD = {'classes': False, 'stamps': False, 'scores': False}
 
 
-def pillow_png(numbers, mode='P', palette=mask_picture.VOC_PALETTE, **options):
+def pillow_png(numbers, mode='P', palette=VOC_PALETTE, **options):
     image = Image.fromarray(numbers, mode)
     if mode == 'P':
         image.putpalette(palette.tobytes())
@@ -44,7 +45,7 @@ def folder_of(path, pictures):
 
 def ids_and_void(path):
     """Of each frame the ids of its objects, and the number of void pixels."""
-    (only,) = davis.read(path).videos
+    (only,) = read_davis(path).videos
     return [(each.track_ids.tolist(), 0 if each.ignored is None else int(decode(each.ignored).sum())) for each in only]
 
 
@@ -54,19 +55,19 @@ def ids_and_void(path):
 @settings(max_examples=50, deadline=None)
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 30), st.integers(1, 30))))
 def test_pictures_with_a_palette_are_what_pillow_reads(numbers):
-    data = mask_picture.write(numbers)
+    data = encode_mask_png(numbers)
     image = Image.open(io.BytesIO(data))
     assert image.mode == 'P' and (np.asarray(image) == numbers).all()
     colours = np.asarray(image.convert('RGB'))
-    read = mask_picture.read(data)
+    read = decode_mask_png(data)
     assert read.meaning == 'numbers' and (read.values == numbers).all()
-    assert (mask_picture.checked_numbers(colours[..., ::-1]) == numbers).all()
+    assert (checked_numbers(colours[..., ::-1]) == numbers).all()
 
 
 @pytest.mark.parametrize('bits', [1, 2, 4, 8])
 def test_pictures_of_few_bits_that_pillow_writes_are_read(bits):
     numbers = (np.arange(35).reshape(5, 7) % (1 << bits)).astype(np.uint8)
-    read = mask_picture.read(pillow_png(numbers, palette=mask_picture.VOC_PALETTE[: 1 << bits], bits=bits))
+    read = decode_mask_png(pillow_png(numbers, palette=VOC_PALETTE[: 1 << bits], bits=bits))
     assert read.meaning == 'numbers' and (read.values == numbers).all()
 
 
@@ -74,22 +75,22 @@ def test_the_palette_is_the_one_of_voc():
     known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 4: (0, 0, 128), 7: (128, 128, 128)}
     known |= {8: (64, 0, 0), 20: (0, 64, 128), 255: (224, 224, 192)}
     for number, colour in known.items():
-        assert tuple(mask_picture.VOC_PALETTE[number].tolist()) == colour
+        assert tuple(VOC_PALETTE[number].tolist()) == colour
 
 
 @pytest.mark.parametrize('cut', [0, 5, 40, 100, -20, -5])
 def test_pictures_that_are_cut_short_are_refused(cut):
     numbers = np.random.default_rng(0).integers(0, 9, (30, 40), np.uint8)
-    for data in (mask_picture.write(numbers), pillow_png(numbers, 'L')):
-        with pytest.raises(ValueError, match=r'is no PNG|cut short'):
-            mask_picture.read(data[:cut])
+    for data in (encode_mask_png(numbers), pillow_png(numbers, 'L')):
+        with pytest.raises(ValueError, match=r'is not a PNG|truncated'):
+            decode_mask_png(data[:cut])
 
 
 def test_a_flipped_bit_is_found():
-    data = bytearray(mask_picture.write(np.random.default_rng(0).integers(0, 9, (30, 40), np.uint8)))
+    data = bytearray(encode_mask_png(np.random.default_rng(0).integers(0, 9, (30, 40), np.uint8)))
     data[1200] ^= 4
-    with pytest.raises(ValueError, match='is damaged or cut short at byte'):
-        mask_picture.read(bytes(data))
+    with pytest.raises(ValueError, match='is damaged or truncated at byte'):
+        decode_mask_png(bytes(data))
 
 
 # --- what the values mean ---------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ def test_255_is_void_where_any_frame_has_numbers_or_a_palette(tmp_path):
     numbers[5] = 2
     assert ids_and_void(folder_of(tmp_path / 'grey', [void, numbers, void * 0])) == [([], 8), ([2], 8), ([], 0)]
     assert ids_and_void(folder_of(tmp_path / 'palette', [pillow_png(void), pillow_png(void * 0)])) == [([], 8), ([], 0)]
-    colours = [mask_picture.VOC_PALETTE[each][..., ::-1] for each in (void, numbers)]
+    colours = [VOC_PALETTE[each][..., ::-1] for each in (void, numbers)]
     assert ids_and_void(folder_of(tmp_path / 'colours', colours)) == [([], 8), ([2], 8)]
     assert ids_and_void(folder_of(tmp_path / 'mixed', [void, pillow_png(numbers)])) == [([], 8), ([2], 8)]
     assert ids_and_void(folder_of(tmp_path / 'empty', [void, pillow_png(void * 0)])) == [([], 8), ([], 0)]
@@ -123,7 +124,7 @@ def test_255_is_void_where_any_frame_has_numbers_or_a_palette(tmp_path):
 def test_the_grey_of_number_7_is_told_by_the_colours_of_other_frames(tmp_path):
     seven, both = np.zeros((2, 8, 9), np.uint8)
     seven[2:4], both[2:4], both[5] = 7, 7, 1
-    colours = [mask_picture.VOC_PALETTE[each][..., ::-1] for each in (seven, both)]
+    colours = [VOC_PALETTE[each][..., ::-1] for each in (seven, both)]
     assert ids_and_void(folder_of(tmp_path / 'colours', colours)) == [([7], 0), ([1, 7], 0)]
     greys = [cv2.merge([each * 10] * 3) for each in (seven, both)]
     assert ids_and_void(folder_of(tmp_path / 'greys', greys)) == [([70], 0), ([10, 70], 0)]
@@ -131,7 +132,7 @@ def test_the_grey_of_number_7_is_told_by_the_colours_of_other_frames(tmp_path):
 
 def test_colours_that_are_no_numbers_are_told(tmp_path):
     photo = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
-    (only,) = davis.read(folder_of(tmp_path / 'photos', [photo])).videos
+    (only,) = read_davis(folder_of(tmp_path / 'photos', [photo])).videos
     with pytest.raises(AnnotationError, match=r'00000.png: has the colour \(\d+, \d+, \d+\) at x 0, y 0'):
         only.frame(0)
 
@@ -151,10 +152,10 @@ def test_folders_are_found_from_each_level(tmp_path, annotations):
         cv2.imwrite(str(pictures / name / '00000.jpg'), np.full((8, 9, 3), 90, np.uint8))
     levels = [tmp_path, *(tmp_path / annotations).parents, tmp_path / annotations]
     for path in [level for level in levels if tmp_path in (level, *level.parents)]:
-        read = davis.read(path)
+        read = read_davis(path)
         assert [each.name for each in read.videos] == ['bear', 'camel']
         assert [next(iter(each)).read_image().mean() for each in read.videos] == [90, 90]
-    (only,) = davis.read(tmp_path / annotations / 'camel').videos
+    (only,) = read_davis(tmp_path / annotations / 'camel').videos
     assert only.name == 'camel' and next(iter(only)).read_image is not None
 
 
@@ -162,22 +163,22 @@ def test_a_choice_is_not_made_for_the_user(tmp_path):
     mask = np.eye(8, 9, dtype=np.uint8)
     for kind in ('Annotations/480p', 'Annotations/1080p', 'Annotations_unsupervised'):
         folder_of(tmp_path / kind / 'bear', [mask])
-    with pytest.raises(AnnotationError, match='give one of them: Annotations, Annotations_unsupervised'):
-        davis.read(tmp_path)
-    with pytest.raises(AnnotationError, match='give one of them: 480p, 1080p'):
-        davis.read(tmp_path / 'Annotations')
+    with pytest.raises(AnnotationError, match='choose one of them: Annotations, Annotations_unsupervised'):
+        read_davis(tmp_path)
+    with pytest.raises(AnnotationError, match='choose one of them: 480p, 1080p'):
+        read_davis(tmp_path / 'Annotations')
 
 
 def test_empty_folders_are_told(tmp_path):
-    with pytest.raises(AnnotationError, match='holds no mask images'):
-        davis.read(tmp_path)
+    with pytest.raises(AnnotationError, match='contains no mask images'):
+        read_davis(tmp_path)
     folder_of(tmp_path / 'a', [np.eye(4, dtype=np.uint8)])
     for name in ('b', 'c'):
         (tmp_path / name).mkdir()
     with pytest.raises(AnnotationError) as caught:
-        davis.read(tmp_path)
+        read_davis(tmp_path)
     assert [(each.file, each.what) for each in caught.value.problems] == [
-        (str(tmp_path / name), 'has no mask picture *.png') for name in ('b', 'c')
+        (str(tmp_path / name), 'has no mask image *.png') for name in ('b', 'c')
     ]
 
 
@@ -185,18 +186,18 @@ def test_frames_are_the_annotated_ones_in_natural_order(tmp_path):
     for name in ('10', '5', '0'):
         folder_of(tmp_path / 'Annotations' / 'v', [])
         cv2.imwrite(str(tmp_path / 'Annotations' / 'v' / f'{name}.png'), np.eye(8, 9, dtype=np.uint8))
-    (only,) = davis.read(tmp_path).videos
+    (only,) = read_davis(tmp_path).videos
     assert [(each.index, each.name) for each in only] == [(0, '0.png'), (1, '5.png'), (2, '10.png')]
 
 
 def test_a_bad_picture_does_not_hide_the_next(tmp_path):
-    good = mask_picture.write(np.eye(8, 9, dtype=np.uint8))
+    good = encode_mask_png(np.eye(8, 9, dtype=np.uint8))
     deep = np.full((8, 9), 2005, np.uint16)
-    (only,) = davis.read(folder_of(tmp_path / 'v', [good, good[:50], deep, good])).videos
+    (only,) = read_davis(folder_of(tmp_path / 'v', [good, good[:50], deep, good])).videos
     assert [only.frame(index).track_ids.tolist() for index in (0, 3)] == [[1], [1]]
-    with pytest.raises(AnnotationError, match=r'00001\.png: is damaged or cut short'):
+    with pytest.raises(AnnotationError, match=r'00001\.png: is damaged or truncated'):
         only.frame(1)
-    with pytest.raises(AnnotationError, match=r'00002\.png: has 16 bits a pixel'):
+    with pytest.raises(AnnotationError, match=r'00002\.png: has 16 bits per pixel'):
         only.frame(2)
 
 
@@ -206,8 +207,8 @@ def test_a_bad_picture_does_not_hide_the_next(tmp_path):
 @pytest.mark.parametrize('seed', range(3))
 def test_what_is_written_is_read(tmp_path, seed):
     made = random_videos(seed, disjoint=True, ignored=True, has_classes=False, pictures=True)
-    assert davis.write(made, tmp_path) == []
-    read = davis.read(tmp_path)
+    assert write_davis(made, tmp_path) == []
+    read = read_davis(tmp_path)
     assert content(read, **HELD) == content(made, **HELD)
     assert read.class_names == ('object',) and not read.has_classes
     assert all(each.read_image().shape == (24, 36, 3) for one in read.videos for each in one)
@@ -216,8 +217,8 @@ def test_what_is_written_is_read(tmp_path, seed):
 def test_trackeval_reads_the_pictures(tmp_path):
     made = random_videos(1, disjoint=True, ignored=True, has_classes=False)
     results = random_videos(2, disjoint=True, has_classes=False)
-    davis.write(made, tmp_path / 'truth')
-    davis.write(results, tmp_path / 'trackers' / 'ours')
+    write_davis(made, tmp_path / 'truth')
+    write_davis(results, tmp_path / 'trackers' / 'ours')
     dataset = trackeval.datasets.DAVIS(
         {
             'GT_FOLDER': str(tmp_path / 'truth' / 'Annotations'),
@@ -244,34 +245,34 @@ def test_what_does_not_fit_is_told_with_counts(tmp_path):
         [[(300, lower, 0, 0.4), (301, higher, 1, 0.9)], [(301, higher, 1, 0.9), (302, (5, 1, 6, 2), 0, 0.1)]],
         class_names=('a', 'b'),
     )
-    assert davis.write(made, tmp_path) == [
-        'the classes of 3 objects',
-        'the ids of 3 of 3 objects: they have new ones',
-        '4 scores of objects in frames',
-        '9 pixels of overlaps: they went to the higher score, or to the smaller object',
-        '1 objects in frames that have no pixel of their own',
+    assert write_davis(made, tmp_path) == [
+        'classes of 3 objects',
+        'ids of 3 of 3 objects (they got new ones)',
+        '4 scores of single detections',
+        '9 pixels of overlaps (kept by the object with the higher score, then the smaller one)',
+        '1 masks that other masks cover completely',
     ]
-    frames = list(davis.read(tmp_path).videos[0])
+    frames = list(read_davis(tmp_path).videos[0])
     assert [each.track_ids.tolist() for each in frames] == [[1, 2], [2]]
     assert [int(decode(mask).sum()) for mask in frames[0].masks] == [16, 24]
 
 
 def test_of_equal_scores_the_smaller_object_is_seen(tmp_path):
     made = videos([[(2, (2, 2, 4, 4)), (1, (0, 0, 10, 10))]], has_classes=False)
-    davis.write(made, tmp_path)
-    (frame,) = davis.read(tmp_path).videos[0]
+    write_davis(made, tmp_path)
+    (frame,) = read_davis(tmp_path).videos[0]
     assert [int(decode(mask).sum()) for mask in frame.masks] == [96, 4]
 
 
 def test_an_object_with_the_number_of_the_background_gets_another(tmp_path):
     made = videos([[(0, (2, 2, 4, 4)), (1, (5, 5, 9, 9))]], has_classes=False)
-    assert davis.write(made, tmp_path) == ['the ids of 2 of 2 objects: they have new ones']
-    (frame,) = davis.read(tmp_path).videos[0]
+    assert write_davis(made, tmp_path) == ['ids of 2 of 2 objects (they got new ones)']
+    (frame,) = read_davis(tmp_path).videos[0]
     assert [int(decode(mask).sum()) for mask in frame.masks] == [4, 16]
 
 
 def test_more_objects_than_numbers_are_refused(tmp_path):
     made = videos(video([[(number + 1, (0, 0, 2, 2)) for number in range(255)]], 'crowd'))
-    with pytest.raises(ValueError, match='video crowd has 255 objects, but a DAVIS picture holds 254'):
-        davis.write(made, tmp_path / 'out')
+    with pytest.raises(ValueError, match='video crowd has 255 objects, but a DAVIS image can hold 254'):
+        write_davis(made, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()

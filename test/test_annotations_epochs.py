@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from vis_ros.datasets.epochs import count_epochs
 from vis_ros.datasets.rle import encode
-from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, renumber_epochs
 
 
 class Video(AnnotatedVideo):
@@ -33,7 +32,7 @@ def test_epochs_are_counted_in_each_video():
     first = Video('a', [begun * EPOCH + 7, begun * EPOCH + 1], [], [(begun + 1) * EPOCH + 1], [begun * EPOCH + 7])
     second = Video('b', [5, 3 * EPOCH + 5])
     videos = AnnotatedVideos('source', 'bag', ('thing',), [first, second])
-    counted = count_epochs(videos)
+    counted = renumber_epochs(videos)
     for _ in range(2):  # a video can be read more than once
         ids = [[frame.track_ids.tolist() for frame in video] for video in counted.videos]
         assert ids == [[[7, 1], [], [EPOCH + 1], [7]], [[5, EPOCH + 5]]]
@@ -45,4 +44,4 @@ def test_epochs_are_counted_in_each_video():
 
 def test_formats_without_epochs_are_left_alone():
     videos = AnnotatedVideos('source', 'MOTS text', ('thing',), [Video('a', [EPOCH + 5])])
-    assert count_epochs(videos) is videos
+    assert renumber_epochs(videos) is videos

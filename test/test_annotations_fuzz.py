@@ -9,8 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_annotations_replay_folder import record, write
 
-from vis_ros.datasets import davis, mots, youtube_vis, youtube_vis_results
-from vis_ros.datasets.checking import check
+from vis_ros.datasets.checking import check_annotations
+from vis_ros.datasets.davis import write_davis
+from vis_ros.datasets.mots import write_mots
+from vis_ros.datasets.youtube_vis import write_youtube_vis
+from vis_ros.datasets.youtube_vis_results import result_rows
 
 some_value = st.one_of(
     st.none(),
@@ -49,15 +52,15 @@ def sound(tmp_path_factory):
     """Each format, small."""
     made = random_videos(frames=2, objects=2, disjoint=True, ignored=True, stamps=True, size=(6, 8))
     root = tmp_path_factory.mktemp('sound')
-    youtube_vis.write(made, root / 'vis')
-    mots.write(made, root / 'mots')
-    davis.write(made, root / 'davis')
+    write_youtube_vis(made, root / 'vis')
+    write_mots(made, root / 'mots')
+    write_davis(made, root / 'davis')
     write(root / 'replay', [record(0)[0], record(1)[0]], {'source': 'x', 'class_names': ['dog', 'cat']})
     return root
 
 
 def assert_told_or_sound(path, **options):
-    found = check(path, **options)
+    found = check_annotations(path, **options)
     assert found.problems or found.videos is not None
     for problem in found.problems:
         assert problem.file and problem.what and len(problem.what) < 500
@@ -77,8 +80,8 @@ def test_youtube_vis(sound, tmp_path, data):
 @fuzzed
 @given(data=st.data())
 def test_rows_of_results(sound, tmp_path, data):
-    truth = check(sound / 'vis').videos
-    content = list(youtube_vis_results.rows_of(truth))
+    truth = check_annotations(sound / 'vis').videos
+    content = list(result_rows(truth))
     content = changed(content, data.draw(st.sampled_from(list(places(content))[1:])), data.draw(some_value))
     (tmp_path / 'x.json').write_text(json.dumps(content))
     assert_told_or_sound(tmp_path / 'x.json', truth=truth)

@@ -10,9 +10,9 @@ from helpers.annotated_memory import frame, video, videos
 from helpers.random_annotations import content, random_videos
 from pycocotools import mask as coco
 
-from vis_ros.datasets import mots
+from vis_ros.datasets.mots import class_numbers, read_mots, write_mots
+from vis_ros.datasets.problems import AnnotationError
 from vis_ros.datasets.rle import decode, encode
-from vis_ros.datasets.video import AnnotationError
 
 HELD = {'stamps': False, 'scores': False}
 
@@ -39,9 +39,9 @@ def names(read):
 @pytest.mark.parametrize('seed', range(3))
 def test_what_is_written_is_read(tmp_path, seed):
     made = random_videos(seed, disjoint=True, ignored=True, frames=8, pictures=True)
-    losses = mots.write(made, tmp_path)
-    assert losses == ['the ids of 8 of 8 objects: they have new ones']
-    read = mots.read(tmp_path)
+    losses = write_mots(made, tmp_path)
+    assert losses == ['ids of 8 of 8 objects (they got new ones)']
+    read = read_mots(tmp_path)
     assert content(read, ids=False, **HELD) == content(made, ids=False, **HELD)
     assert read.class_names == ('car', 'pedestrian') and read.kind == 'MOTS text'
     for mine, its in zip(made.videos, read.videos, strict=True):
@@ -51,7 +51,7 @@ def test_what_is_written_is_read(tmp_path, seed):
             for number, mask in zip(a.track_ids.tolist(), a.masks, strict=True):
                 assert of.setdefault(number, masks[decode(mask).tobytes()]) == masks[decode(mask).tobytes()]
             assert b.read_image().shape == (24, 36, 3)
-    assert mots.write(read, tmp_path / 'again') == []
+    assert write_mots(read, tmp_path / 'again') == []
     for file in (tmp_path / 'instances_txt').iterdir():
         assert (tmp_path / 'again' / 'instances_txt' / file.name).read_bytes() == file.read_bytes()
 
@@ -59,8 +59,8 @@ def test_what_is_written_is_read(tmp_path, seed):
 def test_trackeval_reads_the_text(tmp_path):
     made = random_videos(1, disjoint=True, ignored=True, frames=7)
     results = random_videos(2, disjoint=True, frames=7)
-    mots.write(made, tmp_path / 'truth')
-    mots.write(results, tmp_path / 'trackers' / 'ours')
+    write_mots(made, tmp_path / 'truth')
+    write_mots(results, tmp_path / 'trackers' / 'ours')
     dataset = trackeval.datasets.KittiMOTS(
         {
             'GT_FOLDER': str(tmp_path / 'truth'),
@@ -74,7 +74,7 @@ def test_trackeval_reads_the_text(tmp_path):
     for name in ('first', 'second'):
         raw = dataset.get_raw_seq_data('ours', name)
         for key, folder in (('gt', 'truth'), ('tracker', 'trackers/ours')):
-            (read,) = [each for each in mots.read(tmp_path / folder).videos if each.name == name]
+            (read,) = [each for each in read_mots(tmp_path / folder).videos if each.name == name]
             for index, mine in enumerate(read):
                 order = np.argsort(raw[f'{key}_ids'][index])
                 assert raw[f'{key}_ids'][index][order].tolist() == mine.track_ids.tolist()
@@ -89,7 +89,7 @@ def test_lines_may_come_in_any_order_and_gaps_are_frames_without_objects(tmp_pat
     path = written(
         tmp_path / '0002.txt', line(3, 2001), line(0, 1001), '\n', line(3, 1004, box=(4, 0, 6, 2)), line(1, 10000)
     )
-    read = mots.read(path)
+    read = read_mots(path)
     (only,) = read.videos
     assert only.name == '0002' and only.length == 4
     assert [each.track_ids.tolist() for each in only] == [[1001], [], [], [1004, 2001]]
@@ -100,23 +100,23 @@ def test_lines_may_come_in_any_order_and_gaps_are_frames_without_objects(tmp_pat
 
 def test_ids_that_say_their_class_are_kept(tmp_path):
     lines = [line(0, 1001), line(0, 1005, box=(4, 0, 6, 2)), line(0, 7, class_number=1, box=(4, 3, 6, 6))]
-    made = mots.read(written(tmp_path / 'a.txt', *lines))
-    assert mots.write(made, tmp_path / 'out') == ['the ids of 1 of 3 objects: they have new ones']
-    assert [each.track_ids.tolist() for each in mots.read(tmp_path / 'out').videos[0]] == [[1001, 1002, 1005]]
+    made = read_mots(written(tmp_path / 'a.txt', *lines))
+    assert write_mots(made, tmp_path / 'out') == ['ids of 1 of 3 objects (they got new ones)']
+    assert [each.track_ids.tolist() for each in read_mots(tmp_path / 'out').videos[0]] == [[1001, 1002, 1005]]
 
 
 def test_ignored_regions_of_a_frame_are_joined_and_other_classes_are_numbered(tmp_path):
     lines = [line(0, 10000), line(0, 10000, box=(5, 0, 8, 3)), line(0, 7005, box=(0, 4, 2, 6))]
-    read = mots.read(written(tmp_path / 'a.txt', *lines))
+    read = read_mots(written(tmp_path / 'a.txt', *lines))
     (only,) = read.videos[0]
     assert decode(only.ignored).sum() == 18
     assert read.class_names == ('car', 'pedestrian', 'class 7') and only.class_ids.tolist() == [2]
-    assert mots.class_numbers(read.class_names) == [1, 2, 7]
-    assert mots.class_numbers(('bus', 'car', *'abcdefgh')) == [3, 1, 4, 5, 6, 7, 8, 9, 11, 12], '10 is ignored'
+    assert class_numbers(read.class_names) == [1, 2, 7]
+    assert class_numbers(('bus', 'car', *'abcdefgh')) == [3, 1, 4, 5, 6, 7, 8, 9, 11, 12], '10 is ignored'
 
 
 def test_an_object_without_a_pixel_is_not_in_the_frame(tmp_path):
-    (only,) = mots.read(written(tmp_path / 'a.txt', line(0, 1001, box=(0, 0, 0, 0)), line(0, 1002))).videos
+    (only,) = read_mots(written(tmp_path / 'a.txt', line(0, 1001, box=(0, 0, 0, 0)), line(0, 1002))).videos
     assert only.frame(0).track_ids.tolist() == [1002] and only.empty_masks(0) == [1001]
 
 
@@ -124,29 +124,29 @@ def test_an_object_without_a_pixel_is_not_in_the_frame(tmp_path):
 
 
 def test_frames_count_from_0_or_1_and_the_end_is_not_known(tmp_path):
-    kitti = mots.read(written(tmp_path / 'kitti.txt', line(0, 1001), line(2, 1001)))
+    kitti = read_mots(written(tmp_path / 'kitti.txt', line(0, 1001), line(2, 1001)))
     assert names(kitti) == [['000000', '000001', '000002']]
-    assert kitti.kind == 'MOTS text (only the last line says how long a video is)'
-    challenge = mots.read(written(tmp_path / 'challenge.txt', line(2, 1001)))
+    assert kitti.kind == 'MOTS text (each video ends with its last line)'
+    challenge = read_mots(written(tmp_path / 'challenge.txt', line(2, 1001)))
     assert names(challenge) == [['000001', '000002']]
     written(tmp_path / 'both' / 'a.txt', line(0, 1001))
     written(tmp_path / 'both' / 'b.txt', line(1, 1001))
-    assert names(mots.read(tmp_path / 'both')) == [['000000'], ['000000', '000001']], 'one that begins with 0 tells all'
+    assert names(read_mots(tmp_path / 'both')) == [['000000'], ['000000', '000001']], 'one that begins with 0 tells all'
 
 
 def test_a_seqmap_tells_the_length(tmp_path):
     for name in ('0002', '0006'):
         written(tmp_path / 'instances_txt' / f'{name}.txt', line(1, 1001))
     written(tmp_path / 'evaluate_mots.seqmap.val', '0002 empty 000000 000003\n', 'name\n', '0006 empty 000001 000002\n')
-    read = mots.read(tmp_path)
+    read = read_mots(tmp_path)
     assert read.kind == 'MOTS text'
     assert names(read) == [['000000', '000001', '000002', '000003'], ['000001', '000002']]
-    assert names(mots.read(tmp_path / 'instances_txt' / '0006.txt')) == [['000001', '000002']]
+    assert names(read_mots(tmp_path / 'instances_txt' / '0006.txt')) == [['000001', '000002']]
     written(tmp_path / 'instances_txt' / 'deeper' / '0002.txt', line(1, 1001))
-    assert names(mots.read(tmp_path / 'instances_txt' / 'deeper')) == [['000001']], 'another set'
+    assert names(read_mots(tmp_path / 'instances_txt' / 'deeper')) == [['000001']], 'another set'
     written(tmp_path / 'evaluate_mots.seqmap.test', '0007 empty 000000 000003\n')
-    with pytest.raises(AnnotationError, match=r'seqmap\.test: lists the video 0007, but there is no text of it'):
-        mots.read(tmp_path)
+    with pytest.raises(AnnotationError, match=r'seqmap\.test: lists the video 0007, which has no text file'):
+        read_mots(tmp_path)
 
 
 def test_seqinfo_tells_the_length_of_motschallenge(tmp_path):
@@ -156,7 +156,7 @@ def test_seqinfo_tells_the_length_of_motschallenge(tmp_path):
     folder.mkdir()
     for number in range(1, 5):
         cv2.imwrite(str(folder / f'{number:06d}.jpg'), np.zeros((6, 8, 3), np.uint8))
-    read = mots.read(tmp_path)
+    read = read_mots(tmp_path)
     assert [each.name for each in read.videos] == ['MOTS20-02']
     assert names(read) == [['000001', '000002', '000003', '000004']]
     assert all(each.read_image().shape == (6, 8, 3) for each in read.videos[0])
@@ -169,19 +169,19 @@ def test_pictures_tell_the_length_and_the_size(tmp_path):
         (tmp_path / 'elsewhere' / name).mkdir(parents=True)
         for number in range(4):
             cv2.imwrite(str(tmp_path / 'elsewhere' / name / f'{number:06d}.png'), np.zeros((6, 8, 3), np.uint8))
-    read = mots.read(tmp_path, images=tmp_path / 'elsewhere')
+    read = read_mots(tmp_path, images=tmp_path / 'elsewhere')
     assert [len(each) for each in read.videos] == [4, 4] and read.kind == 'MOTS text'
     assert {each.size for one in read.videos for each in one} == {(6, 8)}
-    assert len(mots.read(text).videos[0]) == 2, 'frames 1 and 2'
+    assert len(read_mots(text).videos[0]) == 2, 'frames 1 and 2'
 
 
 def test_a_video_without_a_line(tmp_path):
-    assert [len(each) for each in mots.read(written(tmp_path / 'empty.txt')).videos] == [0]
+    assert [len(each) for each in read_mots(written(tmp_path / 'empty.txt')).videos] == [0]
     written(tmp_path / 'seqmap', 'empty empty 0 3\n')
-    with pytest.raises(AnnotationError, match='has no line, so nothing tells how large its frames are'):
-        mots.read(tmp_path / 'empty.txt')
+    with pytest.raises(AnnotationError, match='has no line, so the size of its frames is unknown'):
+        read_mots(tmp_path / 'empty.txt')
     written(tmp_path / 'other.txt', line(0, 1001))
-    read = {each.name: each for each in mots.read(tmp_path).videos}
+    read = {each.name: each for each in read_mots(tmp_path).videos}
     assert [each.size for each in read['empty']] == [(6, 8)] * 4, 'of the others, which all have this size'
 
 
@@ -209,19 +209,19 @@ def test_every_bad_line_is_told(tmp_path):
     )
     written(tmp_path / 'seqmap', 'bad empty 0 8\n', 'other empty 0 x\n')
     with pytest.raises(AnnotationError) as caught:
-        mots.read(path)
-    least = 'expected a whole number of at least'
+        read_mots(path)
+    least = 'expected an integer of at least'
     assert [(each.file, each.record, each.what) for each in caught.value.problems] == [
         (str(path), 'line 2', 'has 5 fields, expected 6: frame id class height width rle'),
         (str(path), 'line 3', f"frame is 'x', {least} 0"),
         (str(path), 'line 3', f"class is '-1', {least} 0"),
         (str(path), 'line 3', f"width is '8.5', {least} 1"),
-        (str(path), 'line 4', 'frame 0 has the id 1001 in line 1 already'),
-        (str(path), 'line 5', 'height and width are (8, 6), but those of the lines before are (6, 8)'),
+        (str(path), 'line 4', 'frame 0 already has the id 1001 in line 1'),
+        (str(path), 'line 5', 'height and width are (8, 6), but in the lines before (6, 8)'),
         (str(path), 'line 6', "compressed run lengths 'h': it breaks off in the middle of a run length"),
-        (str(path), 'line 7', 'run lengths sum to 6, but 6 x 8 pixels are 48'),
+        (str(path), 'line 7', 'run lengths sum to 6, but the image has 6 x 8 = 48 pixels'),
         (str(path), 'line 8', f"height is '0', {least} 1"),
-        (str(path), 'line 9', 'height 99999 and width 8: no picture is larger than 32768'),
+        (str(path), 'line 9', 'height 99999 and width 8 exceed the maximum of 32768'),
         (str(path), 'line 10', 'has 1 fields, expected 6: frame id class height width rle'),
         (str(path), 'line 13', 'frame is 9, but the video has frames 0 to 8'),
         (str(path), 'line 14', 'frame is 1000000000, expected at most 9999999'),
@@ -232,13 +232,13 @@ def test_every_bad_line_is_told(tmp_path):
 def test_a_seqinfo_that_tells_nothing_is_told(tmp_path):
     written(tmp_path / 'a' / 'gt' / 'gt.txt', line(2, 2001))
     written(tmp_path / 'a' / 'seqinfo.ini', '[Sequence]\nseqLength=many\n')
-    with pytest.raises(AnnotationError, match=r'seqinfo\.ini does not tell its length'):
-        mots.read(tmp_path)
+    with pytest.raises(AnnotationError, match=r'seqinfo\.ini has no valid seqLength'):
+        read_mots(tmp_path)
 
 
 def test_folders_without_text_are_told(tmp_path):
-    with pytest.raises(AnnotationError, match='holds no MOTS text'):
-        mots.read(tmp_path)
+    with pytest.raises(AnnotationError, match='contains no MOTS text files'):
+        read_mots(tmp_path)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -257,15 +257,15 @@ def test_what_does_not_fit_is_told_with_counts(tmp_path):
         ),
         class_names=('dog', 'car', 'cat'),
     )
-    assert mots.write(made, tmp_path) == [
-        'the ids of 3 of 3 objects: they have new ones',
-        'changes of class of 1 of 3 objects: the most frequent is kept',
-        '5 scores of objects in frames',
-        'the stamps of 3 frames',
-        'the names of 3 frames: they are counted from 0',
-        '9 pixels of overlaps: they went to the higher score, or to the smaller object',
-        '1 objects in frames that have no pixel of their own',
-        'the names of 1 classes: dog is 3',
+    assert write_mots(made, tmp_path) == [
+        'ids of 3 of 3 objects (they got new ones)',
+        'class changes of 1 of 3 objects (the most frequent class is kept)',
+        '5 scores of single detections',
+        'stamps of 3 frames',
+        'names of 3 frames (numbered from 0)',
+        '9 pixels of overlaps (kept by the object with the higher score, then the smaller one)',
+        '1 masks that other masks cover completely',
+        'names of 1 classes (dog is 3)',
     ]
     text = (tmp_path / 'instances_txt' / 'a_video.txt').read_text().splitlines()
     assert [each.split()[:5] for each in text] == [
@@ -286,8 +286,8 @@ def test_objects_are_worth_more_than_an_ignored_region(tmp_path):
             ]
         )
     )
-    mots.write(made, tmp_path)
-    first, second = mots.read(tmp_path).videos[0]
+    write_mots(made, tmp_path)
+    first, second = read_mots(tmp_path).videos[0]
     assert decode(first.masks[0]).sum() == 16 and decode(first.ignored).sum() == 36 - 4
     assert decode(second.masks[0]).sum() == 4 and second.ignored is None
 
@@ -301,30 +301,30 @@ def test_objects_are_worth_more_than_an_ignored_region(tmp_path):
         (
             ['5', '8'],
             ['000005', '000006', '000007', '000008'],
-            ['that 2 frames between others are no frames: without pictures they have no objects'],
+            ['gaps: 2 missing frame numbers are read as frames without objects unless there are images'],
         ),
-        (['8', '5'], ['000000', '000001'], ['the names of 2 frames: they are counted from 0']),
-        (['99999999'], ['000000'], ['the names of 1 frames: they are counted from 0']),
-        (['a', 'b'], ['000000', '000001'], ['the names of 2 frames: they are counted from 0']),
+        (['8', '5'], ['000000', '000001'], ['names of 2 frames (numbered from 0)']),
+        (['99999999'], ['000000'], ['names of 1 frames (numbered from 0)']),
+        (['a', 'b'], ['000000', '000001'], ['names of 2 frames (numbered from 0)']),
     ],
 )
 def test_frames_keep_their_numbers(tmp_path, frame_names, expected, losses):
     made = video([frame([(1001, (0, 0, 3, 3))], i, name=name) for i, name in enumerate(frame_names)])
-    assert mots.write(videos(made, class_names=('car',)), tmp_path) == losses
-    assert names(mots.read(tmp_path)) == [expected]
+    assert write_mots(videos(made, class_names=('car',)), tmp_path) == losses
+    assert names(read_mots(tmp_path)) == [expected]
 
 
 def test_pictures_tell_that_frames_between_others_are_none(tmp_path):
     made = random_videos(frames=2, pictures=True, disjoint=True)
     frames = [replace(each, name=f'{index * 5}.png') for index, each in enumerate(made.videos[0])]
-    mots.write(videos(video(frames)), tmp_path)
-    assert names(mots.read(tmp_path)) == [['000000', '000005']]
-    assert all(each.read_image is not None for each in mots.read(tmp_path).videos[0])
+    write_mots(videos(video(frames)), tmp_path)
+    assert names(read_mots(tmp_path)) == [['000000', '000005']]
+    assert all(each.read_image is not None for each in read_mots(tmp_path).videos[0])
     (tmp_path / 'images' / 'video' / '000005.jpg').unlink()
-    assert [len(each) for each in mots.read(tmp_path).videos] == [6], 'a picture is missing, so they do not tell'
+    assert [len(each) for each in read_mots(tmp_path).videos] == [6], 'a picture is missing, so they do not tell'
 
 
 def test_more_objects_than_numbers_are_refused(tmp_path):
     made = videos(video([[(number + 1, (0, 0, 2, 2)) for number in range(1000)]], 'crowd'))
-    with pytest.raises(ValueError, match='video crowd has 1000 objects of one class, MOTS holds 999'):
-        mots.write(made, tmp_path)
+    with pytest.raises(ValueError, match='video crowd has 1000 objects of one class, but MOTS can hold 999'):
+        write_mots(made, tmp_path)

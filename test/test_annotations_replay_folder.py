@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from vis_ros.datasets import replay_folder
+from vis_ros.datasets.problems import AnnotationError
+from vis_ros.datasets.replay_folder import read_replay_folder
 from vis_ros.datasets.rle import decode
-from vis_ros.datasets.video import AnnotationError
 from vis_ros.instances import Instances
 from vis_ros.replay.records import frame_record
 
@@ -44,7 +44,7 @@ def write(folder, lines, run=None):
 def test_what_replay_writes_is_read(tmp_path):
     made = [record(0), record(2, track_ids=()), record(4, epoch=1, track_ids=(1,))]
     run = {'vis_ros': '0.1.0', 'source': '/recordings/yard.mcap', 'class_names': [*NAMES, 'bird']}
-    read = replay_folder.read(write(tmp_path / 'out', [line for line, _ in made], run))
+    read = read_replay_folder(write(tmp_path / 'out', [line for line, _ in made], run))
     assert read.class_names == (*NAMES, 'bird') and read.settings == run and read.has_classes
     (only,) = read.videos
     assert (only.name, len(only)) == ('yard', 3)
@@ -57,13 +57,13 @@ def test_what_replay_writes_is_read(tmp_path):
             assert (decode(mask) == instances.full_mask(position)).all()
     assert [frame.track_ids.tolist() for frame in only] == [[1, 2], [], [2**32 + 1]]
     assert only.frame(2).track_ids.tolist() == [2**32 + 1]
-    (bare,) = replay_folder.read(tmp_path / 'out' / 'results.jsonl').videos
+    (bare,) = read_replay_folder(tmp_path / 'out' / 'results.jsonl').videos
     assert len(bare) == 3
 
 
 def test_masks_are_as_pycocotools_reads_them(tmp_path):
     line, _ = record(0)
-    (only,) = replay_folder.read(write(tmp_path, [line])).videos
+    (only,) = read_replay_folder(write(tmp_path, [line])).videos
     for mask, instance in zip(only.frame(0).masks, line['instances'], strict=True):
         assert (decode(mask) == coco.decode(coco.frPyObjects(instance['mask'], 10, 12))).all()
 
@@ -71,7 +71,7 @@ def test_masks_are_as_pycocotools_reads_them(tmp_path):
 def test_without_a_run_the_lines_tell_the_classes(tmp_path):
     line, _ = record(0)
     line['instances'][1] |= {'class_id': 3, 'class_name': 'bird'}
-    read = replay_folder.read(write(tmp_path / 'out', [line]))
+    read = read_replay_folder(write(tmp_path / 'out', [line]))
     assert read.class_names == ('dog', 'class 1', 'class 2', 'bird') and read.settings == {}
     assert [each.name for each in read.videos] == ['out']
 
@@ -79,7 +79,7 @@ def test_without_a_run_the_lines_tell_the_classes(tmp_path):
 def test_an_object_without_a_pixel_is_not_in_the_frame(tmp_path):
     line, _ = record(0)
     line['instances'][0]['mask'] = {'size': [10, 12], 'counts': [120]}
-    (only,) = replay_folder.read(write(tmp_path, [line])).videos
+    (only,) = read_replay_folder(write(tmp_path, [line])).videos
     assert only.frame(0).track_ids.tolist() == [2] and only.empty_masks(0) == [1]
 
 
@@ -88,28 +88,28 @@ def test_several_cameras_share_the_run_above(tmp_path):
     for name in run['cameras']:
         write(tmp_path / name, [record(0)[0]])
     (tmp_path / 'run.json').write_text(json.dumps(run))
-    read = replay_folder.read(tmp_path)
+    read = read_replay_folder(tmp_path)
     assert [each.name for each in read.videos] == ['front', 'rear9', 'rear10'] and read.settings == run
     for cameras, name in (({'front': '/front/image'}, 'front'), ({'': '/image'}, 'yard'), ({}, 'yard')):
         one = write(tmp_path / 'one', [record(0)[0]], {'source': 'x/yard.mcap', 'cameras': cameras})
-        assert [each.name for each in replay_folder.read(one).videos] == [name]
+        assert [each.name for each in read_replay_folder(one).videos] == [name]
 
 
 def test_several_runs_keep_the_settings_that_they_share(tmp_path):
     for name in ('bear', 'camel'):
         run = {'source': f'images/{name}.v2', 'weights': 'demo', 'class_names': list(NAMES)}
         write(tmp_path / f'run {name}', [record(0)[0]], run)
-    read = replay_folder.read(tmp_path)
+    read = read_replay_folder(tmp_path)
     assert [each.name for each in read.videos] == ['bear', 'camel']
     assert read.settings == {'weights': 'demo', 'class_names': list(NAMES)}
 
     write(tmp_path / 'run bear again', [record(0)[0]], {'source': 'bear', 'class_names': list(NAMES)})
-    names = [each.name for each in replay_folder.read(tmp_path).videos]
+    names = [each.name for each in read_replay_folder(tmp_path).videos]
     assert names == ['run bear', 'run bear again', 'run camel'], 'two of the same recording'
 
     write(tmp_path / 'other', [], {'source': 'images/dog', 'class_names': ['dog', 'cow']})
     with pytest.raises(AnnotationError, match="class 1 is 'cat', but in another run 'cow'"):
-        replay_folder.read(tmp_path)
+        read_replay_folder(tmp_path)
 
 
 def test_every_bad_line_is_told(tmp_path):
@@ -137,13 +137,13 @@ def test_every_bad_line_is_told(tmp_path):
         {'class_names': 'dog'},
     )
     with pytest.raises(AnnotationError) as caught:
-        replay_folder.read(path)
+        read_replay_folder(path)
     file = str(tmp_path / 'results.jsonl')
     assert [(each.file, each.record, each.what) for each in caught.value.problems] == [
-        (str(tmp_path / 'run.json'), '', "'class_names' is 'dog', expected a list of texts"),
+        (str(tmp_path / 'run.json'), '', "'class_names' is 'dog', expected a list of strings"),
         (file, 'line 2, column 12', "is not JSON: Expecting ',' delimiter"),
         (file, 'line 3', 'is [], expected an object'),
-        (file, 'line 4', "'name' is None, expected a text"),
+        (file, 'line 4', "'name' is None, expected a string"),
         (file, 'line 4', "'epoch' is -1, expected at least 0"),
         (file, 'line 4', "'height' is 0, expected 1 to 32768"),
         (file, 'line 5, instances[1]', 'the track id 2 occurs twice in this frame'),
@@ -151,9 +151,9 @@ def test_every_bad_line_is_told(tmp_path):
         (file, 'line 6, instances[0]', "'class_id' is -1, expected 0 to 65535"),
         (file, 'line 6, instances[0]', "'score' is 'high', expected a number from 0 to 1"),
         (file, 'line 7, instances[0]', "'class_name' of class 0 is 'cow', but elsewhere 'dog'"),
-        (file, 'line 7, instances[0], mask', 'run lengths sum to 119, but 10 x 12 pixels are 120'),
-        (file, 'line 8', "'index' is 6, but that of the line before is 6"),
-        (file, 'line 9', "'stamp_ns' is 0.5, expected a whole number"),
+        (file, 'line 7, instances[0], mask', 'run lengths sum to 119, but the image has 10 x 12 = 120 pixels'),
+        (file, 'line 8', "'index' is 6, but in the line before 6"),
+        (file, 'line 9', "'stamp_ns' is 0.5, expected an integer"),
         (file, 'line 9, instances[0]', 'is 7, expected an object'),
         (file, 'line 10', "has no 'name'"),
         (file, 'line 10', "has no 'epoch'"),
@@ -165,5 +165,5 @@ def test_every_bad_line_is_told(tmp_path):
 
 
 def test_a_folder_without_results_is_told(tmp_path):
-    with pytest.raises(AnnotationError, match=r'holds no results\.jsonl, nor does a folder in it'):
-        replay_folder.read(tmp_path)
+    with pytest.raises(AnnotationError, match=r'contains no results\.jsonl, nor does any folder in it'):
+        read_replay_folder(tmp_path)

@@ -11,9 +11,10 @@ from helpers.annotated_memory import frame, video, videos
 from helpers.random_annotations import content, random_videos
 from pycocotools import mask as coco
 
-from vis_ros.datasets import youtube_vis, youtube_vis_results
+from vis_ros.datasets.problems import AnnotationError
 from vis_ros.datasets.rle import decode
-from vis_ros.datasets.video import AnnotationError
+from vis_ros.datasets.youtube_vis import read_youtube_vis, write_youtube_vis
+from vis_ros.datasets.youtube_vis_results import read_youtube_vis_results, result_rows, write_youtube_vis_results
 
 POLYGON = [[2.0, 2.0, 8.0, 2.0, 8.0, 6.0, 2.0, 6.0]]
 
@@ -52,8 +53,8 @@ def written(tmp_path, record, name='instances.json'):
 @pytest.mark.parametrize('seed', range(3))
 def test_what_is_written_is_read(tmp_path, seed):
     made = random_videos(seed, ignored=True, stamps=True)
-    assert youtube_vis.write(made, tmp_path / 'out') == []
-    read = youtube_vis.read(tmp_path / 'out' / 'instances.json')
+    assert write_youtube_vis(made, tmp_path / 'out') == []
+    read = read_youtube_vis(tmp_path / 'out' / 'instances.json')
     assert content(read) == content(made)
     assert read.class_names == made.class_names and read.has_classes
     assert content(read) == content(read), 'a video can be read again'
@@ -61,13 +62,13 @@ def test_what_is_written_is_read(tmp_path, seed):
 
 def test_the_same_videos_make_the_same_bytes(tmp_path):
     for out in ('a', 'b'):
-        youtube_vis.write(random_videos(ignored=True, scores=True), tmp_path / out)
+        write_youtube_vis(random_videos(ignored=True, scores=True), tmp_path / out)
     for name in ('instances.json', 'results.json'):
         assert (tmp_path / 'a' / name).read_bytes() == (tmp_path / 'b' / name).read_bytes()
 
 
 def test_a_file_by_hand(tmp_path):
-    read = youtube_vis.read(written(tmp_path, truth()))
+    read = read_youtube_vis(written(tmp_path, truth()))
     (only,) = read.videos
     assert (only.name, len(only), read.class_names) == ('a', 3, ('dog', 'cat'))
     first, second, third = only
@@ -83,7 +84,7 @@ def test_a_file_by_hand(tmp_path):
 def test_an_outline_without_a_pixel_is_not_in_the_frame(tmp_path):
     record = truth()
     record['annotations'][0]['segmentations'][2] = {'size': [10, 12], 'counts': [120]}
-    (only,) = youtube_vis.read(written(tmp_path, record)).videos
+    (only,) = read_youtube_vis(written(tmp_path, record)).videos
     assert len(only.frame(2)) == 0 and only.empty_masks(2) == [17] and only.empty_masks(0) == []
 
 
@@ -91,7 +92,7 @@ def test_videos_are_called_by_what_tells_them_apart(tmp_path):
     def names(*file_names):
         listed = [{'id': i, 'width': 4, 'height': 4, 'file_names': files} for i, files in enumerate(file_names)]
         record = {'videos': listed, 'categories': [{'id': 1, 'name': 'x'}], 'annotations': []}
-        return [each.name for each in youtube_vis.read(written(tmp_path, record)).videos]
+        return [each.name for each in read_youtube_vis(written(tmp_path, record)).videos]
 
     assert names(['x/a/0.jpg', 'x/a/1.jpg'], ['x/b/0.jpg']) == ['a', 'b']
     assert names(['x/a/0.jpg'], ['y/a/0.jpg']) == ['x_a', 'y_a']
@@ -100,14 +101,14 @@ def test_videos_are_called_by_what_tells_them_apart(tmp_path):
 
 def test_pictures_are_found_decoded_and_copied(tmp_path):
     made = random_videos(names=('only',), pictures=True)
-    youtube_vis.write(made, tmp_path / 'out')
+    write_youtube_vis(made, tmp_path / 'out')
     images = [each.read_image() for each in made.videos[0]]
-    read = youtube_vis.read(tmp_path / 'out' / 'instances.json')
+    read = read_youtube_vis(tmp_path / 'out' / 'instances.json')
     for each, image in zip(read.videos[0], images, strict=True):
         _, jpeg = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 95])
         assert (each.read_image() == cv2.imdecode(jpeg, cv2.IMREAD_COLOR)).all()
 
-    youtube_vis.write(read, tmp_path / 'copy')
+    write_youtube_vis(read, tmp_path / 'copy')
     for file in (tmp_path / 'out' / 'JPEGImages' / 'only').iterdir():
         assert (tmp_path / 'copy' / 'JPEGImages' / 'only' / file.name).read_bytes() == file.read_bytes()
 
@@ -116,14 +117,14 @@ def test_pictures_are_found_decoded_and_copied(tmp_path):
         file.unlink()
     text = (tmp_path / 'out' / 'instances.json').read_text().replace('.jpg', '.png')
     (tmp_path / 'out' / 'instances.json').write_text(text)
-    youtube_vis.write(youtube_vis.read(tmp_path / 'out' / 'instances.json'), tmp_path / 'lossless')
-    (again,) = youtube_vis.read(tmp_path / 'lossless' / 'instances.json').videos
+    write_youtube_vis(read_youtube_vis(tmp_path / 'out' / 'instances.json'), tmp_path / 'lossless')
+    (again,) = read_youtube_vis(tmp_path / 'lossless' / 'instances.json').videos
     assert [each.name for each in again] == [f'{index:05d}.png' for index in range(5)]
-    read = youtube_vis.read(tmp_path / 'out' / 'instances.json')
+    read = read_youtube_vis(tmp_path / 'out' / 'instances.json')
 
     (tmp_path / 'out' / 'JPEGImages').rename(tmp_path / 'elsewhere')
     assert all(each.read_image is None for each in read.videos[0])
-    read = youtube_vis.read(tmp_path / 'out' / 'instances.json', images=tmp_path / 'elsewhere')
+    read = read_youtube_vis(tmp_path / 'out' / 'instances.json', images=tmp_path / 'elsewhere')
     assert next(iter(read.videos[0])).read_image().shape == (24, 36, 3)
 
 
@@ -134,8 +135,8 @@ def evaluate(tmp_path, made, results):
     """TrackEval's own reading of both files -> its raw data of each video."""
     gt, tracker = tmp_path / 'gt' / 'youtube_vis_x', tmp_path / 'trackers' / 'youtube_vis_x' / 'ours' / 'data'
     tracker.mkdir(parents=True)
-    youtube_vis.write(made, gt)
-    youtube_vis_results.write(results, tracker / 'results.json')
+    write_youtube_vis(made, gt)
+    write_youtube_vis_results(results, tracker / 'results.json')
     for extra in gt.glob('results.json'):
         extra.unlink()
     dataset = trackeval.datasets.YouTubeVIS(
@@ -171,7 +172,7 @@ def test_trackeval_reads_truth_and_results(tmp_path, capsys):
 
 def test_areas_and_boxes_are_those_of_the_masks(tmp_path):
     made = random_videos(names=('only',))
-    youtube_vis.write(made, tmp_path)
+    write_youtube_vis(made, tmp_path)
     frames = list(made.videos[0])
     rows = json.loads((tmp_path / 'instances.json').read_text())['annotations']
     assert len(rows) == 4
@@ -193,33 +194,33 @@ def test_areas_and_boxes_are_those_of_the_masks(tmp_path):
 def test_ids_that_are_not_unique_or_too_large_are_renumbered_and_told(tmp_path):
     box = (1, 1, 5, 5)
     made = videos(video([[(3, box), (4, box)]], 'a'), video([[(3, box)]], 'b'))
-    assert youtube_vis.write(made, tmp_path) == ['the ids of 2 of 3 objects: they have new ones']
+    assert write_youtube_vis(made, tmp_path) == ['ids of 2 of 3 objects (they got new ones)']
     rows = json.loads((tmp_path / 'instances.json').read_text())['annotations']
     assert [(row['id'], row['video_id']) for row in rows] == [(1, 1), (2, 1), (3, 2)]
 
     epochs = videos([[(2**32 + 1, box)]])
-    assert youtube_vis.write(epochs, tmp_path) == ['the ids of 1 of 1 objects: they have new ones']
+    assert write_youtube_vis(epochs, tmp_path) == ['ids of 1 of 1 objects (they got new ones)']
 
 
 def test_scores_and_changes_of_class_are_told_and_become_results(tmp_path):
     box = (1, 1, 5, 5)
     made = videos([[(1, box, 1, 0.5)], [(1, box, 0, 0.7)], [(1, box, 1, 0.9)]], class_names=('a', 'b'))
-    losses = youtube_vis.write(made, tmp_path)
+    losses = write_youtube_vis(made, tmp_path)
     assert losses == [
-        'changes of class of 1 of 1 objects: the most frequent is kept',
-        '3 scores of objects in frames: results.json has the mean of each object instead',
+        'class changes of 1 of 1 objects (the most frequent class is kept)',
+        '3 scores of single detections (results.json holds the mean of each object)',
     ]
     (row,) = json.loads((tmp_path / 'results.json').read_text())
     assert (row['score'], row['category_id'], row['video_id']) == (0.7, 2, 1)
     assert all(isinstance(each['counts'], str) for each in row['segmentations'])
     tie = videos([[(1, box, 1, 0.5)], [(1, box, 0, 0.7)]], class_names=('a', 'b'))
-    assert [row['category_id'] for row in youtube_vis_results.rows_of(tie)] == [1], 'the lowest of equal votes'
+    assert [row['category_id'] for row in result_rows(tie)] == [1], 'the lowest of equal votes'
 
 
 def test_frames_of_different_sizes_are_refused(tmp_path):
     made = videos(video([frame([], 0, size=(4, 6)), frame([], 1, size=(6, 4))], 'turned'))
     with pytest.raises(ValueError, match=r'turned differ in size \(6x4, 4x6\)'):
-        youtube_vis.write(made, tmp_path)
+        write_youtube_vis(made, tmp_path)
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
@@ -228,10 +229,10 @@ def test_frames_of_different_sizes_are_refused(tmp_path):
 def test_results_are_read_over_the_frames_of_the_truth(tmp_path):
     made = random_videos(stamps=True, pictures=True)
     results = random_videos(5, scores=True)
-    youtube_vis_results.write(results, tmp_path / 'rows.json')
-    youtube_vis.write(made, tmp_path)
-    known = youtube_vis.read(tmp_path / 'instances.json')
-    read = youtube_vis_results.read(tmp_path / 'rows.json', known)
+    write_youtube_vis_results(results, tmp_path / 'rows.json')
+    write_youtube_vis(made, tmp_path)
+    known = read_youtube_vis(tmp_path / 'instances.json')
+    read = read_youtube_vis_results(tmp_path / 'rows.json', known)
     masks = {'ids': False, 'scores': False, 'stamps': False}
     assert content(read, **masks) == content(results, **masks)
     for got, expected in zip(read.videos, known.videos, strict=True):
@@ -251,13 +252,13 @@ def test_results_name_videos_and_classes_by_the_ids_of_the_truth(tmp_path):
         'score': 0.5,
         'segmentations': [{'size': [10, 12], 'counts': 'T3d0'}, None, None],
     }
-    known = youtube_vis.read(written(tmp_path, truth()))
-    read = youtube_vis_results.read(written(tmp_path, [row], 'rows.json'), known)
+    known = read_youtube_vis(written(tmp_path, truth()))
+    read = read_youtube_vis_results(written(tmp_path, [row], 'rows.json'), known)
     first = next(iter(read.videos[0]))
     assert read.class_names[first.class_ids[0]] == 'cat' and first.scores.tolist() == [0.5]
     memory = videos([[], [], []], class_names=('x', 'y'))
     memory = replace(memory, videos=[video([frame([], i, size=(10, 12)) for i in range(3)])])
-    read = youtube_vis_results.read(written(tmp_path, [row | {'video_id': 1, 'category_id': 2}], 'rows.json'), memory)
+    read = read_youtube_vis_results(written(tmp_path, [row | {'video_id': 1, 'category_id': 2}], 'rows.json'), memory)
     assert next(iter(read.videos[0])).class_ids.tolist() == [1], 'without ids they count from 1'
 
 
@@ -275,21 +276,21 @@ def test_every_bad_row_is_told(tmp_path):
         {},
         3,
     ]
-    known = youtube_vis.read(written(tmp_path, truth()))
+    known = read_youtube_vis(written(tmp_path, truth()))
     path = written(tmp_path, rows, 'rows.json')
     with pytest.raises(AnnotationError) as caught:
-        youtube_vis_results.read(path, known)
+        read_youtube_vis_results(path, known)
     assert [(each.file, each.record, each.what) for each in caught.value.problems] == [
         (str(path), record, what)
         for record, what in [
-            ('row 1', "'video_id' is 8, which is none of the videos of the truth"),
-            ('row 2', "'category_id' is 1, which is none of the categories of the truth"),
+            ('row 1', "'video_id' is 8, which is not among the videos of the ground truth"),
+            ('row 2', "'category_id' is 1, which is not among the categories of the ground truth"),
             ('row 3', "'score' is 1.5, expected a number from 0 to 1"),
             ('row 4', "'score' is nan, expected a number from 0 to 1"),
             ('row 5', "'score' is True, expected a number from 0 to 1"),
             ('row 6', "'segmentations' has 1 entries, but its video has 3 frames"),
             ('row 7, segmentations[1]', "run-length code: 'size' is [12, 10], expected [10, 12] (height, width)"),
-            ('row 7, segmentations[2]', 'run lengths sum to 1, but 10 x 12 pixels are 120'),
+            ('row 7, segmentations[2]', 'run lengths sum to 1, but the image has 10 x 12 = 120 pixels'),
             ('row 8', "has no 'video_id'"),
             ('row 8', "has no 'category_id'"),
             ('row 8', "has no 'score'"),
@@ -303,7 +304,7 @@ def test_a_result_without_a_pixel_is_not_in_the_frame(tmp_path):
     made = videos(video([frame([], i, size=(10, 12)) for i in range(2)]))
     empty, full = {'size': [10, 12], 'counts': [120]}, {'size': [10, 12], 'counts': [0, 120]}
     row = {'video_id': 1, 'category_id': 1, 'score': 0.5, 'segmentations': [empty, full]}
-    read = youtube_vis_results.read(written(tmp_path, [row], 'rows.json'), made)
+    read = read_youtube_vis_results(written(tmp_path, [row], 'rows.json'), made)
     assert [each.track_ids.tolist() for each in read.videos[0]] == [[], [1]]
 
 
@@ -315,5 +316,5 @@ def test_categories_do_not_matter_where_the_truth_has_none(tmp_path):
         'score': 0.5,
         'segmentations': [None, {'size': [10, 12], 'counts': 'T3d0'}, None],
     }
-    read = youtube_vis_results.read(written(tmp_path, [row], 'rows.json'), made)
+    read = read_youtube_vis_results(written(tmp_path, [row], 'rows.json'), made)
     assert [each.class_ids.tolist() for each in read.videos[0]] == [[], [0], []] and not read.has_classes

@@ -11,8 +11,10 @@ import pytest
 from helpers.random_annotations import content, random_videos
 from test_annotations_youtube_vis import truth
 
-from vis_ros.datasets import davis, youtube_vis, youtube_vis_results
+from vis_ros.datasets.davis import write_davis
 from vis_ros.datasets.open_annotations import open_annotations
+from vis_ros.datasets.youtube_vis import write_youtube_vis
+from vis_ros.datasets.youtube_vis_results import write_youtube_vis_results
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,7 +26,7 @@ def run(*arguments):
 
 
 def test_check_says_what_is_there(tmp_path):
-    youtube_vis.write(random_videos(ignored=True, stamps=True, pictures=True), tmp_path)
+    write_youtube_vis(random_videos(ignored=True, stamps=True, pictures=True), tmp_path)
     result = run('check', tmp_path)
     assert result.returncode == 0, result.stderr
     for name, value in [
@@ -35,7 +37,7 @@ def test_check_says_what_is_there(tmp_path):
         ('objects', r'8, in \d\d masks'),
         ('objects by class', r'car \d, pedestrian \d'),
         ('frames with ignored regions', '10'),
-        ('frames with a picture', '10'),
+        ('frames with an image', '10'),
         ('frames with a stamp', '10'),
     ]:
         assert re.search(rf'│ {name} +│ {value} +│', result.stdout), name
@@ -50,21 +52,21 @@ def test_check_lists_every_problem_and_fails(tmp_path):
     assert '30 problems' in result.stdout
     for k in range(30):
         assert re.search(
-            rf"annotations\[{k}\], id {k} +│ 'video_id' is {100 + k}, which is none of videos", result.stdout
+            rf"annotations\[{k}\], id {k} +│ 'video_id' is {100 + k}, which is not among videos", result.stdout
         )
 
 
 def test_convert_there_and_back(tmp_path):
     made = random_videos(disjoint=True, pictures=True)
-    davis.write(made, tmp_path / 'davis')
+    write_davis(made, tmp_path / 'davis')
     result = run('convert', tmp_path / 'davis', tmp_path / 'vis', '--to', 'youtube-vis')
     assert result.returncode == 0, result.stderr
     assert f'wrote {tmp_path}/vis: DAVIS mask images as youtube-vis' in result.stdout
     (tmp_path / 'vis' / 'JPEGImages').rename(tmp_path / 'pictures')
     result = run('convert', tmp_path / 'vis', tmp_path / 'mots', '--to', 'mots', '--images', tmp_path / 'pictures')
     assert result.returncode == 0, result.stderr
-    assert 'not in it: the ids of 8 of 8 objects: they have new ones' in result.stdout
-    assert 'not in it: the names of 1 classes: object is 3' in result.stdout
+    assert 'lost in conversion: ids of 8 of 8 objects (they got new ones)' in result.stdout
+    assert 'lost in conversion: names of 1 classes (object is 3)' in result.stdout
     read = open_annotations(tmp_path / 'mots')
     held = {'ids': False, 'classes': False}
     assert content(read, **held) == content(made, **held)
@@ -72,8 +74,8 @@ def test_convert_there_and_back(tmp_path):
 
 
 def test_results_are_checked_and_converted_with_their_truth(tmp_path):
-    youtube_vis.write(random_videos(), tmp_path / 'truth')
-    youtube_vis_results.write(random_videos(1, scores=True), tmp_path / 'rows.json')
+    write_youtube_vis(random_videos(), tmp_path / 'truth')
+    write_youtube_vis_results(random_videos(1, scores=True), tmp_path / 'rows.json')
     assert 'does not list the frames: give the ground truth too' in run('check', tmp_path / 'rows.json').stdout
     assert run('check', tmp_path / 'rows.json', '--truth', tmp_path / 'truth').returncode == 0
     result = run('convert', tmp_path / 'rows.json', tmp_path / 'out', '--to', 'bag', '--truth', tmp_path / 'truth')
@@ -87,13 +89,13 @@ def test_results_are_checked_and_converted_with_their_truth(tmp_path):
         (['check', 'nowhere'], 'there is no file or folder nowhere'),
         (['convert', 'nowhere', '{out}', '--to', 'davis'], 'there is no file or folder nowhere'),
         (['convert', '{bad}', '{out}', '--to', 'davis'], 'x.json: line 1, column 1: is not JSON'),
-        (['convert', '{good}', '{out}', '--to', 'coco'], "'coco' is no format that can be written"),
-        (['convert', '{good}', '{good}', '--to', 'davis'], 'give a new or an empty folder'),
+        (['convert', '{good}', '{out}', '--to', 'coco'], "cannot write the format 'coco'"),
+        (['convert', '{good}', '{good}', '--to', 'davis'], 'give a new or empty folder'),
     ],
 )
 def test_what_a_person_can_mend_is_one_message_and_exit_code_1(tmp_path, arguments, message):
     (tmp_path / 'x.json').write_text('?')
-    youtube_vis.write(random_videos(), tmp_path / 'good')
+    write_youtube_vis(random_videos(), tmp_path / 'good')
     places = {'out': tmp_path / 'out', 'bad': tmp_path / 'x.json', 'good': tmp_path / 'good'}
     result = run(*(argument.format(**places) for argument in arguments))
     assert result.returncode == 1

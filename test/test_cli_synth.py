@@ -32,8 +32,8 @@ def test_scenes_as_youtube_vis_and_as_a_bag(tmp_path):
 
 
 def test_what_it_cannot_do(tmp_path):
-    assert '--images and --annotations belong together' in run('synth', tmp_path / 'a', '--images', tmp_path).stderr
+    assert 'give both --images and --annotations' in run('synth', tmp_path / 'a', '--images', tmp_path).stderr
     (tmp_path / 'b' / 'bag').mkdir(parents=True)
     result = run('synth', tmp_path / 'b', *OPTIONS)
-    assert result.returncode == 1 and 'bag exists already: choose another folder' in result.stderr
+    assert result.returncode == 1 and 'bag already exists: choose another folder' in result.stderr
     assert not (tmp_path / 'b' / 'instances.json').exists()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vis_ros.datasets import youtube_vis
 from vis_ros.datasets.video import AnnotatedVideos
+from vis_ros.datasets.youtube_vis import write_youtube_vis
 from vis_ros.synthetic.composites import CompositeConfig, CompositeVideos
 from vis_ros.synthetic.shapes import ShapeObject, TexturedImages
 from vis_ros.synthetic.synthetic_video import SyntheticVideo
@@ -30,7 +30,7 @@ def write_clips(folder: Path) -> Path:
     shapes = [ShapeObject(number, 0) for number in range(8)]
     made = CompositeVideos(TexturedImages(2, (192, 288), first=0), shapes, SIZE, config)
     clips = [SyntheticVideo(f'clip_{seed}', made.video(seed).frame, FRAMES, 10.0) for seed in CLIPS]
-    youtube_vis.write(AnnotatedVideos('clips', 'made videos', ('thing',), clips), folder)
+    write_youtube_vis(AnnotatedVideos('clips', 'made videos', ('thing',), clips), folder)
     return folder / 'instances.json'
 
 

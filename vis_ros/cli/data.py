@@ -1,4 +1,4 @@
-"""`vis-ros data`: check people's own annotations, convert them between formats."""
+"""`vis-ros data`: check annotated videos and convert them between formats."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from rich.text import Text
 from vis_ros.cli.console import console, print_table, progress
 
 if TYPE_CHECKING:
-    from vis_ros.datasets.checking import Check
+    from vis_ros.datasets.checking import CheckedAnnotations
 
-app = typer.Typer(help='Annotated videos: check them, convert them between formats.', no_args_is_help=True)
+app = typer.Typer(help='Check, convert and generate annotated videos.', no_args_is_help=True)
 
-_PATH = 'A file or folder: YouTube-VIS or COCO JSON, DAVIS, MOTS text, results of replay, or a bag.'
-_IMAGES = 'Folder of the pictures, where they are not beside the annotations.'
-_TRUTH = 'Truth that gives the frames of YouTube-VIS results (a bare list of rows).'
-_TOPIC = 'Topic of the InstanceMaskArray of a bag that has several.'
+_PATH = 'File or folder: YouTube-VIS or COCO JSON, DAVIS, MOTS text, output of vis-ros replay, or a bag.'
+_IMAGES = 'Folder of the images, if they are not next to the annotations.'
+_TRUTH = 'Ground truth that provides the frames of YouTube-VIS results (a JSON list of rows).'
+_TOPIC = 'InstanceMaskArray topic, for a bag that has several.'
+_SHOWN_SIZES = 5
 
 
 @app.command('check')
-def check_annotations(
+def check(
     path: Annotated[Path, typer.Argument(help=_PATH)],
     images: Annotated[Path | None, typer.Option(help=_IMAGES)] = None,
     truth: Annotated[Path | None, typer.Option(help=_TRUTH)] = None,
     topic: Annotated[str | None, typer.Option(help=_TOPIC)] = None,
 ) -> None:
-    """Read every record, mask and picture; list all problems (exit code 1), or say what is there."""
-    from vis_ros.datasets.checking import check
+    """Read every record, mask and image. Prints a summary, and lists all problems (exit code 1)."""
+    from vis_ros.datasets.checking import check_annotations
     from vis_ros.datasets.open_annotations import open_annotations
 
     frames = None if truth is None else open_annotations(truth)
     with progress('reading', None) as (bar, task):
-        found = check(
+        found = check_annotations(
             path,
             topic=topic,
             truth=frames,
@@ -48,55 +49,56 @@ def check_annotations(
         _print_contents(path, found)
     if found.problems:
         count = len(found.problems)
-        table = Table('file', 'where', f'{count} problem{"s" if count > 1 else ""}')
+        table = Table('file', 'record', f'{count} problem{"s" if count > 1 else ""}')
         for problem in found.problems:
             table.add_row(*(Text(part, overflow='fold') for part in (problem.file, problem.record, problem.what)))
         console.print(table)
         raise typer.Exit(1)
 
 
-def _print_contents(path: Path, found: Check) -> None:
+def _print_contents(path: Path, found: CheckedAnnotations) -> None:
     assert found.videos is not None
     names = found.videos.class_names
     objects = Counter(track.class_id for summary in found.summaries for track in summary.tracks.values())
     classes = ', '.join(f'{names[class_id]} {count}' for class_id, count in sorted(objects.items()))
     sizes = sorted({(width, height) for summary in found.summaries for height, width in summary.sizes})
-    shown_sizes = ', '.join(f'{width}x{height}' for width, height in sizes[:5])
-    frames = sum(len(summary.names) for summary in found.summaries)
+    shown_sizes = ', '.join(f'{width}x{height}' for width, height in sizes[:_SHOWN_SIZES])
+    if len(sizes) > _SHOWN_SIZES:
+        shown_sizes += f' and {len(sizes) - _SHOWN_SIZES} more'
     print_table(
         str(path),
         [
             ('format', found.videos.kind),
             ('videos', len(found.videos.videos)),
-            ('frames', frames),
-            ('sizes', f'{shown_sizes}{f" and {len(sizes) - 5} more" if len(sizes) > 5 else ""}'),
-            ('objects', f'{sum(objects.values())}, in {sum(s.instances for s in found.summaries)} masks'),
-            ('objects by class', classes if found.videos.has_classes else 'the format has no classes'),
+            ('frames', sum(len(summary.frames) for summary in found.summaries)),
+            ('sizes', shown_sizes),
+            ('objects', f'{sum(objects.values())}, in {sum(summary.masks for summary in found.summaries)} masks'),
+            ('objects by class', classes if found.videos.has_classes else 'no class labels in this format'),
             ('frames with ignored regions', sum(summary.ignored for summary in found.summaries)),
-            ('frames with a picture', sum(summary.pictures for summary in found.summaries)),
+            ('frames with an image', sum(summary.images for summary in found.summaries)),
             ('frames with a stamp', sum(summary.stamped for summary in found.summaries)),
-            *([('objects without a pixel', f'{found.empty}: they are left out')] if found.empty else []),
+            *([('empty masks', f'{found.empty} (left out)')] if found.empty else []),
         ],
     )
 
 
 @app.command('convert')
-def convert_annotations(
+def convert(
     source: Annotated[Path, typer.Argument(help=_PATH)],
     out: Annotated[Path, typer.Argument(help='New folder.')],
-    to: Annotated[str, typer.Option(help='youtube-vis, davis, mots or bag.')],
+    to: Annotated[str, typer.Option(help='Output format: youtube-vis, davis, mots or bag.')],
     images: Annotated[Path | None, typer.Option(help=_IMAGES)] = None,
     truth: Annotated[Path | None, typer.Option(help=_TRUTH)] = None,
     topic: Annotated[str | None, typer.Option(help=_TOPIC)] = None,
 ) -> None:
-    """Write annotations in another format, with their pictures, and say what it cannot hold."""
-    from vis_ros.datasets.converting import PASSES, convert
+    """Write annotations and their images in another format. Reports what that format cannot hold."""
+    from vis_ros.datasets.converting import PASSES, convert_annotations
     from vis_ros.datasets.open_annotations import open_annotations
 
     frames = None if truth is None else open_annotations(truth)
     videos = open_annotations(source, topic=topic, truth=frames, images=images)
     with progress('writing', PASSES * sum(len(video) for video in videos.videos)) as (bar, task):
-        losses = convert(videos, out, to, lambda: bar.advance(task))
+        losses = convert_annotations(videos, out, to, lambda: bar.advance(task))
     console.print(f'wrote {out}: {videos.kind} as {to}', soft_wrap=True)
     for loss in losses:
-        console.print(Text(f'not in it: {loss}', style='yellow'), soft_wrap=True)
+        console.print(Text(f'lost in conversion: {loss}', style='yellow'), soft_wrap=True)

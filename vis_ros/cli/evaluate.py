@@ -41,17 +41,17 @@ def evaluate(
     out: Annotated[Path, typer.Option(help='Folder for evaluation.json and report.html.')] = Path('evaluation'),
 ) -> None:
     """Measure results against truth: AP, HOTA, IDF1, switches, J and F, with a report to look at."""
-    from vis_ros.datasets.epochs import count_epochs
     from vis_ros.datasets.open_annotations import open_annotations
+    from vis_ros.datasets.video import renumber_epochs
     from vis_ros.evaluation.compare_results import compare as compare_evaluations
     from vis_ros.evaluation.report.html_report import write_report
 
     with console.status('reading'):
         there = open_annotations(truth, topic=truth_topic, images=images)
-        found = count_epochs(open_annotations(results, topic=topic, truth=there))
+        found = renumber_epochs(open_annotations(results, topic=topic, truth=there))
         other = None
         if compare is not None:
-            other = count_epochs(open_annotations(compare, topic=compare_topic, truth=there))
+            other = renumber_epochs(open_annotations(compare, topic=compare_topic, truth=there))
     evaluation = _evaluate(found, there, common_frames)
     comparison = None if other is None else compare_evaluations(_evaluate(other, there, common_frames), evaluation)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Annotations in a ROS 2 bag: arrays of InstanceMaskArray, and the images that they belong to."""
+"""Annotations in a ROS 2 bag: InstanceMaskArray messages, and the images that they belong to."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,8 +17,8 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from vis_ros.datasets import rle
-from vis_ros.datasets.problem_log import ProblemLog
-from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
+from vis_ros.datasets.problems import AnnotationError, Problem, ProblemLog
+from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.images import ImageError
 from vis_ros.instances import Instances
 from vis_ros.masks.encodings import MASK_NONE, decode
@@ -31,7 +31,8 @@ from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYP
 from vis_ros.ros.messages import MessageContext, to_image, to_message
 from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S, to_time
 
-_LOOKED_AT = 100  # images, to tell whether those of a topic are the ones that were annotated
+_COMPARED_IMAGES = 100
+"""Images of a topic whose stamps are compared with those of the annotations, to find the annotated camera."""
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -40,75 +41,82 @@ _LOOKED_AT = 100  # images, to tell whether those of a topic are the ones that w
 def read_bag(path: str | Path, topic: str | None = None) -> AnnotatedVideos:
     """Open the InstanceMaskArray topics of a bag, each as a video.
 
-    Everything is looked at once, so that all problems are told together; frames are read when they are iterated over.
-    The name of a video is the camera's: of /vis_node/front/instances it is 'front', of /vis_node/instances 'vis_node';
-    bags that vis_ros wrote of videos keep the names of those.
-    Frames come in the order of recording. Their identities are epoch * EPOCH + track_id. LOST objects and empty masks
-    are no objects. A stamp of 0 is that of the start of a recording, unless it is there more than once: then the images
-    had no clock, and no frame of the video has a stamp. Where one camera has images with the stamps of the arrays, or
-    several and one is /<video>/image, frames have `read_image`; it raises AnnotationError for an image that is missing.
-    Ignored regions are those that `write_bag` wrote.
+    All messages are checked first, so that all problems are reported together. Frames are read when they are iterated
+    over, in recording order.
+
+    - A video is named after its camera: /vis_node/front/instances is 'front', /vis_node/instances is 'vis_node'. Bags
+      written by `write_bag` keep the names of their videos.
+    - Track ids are epoch * EPOCH + track_id. LOST instances and empty masks are left out.
+    - A stamp of 0 that occurs more than once means that the images had no stamps; then no frame of the video has one.
+    - Frames have `read_image` if exactly one image topic has the stamps of the annotations, or one of several is
+      called /<video>/image. It raises AnnotationError if an image is missing.
+    - Ignored regions are those that `write_bag` wrote.
 
     Args:
         path: a bag file (.mcap, .db3) or folder.
-        topic: read only this one.
+        topic: read only this topic.
 
     Raises:
-        FileNotFoundError: there is nothing at `path`.
-        AnnotationError: the bag is damaged or has no such topic, or arrays in it are bad: an identity twice in one, no
-            masks but boxes only, masks that cannot be decoded or do not fit. Every problem names topic, stamp and id.
+        FileNotFoundError: `path` does not exist.
+        AnnotationError: the bag is damaged or has no such topic; or a message is invalid: a track id occurs twice,
+            there are boxes but no masks, or masks cannot be decoded or are outside the image. Every problem names
+            topic, stamp and track id.
     """
     try:
         reader = BagReader(path)
         if reader.damage:
             raise BagError(reader.damage)
-        topics = _choose(reader, topic)
-        findings = ProblemLog(path)
-        surveys = {each: _Survey(each.name) for each in topics}
+        topics = _choose_topics(reader, topic)
+        log = ProblemLog(path)
+        summaries = {each: _TopicSummary(each.name) for each in topics}
         for each, _, data in reader.messages(topics):
-            surveys[each].add(data, findings)
-        class_names = _class_names(surveys.values(), findings)
-        findings.raise_any()
+            summaries[each].add(data, log)
+        class_names = _class_names(summaries.values(), log)
+        log.raise_any()
         names = _names_of_videos(topics)
-        images = {each: _images_of(reader, surveys[each], names[each]) for each in topics}
+        images = {each: _images_of(reader, summaries[each], names[each]) for each in topics}
         ignored = {each: _ignored_of(reader, each) for each in topics}
         names.update({each: reader.videos[each.name] for each in topics if each.name in reader.videos})
     except BagError as error:
         raise AnnotationError([Problem('', '', str(error))]) from error
-    models = sorted({model for survey in surveys.values() for model in survey.models})
+    models = sorted({model for summary in summaries.values() for model in summary.models})
     return AnnotatedVideos(
         source=str(path),
         kind='bag',
         class_names=class_names,
         videos=[
-            _BagVideo(names[each], reader, each, surveys[each].has_clock, images[each], ignored[each])
+            _BagVideo(names[each], reader, each, summaries[each].has_clock, images[each], ignored[each])
             for each in topics
         ],
         settings={'model': ', '.join(models)} if models else {},
     )
 
 
-def _choose(reader: BagReader, topic: str | None) -> list[Topic]:
+def _choose_topics(reader: BagReader, topic: str | None) -> list[Topic]:
     topics = reader.of_type(INSTANCES_TYPE)
     listed = ', '.join(map(str, topics))
     if not topics:
         others = ', '.join(map(str, reader.topics)) or 'none'
-        raise BagError(f'{reader.path} has no topic with InstanceMaskArray; its topics are {others}')
+        raise BagError(f'{reader.path} has no InstanceMaskArray topic; its topics are {others}')
     if topic is not None:
         wanted = [each for each in topics if each.name == '/' + topic.lstrip('/')]
         if not wanted:
-            raise BagError(f'{reader.path} has no InstanceMaskArray on the topic {topic}; it has {listed}')
+            raise BagError(f'{reader.path} has no InstanceMaskArray topic {topic}; it has {listed}')
         topics = wanted
     if not any(each.count for each in topics):
-        raise BagError(f'{reader.path} has not a single InstanceMaskArray: {listed}')
+        raise BagError(f'{reader.path} contains no InstanceMaskArray messages: {listed}')
     return [each for each in topics if each.count]
 
 
 @dataclass
-class _Survey:
-    """What the first look at a topic tells.
+class _TopicSummary:
+    """What the messages of a topic contain.
 
-    names: class id -> names that it has. stamps: how often each occurs.
+    Attributes:
+        topic: its name.
+        names: class id -> the names used for it.
+        stamps: how often each stamp occurs.
+        models: the models named in the messages.
     """
 
     topic: str
@@ -120,57 +128,59 @@ class _Survey:
     def has_clock(self) -> bool:
         return self.stamps[0] < 2
 
-    def add(self, data: bytes, findings: ProblemLog) -> None:
+    def add(self, data: bytes, log: ProblemLog) -> None:
+        """Check the next message."""
         try:
             stamp_ns, _ = read_header(data)
             message = deserialize(data, INSTANCES_TYPE)
         except BagError as error:
-            findings.add(f'{self.topic}, array {sum(self.stamps.values())}', str(error))
+            log.add(f'{self.topic}, message {sum(self.stamps.values())}', str(error))
             return
         self.stamps[stamp_ns] += 1
         where = f'{self.topic}, stamp {_seconds(stamp_ns)} s'
         if message.model:
             self.models.add(message.model)
-        ids = Counter(int(object.track_id) for object in message.instances)
+        ids = Counter(int(instance.track_id) for instance in message.instances)
         for track_id, count in sorted(ids.items()):
             if count > 1:
-                findings.add(where, f'track id {track_id} occurs {count} times')
+                log.add(where, f'track id {track_id} occurs {count} times')
             if track_id == 0:
-                findings.add(where, 'track id 0 is never a track')
-        for object in message.instances:
-            self.names.setdefault(int(object.class_id), set()).add(str(object.class_name))
-            if problem := _problem(object, message.image_height, message.image_width):
-                findings.add(f'{where}, track id {object.track_id}', problem)
+                log.add(where, 'track id 0 is not a valid track id')
+        for instance in message.instances:
+            self.names.setdefault(int(instance.class_id), set()).add(str(instance.class_name))
+            if problem := _problem(instance, message.image_height, message.image_width):
+                log.add(f'{where}, track id {instance.track_id}', problem)
 
 
-def _problem(object: Any, height: int, width: int) -> str:
-    roi = object.roi
-    if object.state == InstanceMask.LOST:
+def _problem(instance: Any, height: int, width: int) -> str:
+    """What is wrong with an instance of an image of height x width pixels; '' if nothing."""
+    roi = instance.roi
+    if instance.state == InstanceMask.LOST:
         return ''
-    if object.mask_encoding == MASK_NONE:
-        return "there is only a box, no mask: record with the node's parameter mask_encoding other than 'none'"
+    if instance.mask_encoding == MASK_NONE:
+        return "has a box but no mask: record with a node parameter mask_encoding other than 'none'"
     if roi.x_offset + roi.width > width or roi.y_offset + roi.height > height:
         return (
-            f'the window of {roi.width}x{roi.height} pixels at ({roi.x_offset}, {roi.y_offset}) is not inside the '
+            f'the roi of {roi.width}x{roi.height} pixels at ({roi.x_offset}, {roi.y_offset}) is not inside the '
             f'image of {width}x{height}'
         )
-    if not 0 <= object.score <= 1:
-        return f'the score is {object.score}, expected a number from 0 to 1'
+    if not 0 <= instance.score <= 1:
+        return f'the score is {instance.score}, expected a number from 0 to 1'
     try:
-        decode(object.mask_data, object.mask_encoding, roi.height, roi.width)
+        decode(instance.mask_data, instance.mask_encoding, roi.height, roi.width)
     except ValueError as error:
         return str(error)
     return ''
 
 
-def _class_names(surveys: Any, findings: ProblemLog) -> tuple[str, ...]:
+def _class_names(summaries: Iterable[_TopicSummary], log: ProblemLog) -> tuple[str, ...]:
     names: dict[int, set[str]] = {}
-    for survey in surveys:
-        for class_id, found in survey.names.items():
+    for summary in summaries:
+        for class_id, found in summary.names.items():
             names.setdefault(class_id, set()).update(found)
     for class_id, found in sorted(names.items()):
         if len(found) > 1:
-            findings.add('', f'class id {class_id} has several names: {", ".join(sorted(found))}')
+            log.add('', f'class id {class_id} has several names: {", ".join(sorted(found))}')
     return tuple(
         next(iter(names[class_id])) if class_id in names else f'class {class_id}'
         for class_id in range(max(names, default=-1) + 1)
@@ -186,19 +196,20 @@ def _names_of_videos(topics: Sequence[Topic]) -> dict[Topic, str]:
     return short if is_unique else {topic: topic.name for topic in topics}
 
 
-def _images_of(reader: BagReader, survey: _Survey, video: str) -> _Images | None:
-    """The image topic of the camera, told by its name; else the one whose first images have stamps of the arrays."""
+def _images_of(reader: BagReader, summary: _TopicSummary, video: str) -> _BagImages | None:
+    """The image topic of the camera: the only one whose first images have stamps of the annotations, or the one of
+    several that is named after the video."""
     shared = {
         topic.name.removesuffix('/compressed'): topic
         for topic in reversed(reader.image_topics)
-        if _shares_stamps(reader, topic, survey.stamps)
+        if _shares_stamps(reader, topic, summary.stamps)
     }
     chosen = shared.get(f'/{video}/image') or (next(iter(shared.values())) if len(shared) == 1 else None)
-    return _Images(reader, chosen) if chosen and survey.has_clock else None
+    return _BagImages(reader, chosen) if chosen and summary.has_clock else None
 
 
 def _shares_stamps(reader: BagReader, topic: Topic, stamps: Container[int]) -> bool:
-    first = islice(reader.messages([topic]), _LOOKED_AT)
+    first = islice(reader.messages([topic]), _COMPARED_IMAGES)
     return any(read_header(data)[0] in stamps for _, _, data in first)
 
 
@@ -208,7 +219,7 @@ def _ignored_of(reader: BagReader, topic: Topic) -> Topic | None:
 
 
 class _BagVideo(AnnotatedVideo):
-    """One topic of a bag, and the topic of its ignored regions."""
+    """One InstanceMaskArray topic of a bag, with the topics of its images and ignored regions."""
 
     def __init__(
         self,
@@ -216,7 +227,7 @@ class _BagVideo(AnnotatedVideo):
         reader: BagReader,
         topic: Topic,
         has_clock: bool,
-        images: _Images | None,
+        images: _BagImages | None,
         ignored: Topic | None,
     ) -> None:
         super().__init__(name, topic.count)
@@ -243,45 +254,45 @@ class _BagVideo(AnnotatedVideo):
         stamp_ns, _ = read_header(data)
         message = deserialize(data, INSTANCES_TYPE)
         size = int(message.image_height), int(message.image_width)
-        objects = [(object, _decoded(object)) for object in message.instances if object.state != InstanceMask.LOST]
-        objects = [(object, mask) for object, mask in objects if mask.any()]
+        decoded = [(each, _decode_mask(each)) for each in message.instances if each.state != InstanceMask.LOST]
+        objects = [(each, mask) for each, mask in decoded if mask.any()]
         return AnnotatedFrame(
-            name=f'{stamp_ns} ns' if self._has_clock else f'array {index}',
+            name=f'{stamp_ns} ns' if self._has_clock else f'message {index}',
             index=index,
             stamp_ns=stamp_ns if self._has_clock else None,
             size=size,
-            track_ids=np.array([message.epoch * EPOCH + int(object.track_id) for object, _ in objects], np.int64),
-            class_ids=np.array([object.class_id for object, _ in objects], np.int64),
-            scores=np.array([object.score for object, _ in objects], np.float64),
-            masks=[rle.encode_crop(mask, _window(object.roi), size) for object, mask in objects],
+            track_ids=np.array([message.epoch * EPOCH + int(each.track_id) for each, _ in objects], np.int64),
+            class_ids=np.array([each.class_id for each, _ in objects], np.int64),
+            scores=np.array([each.score for each, _ in objects], np.float64),
+            masks=[rle.encode_crop(mask, _corners(each.roi), size) for each, mask in objects],
             ignored=rle.encode(read_image(ignored, COMPRESSED_TYPE)[..., 0]) if ignored else None,
-            read_image=_Picture(self._images, stamp_ns) if self._images else None,
+            read_image=_BagImage(self._images, stamp_ns) if self._images else None,
         )
 
 
-def _decoded(object: Any) -> NDArray[np.uint8]:
-    return decode(object.mask_data, object.mask_encoding, object.roi.height, object.roi.width)
+def _decode_mask(instance: Any) -> NDArray[np.uint8]:
+    return decode(instance.mask_data, instance.mask_encoding, instance.roi.height, instance.roi.width)
 
 
-def _window(roi: Any) -> tuple[int, int, int, int]:
+def _corners(roi: Any) -> tuple[int, int, int, int]:
     return roi.x_offset, roi.y_offset, roi.x_offset + roi.width, roi.y_offset + roi.height
 
 
 @dataclass(frozen=True, eq=False)
-class _Picture:
-    """The image of one frame: call it to decode."""
+class _BagImage:
+    """The image of one frame. Call it to decode the image."""
 
-    images: _Images
+    images: _BagImages
     stamp_ns: int
 
     def __call__(self) -> NDArray[np.uint8]:
         return self.images.read(self.stamp_ns)
 
 
-class _Images:
-    """The images of one topic by stamp. Reading them in the order of the recording reads the bag once.
+class _BagImages:
+    """The images of one topic by stamp. Reading them in recording order reads the bag only once.
 
-    The stamps are looked up once, when the first image is wanted.
+    The stamps are indexed when the first image is read.
     """
 
     def __init__(self, reader: BagReader, topic: Topic) -> None:
@@ -289,15 +300,15 @@ class _Images:
         self._topic = topic
         self._recorded: dict[int, int] = {}
         self._rest: Iterator[tuple[int, bytes]] = iter(())
-        self._position: int | None = None  # when the last image that was read was recorded
+        self._position: int | None = None  # recording time of the last image that was read
 
     def read(self, stamp_ns: int) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 BGR. Raises AnnotationError where there is no such image or it cannot be decoded."""
+        """(H, W, 3) uint8 BGR. Raises AnnotationError if there is no such image or it cannot be decoded."""
         where = f'{self._topic.name}, stamp {_seconds(stamp_ns)} s'
         if not self._recorded:
             self._recorded = {read_header(data)[0]: ns for _, ns, data in self._reader.messages([self._topic])}
         if stamp_ns not in self._recorded:
-            raise AnnotationError([Problem(str(self._reader.path), where, 'there is no such image')])
+            raise AnnotationError([Problem(str(self._reader.path), where, 'there is no image with this stamp')])
         try:
             return read_image(self._message(stamp_ns), self._topic.type)
         except (BagError, ImageError) as error:
@@ -312,7 +323,7 @@ class _Images:
             self._position = position
             if read_header(data)[0] == stamp_ns:
                 return data
-        raise BagError('the bag has changed while it was read')
+        raise BagError('the bag changed while it was being read')
 
 
 def _seconds(stamp_ns: int) -> str:
@@ -322,41 +333,52 @@ def _seconds(stamp_ns: int) -> str:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def write_bag(videos: AnnotatedVideos, path: str | Path) -> None:
+def write_bag(videos: AnnotatedVideos, path: str | Path, on_frame: Callable[[], None] = lambda: None) -> None:
     """Write annotations as a bag, with the images of the frames that have one.
 
-    The topics are /truth/instances and /camera/image, or for several videos /truth/<video>/instances and
-    /<video>/image; characters that a topic cannot have become underscores (the metadata
-    keep the name). Images are raw bgr8. Frames without a stamp
-    get that of FOLDER_RATE images a second from 0, as `vis-ros replay` has it for an image folder. Ignored regions have
-    no place in the messages: they are PNG images, 255 where ignored, on /truth/ignored/compressed
-    (/truth/<video>/ignored/compressed), each before the array of its frame.
+    A single video has the topics /truth/instances and /camera/image; several have /truth/<video>/instances and
+    /<video>/image, where characters that are not allowed in topic names become underscores (the metadata keep the
+    name). Images are raw bgr8. Frames without a stamp get FOLDER_RATE images per second from 0, as in `vis-ros replay`
+    of an image folder. Ignored regions do not fit into the messages: they are PNG images, 255 where ignored, on
+    /truth/ignored/compressed (/truth/<video>/ignored/compressed), each before the message of its frame.
+
+    Args:
+        videos: what to write.
+        path: the new bag.
+        on_frame: called after each frame.
 
     Raises:
-        FileExistsError: there is something at `path`.
-        AnnotationError: an identity does not fit a message, or two videos have the same topic.
+        FileExistsError: `path` exists.
+        AnnotationError: a track id does not fit into a message, or two videos have the same topic.
     """
     names = {video.name: topic_name(video.name) for video in videos.videos}
     if len(set(names.values())) < len(videos.videos):
         raise AnnotationError(
-            [Problem(videos.source, '', f'videos of different names have the same topic: {", ".join(sorted(names))}')]
+            [Problem(videos.source, '', f'several videos would have the same topic: {", ".join(sorted(names))}')]
         )
     single = len(videos.videos) == 1
     with BagWriter(path) as bag:
         for video in videos.videos:
             instances = '/truth/instances' if single else f'/truth/{names[video.name]}/instances'
             images = '/camera/image' if single else f'/{names[video.name]}/image'
-            _write_video(bag, video, videos, instances, images)
+            _write_video(bag, video, videos, instances, images, on_frame)
 
 
-def _write_video(bag: BagWriter, video: AnnotatedVideo, videos: AnnotatedVideos, instances: str, images: str) -> None:
+def _write_video(
+    bag: BagWriter,
+    video: AnnotatedVideo,
+    videos: AnnotatedVideos,
+    instances: str,
+    images: str,
+    on_frame: Callable[[], None],
+) -> None:
     bag.add_topic(instances, INSTANCES_TYPE, video.name)
     model = str(videos.settings.get('model', 'truth'))
-    history: _History | None = None
+    history: _TrackHistory | None = None
     has_images = has_ignored = False
     for frame in video:
         stamp_ns = round(frame.index / FOLDER_RATE * NS_PER_S) if frame.stamp_ns is None else frame.stamp_ns
-        history = history or _History(f'{videos.source}, {video.name}', model, stamp_ns)
+        history = history or _TrackHistory(f'{videos.source}, {video.name}', model, stamp_ns)
         header = Header(stamp=to_time(stamp_ns), frame_id=topic_name(video.name))
         if frame.read_image is not None:
             if not has_images:
@@ -368,14 +390,10 @@ def _write_video(bag: BagWriter, video: AnnotatedVideo, videos: AnnotatedVideos,
                 bag.add_topic(ignored_topic(instances), COMPRESSED_TYPE)
                 has_ignored = True
             bag.write(ignored_topic(instances), stamp_ns, serialize(_png(frame.ignored, header), COMPRESSED_TYPE))
-        found, told = history.add(frame, header, stamp_ns)
-        bag.write(
-            instances,
-            stamp_ns,
-            serialize(
-                to_message(found.with_fields(class_names=tuple(videos.class_names)), told, 'rle'), INSTANCES_TYPE
-            ),
-        )
+        found, context = history.add(frame, header, stamp_ns)
+        found = found.with_fields(class_names=tuple(videos.class_names))
+        bag.write(instances, stamp_ns, serialize(to_message(found, context, 'rle'), INSTANCES_TYPE))
+        on_frame()
 
 
 def _png(mask: rle.Rle, header: Header) -> CompressedImage:
@@ -384,8 +402,8 @@ def _png(mask: rle.Rle, header: Header) -> CompressedImage:
     return message
 
 
-class _History:
-    """What messages tell beside their frame: epoch, sequence, hits, and when an identity was first seen."""
+class _TrackHistory:
+    """What a message contains besides its frame: epoch, sequence number, hits and first stamp of each track."""
 
     def __init__(self, where: str, model: str, origin_ns: int) -> None:
         self._where = where
@@ -397,9 +415,9 @@ class _History:
         self._first_seen: dict[int, float] = {}
 
     def add(self, frame: AnnotatedFrame, header: Header, stamp_ns: int) -> tuple[Instances, MessageContext]:
-        """The objects of the next frame and the rest, as the builder of messages wants them."""
+        """The objects of the next frame and their context, for `to_message`."""
         ids = frame.track_ids.tolist()
-        self._count(ids, frame.name)
+        self._count_message(ids, frame.name)
         self._hits.update(ids)
         for track_id in ids:
             self._first_seen.setdefault(track_id, (stamp_ns - self._origin_ns) / NS_PER_S)
@@ -417,10 +435,10 @@ class _History:
         )
         return found, MessageContext(header, self._epoch, self._sequence, 0, self._model, origin_ns=self._origin_ns)
 
-    def _count(self, ids: Sequence[int], name: str) -> None:
+    def _count_message(self, ids: Sequence[int], name: str) -> None:
         epochs = {track_id // EPOCH for track_id in ids}
         if len(epochs) > 1 or any(track_id % EPOCH == 0 or track_id < 0 for track_id in ids):
-            what = f'the identities {ids} do not fit a message: one of them is 0, or they are of several epochs'
+            what = f'the track ids {ids} do not fit into one message: one of them is 0, or they are from several epochs'
             raise AnnotationError([Problem(self._where, f'frame {name}', what)])
         epoch = epochs.pop() if epochs else self._epoch
         self._sequence = self._sequence + 1 if epoch == self._epoch else 1

@@ -1,4 +1,4 @@
-"""Check annotations as a whole: every problem at once, and what there is."""
+"""Check annotations completely: all problems at once, and a summary of the contents."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vis_ros.datasets.indexed_video import IndexedVideo
+from vis_ros.datasets.conversion_losses import overlapping_pixels
 from vis_ros.datasets.mots import MotsVideo
 from vis_ros.datasets.open_annotations import open_annotations
-from vis_ros.datasets.pixel_owners import overlapping
+from vis_ros.datasets.problems import AnnotationError, Problem
 from vis_ros.datasets.replay_folder import ReplayVideo
-from vis_ros.datasets.track_summary import VideoSummary
-from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
+from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
+from vis_ros.datasets.video_summary import VideoSummary
 
 
 @dataclass
-class Check:
-    """What a check found. videos: None where the annotations cannot be opened; summaries: one a video.
+class CheckedAnnotations:
+    """What a check found.
 
-    empty: objects of results that have no pixel; they are not in their frames.
+    Attributes:
+        videos: the annotations; None if they cannot be opened.
+        problems: all problems.
+        summaries: one for each video.
+        empty: number of empty masks in results, which are left out of their frames.
     """
 
     videos: AnnotatedVideos | None = None
@@ -28,7 +32,7 @@ class Check:
     empty: int = 0
 
 
-def check(
+def check_annotations(
     path: str | Path,
     *,
     topic: str | None = None,
@@ -36,17 +40,18 @@ def check(
     images: str | Path | None = None,
     on_open: Callable[[AnnotatedVideos], None] = lambda videos: None,
     on_frame: Callable[[], None] = lambda: None,
-) -> Check:
-    """Open annotations (arguments as of `open_annotations`), read every frame and decode every picture.
+) -> CheckedAnnotations:
+    """Open annotations, read every frame and decode every image.
 
     Args:
-        on_open: called with what was opened, before its frames are read.
+        path, topic, truth, images: see `open_annotations`.
+        on_open: called with the opened annotations, before their frames are read.
         on_frame: called after each frame (a progress bar).
 
     Raises:
-        FileNotFoundError: there is nothing at `path`.
+        FileNotFoundError: `path` does not exist.
     """
-    result = Check()
+    result = CheckedAnnotations()
     try:
         result.videos = open_annotations(path, topic=topic, truth=truth, images=images)
     except AnnotationError as error:
@@ -56,32 +61,32 @@ def check(
     source = result.videos.source
     for video in result.videos.videos:
         summary = VideoSummary(video.name)
-        for position, frame in _frames(video, result):
+        for position, frame in _readable_frames(video, result.problems):
             summary.add(frame)
             where = f'{video.name}, frame {frame.name}'
             result.problems += [Problem(source, where, what) for what in _mask_faults(video, position, frame, summary)]
-            result.problems += _picture_problems(frame, source, where)
+            result.problems += _image_problems(frame, source, where)
             if isinstance(video, ReplayVideo):
                 result.empty += len(video.empty_masks(position))
             on_frame()
         result.summaries.append(summary)
-    result.problems += _missing_pictures(result.summaries, source)
+    result.problems += _missing_images(result.summaries, source)
     return result
 
 
-def _frames(video: AnnotatedVideo, result: Check) -> Iterator[tuple[int, AnnotatedFrame]]:
-    """The frames that can be read, with their position; the problems of the others go into the result."""
+def _readable_frames(video: AnnotatedVideo, problems: list[Problem]) -> Iterator[tuple[int, AnnotatedFrame]]:
+    """The frames that can be read, with their positions. The problems of the other frames are added to `problems`."""
     if not isinstance(video, IndexedVideo):
         try:
             yield from enumerate(video)
         except AnnotationError as error:
-            result.problems += error.problems
+            problems += error.problems
         return
     for position in range(len(video)):
         try:
             frame = video.frame(position)
         except AnnotationError as error:
-            result.problems += error.problems
+            problems += error.problems
         else:
             yield position, frame
 
@@ -91,14 +96,12 @@ def _mask_faults(video: AnnotatedVideo, position: int, frame: AnnotatedFrame, su
         yield f'has {_pixels(frame.size)} pixels, but {summary.names[0]} has {_pixels(summary.sizes[0])}'
     if isinstance(video, IndexedVideo) and not isinstance(video, ReplayVideo):
         for number in video.empty_masks(position):
-            yield f'object {number} has no pixel'
-    if isinstance(video, MotsVideo):
-        pixels = overlapping([*frame.masks, *([] if frame.ignored is None else [frame.ignored])])
-        if pixels:
-            yield f'masks overlap in {pixels} pixels, which MOTS does not allow'
+            yield f'the mask of object {number} is empty'
+    if isinstance(video, MotsVideo) and (pixels := overlapping_pixels(frame)):
+        yield f'masks overlap in {pixels} pixels, which MOTS does not allow'
 
 
-def _picture_problems(frame: AnnotatedFrame, source: str, where: str) -> list[Problem]:
+def _image_problems(frame: AnnotatedFrame, source: str, where: str) -> list[Problem]:
     if frame.read_image is None:
         return []
     try:
@@ -107,17 +110,18 @@ def _picture_problems(frame: AnnotatedFrame, source: str, where: str) -> list[Pr
         return error.problems
     if image.shape[:2] == frame.size:
         return []
-    what = f'the picture has {_pixels(image.shape)} pixels, the masks have {_pixels(frame.size)}'
-    return [Problem(source, where, what)]
-
-
-def _missing_pictures(summaries: list[VideoSummary], source: str) -> list[Problem]:
-    """Pictures may be elsewhere as a whole, but some of them alone are missing."""
-    if not any(summary.pictures for summary in summaries):
-        return []
-    missing = [(summary, len(summary.names) - summary.pictures) for summary in summaries]
     return [
-        Problem(source, summary.name, f'{count} of {len(summary.names)} frames have no picture')
+        Problem(source, where, f'the image has {_pixels(image.shape)} pixels, the masks have {_pixels(frame.size)}')
+    ]
+
+
+def _missing_images(summaries: list[VideoSummary], source: str) -> list[Problem]:
+    """Report missing images, unless there are none at all: these may be somewhere else."""
+    if not any(summary.images for summary in summaries):
+        return []
+    missing = [(summary, len(summary.frames) - summary.images) for summary in summaries]
+    return [
+        Problem(source, summary.name, f'{count} of {len(summary.frames)} frames have no image')
         for summary, count in missing
         if count
     ]

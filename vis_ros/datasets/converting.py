@@ -1,74 +1,69 @@
-"""Convert annotations from one format to another, and say what got lost."""
+"""Convert annotations from one format to another, and report what gets lost."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
-from vis_ros.datasets import davis, mots, youtube_vis
-from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+from vis_ros.datasets.davis import write_davis
+from vis_ros.datasets.mots import write_mots
+from vis_ros.datasets.video import AnnotatedVideos
+from vis_ros.datasets.youtube_vis import write_youtube_vis
 
 PASSES = 2
-"""How often every writer reads every frame: once to count, once to write."""
+"""How often `convert_annotations` calls `on_frame` for each frame. Most writers read a video twice: to count, then to
+write."""
+
+Writer = Callable[[AnnotatedVideos, Path, Callable[[], None]], list[str]]
+"""Writes videos to a path, calls a function PASSES times for each frame, and returns what the format cannot hold."""
 
 
-class _Watched(AnnotatedVideo):
-    """A video that tells of each frame that is read, as often as other writers read it."""
+def _write_bag(videos: AnnotatedVideos, path: Path, on_frame: Callable[[], None]) -> list[str]:
+    from vis_ros.datasets.bag_annotations import write_bag  # needs ROS
 
-    def __init__(self, video: AnnotatedVideo, on_frame: Callable[[], None]) -> None:
-        super().__init__(video.name, video.length)
-        self._video, self._on_frame = video, on_frame
+    def advance() -> None:
+        for _ in range(PASSES):
+            on_frame()
 
-    def __iter__(self) -> Iterator[AnnotatedFrame]:
-        for frame in self._video:
-            yield frame
-            for _ in range(PASSES):
-                self._on_frame()
-
-
-def _write_bag(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], None]) -> list[str]:
-    from vis_ros.datasets.bag_annotations import write_bag
-
-    write_bag(replace(videos, videos=[_Watched(video, on_frame) for video in videos.videos]), folder)
+    write_bag(videos, path, advance)
     return []
 
 
-WRITERS: dict[str, Callable[[AnnotatedVideos, str | Path, Callable[[], None]], list[str]]] = {
-    'youtube-vis': youtube_vis.write,
-    'davis': davis.write,
-    'mots': mots.write,
+WRITERS: dict[str, Writer] = {
+    'youtube-vis': write_youtube_vis,
+    'davis': write_davis,
+    'mots': write_mots,
     'bag': _write_bag,
 }
-"""Formats that can be written, by the name that the command line has for them."""
+"""By the name of the format on the command line."""
 
 
-def convert(
+def convert_annotations(
     videos: AnnotatedVideos, out: str | Path, to: str, on_frame: Callable[[], None] = lambda: None
 ) -> list[str]:
-    """Write annotations in another format, with the pictures where there are some.
+    """Write annotations in another format, with their images if there are any.
 
     Args:
         videos: what to write.
-        out: a folder; it must be empty or not be there. Nothing is left of it after an error.
-        to: a name of WRITERS.
-        on_frame: called after each frame of each of the PASSES.
+        out: a folder that is empty or does not exist. After an error nothing is left of it.
+        to: a name in WRITERS.
+        on_frame: called PASSES times for each frame (a progress bar).
 
     Returns:
         what the format cannot hold, in words with counts.
 
     Raises:
         FileExistsError: `out` is not empty.
-        ValueError: the format is not known, or cannot hold the videos at all, or `out` looks like a file.
+        ValueError: the format is unknown or cannot hold the videos, or `out` looks like a file.
     """
     out = Path(out)
     if to not in WRITERS:
-        raise ValueError(f'{to!r} is no format that can be written; there are {", ".join(WRITERS)}')
-    if out.suffix == '.json':  # files beside it would be replaced
-        raise ValueError(f'{out} looks like a file; give a new folder, it gets instances.json')
+        raise ValueError(f'cannot write the format {to!r}; choose from {", ".join(WRITERS)}')
+    if out.suffix == '.json':  # the files next to it would be replaced
+        raise ValueError(f'{out} looks like a file; give a new folder, which will contain instances.json')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f'{out} is there already; give a new or an empty folder')
+        raise FileExistsError(f'{out} already exists; give a new or empty folder')
     if out.exists():
         out.rmdir()
     try:

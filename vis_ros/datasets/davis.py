@@ -1,8 +1,9 @@
-"""DAVIS folders: Annotations/<video>/<frame>.png, whose pixels are numbers of objects, beside JPEGImages.
+"""DAVIS folders (https://davischallenge.org): Annotations/<video>/<frame>.png, whose pixels are object numbers, next to
+JPEGImages.
 
-https://davischallenge.org: DAVIS 2016 has one object a video, as pictures of 0 and 255; DAVIS 2017 has numbers, as
-pictures with a palette in which 255 is void. Both are read, and the same numbers as grey values or in the colours of
-the palette. There are no classes. The frames of a video are the annotated ones.
+DAVIS 2016 has one object per video, in images of 0 and 255. DAVIS 2017 has object numbers, in images with a palette in
+which 255 is void. Both are read, and object numbers as grey values or in the colours of the palette as well. There are
+no classes. The frames of a video are the annotated ones.
 """
 
 from __future__ import annotations
@@ -15,15 +16,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.datasets import mask_picture
-from vis_ros.datasets.conversion_losses import ConversionLosses
+from vis_ros.datasets.conversion_losses import ConversionLosses, disjoint
 from vis_ros.datasets.frame_images import ImageFile, folder_names, images_by_stem, stems, write_image
-from vis_ros.datasets.indexed_video import IndexedVideo
-from vis_ros.datasets.mask_picture import MaskPicture, checked_numbers, is_grey
-from vis_ros.datasets.pixel_owners import disjoint
+from vis_ros.datasets.mask_png import MaskPng, checked_numbers, decode_mask_png, encode_mask_png, is_grey
+from vis_ros.datasets.problems import AnnotationError, Problem
 from vis_ros.datasets.rle import decode, encode
-from vis_ros.datasets.track_summary import VideoSummary, summarise
-from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, AnnotationError, Problem
+from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
+from vis_ros.datasets.video_summary import VideoSummary, summarise
 from vis_ros.image_files import natural_order
 
 VOID = 255
@@ -31,21 +30,27 @@ LARGEST_NUMBER = 254
 
 
 class DavisVideo(IndexedVideo):
-    """One folder of mask images. pictures: the files of the images by stem."""
+    """One folder of mask images.
 
-    def __init__(self, name: str, files: list[Path], pictures: dict[str, Path]) -> None:
+    Args:
+        name: of the video.
+        files: the mask image of each frame.
+        images: image files by stem.
+    """
+
+    def __init__(self, name: str, files: list[Path], images: dict[str, Path]) -> None:
         super().__init__(name, len(files))
-        self._files, self._pictures = files, pictures
+        self._files, self._images = files, images
 
     def frame(self, index: int) -> AnnotatedFrame:
         file = self._files[index]
         try:
-            numbers = np.asfortranarray(self._numbers(_read(file)))  # as run lengths go
+            numbers = np.asfortranarray(self._numbers(_read_mask(file)))  # the order of run lengths
         except (OSError, ValueError) as error:
             raise AnnotationError([Problem(str(file), '', str(error))]) from error
         ids = [number for number in np.flatnonzero(_histogram(numbers)).tolist() if number not in (0, VOID)]
         void = numbers == VOID
-        picture = self._pictures.get(file.stem)
+        image = self._images.get(file.stem)
         return AnnotatedFrame(
             name=file.name,
             index=index,
@@ -56,15 +61,15 @@ class DavisVideo(IndexedVideo):
             scores=np.ones(len(ids)),
             masks=[encode(numbers == number) for number in ids],
             ignored=encode(void) if void.any() else None,
-            read_image=None if picture is None else ImageFile(picture),
+            read_image=None if image is None else ImageFile(image),
         )
 
-    def _numbers(self, picture: MaskPicture) -> NDArray[np.uint8]:
-        """(H, W) numbers of objects; the whole video says what they mean in one of its pictures."""
-        if picture.meaning == 'numbers':
-            return picture.values
-        values = picture.values
-        if picture.meaning == 'colours':
+    def _numbers(self, mask: MaskPng) -> NDArray[np.uint8]:
+        """(H, W) object numbers."""
+        if mask.meaning == 'numbers':
+            return mask.values
+        values = mask.values
+        if mask.meaning == 'colours':
             if self._meaning == 'colours' or not is_grey(values):
                 return checked_numbers(values)
             values = values[..., 0]
@@ -72,42 +77,47 @@ class DavisVideo(IndexedVideo):
 
     @cached_property
     def _meaning(self) -> Literal['binary', 'values', 'colours']:
-        """What grey pictures mean. Only the whole video tells: in a video of several objects there are frames in which
-        only 0 and 255 (void) occur, and the colour of number 7 is grey."""
+        """What grey images of this video mean.
+
+        A single frame does not show it: a video of several objects has frames with only 0 and 255 (void), and number 7
+        has a grey colour in the palette.
+        """
         meaning: Literal['binary', 'values'] = 'binary'
         for file in self._files:
             try:
-                picture = _read(file)
+                mask = _read_mask(file)
             except (OSError, ValueError):
-                continue  # told when that frame is read
-            if picture.meaning == 'numbers':
+                continue  # reported when this frame is read
+            if mask.meaning == 'numbers':
                 return 'values'
-            if picture.meaning == 'colours' and not is_grey(picture.values):
+            if mask.meaning == 'colours' and not is_grey(mask.values):
                 return 'colours'
-            if _histogram(picture.values)[1:VOID].any():
+            if _histogram(mask.values)[1:VOID].any():
                 meaning = 'values'
         return meaning
 
 
-def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVideos:
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_davis(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVideos:
     """Read a DAVIS folder, its folder of annotations, one resolution of them, or one folder of mask images.
 
     Args:
         path: the folder.
-        images: the folder with a folder of pictures for each video [default: JPEGImages in the place of Annotations].
+        images: folder with a folder of images for each video; by default JPEGImages in place of Annotations.
 
     Raises:
-        AnnotationError: there are no mask images, or there is a choice to make.
+        AnnotationError: there are no mask images, or several sets of annotations to choose from.
     """
     path = Path(path)
-    folders = _video_folders(_annotation_folder(path))
     videos = []
     problems = []
-    for folder in folders:
+    for folder in _video_folders(_annotation_folder(path)):
         files = _mask_files(folder)
         if not files:
-            problems.append(Problem(str(folder), '', 'has no mask picture *.png'))
-        videos.append(DavisVideo(folder.name, files, images_by_stem(_picture_folder(folder, images))))
+            problems.append(Problem(str(folder), '', 'has no mask image *.png'))
+        videos.append(DavisVideo(folder.name, files, images_by_stem(_image_folder(folder, images))))
     if problems:
         raise AnnotationError(problems)
     return AnnotatedVideos(
@@ -115,8 +125,8 @@ def read(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVide
     )
 
 
-def _read(file: Path) -> MaskPicture:
-    return mask_picture.read(file.read_bytes())
+def _read_mask(file: Path) -> MaskPng:
+    return decode_mask_png(file.read_bytes())
 
 
 def _histogram(values: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -133,7 +143,7 @@ def _annotation_folder(path: Path) -> Path:
 
 
 def _video_folders(folder: Path) -> list[Path]:
-    """The folders of single videos; between them and `folder` there may be one for the resolution (480p)."""
+    """The folders of the single videos. Between them and `folder` there may be one for the resolution (480p)."""
     if _mask_files(folder):
         return [folder]
     inside = sorted((f for f in folder.iterdir() if f.is_dir()), key=lambda f: natural_order(f.name))
@@ -141,18 +151,20 @@ def _video_folders(folder: Path) -> list[Path]:
         return inside
     resolutions = [f for f in inside if any(_mask_files(video) for video in f.iterdir() if video.is_dir())]
     if not resolutions:
-        raise AnnotationError([Problem(str(folder), '', 'holds no mask images (*.png, or <video>/*.png)')])
+        raise AnnotationError([Problem(str(folder), '', 'contains no mask images (*.png or <video>/*.png)')])
     return _video_folders(_only(resolutions, folder))
 
 
 def _only(folders: list[Path], where: Path) -> Path:
     if len(folders) > 1:
         names = ', '.join(folder.name for folder in folders)
-        raise AnnotationError([Problem(str(where), '', f'has several sets of annotations, give one of them: {names}')])
+        raise AnnotationError(
+            [Problem(str(where), '', f'has several sets of annotations, choose one of them: {names}')]
+        )
     return folders[0]
 
 
-def _picture_folder(folder: Path, images: str | Path | None) -> Path:
+def _image_folder(folder: Path, images: str | Path | None) -> Path:
     if images is not None:
         own = Path(images) / folder.name
         return own if own.is_dir() else Path(images)
@@ -161,13 +173,21 @@ def _picture_folder(folder: Path, images: str | Path | None) -> Path:
     return Path(*parts[: places[-1]], 'JPEGImages', *parts[places[-1] + 1 :]) if places else folder / 'JPEGImages'
 
 
-def write(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], None] = lambda: None) -> list[str]:
-    """Write Annotations/<video>/<frame>.png, with the palette of VOC, and the pictures in JPEGImages/<video>.
+# --- writing ----------------------------------------------------------------------------------------------------------
 
-    Objects keep their ids where all ids of the video are from 1 to 254. Where masks overlap see `disjoint`.
+
+def write_davis(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], None] = lambda: None) -> list[str]:
+    """Write Annotations/<video>/<frame>.png with the VOC palette, and the images in JPEGImages/<video>.
+
+    Objects keep their ids if all ids of the video are from 1 to 254. Overlapping masks are separated by `disjoint`.
+
+    Args:
+        videos: what to write.
+        folder: the new folder.
+        on_frame: called twice for each frame.
 
     Returns:
-        what the format could not hold, in words with counts.
+        what the format cannot hold, in words with counts.
 
     Raises:
         ValueError: a video has more than 254 objects.
@@ -177,7 +197,7 @@ def write(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[], No
     for summary in summaries:
         if len(summary.tracks) > LARGEST_NUMBER:
             raise ValueError(
-                f'video {summary.name} has {len(summary.tracks)} objects, but a DAVIS picture holds {LARGEST_NUMBER}: '
+                f'video {summary.name} has {len(summary.tracks)} objects, but a DAVIS image can hold {LARGEST_NUMBER}: '
                 'convert it to youtube-vis or mots'
             )
     losses = ConversionLosses()
@@ -200,24 +220,23 @@ def _write_video(
 ) -> None:
     masks_folder = root / 'Annotations' / name
     masks_folder.mkdir(parents=True, exist_ok=True)
-    number_of = _numbers(summary)
-    losses.ids += sum(track_id != number for track_id, number in number_of.items())
-    names = stems(summary.names)
-    for stem, frame in zip(names, video, strict=True):
+    number_of = _object_numbers(summary)
+    losses.new_ids += sum(track_id != number for track_id, number in number_of.items())
+    for stem, frame in zip(stems(summary.names), video, strict=True):
         parts = disjoint(frame)
         numbers = np.zeros(frame.size, np.uint8, order='F')
         if parts.ignored is not None:
             numbers[decode(parts.ignored) > 0] = VOID
         for track_id, mask in zip(frame.track_ids.tolist(), parts.masks, strict=True):
             numbers[decode(mask) > 0] = number_of[track_id]
-        (masks_folder / f'{stem}.png').write_bytes(mask_picture.write(numbers))
+        (masks_folder / f'{stem}.png').write_bytes(encode_mask_png(numbers))
         write_image(frame, root / 'JPEGImages' / name, stem)
-        losses.taken += parts.taken
-        losses.hidden += parts.hidden
+        losses.count_overlaps(parts)
         on_frame()
 
 
-def _numbers(summary: VideoSummary) -> dict[int, int]:
+def _object_numbers(summary: VideoSummary) -> dict[int, int]:
+    """Track id -> object number."""
     if all(1 <= track_id <= LARGEST_NUMBER for track_id in summary.tracks):
         return {track_id: track_id for track_id in summary.tracks}
     return {track_id: position + 1 for position, track_id in enumerate(summary.tracks)}

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.datasets.video import AnnotatedFrame, AnnotationError, Problem
+from vis_ros.datasets.problems import AnnotationError, Problem
+from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.image_files import IMAGE_SUFFIXES, natural_order
 from vis_ros.images import ImageError, decode_compressed
 

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from vis_ros.datasets import coco, davis, mots, replay_folder, youtube_vis, youtube_vis_results
-from vis_ros.datasets.problem_log import read_json, shown
-from vis_ros.datasets.video import AnnotatedVideos, AnnotationError, Problem
+from vis_ros.datasets.coco_json import read_coco
+from vis_ros.datasets.davis import read_davis
+from vis_ros.datasets.mots import read_mots, text_files
+from vis_ros.datasets.problems import AnnotationError, Problem, read_json, shown
+from vis_ros.datasets.replay_folder import RUN, read_replay_folder, record_files
+from vis_ros.datasets.video import AnnotatedVideos
+from vis_ros.datasets.youtube_vis import read_youtube_vis
+from vis_ros.datasets.youtube_vis_results import read_youtube_vis_results
 from vis_ros.recordings.bag_files import is_bag
 
-_NO_ANNOTATIONS = (replay_folder.RUN, 'results.json')
+_NO_ANNOTATIONS = (RUN, 'results.json')
 """JSON files in folders of annotations that are not annotations themselves."""
 
 FORMATS = (
@@ -61,9 +66,9 @@ def _open_file(path: Path, truth: AnnotatedVideos | None, images: str | Path | N
     if path.suffix == '.json':
         return _open_json(path, truth, images)
     if path.suffix == '.jsonl':
-        return replay_folder.read(path)
+        return read_replay_folder(path)
     if path.suffix == '.txt':
-        return mots.read(path, images=images)
+        return read_mots(path, images=images)
     raise AnnotationError([Problem(str(path), '', f'is not a file of a known format. Known are {FORMATS}')])
 
 
@@ -72,9 +77,9 @@ def _open_json(path: Path, truth: AnnotatedVideos | None, images: str | Path | N
     if isinstance(content, list):
         return _open_results(path, content, truth)
     if isinstance(content, dict) and 'videos' in content:
-        return youtube_vis.read(path, images=images, content=content)
+        return read_youtube_vis(path, images=images, content=content)
     if isinstance(content, dict) and 'images' in content:
-        return coco.read(path, images=images, content=content)
+        return read_coco(path, images=images, content=content)
     what = (
         f'an object with {", ".join(map(repr, content)) or "nothing"}' if isinstance(content, dict) else shown(content)
     )
@@ -83,12 +88,12 @@ def _open_json(path: Path, truth: AnnotatedVideos | None, images: str | Path | N
 
 
 def _open_results(path: Path, rows: list[object], truth: AnnotatedVideos | None) -> AnnotatedVideos:
-    if replay_folder.record_files(path.parent):
+    if record_files(path.parent):
         what = f'lists neither the frames nor the classes of its replay: give the folder {path.parent} instead'
     elif truth is None:
         what = 'is a list of results, which does not list the frames: give the ground truth too'
     else:
-        return youtube_vis_results.read(path, truth, content=rows)
+        return read_youtube_vis_results(path, truth, content=rows)
     raise AnnotationError([Problem(str(path), '', what)])
 
 
@@ -96,17 +101,17 @@ def _open_folder(path: Path, truth: AnnotatedVideos | None, images: str | Path |
     found: dict[str, Callable[[], AnnotatedVideos]] = {}
     if is_bag(path):
         found['bag'] = lambda: _read_bag(path)
-    if replay_folder.record_files(path):
-        found['results of vis-ros replay'] = lambda: replay_folder.read(path)
+    if record_files(path):
+        found['results of vis-ros replay'] = lambda: read_replay_folder(path)
     for file in sorted([*path.glob('*.json'), *path.glob('annotations/*.json')]):
         if file.name not in _NO_ANNOTATIONS:
             found[str(file.relative_to(path))] = partial(_open_json, file, truth, images)
     if path.name.startswith('Annotations') or any(folder.is_dir() for folder in path.glob('Annotations*')):
-        found['DAVIS mask images'] = lambda: davis.read(path, images=images)
-    if mots.text_files(path):
-        found['MOTS text'] = lambda: mots.read(path, images=images)
+        found['DAVIS mask images'] = lambda: read_davis(path, images=images)
+    if text_files(path):
+        found['MOTS text'] = lambda: read_mots(path, images=images)
     if not found and any(any(path.glob(pattern)) for pattern in ('*.png', '*/*.png')):
-        found['DAVIS mask images'] = lambda: davis.read(path, images=images)
+        found['DAVIS mask images'] = lambda: read_davis(path, images=images)
     if len(found) > 1:
         raise AnnotationError(
             [Problem(str(path), '', f'holds several annotations, choose one of them: {", ".join(found)}')]

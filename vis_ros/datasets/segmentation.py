@@ -1,4 +1,4 @@
-"""The `segmentation` of COCO and YouTube-VIS files: polygons, run lengths or their compressed code, as Rle."""
+"""The `segmentation` field of COCO and YouTube-VIS files: polygons, run lengths or compressed run lengths."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from vis_ros.datasets.problem_log import is_integer, shown
+from vis_ros.datasets.problems import is_integer, shown
 from vis_ros.datasets.rle import Rle
 from vis_ros.masks.rle import decompress
 
 
 def fault(segmentation: Any, size: tuple[int, int]) -> str | None:
-    """What is wrong with a segmentation of a picture of (height, width), in words; None where it can be read."""
+    """What is wrong with a segmentation of an image of (height, width), in words; None if it is valid."""
     if isinstance(segmentation, dict):
         return _run_length_fault(segmentation, size)
     if isinstance(segmentation, list) and segmentation:
@@ -24,7 +24,7 @@ def fault(segmentation: Any, size: tuple[int, int]) -> str | None:
 
 
 def to_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
-    """The mask of a segmentation without fault. Several polygons are one object."""
+    """The mask of a valid segmentation. Several polygons belong to one object."""
     if isinstance(segmentation, list):
         return union([coco.frPyObjects([polygon], *size)[0] for polygon in segmentation])
     if isinstance(segmentation['counts'], str):
@@ -33,17 +33,17 @@ def to_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
 
 
 def uncompressed(rle: Rle) -> dict[str, Any]:
-    """As plain JSON with run lengths: the only form that every reader of YouTube-VIS truth takes."""
+    """Plain JSON with run lengths, the only form that every reader of YouTube-VIS ground truth supports."""
     return {'size': [int(side) for side in rle['size']], 'counts': decompress(rle['counts']).tolist()}
 
 
 def compressed(rle: Rle) -> dict[str, Any]:
-    """As plain JSON with COCO's compressed code: how results are written."""
+    """Plain JSON with COCO's compressed code, the usual form of results."""
     return {'size': [int(side) for side in rle['size']], 'counts': rle['counts'].decode('ascii')}
 
 
 def union(rles: Sequence[Rle]) -> Rle:
-    """All pixels of at least one mask of the same size."""
+    """The union of masks of the same size."""
     return coco.merge(list(rles), intersect=False)
 
 
@@ -57,7 +57,7 @@ def _run_length_fault(code: dict[str, Any], size: tuple[int, int]) -> str | None
 
 
 def counts_fault(counts: Any, size: tuple[int, int]) -> str | None:
-    """What is wrong with run lengths (list, array) or their code (text) for (height, width); None if nothing."""
+    """What is wrong with run lengths (list or array) or their compressed code (str) for an image of (height, width)."""
     if isinstance(counts, str):
         try:
             runs = decompress(counts)
@@ -68,13 +68,13 @@ def counts_fault(counts: Any, size: tuple[int, int]) -> str | None:
     elif isinstance(counts, list) and set(map(type, counts)) <= {int} and is_integer(max(map(abs, counts), default=0)):
         runs = np.asarray(counts, np.int64)
     else:
-        return f"run-length code: 'counts' is {shown(counts)}, expected a list of whole numbers or a text"
+        return f"run-length code: 'counts' is {shown(counts)}, expected a list of integers or a string"
     pixels = size[0] * size[1]
     beyond = (runs < 0) | (runs > pixels)
     if beyond.any():
-        return f'run-length code: a run length is {runs[beyond][0]}, but there are {pixels} pixels'
+        return f'run-length code: a run length is {runs[beyond][0]}, but the image has {pixels} pixels'
     if runs.sum() != pixels:
-        return f'run lengths sum to {runs.sum()}, but {size[0]} x {size[1]} pixels are {pixels}'
+        return f'run lengths sum to {runs.sum()}, but the image has {size[0]} x {size[1]} = {pixels} pixels'
     return None
 
 
@@ -86,13 +86,13 @@ def _polygon_fault(polygon: Any, size: tuple[int, int]) -> str | None:
     if points.ndim != 1 or isinstance(polygon, str):
         return f'is {shown(polygon)}, expected a list of numbers x0 y0 x1 y1 ...'
     if len(points) < 6 or len(points) % 2:
-        return f'has {len(points)} numbers, expected pairs and at least 6'
+        return f'has {len(points)} numbers, expected x y pairs, at least 3'
     if not np.isfinite(points).all():
-        return f'has the number {points[~np.isfinite(points)][0]}'
+        return f'contains {points[~np.isfinite(points)][0]}'
     x, y = points[0::2], points[1::2]
-    # Tools round differently: one pixel beyond the border is cut off without complaint.
+    # Tools round differently, so one pixel beyond the border is accepted and cut off.
     outside = (x < -1) | (x > size[1] + 1) | (y < -1) | (y > size[0] + 1)
     if outside.any():
         point = f'({x[outside][0]:g}, {y[outside][0]:g})'
-        return f'has the point {point} outside the picture of {size[1]}x{size[0]} pixels'
+        return f'has the point {point} outside the image of {size[1]}x{size[0]} pixels'
     return None

@@ -1,4 +1,4 @@
-"""Annotated videos: which object is where in which frame. The same structure holds truth and results.
+"""Annotated videos: which object is where in which frame. Ground truth and results have the same structure.
 
 Masks stay run-length coded and a video is read frame by frame, so that memory does not grow with its length.
 """
@@ -7,64 +7,40 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.datasets.rle import Rle
-
-
-class AnnotationError(ValueError):
-    """Annotations that cannot be used. `problems` has every one; the message shows the first twenty of them."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = list(problems)
-        shown = [str(problem) for problem in self.problems[:_SHOWN_PROBLEMS]]
-        if len(self.problems) > len(shown):
-            shown.append(f'... and {len(self.problems) - len(shown)} more; `vis-ros data check` lists them all')
-        super().__init__('\n'.join(shown))
-
-
-_SHOWN_PROBLEMS = 20
+from vis_ros.datasets.rle import Rle, encode_crop
+from vis_ros.instances import Instances
 
 EPOCH = 2**32
-"""Identities of different epochs are different ones; a track id of a message is below."""
+"""Track ids in annotations are epoch * EPOCH + track id of the message, which is below EPOCH."""
 
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with annotations, and where.
-
-    file: the file; record: which part of it ('annotations[3], id 17', 'line 12', ...), '' for the whole; what: the
-    fault, with the value that is wrong.
-    """
-
-    file: str
-    record: str
-    what: str
-
-    def __str__(self) -> str:
-        return ': '.join(part for part in (self.file, self.record, self.what) if part)
+_KINDS_WITH_EPOCHS = ('bag', 'results of vis-ros replay')
 
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedFrame:
     """The N objects of one frame.
 
-    name: what the format calls the frame: the name of its file, or its number.
-    index: position in the video, from 0.
-    stamp_ns: when the image was taken, in nanoseconds; None where the format has no clock.
-    size: (height, width) in pixels.
-    track_ids: (N,) int64, each once in a frame; the same object has the same in every frame of its video, and no other
-        object of the video has it. Where identities are counted in epochs: epoch * EPOCH + track id.
-    class_ids: (N,) int64, index into the `class_names` of the set.
-    scores: (N,) float64 in [0, 1]; 1 for truth.
-    masks: N run-length codes of `size`; none of an object that is not in the frame.
-    ignored: the pixels where nobody said what is there (crowds, void), or None.
-    read_image: decodes the picture, (H, W, 3) uint8 BGR; None where the format leads to none.
+    Attributes:
+        name: file name or number of the frame in its format.
+        index: position in the video, from 0.
+        stamp_ns: acquisition time in nanoseconds; None if the format has no stamps.
+        size: (height, width) in pixels.
+        track_ids: (N,) int64, unique in the frame. An object has the same id in every frame of its video, and no other
+            object of the video has it. Formats with epochs use epoch * EPOCH + track id.
+        class_ids: (N,) int64, index into the `class_names` of the set.
+        scores: (N,) float64 in [0, 1]; 1 for ground truth.
+        masks: N run-length codes of `size`, one for each object.
+        ignored: the pixels without annotation (crowds, void), or None.
+        read_image: decodes the image, (H, W, 3) uint8 BGR; None if there is no image.
 
-    Raises ValueError that names the frame and the value where lengths or sizes differ or an id occurs twice.
+    Raises:
+        ValueError: lengths or sizes differ, or an id occurs twice; names the frame and the value.
     """
 
     name: str
@@ -99,16 +75,34 @@ class AnnotatedFrame:
         return len(self.track_ids)
 
 
+def predicted_frame(frame: AnnotatedFrame, instances: Instances) -> AnnotatedFrame:
+    """The tracked instances found in a frame, as annotations of it. Instances with an empty mask are left out."""
+    assert instances.track_ids is not None, 'the instances must be tracked'
+    shown = np.flatnonzero(instances.areas()).tolist()
+    return AnnotatedFrame(
+        name=frame.name,
+        index=frame.index,
+        stamp_ns=frame.stamp_ns,
+        size=frame.size,
+        track_ids=instances.track_ids[shown].astype(np.int64),
+        class_ids=instances.class_ids[shown].astype(np.int64),
+        scores=instances.scores[shown].astype(np.float64),
+        masks=[encode_crop(instances.masks[n], instances.rois[n].tolist(), frame.size) for n in shown],
+    )
+
+
 def id_text(track_id: int) -> str:
-    """A track id as people know it: its number, and the epoch where that is not the first."""
+    """A track id for people: the id, and the epoch unless it is the first."""
     epoch, number = divmod(track_id, EPOCH)
     return f'{number} of epoch {epoch}' if epoch else str(number)
 
 
 class AnnotatedVideo(ABC):
-    """One video: iterate over its frames in order, as often as wanted; frames without objects are among them.
+    """One video. Iterate over its frames in order, as often as needed; frames without objects are included.
 
-    name: unique in its set; length: how many frames there are.
+    Attributes:
+        name: unique in its set.
+        length: number of frames.
     """
 
     def __init__(self, name: str, length: int) -> None:
@@ -120,21 +114,62 @@ class AnnotatedVideo(ABC):
         """Read from the start.
 
         Raises:
-            AnnotationError: a record that could only be seen now is bad; it names the file and the record.
+            AnnotationError: a frame cannot be read; names the file and the record.
         """
 
     def __len__(self) -> int:
         return self.length
 
 
+class IndexedVideo(AnnotatedVideo):
+    """A video with random access to its frames, so that a bad frame does not hide the next ones."""
+
+    @abstractmethod
+    def frame(self, index: int) -> AnnotatedFrame:
+        """Frame number `index`. Raises AnnotationError if it cannot be read; other frames still can."""
+
+    def empty_masks(self, index: int) -> list[int]:
+        """Ids of the objects that have an empty mask in a frame; `frame` leaves them out."""
+        return []
+
+    def __iter__(self) -> Iterator[AnnotatedFrame]:
+        return (self.frame(index) for index in range(self.length))
+
+
+class Excerpt(AnnotatedVideo):
+    """Frames `begin` to `end` - 1 of a video. They keep their own `index`."""
+
+    def __init__(self, video: AnnotatedVideo, begin: int, end: int) -> None:
+        self._begin, self._end = begin, min(end, len(video))
+        super().__init__(video.name, max(self._end - begin, 0))
+        self._video = video
+
+    def __iter__(self) -> Iterator[AnnotatedFrame]:
+        return islice(iter(self._video), self._begin, self._end)
+
+
+class PredictedVideo(AnnotatedVideo):
+    """The predictions of a tracker for a video, held in memory as run lengths. See `predicted_frame`."""
+
+    def __init__(self, name: str, frames: Sequence[AnnotatedFrame]) -> None:
+        super().__init__(name, len(frames))
+        self._frames = frames
+
+    def __iter__(self) -> Iterator[AnnotatedFrame]:
+        return iter(self._frames)
+
+
 @dataclass(frozen=True, eq=False)
 class AnnotatedVideos:
     """A set of videos with one list of classes.
 
-    source: the path that they come from; kind: its format, in words.
-    class_names: of the class ids; a single name for formats that tell no classes.
-    has_classes: whether the format tells classes at all.
-    settings: what produced results (version, weights, options), where that is known; empty for truth.
+    Attributes:
+        source: the path that they were read from.
+        kind: the format, in words.
+        class_names: by class id; a single name for formats without classes.
+        videos: the videos.
+        has_classes: whether the format has class labels.
+        settings: what produced the results (version, weights, options), if known; empty for ground truth.
     """
 
     source: str
@@ -143,3 +178,26 @@ class AnnotatedVideos:
     videos: Sequence[AnnotatedVideo]
     has_classes: bool = True
     settings: dict[str, object] = field(default_factory=dict)
+
+
+def renumber_epochs(videos: AnnotatedVideos) -> AnnotatedVideos:
+    """Number the epochs in the track ids of each video 0, 1, 2, ... in order of appearance.
+
+    The node derives its first epoch from the clock. Videos of formats without epochs are returned unchanged.
+    """
+    if videos.kind not in _KINDS_WITH_EPOCHS:
+        return videos
+    return replace(videos, videos=[_WithRenumberedEpochs(video) for video in videos.videos])
+
+
+class _WithRenumberedEpochs(AnnotatedVideo):
+    def __init__(self, video: AnnotatedVideo) -> None:
+        super().__init__(video.name, video.length)
+        self._video = video
+
+    def __iter__(self) -> Iterator[AnnotatedFrame]:
+        new_epochs: dict[int, int] = {}
+        for frame in self._video:
+            epochs, numbers = np.divmod(frame.track_ids, EPOCH)
+            renumbered = [new_epochs.setdefault(epoch, len(new_epochs)) for epoch in epochs.tolist()]
+            yield replace(frame, track_ids=np.asarray(renumbered, np.int64) * EPOCH + numbers)

@@ -1,4 +1,4 @@
-"""YouTube-VIS results: a JSON list of rows {video_id, score, category_id, segmentations}, each row an identity."""
+"""YouTube-VIS results: a JSON list of rows {video_id, score, category_id, segmentations}, one for each track."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from vis_ros.datasets.json_list import JsonList
-from vis_ros.datasets.json_truth import JsonVideo, JsonVideos, check_segmentations, reference
-from vis_ros.datasets.problem_log import ProblemLog, read_json, shown
+from vis_ros.datasets.coco_json import JsonListFile, JsonVideo, JsonVideos, check_segmentations
+from vis_ros.datasets.problems import ProblemLog, read_json, shown
 from vis_ros.datasets.rle import Rle, areas
 from vis_ros.datasets.segmentation import compressed, to_rle
-from vis_ros.datasets.track_summary import Track, masks_by_track, summarise
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+from vis_ros.datasets.video_summary import TrackSummary, masks_by_track, summarise
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
+class _ResultRow:
     track_id: int
     class_id: int
     score: float
@@ -27,9 +26,9 @@ class _Row:
 
 
 class ResultVideo(AnnotatedVideo):
-    """The rows of one video over the frames of its truth."""
+    """The rows of one video over the frames of its ground truth."""
 
-    def __init__(self, truth: AnnotatedVideo, rows: list[_Row]) -> None:
+    def __init__(self, truth: AnnotatedVideo, rows: list[_ResultRow]) -> None:
         super().__init__(truth.name, truth.length)
         self._truth, self._rows = truth, rows
 
@@ -54,46 +53,26 @@ class ResultVideo(AnnotatedVideo):
             )
 
 
-def read(path: str | Path, truth: AnnotatedVideos, *, content: Any = None) -> AnnotatedVideos:
-    """Read results, a list of {video_id, score, category_id, segmentations}; each row is an identity of its own.
+def read_youtube_vis_results(path: str | Path, truth: AnnotatedVideos, *, content: Any = None) -> AnnotatedVideos:
+    """Read results. Each row is a track of its own.
 
     Args:
         path: the JSON file.
-        truth: gives the frames of each video and the classes. Where it is a YouTube-VIS file, `video_id` and
-            `category_id` are its ids; else 1 + the position of the video and of the class. Where it has no classes,
-            `category_id` is not looked at.
-        content: of the file, where it has been read already.
+        truth: provides the frames of each video and the classes. If it is a YouTube-VIS file, `video_id` and
+            `category_id` are its ids, otherwise 1 + the position of the video and of the class. If it has no classes,
+            `category_id` is ignored.
+        content: content of the file, if it was read before.
 
     Raises:
         AnnotationError: with every problem of every row.
     """
     content = read_json(Path(path)) if content is None else content
-    findings = ProblemLog(path)
+    log = ProblemLog(path)
     if not isinstance(content, list):
-        findings.add('', f'is {shown(content)}, expected a list of rows')
-        findings.raise_any()
-    video_ids, category_ids = _ids(truth)
-    video_of = {video_id: position for position, video_id in enumerate(video_ids)}
-    class_of = {category_id: position for position, category_id in enumerate(category_ids)}
-    sizes = [_frame_sizes(video) for video in truth.videos]
-    rows: list[list[_Row]] = [[] for _ in truth.videos]
-    for position, record in enumerate(content):
-        where = f'row {position}'
-        if not isinstance(record, dict):
-            findings.add(where, f'is {shown(record)}, expected an object')
-            continue
-        number = reference(record, 'video_id', video_of, 'the videos of the truth', where, findings)
-        class_id = 0
-        if truth.has_classes:
-            class_id = reference(record, 'category_id', class_of, 'the categories of the truth', where, findings)
-        score = findings.score(record, where)
-        segmentations = findings.take(record, 'segmentations', list, where)
-        if number is None or segmentations is None:
-            continue
-        check_segmentations(segmentations, sizes[number], where, findings)
-        if class_id is not None and score is not None:
-            rows[number].append(_Row(position + 1, class_id, score, segmentations))
-    findings.raise_any()
+        log.add('', f'is {shown(content)}, expected a list of rows')
+        log.raise_any()
+    rows = _read_rows(content, truth, log)
+    log.raise_any()
     return AnnotatedVideos(
         source=str(path),
         kind='YouTube-VIS results',
@@ -103,8 +82,34 @@ def read(path: str | Path, truth: AnnotatedVideos, *, content: Any = None) -> An
     )
 
 
+def _read_rows(content: list[Any], truth: AnnotatedVideos, log: ProblemLog) -> list[list[_ResultRow]]:
+    """The rows of each video of the ground truth."""
+    video_ids, category_ids = _ids(truth)
+    video_of = {video_id: position for position, video_id in enumerate(video_ids)}
+    class_of = {category_id: position for position, category_id in enumerate(category_ids)}
+    sizes = [_frame_sizes(video) for video in truth.videos]
+    rows: list[list[_ResultRow]] = [[] for _ in truth.videos]
+    for position, record in enumerate(content):
+        where = f'row {position}'
+        if not isinstance(record, dict):
+            log.add(where, f'is {shown(record)}, expected an object')
+            continue
+        number = log.reference(record, 'video_id', video_of, 'the videos of the ground truth', where)
+        class_id = 0
+        if truth.has_classes:
+            class_id = log.reference(record, 'category_id', class_of, 'the categories of the ground truth', where)
+        score = log.score(record, where)
+        segmentations = log.take(record, 'segmentations', list, where)
+        if number is None or segmentations is None:
+            continue
+        check_segmentations(segmentations, sizes[number], where, log)
+        if class_id is not None and score is not None:
+            rows[number].append(_ResultRow(position + 1, class_id, score, segmentations))
+    return rows
+
+
 def _ids(truth: AnnotatedVideos) -> tuple[Sequence[int], Sequence[int]]:
-    """By which results name the videos and the categories of a truth."""
+    """The ids by which results refer to the videos and the categories."""
     if isinstance(truth, JsonVideos):
         return truth.video_ids, truth.category_ids
     return range(1, len(truth.videos) + 1), range(1, len(truth.class_names) + 1)
@@ -114,27 +119,27 @@ def _frame_sizes(video: AnnotatedVideo) -> list[tuple[int, int]]:
     return [video.size] * len(video) if isinstance(video, JsonVideo) else [frame.size for frame in video]
 
 
-def rows_of(videos: AnnotatedVideos) -> Iterator[dict[str, Any]]:
-    """The rows of results, one an identity: video_id = 1 + position of the video, category_id = class id + 1.
+def write_youtube_vis_results(videos: AnnotatedVideos, path: str | Path) -> None:
+    """Write `result_rows` as a JSON file."""
+    with JsonListFile(Path(path)) as file:
+        for row in result_rows(videos):
+            file.add(row)
 
-    The score is the mean over the frames in which the identity is, the class that of most of them. The masks of one
-    video are held in memory as run lengths.
+
+def result_rows(videos: AnnotatedVideos) -> Iterator[dict[str, Any]]:
+    """The rows of results, one for each track: video_id = 1 + position of the video, category_id = class id + 1.
+
+    Score and class are the mean score and the most frequent class over the frames that show the track. The masks of one
+    video at a time are held in memory, as run lengths.
     """
     for number, video in enumerate(videos.videos):
         summary = summarise(video)
         for track_id, masks in masks_by_track(video, summary).items():
-            yield row_of(number + 1, summary.tracks[track_id], masks)
+            yield result_row(number + 1, summary.tracks[track_id], masks)
 
 
-def write(videos: AnnotatedVideos, path: str | Path) -> None:
-    """Write `rows_of` as a JSON file."""
-    with JsonList(Path(path), '[', ']\n') as rows:
-        for row in rows_of(videos):
-            rows.add(row)
-
-
-def row_of(video_id: int, track: Track, masks: list[Rle | None]) -> dict[str, Any]:
-    """One row: of an object with its mask in each frame."""
+def result_row(video_id: int, track: TrackSummary, masks: Sequence[Rle | None]) -> dict[str, Any]:
+    """The row of one track; `masks` has an entry for each frame."""
     return {
         'video_id': video_id,
         'score': round(track.score, 6),

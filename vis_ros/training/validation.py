@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from vis_ros.datasets.excerpt import Excerpt
-from vis_ros.datasets.predicted_video import PredictedVideo, predicted_frame
-from vis_ros.datasets.video import AnnotatedVideo, AnnotatedVideos
+from vis_ros.datasets.video import AnnotatedVideo, AnnotatedVideos, Excerpt, PredictedVideo, predicted_frame
 from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import Evaluation

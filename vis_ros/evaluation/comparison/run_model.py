@@ -20,10 +20,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.datasets.excerpt import Excerpt
 from vis_ros.datasets.open_annotations import open_annotations
-from vis_ros.datasets.predicted_video import PredictedVideo, predicted_frame
-from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+from vis_ros.datasets.video import (
+    AnnotatedFrame,
+    AnnotatedVideo,
+    AnnotatedVideos,
+    Excerpt,
+    PredictedVideo,
+    predicted_frame,
+)
 from vis_ros.evaluation.comparison.candidates import Candidate, candidate, stamp
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.instances import Instances

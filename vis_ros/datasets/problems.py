@@ -1,18 +1,57 @@
-"""ProblemLog: collects every problem of a file before raising, and reads typed fields of JSON records."""
+"""Problems in annotations: each with its file and record, all of a file collected before the error is raised."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vis_ros.datasets.video import AnnotationError, Problem
+_SHOWN_PROBLEMS = 20
+
+LARGEST_SIDE = 1 << 15
+"""Largest image height and width accepted, so that a corrupt size cannot cause a huge allocation."""
+
+_JSON_NAMES = {int: 'an integer', str: 'a string', list: 'a list', dict: 'an object'}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with annotations, and where.
+
+    Attributes:
+        file: the file.
+        record: the part of it ('annotations[3], id 17', 'line 12', ...); '' if the problem concerns the whole file.
+        what: the fault, with the offending value.
+    """
+
+    file: str
+    record: str
+    what: str
+
+    def __str__(self) -> str:
+        return ': '.join(part for part in (self.file, self.record, self.what) if part)
+
+
+class AnnotationError(ValueError):
+    """Annotations that cannot be used. `problems` holds all problems; the message shows the first twenty."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = list(problems)
+        shown = [str(problem) for problem in self.problems[:_SHOWN_PROBLEMS]]
+        if len(self.problems) > len(shown):
+            shown.append(f'... and {len(self.problems) - len(shown)} more; `vis-ros data check` lists them all')
+        super().__init__('\n'.join(shown))
 
 
 class ProblemLog:
-    """The problems of one file so far. `take` and its kin return None for a field that is not as it must be."""
+    """Collects the problems of one file.
+
+    The methods that read a field of a JSON record return None and add a problem if the field is missing or invalid.
+    """
 
     def __init__(self, file: str | Path) -> None:
         self.file = str(file)
@@ -22,12 +61,12 @@ class ProblemLog:
         self.problems.append(Problem(self.file, record, what))
 
     def raise_any(self) -> None:
-        """Raises AnnotationError with all problems where there are any."""
+        """Raise AnnotationError with all problems, if there are any."""
         if self.problems:
             raise AnnotationError(self.problems)
 
     def records(self, container: dict[str, Any], key: str, where: str = '') -> list[tuple[str, dict[str, Any]]]:
-        """The JSON objects of a list, each with its place in words; what is no object is a problem and left out."""
+        """The JSON objects of a list, each with its place in words. Elements that are not objects are problems."""
         good = []
         for position, record in enumerate(self.take(container, key, list, where) or []):
             place = f'{where}, {key}[{position}]'.removeprefix(', ')
@@ -40,7 +79,7 @@ class ProblemLog:
         return good
 
     def take(self, record: dict[str, Any], key: str, kind: type, where: str) -> Any:
-        """A field of a JSON type (int does not take booleans)."""
+        """A field of the given JSON type. Booleans are not integers here."""
         if key not in record:
             self.add(where, f'has no {key!r}')
             return None
@@ -51,7 +90,7 @@ class ProblemLog:
         return value
 
     def positive(self, record: dict[str, Any], key: str, where: str) -> int | None:
-        """A whole number of at least 1 and at most LARGEST_SIDE."""
+        """An integer from 1 to LARGEST_SIDE."""
         value = self.take(record, key, int, where)
         if value is None or 1 <= value <= LARGEST_SIDE:
             return value
@@ -65,33 +104,42 @@ class ProblemLog:
             return None
         value = record['score']
         number = is_integer(value) or isinstance(value, float)
-        if number and 0 <= value <= 1:  # false for NaN too
+        if number and 0 <= value <= 1:  # False for NaN as well
             return float(value)
         self.add(where, f"'score' is {shown(value)}, expected a number from 0 to 1")
         return None
 
+    def reference(self, record: dict[str, Any], key: str, targets: dict[int, Any], name: str, where: str) -> Any:
+        """The target that the id in a field refers to. An unknown id is a problem.
 
-LARGEST_SIDE = 1 << 15
-"""No picture is wider or higher than this; a corrupt size must not make anything allocate more."""
-
-_JSON_NAMES = {int: 'a whole number', str: 'a text', list: 'a list', dict: 'an object'}
+        Args:
+            record, key: the field.
+            targets: by id.
+            name: of the targets, for the message.
+            where: the place of the record.
+        """
+        identity = self.take(record, key, int, where)
+        if identity is not None and identity not in targets:
+            self.add(where, f'{key!r} is {identity}, which is not among {name}')
+        return None if identity is None else targets.get(identity)
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a JSON value is a whole number that int64 holds."""
+    """Whether a JSON value is an integer that fits into int64."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
 
 
 def shown(value: Any) -> str:
-    """A value in a message: at most 60 characters of it."""
+    """A value for a message, cut to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; run lengths (a list `counts` of whole numbers from 0 on) as an array.
+    """The content of a JSON file. Run lengths (a list `counts` of non-negative integers) are returned as an array.
 
-    Raises AnnotationError with line and column where it is none.
+    Raises:
+        AnnotationError: the file is not JSON; the problem names line and column.
     """
     try:
         return json.loads(path.read_text(encoding='utf-8-sig'), object_hook=_with_compact_counts)
@@ -103,7 +151,7 @@ def read_json(path: Path) -> Any:
 
 
 def _with_compact_counts(record: dict[str, Any]) -> dict[str, Any]:
-    """As Python numbers the run lengths of a long video would take most of the memory."""
+    """Store run lengths as an array: as Python integers those of a long video would take most of the memory."""
     counts = record.get('counts')
     if isinstance(counts, list) and set(map(type, counts)) == {int} and min(counts) >= 0 and max(counts) < 1 << 32:
         record['counts'] = np.array(counts, np.min_scalar_type(max(counts)))
