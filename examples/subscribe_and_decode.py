@@ -7,9 +7,9 @@ python examples/subscribe_and_decode.py
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from vis_ros.msg import InstanceMask, InstanceMaskArray
 
 from vis_ros.masks import decode
-from vis_ros.msg import InstanceMask, InstanceMaskArray
 
 
 class Planner(Node):

@@ -22,8 +22,8 @@ LINK = re.compile(r'!?\[[^\]]*\]\(([^)\s]+)\)')
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```', re.MULTILINE | re.DOTALL)
 CODE = re.compile(r'`([^`\n]+)`')
 FOLDERS = ('benchmarks', 'config', 'doc', 'examples', 'launch', 'msg', 'srv', 'test', 'vis_ros')
+INTERFACE = re.compile(r'vis_ros/((msg|srv)/\w+)$')
 REPOSITORY_PATH = re.compile(rf'(?:{"|".join(FOLDERS)})/[\w./*-]+')
-ROOM_PATH = re.compile(r'[a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py|[a-z_]+\.py')
 LAUNCH_ARGUMENT = re.compile(r'(?<!\S)([a-z_]+):=')
 REMAPPED = {'image'}
 
@@ -87,11 +87,11 @@ def test_links_lead_somewhere(page):
 @pages
 def test_files_that_are_named_exist(page):
     for snippet in snippets(page):
+        if 'share/vis_ros' in snippet:
+            continue
         for path in REPOSITORY_PATH.findall(snippet):
-            stem = path.rstrip('.')
-            if 'share/vis_ros' in snippet:
-                continue
-            assert list(ROOT.glob(stem.rstrip('/'))), f'{name(page)}: {snippet}'
+            path = INTERFACE.sub(r'\1.\2', path.rstrip('./'))
+            assert list(ROOT.glob(path)), f'{name(page)}: {snippet}'
     for module in re.findall(r'python -m (benchmarks\S*|vis_ros\S*)', text(page)):
         assert importlib.util.find_spec(module.rstrip('`.,')), f'{name(page)}: python -m {module}'
 
