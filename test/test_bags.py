@@ -182,6 +182,36 @@ def test_an_mcap_file_that_breaks_off_anywhere_gives_what_is_there_and_says_what
     assert all(count == 12 for count, complete in zip(counts, lossless, strict=True) if complete)
 
 
+def test_a_file_that_breaks_off_is_read_on_where_time_goes_back(tmp_path):
+    """Its messages have no index that could sort them: they come as they were written."""
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection('/a', IMAGE_TYPE, typestore=typestore())
+        order = [3, 1, 2, 0, 7, 6, 5, 4, 9, 8, 11, 10]
+        for index in order:
+            writer.write(connection, index * SECOND, image(index))
+    file = storage(tmp_path / 'bag')
+    file.write_bytes(file.read_bytes()[:-50])
+    reader, read = BagReader(file), []
+    assert [str(topic) for topic in reader.topics] == ['/a (Image, 12)'] and reader.duration_s == 11
+    with pytest.raises(BagError, match='no message is lost'):
+        for topic, recorded_ns, data in reader.messages(reader.topics, start_ns=2 * SECOND):
+            read.append(int(deserialize(data, topic.type).data[0]))
+            assert recorded_ns == read[-1] * SECOND
+    assert read == [index for index in order if index >= 2]
+
+
+@pytest.mark.parametrize(('compression', 'share'), [(CompressionMode.NONE, 2 / 3), (CompressionMode.STORAGE, 1 / 3)])
+def test_a_file_that_breaks_off_may_be_compressed(tmp_path, compression, share):
+    file = storage(write(tmp_path / 'bag', 12, compression=compression))
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * share)])
+    reader, read = BagReader(file), []
+    with pytest.raises(BagError, match='breaks off at byte'):
+        for topic, _, data in reader.messages(reader.topics):
+            read.append(int(deserialize(data, topic.type).data[0]))
+    assert 0 < len(read) < 12 and read == list(range(len(read)))
+
+
 def test_only_the_last_part_of_a_split_bag_breaks_off(tmp_path):
     path = split(tmp_path / 'bag', [6, 12])
     last = path / 'bag_1.mcap'

@@ -59,7 +59,7 @@ def _python() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    for module in ('numpy', 'cv2', 'openvino', 'safetensors', 'rosbags', 'pycocotools'):
+    for module in ('numpy', 'cv2', 'openvino', 'safetensors', 'rosbags', 'mcap', 'pycocotools'):
         yield _package(
             module, 'bad', f'pip install vis_ros brings it; alone: pip install {_DISTRIBUTION.get(module, module)}'
         )

@@ -9,19 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
 from vis_ros.image_files import natural_order
 from vis_ros.recordings.bag_files import METADATA, SUFFIXES, BagError, is_storage
-from vis_ros.recordings.cut_mcap import CutMcap, cut_mcap
+from vis_ros.recordings.cut_mcap import CutMcap, TopicKey, cut_mcap
 from vis_ros.recordings.topics import IMAGE_TYPES, INSTANCES_TYPE, Topic, ignored_topic
 from vis_ros.ros.stamps import NS_PER_S
 
 _REPAIR = '`mcap recover` (.mcap) or `sqlite3 FILE .recover` (.db3) saves what is left'
-
-_Part = Path | CutMcap
-"""What rosbags opens: a file, a folder whose files are compressed, or an .mcap file that breaks off."""
 
 
 class BagReader:
@@ -48,23 +44,22 @@ class BagReader:
         information = _metadata(self.path)
         custom = (information or {}).get('custom_data')
         self.videos: dict[str, str] = custom if isinstance(custom, dict) else {}
-        self._parts: list[_Part] = []
+        self._parts: list[_Part | CutMcap] = []
         self._unreadable_end = ''
-        counts: Counter[tuple[str, str]] = Counter()
-        times: list[int] = []
-        files = [cut_mcap(part) or part for part in _parts(self.path, information)]
-        for file in files:
+        paths = _paths(self.path, information)
+        for path in paths:
             try:
-                _count(file, counts, times)
+                self._parts.append(cut_mcap(path) or _Part(path))
             except BagError as error:
-                if file is not files[-1] or not self._parts:
+                if path is not paths[-1] or not self._parts:
                     raise
                 self._unreadable_end = str(error)
-            else:
-                self._parts.append(file)
-        cut = [part.damage for part in self._parts if isinstance(part, CutMcap)]
-        self.damage = ' '.join([*cut, self._unreadable_end]).strip()
+        self.damage = ' '.join([*(part.damage for part in self._parts), self._unreadable_end]).strip()
+        counts: Counter[TopicKey] = Counter()
+        for part in self._parts:
+            counts.update(part.counts)
         self.topics = [Topic(name, kind, count) for (name, kind), count in sorted(counts.items())]
+        times = [time for part in self._parts for time in part.times_ns]
         self.duration_s = (max(times) - min(times)) / NS_PER_S if times else 0.0
 
     def of_type(self, *types: str) -> list[Topic]:
@@ -89,57 +84,57 @@ class BagReader:
         """
         wanted = {(topic.name, topic.type): topic for topic in topics}
         for part in self._parts:
-            with _opened(part) as reader:
-                chosen = [c for c in reader.connections if (c.topic, c.msgtype) in wanted]
-                if chosen:
-                    for connection, recorded_ns, data in _read(reader, chosen, start_ns, part):
-                        yield wanted[connection.topic, connection.msgtype], recorded_ns, bytes(data)
-                if isinstance(part, CutMcap):
-                    raise BagError(part.damage)
+            for key, recorded_ns, data in part.messages(wanted, start_ns):
+                yield wanted[key], recorded_ns, data
+            if part.damage:
+                raise BagError(part.damage)
         if self._unreadable_end:
             raise BagError(self._unreadable_end)
 
 
-def _count(part: _Part, counts: Counter[tuple[str, str]], times: list[int]) -> None:
-    """Add the number of messages by (topic, type), and the times of the first and the last message."""
-    with _opened(part) as reader:
-        for each in reader.connections:
-            counts[each.topic, each.msgtype] += each.msgcount
-        if reader.message_count:
-            times += [reader.start_time, reader.end_time - 1]  # the end is exclusive
+class _Part:
+    """What rosbags opens: a complete file, or a folder whose files are compressed. For the fields see `CutMcap`."""
 
+    damage = ''
 
-@contextmanager
-def _opened(part: _Part) -> Iterator[Reader]:
-    with ExitStack() as stack:
-        try:
-            reader = stack.enter_context(Reader(part))  # type: ignore[arg-type]  # it needs no more than CutMcap has
-        except Exception as error:  # a damaged file fails in as many ways as it has fields
-            raise BagError(_unreadable(part, error)) from error
-        yield reader
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.counts: Counter[TopicKey] = Counter()
+        self.times_ns: list[int] = []
+        with self._opened() as reader:
+            for each in reader.connections:
+                self.counts[each.topic, each.msgtype] += each.msgcount
+            if reader.message_count:
+                self.times_ns = [reader.start_time, reader.end_time - 1]  # the end is exclusive
 
+    def messages(self, topics: Collection[TopicKey], start_ns: int | None) -> Iterator[tuple[TopicKey, int, bytes]]:
+        """See `CutMcap.messages`."""
+        with self._opened() as reader:
+            chosen = [each for each in reader.connections if (each.topic, each.msgtype) in topics]
+            messages = reader.messages(chosen, start_ns) if chosen else iter(())
+            while True:
+                try:
+                    connection, recorded_ns, data = next(messages)
+                except StopIteration:
+                    return
+                except Exception as error:  # as in `_opened`
+                    raise BagError(f'{self._path} is damaged: {error}. {_REPAIR}') from error
+                yield (connection.topic, connection.msgtype), recorded_ns, bytes(data)
 
-def _read(
-    reader: Reader, chosen: list[Connection], start_ns: int | None, part: _Part
-) -> Iterator[tuple[Connection, int, bytes]]:
-    messages = reader.messages(chosen, start_ns)
-    while True:
-        try:
-            message = next(messages)
-        except StopIteration:
-            return
-        except Exception as error:  # as in `_opened`
-            raise BagError(f'{part} is damaged: {error}. {_REPAIR}') from error
-        yield message
+    @contextmanager
+    def _opened(self) -> Iterator[Reader]:
+        with ExitStack() as stack:
+            try:
+                reader = stack.enter_context(Reader(self._path))
+            except Exception as error:  # a damaged file fails in as many ways as it has fields
+                raise BagError(self._unreadable(error)) from error
+            yield reader
 
-
-def _unreadable(part: _Part, error: Exception) -> str:
-    if isinstance(part, CutMcap):
-        return f'{part.damage}. Nothing before that can be read: {error}'
-    if part.is_file() and not part.stat().st_size:
-        return f'{part} is empty: it has no bytes. Nothing was recorded, or copying it failed'
-    reason = str(error).rstrip('.')
-    return f'{part} cannot be read as a bag: {reason}. {_REPAIR}, and `ros2 bag reindex` rewrites {METADATA}'
+    def _unreadable(self, error: Exception) -> str:
+        if self._path.is_file() and not self._path.stat().st_size:
+            return f'{self._path} is empty: it has no bytes. Nothing was recorded, or copying it failed'
+        reason = str(error).rstrip('.')
+        return f'{self._path} cannot be read as a bag: {reason}. {_REPAIR}, and `ros2 bag reindex` rewrites {METADATA}'
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -164,21 +159,21 @@ def _metadata(path: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def _parts(path: Path, information: dict[str, Any] | None) -> list[Path]:
-    """What rosbags opens, one after the other: files, or a folder whose files are compressed."""
+def _paths(path: Path, information: dict[str, Any] | None) -> list[Path]:
+    """What to open, one after the other: files, or a folder whose files are compressed."""
     if not path.is_dir():
         if path.suffix not in SUFFIXES:
             raise BagError(f'{path} is not a bag: a bag is a folder or a file that ends in {" or ".join(SUFFIXES)}')
         return [_checkpointed(path)]
     if information is not None:
-        return _listed_parts(path, information)
+        return _listed_paths(path, information)
     files = sorted((file for file in path.iterdir() if is_storage(file)), key=lambda file: natural_order(file.name))
     if not files:
         raise BagError(f'{path} is not a bag: it holds neither {METADATA} nor {" or ".join(SUFFIXES)} files')
     return [_checkpointed(file) for file in files]
 
 
-def _listed_parts(path: Path, information: dict[str, Any]) -> list[Path]:
+def _listed_paths(path: Path, information: dict[str, Any]) -> list[Path]:
     files = [path / Path(name).name for name in information['relative_file_paths']]
     compressed = str(information.get('compression_mode', '')).lower() not in ('', 'none')
     if missing := [file.name for file in files if not file.is_file()]:

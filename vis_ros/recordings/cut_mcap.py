@@ -1,92 +1,90 @@
-"""CutMcap: an .mcap file without its end, as a recorder leaves it that was killed, in a form that rosbags reads."""
+"""CutMcap: an .mcap file without its end, as a recorder leaves it that was killed."""
 
 from __future__ import annotations
 
-import io
-import struct
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
+
+from mcap.records import Channel, DataEnd, Message, Schema
+from mcap.stream_reader import StreamReader
 
 _MAGIC = b'\x89MCAP0\r\n'
-_DATA_END, _FOOTER = 0x0F, 0x02
+
+TopicKey = tuple[str, str]
+"""Name of a topic and type of its messages."""
 
 
 class CutMcap:
-    """An .mcap file without its end, which rosbags reads as if it was closed after its last complete record.
+    """The messages of an .mcap file up to its last complete chunk, read without the index that is missing.
 
-    It takes the place of the file's path in rosbags. A record is an opcode, a length (uint64) and the content
-    (https://mcap.dev/spec).
-
+    counts: topic -> number of its messages.
+    times_ns: of the first and the last message; empty without messages.
     damage: what is lost, and how to repair the file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._has_all = False
+        self._end = 0
+        self.counts: Counter[TopicKey] = Counter()
+        times: list[int] = []
+        for topic, recorded_ns, _ in self._read():
+            self.counts[topic] += 1
+            times = [min(times[0], recorded_ns), max(times[1], recorded_ns)] if times else [recorded_ns] * 2
+        self.times_ns = times
         size = path.stat().st_size
-        self._end, has_all = _end_of_records(path, size)
-        self.suffix = path.suffix
-        self.stem = path.stem
-        lost = 'but no message is lost' if has_all else f'and the data in its last {size - self._end} bytes are lost'
+        lost = (
+            'but no message is lost' if self._has_all else f'and the data in its last {size - self._end} bytes are lost'
+        )
         self.damage = (
             f'{path} breaks off at byte {size}, as when the recorder was killed: its index is missing, {lost}. '
             '`mcap recover` makes a complete file of the rest'
         )
 
-    def __str__(self) -> str:
-        return str(self._path)
+    def messages(
+        self, topics: Collection[TopicKey], start_ns: int | None = None
+    ) -> Iterator[tuple[TopicKey, int, bytes]]:
+        """The messages of some topics in the order of recording: (topic, time of recording in ns, message)."""
+        for topic, recorded_ns, data in self._read():
+            if topic in topics and (start_ns is None or recorded_ns >= start_ns):
+                yield topic, recorded_ns, data
 
-    def exists(self) -> bool:
-        return True
+    def _read(self) -> Iterator[tuple[TopicKey, int, bytes]]:
+        types: dict[int, str] = {}
+        topics: dict[int, TopicKey] = {}
+        with self._path.open('rb') as file:
+            records = StreamReader(_Complete(file), validate_crcs=True).records  # type: ignore[arg-type]
+            while True:
+                try:
+                    record = next(records)
+                except Exception:  # what is left of the last record fails in as many ways as it has fields
+                    return
+                self._end = file.tell()
+                if isinstance(record, Schema):
+                    types[record.id] = record.name
+                elif isinstance(record, Channel):
+                    topic = topics[record.id] = record.topic, types.get(record.schema_id, '')
+                    self.counts.setdefault(topic, 0)
+                elif isinstance(record, Message):
+                    yield topics[record.channel_id], record.log_time, record.data
+                elif isinstance(record, DataEnd):
+                    self._has_all = True
+                    return
 
-    def is_dir(self) -> bool:
-        return False
 
-    def open(self, *_arguments: Any, **_keywords: Any) -> BinaryIO:
-        """The file up to its last complete record, closed properly."""
-        return io.BufferedReader(_ClosedAfter(self._path, self._end))
+class _Complete:
+    """A file whose `read` fails instead of returning fewer bytes, so that no record is read in part."""
 
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
 
-class _ClosedAfter(io.RawIOBase):
-    """The first bytes of a file, followed by the records that end an .mcap file without an index."""
-
-    def __init__(self, path: Path, length: int) -> None:
-        self._file = path.open('rb')
-        self._length = length
-        self._tail = b''.join(
-            (
-                struct.pack('<BQI', _DATA_END, 4, 0),
-                struct.pack('<BQQQI', _FOOTER, 20, 0, 0, 0),  # there is no summary
-                _MAGIC,
-            )
-        )
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length + len(self._tail)}[whence]
-        self._position = max(0, start + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer)
-        left = self._length - self._position
-        if left > 0:
-            self._file.seek(self._position)
-            data = self._file.read(min(len(view), left))
-        else:
-            data = self._tail[-left : -left + len(view)]
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+    def read(self, length: int) -> bytes:
+        data = self._file.read(length)
+        if len(data) < length:
+            raise EOFError(f'{length} bytes wanted, {len(data)} left')
+        return data
 
 
 def cut_mcap(file: Path) -> CutMcap | None:
@@ -98,18 +96,3 @@ def cut_mcap(file: Path) -> CutMcap | None:
         content.seek(max(0, file.stat().st_size - len(_MAGIC)))
         ends = content.tell() > 0 and content.read() == _MAGIC
     return CutMcap(file) if starts and not ends else None
-
-
-def _end_of_records(path: Path, size: int) -> tuple[int, bool]:
-    """Where the last complete record of the data section ends, and whether the section is complete."""
-    position = len(_MAGIC)
-    with path.open('rb') as file:
-        while True:
-            file.seek(position)
-            head = file.read(9)
-            if len(head) < 9:
-                return position, False
-            opcode, length = struct.unpack('<BQ', head)
-            if opcode == _DATA_END or position + 9 + length > size:
-                return position, bool(opcode == _DATA_END)
-            position += 9 + length
