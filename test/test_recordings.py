@@ -11,7 +11,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from vis_ros.recordings.opening import open_recording, open_recordings
-from vis_ros.recordings.recording import NoFrameError
+from vis_ros.recordings.recording import NoFrameError, Stream
 from vis_ros.ros.stamps import FOLDER_RATE
 
 STORE = get_typestore(Stores.LATEST)
@@ -85,6 +85,15 @@ def test_a_recording_can_be_read_again_from_the_start(video):
     first = [frame.image for frame in itertools.islice(recording, 5)]
     again = [frame.image for frame in itertools.islice(recording, 5)]
     np.testing.assert_array_equal(first, again)
+
+
+def test_the_number_of_frames_is_the_length_where_it_is_known(video):
+    recording = open_recording(video)
+    assert len(recording) == 25
+    recording.streams = (Stream('', None, 20.0),)  # a container without an index
+    with pytest.raises(TypeError, match='does not say how many frames it has'):
+        len(recording)
+    assert len(list(recording)) == 25, 'list() asks for the length too'
 
 
 def test_a_folder_is_read_in_natural_order_and_a_broken_image_is_counted(tmp_path):

@@ -382,7 +382,7 @@ def test_a_recording_is_never_overwritten(folder, tmp_path):
     image_bag(tmp_path / 'bag', [1])
     for source, out in ((tmp_path / 'bag', tmp_path), (folder, folder), (folder, folder / 'results')):
         before = tree(source)
-        with pytest.raises(ValueError, match=r'is no place for the results: .* is the recording; choose another --out'):
+        with pytest.raises(ValueError, match=r'overlaps the recording .*; choose another --out'):
             run(open_recording(source), out)
         assert tree(source) == before
     (tmp_path / 'out' / 'bag').mkdir(parents=True)

@@ -1,1 +1,1 @@
-"""Recordings as streams of frames, whatever they are kept in: video file, image folder, ROS 2 bag."""
+"""Recordings as streams of frames: ROS 2 bags, video files and folders of images."""

@@ -1,4 +1,4 @@
-"""VideoWriter: frames into an .mp4 file, by the best codec that this OpenCV can write."""
+"""VideoWriter: images into an .mp4 file, with the best codec that this OpenCV can write."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ CODECS = {
     'vp09': 'VP9, plays in browsers and most players',
     'mp4v': 'MPEG-4 part 2, plays in VLC and mpv but not in browsers',
 }
-"""FourCC of each codec, best first. Which of them can be written depends on how OpenCV was built: the wheels on PyPI
-have no H.264 encoder, and their VP9 takes a third of a second for an image of 960x540 where mp4v takes 5 ms."""
+"""FourCC of each codec, best first. Which of them can be written depends on the build of OpenCV: the wheels on PyPI
+have no H.264 encoder, and their VP9 takes a third of a second for an image of 960x540, for which mp4v takes 5 ms."""
 
-_LONGEST_VP9_SIDE = 640  # so that writing the video does not take longer than segmenting it
-_QUEUE = 8  # images that wait for the encoder at the most
+_LONGEST_VP9_SIDE = 640  # pixels, so that writing the video does not take longer than tracking
+_QUEUE = 8  # largest number of images that wait for the encoder
 
 
 class VideoWriter:
-    """Writes images of one size into an .mp4 file, in a thread of its own; use it as a context manager.
+    """Writes images into an .mp4 file, in a thread of its own; use it as a context manager.
 
-    codec: the FourCC in use, once the first image is written.
+    codec: the FourCC in use; '' before the first image.
     """
 
     def __init__(self, path: str | Path, rate: float, codecs: tuple[str, ...] = tuple(CODECS)) -> None:
-        """Prepare to write; the file is made with the first image, which also decides the size (VP9: at most 640
-        pixels on the longer side).
+        """Prepare to write. The first image creates the file and determines its size (VP9: at most 640 pixels on the
+        longer side).
 
         Args:
             path: of the .mp4 file.
@@ -52,11 +52,13 @@ class VideoWriter:
         self._pending: deque[Future[None]] = deque()
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Append an image, (H, W, 3) uint8 BGR, which must not change any more; one of another size than the video is
-        scaled to it.
+        """Append an image, which is resized if its size differs from that of the video.
+
+        Args:
+            image: (H, W, 3) uint8 BGR; it must not change any more.
 
         Raises:
-            ValueError: none of the codecs can be written here.
+            ValueError: OpenCV can write none of the codecs.
         """
         if self._writer is None:
             self._writer = self._open(image.shape[1], image.shape[0])
@@ -70,7 +72,11 @@ class VideoWriter:
         writer.write(image)
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file.
+
+        Raises:
+            OSError: it could not be finished.
+        """
         self._encoder.shutdown()
         if self._writer is not None:
             self._writer.release()
@@ -80,7 +86,7 @@ class VideoWriter:
             self._pending.popleft().result()
 
     def _check_index(self) -> None:
-        """OpenCV says nothing of a file that could not be finished: it has no index then, and cannot be played."""
+        """Raise OSError if the file has no index and so cannot be played; OpenCV itself reports no error."""
         if self.path.stat().st_size:
             with self.path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 if content.find(b'moov') >= 0:
@@ -106,13 +112,13 @@ class VideoWriter:
 
 
 def _even(side: float) -> int:
-    """4:2:0 colour needs even sides."""
+    """The nearest even number of pixels, which 4:2:0 color needs."""
     return max(2, round(side) // 2 * 2)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop what FFmpeg itself prints on standard error: a missing codec is no error, the next one is tried."""
+    """Discard what FFmpeg prints on standard error: a missing codec is no error, since the next one is tried."""
     sys.stderr.flush()
     kept = os.dup(2)
     silence = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""Interruption: Ctrl-C during a replay ends it between two images, with all of its files complete."""
+"""Ctrl-C during a replay ends it between two images, with all files complete."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 INTERRUPTED = 'interrupted'
-"""Why a replay ended before its end."""
+"""Reason of a replay that ended early."""
 
 _ONE_REQUEST_S = 1.0  # a terminal and `ros2 launch` both send a signal for one Ctrl-C
 
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event instead of breaking off in the middle of a file; the second one breaks off."""
+    """Set the event on SIGINT or SIGTERM instead of raising KeyboardInterrupt.
+
+    A second signal raises it, if it comes more than a second after the first. Outside the main thread signals are not
+    handled.
+    """
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted

@@ -1,4 +1,4 @@
-"""The folder that a replay writes, offline and live alike."""
+"""The output folder of a replay, offline or live."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from vis_ros.replay.offline.video_files import NAMES
 
 
 def make_room(folder: Path, recordings: Iterable[Path]) -> None:
-    """Make the folder, without the files of an earlier replay.
+    """Create the folder, or remove the files of an earlier replay from it.
 
     Raises:
-        ValueError: a recording would be hurt.
-        FileExistsError: `folder/bag` is something else than a bag.
+        ValueError: the folder and one of the recordings overlap.
+        FileExistsError: `folder/bag` is not a bag.
     """
     for path in (recording.resolve() for recording in recordings):
         written = [folder.resolve() / name for name in ('bag', *NAMES)]
         if folder.resolve().is_relative_to(path) or any(path.is_relative_to(each) for each in written):
-            raise ValueError(f'{folder} is no place for the results: {path} is the recording; choose another --out')
+            raise ValueError(
+                f'{folder} cannot hold the results: it overlaps the recording {path}; choose another --out'
+            )
     remove_bag(folder / 'bag')
     videos = _videos_of(folder / 'run.json')
     for name in (*NAMES, *(f'{video}/{name}' for video in videos for name in NAMES), 'results.json', 'run.json'):
@@ -29,7 +31,7 @@ def make_room(folder: Path, recordings: Iterable[Path]) -> None:
 
 
 def _videos_of(run: Path) -> list[str]:
-    """The videos of an earlier replay; none where its run.json is missing or damaged."""
+    """The videos of an earlier replay; none if its run.json is missing or damaged."""
     try:
         found = json.loads(run.read_text(encoding='utf-8'))['cameras']
     except (OSError, ValueError, KeyError, TypeError):
