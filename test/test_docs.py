@@ -141,3 +141,17 @@ def test_yaml_is_a_training_config(page):
     for language, block in FENCE.findall(text(page)):
         if language == 'yaml':
             assert TrainConfig.from_dict(yaml.safe_load(block)).steps > 0
+
+
+def test_the_page_of_the_node_has_every_parameter_and_field():
+    page = text(ROOT / 'doc' / 'node.md')
+    named = {part for code in CODE.findall(FENCE.sub('', page)) for part in re.findall(r'[a-z_0-9.]+', code)}
+    assert set(NodeSettings.__dataclass_fields__) <= named
+    for file in (*(ROOT / 'msg').glob('*.msg'), *(ROOT / 'srv').glob('*.srv')):
+        fields = re.findall(r'^[\w/\[\]]+ ([a-z_]+)(?: *#.*)?$', file.read_text(), re.MULTILINE)
+        assert fields and set(fields) <= named, f'{file.name}: {set(fields) - named}'
+
+
+def test_each_page_is_in_the_navigation():
+    listed = re.findall(r': ([\w/]+\.md)$', (ROOT / 'mkdocs.yml').read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(str(page.relative_to(ROOT / 'doc')) for page in PAGES[1:])
