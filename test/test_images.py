@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from vis_ros.images import ENCODINGS, ImageError, decode_compressed, decode_depth, decode_image
+from vis_ros.images import IMAGE_ENCODINGS, ImageError, decode_compressed, decode_depth, decode_image
 
 GENERATOR = np.random.default_rng(7)
 
@@ -134,7 +134,7 @@ def test_unpadded_bgr8_is_not_copied():
     assert image[0, 0, 0] == data[0]
 
 
-@pytest.mark.parametrize('encoding', ENCODINGS)
+@pytest.mark.parametrize('encoding', IMAGE_ENCODINGS)
 @pytest.mark.parametrize('kind', [bytes, bytearray, lambda b: array('B', b), lambda b: np.frombuffer(b, np.uint8)])
 def test_every_encoding_from_every_buffer(encoding, kind):
     data = kind(bytes(4 * 8 * 4 * 2))

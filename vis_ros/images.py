@@ -62,7 +62,7 @@ _TO_BGR = {
     'nv21': cv2.COLOR_YUV2BGR_NV21,
 }
 
-ENCODINGS = tuple(_BYTES_PER_PIXEL)
+IMAGE_ENCODINGS = tuple(_BYTES_PER_PIXEL)
 """Every encoding that `decode_image` reads."""
 
 DEPTH_ENCODINGS = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
@@ -79,7 +79,7 @@ def decode_image(message: ImageMessage) -> NDArray[np.uint8]:
     YUV is ITU-R BT.601 with limited range, as cameras and cv_bridge have it.
 
     Args:
-        message: its encoding is one of ENCODINGS.
+        message: its encoding is one of IMAGE_ENCODINGS.
 
     Returns:
         (height, width, 3) uint8 BGR, contiguous. For bgr8 and 8UC3 without padding it is a view of `message.data`.
@@ -90,7 +90,7 @@ def decode_image(message: ImageMessage) -> NDArray[np.uint8]:
     """
     encoding = message.encoding
     if encoding not in _BYTES_PER_PIXEL:
-        raise ImageError(f'encoding {encoding!r} is not supported; supported are {", ".join(ENCODINGS)}')
+        raise ImageError(f'encoding {encoding!r} is not supported; supported are {", ".join(IMAGE_ENCODINGS)}')
     rows = _rows(message, _BYTES_PER_PIXEL[encoding])
     if encoding == 'mono16':
         dtype = '>u2' if message.is_bigendian else '<u2'

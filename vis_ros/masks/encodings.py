@@ -38,13 +38,13 @@ def encode(mask: Mask, encoding: str | int) -> bytes:
         raise ValueError(f'a mask has shape (height, width), not {mask.shape}')
     if name == 'none':
         return b''
+    if name == 'rle':
+        return rle_bytes(rle.encode(mask))
     pixels = np.not_equal(mask, 0).view(np.uint8)
     if name == 'mono8':
         return (pixels * np.uint8(255)).tobytes()
     if name == 'bits':
         return np.packbits(pixels).tobytes()
-    if name == 'rle':
-        return rle_bytes(rle.encode(pixels))
     return _encode_png(pixels)
 
 
