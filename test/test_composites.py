@@ -46,14 +46,14 @@ class Pictures:
 
 
 class Disc:
-    """A disc of one grey value, with a cut-out of its own at each phase if it has several."""
+    """A disc of one grey value, with a crop of its own at each phase if it has several."""
 
     extent = 60.0
 
     def __init__(self, class_id=0, grey=255):
         self.class_id, self.grey = class_id, grey
 
-    def cutout(self, phase):
+    def crop(self, phase):
         coverage = np.zeros((60, 60), np.uint8)
         cv2.circle(coverage, (30, 30), 29, 255, -1)
         found = crop_object(np.full((60, 60, 3), self.grey, np.uint8), coverage, (0, 0), self.class_id)
@@ -64,8 +64,8 @@ class Disc:
 class Blinker(Disc):
     """It shows its phase by its grey value."""
 
-    def cutout(self, phase):
-        return Disc(self.class_id, int(100 + phase % 100)).cutout(0)
+    def crop(self, phase):
+        return Disc(self.class_id, int(100 + phase % 100)).crop(0)
 
 
 def make(config=PLAIN, objects=None, pictures=None, size=SIZE, **changes):
@@ -171,9 +171,9 @@ def over_time(value):
 
     def measure(videos):
         changes = [
-            np.ptp([value(actor.motion, time) for time in range(0, 80, 4)], axis=0).max()
+            np.ptp([value(moving.motion, time) for time in range(0, 80, 4)], axis=0).max()
             for seed in range(10)
-            for actor in videos.video(seed).actors
+            for moving in videos.video(seed).moving_objects
         ]
         return float(np.max(changes))
 
@@ -188,8 +188,8 @@ def camera_change(videos):
 def outside(videos):
     count = 0
     for seed in range(10):
-        for actor in videos.video(seed).actors:
-            places = np.array([actor.motion.position(time) for time in range(80)])
+        for moving in videos.video(seed).moving_objects:
+            places = np.array([moving.motion.position(time) for time in range(80)])
             count += bool(((places < 0) | (places > SIZE[::-1])).any())
     return count
 
@@ -197,14 +197,16 @@ def outside(videos):
 def meetings(videos):
     count = 0
     for seed in range(10):
-        places = np.array([actor.motion.position(40) for actor in videos.video(seed).actors])
+        places = np.array([moving.motion.position(40) for moving in videos.video(seed).moving_objects])
         gaps = np.linalg.norm(places[:, None] - places, axis=2) + 1000 * np.eye(len(places))
         count += int((gaps < 1e-6).any())
     return count
 
 
 def all_alike(what):
-    return lambda videos: sum(len({what(actor) for actor in videos.video(seed).actors}) == 1 for seed in range(10))
+    return lambda videos: sum(
+        len({what(moving) for moving in videos.video(seed).moving_objects}) == 1 for seed in range(10)
+    )
 
 
 def empty_frames(videos):
@@ -224,22 +226,22 @@ def grey_spread(videos):
 
 
 def mirrored(videos):
-    return sum(actor.motion.pose(0).scale_x < 0 for seed in range(5) for actor in videos.video(seed).actors)
+    return sum(moving.motion.pose(0).scale_x < 0 for seed in range(5) for moving in videos.video(seed).moving_objects)
 
 
 def standing(videos):
-    return sum(actor.anchor is not None for seed in range(5) for actor in videos.video(seed).actors)
+    return sum(moving.anchor is not None for seed in range(5) for moving in videos.video(seed).moving_objects)
 
 
 def shutter(videos):
-    return sum(videos.video(seed).look.shutter for seed in range(6))
+    return sum(videos.video(seed).appearance.shutter for seed in range(6))
 
 
 def order(videos):
     """How much more often than by chance the larger of two objects is behind: 0 = never more, 1 = always."""
     behind = []
     for seed in range(60):
-        sides = [actor.motion.scale * actor.source.extent for actor in videos.video(seed).actors]
+        sides = [moving.motion.scale * moving.source.extent for moving in videos.video(seed).moving_objects]
         behind += [back > front for index, back in enumerate(sides) for front in sides[index + 1 :]]
     return max(0, round(2 * float(np.mean(behind)) - 1, 1))
 
@@ -257,8 +259,8 @@ EFFECTS = {
     'absence': (0.8, outside, {}),
     'meeting': (1.0, meetings, {}),
     'standing': (0.5, standing, {}),
-    'same_class': (1.0, all_alike(lambda actor: actor.source.class_id), {}),
-    'duplicate': (1.0, all_alike(lambda actor: id(actor.source)), {}),
+    'same_class': (1.0, all_alike(lambda moving: moving.source.class_id), {}),
+    'duplicate': (1.0, all_alike(lambda moving: id(moving.source)), {}),
     'empty': (1.0, empty_frames, {'pictures': BLANK}),
     'pan': (1.0, camera_change, {}),
     'zoom': (0.3, camera_change, {}),
@@ -347,8 +349,8 @@ def test_objects_move_smoothly():
     """No jump: the change of speed from frame to frame stays small beside the frame."""
     videos = make(CompositeConfig(spin=0.0))
     for seed in range(20):
-        for actor in videos.video(seed).actors:
-            places = np.array([actor.motion.position(time) for time in range(80)])
+        for moving in videos.video(seed).moving_objects:
+            places = np.array([moving.motion.position(time) for time in range(80)])
             assert np.abs(np.diff(places, 2, axis=0)).max() < 0.06 * SIZE[1]
 
 
@@ -356,23 +358,23 @@ def test_sizes_and_numbers_of_objects():
     videos = make(replace(PLAIN, objects=(3, 5)), sizes=(0.2, 0.5))
     counts, sides = [], []
     for seed in range(40):
-        actors = videos.video(seed).actors
-        counts.append(len(actors))
-        sides += [actor.motion.scale * actor.source.extent / SIZE[0] for actor in actors]
+        moving_objects = videos.video(seed).moving_objects
+        counts.append(len(moving_objects))
+        sides += [moving.motion.scale * moving.source.extent / SIZE[0] for moving in moving_objects]
     assert set(counts) == {3, 4, 5}
     assert min(sides) >= 0.2 - 1e-6 and max(sides) <= 0.5 + 1e-6 and np.median(sides) == pytest.approx(0.316, rel=0.15)
 
 
-def test_small_cutouts_are_not_blown_up():
+def test_small_crops_are_not_blown_up():
     videos = make(size=(360, 640), sizes=(0.5, 0.6), enlargement=1.5)
-    assert {actor.motion.scale for actor in videos.video(0).actors} == {1.5}
+    assert {moving.motion.scale for moving in videos.video(0).moving_objects} == {1.5}
 
 
-def compose(*actors, background=None, look=None, camera=None):
+def compose(*moving_objects, background=None, appearance=None, camera=None):
     image = np.zeros((*SIZE, 3), np.uint8)
     background = background or Background(image, np.zeros(SIZE, np.int16), {}, {})
     camera = camera or CameraMotion(SIZE, SIZE, (Wave(),) * 6)
-    return CompositeVideo(SIZE, background, camera, actors, look or Appearance(feather=False), 0)
+    return CompositeVideo(SIZE, background, camera, moving_objects, appearance or Appearance(feather=False), 0)
 
 
 def disc_at(object_id, x, y, scale=0.5, source=None, **motion):
@@ -434,8 +436,8 @@ def test_large_objects_are_labelled_however_little_of_them_is_inside():
 
 
 def test_source_is_asked_for_its_phase():
-    actor = replace(disc_at(1, 60, 36, source=Blinker(1)), phase=10.0, rate=0.5)
-    video = compose(actor)
+    moving = replace(disc_at(1, 60, 36, source=Blinker(1)), phase=10.0, rate=0.5)
+    video = compose(moving)
     assert [int(video.frame(time).image.max()) for time in (0, 1, 20)] == [110, 110, 120]
 
 
@@ -445,9 +447,9 @@ def test_standing_objects_move_with_the_camera():
     image[60, 90] = 255
     background = Background(cv2.dilate(image, np.ones((3, 3))), np.zeros((120, 160), np.int16), {}, {})
     at_start = camera.matrix(0) @ (90.5, 60.5, 1)
-    actor = disc_at(1, at_start[0], at_start[1], scale=0.3)
-    standing = compose(replace(actor, anchor=np.linalg.inv(camera.matrix(0))), background=background, camera=camera)
-    floating = compose(actor, background=background, camera=camera)
+    moving = disc_at(1, at_start[0], at_start[1], scale=0.3)
+    standing = compose(replace(moving, anchor=np.linalg.inv(camera.matrix(0))), background=background, camera=camera)
+    floating = compose(moving, background=background, camera=camera)
     for time in (5, 10, 20):
         x, y, _ = camera.matrix(time) @ (90.5, 60.5, 1)
         box = standing.frame(time).boxes()[0]
@@ -458,7 +460,7 @@ def test_standing_objects_move_with_the_camera():
 
 def test_moving_objects_are_blurred_along_their_way():
     fast = disc_at(1, 60, 36, scale=0.5, velocity=(16.0, 0.0))
-    sharp, blurred = (compose(fast, look=Appearance(shutter=time)).frame(0).image[..., 0] for time in (0.0, 0.5))
+    sharp, blurred = (compose(fast, appearance=Appearance(shutter=time)).frame(0).image[..., 0] for time in (0.0, 0.5))
     between = lambda values: np.count_nonzero((values > 12) & (values < 243))  # noqa: E731
     assert between(blurred[36]) >= between(sharp[36]) + 10
     assert abs(between(blurred[:, 60]) - between(sharp[:, 60])) <= 2
@@ -476,7 +478,7 @@ def test_motion_blur_averages_along_a_line():
     np.testing.assert_array_equal(blur_along(image, 1.0, 0.5), image)
 
 
-def test_pose_puts_the_cutout_where_it_says():
+def test_pose_puts_the_crop_where_it_says():
     pose = Pose(x=50, y=30, scale_x=-2, scale_y=2, angle=np.pi / 2)
     assert pose.matrix((20, 40)) @ (20, 10, 1) == pytest.approx([50, 30, 1])
     assert pose.matrix((20, 40)) @ (40, 10, 1) == pytest.approx([50, -10, 1])  # mirrored, then turned
@@ -487,9 +489,9 @@ def test_shrinking_does_not_alias():
     pixels = np.zeros((128, 128, 4), np.uint8)
     pixels[::2, ::2, :3] = pixels[1::2, 1::2, :3] = 255
     pixels[..., 3] = 255
-    canvas = LayeredImage((40, 40))
-    canvas.draw(ObjectCrop(pixels, 0), 1, Pose(20, 20, 0.21, 0.21).matrix((128, 128)))
-    middle = canvas.image[12:28, 12:28, 0]
+    layers = LayeredImage((40, 40))
+    layers.draw(ObjectCrop(pixels, 0), 1, Pose(20, 20, 0.21, 0.21).matrix((128, 128)))
+    middle = layers.image[12:28, 12:28, 0]
     assert middle.std() < 12 and middle.mean() == pytest.approx(127, abs=10)
 
 
@@ -520,7 +522,7 @@ def test_nothing_to_compose_from_is_refused():
 @pytest.mark.parametrize('deviation', [1.0, 4.0, 12.0])
 def test_noise_has_the_deviation_that_the_look_says(deviation):
     grey = np.full((200, 300, 3), 128, np.uint8)
-    look = Appearance(noise=deviation)
-    noisy = look.record(grey, 3, 0).astype(float)
+    appearance = Appearance(noise=deviation)
+    noisy = appearance.record(grey, 3, 0).astype(float)
     assert noisy.std() == pytest.approx(deviation, rel=0.08) and noisy.mean() == pytest.approx(128, abs=0.6)
-    assert (look.record(grey, 4, 0) != noisy).any() and (look.record(grey, 3, 0) == noisy).all()
+    assert (appearance.record(grey, 4, 0) != noisy).any() and (appearance.record(grey, 3, 0) == noisy).all()

@@ -11,7 +11,6 @@ from vis_ros.synthetic.davis_sequence import (
     DAVIS_TRAIN,
     DavisSequence,
     davis_objects,
-    object_numbers,
 )
 
 
@@ -68,20 +67,6 @@ def voc_colour(number):
     return blue, green, red
 
 
-def test_numbers_from_the_palette():
-    numbers = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    numbers[0, :5] = 0
-    picture = np.array([voc_colour(int(number)) for number in numbers.ravel()], np.uint8).reshape(16, 16, 3)
-    assert voc_colour(1) == (0, 0, 128) and voc_colour(2) == (0, 128, 0) and voc_colour(255) == (192, 224, 224)
-    np.testing.assert_array_equal(object_numbers(picture), numbers)
-
-
-def test_numbers_from_grey_values():
-    grey = np.array([[0, 1, 2], [2, 0, 7]], np.uint8)
-    np.testing.assert_array_equal(object_numbers(grey), grey)
-    np.testing.assert_array_equal(object_numbers(np.array([[0, 255]], np.uint8)), [[0, 1]])
-
-
 def test_indexed_sequence_has_several_objects_and_void_pixels(tmp_path):
     masks = moving_square(2)
     masks[:, 50:58, 60:80] = 2
@@ -94,24 +79,24 @@ def test_indexed_sequence_has_several_objects_and_void_pixels(tmp_path):
     assert frame.ignored[:5].all()
 
 
-def test_cutouts_go_to_and_fro_through_the_sequence(root):
+def test_crops_go_to_and_fro_through_the_sequence(root):
     sequence = DavisSequence(root, 'cows', class_id=3)
-    shades = [int(np.median(sequence.cutout(phase).image)) for phase in range(12)]
+    shades = [int(np.median(sequence.crop(phase).image)) for phase in range(12)]
     expected = [100 + 15 * time for time in (0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0, 1)]
     np.testing.assert_allclose(shades, expected, atol=6)
-    assert sequence.cutout(2.9) is sequence.cutout(2)
-    assert sequence.cutout(0).class_id == 3 and sequence.extent == 30
-    assert abs(sequence.cutout(0).area - 900) < 130
+    assert sequence.crop(2.9) is sequence.crop(2)
+    assert sequence.crop(0).class_id == 3 and sequence.extent == 30
+    assert abs(sequence.crop(0).area - 900) < 130
 
 
-def test_cutouts_skip_frames_where_the_object_is_cut_off_or_small(tmp_path):
+def test_crops_skip_frames_where_the_object_is_cut_off_or_small(tmp_path):
     masks = moving_square(6)
     masks[1, :, :40] = masks[0, 15, 20]
     masks[3] = 0
     masks[3, 30:34, 30:34] = 1
     write_sequence(tmp_path, 'cows', masks)
     sequence = DavisSequence(tmp_path, 'cows')
-    shades = {round((int(np.median(sequence.cutout(phase).image)) - 100) / 15) for phase in range(20)}
+    shades = {round((int(np.median(sequence.crop(phase).image)) - 100) / 15) for phase in range(20)}
     assert shades == {0, 2, 4, 5}
 
 
@@ -121,7 +106,7 @@ def test_large_objects_are_reduced_all_by_the_same_factor(tmp_path):
     masks[1, 20:340, 20:340] = 1
     write_sequence(tmp_path, 'cows', masks)
     sequence = DavisSequence(tmp_path, 'cows')
-    assert [max(sequence.cutout(time).size) for time in (0, 1)] == pytest.approx([326, 166], abs=3)
+    assert [max(sequence.crop(time).size) for time in (0, 1)] == pytest.approx([326, 166], abs=3)
 
 
 def test_missing_parts_are_named(root):

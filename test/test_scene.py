@@ -144,15 +144,15 @@ def test_scripted_motion_goes_through_its_points_without_overshoot():
 
 def test_shapes_are_single_whole_and_of_the_size_they_say():
     for seed in range(40):
-        cutout = ShapeObject(seed, 3).cutout(0.0)
-        solid = (cutout.alpha >= 128).astype(np.uint8)
+        crop = ShapeObject(seed, 3).crop(0.0)
+        solid = (crop.alpha >= 128).astype(np.uint8)
         assert cv2.connectedComponents(solid)[0] == 2
         _, _, width, height = cv2.boundingRect(solid)
         assert max(width, height) == pytest.approx(ShapeObject.extent, abs=8)
         assert not (solid[0].any() or solid[-1].any() or solid[:, 0].any() or solid[:, -1].any())
-        assert cutout.class_id == 3 and cutout.image[solid > 0].std(0).max() > 4
-    assert (ShapeObject(1, 0).cutout(0).pixels == ShapeObject(1, 0).cutout(9).pixels).all()
-    assert (ShapeObject(1, 0).cutout(0).pixels != ShapeObject(2, 0).cutout(0).pixels).any()
+        assert crop.class_id == 3 and crop.image[solid > 0].std(0).max() > 4
+    assert (ShapeObject(1, 0).crop(0).pixels == ShapeObject(1, 0).crop(9).pixels).all()
+    assert (ShapeObject(1, 0).crop(0).pixels != ShapeObject(2, 0).crop(0).pixels).any()
 
 
 def test_textured_images_have_no_objects():
@@ -175,12 +175,12 @@ def test_scene_videos_are_training_data_of_one_class():
 def test_pillars_in_scene_videos_hide_things_and_are_no_objects():
     videos = SceneVideos((72, 128), shapes=20, places=3)
     with_pillar = [
-        video for video in map(videos.video, range(12)) if any(actor.object_id == 0 for actor in video.actors)
+        video for video in map(videos.video, range(12)) if any(moving.object_id == 0 for moving in video.moving_objects)
     ]
     assert 0 < len(with_pillar) < 12
     for video in with_pillar:
         frame = video.frame(0)
-        (pillar,) = [actor for actor in video.actors if actor.object_id == 0]
+        (pillar,) = [moving for moving in video.moving_objects if moving.object_id == 0]
         x = int(np.clip(pillar.motion.position(0)[0], 0, 127))
-        in_front = video.actors[-1] is pillar
+        in_front = video.moving_objects[-1] is pillar
         assert 0 not in frame.object_ids and not (in_front and frame.masks[:, 36, x].any())

@@ -30,7 +30,7 @@ def write_clips(folder: Path) -> Path:
     shapes = [ShapeObject(number, 0) for number in range(8)]
     made = CompositeVideos(TexturedImages(2, (192, 288), first=0), shapes, SIZE, config)
     clips = [SyntheticVideo(f'clip_{seed}', made.video(seed).frame, FRAMES, 10.0) for seed in CLIPS]
-    write_youtube_vis(AnnotatedVideos('clips', 'made videos', ('thing',), clips), folder)
+    write_youtube_vis(AnnotatedVideos('clips', 'synthetic videos', ('thing',), clips), folder)
     return folder / 'instances.json'
 
 

@@ -1,4 +1,4 @@
-"""Appearance: how the camera of a composed video sees: light, shutter, sharpness, noise and compression."""
+"""Appearance: lighting, exposure, sharpness, noise and compression of a synthetic video."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from vis_ros.synthetic.motion import Wave
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """How the whole image is lit and recorded.
+    """How the images of a video are lit and recorded.
 
-    shutter: open time in frames; light: amplitude of gain, gamma and colour, which follow the light_waves; shadow:
-    darkness of the objects' shadows, at an offset (x, y) in sides of the object; noise: deviation in grey levels; blur:
-    in pixels; quality: of the JPEG compression, None for none; feather: soft outlines.
+    shutter: exposure time in frames.
+    light: amplitude of the changes of gain, gamma and colour over time.
+    light_waves: five waves: of gain, gamma and the three colour channels.
+    shadow: darkness of the shadows of objects, 0 to 1.
+    shadow_offset: (x, y) in side lengths of the object.
+    noise: standard deviation in grey levels.
+    blur: standard deviation of the defocus in pixels.
+    quality: JPEG quality; None for no compression.
+    feather: whether outlines are soft.
     """
 
     shutter: float = 0.0
@@ -33,7 +39,7 @@ class Appearance:
     feather: bool = True
 
     def record(self, image: NDArray[np.uint8], time: int, seed: int) -> NDArray[np.uint8]:
-        """Light, defocus, noise and compression of a whole image; the noise differs by time and seed."""
+        """Apply light, defocus, noise and compression to an image. The noise depends on time and seed."""
         if self.light:
             image = cv2.LUT(image, _light_table(self, time))
         if self.blur >= 0.3:
@@ -46,9 +52,9 @@ class Appearance:
         return np.ascontiguousarray(image)
 
 
-def _light_table(look: Appearance, time: int) -> NDArray[np.uint8]:
-    """(1, 256, 3) uint8: gain, gamma and colour of the light at a time."""
-    gain, gamma, *tints = (look.light * wave(time) for wave in look.light_waves)
+def _light_table(appearance: Appearance, time: int) -> NDArray[np.uint8]:
+    """(1, 256, 3) uint8 lookup table for gain, gamma and colour at a time."""
+    gain, gamma, *tints = (appearance.light * wave(time) for wave in appearance.light_waves)
     grey = np.linspace(0, 1, 256) ** float(np.exp(gamma))
     gains = np.exp(gain + 0.4 * np.array(tints))
     return np.clip(np.rint(255 * grey[:, None] * gains), 0, 255).astype(np.uint8)[None]
@@ -56,12 +62,12 @@ def _light_table(look: Appearance, time: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=2)
 def _noise_tile(side: int) -> NDArray[np.int16]:
-    """(side, side, 3) Gaussian noise with a deviation of 24."""
+    """(side, side, 3) Gaussian noise with a standard deviation of 24."""
     return np.rint(np.random.default_rng(0).normal(0, 24, (side, side, 3))).astype(np.int16)
 
 
 def _add_noise(image: NDArray[np.uint8], deviation: float, random: np.random.Generator) -> NDArray[np.uint8]:
-    """Gaussian noise: a random window of one fixed tile, because drawing it anew takes longer than the whole frame."""
+    """Add Gaussian noise. It is a random window of a fixed tile: new noise would take longer than the whole frame."""
     height, width = image.shape[:2]
     side = 1024 * ((max(height, width) + 64 + 1023) // 1024)
     y, x = random.integers(side - height + 1), random.integers(side - width + 1)

@@ -1,4 +1,4 @@
-"""BoundedCache: keep the results used last, up to a fixed number."""
+"""BoundedCache: keeps the most recently used values, up to a fixed number."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Value = TypeVar('Value')
 
 
 class BoundedCache(Generic[Value]):
-    """The `capacity` values used last, by key; anything older is made again.
+    """The `capacity` most recently used values by key; older ones are made again when needed.
 
-    A pickled cache is empty: worker processes fill their own.
+    Pickling empties the cache, so worker processes fill their own.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -20,7 +20,7 @@ class BoundedCache(Generic[Value]):
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of `key`, from `make()` if it is not held."""
+        """The value of `key`; calls `make()` if it is not in the cache."""
         if key in self._values:
             self._values.move_to_end(key)
             return self._values[key]

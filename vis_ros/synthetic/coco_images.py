@@ -1,8 +1,7 @@
-"""CocoDataset: images with object outlines in a COCO instance JSON, checked as a whole before it is used."""
+"""CocoDataset: images with object outlines from a COCO instance JSON, checked as a whole before use."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.masks.rle import decompress
+from vis_ros.datasets.frame_images import ImageFile
+from vis_ros.datasets.problems import AnnotationError, read_json
+from vis_ros.datasets.segmentation import fault
+from vis_ros.masks import rle
 from vis_ros.synthetic.bounded_cache import BoundedCache
 from vis_ros.synthetic.labelled_frame import LabelledFrame
 from vis_ros.synthetic.object_crop import ObjectCrop, crop_object, largest_part
@@ -36,7 +38,7 @@ SUPERCATEGORIES: dict[str, tuple[str, ...]] = {
     'appliance': ('microwave', 'oven', 'toaster', 'sink', 'refrigerator'),
     'indoor': ('book', 'clock', 'vase', 'scissors', 'teddy bear', 'hair drier', 'toothbrush'),
 }
-"""COCO's 12 supercategories and their 80 categories, both in COCO's order."""
+"""The 12 supercategories of COCO and their 80 categories, in COCO's order."""
 
 _SUPERCATEGORY_OF = {category: name for name, categories in SUPERCATEGORIES.items() for category in categories}
 Part = Literal['all', 'training', 'held-out']
@@ -48,7 +50,7 @@ _FINENESS = 4
 
 @dataclass(frozen=True)
 class CocoProblem:
-    """A record that was left out: what is wrong (`kind`, the same words for the same fault) and where."""
+    """A record that was left out. kind: what is wrong, the same text for the same fault; where: which record."""
 
     kind: str
     where: str
@@ -59,17 +61,21 @@ class CocoProblem:
 
 @dataclass(frozen=True, eq=False)
 class CocoAnnotation:
-    """One outline. `segmentation` is a list of (K, 2) float32 polygons or a run-length code as {counts, size}."""
+    """One annotated object.
+
+    box: x0 y0 x1 y1 in pixels.
+    segmentation: a list of polygons (K, 2) float32, or run lengths (R,) as in `vis_ros.masks.rle`.
+    """
 
     class_id: int
     crowd: bool
     box: tuple[float, float, float, float]
-    segmentation: list[NDArray[np.float32]] | dict[str, Any]
+    segmentation: list[NDArray[np.float32]] | NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class CocoImage:
-    """An image file with its (height, width) and its outlines."""
+    """An image file, its (height, width) and its annotations."""
 
     path: Path
     size: tuple[int, int]
@@ -79,15 +85,19 @@ class CocoImage:
 class CocoDataset:
     """A folder of images with a COCO instance JSON.
 
-    Every record is checked when the data set is made: what is wrong with single images or annotations is collected in
-    `problems` and left out; `report()` says it in words. Nothing of it fails later.
+    Unlike `vis_ros.datasets.coco_json`, which rejects a file with any fault and turns outlines into pixels, this keeps
+    polygons, for crops with soft edges, and leaves out faulty records. Every record is checked at construction and
+    listed in `problems` if it is left out, so that nothing fails later.
 
-    image_folder: where the files are, by their `file_name` or by the last part of it.
-    classes: 'supercategories' (of COCO's own 80 categories always the 12, in COCO's order; of other files theirs, in
-        order of appearance) or 'categories' (as the file lists them).
-    part: 'all' images, 'training' (all but every tenth) or 'held-out' (every tenth), in the order of the file.
+    Args:
+        image_folder: where the images are, by `file_name` or by its last part.
+        annotation_file: the JSON file.
+        classes: 'supercategories' (for COCO's 80 categories always the 12 of COCO, in its order; for other files those
+            in the file, in order of appearance) or 'categories' (as listed in the file).
+        part: 'all' images, 'training' (all but every tenth) or 'held-out' (every tenth), in the order of the file.
 
-    Raises ValueError, naming the file, where it cannot be read at all or no image is left.
+    Raises:
+        ValueError: the file cannot be read, or no image is usable.
     """
 
     def __init__(
@@ -101,7 +111,7 @@ class CocoDataset:
             raise ValueError(f"classes is {classes!r}, expected 'supercategories' or 'categories'")
         self.image_folder, self.annotation_file = Path(image_folder), Path(annotation_file)
         self.problems: list[CocoProblem] = []
-        record = _read_json(self.annotation_file)
+        record = _read_instances(self.annotation_file)
         class_of = self._read_categories(record['categories'], classes)
         by_id = self._read_images(record['images'])
         self._read_annotations(record['annotations'], by_id, class_of)
@@ -112,13 +122,13 @@ class CocoDataset:
         ]
         if not self.images:
             raise ValueError(f'{self.annotation_file} has no usable image in {self.image_folder}; {self.report()}')
-        self._cutouts: BoundedCache[ObjectCrop] = BoundedCache(1024)
+        self._crops: BoundedCache[ObjectCrop] = BoundedCache(1024)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def report(self, examples: int = 3) -> str:
-        """All problems in one text: how many of each kind, with a few examples."""
+        """All problems as text: the number of records of each kind, with a few examples."""
         if not self.problems:
             return 'no problems'
         lines = [f'{len(self.problems)} records of {self.annotation_file} are left out']
@@ -128,9 +138,9 @@ class CocoDataset:
         return '\n'.join(lines)
 
     def frame(self, index: int) -> LabelledFrame:
-        """Image `index` with its objects, in the order of the file: object id k is its k-th annotation.
+        """Image `index` with its objects, in the order of the file: object id k is annotation k of the image.
 
-        Pixels of crowds are ignored. A pixel that two annotations claim belongs to the smaller one.
+        Pixels of crowds are ignored. A pixel claimed by two annotations belongs to the smaller one.
         """
         entry = self.images[index]
         height, width = entry.size
@@ -157,19 +167,23 @@ class CocoDataset:
         )
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 BGR."""
+        """Image `index`, (H, W, 3) uint8 BGR. ValueError if its file has changed since construction."""
         entry = self.images[index]
-        image = _read_file(entry.path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if image is None or image.shape[:2] != entry.size:
+        try:
+            image = ImageFile(entry.path)()
+        except AnnotationError as error:
+            raise ValueError(f'{entry.path} has changed since the data set was checked') from error
+        if image.shape[:2] != entry.size:
             raise ValueError(f'{entry.path} has changed since the data set was checked')
         return image
 
     def objects(self, min_area: int = 400, min_side: int = 12, max_cut_sides: int = 1) -> list[CocoObject]:
-        """The annotations worth pasting elsewhere: no crowds, not tiny, not cut off at the image's border.
+        """The annotations that are worth pasting into other images.
 
-        min_area: of the outline, in pixels (a box this large or more is looked at more closely).
-        min_side: shortest side of its box in pixels.
-        max_cut_sides: at how many sides the image border may cut it.
+        Args:
+            min_area: smallest area of the largest connected part, in pixels.
+            min_side: shortest side of the box, in pixels.
+            max_cut_sides: number of sides at which the image border may cut the object off.
         """
         found = []
         for index, entry in enumerate(self.images):
@@ -179,45 +193,42 @@ class CocoDataset:
                 small = min(x1 - x0, y1 - y0) < min_side or (x1 - x0) * (y1 - y0) < min_area
                 if annotation.crowd or small or cut > max_cut_sides:
                     continue
-                part = largest_part_area(annotation, entry.size)
-                if part >= min_area:
+                if largest_part_area(annotation, entry.size) >= min_area:
                     found.append(CocoObject(self, index, number))
         return found
 
-    def cutout(self, index: int, number: int) -> ObjectCrop:
-        """Annotation `number` of image `index`, its largest connected part. Those used last are kept in memory."""
-        return self._cutouts.get((index, number), lambda: self._cut_out(index, number))
+    def object_crop(self, index: int, number: int) -> ObjectCrop:
+        """The largest connected part of annotation `number` of image `index`. Recently used crops are cached."""
+        return self._crops.get((index, number), lambda: self._make_crop(index, number))
 
-    def _cut_out(self, index: int, number: int) -> ObjectCrop:
+    def _make_crop(self, index: int, number: int) -> ObjectCrop:
         entry = self.images[index]
         annotation = entry.annotations[number]
         coverage, corner = annotation_coverage(annotation, entry.size)
-        cutout = crop_object(
-            self.read_image(index), coverage, corner, annotation.class_id, f'{entry.path.name}#{number}'
-        )
-        if cutout is None:
+        crop = crop_object(self.read_image(index), coverage, corner, annotation.class_id, f'{entry.path.name}#{number}')
+        if crop is None:
             raise ValueError(f'annotation {number} of {entry.path} covers no pixel')
-        return cutout
+        return crop
 
-    def _problem(self, kind: str, where: str) -> None:
+    def _add_problem(self, kind: str, where: str) -> None:
         self.problems.append(CocoProblem(kind, where))
 
     def _read_categories(self, records: list[Any], classes: str) -> dict[Any, int]:
         names: dict[Any, str] = {}
         for record in records:
             if not isinstance(record, dict) or 'id' not in record or 'name' not in record:
-                self._problem('category without id or name', str(record)[:60])
+                self._add_problem('category without id or name', str(record)[:60])
             elif record['id'] in names:
-                self._problem('duplicate category id', f'category {record["id"]}')
+                self._add_problem('duplicate category id', f'category {record["id"]}')
             elif classes == 'categories':
                 names[record['id']] = record['name']
             elif group := record.get('supercategory') or _SUPERCATEGORY_OF.get(record['name']):
                 names[record['id']] = group
             else:
-                self._problem('category without supercategory', f'category {record["id"]} {record["name"]!r}')
+                self._add_problem('category without supercategory', f'category {record["id"]} {record["name"]!r}')
         present = list(dict.fromkeys(names.values()))
-        of_coco = classes == 'supercategories' and set(present) <= set(SUPERCATEGORIES)
-        self.class_names: list[str] = list(SUPERCATEGORIES) if of_coco else present
+        is_coco = classes == 'supercategories' and set(present) <= set(SUPERCATEGORIES)
+        self.class_names: list[str] = list(SUPERCATEGORIES) if is_coco else present
         return {identity: self.class_names.index(name) for identity, name in names.items()}
 
     def _read_images(self, records: list[Any]) -> dict[Any, CocoImage]:
@@ -227,17 +238,17 @@ class CocoDataset:
                 identity, name = record['id'], str(record['file_name'])
                 size = int(record['height']), int(record['width'])
             except (TypeError, KeyError, ValueError):
-                self._problem('image record without id, file_name, height or width', str(record)[:60])
+                self._add_problem('image record without id, file_name, height or width', str(record)[:60])
                 continue
             if identity in images:
-                self._problem('duplicate image id', f'image {identity} {name}')
+                self._add_problem('duplicate image id', f'image {identity} {name}')
                 continue
             images[identity] = CocoImage(self._find_file(name), size)
         with ThreadPoolExecutor(4) as pool:
             faults = list(pool.map(_image_fault, images.values()))
-        for identity, fault in zip(list(images), faults, strict=True):
-            if fault:
-                self._problem(fault, str(images.pop(identity).path))
+        for identity, text in zip(list(images), faults, strict=True):
+            if text:
+                self._add_problem(text, str(images.pop(identity).path))
         return images
 
     def _find_file(self, name: str) -> Path:
@@ -250,27 +261,28 @@ class CocoDataset:
             identity = record.get('id', f'at position {position}') if isinstance(record, dict) else position
             where = f'annotation {identity}'
             if not isinstance(record, dict) or not {'image_id', 'category_id', 'segmentation'} <= set(record):
-                self._problem('annotation without image_id, category_id or segmentation', where)
+                self._add_problem('annotation without image_id, category_id or segmentation', where)
             elif identity in seen:
-                self._problem('duplicate annotation id', where)
+                self._add_problem('duplicate annotation id', where)
             elif record['image_id'] not in images:
-                self._problem('annotation of an image that is not listed or left out', where)
+                self._add_problem('image unknown or left out', where)
             elif record['category_id'] not in class_of:
-                self._problem('category that is not listed', f'{where} (category {record["category_id"]})')
+                self._add_problem('unknown category', f'{where} (category {record["category_id"]})')
             else:
                 image = images[record['image_id']]
-                try:
-                    segmentation = parse_segmentation(record['segmentation'], image.size)
-                    annotation = _annotation(segmentation, class_of[record['category_id']], record, image.size)
+                text = fault(record['segmentation'], image.size)
+                if text is not None:
+                    self._add_problem('unusable segmentation', f'{where} ({text})')
+                elif (annotation := _annotation(record, class_of[record['category_id']], image.size)) is None:
+                    self._add_problem('zero area', where)
+                else:
                     image.annotations.append(annotation)
-                except _BadOutline as error:
-                    self._problem(str(error), where)
             seen.add(identity)
 
 
 @dataclass(frozen=True, eq=False)
 class CocoObject:
-    """An annotation of a CocoDataset as an ObjectSource: a still, the same at every phase."""
+    """An annotation of a CocoDataset as an ObjectSource. It is a still: the crop is the same at every phase."""
 
     dataset: CocoDataset
     index: int
@@ -289,68 +301,31 @@ class CocoObject:
         x0, y0, x1, y1 = self.annotation.box
         return max(x1 - x0, y1 - y0)
 
-    def cutout(self, phase: float) -> ObjectCrop:
-        return self.dataset.cutout(self.index, self.number)
+    def crop(self, phase: float) -> ObjectCrop:
+        return self.dataset.object_crop(self.index, self.number)
 
 
-class _BadOutline(ValueError):
-    """What is wrong with a segmentation, in the words of CocoProblem.kind."""
-
-
-def parse_segmentation(segmentation: Any, size: tuple[int, int]) -> list[NDArray[np.float32]] | dict[str, Any]:
-    """Check the `segmentation` of a COCO annotation of a (height, width) image: polygons or a run-length code."""
+def _annotation(record: dict[str, Any], class_id: int, size: tuple[int, int]) -> CocoAnnotation | None:
+    """The annotation of a record whose segmentation has no fault; None if it covers no pixel."""
+    segmentation = record['segmentation']
+    box: tuple[float, ...]
+    outline: list[NDArray[np.float32]] | NDArray[np.int64]
     if isinstance(segmentation, dict):
-        return _parse_run_lengths(segmentation, size)
-    if not isinstance(segmentation, list) or not segmentation:
-        raise _BadOutline('zero area')
-    height, width = size
-    polygons = []
-    for ring in segmentation:
-        try:
-            points = np.asarray(ring, np.float32)
-        except (TypeError, ValueError):
-            raise _BadOutline('polygon that is not a list of numbers') from None
-        if points.ndim != 1 or len(points) < 6 or len(points) % 2 or not np.isfinite(points).all():
-            raise _BadOutline('polygon that is not at least 3 pairs of numbers')
-        points = points.reshape(-1, 2)
-        if points.min() < -1 or points[:, 0].max() > width + 1 or points[:, 1].max() > height + 1:
-            raise _BadOutline('polygon outside the image')
-        polygons.append(points)
-    return polygons
-
-
-def _parse_run_lengths(code: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    counts, own_size = code.get('counts'), code.get('size')
-    if own_size is None or tuple(own_size) != size:
-        raise _BadOutline('run-length code of another size than its image')
-    try:
-        counts = (
-            decompress(counts).tolist() if isinstance(counts, (str, bytes)) else [int(count) for count in counts or []]
-        )
-    except (TypeError, ValueError):
-        raise _BadOutline('run-length code that cannot be read') from None
-    if any(count < 0 for count in counts) or sum(counts) != size[0] * size[1]:
-        raise _BadOutline('run-length code that does not fill its image')
-    return {'counts': counts, 'size': size}
-
-
-def _annotation(
-    segmentation: list[NDArray[np.float32]] | dict[str, Any], class_id: int, record: Any, size: tuple[int, int]
-) -> CocoAnnotation:
-    crowd = bool(record.get('iscrowd', 0))
-    if isinstance(segmentation, dict):
-        coverage, (x, y) = run_length_coverage(segmentation['counts'], size)
+        counts = segmentation['counts']
+        outline = rle.decompress(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
+        coverage, (x, y) = run_length_coverage(outline, size)
         if not coverage.any():
-            raise _BadOutline('zero area')
+            return None
         box = float(x), float(y), float(x + coverage.shape[1]), float(y + coverage.shape[0])
     else:
-        points = np.concatenate(segmentation)
-        box = tuple(float(v) for v in (*points.min(0), *points.max(0)))  # type: ignore[assignment]
-        if abs(sum(_signed_area(ring) for ring in segmentation)) < 1.0:
-            coverage, _ = polygon_coverage(segmentation, size)
+        outline = [np.asarray(ring, np.float32).reshape(-1, 2) for ring in segmentation]
+        points = np.concatenate(outline)
+        box = tuple(float(v) for v in (*points.min(0), *points.max(0)))
+        if abs(sum(_signed_area(ring) for ring in outline)) < 1.0:
+            coverage, _ = polygon_coverage(outline, size)
             if not (coverage >= 128).any():
-                raise _BadOutline('zero area')
-    return CocoAnnotation(class_id, crowd, box, segmentation)
+                return None
+    return CocoAnnotation(class_id, bool(record.get('iscrowd', 0)), (box[0], box[1], box[2], box[3]), outline)
 
 
 def _signed_area(ring: NDArray[np.float32]) -> float:
@@ -359,18 +334,23 @@ def _signed_area(ring: NDArray[np.float32]) -> float:
 
 
 def annotation_coverage(annotation: CocoAnnotation, size: tuple[int, int]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """How much of each pixel the object covers: a (h, w) uint8 crop, 255 = all, and its (x, y) corner in the image."""
-    if isinstance(annotation.segmentation, dict):
-        return run_length_coverage(annotation.segmentation['counts'], size)
-    return polygon_coverage(annotation.segmentation, size)
+    """How much of each pixel an object covers.
+
+    Returns:
+        the crop (h, w) uint8 around the object, 255 for all of a pixel, and its corner (x, y) in the image.
+    """
+    if isinstance(annotation.segmentation, list):
+        return polygon_coverage(annotation.segmentation, size)
+    return run_length_coverage(annotation.segmentation, size)
 
 
 def polygon_coverage(
     polygons: Sequence[NDArray[np.float32]], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Fill polygons, their union. Coordinates are continuous: pixel (0, 0) is the square from (0, 0) to (1, 1).
+    """The coverage of the union of polygons; see `annotation_coverage`.
 
-    Filled on a finer grid and averaged, so seams without width vanish and the outline is soft.
+    Coordinates are continuous: pixel (0, 0) is the square from (0, 0) to (1, 1). Polygons are filled on a finer grid
+    and averaged, so that the outline is soft and seams without width vanish.
     """
     points = np.concatenate(polygons)
     limits = size[1], size[0]
@@ -378,20 +358,21 @@ def polygon_coverage(
     x1, y1 = (max(low + 1, min(int(np.ceil(points[:, a].max())), limits[a])) for a, low in ((0, x0), (1, y0)))
     fine = np.zeros(((y1 - y0) * _FINENESS, (x1 - x0) * _FINENESS), np.uint8)
     for ring in polygons:
-        # cv2 puts integer coordinates at pixel centres; 4 of its bits are fractions.
+        # OpenCV takes integer coordinates as pixel centres, here with 4 fractional bits.
         grid = np.rint(((ring - (x0, y0)) * _FINENESS - 0.5) * 16).astype(np.int32)
         one = np.zeros_like(fine) if len(polygons) > 1 else fine
         cv2.fillPoly(one, [grid], 255, shift=4)
-        # It fills the pixels below the outline too; half of each of them is outside.
+        # fillPoly also fills the pixels below the outline, half of each of which is outside.
         cv2.polylines(one, [grid], True, 128, shift=4)
         np.maximum(fine, one, out=fine)
     return cv2.resize(fine, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA), (x0, y0)
 
 
-def run_length_coverage(counts: Sequence[int], size: tuple[int, int]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Run lengths down the columns, background first, as a crop of 0 and 255 and its corner; (0, 0) if it is empty."""
-    values = np.arange(len(counts)) % 2 * 255
-    full = np.repeat(values.astype(np.uint8), counts).reshape(size[1], size[0]).T
+def run_length_coverage(
+    counts: Sequence[int] | NDArray[np.int64], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """The coverage of run lengths, 0 or 255; see `annotation_coverage`. One empty pixel at (0, 0) for an empty mask."""
+    full = rle.decode(counts, *size) * np.uint8(255)
     rows, columns = np.flatnonzero(full.any(1)), np.flatnonzero(full.any(0))
     if not len(rows):
         return np.zeros((1, 1), np.uint8), (0, 0)
@@ -400,36 +381,32 @@ def run_length_coverage(counts: Sequence[int], size: tuple[int, int]) -> tuple[N
 
 
 def largest_part_area(annotation: CocoAnnotation, size: tuple[int, int]) -> int:
-    """Pixels of the largest connected part of an annotation."""
+    """Area in pixels of the largest connected part of an annotation."""
     return int(np.count_nonzero(largest_part(annotation_coverage(annotation, size)[0]) >= 128))
 
 
-def _read_json(path: Path) -> dict[str, list[Any]]:
+def _read_instances(path: Path) -> dict[str, list[Any]]:
+    """The content of a COCO instance file. ValueError if it is none."""
     try:
-        record = json.loads(path.read_text(encoding='utf-8'))
+        record = read_json(path)
     except OSError as error:
         raise ValueError(f'cannot read the annotation file {path}: {error.strerror}') from error
-    except ValueError as error:
-        raise ValueError(f'the annotation file {path} is not JSON: {error}') from error
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(record, dict) or not isinstance(record.get(key), list):
             raise ValueError(f'the annotation file {path} has no list {key!r}: it is not a COCO instance file')
     return record
 
 
-def _read_file(path: Path, flags: int) -> NDArray[np.uint8] | None:
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError:
-        return None
-    return cv2.imdecode(data, flags) if len(data) else None
-
-
 def _image_fault(entry: CocoImage) -> str | None:
-    """What is wrong with an image file, from a decoding at an eighth of its size."""
+    """What is wrong with an image file, or None. For speed, JPEGs are decoded at an eighth of their size."""
     if not entry.path.is_file():
         return 'image file missing'
-    small = _read_file(entry.path, cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION)
+    flags = cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        data = np.fromfile(entry.path, np.uint8)
+        small = cv2.imdecode(data, flags) if len(data) else None
+    except OSError:
+        small = None
     if small is None:
         return 'image file that cannot be decoded'
     if any(abs(small.shape[axis] - entry.size[axis] / 8) > 1 for axis in (0, 1)):

@@ -1,4 +1,4 @@
-"""CompositeVideo: objects that move over a background, and the labels that follow from how they were put together."""
+"""CompositeVideo: object crops that move over a background, with exact labels from the composition."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from vis_ros.synthetic.object_crop import ObjectCrop, ObjectSource
 
 
 class VirtualCamera(Protocol):
-    """A moving view of a background."""
+    """A moving view of a background image."""
 
     def matrix(self, time: float) -> Matrix:
-        """(3, 3), affine, from pixels of the background to pixels of the image."""
+        """(3, 3) affine, from pixels of the background to pixels of the frame."""
         ...
 
     def shake_matrix(self, time: float) -> Matrix:
-        """(3, 3), the part of the motion that objects follow which do not stand in the scene."""
+        """(3, 3): the part of the motion that also moves objects that do not stand in the scene."""
         ...
 
 
 class Motion(Protocol):
-    """The way of an object. `scale`: its usual pixels per pixel of the cut-out."""
+    """The motion of an object.
+
+    scale: mean number of image pixels per pixel of its crop.
+    """
 
     @property
     def scale(self) -> float: ...
@@ -42,10 +45,11 @@ class Motion(Protocol):
 
 @dataclass(frozen=True)
 class Visibility:
-    """When an object is labelled; the pixels of one that is not are ignored.
+    """When an object is labelled. The pixels of unlabelled objects are ignored.
 
-    min_pixels: of it must be seen, at least; min_share: so must this share of its whole outline, unless what is seen
-    covers a share `large` of the frame.
+    min_pixels: smallest visible area in pixels.
+    min_share: smallest visible share of the whole outline...
+    large: ... unless the visible part covers this share of the frame.
     """
 
     min_pixels: int = 40
@@ -53,15 +57,18 @@ class Visibility:
     large: float = 0.02
 
     def labelled(self, pixels: int, whole: float, frame: int) -> bool:
-        """For an object of which so many pixels are seen, of so many of its whole outline and of the frame."""
+        """Whether an object is labelled, from its visible area, the area of its whole outline and that of the frame."""
         return pixels >= self.min_pixels and (pixels >= self.min_share * whole or pixels >= self.large * frame)
 
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """An image, the objects that it brings along, and how the camera moves over it.
+    """A background image and its own objects.
 
-    owner: (h, w) int16, 0 = background, the object ids, IGNORED; class_ids, areas: by object id, areas in pixels.
+    image: (h, w, 3) uint8 BGR.
+    owner: (h, w) int16: 0 for background, object ids, or IGNORED.
+    class_ids: object id -> class id.
+    areas: object id -> area in pixels.
     """
 
     image: NDArray[np.uint8]
@@ -71,7 +78,7 @@ class Background:
 
     @classmethod
     def of_frame(cls, frame: LabelledFrame, shortest_side: int | None = None) -> Background:
-        """From a labelled image, reduced where its shorter side is longer than needed."""
+        """From a labelled image, reduced if its shorter side is longer than `shortest_side`."""
         height, width = frame.image.shape[:2]
         owner = np.zeros((height, width), np.int16)
         if frame.ignored is not None:
@@ -96,11 +103,16 @@ class Background:
 
 @dataclass(frozen=True, eq=False)
 class MovingObject:
-    """A pasted object of one video: what it is, how it moves and how it is lit.
+    """A pasted object of one video: what it shows, how it moves and how it is lit.
 
-    phase, rate: the phase of its source at time 0, and how fast it goes on; anchor: the camera's inverse matrix at the
-    moment from which it moves with the scene, None for an object that moves on its own; light: amplitude of its
-    brightness, tint: its constant gain in B, G, R.
+    object_id: in the labels; 0 for something that only hides other objects.
+    source: where its crops come from.
+    motion: its path and pose.
+    phase: phase of the source at time 0; rate: change of the phase per frame.
+    anchor: inverse camera matrix at the time when it is placed in the scene, which it then moves with; None for an
+        object that moves independently of the camera.
+    light: amplitude of its brightness; light_wave: its course.
+    tint: constant gain of the channels B, G, R.
     """
 
     object_id: int
@@ -115,9 +127,17 @@ class MovingObject:
 
 
 class CompositeVideo:
-    """One composed video. `frame(time)` depends on nothing but the video and the time, a whole number of frames.
+    """A synthetic video of moving objects over a background.
 
-    actors: from the back to the front; seed: of the noise; length: its natural number of frames.
+    Args:
+        size: (height, width) of the frames.
+        background: the background image and its own objects.
+        camera: how the view moves over the background.
+        moving_objects: from back to front.
+        appearance: how the images are lit and recorded.
+        seed: of the noise.
+        length: nominal number of frames; any other frame can be made too.
+        visibility: when an object is labelled; None for the defaults.
     """
 
     def __init__(
@@ -125,76 +145,75 @@ class CompositeVideo:
         size: tuple[int, int],
         background: Background,
         camera: VirtualCamera,
-        actors: Sequence[MovingObject],
-        look: Appearance,
+        moving_objects: Sequence[MovingObject],
+        appearance: Appearance,
         seed: int,
         length: int = 80,
         visibility: Visibility | None = None,
     ) -> None:
         self.size, self.background, self.camera = size, background, camera
-        self.actors, self.look, self.seed = actors, look, seed
+        self.moving_objects, self.appearance, self.seed = moving_objects, appearance, seed
         self.length, self.visibility = length, visibility or Visibility()
 
     def __len__(self) -> int:
         return self.length
 
     def frame(self, time: int) -> LabelledFrame:
-        """The image at a time in frames, with every object that can be seen in it."""
-        canvas = LayeredImage(self.size)
+        """Frame number `time` with the labels of the visible objects. Frames can be made in any order."""
+        layers = LayeredImage(self.size)
         camera = self.camera.matrix(time)
         middle = np.linalg.inv(camera) @ np.array([self.size[1] / 2, self.size[0] / 2, 1.0])
         motion = self._smear(self.camera.matrix, middle, time)
-        canvas.draw_background(self.background.image, self.background.owner, camera, motion)
+        layers.draw_background(self.background.image, self.background.owner, camera, motion)
         enlargement = abs(float(np.linalg.det(camera[:2, :2])))
-        canvas.areas.update({number: area * enlargement for number, area in self.background.areas.items()})
-        for actor in self.actors:
-            self._draw(canvas, actor, time)
-        image = self.look.record(canvas.image, time, self.seed)
-        return self._label(canvas, image)
+        layers.areas.update({number: area * enlargement for number, area in self.background.areas.items()})
+        for moving in self.moving_objects:
+            self._draw(layers, moving, time)
+        image = self.appearance.record(layers.image, time, self.seed)
+        return self._label(layers, image)
 
     def _smear(self, matrix_at: Callable[[float], Matrix], point: Matrix, time: float) -> tuple[float, float]:
-        """Pixels (x, y) that a point of a layer moves while the shutter is open."""
-        if not self.look.shutter:
+        """Motion (x, y) in pixels of a point of a layer during the exposure."""
+        if not self.appearance.shutter:
             return 0.0, 0.0
-        before, after = (matrix_at(time + side * self.look.shutter / 2) @ point for side in (-1, 1))
+        before, after = (matrix_at(time + side * self.appearance.shutter / 2) @ point for side in (-1, 1))
         x, y = after[:2] / after[2] - before[:2] / before[2]
         return float(x), float(y)
 
-    def _matrix(self, actor: MovingObject, time: float, size: tuple[int, int]) -> Matrix:
-        own = actor.motion.pose(time).matrix(size)
-        if actor.anchor is not None:
-            return self.camera.matrix(time) @ actor.anchor @ own
+    def _matrix(self, moving: MovingObject, time: float, size: tuple[int, int]) -> Matrix:
+        own = moving.motion.pose(time).matrix(size)
+        if moving.anchor is not None:
+            return self.camera.matrix(time) @ moving.anchor @ own
         return self.camera.shake_matrix(time) @ own
 
-    def _draw(self, canvas: LayeredImage, actor: MovingObject, time: int) -> None:
-        cutout = actor.source.cutout(actor.phase + actor.rate * time)
-        matrix = self._matrix(actor, time, cutout.size)
-        middle = np.array([cutout.size[1] / 2, cutout.size[0] / 2, 1.0])
-        smear = self._smear(lambda moment: self._matrix(actor, moment, cutout.size), middle, time)
-        if self.look.shadow:
-            self._shade(canvas, actor, cutout, matrix)
-        gain = 1 + actor.light * actor.light_wave(time)
-        blue, green, red = (gain * tint for tint in actor.tint)
-        canvas.draw(cutout, actor.object_id, matrix, smear, (blue, green, red), hard_edge=not self.look.feather)
+    def _draw(self, layers: LayeredImage, moving: MovingObject, time: int) -> None:
+        crop = moving.source.crop(moving.phase + moving.rate * time)
+        matrix = self._matrix(moving, time, crop.size)
+        middle = np.array([crop.size[1] / 2, crop.size[0] / 2, 1.0])
+        smear = self._smear(lambda moment: self._matrix(moving, moment, crop.size), middle, time)
+        if self.appearance.shadow:
+            self._shade(layers, moving, crop, matrix)
+        gain = 1 + moving.light * moving.light_wave(time)
+        blue, green, red = (gain * tint for tint in moving.tint)
+        layers.draw(crop, moving.object_id, matrix, smear, (blue, green, red), hard_edge=not self.appearance.feather)
 
-    def _shade(self, canvas: LayeredImage, actor: MovingObject, cutout: ObjectCrop, matrix: Matrix) -> None:
-        side = actor.motion.scale * max(cutout.size)
-        x, y = self.look.shadow_offset
+    def _shade(self, layers: LayeredImage, moving: MovingObject, crop: ObjectCrop, matrix: Matrix) -> None:
+        side = moving.motion.scale * max(crop.size)
+        x, y = self.appearance.shadow_offset
         moved = np.array([[1, 0, x * side], [0, 1, y * side], [0, 0, 1]])
-        canvas.shade(cutout, moved @ matrix, 0.06 * side + 1, self.look.shadow)
+        layers.shade(crop, moved @ matrix, 0.06 * side + 1, self.appearance.shadow)
 
-    def _label(self, canvas: LayeredImage, image: NDArray[np.uint8]) -> LabelledFrame:
-        owner = canvas.owner
+    def _label(self, layers: LayeredImage, image: NDArray[np.uint8]) -> LabelledFrame:
+        owner = layers.owner
         counts = np.bincount(np.maximum(owner, 0).ravel(), minlength=1)
         class_of = dict(self.background.class_ids)
-        class_of.update({actor.object_id: actor.source.class_id for actor in self.actors})
+        class_of.update({moving.object_id: moving.source.class_id for moving in self.moving_objects})
         shown: list[int] = []
         hidden = [IGNORED]
         for number in np.flatnonzero(counts).tolist():
             if number:
-                (
-                    shown if self.visibility.labelled(int(counts[number]), canvas.areas[number], owner.size) else hidden
-                ).append(number)
+                labelled = self.visibility.labelled(int(counts[number]), layers.areas[number], owner.size)
+                (shown if labelled else hidden).append(number)
         ignored = np.logical_or.reduce([owner == number for number in hidden])
         return LabelledFrame(
             image=image,

@@ -1,4 +1,4 @@
-"""CompositeVideos: videos composed from cut-out objects that move over images."""
+"""CompositeVideos: synthetic videos of object crops that move over images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vis_ros.synthetic.object_crop import ObjectSource
 
 
 class Images(Protocol):
-    """Labelled still images, by number."""
+    """Labelled still images by number."""
 
     def __len__(self) -> int: ...
 
@@ -26,7 +26,7 @@ class Images(Protocol):
 
 
 class Video(Protocol):
-    """A video with ground truth; any frame at any time, in any order. `length` is its natural number of frames."""
+    """A video with ground truth. Frames can be made in any order; `length` is the nominal number of frames."""
 
     length: int
 
@@ -34,37 +34,46 @@ class Video(Protocol):
 
 
 class Videos(Protocol):
-    """As many videos as there are seeds; the same seed gives the same video."""
+    """Videos by seed; the same seed gives the same video."""
 
     def video(self, seed: int) -> Video: ...
 
 
 @dataclass(frozen=True)
 class CompositeConfig:
-    """What happens in a composed video. Every effect is switched off by 0 (`feather` by False).
+    """The effects in a synthetic video. 0 switches an effect off (False for `feather`).
 
-    length: frames; the slow motions are made for this length.
-    objects: fewest and most pasted objects of a video.
-    sizes: smallest and largest longest side of an object in frame heights, drawn log-uniformly.
-    enlargement: an object is never enlarged more than this; small cut-outs stay small rather than blurred.
-    depth: how surely the larger of two objects lies behind the smaller one; 0 is any order.
+    length: frames; slow motions are scaled to it.
+    objects: minimum and maximum number of pasted objects.
+    sizes: minimum and maximum longest side of an object in frame heights, drawn log-uniformly.
+    enlargement: largest enlargement of a crop; small crops stay small instead of becoming blurred.
+    depth: how reliably the larger of two objects is behind the smaller one; 0 for random order.
 
-    feather: blend the outline softly instead of cutting it hard.
-    speed: sway and drift of the objects, 1 = up to a third of the frame to and fro; growth: of the logarithm of the
-    size; turn: swinging rotation in radians; spin: probability that an object keeps turning; shear, tilt: shear and
-    perspective; mirror: probability that an object is mirrored.
-    absence: probability that an object enters, leaves, or leaves and returns; meeting: probability that an object's way
-    crosses that of another; standing: probability that it stands in the scene and moves with the camera.
-    same_class, duplicate: probabilities that an object has the class of an earlier one, or is an exact copy of it.
-    empty: probability that all pasted objects are away for a while.
+    feather: blend outlines softly.
+    speed: sway and drift of the objects; at 1 they sway across up to a third of the frame.
+    growth: amplitude of the logarithm of the size.
+    turn: amplitude of the rotation in radians.
+    spin: probability that an object rotates continuously.
+    shear, tilt: amplitudes of shear and perspective.
+    mirror: probability that an object is mirrored.
+    absence: probability that an object enters, leaves, or leaves and returns.
+    meeting: probability that the path of an object crosses that of another.
+    standing: probability that an object stands in the scene and moves with the camera.
+    same_class: probability that an object has the class of an earlier one.
+    duplicate: probability that an object is an exact copy of an earlier one.
+    empty: probability that all pasted objects are absent for a while.
 
-    pan, zoom, roll, shake: camera motion over the background, 1 = the strongest that looks natural; still: probability
-    that the camera does not move at all.
-    motion_blur: longest shutter time in frames; object_light, light: change of each object's and of the whole image's
-    brightness and colour over time; shadow: darkness of the soft shadow below an object; noise: largest standard
-    deviation in grey levels; blur: largest defocus of the whole image in pixels; compression: probability of JPEG.
+    pan, zoom, roll, shake: camera motion over the background; 1 is the strongest that looks natural.
+    still: probability that the camera does not move.
+    motion_blur: longest exposure time in frames.
+    object_light: change of the brightness and colour of each object.
+    light: change of the brightness and colour of the whole image.
+    shadow: darkness of the soft shadow of an object.
+    noise: largest standard deviation in grey levels.
+    blur: largest defocus in pixels.
+    compression: probability of JPEG compression.
 
-    visibility: when an object is labelled and when its pixels are ignored.
+    visibility: when an object is labelled; otherwise its pixels are ignored.
     """
 
     length: int = 80
@@ -105,10 +114,17 @@ class CompositeConfig:
 
 
 class CompositeVideos:
-    """Videos composed from cut-out objects over the images of a data set, by seed.
+    """Synthetic videos of object crops that move over the images of a data set, by seed.
 
-    images: the backgrounds, whose own labelled objects move with them and are labelled; objects: what is pasted;
-    size: (height, width) of the frames; cached_images: backgrounds kept in memory (about 1.5 MB each at 640x480).
+    Args:
+        images: the backgrounds. Their own labelled objects move with them and stay labelled.
+        objects: the objects to paste.
+        size: (height, width) of the frames.
+        config: the effects; None for the defaults.
+        cached_images: number of backgrounds kept in memory (about 1.5 MB each at 640x480).
+
+    Raises:
+        ValueError: there is no background, or no object although the config asks for some.
 
     >>> videos = CompositeVideos(dataset, dataset.objects(), (288, 512))       # doctest: +SKIP
     >>> key, reference = (videos.video(7).frame(time) for time in (3, 20))     # doctest: +SKIP
@@ -123,10 +139,10 @@ class CompositeVideos:
         cached_images: int = 128,
     ) -> None:
         if not len(images):
-            raise ValueError('composed videos need at least one background image')
+            raise ValueError('synthetic videos need at least one background image')
         config = config or CompositeConfig()
         if not objects and config.objects[1] > 0:
-            raise ValueError('composed videos need at least one object to paste')
+            raise ValueError('synthetic videos need at least one object to paste')
         self.images, self.objects, self.size, self.config = images, list(objects), size, config
         self._backgrounds: BoundedCache[Background] = BoundedCache(cached_images)
         self._of_class: dict[int, list[ObjectSource]] = {}
@@ -134,22 +150,22 @@ class CompositeVideos:
             self._of_class.setdefault(source.class_id, []).append(source)
 
     def video(self, seed: int) -> CompositeVideo:
-        """Video number `seed`, any whole number from 0."""
+        """Video number `seed`, any integer from 0."""
         random = np.random.default_rng((int(seed), 0x5EED))
         empty = bool(random.random() < self.config.empty)
         background, camera = self._background(random, empty)
-        actors = self._actors(random, camera, len(background.class_ids), empty)
-        look = random_look(random, self.config)
+        moving_objects = self._moving_objects(random, camera, len(background.class_ids), empty)
+        appearance = random_appearance(random, self.config)
         length, visibility = self.config.length, self.config.visibility
-        return CompositeVideo(self.size, background, camera, actors, look, int(seed), length, visibility)
+        return CompositeVideo(self.size, background, camera, moving_objects, appearance, int(seed), length, visibility)
 
     def background(self, index: int) -> Background:
-        """Background image `index`, reduced to what the frames need. Those used last are kept in memory."""
+        """Background image `index`, reduced to the resolution the frames need. Recently used ones are cached."""
         shortest = round(1.7 * self.size[0])
         return self._backgrounds.get(index, lambda: Background.of_frame(self.images.frame(index), shortest))
 
     def _background(self, random: np.random.Generator, empty: bool) -> tuple[Background, CameraMotion]:
-        """A background and a camera path; for an empty video one that shows no object, if ten tries find it."""
+        """A background and a camera path. For an empty video, ten tries to find one that shows no object."""
         for _ in range(10):
             background = self.background(int(random.integers(len(self.images))))
             camera = self._camera(random, background.owner.shape, empty)
@@ -158,9 +174,9 @@ class CompositeVideos:
         return background, camera
 
     def _shows_object(self, background: Background, camera: CameraMotion) -> bool:
-        canvas = LayeredImage(self.size)
-        canvas.draw_background(background.image, background.owner, camera.matrix(self.config.length / 2))
-        return bool(canvas.owner.any())
+        layers = LayeredImage(self.size)
+        layers.draw_background(background.image, background.owner, camera.matrix(self.config.length / 2))
+        return bool(layers.owner.any())
 
     def _camera(self, random: np.random.Generator, source_size: tuple[int, ...], near: bool) -> CameraMotion:
         config, height = self.config, self.size[0]
@@ -181,18 +197,20 @@ class CompositeVideos:
             mirrored=bool(random.random() < 0.5),
         )
 
-    def _actors(self, random: np.random.Generator, camera: CameraMotion, first: int, empty: bool) -> list[MovingObject]:
+    def _moving_objects(
+        self, random: np.random.Generator, camera: CameraMotion, first: int, empty: bool
+    ) -> list[MovingObject]:
         low, high = self.config.objects
         count = int(random.integers(low, high + 1))
         away = self._empty_time(random) if empty else None
-        actors: list[MovingObject] = []
+        moving_objects: list[MovingObject] = []
         for number in range(count):
-            source, size = self._choose(random, actors)
-            motion = self._object_motion(random, source, size, actors, away)
+            source, size = self._choose(random, moving_objects)
+            motion = self._object_motion(random, source, size, moving_objects, away)
             stands = random.random() < self.config.standing
             middle = self.config.length * float(random.random())
             anchor = np.linalg.inv(camera.matrix(middle)) @ camera.shake_matrix(middle) if stands else None
-            actors.append(
+            moving_objects.append(
                 MovingObject(
                     object_id=first + number + 1,
                     source=source,
@@ -205,10 +223,10 @@ class CompositeVideos:
                     tint=self._tint(random),
                 )
             )
-        # Mostly the large ones behind: nearer things would hide everything.
-        sides = [actor.motion.scale * actor.source.extent for actor in actors]
+        # Large objects go to the back, where they hide less.
+        sides = [moving.motion.scale * moving.source.extent for moving in moving_objects]
         depth = [-(side**self.config.depth) * float(random.uniform(0.4, 2.5)) for side in sides]
-        return [actors[index] for index in np.argsort(depth)]
+        return [moving_objects[index] for index in np.argsort(depth)]
 
     def _tint(self, random: np.random.Generator) -> tuple[float, float, float]:
         strength = self.config.object_light
@@ -221,17 +239,19 @@ class CompositeVideos:
         begin = float(random.uniform(-0.2, 0.6)) * length
         return begin, begin + float(random.uniform(0.2, 0.6)) * length
 
-    def _choose(self, random: np.random.Generator, actors: Sequence[MovingObject]) -> tuple[ObjectSource, float]:
-        """What to paste, and its longest side in pixels."""
+    def _choose(
+        self, random: np.random.Generator, moving_objects: Sequence[MovingObject]
+    ) -> tuple[ObjectSource, float]:
+        """An object to paste, and its longest side in pixels."""
         low, high = self.config.sizes
         size = self.size[0] * float(np.exp(random.uniform(np.log(low), np.log(high))))
         draw = random.random()
-        if actors and draw < self.config.duplicate:
-            twin = actors[int(random.integers(len(actors)))]
+        if moving_objects and draw < self.config.duplicate:
+            twin = moving_objects[int(random.integers(len(moving_objects)))]
             return twin.source, twin.motion.scale * twin.source.extent * float(np.exp(random.uniform(-0.2, 0.2)))
         candidates = self.objects
-        if actors and draw < self.config.duplicate + self.config.same_class:
-            candidates = self._of_class[actors[int(random.integers(len(actors)))].source.class_id]
+        if moving_objects and draw < self.config.duplicate + self.config.same_class:
+            candidates = self._of_class[moving_objects[int(random.integers(len(moving_objects)))].source.class_id]
         for _ in range(8):
             source = candidates[int(random.integers(len(candidates)))]
             if source.extent * self.config.enlargement >= size:
@@ -304,8 +324,8 @@ class CompositeVideos:
         return Absence(begin, end, float(random.uniform(8, 35)), place)
 
 
-def random_look(random: np.random.Generator, config: CompositeConfig) -> Appearance:
-    """A look within the limits of the configuration."""
+def random_appearance(random: np.random.Generator, config: CompositeConfig) -> Appearance:
+    """A random appearance within the limits of a config."""
     draws: list[float] = random.random(8).tolist()
     return Appearance(
         shutter=config.motion_blur * draws[0] * (draws[1] < 0.7),
@@ -321,7 +341,7 @@ def random_look(random: np.random.Generator, config: CompositeConfig) -> Appeara
 
 
 def _meet(motion: ObjectMotion, other: Motion, time: float) -> ObjectMotion:
-    """The same motion, moved so that it is where the other one is at a time."""
+    """The motion shifted so that its position at a time is that of another motion."""
     here, there = motion.position(time), other.position(time)
     home = motion.home[0] + there[0] - here[0], motion.home[1] + there[1] - here[1]
     return replace(motion, home=home)

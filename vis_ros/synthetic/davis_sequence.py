@@ -1,4 +1,4 @@
-"""DavisSequence: one sequence of a DAVIS folder, as a labelled video and as an object that can be cut out of it."""
+"""DavisSequence: one sequence of a DAVIS folder, as a labelled video and as a source of object crops."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.datasets.mask_picture import colour_numbers
+from vis_ros.datasets.davis import DavisVideo
+from vis_ros.datasets.frame_images import images_by_stem
+from vis_ros.datasets.rle import decode
+from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.synthetic.bounded_cache import BoundedCache
 from vis_ros.synthetic.labelled_frame import LabelledFrame
 from vis_ros.synthetic.object_crop import ObjectCrop, crop_object
@@ -28,140 +31,130 @@ DAVIS_CLASSES: dict[str, str] = {
     'scooter-black': 'vehicle',
     'soapbox': 'vehicle',
 }
-"""Sequence -> COCO supercategory of its object. A rider and what it rides are one object, named after the mount."""
+"""Sequence -> COCO supercategory of its object. A rider and a mount are one object, with the class of the mount."""
 
 DAVIS_TRAIN: tuple[str, ...] = tuple(sorted(DAVIS_CLASSES)[0::2])
-"""The half for training: odd places of the alphabetical order."""
+"""The training half: every second name in alphabetical order, from the first."""
 
 DAVIS_TEST: tuple[str, ...] = tuple(sorted(DAVIS_CLASSES)[1::2])
-"""The half that is never trained on."""
+"""The other half, which is never trained on."""
 
-_CUTOUT_SIDE = 320
-"""Longest side in pixels of the largest cut-out of a sequence; the others keep their size relative to it."""
+_CROP_SIDE = 320
+"""Longest side in pixels of the largest crop of a sequence. All crops of a sequence are reduced by the same factor."""
+
+_MIN_AREA = 100
 
 
 class DavisSequence:
-    """The frames `JPEGImages/<name>/*.jpg` and the masks `Annotations/<name>/*.png` of a DAVIS folder.
+    """The images `JPEGImages/<name>/*` and the masks `Annotations/<name>/*.png` of a DAVIS folder.
 
-    Masks are 0 and 255, or numbers of objects as grey values or as colours of the usual palette (255 there is void).
-    class_id: given to its objects.
+    As an ObjectSource it shows its first object at `phase` frames into the sequence, played forwards and backwards.
 
-    As a source of cut-outs it shows its object as it is `phase` frames into the sequence, to and fro.
-    Raises ValueError, naming the folder, where there are no frames or a frame has no mask.
+    Args:
+        root: the DAVIS folder.
+        name: of the sequence.
+        class_id: of its objects.
+
+    length: number of frames.
+
+    Raises:
+        ValueError: there are no images, or an image has no mask.
     """
 
     def __init__(self, root: str | Path, name: str, class_id: int = 0) -> None:
         self.name, self.class_id = name, class_id
-        self.images = sorted(_frame_folder(Path(root), 'JPEGImages', name).glob('*.jpg'))
-        annotations = _frame_folder(Path(root), 'Annotations', name)
-        self.annotations = [annotations / f'{path.stem}.png' for path in self.images]
-        if not self.images:
-            raise ValueError(f'{Path(root) / "JPEGImages"} has no frames *.jpg of the sequence {name!r}')
-        missing = [path.name for path in self.annotations if not path.is_file()]
+        images = images_by_stem(_frame_folder(Path(root), 'JPEGImages', name))
+        masks = _frame_folder(Path(root), 'Annotations', name)
+        files = [masks / f'{stem}.png' for stem in images]
+        if not images:
+            raise ValueError(f'{Path(root) / "JPEGImages"} has no images of the sequence {name!r}')
+        missing = [file.name for file in files if not file.is_file()]
         if missing:
-            raise ValueError(f'{annotations} has no mask for {len(missing)} of its frames, the first is {missing[0]}')
-        self.length = len(self.images)
+            raise ValueError(f'{masks} has no mask for {len(missing)} of its frames, the first is {missing[0]}')
+        self.length = len(images)
+        self._video = DavisVideo(name, files, images)
         self._usable: list[tuple[int, float]] | None = None
-        self._cutouts: BoundedCache[ObjectCrop] = BoundedCache(128)
+        self._crops: BoundedCache[ObjectCrop] = BoundedCache(128)
 
     def __len__(self) -> int:
         return self.length
 
     def frame(self, time: int) -> LabelledFrame:
-        """Frame number `time`. Everything but its annotated objects is ignored: nobody said what it is."""
-        image = self._read_image(time)
-        numbers = self._read_numbers(time)
-        if numbers.shape != image.shape[:2]:
-            raise ValueError(f'{self.annotations[time]} has the size {numbers.shape}, its image has {image.shape[:2]}')
-        ids = [int(number) for number in np.unique(numbers) if number not in (0, _VOID)]
+        """Frame number `time`. Pixels on no annotated object are ignored: they may show objects without labels."""
+        frame = self._video.frame(time)
+        image = _image(frame)
+        if frame.size != image.shape[:2]:
+            raise ValueError(
+                f'{self.name}: the mask {frame.name} has the size {frame.size}, its image has {image.shape[:2]}'
+            )
+        masks = np.array([decode(mask) for mask in frame.masks], bool).reshape(-1, *frame.size)
         return LabelledFrame(
             image=image,
-            object_ids=np.array(ids, np.int32),
-            class_ids=np.full(len(ids), self.class_id, np.int32),
-            masks=np.array([numbers == number for number in ids], bool).reshape(-1, *numbers.shape),
-            pasted=np.zeros(len(ids), bool),
-            ignored=~np.isin(numbers, ids),
+            object_ids=frame.track_ids.astype(np.int32),
+            class_ids=np.full(len(frame), self.class_id, np.int32),
+            masks=masks,
+            pasted=np.zeros(len(frame), bool),
+            ignored=np.asarray(~masks.any(0), bool),
         )
 
     @property
     def extent(self) -> float:
-        """Median longest side of its object in cut-outs, in pixels."""
+        """Median of the longest sides of its crops, in pixels."""
         sides = [side for _, side in self._usable_frames()]
         return float(np.median(sides)) * self._reduction()
 
-    def cutout(self, phase: float) -> ObjectCrop:
-        """The object at a phase in frames; frames where the image border or something else cuts it off are skipped."""
+    def crop(self, phase: float) -> ObjectCrop:
+        """The object at a phase in frames. Frames in which it is small or cut off by the image border are skipped."""
         usable = self._usable_frames()
-        turn = max(2 * (len(usable) - 1), 1)
-        place = int(np.floor(phase)) % turn
-        time = usable[min(place, turn - place) if place >= len(usable) else place][0]
-        return self._cutouts.get(time, lambda: self._cut_out(time))
+        period = max(2 * (len(usable) - 1), 1)
+        place = int(np.floor(phase)) % period
+        time = usable[min(place, period - place) if place >= len(usable) else place][0]
+        return self._crops.get(time, lambda: self._make_crop(time))
 
-    def _cut_out(self, time: int) -> ObjectCrop:
+    def _make_crop(self, time: int) -> ObjectCrop:
         scale = self._reduction()
-        image = cv2.resize(self._read_image(time), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        mask = (self._object_mask(time) * 255).astype(np.uint8)
+        frame = self._video.frame(time)
+        image = cv2.resize(_image(frame), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        mask = (_first_object(frame) * 255).astype(np.uint8)
         coverage = cv2.resize(mask, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA)
-        cutout = crop_object(image, coverage, (0, 0), self.class_id, f'{self.name}/{self.images[time].name}')
-        if cutout is None:
-            raise ValueError(f'{self.annotations[time]} has no object')
-        return cutout
+        crop = crop_object(image, coverage, (0, 0), self.class_id, f'{self.name}/{frame.name}')
+        if crop is None:
+            raise ValueError(f'{self.name}: the mask {frame.name} has no object')
+        return crop
 
     def _reduction(self) -> float:
-        return min(1.0, _CUTOUT_SIDE / max(side for _, side in self._usable_frames()))
+        return min(1.0, _CROP_SIDE / max(side for _, side in self._usable_frames()))
 
     def _usable_frames(self) -> list[tuple[int, float]]:
-        """(time, longest side) of the frames with a whole object of at least a quarter of the usual area."""
+        """(time, longest side) of the frames that show the whole object, at a quarter of its median area or more."""
         if self._usable is None:
-            shapes = [_shape(self._object_mask(time)) for time in range(self.length)]
-            usual = float(np.median([area for area, _, _ in shapes]))
-            seen = [(time, side) for time, (area, side, _) in enumerate(shapes) if area >= max(usual / 4, 100)]
+            shapes = [_shape(_first_object(self._video.frame(time))) for time in range(self.length)]
+            median = float(np.median([area for area, _, _ in shapes]))
+            seen = [(time, side) for time, (area, side, _) in enumerate(shapes) if area >= max(median / 4, _MIN_AREA)]
             self._usable = [(time, side) for time, side in seen if not shapes[time][2]] or seen
             if not self._usable:
-                raise ValueError(f'no frame of the sequence {self.name!r} has an object of at least 100 pixels')
+                raise ValueError(f'no frame of the sequence {self.name!r} has an object of {_MIN_AREA} pixels or more')
         return self._usable
 
-    def _object_mask(self, time: int) -> NDArray[np.bool_]:
-        """The object with the smallest number."""
-        numbers = self._read_numbers(time)
-        present = numbers[(numbers > 0) & (numbers != _VOID)]
-        return numbers == (present.min() if len(present) else 1)
 
-    def _read_image(self, time: int) -> NDArray[np.uint8]:
-        image = cv2.imread(str(self.images[time]), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f'{self.images[time]} cannot be decoded')
-        return image
-
-    def _read_numbers(self, time: int) -> NDArray[np.uint8]:
-        picture = cv2.imread(str(self.annotations[time]), cv2.IMREAD_UNCHANGED)
-        if picture is None:
-            raise ValueError(f'{self.annotations[time]} cannot be decoded')
-        return object_numbers(picture)
+def _image(frame: AnnotatedFrame) -> NDArray[np.uint8]:
+    assert frame.read_image is not None
+    return frame.read_image()
 
 
-_VOID = 255
-
-
-def object_numbers(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W) uint8 numbers of objects, 255 = void, from a mask picture: grey (H, W) or BGR in the palette of VOC.
-
-    A grey picture of 0 and 255 alone shows object 1.
-    """
-    if picture.ndim == 2 or (picture[..., :3] == picture[..., :1]).all():
-        grey = picture if picture.ndim == 2 else picture[..., 0]
-        return (grey > 0).astype(np.uint8) if set(np.unique(grey)) <= {0, 255} else grey
-    return colour_numbers(picture)
+def _first_object(frame: AnnotatedFrame) -> NDArray[np.bool_]:
+    """The mask (H, W) of the object with the smallest id; empty if there is none."""
+    return decode(frame.masks[0]) > 0 if len(frame) else np.zeros(frame.size, bool)
 
 
 def _frame_folder(root: Path, kind: str, name: str) -> Path:
-    """JPEGImages/<name>, or JPEGImages/480p/<name> as the data set is published."""
+    """<kind>/<name>, or <kind>/480p/<name> as in the published data set."""
     folder = root / kind / name
     return folder if folder.is_dir() else root / kind / '480p' / name
 
 
 def _shape(mask: NDArray[np.bool_]) -> tuple[int, float, bool]:
-    """Area, longest side, and whether the image border cuts the object."""
+    """Area and longest side of an object in pixels, and whether the image border cuts it off."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return 0, 0.0, True
@@ -172,15 +165,21 @@ def _shape(mask: NDArray[np.bool_]) -> tuple[int, float, bool]:
 def davis_objects(
     root: str | Path, class_names: Sequence[str], sequences: Sequence[str] = DAVIS_TRAIN, copies: int = 8
 ) -> list[DavisSequence]:
-    """The objects of DAVIS sequences as sources of cut-outs, with the class of DAVIS_CLASSES.
+    """The objects of DAVIS sequences as object sources, with the classes of DAVIS_CLASSES.
 
-    copies: how often each is listed, so that a few moving objects count beside hundreds of still ones.
-    Raises ValueError where a sequence cannot be read or its class is not among the names.
+    Args:
+        root: the DAVIS folder.
+        class_names: of the data set they are added to.
+        sequences: names of the sequences.
+        copies: how often each is listed, to give a few moving objects weight beside hundreds of still ones.
+
+    Raises:
+        ValueError: a sequence cannot be read, or its class is not in `class_names`.
     """
     objects = []
     for name in sequences:
         if name not in DAVIS_CLASSES or DAVIS_CLASSES[name] not in class_names:
-            raise ValueError(f'no class for the sequence {name!r}; there are {", ".join(class_names)}')
+            raise ValueError(f'the sequence {name!r} has none of the classes {", ".join(class_names)}')
         sequence = DavisSequence(root, name, list(class_names).index(DAVIS_CLASSES[name]))
         objects += [sequence] * copies
     return objects

@@ -1,4 +1,4 @@
-"""LabelledFrame: one image of a video with the true objects in it."""
+"""LabelledFrame: one image of a video with its ground truth."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class LabelledFrame:
-    """An image and the N objects that are visible in it.
+    """An image and its N visible objects.
 
     image: (H, W, 3) uint8 BGR.
-    object_ids: (N,) int32, the same object has the same number in every frame of its video.
-    class_ids: (N,) int32, index into the data set's class names.
-    masks: (N, H, W) bool, the visible pixels of each object; never empty for a listed object, disjoint for
-        composites.
-    pasted: (N,) bool, True for an object that was composed in, False for one that the background image brought along.
-    ignored: (H, W) bool or None, pixels where neither object nor background is known (crowds, unlabelled parts).
+    object_ids: (N,) int32; an object has the same id in every frame of its video.
+    class_ids: (N,) int32, index into the class names of the data set.
+    masks: (N, H, W) bool, the visible pixels of each object, never empty. Disjoint in synthetic videos.
+    pasted: (N,) bool, True for pasted objects, False for objects of the background image.
+    ignored: (H, W) bool or None, pixels that are neither labelled objects nor background (crowds, unlabelled objects).
     """
 
     image: NDArray[np.uint8]
@@ -34,13 +33,13 @@ class LabelledFrame:
             if len(getattr(self, name)) != count:
                 raise ValueError(f'LabelledFrame.{name} has length {len(getattr(self, name))}, object_ids has {count}')
         if self.masks.shape[1:] != size:
-            raise ValueError(f'LabelledFrame.masks has shape {self.masks.shape}, the image has {size}')
+            raise ValueError(f'LabelledFrame.masks has shape {self.masks.shape}, the image has size {size}')
 
     def __len__(self) -> int:
         return len(self.object_ids)
 
     def boxes(self) -> NDArray[np.float32]:
-        """(N, 4) float32 x0 y0 x1 y1, the tight box of each mask, x1 and y1 exclusive."""
+        """(N, 4) float32: the tight box x0 y0 x1 y1 of each mask, x1 and y1 exclusive."""
         boxes = np.zeros((len(self), 4), np.float32)
         for index, mask in enumerate(self.masks):
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -1,4 +1,4 @@
-"""LayeredImage: an image under construction, layer upon layer, that knows which object owns each pixel."""
+"""LayeredImage: an image composed of layers, with the object id that owns each pixel."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from vis_ros.synthetic.motion import Matrix
 from vis_ros.synthetic.object_crop import ObjectCrop
 
 IGNORED = -1
-"""Owner of the pixels where neither object nor background is known."""
+"""Owner of pixels that are neither a labelled object nor background."""
 
 
 class LayeredImage:
-    """Layers are drawn from the back to the front.
+    """An image of (height, width) = `size`. Layers are drawn from back to front.
 
-    image: (H, W, 3) uint8 BGR; owner: (H, W) int16, the object id whose pixel is seen, 0 = background, IGNORED;
-    areas: object id -> pixels of its whole outline, had nothing hidden it, inside the frame or not.
+    image: (H, W, 3) uint8 BGR.
+    owner: (H, W) int16: id of the visible object, 0 for background, or IGNORED.
+    areas: object id -> area of its whole outline in pixels, including what is hidden or outside the frame.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -33,10 +34,13 @@ class LayeredImage:
         matrix: Matrix,
         motion: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        """Fill the canvas with a background and the objects that it brings along.
+        """Draw the background and its own objects.
 
-        matrix: (3, 3), affine, from background pixels to canvas pixels; motion: (x, y) pixels that it moves while the
-        shutter is open.
+        Args:
+            image: (h, w, 3) uint8 BGR.
+            owner: (h, w) int16, as in the class.
+            matrix: (3, 3) affine, from pixels of the background to pixels of this image.
+            motion: (x, y) in pixels during the exposure.
         """
         height, width = self.size
         shift = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
@@ -50,20 +54,25 @@ class LayeredImage:
 
     def draw(
         self,
-        cutout: ObjectCrop,
+        crop: ObjectCrop,
         object_id: int,
         matrix: Matrix,
         motion: tuple[float, float] = (0.0, 0.0),
         gain: tuple[float, float, float] = (1.0, 1.0, 1.0),
         hard_edge: bool = False,
     ) -> None:
-        """Draw a cut-out in front of everything drawn so far; only its bounding patch is touched.
+        """Draw an object crop in front of everything drawn so far.
 
-        matrix: (3, 3) projective, from the cut-out's pixels to canvas pixels; motion as above; gain: of B, G, R;
-        hard_edge: no half-transparent pixels.
+        Args:
+            crop: the object.
+            object_id: its id.
+            matrix: (3, 3) projective, from pixels of the crop to pixels of this image.
+            motion: (x, y) in pixels during the exposure.
+            gain: of the channels B, G, R.
+            hard_edge: draw no half-transparent pixels.
         """
-        self.areas[object_id] = outline_area(cutout, matrix)
-        patch_at = self._patch(cutout, matrix, motion)
+        self.areas[object_id] = outline_area(crop, matrix)
+        patch_at = self._patch(crop, matrix, motion)
         if patch_at is None:
             return
         patch, x, y = patch_at
@@ -78,10 +87,10 @@ class LayeredImage:
         self.image[window] = cv2.blendLinear(np.ascontiguousarray(patch[..., :3]), here, weight, 1 - weight)
         self.owner[window][solid] = object_id
 
-    def shade(self, cutout: ObjectCrop, matrix: Matrix, softness: float, darkness: float) -> None:
-        """Darken the canvas with the blurred outline of a cut-out: its shadow. The owners stay."""
+    def shade(self, crop: ObjectCrop, matrix: Matrix, softness: float, darkness: float) -> None:
+        """Draw the shadow of an object crop: darken the image under its blurred outline. The owners stay."""
         reach = int(np.ceil(2 * softness))
-        patch_at = self._patch(cutout, matrix, (0.0, 0.0), reach)
+        patch_at = self._patch(crop, matrix, (0.0, 0.0), reach)
         if patch_at is None or darkness <= 0:
             return
         patch, x, y = patch_at
@@ -95,10 +104,10 @@ class LayeredImage:
         self.image[window] = cv2.blendLinear(here, np.zeros_like(here), light, 1 - light)
 
     def _patch(
-        self, cutout: ObjectCrop, matrix: Matrix, motion: tuple[float, float], reach: int = 0
+        self, crop: ObjectCrop, matrix: Matrix, motion: tuple[float, float], reach: int = 0
     ) -> tuple[NDArray[np.uint8], int, int] | None:
-        """The warped cut-out where it meets the canvas, with the corner of the patch; None where it does not."""
-        height, width = cutout.size
+        """The part of the warped crop that is inside the image, and the corner (x, y) of it; None if there is none."""
+        height, width = crop.size
         corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], np.float64) @ matrix.T
         if (corners[:, 2] <= 0.05).any():
             return None
@@ -110,7 +119,7 @@ class LayeredImage:
         high_x, high_y = min(high[0], self.size[1] + margin), min(high[1], self.size[0] + margin)
         if high_x - low_x < 1 or high_y - low_y < 1:
             return None
-        source, to_full = _level(cutout, matrix)
+        source, to_full = _level(crop, matrix)
         to_patch = np.array([[1, 0, -low_x - 0.5], [0, 1, -low_y - 0.5], [0, 0, 1]], np.float64)
         pixel_centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
         full = to_patch @ matrix @ to_full @ pixel_centre
@@ -123,26 +132,26 @@ class LayeredImage:
         return (patch, x, y) if patch.size else None
 
 
-def _level(cutout: ObjectCrop, matrix: Matrix) -> tuple[NDArray[np.uint8], Matrix]:
-    """The smallest level that need not be enlarged, with the matrix from its pixels to those of the full cut-out."""
+def _level(crop: ObjectCrop, matrix: Matrix) -> tuple[NDArray[np.uint8], Matrix]:
+    """The smallest pyramid level the matrix does not enlarge, and the matrix from its pixels to the full crop."""
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2] / matrix[2, 2])) + 1e-12))
-    level = int(min(max(np.floor(-np.log2(scale) + 0.2), 0), len(cutout.levels) - 1))
-    source = cutout.levels[level]
-    ratio = cutout.size[1] / source.shape[1], cutout.size[0] / source.shape[0]
+    level = int(min(max(np.floor(-np.log2(scale) + 0.2), 0), len(crop.levels) - 1))
+    source = crop.levels[level]
+    ratio = crop.size[1] / source.shape[1], crop.size[0] / source.shape[0]
     return source, np.diag([ratio[0], ratio[1], 1.0])
 
 
-def outline_area(cutout: ObjectCrop, matrix: Matrix) -> float:
-    """Pixels that a cut-out covers on a canvas without limits (perspective taken at its centre)."""
-    centre = matrix @ np.array([cutout.size[1] / 2, cutout.size[0] / 2, 1.0])
+def outline_area(crop: ObjectCrop, matrix: Matrix) -> float:
+    """Area in pixels of a crop in an image without borders, with the perspective at the centre of the crop."""
+    centre = matrix @ np.array([crop.size[1] / 2, crop.size[0] / 2, 1.0])
     derivative = (matrix[:2, :2] - np.outer(centre[:2] / centre[2], matrix[2, :2])) / centre[2]
-    return float(cutout.area * abs(np.linalg.det(derivative)))
+    return float(crop.area * abs(np.linalg.det(derivative)))
 
 
 def blur_along(image: NDArray[np.uint8], x: float, y: float) -> NDArray[np.uint8]:
-    """Average an image along the line (x, y) in pixels, centred: motion blur. Lines below 1.5 pixels do nothing.
+    """Motion blur: average an image along the line (x, y) in pixels, centred. Below 1.5 pixels it has no effect.
 
-    Averages of two shifted copies, each with half the shift of the last: 2^k positions for k averages.
+    k averages of two shifted copies, each with half the shift of the previous one, cover 2^k positions.
     """
     length = float(np.hypot(x, y))
     if length < 1.5:

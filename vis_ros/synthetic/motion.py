@@ -1,4 +1,4 @@
-"""Motion: smooth paths, and the pose of an object or of the camera at any time."""
+"""Smooth motion of objects and of the camera: their pose at any time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Wave:
-    """A smooth function of time within [-1, 1]: a sum of sinusoids. `terms` are (weight, period, phase), the weights
-    add up to at most 1, periods in frames, phases in turns."""
+    """A smooth function of time in [-1, 1]: a sum of sinusoids.
+
+    terms: (weight, period in frames, phase in turns); the weights sum to at most 1.
+    """
 
     terms: tuple[tuple[float, float, float], ...] = ()
 
@@ -23,7 +25,7 @@ class Wave:
 
     @classmethod
     def random(cls, random: np.random.Generator, shortest: float, longest: float, count: int = 3) -> Wave:
-        """Slow terms weigh more than fast ones, as in real motion."""
+        """A random wave with periods from `shortest` to `longest`. Slow terms have more weight, as in real motion."""
         periods = np.exp(random.uniform(np.log(shortest), np.log(longest), count))
         weights = periods * random.uniform(0.3, 1.0, count)
         weights /= weights.sum()
@@ -31,17 +33,18 @@ class Wave:
 
 
 def ease(value: float) -> float:
-    """From 0 to 1 with no jump in speed: 0 below 0, 1 above 1."""
+    """Smoothstep: from 0 to 1 without a jump in speed; 0 below 0, 1 above 1."""
     value = min(max(value, 0.0), 1.0)
     return value * value * (3 - 2 * value)
 
 
 @dataclass(frozen=True)
 class Absence:
-    """A time away: the object moves to `place` (x, y), outside the frame, and comes back.
+    """A time in which an object is outside the frame.
 
-    It is wholly away from `begin` to `end`; going and coming take `travel` frames each. An infinite begin or end lets
-    it enter or leave for good.
+    begin, end: the object is away from `begin` to `end`, in frames. An infinite value makes it enter or leave for good.
+    travel: frames it takes to leave, and to return.
+    place: (x, y) outside the frame.
     """
 
     begin: float
@@ -50,7 +53,7 @@ class Absence:
     place: tuple[float, float]
 
     def share(self, time: float) -> float:
-        """0 = present, 1 = away."""
+        """0 if present, 1 if away, in between while travelling."""
         if time < self.begin:
             return ease(1 - (self.begin - time) / self.travel)
         return ease(1 - (time - self.end) / self.travel)
@@ -58,10 +61,13 @@ class Absence:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how a cut-out lies in the image.
+    """Position and shape of an object crop in an image.
 
-    x, y: of its centre in pixels; scale_x, scale_y: pixels per pixel of the cut-out, scale_x negative mirrors it;
-    angle: radians; shear; tilt_x, tilt_y: perspective, how much nearer one side is than the other (0 = flat).
+    x, y: centre in pixels.
+    scale_x, scale_y: image pixels per pixel of the crop; a negative scale_x mirrors it.
+    angle: rotation in radians.
+    shear: horizontal shift per unit of height.
+    tilt_x, tilt_y: perspective; how much nearer one side is than the other, 0 for none.
     """
 
     x: float
@@ -74,7 +80,7 @@ class Pose:
     tilt_y: float = 0.0
 
     def matrix(self, size: tuple[int, int]) -> Matrix:
-        """(3, 3) float64, from the pixels of a cut-out of (height, width) to those of the image."""
+        """(3, 3) float64, from pixels of a crop of (height, width) to pixels of the image."""
         height, width = size
         centre = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]], np.float64)
         scale = np.array([[self.scale_x, self.shear * self.scale_y, 0], [0, self.scale_y, 0], [0, 0, 1]])
@@ -87,13 +93,19 @@ class Pose:
 
 @dataclass(frozen=True)
 class ObjectMotion:
-    """The pose of an object over time, every part of it smooth.
+    """The pose of an object over time; all changes are smooth.
 
-    home, velocity: (x, y) in pixels and pixels a frame, the velocity counted from time `middle`; sway: (x, y) pixels,
-    amplitudes of the waves around it; absences: when it is outside the frame.
-    scale: pixels per pixel of the cut-out; growth: amplitude of its logarithm; turn, shear, tilt: amplitudes (radians,
-    and as in Pose); spin: radians a frame; angle: radians; mirrored: flipped left to right for good.
-    waves: for x, y, growth, turn, shear, tilt_x, tilt_y.
+    home: (x, y) in pixels at time `middle`, without sway.
+    scale: image pixels per pixel of the crop.
+    waves: seven waves, of x, y, growth, turn, shear, tilt_x and tilt_y.
+    velocity: (x, y) in pixels per frame.
+    middle: time in frames.
+    sway: (x, y) amplitude in pixels.
+    absences: when the object is outside the frame.
+    growth: amplitude of the logarithm of the scale.
+    angle: mean rotation in radians; turn: amplitude of the rotation in radians; spin: rotation in radians per frame.
+    shear, tilt: amplitudes, as in Pose.
+    mirrored: flipped left to right.
     """
 
     home: tuple[float, float]
@@ -112,7 +124,7 @@ class ObjectMotion:
     mirrored: bool = False
 
     def position(self, time: float) -> tuple[float, float]:
-        """(x, y) of the centre in pixels."""
+        """Centre (x, y) in pixels."""
         x = self.home[0] + self.velocity[0] * (time - self.middle) + self.sway[0] * self.waves[0](time)
         y = self.home[1] + self.velocity[1] * (time - self.middle) + self.sway[1] * self.waves[1](time)
         for absence in self.absences:
@@ -122,7 +134,7 @@ class ObjectMotion:
         return x, y
 
     def pose(self, time: float) -> Pose:
-        """The pose at a time in frames, which may be a fraction."""
+        """The pose at a time in frames, which may be fractional."""
         x, y = self.position(time)
         growth, turn, shear, tilt_x, tilt_y = (wave(time) for wave in self.waves[2:])
         scale = self.scale * float(np.exp(self.growth * growth))
@@ -142,11 +154,17 @@ class ObjectMotion:
 class CameraMotion:
     """A window that moves over a larger background image and never leaves it.
 
-    source_size, size: (height, width) of the background and of the image made from it.
-    window: how much of the largest window that fits is shown, 0 to 1; zoom: amplitude of its logarithm (only inwards);
-    pan: 0 to 1, how much of the room around the window is used; roll: radians; shake: pixels of the made image;
-    stretch: width over height of a background pixel in the made image; mirrored: left to right.
-    waves: for x, y, zoom, roll, and the fast ones for shake in x, y.
+    source_size: (height, width) of the background.
+    size: (height, width) of the frames.
+    waves: six waves, of x, y, zoom, roll, and the fast ones of the shake in x and y.
+    window: size of the window relative to the largest one that fits, 0 to 1.
+    zoom: amplitude of the logarithm of the zoom, which is inwards only.
+    pan: how much of the space around the window is used, 0 to 1.
+    roll: amplitude in radians.
+    shake: amplitude in pixels of the frame.
+    stretch: aspect ratio (width / height) of a background pixel in the frame.
+    centre: mean position (x, y) of the window; 0 is the middle, 1 and -1 the limits.
+    mirrored: flipped left to right.
     """
 
     source_size: tuple[int, int]
@@ -162,7 +180,7 @@ class CameraMotion:
     mirrored: bool = False
 
     def matrix(self, time: float) -> Matrix:
-        """(3, 3) float64, from pixels of the background to pixels of the image."""
+        """(3, 3) float64, from pixels of the background to pixels of the frame."""
         height, width = self.size
         x, y, zoom, roll, shake_x, shake_y = (wave(time) for wave in self.waves)
         cos, sin = np.cos(self.roll * roll), np.sin(self.roll * roll)
@@ -181,7 +199,7 @@ class CameraMotion:
         return place @ scale @ back
 
     def shake_matrix(self, time: float) -> Matrix:
-        """(3, 3) float64, the shake and roll alone, in pixels of the image: what also moves objects that follow."""
+        """(3, 3) float64: shake and roll only, in pixels of the frame. All objects follow it."""
         height, width = self.size
         roll, shake_x, shake_y = (wave(time) for wave in self.waves[3:])
         cos, sin = np.cos(self.roll * roll), np.sin(self.roll * roll)
@@ -191,5 +209,5 @@ class CameraMotion:
 
 
 def _within(value: float) -> float:
-    """A smooth limit to [-1, 1] that leaves small values as they are."""
+    """Limit a value to [-1, 1] smoothly; small values hardly change."""
     return float(np.tanh(value)) if abs(value) > 1e-9 else 0.0

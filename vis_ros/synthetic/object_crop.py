@@ -1,4 +1,4 @@
-"""ObjectCrop: an object cut out of its image, ready to be pasted into another one."""
+"""ObjectCrop: an object cropped from its image along its outline, to be pasted into other images."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MARGIN = 3
-"""Transparent pixels around a cut-out, so that warping and blurring never meet its border."""
+"""Transparent pixels around a crop, so that warping and blurring do not reach its border."""
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectCrop:
     """An object with a soft outline.
 
-    pixels: (h, w, 4) uint8 BGR and alpha; alpha is 0 along the border. Colours continue beyond the outline, so that
-        half-transparent pixels carry no colour of the image they were cut from.
+    pixels: (h, w, 4) uint8, BGR and alpha. Alpha is 0 along the border. The colours of the object extend beyond its
+        outline, so that half-transparent pixels show nothing of the original background.
     class_id: index into the class names of its data set.
     source: where it comes from, for people.
     """
@@ -45,12 +45,12 @@ class ObjectCrop:
 
     @cached_property
     def area(self) -> int:
-        """Pixels of the object."""
+        """Number of pixels of the object."""
         return int(np.count_nonzero(self.alpha >= 128))
 
     @cached_property
     def levels(self) -> list[NDArray[np.uint8]]:
-        """`pixels` at 1, 1/2, 1/4 ... of the size, so that shrinking does not alias."""
+        """Image pyramid of `pixels` at 1, 1/2, 1/4 ... of the size, to shrink without aliasing."""
         levels = [self.pixels]
         while min(levels[-1].shape[:2]) >= 16:
             height, width = levels[-1].shape[:2]
@@ -59,10 +59,10 @@ class ObjectCrop:
 
 
 class ObjectSource(Protocol):
-    """An object that can be cut out, at any moment of its own life.
+    """An object whose crop can be taken at any time of its own video.
 
     class_id: index into the class names.
-    extent: its typical longest side in pixels.
+    extent: typical longest side in pixels.
     """
 
     @property
@@ -71,8 +71,8 @@ class ObjectSource(Protocol):
     @property
     def extent(self) -> float: ...
 
-    def cutout(self, phase: float) -> ObjectCrop:
-        """The object `phase` frames into its own video; a still image ignores the phase."""
+    def crop(self, phase: float) -> ObjectCrop:
+        """The object at `phase` frames into its own video. A still image ignores the phase."""
         ...
 
 
@@ -84,11 +84,18 @@ def crop_object(
     source: str = '',
     max_side: int = 480,
 ) -> ObjectCrop | None:
-    """Cut the largest connected part of an object out of its image.
+    """Crop the largest connected part of an object.
 
-    image: (H, W, 3) uint8 BGR; coverage: (h, w) uint8, how much of each pixel the object covers, 255 = all;
-    corner: (x, y) of the crop `coverage` in the image; max_side: a larger cut-out is reduced to this many pixels.
-    None where nothing is left.
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        coverage: (h, w) uint8, how much of each pixel the object covers, 255 for all of it.
+        corner: (x, y) of `coverage` in the image.
+        class_id: of the object.
+        source: where it comes from, for people.
+        max_side: longest side in pixels; larger crops are reduced.
+
+    Returns:
+        the crop, or None if the object covers no pixel.
     """
     coverage = largest_part(coverage)
     rows, columns = np.flatnonzero(coverage.any(1)), np.flatnonzero(coverage.any(0))
@@ -111,7 +118,7 @@ def crop_object(
 
 
 def largest_part(coverage: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The coverage of the largest connected part alone; a thin bridge (a polygon's seam) does not connect."""
+    """The coverage of the largest connected part only. Thin bridges, as polygon seams have, do not connect."""
     solid = (coverage >= 128).astype(np.uint8)
     core = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     solid = core if core.any() else solid
@@ -124,7 +131,7 @@ def largest_part(coverage: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _feather(coverage: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Soft alpha whose half-transparent line lies a little inside the outline, where annotators cut too wide."""
+    """Soft alpha. Its 50 % line lies slightly inside the outline, because annotated outlines tend to be too wide."""
     inward = 0.62 if min(coverage.shape) > 40 else 0.5
     blurred = cv2.GaussianBlur(coverage.astype(np.float32) / 255, (0, 0), 1.0)
     alpha = np.clip((blurred - inward) / 0.7 + 0.5, 0, 1)
@@ -134,7 +141,7 @@ def _feather(coverage: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _spread_colours(crop: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Replace the colours at and beyond the outline with the nearest ones from the inside."""
+    """Replace the colours at and beyond the outline by the nearest colours inside."""
     inside = cv2.erode((alpha >= 250).astype(np.uint8), np.ones((3, 3), np.uint8))
     if not inside.any():
         inside = (alpha >= alpha.max()).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Scene: a made video with ground truth, whose objects cross, hide, leave and come back."""
+"""Scene: a procedural video with ground truth, in which objects cross, hide, leave and return."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vis_ros.synthetic.object_crop import ObjectCrop, ObjectSource
 from vis_ros.synthetic.shapes import ShapeObject, TexturedImages, draw_surface
 
 SHAPE = 'shape'
-"""Name of the class of all objects made here."""
+"""Class name of all objects of the scene."""
 
 _SCRIPT: tuple[tuple[str, float, tuple[tuple[float, float, float], ...]], ...] = (
     ('hides behind the pillar', 0.24, (
@@ -36,16 +36,22 @@ _SCRIPT: tuple[tuple[str, float, tuple[tuple[float, float, float], ...]], ...] =
     ('pillar', 1.3, ((0.0, 0.62, 0.5), (1.0, 0.62, 0.5))),
     ('crosses to the left', 0.26, ((0.0, 0.93, 0.16), (0.12, 0.93, 0.14), (0.5, 0.53, 0.17), (1.0, 0.10, 0.40))),
 )  # fmt: skip
-"""The course of each object, from the back to the front: its name, its longest side in frame heights, and where it is
-at which part of the run, (time, x, y) in parts of the run, of the width and of the height. Between them it glides. The
-pillar hides what passes behind it and is no object itself."""
+"""The objects from back to front: name, longest side in frame heights, and waypoints (time, x, y) as fractions of the
+length of the video, of the width and of the height. The pillar hides other objects and is not labelled."""
 
 
 @dataclass(frozen=True)
 class ScriptedMotion:
-    """A pose that glides through points in time, with a little sway, turn and growth of its own.
+    """A smooth path through waypoints, with some sway, turn and growth.
 
-    times: (K,) in frames, rising; places: K (x, y) in pixels; scale: pixels per pixel of the cut-out.
+    times: (K,) in frames, ascending.
+    places: K positions (x, y) in pixels.
+    scale: image pixels per pixel of the crop.
+    waves: four waves, of x, y, growth and turn.
+    sway: amplitude in pixels.
+    turn: amplitude of the rotation in radians.
+    growth: amplitude of the logarithm of the scale.
+    mirrored: flipped left to right.
     """
 
     times: tuple[float, ...]
@@ -58,7 +64,7 @@ class ScriptedMotion:
     mirrored: bool = False
 
     def position(self, time: float) -> tuple[float, float]:
-        """(x, y) of the centre in pixels: cubic between the points, at rest beyond the first and the last."""
+        """Centre (x, y) in pixels: cubic between the waypoints, at rest before the first and after the last."""
         x, y = _glide(np.array(self.times), np.array(self.places), time)
         return x + self.sway * self.waves[0](time), y + self.sway * self.waves[1](time)
 
@@ -71,7 +77,7 @@ class ScriptedMotion:
 
 
 def _glide(times: Matrix, places: Matrix, time: float) -> tuple[float, float]:
-    """Monotone cubic interpolation (Fritsch and Carlson 1980, harmonic means): no overshoot, speed without jumps."""
+    """Monotone cubic interpolation (Fritsch and Carlson 1980, with harmonic means): no overshoot, continuous speed."""
     time = float(np.clip(time, times[0], times[-1]))
     step = np.diff(times)
     slope = np.diff(places, axis=0) / step[:, None]
@@ -91,19 +97,23 @@ def _glide(times: Matrix, places: Matrix, time: float) -> tuple[float, float]:
 
 
 class Scene:
-    """The demo's camera: a fixed course of events over things and a place that the seed chooses.
+    """The camera of the demo: a fixed sequence of events, with objects and a background drawn by seed.
 
-    Two objects cross, one hides behind another and one behind a pillar until nothing of them is seen, one leaves the
-    picture and comes back beside a twin that looks just the same.
+    Two objects cross. One hides behind another object and one behind a pillar until they are not visible. One leaves
+    the image and returns next to a twin that looks the same.
 
-    size: (height, width) of the images; frames: length of the run, the events stretch over it; class_id: of all
-    objects.
-    Frames before 0 and from `frames` on raise IndexError. `object_names`: object id -> what it does.
+    Args:
+        seed: of the objects, the background and the camera motion.
+        size: (height, width) of the images.
+        frames: number of frames; the events are spread over them.
+        class_id: of all objects.
+
+    object_names: object id -> what the object does.
     """
 
     def __init__(self, seed: int = 0, size: tuple[int, int] = (360, 640), frames: int = 300, class_id: int = 0) -> None:
         if frames < 2:
-            raise ValueError(f'a scene needs at least 2 frames, got {frames}')
+            raise ValueError(f'a scene has at least 2 frames, not {frames}')
         self.seed, self.size, self.frames = seed, size, frames
         random = np.random.default_rng((seed, 0x5CE4E))
         self.object_names: dict[int, str] = {}
@@ -111,8 +121,8 @@ class Scene:
             size=size,
             background=Background.of_frame(_place(seed, size)),
             camera=_camera(random, size, frames),
-            actors=self._actors(random, class_id),
-            look=_look(random, frames),
+            moving_objects=self._moving_objects(random, class_id),
+            appearance=_appearance(random, frames),
             seed=seed,
             length=frames,
         )
@@ -121,13 +131,13 @@ class Scene:
         return self.frames
 
     def frame(self, index: int) -> LabelledFrame:
-        """Frame number `index` with the objects that can be seen in it."""
+        """Frame number `index` with the labels of the visible objects. IndexError if there is no such frame."""
         if not 0 <= index < self.frames:
-            raise IndexError(f'frame {index} of a scene of {self.frames} frames')
+            raise IndexError(f'a scene of {self.frames} frames has no frame {index}')
         return self._video.frame(index)
 
-    def _actors(self, random: np.random.Generator, class_id: int) -> list[MovingObject]:
-        actors = []
+    def _moving_objects(self, random: np.random.Generator, class_id: int) -> list[MovingObject]:
+        moving_objects = []
         twin = ShapeObject(int(random.integers(2**31)), class_id)
         for number, (name, side, course) in enumerate(_SCRIPT, start=1):
             source: ObjectSource = ShapeObject(int(random.integers(2**31)), class_id)
@@ -148,12 +158,12 @@ class Scene:
             object_id = number if moves else 0
             if moves:
                 self.object_names[object_id] = name
-            actors.append(MovingObject(object_id, source, motion, rate=0.0))
-        return actors
+            moving_objects.append(MovingObject(object_id, source, motion, rate=0.0))
+        return moving_objects
 
 
 class Pillar:
-    """A post that things pass behind, as an ObjectSource; part of the place, its pixels belong to no object."""
+    """An ObjectSource of a pillar that objects pass behind. It belongs to the background: its pixels have no label."""
 
     class_id = 0
     extent = 400.0
@@ -164,11 +174,11 @@ class Pillar:
         shading = 0.45 + 0.6 * np.sqrt(1 - np.linspace(-1, 1, 92) ** 2)
         pixels = np.dstack([np.clip(surface * shading[:, None], 0, 255), np.full((400, 92), 255)]).astype(np.uint8)
         pixels[:, :2, 3] = pixels[:, -2:, 3] = pixels[:2, :, 3] = pixels[-2:, :, 3] = 0
-        self._cutout = ObjectCrop(pixels, 0, 'pillar')
+        self._crop = ObjectCrop(pixels, 0, 'pillar')
 
-    def cutout(self, phase: float) -> ObjectCrop:
-        """The post; it does not change with the phase."""
-        return self._cutout
+    def crop(self, phase: float) -> ObjectCrop:
+        """The pillar; it is the same at every phase."""
+        return self._crop
 
 
 def _place(seed: int, size: tuple[int, int]) -> LabelledFrame:
@@ -182,16 +192,22 @@ def _camera(random: np.random.Generator, size: tuple[int, int], frames: int) -> 
     return CameraMotion(source_size, size, (*slow, *fast), window=0.86, pan=0.8, zoom=0.06, shake=0.004 * size[0])
 
 
-def _look(random: np.random.Generator, frames: int) -> Appearance:
+def _appearance(random: np.random.Generator, frames: int) -> Appearance:
     slow = tuple(Wave.random(random, frames / 3, frames) for _ in range(5))
     return Appearance(shutter=0.3, light=0.08, light_waves=slow, shadow=0.35, shadow_offset=(0.03, 0.05), noise=2.0)
 
 
 class SceneVideos:
-    """Videos of made things over made places, by seed: training data that needs no file.
+    """Videos of procedural objects over procedural backgrounds, by seed: training data that needs no files.
 
-    size: (height, width) of the frames; class_id: of every object; shapes, places: how many different ones there are.
-    In some of the videos a pillar stands in front of some things.
+    In some videos a pillar hides some of the objects.
+
+    Args:
+        size: (height, width) of the frames.
+        class_id: of all objects.
+        config: the effects; None for the defaults.
+        shapes: number of different objects.
+        places: number of different backgrounds.
     """
 
     def __init__(
@@ -209,13 +225,15 @@ class SceneVideos:
         self._videos = CompositeVideos(images, objects, size, config)
 
     def video(self, seed: int) -> CompositeVideo:
-        """Video number `seed`, any whole number from 0."""
+        """Video number `seed`, any integer from 0."""
         video = self._videos.video(seed)
         random = np.random.default_rng((int(seed), 0xB111A5))
         if random.random() < 0.4:
-            actors = list(video.actors)
-            actors.insert(int(random.integers(len(actors) // 2, len(actors) + 1)), self._pillar(random))
-            video.actors = actors
+            moving_objects = list(video.moving_objects)
+            moving_objects.insert(
+                int(random.integers(len(moving_objects) // 2, len(moving_objects) + 1)), self._pillar(random)
+            )
+            video.moving_objects = moving_objects
         return video
 
     def _pillar(self, random: np.random.Generator) -> MovingObject:

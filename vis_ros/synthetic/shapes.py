@@ -1,4 +1,4 @@
-"""ShapeObject and TexturedImages: things and places made from numbers, for videos without any photograph."""
+"""ShapeObject and TexturedImages: procedural objects and backgrounds, for videos that need no photographs."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from vis_ros.synthetic.object_crop import ObjectCrop
 
 Field = NDArray[np.float32]
 _SIDE = 176
-"""Side of a cut-out in pixels; the shape reaches over about 160 of them."""
+"""Side of a crop in pixels; the shape covers about 160 of them."""
 
 
 class ShapeObject:
-    """A thing of its own shape, colour and texture, as an ObjectSource. The same seed makes the same thing."""
+    """An ObjectSource with a random shape, colour and texture. The same seed gives the same object."""
 
     extent = 160.0
 
     def __init__(self, seed: int, class_id: int) -> None:
         self.seed, self.class_id = seed, class_id
-        self._cutout: ObjectCrop | None = None
+        self._crop: ObjectCrop | None = None
 
-    def cutout(self, phase: float) -> ObjectCrop:
-        """The thing; it does not change with the phase."""
-        if self._cutout is None:
-            self._cutout = draw_shape(self.seed, self.class_id)
-        return self._cutout
+    def crop(self, phase: float) -> ObjectCrop:
+        """The object; it is the same at every phase."""
+        if self._crop is None:
+            self._crop = draw_shape(self.seed, self.class_id)
+        return self._crop
 
 
 def draw_shape(seed: int, class_id: int) -> ObjectCrop:
-    """A cut-out of 176x176 pixels: outline, texture, and the light and shade of a rounded body."""
+    """An object crop of 176x176 pixels: an outline, a texture, and the shading of a rounded body."""
     random = np.random.default_rng((seed, 0x54A9E))
     fine = outline(random, 2 * _SIDE)
     alpha = cv2.resize(fine * 255, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
@@ -43,7 +43,7 @@ def draw_shape(seed: int, class_id: int) -> ObjectCrop:
 
 
 def outline(random: np.random.Generator, side: int) -> NDArray[np.uint8]:
-    """(side, side) uint8 0 or 1: one connected shape, of one to three parts, that fills the square but for a margin."""
+    """(side, side) uint8, 0 or 1: a connected shape of one to three parts that fills the square up to a margin."""
     mask = np.zeros((side, side), np.uint8)
     parts = int(random.choice(3, p=(0.6, 0.25, 0.15))) + 1
     centre = np.zeros(2)
@@ -58,7 +58,7 @@ def outline(random: np.random.Generator, side: int) -> NDArray[np.uint8]:
 
 
 def _part(random: np.random.Generator) -> NDArray[np.float64]:
-    """(K, 2) a closed outline of about unit radius: superellipse, blob, polygon, star or gear."""
+    """(K, 2) closed outline of about unit radius: a superellipse, blob, polygon, star or gear."""
     angle = np.linspace(0, 2 * np.pi, 180, endpoint=False)
     kind = int(random.integers(5))
     if kind == 0:
@@ -91,7 +91,7 @@ def _largest(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _fill_square(mask: NDArray[np.uint8], margin: float = 0.045) -> NDArray[np.uint8]:
-    """Scale the shape so that its longest side reaches over the square but for a margin, with rounded corners."""
+    """Scale the shape to fill the square up to a margin, and round its corners."""
     side = mask.shape[0]
     x, y, width, height = cv2.boundingRect(mask)
     scale = side * (1 - 2 * margin) / max(width, height)
@@ -101,7 +101,7 @@ def _fill_square(mask: NDArray[np.uint8], margin: float = 0.045) -> NDArray[np.u
 
 
 def random_palette(random: np.random.Generator, count: int) -> NDArray[np.float32]:
-    """(count, 3) float32 BGR: colours that differ in brightness, some of them dull."""
+    """(count, 3) float32 BGR: colours of different brightness, some of low saturation."""
     hue = (random.uniform(0, 180) + random.choice((0, 15, 60, 90)) * np.arange(count)) % 180
     saturation = np.clip(random.normal(120, 70) + random.normal(0, 40, count), 0, 255)
     dark, bright = np.sort(random.uniform(40, 245, 2)).tolist()
@@ -141,7 +141,7 @@ def texture(random: np.random.Generator, size: tuple[int, int], palette: NDArray
 
 
 def smooth_noise(random: np.random.Generator, size: tuple[int, int], cells: int) -> Field:
-    """(H, W) float32 of about unit deviation: noise whose bumps are 1/cells of the longest side, with finer ones."""
+    """(H, W) float32 noise of about unit deviation, in three octaves, the coarsest with `cells` on the longest side."""
     total = np.zeros(size, np.float32)
     for octave in range(3):
         count = cells * 2**octave
@@ -153,7 +153,7 @@ def smooth_noise(random: np.random.Generator, size: tuple[int, int], cells: int)
 
 
 def _shade_body(random: np.random.Generator, colours: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Light from one side on a body that is rounded towards its outline, with a highlight."""
+    """Shade a body that is rounded towards its outline, lit from one side, with a highlight."""
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     roundness = float(random.uniform(0.25, 1.0)) * float(depth.max())
     height = np.sqrt(np.clip(1 - (1 - np.minimum(depth / max(roundness, 1), 1)) ** 2, 0, 1)) * roundness
@@ -172,9 +172,10 @@ def _shade_body(random: np.random.Generator, colours: NDArray[np.uint8], mask: N
 
 @dataclass(frozen=True, eq=False)
 class TexturedImages:
-    """`count` textured places without any object, as images with (empty) labels.
+    """`count` textured backgrounds without objects, as labelled images.
 
     size: (height, width) in pixels.
+    first: seed of the first image.
     """
 
     count: int = 48
@@ -185,7 +186,7 @@ class TexturedImages:
         return self.count
 
     def frame(self, index: int) -> LabelledFrame:
-        """Place number `index`: a floor and a wall, or one surface, with patches of light."""
+        """Background number `index`: a floor and a wall, or one surface, with patches of light."""
         nothing = np.zeros(0, np.int32)
         return LabelledFrame(
             image=draw_place(self.first + index, self.size),
@@ -197,7 +198,7 @@ class TexturedImages:
 
 
 def draw_place(seed: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 BGR: surfaces with calmer textures than the things that lie on them."""
+    """(H, W, 3) uint8 BGR: a background of surfaces with less contrast than the objects."""
     random = np.random.default_rng((seed, 0xF100))
     image = draw_surface(random, size)
     if random.random() < 0.7:
@@ -208,7 +209,7 @@ def draw_place(seed: int, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def draw_surface(random: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float32]:
-    """(H, W, 3) float32 BGR: a texture in colours that are near each other."""
+    """(H, W, 3) float32 BGR: a texture in similar colours."""
     palette = random_palette(random, 3)
     middle = palette.mean(0)
     calm = middle + (palette - middle) * random.uniform(0.15, 0.5)
@@ -218,7 +219,7 @@ def draw_surface(random: np.random.Generator, size: tuple[int, int]) -> NDArray[
 
 
 def _with_floor(random: np.random.Generator, wall: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put a floor with perspective below a wall."""
+    """Draw a floor in perspective below a wall."""
     height, width = wall.shape[:2]
     horizon = int(random.uniform(0.3, 0.65) * height)
     floor = draw_surface(random, (height, width))

@@ -1,4 +1,4 @@
-"""StillVideos: every image of a data set as a video of crops of itself."""
+"""StillVideos: each image of a data set as a video of random crops of itself."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ import numpy as np
 
 from vis_ros.synthetic.bounded_cache import BoundedCache
 from vis_ros.synthetic.composite_video import Background, CompositeVideo
-from vis_ros.synthetic.composites import CompositeConfig, Images, random_look
+from vis_ros.synthetic.composites import CompositeConfig, Images, random_appearance
 from vis_ros.synthetic.motion import CameraMotion, Matrix, Wave
 
 
 @dataclass(frozen=True)
 class CropCamera:
-    """A new window over the image at each time, all of them near one another: crop, scale, stretch and tilt.
+    """A VirtualCamera that shows another window of the image at each time: random position, scale, stretch and roll.
 
-    source_size, size: (height, width) of the image and of the frames; window: smallest and largest share of the largest
-    window that fits; mirrored: left to right, at all times.
+    The windows of a video are similar to each other.
+
+    source_size: (height, width) of the image.
+    size: (height, width) of the frames.
+    seed: of the windows.
+    window: smallest and largest size of the window relative to the largest one that fits.
+    mirrored: flipped left to right in all frames.
     """
 
     source_size: tuple[int, int]
@@ -44,15 +49,21 @@ class CropCamera:
         ).matrix(time)
 
     def shake_matrix(self, time: float) -> Matrix:
-        """Nothing: there are no pasted objects."""
+        """The identity: there are no pasted objects."""
         return np.eye(3)
 
 
 class StillVideos:
-    """Images as videos whose every frame is another crop, in other light, with the same object ids.
+    """Images as videos: each frame is another crop in another light, with the same object ids.
 
-    images: labelled images; size: (height, width) of the frames; config: length, light, noise, blur, compression and
-    what counts as visible are used; cached_images: kept in memory.
+    Args:
+        images: labelled images.
+        size: (height, width) of the frames.
+        config: its length, light, noise, blur, compression and visibility are used; None for the defaults.
+        cached_images: number of images kept in memory.
+
+    Raises:
+        ValueError: there is no image.
     """
 
     def __init__(
@@ -63,19 +74,19 @@ class StillVideos:
         cached_images: int = 128,
     ) -> None:
         if not len(images):
-            raise ValueError('videos of stills need at least one image')
+            raise ValueError('videos of still images need at least one image')
         self.images, self.size = images, size
         self.config = replace(config or CompositeConfig(), motion_blur=0.0)
         self._backgrounds: BoundedCache[Background] = BoundedCache(cached_images)
 
     def video(self, seed: int) -> CompositeVideo:
-        """Video number `seed`, any whole number from 0."""
+        """Video number `seed`, any integer from 0."""
         random = np.random.default_rng((int(seed), 0x571))
         index = int(random.integers(len(self.images)))
         shortest = round(1.7 * self.size[0])
         background = self._backgrounds.get(index, lambda: Background.of_frame(self.images.frame(index), shortest))
         source_size = background.owner.shape[0], background.owner.shape[1]
         camera = CropCamera(source_size, self.size, int(seed), mirrored=bool(random.random() < 0.5))
-        look = random_look(random, self.config)
+        appearance = random_appearance(random, self.config)
         length, visibility = self.config.length, self.config.visibility
-        return CompositeVideo(self.size, background, camera, (), look, int(seed), length, visibility)
+        return CompositeVideo(self.size, background, camera, (), appearance, int(seed), length, visibility)

@@ -1,4 +1,4 @@
-"""Made videos (the scene of the demo, composites) as annotated videos: truth that is exact and costs nobody's time."""
+"""Synthetic videos (the scene of the demo, composites) as annotated videos with exact ground truth."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from vis_ros.synthetic.labelled_frame import LabelledFrame
 from vis_ros.synthetic.scene import SHAPE, Scene
 
 FIRST_STAMP_NS = 1_000_000_000
-"""Of every made video; not zero, because a stamp of zero tells no time."""
+"""Stamp of the first frame. Not zero, because a zero stamp means that there is none."""
 
 
 class SyntheticVideo(AnnotatedVideo):
-    """A made video as if filmed at a rate in Hz; each frame is made when it is read."""
+    """A synthetic video with stamps at a rate in Hz. Each frame is made when it is read."""
 
     def __init__(self, name: str, make: Callable[[int], LabelledFrame], frames: int, rate: float) -> None:
         super().__init__(name, frames)
@@ -49,34 +49,34 @@ def _image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def scenes(count: int, frames: int, size: tuple[int, int], rate: float, seed: int) -> AnnotatedVideos:
-    """The scene of the demo over the things and places of `count` seeds, from `seed` on.
+    """The scene of the demo with different objects and backgrounds.
 
     Args:
-        count: of videos.
-        frames: of each; the events of the scene stretch over them.
+        count: number of videos.
+        frames: number of frames of each; the events of the scene are spread over them.
         size: (height, width) in pixels.
         rate: frames per second.
-        seed: of the first video; the next has the next.
+        seed: of the first video; the following videos have the following seeds.
     """
-    made = {f'scene_{seed + number:04d}': Scene(seed + number, size, frames).frame for number in range(count)}
-    return _videos(made, frames, rate, f'scenes of seed {seed}', (SHAPE,))
+    makers = {f'scene_{seed + number:04d}': Scene(seed + number, size, frames).frame for number in range(count)}
+    return _videos(makers, frames, rate, f'scenes of seed {seed}', (SHAPE,))
 
 
 def composites(
     dataset: CocoDataset, count: int, frames: int, size: tuple[int, int], rate: float, seed: int
 ) -> AnnotatedVideos:
-    """Videos of objects cut out of a COCO data set that move over its images; arguments as in `scenes`."""
+    """Videos of objects of a COCO data set that move over its images. Arguments as in `scenes`."""
     source = CompositeVideos(dataset, dataset.objects(), size)
-    made = {f'composite_{seed + number:04d}': source.video(seed + number).frame for number in range(count)}
-    return _videos(made, frames, rate, f'composites of seed {seed}', dataset.class_names)
+    makers = {f'composite_{seed + number:04d}': source.video(seed + number).frame for number in range(count)}
+    return _videos(makers, frames, rate, f'composites of seed {seed}', dataset.class_names)
 
 
 def _videos(
-    made: Mapping[str, Callable[[int], LabelledFrame]],
+    makers: Mapping[str, Callable[[int], LabelledFrame]],
     frames: int,
     rate: float,
     source: str,
     class_names: Sequence[str],
 ) -> AnnotatedVideos:
-    videos = [SyntheticVideo(name, video, frames, rate) for name, video in made.items()]
-    return AnnotatedVideos(source, 'made videos', tuple(class_names), videos)
+    videos = [SyntheticVideo(name, maker, frames, rate) for name, maker in makers.items()]
+    return AnnotatedVideos(source, 'synthetic videos', tuple(class_names), videos)
