@@ -432,7 +432,9 @@ def test_incompatible_qos_is_told(graph):
 def test_images_lost_in_the_middleware_are_told_with_what_to_do(graph):
     node = graph.start()
     graph.process(scene(0))
-    node._cameras[0].images.on_lost(SimpleNamespace(total_count_change=3))  # what Fast DDS reports cannot be had on demand
+    node._cameras[0].images.on_lost(
+        SimpleNamespace(total_count_change=3)
+    )  # what Fast DDS reports cannot be had on demand
     node._cameras[0].images.on_lost(SimpleNamespace(total_count_change=9))
     status, _ = graph.status(lambda status, values: values['images lost'] == '12')
     assert status.level == DiagnosticStatus.WARN
@@ -500,7 +502,8 @@ def pixels(message, dtype, channels):
 def test_pictures_are_made_only_for_subscribers(graph, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        'vis_ros.node.camera_publishers.draw_overlay', lambda *arguments: drawn.append(arguments) or draw_overlay(*arguments)
+        'vis_ros.node.camera_publishers.draw_overlay',
+        lambda *arguments: drawn.append(arguments) or draw_overlay(*arguments),
     )
     graph.start()
     graph.process(scene(0))

@@ -20,6 +20,7 @@ from vis_ros.cli.demo import demo
 from vis_ros.cli.doctor import doctor
 from vis_ros.cli.evaluate import evaluate
 from vis_ros.cli.export import export
+from vis_ros.cli.node import REGISTRATION, node
 from vis_ros.cli.replay import replay
 from vis_ros.cli.replay_live import replay_live
 from vis_ros.cli.synth import synth
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={'help_option_names': ['-h', '--help']},
 )
+app.command(**REGISTRATION)(node)
 for command in (demo, replay, replay_live, evaluate, compare_models, train, export, benchmark, doctor):
     app.command()(command)
 app.add_typer(weights.app, name='weights')

@@ -57,6 +57,9 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory | None = N
         signals.initialized = True
     except KeyboardInterrupt:
         return 0
+    except RuntimeError as error:  # of rcl, about invalid ROS arguments
+        print(f'vis_node: {error}', file=sys.stderr)
+        return 1
     try:
         signals.node = VisNode(engine_factory)
         try:
