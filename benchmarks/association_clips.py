@@ -22,9 +22,11 @@ from pycocotools import mask as coco
 
 from vis_ros.datasets.rle import Rle, encode, encode_crop
 from vis_ros.datasets.video import AnnotatedFrame
+from vis_ros.engines.loading import network_config
 from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.evaluation.metrics.mask_overlaps import FrameOverlaps, measure
 from vis_ros.networks.mask_rcnn import RawDetections
+from vis_ros.networks.named_weights import resolve
 from vis_ros.synthetic.coco_images import CocoDataset
 from vis_ros.synthetic.composite_video import CompositeVideo, MovingObject
 from vis_ros.synthetic.composites import CompositeConfig, CompositeVideos, Video
@@ -136,7 +138,9 @@ def make_video(clip: Clip, dataset: CocoDataset) -> CompositeVideo:
         video = CompositeVideos(dataset, dataset.objects(), SIZE, config).video(clip.seed)
     random = np.random.default_rng((clip.seed, 0x57A6E))
     if clip.scenario == 'leaving':
-        video.moving_objects = [_leave(random, actor) if index % 3 else actor for index, actor in enumerate(video.moving_objects)]
+        video.moving_objects = [
+            _leave(random, actor) if index % 3 else actor for index, actor in enumerate(video.moving_objects)
+        ]
     if clip.scenario == 'occlusion':
         video.moving_objects = _behind_pillar(random, video.moving_objects)
     return video
@@ -189,7 +193,9 @@ class Recorder:
     """Runs a network on frames and keeps what the benchmark needs."""
 
     def __init__(self, weights: str) -> None:
-        self._engine = TorchEngine(weights, score_threshold=LOWEST_SCORE, max_detections=MOST_DETECTIONS, threads=1)
+        path = resolve(weights)
+        config = network_config(path, score_threshold=LOWEST_SCORE, max_detections=MOST_DETECTIONS)
+        self._engine = TorchEngine(path, config, threads=1)
         self._features: list[torch.Tensor] = []
         self._engine.network.backbone.register_forward_hook(self._keep)
 

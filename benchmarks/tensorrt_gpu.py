@@ -1,4 +1,4 @@
-"""TensorRT on the GPU of this machine: parity, time, and the minimum time by the roofline model.
+"""TensorRT on the GPU of this machine: accuracy, time, and the minimum time by the roofline model.
 
     python -m benchmarks.tensorrt_gpu [--weights demo] [--precision fp16] [--frames 200] [--batch 1] [--out FILE.json]
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.engines.engine import Engine
-from vis_ros.engines.loading import load_engine
+from vis_ros.engines.loading import load_engine, network_config
 from vis_ros.engines.tensorrt.accuracy_check import count_matches
 from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
 from vis_ros.networks.model_config import ModelConfig
@@ -30,7 +30,7 @@ from vis_ros.percentiles import percentiles
 from vis_ros.synthetic.scene import Scene
 
 SOURCE_SIZE = (720, 1280)
-CONFIDENT, LEAST_IOU = 0.3, 0.9
+CONFIDENT, MIN_IOU = 0.3, 0.9
 
 
 def main() -> None:
@@ -56,11 +56,11 @@ def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, A
     del first  # free its GPU memory
     engine, restarting = timed(lambda: load(weights, precision, batch))
     info = engine.describe()
-    total, matched = parity(engine, weights, frames)
+    total, matched = accuracy(engine, weights, frames)
     infer = milliseconds(lambda: engine.infer(frames[:1] * batch), count)
     launch = milliseconds(engine._detector._session.run, count)
     eager, graph = torch_on_gpu(weights, 'fp32', graph=False), torch_on_gpu(weights, precision, graph=True)
-    graph_total, graph_matched = parity(graph, weights, frames)
+    graph_total, graph_matched = accuracy(graph, weights, frames)
     eager_times, graph_times = (
         milliseconds(lambda engine=one: engine.infer(frames[:1]), count)  # type: ignore[misc]
         for one in (eager, graph)
@@ -75,7 +75,7 @@ def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, A
         'precision of the engine': info.precision,
         'input': 'x'.join(map(str, engine.input_size)) + f', batch {batch}',
         'notes': info.note or 'none',
-        'parity: matched / confident detections': share(matched, total),
+        'accuracy: matched / confident detections': share(matched, total),
         'start with the cache as it was [s]': round(starting, 2),
         'start with a warm cache [s]': round(restarting, 2),
         'copies and network, batch p50, p95 [ms]': p50_p95(launch),
@@ -90,7 +90,7 @@ def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, A
         'torch, fp32, no graph, image p50, p95 [ms]': p50_p95(eager_times),
         f'torch, {precision}, CUDA graph, image p50, p95 [ms]': p50_p95(graph_times),
         'notes of torch with CUDA graph': graph.describe().note or 'none',
-        'parity of torch with CUDA graph': share(graph_matched, graph_total),
+        'accuracy of torch with CUDA graph': share(graph_matched, graph_total),
         'speed-up over torch without graph, per image': round(
             float(np.median(eager_times) / np.median(infer)) * batch, 2
         ),
@@ -98,22 +98,26 @@ def measure(weights: str, precision: str, count: int, batch: int) -> dict[str, A
 
 
 def load(weights: str, precision: str, batch: int) -> TensorRtEngine:
-    engine = TensorRtEngine(weights, precision=precision, batch=batch, score_threshold=CONFIDENT / 2)
+    path = resolve(weights)
+    config = network_config(path, score_threshold=CONFIDENT / 2)
+    engine = TensorRtEngine(path, config, precision=precision, batch=batch)
     engine.warm_up()
     return engine
 
 
-def parity(engine: Engine, weights: str, frames: list[NDArray[np.uint8]]) -> tuple[int, int]:
+def accuracy(engine: Engine, weights: str, frames: list[NDArray[np.uint8]]) -> tuple[int, int]:
     """Number of confident detections of both engines, and how many of them match one of the other engine."""
     reference = load_engine(weights, engine='torch', device='cpu', precision='fp32', score_threshold=CONFIDENT / 2)
-    return count_matches(engine.infer(frames), reference.infer(frames), CONFIDENT, LEAST_IOU)
+    return count_matches(engine.infer(frames), reference.infer(frames), CONFIDENT, MIN_IOU)
 
 
 def torch_on_gpu(weights: str, precision: str, graph: bool) -> Engine:
     """The torch engine with or without its CUDA graph."""
     from vis_ros.engines.torch.torch_engine import TorchEngine
 
-    engine = TorchEngine(weights, device='cuda', precision=precision, score_threshold=CONFIDENT / 2)
+    path = resolve(weights)
+    config = network_config(path, score_threshold=CONFIDENT / 2)
+    engine = TorchEngine(path, config, device='cuda', precision=precision)
     if not graph:
         engine._graphs = None
     engine.warm_up()

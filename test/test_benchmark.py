@@ -109,7 +109,7 @@ class StagedEngine(RectangleEngine):
         for image in images:
             preprocessing.fit(image, None)
             time.sleep(0.02)
-            postprocessing.to_instances()
+            postprocessing.postprocess()
         return super().infer(images)
 
 
@@ -125,7 +125,7 @@ def sleeping_stages(monkeypatch):
         pipeline_module.ENGINE_STAGES[stage] = sleeps
 
     sleeping(preprocessing, 'fit', 'preprocess', 0.01)
-    sleeping(postprocessing, 'to_instances', 'paste', 0.03)
+    sleeping(postprocessing, 'postprocess', 'paste', 0.03)
 
 
 def test_stages_are_separate_and_add_up(sleeping_stages):

@@ -16,8 +16,8 @@ from helpers.fake_cuda import FakeCuda, FakeDriver
 from test_tensorrt_session import CANVAS, CONFIG, GPU, make_library
 
 from vis_ros.engines.tensorrt import cuda_resize
+from vis_ros.engines.tensorrt.batch_detector import BatchDetector
 from vis_ros.engines.tensorrt.cuda_resize import BLOCK, KERNEL, CudaResize, axis_table, compile_resize
-from vis_ros.engines.tensorrt.detector import Detector
 from vis_ros.engines.tensorrt.session import DeviceMemoryError, TensorRtSession
 
 AS_CPP = """
@@ -75,7 +75,10 @@ def test_the_kernel_is_opencv_bit_for_bit(
 ) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*source, 3), np.uint8)
     canvas = np.full((result[0] + 5, result[1] + 40, 3), 9, np.uint8)
-    columns, rows = axis_table(source[1], result[1], across=True), axis_table(source[0], result[0], across=False)
+    columns, rows = (
+        axis_table(source[1], result[1], is_horizontal=True),
+        axis_table(source[0], result[0], is_horizontal=False),
+    )
     grid = -(-canvas.shape[1] // BLOCK[0]), -(-canvas.shape[0] // BLOCK[1]), 1
     pointers = [ctypes.c_void_p(each.ctypes.data) for each in (image, columns, rows, canvas)]
     sides = result[1], result[0]
@@ -96,7 +99,7 @@ def test_nvrtc_compiles_it_without_a_gpu(capability: tuple[int, int]) -> None:
 
 def test_a_gpu_that_nvrtc_does_not_know() -> None:
     pytest.importorskip('cuda.bindings.nvrtc')
-    with pytest.raises(ValueError, match=r'NVRTC does not compile for SM 1\.0'):
+    with pytest.raises(ValueError, match=r'NVRTC cannot compile for SM 1\.0'):
         compile_resize((1, 0))
 
 
@@ -105,7 +108,7 @@ def test_without_nvrtc(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError(f'no module {name}')
 
     monkeypatch.setattr(cuda_resize.importlib, 'import_module', no_module)
-    with pytest.raises(ValueError, match=r'does not load \(no module .*pip install nvidia-cuda-nvrtc'):
+    with pytest.raises(ValueError, match=r'cannot be loaded \(no module .*pip install nvidia-cuda-nvrtc'):
         compile_resize((8, 7))
 
 
@@ -130,7 +133,10 @@ def test_images_arrive_in_the_network_as_from_the_processor(kernel: Callable[...
     cuda = FakeCuda()
     session, _ = session_with_resize(cuda, kernel)
     assert session.note == '' and session.resize is not None
-    ours, theirs = Detector(session, BYTES), Detector(TensorRtSession(make_library(cuda), GPU, b'plan', cuda), BYTES)
+    ours, theirs = (
+        BatchDetector(session, BYTES),
+        BatchDetector(TensorRtSession(make_library(cuda), GPU, b'plan', cuda), BYTES),
+    )
     cuda.events.clear()
     for found, expected in zip(ours.infer(IMAGES), theirs.infer(IMAGES), strict=True):
         np.testing.assert_array_equal(found.boxes, expected.boxes)
@@ -149,7 +155,7 @@ def test_images_arrive_in_the_network_as_from_the_processor(kernel: Callable[...
 
 def test_tables_are_sent_once_for_a_size(kernel: Callable[..., None]) -> None:
     cuda = FakeCuda()
-    detector = Detector(session_with_resize(cuda, kernel)[0], BYTES)
+    detector = BatchDetector(session_with_resize(cuda, kernel)[0], BYTES)
     detector.infer(IMAGES[:1])
     cuda.events.clear()
     detector.infer(IMAGES[:1])
@@ -161,7 +167,7 @@ def test_what_is_copied_is_kept_until_the_stream_was_waited_for(
 ) -> None:
     """A copy from memory that is not page-locked may begin at any time before."""
     cuda = FakeCuda()
-    detector = Detector(session_with_resize(cuda, kernel)[0], BYTES)
+    detector = BatchDetector(session_with_resize(cuda, kernel)[0], BYTES)
     sent: list[weakref.ref[Any]] = []
     upload, wait = CudaResize._upload, cuda.cudaStreamSynchronize
 
@@ -185,7 +191,7 @@ def test_what_is_copied_is_kept_until_the_stream_was_waited_for(
 
 def test_one_bad_image_leaves_nothing_under_way(kernel: Callable[..., None]) -> None:
     cuda = FakeCuda()
-    detector = Detector(session_with_resize(cuda, kernel)[0], BYTES)
+    detector = BatchDetector(session_with_resize(cuda, kernel)[0], BYTES)
     cuda.events.clear()
     with pytest.raises(ValueError, match='an image is'):
         detector.infer([IMAGES[0], np.zeros((4, 4), np.uint8)])
@@ -193,7 +199,7 @@ def test_one_bad_image_leaves_nothing_under_way(kernel: Callable[..., None]) -> 
 
 
 def test_what_is_no_image_is_refused(kernel: Callable[..., None]) -> None:
-    detector = Detector(session_with_resize(FakeCuda(), kernel)[0], BYTES)
+    detector = BatchDetector(session_with_resize(FakeCuda(), kernel)[0], BYTES)
     with pytest.raises(ValueError, match='an image is'):
         detector.infer([np.zeros((4, 4), np.uint8)])
 
@@ -203,15 +209,15 @@ def test_a_kernel_that_does_not_load_leaves_the_processor_to_it(kernel: Callable
     session, _ = session_with_resize(cuda, kernel, loads=False)
     assert session.resize is None
     assert session.note == (
-        'images are resized on the processor: Fake GPU cannot load the kernel of the resize: cudaErrorInvalidSource'
+        'images are resized on the CPU: Fake GPU cannot load the resize kernel: cudaErrorInvalidSource'
     )
-    assert len(Detector(session, BYTES).infer(IMAGES)) == 3
+    assert len(BatchDetector(session, BYTES).infer(IMAGES)) == 3
 
 
 def test_an_image_that_does_not_fit_into_the_memory(kernel: Callable[..., None]) -> None:
     cuda = FakeCuda(1 << 20)
-    detector = Detector(session_with_resize(cuda, kernel)[0], BYTES)
-    with pytest.raises(DeviceMemoryError, match='cannot take 3000000 bytes'):
+    detector = BatchDetector(session_with_resize(cuda, kernel)[0], BYTES)
+    with pytest.raises(DeviceMemoryError, match='cannot allocate 3000000 bytes'):
         detector.infer([np.zeros((1000, 1000, 3), np.uint8)])
     assert len(detector.infer(IMAGES[:1])) == 1
 
@@ -219,7 +225,7 @@ def test_an_image_that_does_not_fit_into_the_memory(kernel: Callable[..., None])
 def test_everything_is_given_back(kernel: Callable[..., None]) -> None:
     cuda = FakeCuda()
     session, driver = session_with_resize(cuda, kernel)
-    Detector(session, BYTES).infer(IMAGES)
+    BatchDetector(session, BYTES).infer(IMAGES)
     assert driver.modules
     del session
     assert not cuda.device and not cuda.host and not driver.modules

@@ -16,10 +16,10 @@ from test_static_detector import KINDS, assert_same, images, network, reference
 from typer.testing import CliRunner
 
 from vis_ros.cli.main import app
-from vis_ros.engines.openvino.compiled_network import openvino_core
-from vis_ros.export import graph_file
+from vis_ros.engines.openvino.compiled_networks import openvino_core
+from vis_ros.export.find_graph import find_graph
 from vis_ros.export.graph_export import export
-from vis_ros.export.graph_file import find_graph, graph_path, read_graph, read_metadata
+from vis_ros.export.graph_file import graph_path, read_graph, read_metadata
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import load_model, save_model
 from vis_ros.networks.named_weights import path_of
@@ -199,21 +199,21 @@ def test_a_graph_that_differs_from_the_network_gets_no_name(
     weights = copy_of(model, tmp_path)
     from vis_ros.export import graph_export as module
 
-    refer = module._refer_to
+    refer = module.refer_to_weights
 
     def spoiled(graph: onnx.ModelProto, path: Path) -> None:
         refer(graph, path)
         convolutions = [node for node in graph.graph.node if node.op_type == 'Relu']
         convolutions[3].op_type = 'Neg'
 
-    monkeypatch.setattr(module, '_refer_to', spoiled)
-    with pytest.raises(ValueError, match='of them are the same'):
+    monkeypatch.setattr(module, 'refer_to_weights', spoiled)
+    with pytest.raises(ValueError, match='of them agree'):
         export(weights, target, precision=precision)
     assert list(tmp_path.iterdir()) == [weights]
 
 
 def test_refuses_a_precision_that_no_graph_has(model: Path) -> None:
-    with pytest.raises(ValueError, match=r"no graph of precision 'int4', only of fp32, fp16, bf16 and int8"):
+    with pytest.raises(ValueError, match=r"precision 'int4' is not one of fp32, fp16, bf16 and int8"):
         export(model, 'gpu', precision='int4')
 
 
@@ -259,8 +259,8 @@ def test_a_graph_beside_other_weights_is_noticed(
     save_file(state, weights, metadata={'vis_ros.model': read_metadata(graph).config.to_json()})
     with pytest.raises(ValueError, match='export it again'):
         read_graph(graph, weights)
-    monkeypatch.setattr(graph_file, 'missing', lambda extra: ('torch', 'onnx'))
-    with pytest.raises(FileNotFoundError, match=r'torch, onnx .* not installed here.* vis-ros export'):
+    monkeypatch.setattr('vis_ros.export.find_graph.missing', lambda extra: ('torch', 'onnx'))
+    with pytest.raises(FileNotFoundError, match=r'torch, onnx is not installed.* vis-ros export'):
         find_graph(weights, 'auto', 'cpu')
     assert 'exported from other weights' in caplog.text
 
@@ -283,7 +283,7 @@ def test_graph_names() -> None:
 def test_a_damaged_graph_is_named(length: int, tmp_path: Path) -> None:
     graph = tmp_path / 'x.onnx'
     graph.write_bytes(graph_path(DEMO, 'mask_rcnn', 'cpu').read_bytes()[:length])
-    with pytest.raises(ValueError, match=r'x\.onnx is not a graph that vis-ros export has made'):
+    with pytest.raises(ValueError, match=r'x\.onnx was not made by vis-ros export'):
         read_metadata(graph)
 
 

@@ -14,13 +14,14 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
+from helpers.engines import openvino_engine, torch_engine
 from numpy.typing import NDArray
 from test_static_detector import KINDS, network
 
 from vis_ros.engines.network_outputs import NetworkOutputs
-from vis_ros.engines.openvino import compiled_network as openvino_network
+from vis_ros.engines.openvino import compiled_networks
 from vis_ros.engines.openvino.compiled_cache import CompiledCache
-from vis_ros.engines.openvino.compiled_network import PaddedInput, openvino_core
+from vis_ros.engines.openvino.compiled_networks import CompiledNetwork, openvino_core
 from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.instances import Instances
@@ -47,12 +48,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope='module')
 def reference() -> TorchEngine:
-    return TorchEngine('demo', device='cpu', score_threshold=LOW, threads=1)
+    return torch_engine('demo', score_threshold=LOW, threads=1)
 
 
 @pytest.fixture(scope='module')
 def engine(cache: Path) -> OpenVinoEngine:
-    return OpenVinoEngine('demo', precision='fp32', score_threshold=LOW, threads=1)
+    return openvino_engine('demo', precision='fp32', score_threshold=LOW, threads=1)
 
 
 def frames(size: tuple[int, int], count: int = 1) -> list[NDArray[np.uint8]]:
@@ -121,7 +122,7 @@ def test_nothing_stays_of_the_image_before(engine: OpenVinoEngine, cache: Path) 
     """Two images that share a canvas and fill different parts of it."""
     image = frames((330, 640))[0]
     engine.infer([np.full((360, 640, 3), 255, np.uint8)])
-    fresh = OpenVinoEngine('demo', precision='fp32', score_threshold=LOW, threads=1)
+    fresh = openvino_engine('demo', precision='fp32', score_threshold=LOW, threads=1)
     assert_same(engine.infer([image])[0], fresh.infer([image])[0])
 
 
@@ -137,7 +138,7 @@ def test_results_are_not_written_over_by_the_next_image(engine: OpenVinoEngine) 
 def test_thresholds_and_limits_are_those_of_the_caller(engine: OpenVinoEngine) -> None:
     image = frames((360, 640))[0]
     (usual,) = engine.infer([image])
-    few = OpenVinoEngine('demo', precision='fp32', score_threshold=0.6, max_detections=2, threads=1)
+    few = openvino_engine('demo', precision='fp32', score_threshold=0.6, max_detections=2, threads=1)
     enough = usual[usual.least_scores > 0.6]
     best = np.sort(np.argsort(-enough.association_scores, kind='stable')[:2])  # by the class, sorted by the score
     assert_same(few.infer([image])[0], enough[best])
@@ -145,8 +146,8 @@ def test_thresholds_and_limits_are_those_of_the_caller(engine: OpenVinoEngine) -
 
 def test_without_a_track_head_embeddings_are_those_of_the_box_head() -> None:
     image = frames((360, 640))[0]
-    plain = OpenVinoEngine('demo', model='mask_rcnn', precision='fp32', score_threshold=LOW, threads=1)
-    (expected,) = TorchEngine('demo', model='mask_rcnn', device='cpu', score_threshold=LOW).infer([image])
+    plain = openvino_engine('demo', model='mask_rcnn', precision='fp32', score_threshold=LOW, threads=1)
+    (expected,) = torch_engine('demo', model='mask_rcnn', score_threshold=LOW).infer([image])
     assert expected.embeddings is not None
     assert expected.embeddings.shape[1] == 512
     assert_same(plain.infer([image])[0], expected)
@@ -157,7 +158,7 @@ def test_numerics_of_other_origins(kind: str, tmp_path: Path) -> None:
     """With a graph that is exported when it is first asked for."""
     path = tmp_path / f'{kind}.safetensors'
     save_model(network(**KINDS[kind], input_height=96, input_width=160), path, torch.float32)
-    engine, reference = OpenVinoEngine(path, precision='fp32', threads=1), TorchEngine(path, device='cpu')
+    engine, reference = openvino_engine(path, precision='fp32', threads=1), torch_engine(path)
     for image in frames((150, 220), 2):
         (expected,) = reference.infer([image])
         assert len(expected) >= 5
@@ -172,19 +173,19 @@ def test_what_is_no_image_is_described(engine: OpenVinoEngine) -> None:
 def test_an_image_that_did_not_settle_is_published_and_counted(
     engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = PaddedInput.run
+    run = CompiledNetwork.run
 
-    def unconverged(canvas: PaddedInput, *arguments: object) -> NetworkOutputs:
-        found = run(canvas, *arguments)  # type: ignore[arg-type]
-        return NetworkOutputs(found.boxes, found.scores, found.labels, found.masks, found.embeddings, settled=False)
+    def unconverged(network: CompiledNetwork, *arguments: object) -> NetworkOutputs:
+        found = run(network, *arguments)  # type: ignore[arg-type]
+        return NetworkOutputs(found.boxes, found.scores, found.labels, found.masks, found.embeddings, converged=False)
 
     image = frames((360, 640))[0]
     (expected,) = engine.infer([image])
     before = engine.describe().unconverged
-    monkeypatch.setattr(PaddedInput, 'run', unconverged)
+    monkeypatch.setattr(CompiledNetwork, 'run', unconverged)
     assert_same(engine.infer([image, image])[1], expected)
     assert engine.describe().unconverged == before + 2
-    assert len([record for record in caplog.records if 'did not come to its end' in record.message]) == (before == 0)
+    assert len([record for record in caplog.records if 'did not converge' in record.message]) == (before == 0)
 
 
 # --- bf16 -------------------------------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def test_an_image_that_did_not_settle_is_published_and_counted(
 @pytest.mark.skipif(not HAS_BF16, reason='this processor does not compute in bf16')
 def test_in_bf16_layers_are_rounded_and_coordinates_are_not(reference: TorchEngine) -> None:
     """Boxes of 1280 pixels: rounded to bf16 they would move by pixels."""
-    low = OpenVinoEngine('demo', score_threshold=0.2, threads=1)
+    low = openvino_engine('demo', score_threshold=0.2, threads=1)
     assert low.describe().precision == 'bf16'
     total = same = 0
     moved: list[float] = []
@@ -210,8 +211,8 @@ def test_in_bf16_layers_are_rounded_and_coordinates_are_not(reference: TorchEngi
 
 @pytest.mark.skipif(not HAS_BF16, reason='this processor does not compute in bf16')
 def test_in_bf16_no_coordinate_between_two_layers_is_rounded() -> None:
-    engine = OpenVinoEngine('demo', precision='bf16', threads=1)
-    compiled = engine._network.canvas((224, 384)).compiled
+    engine = openvino_engine('demo', precision='bf16', threads=1)
+    compiled = engine._networks.of_size((224, 384)).compiled
     operations = compiled.get_runtime_model().get_ordered_ops()
     pooled = [node for node in operations if node.get_rt_info()['layerType'].value == 'ROIAlign']
     assert len(pooled) == 3
@@ -225,7 +226,7 @@ def test_in_bf16_no_coordinate_between_two_layers_is_rounded() -> None:
 
 def test_a_precision_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match='OpenVINO runs this network in fp32, bf16, not in fp16'):
-        OpenVinoEngine('demo', precision='fp16')
+        openvino_engine('demo', precision='fp16')
 
     core = openvino_core()
 
@@ -236,10 +237,10 @@ def test_a_precision_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) 
         def get_property(self, device: str, name: str) -> object:
             return ['FP32'] if name == 'OPTIMIZATION_CAPABILITIES' else core.get_property(device, name)
 
-    monkeypatch.setattr(openvino_network, 'openvino_core', OldProcessor)
-    with pytest.raises(ValueError, match='this processor does not compute in bf16: use precision fp32 or auto'):
-        OpenVinoEngine('demo', precision='bf16')
-    assert OpenVinoEngine('demo', threads=1).describe().precision == 'fp32'
+    monkeypatch.setattr(compiled_networks, 'openvino_core', OldProcessor)
+    with pytest.raises(ValueError, match='this processor does not support bf16: use precision fp32 or auto'):
+        openvino_engine('demo', precision='bf16')
+    assert openvino_engine('demo', threads=1).describe().precision == 'fp32'
 
 
 # --- description ------------------------------------------------------------------------------------------------------
@@ -255,10 +256,10 @@ def test_the_description_is_true(engine: OpenVinoEngine, reference: TorchEngine)
 
 
 def test_the_input_size_is_that_of_the_caller() -> None:
-    small = OpenVinoEngine('demo', precision='fp32', input_size=(96, 160), score_threshold=0.05, threads=1)
+    small = openvino_engine('demo', precision='fp32', input_size=(96, 160), score_threshold=0.05, threads=1)
     assert small.input_size == small.describe().input_size == (96, 160)
     image = frames((360, 640))[0]
-    reference = TorchEngine('demo', device='cpu', input_size=(96, 160), score_threshold=0.05)
+    reference = torch_engine('demo', input_size=(96, 160), score_threshold=0.05)
     assert_same(small.infer([image])[0], reference.infer([image])[0])
 
 
@@ -270,7 +271,7 @@ SMALL = {'precision': 'fp32', 'input_size': (64, 96), 'score_threshold': 0.02, '
 def find(caplog: pytest.LogCaptureFixture) -> tuple[str, Instances, OpenVinoEngine]:
     """What a new engine logs, and finds in an image."""
     caplog.clear()
-    engine = OpenVinoEngine('demo', **SMALL)  # type: ignore[arg-type]
+    engine = openvino_engine('demo', **SMALL)  # type: ignore[arg-type]
     (found,) = engine.infer([frames((360, 540))[0]])
     return caplog.text, found, engine
 
@@ -336,7 +337,7 @@ def test_a_cache_that_cannot_be_written_is_told(
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     (tmp_path / 'vis_ros').touch()  # a file where the folder should be: not even root can write there
-    monkeypatch.setattr('vis_ros.export.graph_file.cache_folder', lambda digest: tmp_path / digest)
+    monkeypatch.setattr('vis_ros.export.find_graph.graph_cache', lambda digest: tmp_path / digest)
     log, found, engine = find(caplog)
     assert len(found) > 3
     assert 'the compiled network cannot be kept and is compiled at each start' in log
@@ -354,23 +355,23 @@ def test_the_cache_has_a_limit(tmp_path: Path) -> None:
 
 
 def test_few_canvases_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_network, '_KEPT', 1)
-    engine = OpenVinoEngine('demo', **SMALL)  # type: ignore[arg-type]
+    monkeypatch.setattr(compiled_networks, 'MAX_SIZES_IN_MEMORY', 1)
+    engine = openvino_engine('demo', **SMALL)  # type: ignore[arg-type]
     for size in ((64, 96), (64, 64), (64, 96)):
         engine.infer([np.zeros((*size, 3), np.uint8)])
-        assert list(engine._network._canvases) == [size]
+        assert list(engine._networks._networks) == [size]
 
 
 def test_a_signal_after_the_last_engine_does_not_end_the_process(tmp_path: Path) -> None:
     code = """
 import gc, os, signal
 import numpy as np
-from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
+from vis_ros.engines.loading import load_engine
 
 signal.signal(signal.SIGINT, lambda *_: print('interrupted'))
 engines = []
 for _ in range(3):
-    engines.append(OpenVinoEngine('demo', precision='fp32', input_size=(64, 96), threads=1))
+    engines.append(load_engine('demo', engine='openvino', precision='fp32', input_size=(64, 96), threads=1))
     engines[-1].infer([np.zeros((64, 96, 3), np.uint8)])
 while engines:
     engines.pop(0)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+from helpers.engines import openvino_engine
 from openvino import opset13 as opset
 from test_openvino_engine import HAS_BF16, matched
 from test_static_detector import network
 
-from vis_ros.engines.openvino.compiled_network import openvino_core
+from vis_ros.engines.openvino.compiled_networks import openvino_core
 from vis_ros.engines.openvino.layer_precision import keep_sensitive_layers_precise
-from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 from vis_ros.networks.model_file import save_model
 from vis_ros.synthetic.scene import Scene
 
@@ -113,7 +113,7 @@ def test_which_layers_are_not_rounded(name, precise, depthwise):
 def precisions(engine, size):
     """Of the layers of a compiled network by the start of their names."""
     found = {}
-    for node in engine._network.canvas(size).compiled.get_runtime_model().get_ops():
+    for node in engine._networks.of_size(size).compiled.get_runtime_model().get_ops():
         if node.get_rt_info()['layerType'].value in ('Convolution', 'Deconvolution'):
             start = '/'.join(node.get_friendly_name().split('/')[1:3])
             found.setdefault(start, set()).add(node.get_rt_info()['runtimePrecision'].value)
@@ -122,7 +122,7 @@ def precisions(engine, size):
 
 @needs_bf16
 def test_the_demo_network_keeps_its_convnet_and_predictors():
-    engine = OpenVinoEngine('demo', precision='bf16', threads=1)
+    engine = openvino_engine('demo', precision='bf16', threads=1)
     found = precisions(engine, (96, 160))
     assert found['backbone/body'] == {'f32'}
     predictors = {name for name in found if name.startswith(('head/cls_logits', 'head/bbox_pred'))}
@@ -136,7 +136,7 @@ def test_the_demo_network_keeps_its_convnet_and_predictors():
 def test_a_dense_convnet_is_computed_in_bf16(tmp_path: Path):
     path = tmp_path / 'small.safetensors'
     save_model(network(input_height=96, input_width=160), path, torch.float32)
-    engine = OpenVinoEngine(path, precision='bf16', threads=1)
+    engine = openvino_engine(path, precision='bf16', threads=1)
     found = precisions(engine, (96, 160))
     assert found['backbone/body'] == found['head/cls_logits'] == {'bf16'}
     assert len(engine.infer([Scene(seed=1, size=(96, 160), frames=2).frame(0).image])[0]) >= 5
@@ -145,7 +145,7 @@ def test_a_dense_convnet_is_computed_in_bf16(tmp_path: Path):
 @needs_bf16
 def test_in_bf16_it_finds_what_it_finds_in_fp32():
     """99.4 % of these; 89 % where every layer is rounded."""
-    low, high = (OpenVinoEngine('demo', precision=name, score_threshold=0.25, threads=1) for name in ('bf16', 'fp32'))
+    low, high = (openvino_engine('demo', precision=name, score_threshold=0.25, threads=1) for name in ('bf16', 'fp32'))
     scene = Scene(seed=13, size=(640, 360), frames=60)
     total = same = 0
     for index in range(20):

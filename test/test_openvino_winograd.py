@@ -8,8 +8,8 @@ import pytest
 from openvino import opset13 as opset
 
 from vis_ros.engines.loading import load_engine
-from vis_ros.engines.openvino import compiled_network as openvino_network
-from vis_ros.engines.openvino.compiled_network import openvino_core
+from vis_ros.engines.openvino import compiled_networks
+from vis_ros.engines.openvino.compiled_networks import openvino_core
 from vis_ros.engines.openvino.winograd import use_winograd
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.synthetic.scene import Scene
@@ -104,7 +104,7 @@ def test_a_whole_network_finds_what_torch_finds(tmp_path, monkeypatch):
     weights = tmp_path / 'random.safetensors'
     save_random_model(config, weights)
     replaced = []
-    monkeypatch.setattr(openvino_network, 'use_winograd', lambda model: replaced.append(use_winograd(model)))
+    monkeypatch.setattr(compiled_networks, 'use_winograd', lambda model: replaced.append(use_winograd(model)))
     low = {'score_threshold': 0.0, 'max_detections': 10}
     ours = load_engine(weights, engine='openvino', precision='fp32', **low)
     theirs = load_engine(weights, engine='torch', device='cpu', **low)

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from vis_ros.engines.postprocessing import to_instances
+from vis_ros.engines.network_outputs import NetworkOutputs
+from vis_ros.engines.postprocessing import postprocess
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.preprocessing import fit, fitted_size, padded
 
@@ -85,16 +86,14 @@ def test_what_is_no_image_is_refused(image: NDArray[np.uint8]) -> None:
 
 
 def test_detections_come_back_in_source_pixels() -> None:
-    found = to_instances(
+    outputs = NetworkOutputs(
         boxes=np.array([[10, 20, 30, 60], [0, 0, 4, 4]], np.float32),
         scores=np.array([0.9, 0.4], np.float32),
         labels=np.array([2, 1]),
         masks=np.stack([np.ones((28, 28), np.float32), np.zeros((28, 28), np.float32)]),
         embeddings=np.arange(6, dtype=np.float32).reshape(2, 3),
-        scale=(0.5, 0.25),
-        image_size=(300, 200),
-        config=CONFIG,
     )
+    found = postprocess(outputs, scale=(0.5, 0.25), image_size=(300, 200), config=CONFIG)
     assert found.boxes.tolist() == [[20, 80, 60, 240], [0, 0, 8, 16]]
     assert found.class_ids.tolist() == [1, 0]
     assert found.rois.tolist() == [[20, 80, 60, 240], [0, 0, 8, 16]]
@@ -105,15 +104,15 @@ def test_detections_come_back_in_source_pixels() -> None:
 def test_scores_of_masks_in_doubt_are_lowered_and_sorted_again() -> None:
     masks = np.stack([np.full((28, 28), value, np.float32) for value in (0.5, 0.7, 0.0, 1.0, 0.8)])
     masks[4, :, :14] = 0.0  # half of it sure, half at |2 * 0.8 - 1| = 0.6
-    found = to_instances(
+    outputs = NetworkOutputs(
         boxes=np.arange(20, dtype=np.float32).reshape(5, 4),
         scores=np.array([0.9, 0.8, 0.7, 0.6, 0.5], np.float32),
         labels=np.array([1, 2, 3, 1, 2]),
         masks=masks,
         embeddings=np.arange(5, dtype=np.float32)[:, None],
-        scale=(1, 1),
-        image_size=(40, 40),
-        config=CONFIG.with_fields(mask_scores=True, score_threshold=0.57),
+    )
+    found = postprocess(
+        outputs, scale=(1, 1), image_size=(40, 40), config=CONFIG.with_fields(mask_scores=True, score_threshold=0.57)
     )
     np.testing.assert_allclose(found.scores, np.sqrt([0.7, 0.6, 0.5 * 0.8]), rtol=1e-6)
     assert found.embeddings is not None
@@ -126,8 +125,7 @@ def test_scores_of_masks_in_doubt_are_lowered_and_sorted_again() -> None:
 
 def test_nothing_found_is_no_instances() -> None:
     none = np.zeros((0, 4), np.float32)
-    found = to_instances(
-        none, none[:, 0], none[:, 0], np.zeros((0, 28, 28), np.float32), none, (1, 1), (30, 20), CONFIG
-    )
+    outputs = NetworkOutputs(none, none[:, 0], none[:, 0], np.zeros((0, 28, 28), np.float32), none)
+    found = postprocess(outputs, (1, 1), (30, 20), CONFIG)
     assert len(found) == 0
     assert found.image_size == (30, 20)

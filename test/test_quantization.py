@@ -21,7 +21,7 @@ from vis_ros.engines.loading import load_engine
 from vis_ros.export import quantization
 from vis_ros.export.graph_export import export
 from vis_ros.export.graph_file import graph_path
-from vis_ros.export.quantization import Observed, layers_of, quantize
+from vis_ros.export.quantization import ActivationSamples, layers_of, quantize
 from vis_ros.synthetic.scene import Scene
 
 EXACT = onnxruntime.SessionOptions()
@@ -31,11 +31,11 @@ EXACT.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_
 # --- scales -----------------------------------------------------------------------------------------------------------
 
 
-def seen(*arrays: NDArray[Any]) -> Observed:
-    observed = Observed()
+def seen(*arrays: NDArray[Any]) -> ActivationSamples:
+    samples = ActivationSamples()
     for array in arrays:
-        observed.see(array)
-    return observed
+        samples.add(array)
+    return samples
 
 
 def error_of(values: NDArray[Any], scale: float) -> float:
@@ -133,7 +133,7 @@ def test_what_costs_little_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     whole, path, kernels = small_graph(tmp_path)
     # By hand: 256 values of 36 products, twice; 1,536 values of 4 products in the transposed convolution.
     share = 1536 * 4 / (2 * 256 * 36 + 1536 * 4)
-    monkeypatch.setattr(quantization, 'LEAST_SHARE', share * 1.01)
+    monkeypatch.setattr(quantization, 'MIN_SHARE', share * 1.01)
     assert quantize(whole, path, kernels, examples) == pytest.approx(1 - share)
     assert [node.op_type for node in whole.graph.node].count('QuantizeLinear') == 2
 

@@ -48,7 +48,7 @@ def test_progress_is_told_while_it_builds(
 
 def test_a_graph_that_tensorrt_does_not_take(tmp_path: Path) -> None:
     graph = write_tiny_graph(tmp_path, unknown_node=True)
-    with pytest.raises(ChildProcessError, match=r'could not build tiny.*does not take the graph: NoSuchLayer'):
+    with pytest.raises(ChildProcessError, match=r'could not build tiny.*does not accept the graph: NoSuchLayer'):
         build_plan(graph, tmp_path / 'plan', AMPERE)
     assert not (tmp_path / 'plan').exists()
 
@@ -56,12 +56,12 @@ def test_a_graph_that_tensorrt_does_not_take(tmp_path: Path) -> None:
 def test_a_graph_without_its_weights(tmp_path: Path) -> None:
     graph = write_tiny_graph(tmp_path)
     (tmp_path / 'tiny.safetensors').unlink()
-    with pytest.raises(ChildProcessError, match='does not take the graph'):
+    with pytest.raises(ChildProcessError, match='does not accept the graph'):
         build_plan(graph, tmp_path / 'plan', AMPERE)
 
 
 def test_a_plan_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(ChildProcessError, match=r'ended with status 1; .*No such file or directory'):
+    with pytest.raises(ChildProcessError, match=r'exited with status 1; .*No such file or directory'):
         build_plan(write_tiny_graph(tmp_path), tmp_path / 'nowhere' / 'plan', AMPERE)
 
 
@@ -81,7 +81,7 @@ def sleeping_builder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_child_that_is_killed(tmp_path: Path) -> None:
     killer = threading.Thread(target=kill_child_of_this_process)
     killer.start()
-    with pytest.raises(ChildProcessError, match=r'ended by signal 9.*last words: the library says something'):
+    with pytest.raises(ChildProcessError, match=r'killed by signal 9.*last output: the library says something'):
         build_plan(tmp_path / 'graph.onnx', tmp_path / 'plan', AMPERE)
     killer.join()
 
@@ -111,11 +111,11 @@ def command_of(pid: int) -> str:
 PARENT = """
 import sys
 from pathlib import Path
-from vis_ros.engines.tensorrt import build_process as tensorrt_builder
+from vis_ros.engines.tensorrt import build_process
 
 sys.argv = ['builder', 'graph', 'plan', 'tensorrt_rtx', '8.6', 'none']
-tensorrt_builder._build = lambda *_: __import__('time').sleep(600)
-tensorrt_builder.main()
+build_process._build = lambda *_: __import__('time').sleep(600)
+build_process.main()
 """
 
 

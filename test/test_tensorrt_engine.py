@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from helpers.engines import openvino_engine, tensorrt_engine
 from helpers.fake_cuda import Arrays, FakeCuda, FakeDriver, fake_tensorrt
 from test_cuda_resize import kernel  # noqa: F401  # a fixture
 
 from vis_ros.engines import loading
 from vis_ros.engines.loading import load_engine
-from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 from vis_ros.engines.tensorrt import library as tensorrt_library
-from vis_ros.engines.tensorrt import tensorrt_engine
+from vis_ros.engines.tensorrt import tensorrt_engine as tensorrt_module
 from vis_ros.engines.tensorrt.accuracy_check import count_matches
 from vis_ros.engines.tensorrt.library import Gpu, TensorRt, find_gpu, find_tensorrt
-from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
-from vis_ros.export.graph_file import find_graph
+from vis_ros.export.find_graph import find_graph
 from vis_ros.networks.named_weights import resolve
 from vis_ros.synthetic.scene import Scene
 
@@ -69,7 +68,8 @@ def test_without_a_gpu_auto_takes_openvino_and_that_is_no_news() -> None:
 
 @pytest.mark.usefixtures('one_gpu')
 @pytest.mark.parametrize(
-    ('device', 'message'), [('cpu', "not on device 'cpu'"), ('cuda:1', r'only 1 GPUs, counted from 0 \(Fake GPU\)')]
+    ('device', 'message'),
+    [('cpu', "not on device 'cpu'"), ('cuda:1', r'this machine has 1 GPUs, counted from 0 \(Fake GPU\)')],
 )
 def test_devices_that_are_none(device: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -80,13 +80,13 @@ def test_devices_that_are_none(device: str, message: str) -> None:
 def test_a_gpu_whose_driver_does_not_answer() -> None:
     """As here: cuda-python is there and finds no driver."""
     pytest.importorskip('cuda.bindings.runtime')
-    with pytest.raises(ValueError, match=r'Fake GPU does not answer: cudaError'):
+    with pytest.raises(ValueError, match=r'Fake GPU does not respond: cudaError'):
         find_gpu()
 
 
 @pytest.mark.usefixtures('one_gpu')
 def test_auto_tells_why_a_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt_engine, 'find_gpu', lambda _: GPU)
+    monkeypatch.setattr(tensorrt_module, 'find_gpu', lambda _: GPU)
     monkeypatch.setitem(tensorrt_library.FLAVOURS, 'tensorrt', ('TensorRT', ('no_such_module',)))
     monkeypatch.setitem(tensorrt_library.FLAVOURS, 'tensorrt_rtx', ('TensorRT-RTX', ('nor_this',)))
     info = load_engine('demo').describe()
@@ -156,55 +156,55 @@ def gpu(
         'cuda_driver': lambda: FakeDriver(cuda, kernel),
         'build_plan': played.build,
     }.items():
-        monkeypatch.setattr(tensorrt_engine, name, value)
+        monkeypatch.setattr(tensorrt_module, name, value)
     played.garbage, played.builds = False, 0
     yield played
 
 
 def test_it_finds_what_the_reference_finds(gpu: PlayedGpu) -> None:
-    tensorrt = TensorRtEngine('demo')
+    tensorrt = tensorrt_engine('demo')
     info = tensorrt.describe()
     assert (info.engine, info.device, info.precision) == ('TensorRT 10.3.0', 'Fake GPU (SM 8.7)', 'fp16')
     assert info.note == ''
     assert tensorrt._detector._session.resize is not None
     frames = [Scene(seed, (360, 640)).frame(seed * 40).image for seed in range(5, 8)]
-    reference = OpenVinoEngine('demo', precision='fp32')
+    reference = openvino_engine('demo', precision='fp32')
     total, matched = count_matches(tensorrt.infer(frames), reference.infer(frames), 0.55)
     assert total > 20
     assert matched == total
 
 
 def test_the_second_start_builds_nothing(gpu: PlayedGpu) -> None:
-    TensorRtEngine('demo')
-    TensorRtEngine('demo')
+    tensorrt_engine('demo')
+    tensorrt_engine('demo')
     assert gpu.builds <= 1
 
 
 def test_garbage_is_refused_unless_it_is_wanted(gpu: PlayedGpu) -> None:
     gpu.garbage = True
     with pytest.raises(ValueError, match=r'only \d+ of \d+ confident detections'):
-        TensorRtEngine('demo')
-    assert TensorRtEngine('demo', accuracy_check=False).describe().note == 'the parity check is turned off'
+        tensorrt_engine('demo')
+    assert tensorrt_engine('demo', accuracy_check=False).describe().note == 'the accuracy check is turned off'
 
 
 def test_another_threshold_needs_no_other_graph(gpu: PlayedGpu) -> None:
     frame = Scene(5, (360, 640)).frame(200).image
     counts = []
     for threshold in (0.05, 0.5, 0.9):
-        (found,) = TensorRtEngine('demo', score_threshold=threshold, accuracy_check=False).infer([frame])
+        (found,) = tensorrt_engine('demo', score_threshold=threshold, accuracy_check=False).infer([frame])
         assert (found.scores > threshold).all()
         counts.append(len(found))
     assert counts[0] > counts[1] >= counts[2]
-    (one,) = TensorRtEngine('demo', max_detections=1, accuracy_check=False).infer([frame])
+    (one,) = tensorrt_engine('demo', max_detections=1, accuracy_check=False).infer([frame])
     assert len(one) == 1
 
 
 def test_a_precision_that_is_another_than_asked_for_is_said(gpu: PlayedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = tensorrt_engine.TensorRtSession
+    session = tensorrt_module.TensorRtSession
     monkeypatch.setattr(session, 'precision', 'fp32')
-    info = TensorRtEngine('demo', accuracy_check=False).describe()
+    info = tensorrt_engine('demo', accuracy_check=False).describe()
     assert info.precision == 'fp32'
-    assert 'fp16 was asked for, but most layers of the engine compute in fp32' in info.note
+    assert 'fp16 was requested, but most layers of the engine compute in fp32' in info.note
 
 
 def test_torch_is_not_imported() -> None:
@@ -222,12 +222,12 @@ def test_where_nvrtc_is_missing_the_processor_resizes(gpu: PlayedGpu, monkeypatc
     def compile_nothing(capability: tuple[int, int]) -> bytes:
         raise ValueError('NVRTC does not load')
 
-    monkeypatch.setattr(tensorrt_engine, 'compile_resize', compile_nothing)
-    tensorrt = TensorRtEngine('demo')
-    assert tensorrt.describe().note == 'images are resized on the processor: NVRTC does not load'
+    monkeypatch.setattr(tensorrt_module, 'compile_resize', compile_nothing)
+    tensorrt = tensorrt_engine('demo')
+    assert tensorrt.describe().note == 'images are resized on the CPU: NVRTC does not load'
     frame = Scene(5, (360, 640)).frame(40).image
     (expected,) = tensorrt.infer([frame])
-    monkeypatch.setattr(tensorrt_engine, 'compile_resize', lambda capability: b'code')
-    (found,) = TensorRtEngine('demo').infer([frame])
+    monkeypatch.setattr(tensorrt_module, 'compile_resize', lambda capability: b'code')
+    (found,) = tensorrt_engine('demo').infer([frame])
     assert len(found) > 5
     np.testing.assert_array_equal(found.boxes, expected.boxes)

@@ -1,4 +1,4 @@
-"""TensorRtSession against a CUDA runtime that keeps device memory apart, and Detector against what went in."""
+"""TensorRtSession against a CUDA runtime that keeps device memory apart, and BatchDetector against what went in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.fake_cuda import Arrays, FakeCuda, FakeRuntimeCache, add_runtime_ca
 from helpers.fake_cuda import CudaError as CudaStatus
 
 from vis_ros.engines.nvidia import nvidia_gpus
-from vis_ros.engines.tensorrt.detector import Detector
+from vis_ros.engines.tensorrt.batch_detector import BatchDetector
 from vis_ros.engines.tensorrt.library import Gpu, TensorRt
 from vis_ros.engines.tensorrt.session import CudaError, DeviceMemoryError, TensorRtSession
 from vis_ros.networks.model_config import DEMO
@@ -136,7 +136,7 @@ def test_everything_is_given_back() -> None:
 
 def test_too_little_memory_is_told_with_sizes_and_leaves_nothing_behind() -> None:
     cuda = FakeCuda(device_bytes=30_000)
-    with pytest.raises(DeviceMemoryError, match=r'cannot take .* MiB: 0\.0 MiB of 0\.0 MiB are free on Fake GPU'):
+    with pytest.raises(DeviceMemoryError, match=r'cannot allocate .* MiB: 0\.0 MiB of 0\.0 MiB are free on Fake GPU'):
         make_session(cuda)
     assert (cuda.host, cuda.device) == ({}, {})
     with pytest.raises(DeviceMemoryError, match='the engine needs'):
@@ -154,7 +154,7 @@ def test_a_gpu_that_fails_is_no_fault_of_the_plan(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_is_refused() -> None:
-    with pytest.raises(ValueError, match=r'TensorRT 10\.3\.0 on Fake GPU does not take it: magic tag does not match'):
+    with pytest.raises(ValueError, match=r'TensorRT 10\.3\.0 on Fake GPU rejects it: magic tag does not match'):
         make_session(FakeCuda(), b'broken')
 
 
@@ -190,7 +190,7 @@ def test_kernels_that_cannot_be_taken_are_written_again(tmp_path: Path, monkeypa
     assert sorted(each.name for each in tmp_path.iterdir()) == ['folder.compiled', 'kernels.compiled']
 
 
-# --- Detector ---------------------------------------------------------------------------------------------------------
+# --- BatchDetector ----------------------------------------------------------------------------------------------------
 
 
 def images(*values: int) -> list[np.ndarray]:
@@ -200,7 +200,7 @@ def images(*values: int) -> list[np.ndarray]:
 @pytest.mark.parametrize('count', [0, 1, 2, 3, 5])
 def test_any_number_of_images_through_a_batch_of_two(count: int) -> None:
     cuda = FakeCuda()
-    detector = Detector(make_session(cuda), CONFIG)
+    detector = BatchDetector(make_session(cuda), CONFIG)
     cuda.events.clear()
     given = images(255, 200, 150, 255, 100)[:count]
     found = detector.infer(given)
@@ -220,7 +220,7 @@ def test_any_number_of_images_through_a_batch_of_two(count: int) -> None:
 
 
 def test_results_outlive_the_next_run() -> None:
-    detector = Detector(make_session(FakeCuda()), CONFIG)
+    detector = BatchDetector(make_session(FakeCuda()), CONFIG)
     (first,) = detector.infer(images(255))
     before = [first.boxes.copy(), first.scores.copy(), first.embeddings]
     before[2] = None if first.embeddings is None else first.embeddings.copy()
@@ -230,12 +230,12 @@ def test_results_outlive_the_next_run() -> None:
 
 
 def test_a_slot_has_nothing_of_the_image_before() -> None:
-    detector = Detector(make_session(FakeCuda()), CONFIG)
+    detector = BatchDetector(make_session(FakeCuda()), CONFIG)
     detector.infer(images(255, 255))
     (found,) = detector.infer([np.zeros((10, 10, 3), np.uint8)])
     assert len(found) == 0
 
 
 def test_more_detections_than_the_graph_has_rows() -> None:
-    with pytest.raises(ValueError, match='max_detections is 6, but the graph gives 5'):
-        Detector(make_session(FakeCuda()), CONFIG.with_fields(max_detections=6))
+    with pytest.raises(ValueError, match='max_detections is 6, but the graph returns 5'):
+        BatchDetector(make_session(FakeCuda()), CONFIG.with_fields(max_detections=6))

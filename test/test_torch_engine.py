@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.engines import torch_engine
 from numpy.typing import NDArray
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -58,7 +59,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def engine(weights: Path) -> TorchEngine:
-    return TorchEngine(weights, device='cpu')
+    return torch_engine(weights)
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -118,7 +119,7 @@ def test_instances_lie_in_the_source_image(engine: TorchEngine) -> None:
 
 def test_the_same_image_gives_the_same_bytes(engine: TorchEngine, weights: Path) -> None:
     image = noise(120, 160)
-    first, again = engine.infer([image])[0], TorchEngine(weights, device='cpu').infer([image])[0]
+    first, again = engine.infer([image])[0], torch_engine(weights).infer([image])[0]
     for name in ('boxes', 'scores', 'class_ids', 'rois', 'embeddings'):
         assert getattr(first, name).tobytes() == getattr(again, name).tobytes()
     assert all(a.tobytes() == b.tobytes() for a, b in zip(first.masks, again.masks, strict=True))
@@ -218,9 +219,9 @@ def test_inclusive_boxes_leave_the_engine_as_continuous_ones(weights: Path) -> N
 
 def test_the_score_threshold_is_that_of_the_caller(engine: TorchEngine, weights: Path) -> None:
     image = noise(96, 160)
-    (everything,) = TorchEngine(weights, device='cpu', max_detections=1000).infer([image])
+    (everything,) = torch_engine(weights, max_detections=1000).infer([image])
     middle = float(np.median(everything.scores))
-    (found,) = TorchEngine(weights, device='cpu', max_detections=1000, score_threshold=middle).infer([image])
+    (found,) = torch_engine(weights, max_detections=1000, score_threshold=middle).infer([image])
     assert 0 < len(found) < len(everything)
     assert_equal(found, everything[everything.scores > middle])
 
@@ -228,41 +229,41 @@ def test_the_score_threshold_is_that_of_the_caller(engine: TorchEngine, weights:
 def test_the_number_of_detections_is_that_of_the_caller(engine: TorchEngine, weights: Path) -> None:
     image = noise(96, 160)
     (usual,) = engine.infer([image])
-    (found,) = TorchEngine(weights, device='cpu', max_detections=3).infer([image])
+    (found,) = torch_engine(weights, max_detections=3).infer([image])
     assert len(usual) == 12
     assert_equal(found, usual[:3])
 
 
 def test_the_input_size_is_that_of_the_caller(weights: Path) -> None:
-    small = TorchEngine(weights, device='cpu', input_size=(64, 128))
+    small = torch_engine(weights, input_size=(64, 128))
     assert small.input_size == small.describe().input_size == (64, 128)
     sizes = []
     small.network.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape)))
     small.infer([noise(480, 640)])
     assert sizes == [(1, 3, 64, 96)]  # 64 x 85.3
     with pytest.raises(ValueError, match='input_size 0x128 has no pixels'):
-        TorchEngine(weights, input_size=(0, 128))
+        torch_engine(weights, input_size=(0, 128))
 
 
 def test_the_track_head_can_be_left_out(weights: Path) -> None:
-    plain = TorchEngine(weights, model='mask_rcnn', device='cpu')
+    plain = torch_engine(weights, model='mask_rcnn')
     (found,) = plain.infer([noise(96, 160)])
     assert found.embeddings is not None
     assert found.embeddings.shape == (12, 32)
     np.testing.assert_allclose(np.linalg.norm(found.embeddings, axis=1), CONFIG.embedding_scale**0.5, rtol=1e-5)
     with pytest.raises(ValueError, match='holds a masktrack_rcnn, not a feelvos'):
-        TorchEngine(weights, model='feelvos')
+        torch_engine(weights, model='feelvos')
 
 
 def test_cuda_is_asked_for_where_there_is_none(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(
-        ValueError, match=r"device 'cuda:0' was asked for, but torch .* finds no CUDA GPU; use cpu or auto"
+        ValueError, match=r"device 'cuda:0' was requested, but torch .* finds no CUDA GPU; use cpu or auto"
     ):
-        TorchEngine(weights, device='cuda:0')
+        torch_engine(weights, device='cuda:0')
     with pytest.raises(ValueError, match="device 'gpu' is not auto, cpu, cuda or cuda:N"):
-        TorchEngine(weights, device='gpu')
-    assert TorchEngine(weights, device='auto').device == torch.device('cpu')
+        torch_engine(weights, device='gpu')
+    assert torch_engine(weights, device='auto').device == torch.device('cpu')
 
 
 def test_the_description_is_true(engine: TorchEngine, weights: Path) -> None:
@@ -279,7 +280,7 @@ def test_the_description_is_true(engine: TorchEngine, weights: Path) -> None:
 def test_threads_are_those_of_the_caller(weights: Path) -> None:
     before = torch.get_num_threads()
     try:
-        assert TorchEngine(weights, device='cpu', threads=1).describe().device == 'cpu (1 threads)'
+        assert torch_engine(weights, threads=1).describe().device == 'cpu (1 threads)'
     finally:
         torch.set_num_threads(before)
 

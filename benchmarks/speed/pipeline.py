@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from vis_ros.engines.engine import Engine
-from vis_ros.engines.postprocessing import to_instances
+from vis_ros.engines.postprocessing import postprocess
 from vis_ros.images import decode_image
 from vis_ros.instances import Instances
 from vis_ros.masks import encode
@@ -41,7 +41,7 @@ encode: from masks to the bytes of the message.
 publish: the rest of the message and its serialization by rclpy, without DDS.
 """
 
-ENGINE_STAGES: dict[str, Callable[..., Any]] = {'preprocess': fit, 'paste': to_instances}
+ENGINE_STAGES: dict[str, Callable[..., Any]] = {'preprocess': fit, 'paste': postprocess}
 """Functions that engines call in `Engine.infer`."""
 
 RATE = 30.0

@@ -1,1 +1,1 @@
-"""How a network is run. `vis_ros.engines.loading.load_engine` chooses; nothing is imported before it is needed."""
+"""Engines run a detector with OpenVINO, TensorRT or torch; `vis_ros.engines.loading.load_engine` chooses one."""

@@ -18,14 +18,19 @@ PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16', 'int8')
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What really runs: shown in diagnostics, `vis-ros doctor` and every report.
+    """What actually runs. Shown in the diagnostics, by `vis-ros doctor` and in every report.
 
-    engine: library and version.
-    precision: a name of PRECISIONS, read from what runs and not from what was asked for.
-    note: why another engine or precision than the requested or the best one runs, and what would improve it; '' if
-        there is nothing to note.
-    unconverged: number of images so far in which non-maximum suppression did not converge. Their results are published
-        but may contain a duplicate object or miss one.
+    Attributes:
+        engine: library and version.
+        device: name of the GPU, or 'cpu' with the number of threads.
+        precision: one of PRECISIONS, read from the compiled network and not from the settings.
+        model: name of the model.
+        parameters: number of learned parameters.
+        input_size: (height, width) of the network's largest input.
+        note: why this is not the requested or the fastest engine or precision, and how to improve it; '' if there is
+            nothing to note.
+        unconverged: number of images so far for which non-maximum suppression did not converge. Their results are
+            published, but they may contain a duplicate object or miss one.
     """
 
     engine: str
@@ -39,29 +44,30 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """A detector without memory: images in, objects without identities (but with embeddings) out."""
+    """A detector of single images. It returns objects with embeddings, but without track ids."""
 
     class_names: tuple[str, ...]
     input_size: tuple[int, int]
     """(height, width) of the network's largest input."""
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
-        """Detect in a batch of images, each (height, width, 3) uint8 BGR; sizes may differ."""
+        """Detect objects in a batch of images, each (height, width, 3) uint8 BGR. Sizes may differ."""
         ...
 
     def warm_up(self) -> float:
-        """Run on an image of noise until the time settles; returns the milliseconds of one image."""
+        """Run a few times on noise, until kernels are compiled and caches are filled; returns ms per image."""
         ...
 
     def describe(self) -> EngineInfo:
-        """What runs, where, at which real precision."""
+        """What actually runs: library, device and precision."""
         ...
 
 
 def timed_warm_up(engine: Engine) -> float:
-    """Run an engine on an image of noise until the time settles; returns the milliseconds of one image.
+    """Run an engine four times on an image of noise and return the shortest time in milliseconds.
 
-    Not on an empty one: there all proposals score alike, and their suppression is the longest there is.
+    The image is not blank: on a blank image all anchors score alike, which is the slowest case for non-maximum
+    suppression.
     """
     image = np.random.default_rng(0).integers(0, 256, (*engine.input_size, 3), np.uint8)
     times = []
@@ -70,3 +76,8 @@ def timed_warm_up(engine: Engine) -> float:
         engine.infer([image])
         times.append(time.perf_counter() - start)
     return min(times) * 1000
+
+
+def join_notes(*notes: str) -> str:
+    """One text of all notes that are not empty."""
+    return '; '.join(note for note in notes if note)

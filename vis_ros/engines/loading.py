@@ -1,4 +1,4 @@
-"""load_engine: choose the engine for a model file on this machine."""
+"""load_engine: choose and load the engine that runs a model file on this machine."""
 
 from __future__ import annotations
 
@@ -32,48 +32,44 @@ def load_engine(
     batch: int = 1,
     accuracy_check: bool = True,
 ) -> Engine:
-    """Load weights by packaged name (`demo`) or by path and return the engine that runs them.
+    """Load a model file, given by name (`demo`) or by path, into the engine that runs it.
 
     Args:
-        weights: a name of `vis_ros.networks.named_weights` or the path of a .safetensors file.
-        model: 'auto' (what the file says), 'masktrack_rcnn', or 'mask_rcnn' (ignores the track head; the embedding
-            is then the normalised box-head feature).
-        engine: one of ENGINES. 'auto': TensorRT where there are an NVIDIA GPU and its library, else torch where torch
-            finds the GPU, else OpenVINO, else torch; `EngineInfo.note` says what kept a better one from running. An
-            engine that is named runs, or its error is raised.
-        device: 'auto' (a GPU where it is there), 'cpu', 'cuda' or 'cuda:N'.
-        precision: one of PRECISIONS; 'auto' is the fastest that keeps the results.
-        input_size: (height, width) limits of the network's input; None takes the model's own.
-        score_threshold: detections below are not returned; None takes the model's own.
-        max_detections: at most so many objects an image; None takes the model's own.
-        threads: CPU threads of the network; 0 leaves the library's choice.
-        batch: images that TensorRT runs at once; other engines take any number.
-        accuracy_check: whether TensorRT compares its result on a reference frame before it is used.
+        weights: a name from `vis_ros.networks.named_weights`, or the path of a .safetensors file.
+        model: 'auto' (the model in the file), 'masktrack_rcnn', or 'mask_rcnn', which ignores the track head and
+            returns the normalised box-head feature as the embedding.
+        engine: one of ENGINES. 'auto' tries, in this order: TensorRT on an NVIDIA GPU, torch on that GPU, OpenVINO on
+            the CPU, torch on the CPU. `EngineInfo.note` gives the reason if a faster engine could not be used. A named
+            engine is never replaced by another one; its error is raised.
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
+        precision: one of PRECISIONS; 'auto' is the fastest one that preserves the results.
+        input_size: maximum (height, width) of the network's input; None uses the model's own.
+        score_threshold: detections with a lower score are dropped; None uses the model's own threshold.
+        max_detections: maximum number of detections per image; None uses the model's own.
+        threads: number of CPU threads; 0 leaves the choice to the library.
+        batch: number of images that TensorRT runs at once. Other engines accept any number.
+        accuracy_check: compare TensorRT with an fp32 reference before it is used.
 
     Raises:
-        FileNotFoundError: no such weights, or no graph of them; the message says which command gets them.
-        ValueError: the file is not a vis_ros model, a name is not known, or what was asked for cannot run here.
+        FileNotFoundError: the weights, or their exported graph, are missing. The message has the command to get them.
+        ValueError: the file is not a vis_ros model, an argument is invalid, or the requested engine cannot run here.
     """
-    _check(engine, ENGINES, 'engine')
-    _check(precision, PRECISIONS, 'precision')
+    _check_choice(engine, ENGINES, 'engine')
+    _check_choice(precision, PRECISIONS, 'precision')
     if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', device):
         raise ValueError(f'device {device!r} is not auto, cpu, cuda or cuda:N')
-    # A fault of the file or of a value is no reason to try another engine.
-    network_config(resolve(weights), model, input_size, score_threshold, max_detections)
+    # Errors in the file or in an argument are raised here: they are no reason to try another engine.
+    path = resolve(weights)
+    config = network_config(path, model, input_size, score_threshold, max_detections)
 
-    common: dict[str, Any] = {
-        'model': model,
-        'precision': precision,
-        'input_size': input_size,
-        'score_threshold': score_threshold,
-        'max_detections': max_detections,
-    }
-    loaders: dict[str, _Loader] = {
-        'tensorrt': lambda _: _tensorrt(weights, device=device, batch=batch, accuracy_check=accuracy_check, **common),
-        'openvino': lambda note: _openvino(weights, device, threads=threads, note=note, **common),
-        'torch': lambda note: _torch(weights, device=device, threads=threads, note=note, **common),
-    }
-    return loaders[engine]('') if engine != 'auto' else _first_that_runs(loaders, device)
+    def load(name: str, note: str = '') -> Engine:
+        if name == 'tensorrt':
+            return _tensorrt(path, config, device, precision=precision, batch=batch, accuracy_check=accuracy_check)
+        if name == 'openvino':
+            return _openvino(path, config, device, precision=precision, threads=threads, note=note)
+        return _torch(path, config, device, precision=precision, threads=threads, note=note)
+
+    return load(engine) if engine != 'auto' else _load_fastest(load, device)
 
 
 def network_config(
@@ -83,10 +79,10 @@ def network_config(
     score_threshold: float | None = None,
     max_detections: int | None = None,
 ) -> ModelConfig:
-    """The config in a model file, with what a caller of `load_engine` wants otherwise. Reads no weights.
+    """The config in a model file, with the values that the caller of `load_engine` overrides. Reads no weights.
 
     Raises:
-        ValueError: the file is no model file, has no such architecture, or a value is out of its range.
+        ValueError: the file is not a model file, does not contain that architecture, or a value is out of range.
     """
     config = read_config(path, model)
     if input_size is not None:
@@ -99,55 +95,54 @@ def network_config(
         config = config.with_fields(score_threshold=score_threshold)
     if max_detections is not None:
         if max_detections < 0:
-            raise ValueError(f'max_detections {max_detections} is less than 0')
+            raise ValueError(f'max_detections {max_detections} is negative')
         config = config.with_fields(max_detections=max_detections)
     return config
 
 
-_Loader = Callable[[str], Engine]
-"""Makes an engine, which is told why those before it do not run."""
+# The engines are imported here and not above: importing one loads its library.
 
 
-def _tensorrt(weights: str | Path, **arguments: Any) -> Engine:
+def _tensorrt(path: Path, config: ModelConfig, device: str, **options: Any) -> Engine:
     from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
 
-    return TensorRtEngine(weights, **arguments)
+    return TensorRtEngine(path, config, device=device, **options)
 
 
-def _openvino(weights: str | Path, device: str, **arguments: Any) -> Engine:
+def _openvino(path: Path, config: ModelConfig, device: str, **options: Any) -> Engine:
     if device not in ('auto', 'cpu'):
-        raise ValueError(f'OpenVINO runs on the processor, not on device {device!r}; use auto or cpu')
+        raise ValueError(f'OpenVINO runs on the CPU, not on device {device!r}; use auto or cpu')
     if find_spec('openvino') is None:
-        raise ValueError('the engine openvino needs OpenVINO, not installed here: pip install openvino')
+        raise ValueError('the engine openvino needs OpenVINO, which is not installed: pip install openvino')
     from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(weights, **arguments)
+    return OpenVinoEngine(path, config, **options)
 
 
-def _torch(weights: str | Path, **arguments: Any) -> Engine:
+def _torch(path: Path, config: ModelConfig, device: str, **options: Any) -> Engine:
     require('torch', 'the engine torch')
     from vis_ros.engines.torch.torch_engine import TorchEngine
 
-    return TorchEngine(weights, **arguments)
+    return TorchEngine(path, config, device=device, **options)
 
 
-def _first_that_runs(loaders: dict[str, _Loader], device: str) -> Engine:
-    """The best engine of this machine."""
-    reasons: list[str] = []
-    for name in _candidates(device, reasons):
+def _load_fastest(load: Callable[[str, str], Engine], device: str) -> Engine:
+    """The first candidate that loads; the failures of those before it become its note."""
+    names, reasons = _candidates(device)
+    for name in names:
         try:
-            return loaders[name]('; '.join(reasons))
-        except Exception as error:  # whatever is wrong with a library, the next one may run
+            return load(name, '; '.join(reasons))
+        except Exception as error:  # whatever is wrong with one library, the next one may run
             reasons.append(f'{name}: {error}')
     raise ValueError(f'no engine runs here. {"; ".join(reasons) or "There is no GPU for the device " + device}')
 
 
-def _candidates(device: str, reasons: list[str]) -> list[str]:
-    """Names of engines, best first. What is left out although its GPU is there is told in `reasons`."""
-    names = []
+def _candidates(device: str) -> tuple[list[str], list[str]]:
+    """Names of engines to try, fastest first, and the reasons why faster ones are left out."""
+    names, reasons = [], []
     gpus = nvidia_gpus() if device != 'cpu' else ()
     if gpus and not any(find_spec(module) for module in _TENSORRT_MODULES):
-        reasons.append(f'tensorrt: {gpus[0]} is there, but TensorRT is not installed: see README.md')
+        reasons.append(f'tensorrt: found {gpus[0]}, but TensorRT is not installed: see doc/engines.md')
     elif gpus:
         names.append('tensorrt')
     if (gpus or device.startswith('cuda')) and not missing('torch'):
@@ -156,9 +151,9 @@ def _candidates(device: str, reasons: list[str]) -> list[str]:
         names += ['torch'] if finds_gpu() else []
     if device in ('auto', 'cpu'):
         names += ['openvino', *([] if missing('torch') else ['torch'])]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(names)), reasons
 
 
-def _check(value: str, choices: tuple[str, ...], what: str) -> None:
+def _check_choice(value: str, choices: tuple[str, ...], what: str) -> None:
     if value not in choices:
         raise ValueError(f'{what} {value!r} is not one of {", ".join(choices)}')

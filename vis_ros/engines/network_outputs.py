@@ -1,8 +1,9 @@
-"""NetworkOutputs: what a static network gives for one image."""
+"""NetworkOutputs: the raw output of a network for one image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +11,20 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class NetworkOutputs:
-    """R objects in descending order of score.
+    """D objects in descending order of score.
 
-    boxes: (R, 4) in pixels of the canvas; scores: (R,); labels: (R,) from 1; masks: (R, 28, 28) probabilities;
-    embeddings: (R, E); settled: whether every suppression came to its end, so that the answer is exact.
+    Attributes:
+        boxes: (D, 4) x0 y0 x1 y1 in pixels of the network's input.
+        scores: (D,).
+        labels: (D,) integers, 1 to C (0 is the background).
+        masks: (D, S, S) probabilities.
+        embeddings: (D, E).
+        converged: non-maximum suppression converged, so the result is exact.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     masks: NDArray[np.float32]
     embeddings: NDArray[np.float32]
-    settled: bool
+    converged: bool = True

@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs the driver shows, asked of the driver itself: no torch, no CUDA toolkit."""
+"""The NVIDIA GPUs of this machine, listed by the driver itself: needs neither torch nor the CUDA toolkit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 @cache
 def nvidia_gpus() -> tuple[str, ...]:
-    """Names of the GPUs, in the order of their CUDA numbers; empty without a driver or with every GPU hidden."""
+    """Names of the GPUs in the order of their CUDA device numbers; empty if there is no driver or no visible GPU."""
     try:
         driver = ctypes.CDLL('libcuda.so.1')
     except OSError:

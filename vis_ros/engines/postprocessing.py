@@ -1,69 +1,74 @@
-"""Postprocessing: what a network found, in pixels of its input, as `Instances` of the source image."""
+"""Postprocessing: from the outputs of a network to the `Instances` of the source image."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.instances import Instances
 from vis_ros.masks.paste import paste
 from vis_ros.networks.model_config import ModelConfig
 
 
-def to_instances(
-    boxes: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    labels: NDArray[Any],
-    masks: NDArray[np.float32],
-    embeddings: NDArray[np.float32],
-    scale: tuple[float, float],
-    image_size: tuple[int, int],
-    config: ModelConfig,
+def postprocess(
+    outputs: NetworkOutputs, scale: tuple[float, float], image_size: tuple[int, int], config: ModelConfig
 ) -> Instances:
-    """The D objects found in one image; each mask is computed inside its box only.
+    """The objects of one image, each with its mask pasted into its box.
 
     Args:
-        boxes: (D, 4) x0 y0 x1 y1 in pixels of the network's input.
-        scores: (D,).
-        labels: (D,) integers, 1 to C (0 is the background).
-        masks: (D, S, S) probabilities.
-        embeddings: (D, E).
+        outputs: what the network found, in pixels of its input.
         scale: (x, y) factors from source pixels to pixels of the network's input.
         image_size: (height, width) of the source image.
-        config: its rules of boxes and masks.
+        config: the model's conventions for boxes, masks and scores.
     """
     class_scores = None
     if config.mask_scores:
-        together = np.sqrt(scores * certainty(masks))
-        order = np.argsort(-together, kind='stable')
-        order = order[together[order] > config.score_threshold]
-        scores, class_scores = together[order], scores[order]
-        boxes, labels, masks, embeddings = boxes[order], labels[order], masks[order], embeddings[order]
-    boxes = np.divide(boxes, np.array(scale * 2, np.float32))
+        outputs, class_scores = _rescore(outputs, config.score_threshold)
+    boxes = np.divide(outputs.boxes, np.array(scale * 2, np.float32))
     pasted = [
         paste(mask, box, image_size, config.mask_paste, config.mask_threshold)
-        for mask, box in zip(masks, boxes, strict=True)
+        for mask, box in zip(outputs.masks, boxes, strict=True)
     ]
-    if config.legacy_boxes:  # x1, y1 are the last pixel; outside this package they are the pixel after it
+    if config.legacy_boxes:  # x1 and y1 are the last pixel; in `Instances` they are the pixel after it
         boxes = np.minimum(boxes + np.array([0, 0, 1, 1], np.float32), np.array(image_size[::-1] * 2, np.float32))
     return Instances(
         image_size=(image_size[0], image_size[1]),
         boxes=boxes,
-        scores=scores,
-        class_ids=labels - 1,
+        scores=outputs.scores,
+        class_ids=outputs.labels - 1,
         rois=np.array([roi for _, roi in pasted], np.int32).reshape(-1, 4),
         masks=[mask for mask, _ in pasted],
-        embeddings=embeddings,
+        embeddings=outputs.embeddings,
         class_scores=class_scores,
     )
 
 
-def certainty(masks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(D,) mean of |2 p - 1| over each mask (D, S, S) of probabilities p: 1 where every pixel is decided, 0 where none.
+def _rescore(outputs: NetworkOutputs, score_threshold: float) -> tuple[NetworkOutputs, NDArray[np.float32]]:
+    """Score each object by the geometric mean of its class score and its mask certainty (`ModelConfig.mask_scores`).
 
-    A box that is a little off, or holds no object, mostly has a mask in doubt, however sure its class is: what Mask
-    Scoring R-CNN (Huang et al. 2019) learns with a head of its own.
+    Returns the objects above the threshold, sorted by the new score, and their class scores.
+    """
+    scores = np.sqrt(outputs.scores * mask_certainty(outputs.masks))
+    order = np.argsort(-scores, kind='stable')
+    order = order[scores[order] > score_threshold]
+    rescored = replace(
+        outputs,
+        boxes=outputs.boxes[order],
+        scores=scores[order],
+        labels=outputs.labels[order],
+        masks=outputs.masks[order],
+        embeddings=outputs.embeddings[order],
+    )
+    return rescored, outputs.scores[order]
+
+
+def mask_certainty(masks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(D,) mean of |2 p - 1| over each mask (D, S, S) of probabilities p: 1 if all pixels are certain, 0 if none is.
+
+    A box that is inaccurate or contains no object usually gets an uncertain mask, even if its class score is high.
+    Mask Scoring R-CNN (Huang et al. 2019) learns such a score with a head of its own.
     """
     return np.abs(2 * masks - 1).mean((1, 2), dtype=np.float32)

@@ -1,1 +1,1 @@
-"""Export of trained networks as static ONNX graphs."""
+"""Export of a model to ONNX graphs, which run without torch."""

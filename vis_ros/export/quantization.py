@@ -1,12 +1,12 @@
-"""INT8 by explicit quantisation: QuantizeLinear and DequantizeLinear around the layers of a graph that are worth it.
+"""Explicit int8 quantisation: inserts QuantizeLinear and DequantizeLinear nodes in front of selected layers of a graph.
 
-A tensor x becomes round(x / s) in -127 to 127, with one scale s for all of it, and a kernel with one for each of its
-output channels; both symmetric, as TensorRT wants them (Jacob et al. 2018; Wu et al. 2020, "Integer Quantization for
-Deep Learning Inference"). The scale of a tensor is the one with the least squared error on images that were seen.
+A tensor x becomes round(x / s) in -127 to 127. The scale s is one number for an activation, and one for each output
+channel of a kernel; both are symmetric, as TensorRT requires (Jacob et al. 2018; Wu et al. 2020, "Integer Quantization
+for Deep Learning Inference"). The scale of an activation is the one with the least squared error on sample images.
 
-Not every layer: those that need few operations gain nothing, and the ConvNet before the pyramid loses too much (with it
-87 % of the demo network's confident detections were found again at an IoU of 0.9, without it 96 %). They stay in the
-precision of the graph.
+Two kinds of layers stay in the precision of the graph. Layers with few operations gain nothing. The ConvNet before the
+feature pyramid loses too much accuracy: with it in int8, 87 % of the demo network's confident detections were found
+again at an IoU of 0.9, without it 96 %.
 """
 
 from __future__ import annotations
@@ -22,46 +22,47 @@ import onnxruntime
 from numpy.typing import NDArray
 
 Inputs = Mapping[str, NDArray[Any]]
-"""Of a graph, by name."""
+"""Inputs of a graph by name."""
 
 Kernels = Mapping[str, NDArray[np.float32]]
-"""The weights of layers, by the name of the initializer."""
+"""Weights of layers by the name of their initializer."""
 
 OPSET = 19
-"""The first whose scales may be fp16."""
+"""The first ONNX operator set that allows fp16 scales."""
 
-LEAST_SHARE = 0.005
-"""Of the operations of all layers; one with fewer is not quantised."""
+MIN_SHARE = 0.005
+"""Minimum share of the operations of all layers for a layer to be quantised."""
 
 _BODY = 'backbone.body.'
-"""In the names of the weights of the ConvNet before the pyramid."""
+"""Part of the names of all weights in the ConvNet before the feature pyramid."""
 
 _STEPS = 127
 _CHANNEL_AXIS = {'Conv': 0, 'ConvTranspose': 1, 'Gemm': 0}
-"""Layers with weights -> the axis of their kernel that counts output channels (of Gemm as torch exports it)."""
+"""Type of layer -> the axis of its kernel that counts output channels (for Gemm, as torch exports it)."""
 
 _SAMPLES = 8192
-"""Values of a tensor that are kept of each image."""
+"""Number of values of a tensor that are sampled from each image."""
 
 
-class Observed:
-    """What was seen of one tensor. size: of its values in an image, the largest number."""
+class ActivationSamples:
+    """Absolute values of one tensor, sampled from several images. size: its largest number of values per image."""
 
     def __init__(self) -> None:
         self.size = 0
         self._samples: list[NDArray[np.float32]] = []
         self._random = np.random.default_rng(0)
 
-    def see(self, values: NDArray[Any]) -> None:
+    def add(self, values: NDArray[Any]) -> None:
+        """Sample the values of the tensor for one more image."""
         flat = values.ravel()
         self.size = max(self.size, flat.size)
         if flat.size:
             chosen = flat[self._random.integers(0, flat.size, min(_SAMPLES, flat.size))].astype(np.float32)
-            # How much is cut off depends on the largest value, so that one is always there.
+            # The largest value determines the range of scales to try, so it is always included.
             self._samples.append(np.append(np.abs(chosen), np.abs(flat).max().astype(np.float32)))
 
     def best_scale(self) -> float:
-        """That with the least squared error."""
+        """The scale with the least squared error of the quantised samples."""
         values = np.concatenate(self._samples) if self._samples else np.zeros(1, np.float32)
         scales = values.max() / _STEPS * np.linspace(0.2, 1, 41)
         if not scales.all():
@@ -72,7 +73,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer with weights. kernel: name of the initializer; input, output: of tensors."""
+    """A layer with weights. kernel: name of its initializer; input, output: names of tensors."""
 
     node: onnx.NodeProto
     kernel: str
@@ -87,7 +88,7 @@ class Layer:
 
 
 def layers_of(model: onnx.ModelProto) -> list[Layer]:
-    """The layers of a graph whose weights are initializers, cast or not."""
+    """The layers of a graph whose weights are initializers, with or without a Cast in between."""
     initializers = {initializer.name for initializer in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
     layers = []
@@ -101,82 +102,82 @@ def layers_of(model: onnx.ModelProto) -> list[Layer]:
     return layers
 
 
-def observe(graph: Path, names: Iterable[str], examples: Iterable[Inputs]) -> dict[str, Observed]:
-    """Run a graph on examples and look at some of its tensors.
+def sample_activations(graph: Path, names: Iterable[str], examples: Iterable[Inputs]) -> dict[str, ActivationSamples]:
+    """Run a graph on examples and sample the values of some of its tensors.
 
     Args:
-        graph: its weights must lie where it says; a copy of it is written beside it for the while.
-        names: of the tensors.
+        graph: the graph, beside its weights. A temporary copy is written to the same folder.
+        names: names of the tensors.
         examples: inputs of the graph.
     """
     model = onnx.load(graph, load_external_data=False)
     wanted = list(dict.fromkeys(names))
     model.graph.ClearField('output')
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
-    watching = graph.with_name(f'{graph.name}.watching')
-    watching.write_bytes(model.SerializeToString())
+    sampled = graph.with_name(f'{graph.name}.sampled')
+    sampled.write_bytes(model.SerializeToString())
     try:
-        session = onnxruntime.InferenceSession(str(watching), providers=['CPUExecutionProvider'])
+        session = onnxruntime.InferenceSession(str(sampled), providers=['CPUExecutionProvider'])
     finally:
-        watching.unlink()
-    observed = {name: Observed() for name in wanted}
+        sampled.unlink()
+    samples = {name: ActivationSamples() for name in wanted}
     for inputs in examples:
         for name, values in zip(wanted, session.run(wanted, dict(inputs)), strict=True):
-            observed[name].see(values)
-    return observed
+            samples[name].add(values)
+    return samples
 
 
 def quantize(
     model: onnx.ModelProto, graph: Path, kernels: Kernels, examples: Iterable[Inputs], weight_steps: int = _STEPS
 ) -> float:
-    """Quantise the layers of a graph that are worth it, in place.
+    """Quantise the layers of a graph for which it pays off, in place.
 
     Args:
-        model: the graph, of opset OPSET.
-        graph: a file with it.
+        model: the graph, of operator set OPSET.
+        graph: a file with the same graph, beside its weights.
         kernels: the weights of its layers.
-        examples: inputs of the graph, as of images that it is meant for.
-        weight_steps: weights become -weight_steps to weight_steps. 63 where the products of two neighbours are added in
-            16 bits, as processors without VNNI do: with 127 such a sum may be cut off.
+        examples: inputs of the graph, for images like those that the network will see.
+        weight_steps: weights are rounded to -weight_steps ... weight_steps. Processors without VNNI add the products of
+            two neighbours in 16 bits: with 127 such a sum may saturate, with 63 it cannot.
 
     Returns:
-        Which share of the operations of all layers is quantised.
+        The share of the operations of all layers that is quantised.
 
     Raises:
         ValueError: there are no examples.
     """
     layers = layers_of(model)
-    observed = observe(graph, [name for layer in layers for name in (layer.input, layer.output)], examples)
-    if not any(each.size for each in observed.values()):
-        raise ValueError('int8 needs images to choose its scales by, and there is none')
-    operations = np.array([_operations(kernels[layer.kernel], layer, observed[layer.output]) for layer in layers])
+    samples = sample_activations(graph, [name for layer in layers for name in (layer.input, layer.output)], examples)
+    if not any(each.size for each in samples.values()):
+        raise ValueError('int8 needs images to choose its scales, but there are none')
+    operations = np.array([_operations(kernels[layer.kernel], layer, samples[layer.output]) for layer in layers])
     shares = operations / operations.sum()
-    worth_it = [_BODY not in layer.kernel and share >= LEAST_SHARE for layer, share in zip(layers, shares, strict=True)]
-    chosen = [layer for layer, worth in zip(layers, worth_it, strict=True) if worth]
-    scales = {name: observed[name].best_scale() for name in dict.fromkeys(layer.input for layer in chosen)}
-    _insert(model, chosen, scales, kernels, weight_steps)
-    return float(shares[worth_it].sum())
+    is_chosen = [_BODY not in layer.kernel and share >= MIN_SHARE for layer, share in zip(layers, shares, strict=True)]
+    chosen = [layer for layer, is_one in zip(layers, is_chosen, strict=True) if is_one]
+    scales = {name: samples[name].best_scale() for name in dict.fromkeys(layer.input for layer in chosen)}
+    _insert_quantization(model, chosen, scales, kernels, weight_steps)
+    return float(shares[is_chosen].sum())
 
 
-def _operations(kernel: NDArray[np.float32], layer: Layer, output: Observed) -> float:
-    """Products of a layer in an image."""
+def _operations(kernel: NDArray[np.float32], layer: Layer, output: ActivationSamples) -> float:
+    """Number of multiplications of a layer for one image."""
     channels = kernel.shape[_CHANNEL_AXIS[layer.node.op_type]]
     each = kernel.size / channels
-    if layer.node.op_type == 'ConvTranspose':  # an output pixel sees the part of the kernel that falls on it
+    if layer.node.op_type == 'ConvTranspose':  # only a part of the kernel falls on each output pixel
         strides = next(attribute.ints for attribute in layer.node.attribute if attribute.name == 'strides')
         each /= float(np.prod(strides))
     return float(output.size * each)
 
 
-def _insert(
+def _insert_quantization(
     model: onnx.ModelProto, layers: list[Layer], scales: dict[str, float], kernels: Kernels, weight_steps: int
 ) -> None:
-    """Put quantisation in front of inputs and kernels; a tensor or a kernel that several layers read has it once."""
+    """Quantise the inputs and kernels of layers. A tensor or kernel that several layers read is quantised once."""
     graph = model.graph
-    floating = _types(model)
+    floating = _floating_type(model)
     nodes: list[onnx.NodeProto] = []
     for tensor, scale in scales.items():
-        nodes += _quantisation(graph, tensor, np.array(scale), floating)
+        nodes += _quantize_nodes(graph, tensor, np.array(scale), floating)
     done: set[str] = set()
     for layer in layers:
         kernel = str(layer.node.input[1])
@@ -185,15 +186,15 @@ def _insert(
             axis = _CHANNEL_AXIS[layer.node.op_type]
             values = kernels[layer.kernel]
             largest = np.abs(values).max(tuple(i for i in range(values.ndim) if i != axis))
-            nodes += _quantisation(graph, kernel, largest / weight_steps, floating, axis)
+            nodes += _quantize_nodes(graph, kernel, largest / weight_steps, floating, axis)
         layer.node.input[0], layer.node.input[1] = f'{layer.input}/int8', f'{kernel}/int8'
-    _sort_in(graph, nodes)
+    _add_nodes(graph, nodes)
 
 
-def _quantisation(
+def _quantize_nodes(
     graph: onnx.GraphProto, tensor: str, scale: NDArray[Any], floating: type[np.floating[Any]], axis: int | None = None
 ) -> list[onnx.NodeProto]:
-    """The two nodes that make `tensor`/int8 of a tensor, whose constants are added to the graph."""
+    """The two nodes that compute `tensor`/int8 from a tensor. Their constants are added to the graph."""
     scale = np.maximum(scale, np.finfo(floating).tiny).astype(floating)
     zero = np.zeros(scale.shape, np.int8)
     graph.initializer.append(onnx.numpy_helper.from_array(scale, f'{tensor}/scale'))
@@ -206,8 +207,8 @@ def _quantisation(
     ]
 
 
-def _types(model: onnx.ModelProto) -> type[np.floating[Any]]:
-    """What the layers of a graph compute in."""
+def _floating_type(model: onnx.ModelProto) -> type[np.floating[Any]]:
+    """The type that the layers of a graph compute in."""
     makers = {name: node for node in model.graph.node for name in node.output}
     kernel = layers_of(model)[0].node.input[1]
     if kernel in makers:
@@ -217,8 +218,8 @@ def _types(model: onnx.ModelProto) -> type[np.floating[Any]]:
     return np.float16 if kind == onnx.TensorProto.FLOAT16 else np.float32
 
 
-def _sort_in(graph: onnx.GraphProto, added: list[onnx.NodeProto]) -> None:
-    """Put each added node behind the one that makes its input, as the order of a graph demands."""
+def _add_nodes(graph: onnx.GraphProto, added: list[onnx.NodeProto]) -> None:
+    """Insert each node right after the one that computes its input: the nodes of a graph are sorted topologically."""
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in added:
         readers.setdefault(node.input[0], []).append(node)

@@ -1,7 +1,7 @@
-"""StaticDetector: `MaskRCNN.forward` in operations whose shapes do not depend on the picture, to be exported.
+"""StaticDetector: `MaskRCNN.forward` in operations whose shapes do not depend on the image, for export.
 
-The weights and stages are those of the network; what is written anew is what has a data-dependent shape there: the
-choice of proposals, non-maximum suppression, RoIAlign by level, and the choice of detections.
+It uses the weights and layers of the network. The steps that have data-dependent shapes there are implemented here in
+another way: the selection of proposals and of detections, non-maximum suppression, and RoIAlign by pyramid level.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from vis_ros.networks.mask_rcnn import BOX_ROI_SIZE, MASK_ROI_SIZE, MaskRCNN, la
 from vis_ros.networks.model_config import ModelConfig
 
 CANDIDATES = 1000
-"""Pairs of box and class, the best of an image, that take part in the suppression within classes."""
+"""Number of pairs of box and class, those with the highest scores, that enter the second non-maximum suppression."""
 
 PROPOSAL_ROUNDS, DETECTION_ROUNDS = 32, 16
-"""Of the suppression. The demo network needed at most 16 and 8 for photographs and drawn scenes. A picture without
-contents, where all anchors score alike, needs 15 to 20 for the proposals, a plain ramp of grey more than there are."""
+"""Rounds of non-maximum suppression. With the demo network, photos and synthetic scenes needed at most 16 and 8. A blank
+image, where all anchors score alike, needs 15 to 20 for the proposals, and a plain grey gradient more than 32."""
 
 _ABSENT = -1e30
-"""Score of a row that holds nothing; finite, since infinities times zero are not zero."""
+"""Score of an unused row. Finite, because infinity times zero is not zero."""
 
 
 class StaticDetector(nn.Module):
-    """The network from bytes to small outputs, for a graph.
+    """The whole network, from the resized image to detections, in operations that can be exported to ONNX.
 
-    target 'cpu': any size and batch, ONNX RoiAlign, one row for each detection; 'gpu': fixed sizes, GridSample,
-    `config.max_detections` rows for each image, of which unused ones have score 0.
-
-    The layers compute in `precision`, everything about boxes and scores in float32.
+    Args:
+        network: the trained network; its layers are converted to `precision` in place.
+        target: 'cpu' (any size and batch, ONNX RoiAlign, one row for each detection) or 'gpu' (fixed size, GridSample,
+            `config.max_detections` rows for each image, with score 0 in unused rows).
+        precision: what the layers compute in. Boxes and scores are always computed in fp32.
     """
 
     def __init__(self, network: MaskRCNN, target: Target, precision: torch.dtype = torch.float32) -> None:
@@ -56,25 +57,26 @@ class StaticDetector(nn.Module):
         score_threshold: Tensor,
         max_detections: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """The objects in a batch of images.
+        """Detect objects in a batch of images.
 
         Args:
             images: (B, H, W, 3) BGR, uint8 or (where `config.resize` is 'float') float32 of 0 to 255.
-            sizes: (B, 2) float32, height and width of each image inside; what lies outside is not looked at.
+            sizes: (B, 2) float32, height and width of each image inside `images`; pixels outside are ignored.
             scales: (B, 2) float32, x and y factors from source pixels to pixels of `images`.
             score_threshold: (1,) float32, at least 0.
-            max_detections: (1,) int64, for 'cpu'; 'gpu' has that of the config.
+            max_detections: (1,) int64, only for 'cpu'; for 'gpu' it is the one of the config.
 
         Returns:
-            'cpu', R rows ascending by image and then descending by score: boxes (R, 4), scores (R,), labels (R,)
-            int64, masks (R, 28, 28), embeddings (R, E), image index (R,) int64, settled (1,) bool.
-            'gpu', D rows an image: boxes (B, D, 4), scores (B, D), labels (B, D) int32, masks (B, D, 28, 28),
-            embeddings (B, D, E), settled (B,) bool.
-            settled: the answer is that of `MaskRCNN.forward`; otherwise a suppression did not come to its end.
+            For 'cpu', R rows, ascending by image and then descending by score: boxes (R, 4), scores (R,), labels (R,)
+            int64, masks (R, 28, 28), embeddings (R, E), image index (R,) int64, converged (1,) bool.
+            For 'gpu', D rows per image: boxes (B, D, 4), scores (B, D), labels (B, D) int32, masks (B, D, 28, 28),
+            embeddings (B, D, E), converged (B,) bool.
+            converged: the result is that of `MaskRCNN.forward`. If it is false, non-maximum suppression did not
+            converge, or had to leave out candidates.
         """
         features = self.network.features(self._normalised(images, sizes))
         roi_align = StaticRoiAlign(self.config, self.target, features)
-        proposals, real, settled = self._propose(features, images, sizes)
+        proposals, real, proposals_converged = self._propose(features, images, sizes)
         batch, count = real.shape[0], real.shape[1]
         rois = roi_align(proposals.reshape(-1, 4), _image_index(proposals), BOX_ROI_SIZE)
         logits, deltas = self.network.box_outputs(rois)
@@ -82,14 +84,16 @@ class StaticDetector(nn.Module):
         candidates = self._candidates(
             logits.float().reshape(rows), deltas.float().reshape(batch, count, -1, 4), proposals, real, sizes
         )
-        boxes, scores, labels, kept, detected = self._suppress(*candidates, scales, score_threshold, max_detections)
-        settled = settled & detected
+        boxes, scores, labels, kept, detections_converged = self._suppress(
+            *candidates, scales, score_threshold, max_detections
+        )
+        converged = proposals_converged & detections_converged
         if self.target == 'cpu':
-            return self._rows(roi_align, boxes, scores, labels, kept, settled)
-        return self._slots(roi_align, boxes, scores, labels, kept, settled)
+            return self._rows(roi_align, boxes, scores, labels, kept, converged)
+        return self._slots(roi_align, boxes, scores, labels, kept, converged)
 
     def _normalised(self, images: Tensor, sizes: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB, zero outside of each image."""
+        """Images (B, 3, H, W) normalised RGB, zero outside of each image."""
         config = self.config
         mean, std = (constant(values[::-1], torch.float32, images.device) for values in (config.mean, config.std))
         rows = torch.arange(images.shape[1], device=images.device)[:, None]
@@ -99,14 +103,14 @@ class StaticDetector(nn.Module):
         return normalised.permute(0, 3, 1, 2)[:, [2, 1, 0]].to(self.precision)
 
     def _propose(self, features: list[Tensor], images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Proposals (B, P, 4), which of them are real (B, P), and whether the suppression settled (B,)."""
+        """Proposals (B, P, 4), which of them are real (B, P), and whether their suppression converged (B,)."""
         config = self.config
         count = config.proposals_before_nms
         logits, deltas = self.network.rpn_outputs(features)
         anchors = self._anchors(features, (images.shape[1], images.shape[2]))
         scores, boxes = [], []
         for logit, delta, anchor in zip(logits, deltas, anchors, strict=True):
-            padded = functional.pad(logit.float(), (0, count), value=_ABSENT)  # a small level has fewer anchors
+            padded = functional.pad(logit.float(), (0, count), value=_ABSENT)  # a small level may have fewer anchors
             top, chosen = padded.topk(count, 1)
             picked = functional.pad(delta.float(), (0, 0, 0, count)).gather(1, chosen[..., None].expand(-1, -1, 4))
             reference = functional.pad(anchor.to(delta.device), (0, 0, 0, count))[chosen]
@@ -114,23 +118,30 @@ class StaticDetector(nn.Module):
             scores.append(top)
         score, box = torch.stack(scores, 1), torch.stack(boxes, 1)  # (B, levels, K), (B, levels, K, 4)
         real = (score > _ABSENT / 2) & large_enough(box, config.proposal_min_size, config)
-        kept, settled = greedy_nms(self._overlap(box) > config.proposal_nms_threshold, real, PROPOSAL_ROUNDS)
+        kept, converged = greedy_nms(self._overlap(box) > config.proposal_nms_threshold, real, PROPOSAL_ROUNDS)
         ranked = torch.where(kept, score, constant_like(_ABSENT, score)).flatten(1)
         best, chosen = ranked.topk(min(config.proposals, count * len(features)), 1)
         proposals = box.flatten(1, 2).gather(1, chosen[..., None].expand(-1, -1, 4))
-        return proposals, best > _ABSENT / 2, settled.all(1)
+        return proposals, best > _ABSENT / 2, converged.all(1)
 
     def _anchors(self, features: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
-        if torch.onnx.is_in_onnx_export():  # sizes are a part of the graph then
+        if torch.onnx.is_in_onnx_export():  # the sizes are computed in the graph then
             return pyramid_anchors(self.config, size, [(level.shape[2], level.shape[3]) for level in features])
         return self.network.anchors(features, size)
 
     def _candidates(
         self, logits: Tensor, deltas: Tensor, proposals: Tensor, real: Tensor, sizes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Boxes (B, M, 4), scores (B, M) in descending order, labels (B, M), and the score (B,) of the best left out.
+        """The pairs of box and class with the highest scores.
 
-        logits (B, P, C + 1) and deltas (B, P, C + 1 or 1, 4).
+        Args:
+            logits: (B, P, C + 1).
+            deltas: (B, P, C + 1 or 1, 4).
+            proposals, real, sizes: as in the other methods.
+
+        Returns:
+            Boxes (B, M, 4), scores (B, M) in descending order, labels (B, M), and the highest score (B,) of the pairs
+            that are left out.
         """
         config = self.config
         probabilities = logits.softmax(2)
@@ -167,32 +178,36 @@ class StaticDetector(nn.Module):
         score_threshold: Tensor,
         max_detections: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Boxes, scores and labels as given, which of them are detections (B, M), and whether that is exact (B,)."""
+        """Boxes, scores and labels unchanged, which of them are detections (B, M), and whether that is exact (B,)."""
         config = self.config
         limit = config.max_detections if max_detections is None else max_detections
         real = (scores > score_threshold) & large_enough(boxes, config.detection_min_size, config)
-        factors = scales if config.nms_in_source_pixels else scales.clamp(1.0, 1.0)  # so the graph has this input too
+        factors = (
+            scales if config.nms_in_source_pixels else scales.clamp(1.0, 1.0)
+        )  # so that the graph has this input in any case
         source = boxes / torch.cat((factors, factors), 1)[:, None]
         overlapping = self._overlap(source) > config.nms_threshold
         if not config.class_agnostic_scores:
             overlapping = overlapping & (labels[:, :, None] == labels[:, None, :])
-        kept, settled = greedy_nms(overlapping, real, DETECTION_ROUNDS)
+        kept, converged = greedy_nms(overlapping, real, DETECTION_ROUNDS)
         rank = kept.float().cumsum(1)
         complete = (left_out <= score_threshold) | (rank[:, -1] >= limit)
-        return boxes, scores, labels, kept & (rank <= limit), settled & complete
+        return boxes, scores, labels, kept & (rank <= limit), converged & complete
 
     def _rows(
-        self, roi_align: StaticRoiAlign, boxes: Tensor, scores: Tensor, labels: Tensor, kept: Tensor, settled: Tensor
+        self, roi_align: StaticRoiAlign, boxes: Tensor, scores: Tensor, labels: Tensor, kept: Tensor, converged: Tensor
     ) -> tuple[Tensor, ...]:
-        places = kept.nonzero()
-        image, candidate = places[:, 0], places[:, 1]
+        """The outputs for 'cpu': one row for each detection."""
+        indices = kept.nonzero()
+        image, candidate = indices[:, 0], indices[:, 1]
         box, score, label = boxes[image, candidate], scores[image, candidate], labels[image, candidate]
         masks, embeddings = self._masks(roi_align, box, label, image), self._embeddings(roi_align, box, image)
-        return box, score, label, masks, embeddings, image, settled.all()[None]
+        return box, score, label, masks, embeddings, image, converged.all()[None]
 
     def _slots(
-        self, roi_align: StaticRoiAlign, boxes: Tensor, scores: Tensor, labels: Tensor, kept: Tensor, settled: Tensor
+        self, roi_align: StaticRoiAlign, boxes: Tensor, scores: Tensor, labels: Tensor, kept: Tensor, converged: Tensor
     ) -> tuple[Tensor, ...]:
+        """The outputs for 'gpu': a fixed number of rows for each image."""
         count = min(self.config.max_detections, scores.shape[1])
         score, chosen = torch.where(kept, scores, torch.zeros_like(scores)).topk(count, 1)
         box = boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
@@ -201,13 +216,13 @@ class StaticDetector(nn.Module):
         masks = self._masks(roi_align, flat, label.reshape(-1), image)
         embeddings = self._embeddings(roi_align, flat, image)
         each = (len(box), count)
-        return box, score, label.int(), masks.unflatten(0, each), embeddings.unflatten(0, each), settled
+        return box, score, label.int(), masks.unflatten(0, each), embeddings.unflatten(0, each), converged
 
     def _masks(self, roi_align: StaticRoiAlign, boxes: Tensor, labels: Tensor, image: Tensor) -> Tensor:
-        """Probabilities (R, 28, 28); the last layer computes only the channel of each box's class."""
+        """Mask probabilities (R, 28, 28). The last layer computes only the channel of each box's class."""
         heads = self.network.roi_heads
         predictor: Any = heads.mask_predictor
-        hidden = predictor.relu(self._enlarged(heads.mask_head(roi_align(boxes, image, MASK_ROI_SIZE))))
+        hidden = predictor.relu(self._upsample(heads.mask_head(roi_align(boxes, image, MASK_ROI_SIZE))))
         last = predictor.mask_fcn_logits
         if self.config.mask_class_agnostic:
             logits = last(hidden)[:, 0]
@@ -217,32 +232,32 @@ class StaticDetector(nn.Module):
             logits = logits.reshape(-1, *hidden.shape[2:])
         return logits.float().sigmoid()
 
-    def _enlarged(self, features: Tensor) -> Tensor:
-        """By the transposed convolution before the last layer of the masks."""
+    def _upsample(self, features: Tensor) -> Tensor:
+        """The transposed convolution of the mask head."""
         layer: Any = self.network.roi_heads.mask_predictor.conv5_mask
         if self.precision != torch.bfloat16:
             return layer(features)
-        # TensorRT-RTX takes this one in bf16 and then cannot build it.
-        enlarged = functional.conv_transpose2d(
+        # TensorRT-RTX accepts this layer in bf16 but cannot build it.
+        upsampled = functional.conv_transpose2d(
             features.float(), layer.weight.float(), layer.bias.float(), layer.stride, layer.padding
         )
-        return enlarged.to(self.precision)
+        return upsampled.to(self.precision)
 
     def _embeddings(self, roi_align: StaticRoiAlign, boxes: Tensor, image: Tensor) -> Tensor:
         return self.network.embed(roi_align(boxes, image, BOX_ROI_SIZE)).float()
 
     def _clip(self, boxes: Tensor, sizes: Tensor) -> Tensor:
-        """Boxes (B, ..., 4) clipped to their images; as `anchors.clip_boxes`, with sizes that are tensors."""
+        """Boxes (B, ..., 4) clipped to their images. Like `anchors.clip_boxes`, but sizes are a tensor."""
         width_height = sizes[:, [1, 0]] - (1.0 if self.config.legacy_boxes else 0.0)
         return boxes.clamp(min=0).minimum(torch.cat((width_height, width_height), 1)[:, None])
 
     def _overlap(self, boxes: Tensor) -> Tensor:
-        if self.config.legacy_boxes:  # an inclusive corner lies one pixel further out as an exclusive one
+        if self.config.legacy_boxes:  # as an exclusive corner, an inclusive one is one pixel further out
             boxes = boxes + constant_like((0, 0, 1, 1), boxes)
         return pairwise_iou(boxes)
 
 
 def _image_index(boxes: Tensor) -> Tensor:
-    """(B * R,) the image of each of the boxes (B, R, 4)."""
+    """(B * R,) index of the image of each of the boxes (B, R, 4)."""
     index = torch.arange(boxes.shape[0], device=boxes.device)
     return index[:, None].expand(-1, boxes.shape[1]).reshape(-1)

@@ -1,8 +1,9 @@
-"""RoIAlign of all pyramid levels in one operation: the levels lie side by side in one picture, the atlas.
+"""RoIAlign on all levels of the feature pyramid in one operation, for graphs of fixed shapes.
 
-One operation on one picture costs a quarter of four operations of which three are thrown away, and needs no selection
-of boxes by level, whose shape would depend on the data. Each level has a border that repeats its outermost cells, so
-that samples between the outermost cell centre and the edge of the image are what they are alone.
+The levels are placed side by side in one feature map, the atlas. Selecting the boxes of each level would give shapes
+that depend on the data, and pooling every box on all four levels would take four times as long. Each level in the atlas
+has a border that repeats its outermost cells, so that samples between the centre of an outermost cell and the edge of
+the image are the same as on the level alone.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from vis_ros.networks.constants import constant, constant_like
 from vis_ros.networks.model_config import ModelConfig
 
 _BEFORE, _AFTER = 1, 2
-"""Cells of border. A RoI that is forced to one cell (RoIAlign without the half-pixel correction) may end one cell
-outside."""
+"""Width of the border of a level in cells. Without the half-pixel correction, a RoI is at least one cell large and may
+therefore end one cell outside the level."""
 
 
 def feature_atlas(features: list[Tensor]) -> Tensor:
-    """P2 to P5 (B, C, h, w), h and w multiples of 8, as one picture: P2 above, P3, P4 and P5 in a row below it."""
+    """P2 to P5 (B, C, h, w) in one feature map: P2 at the top, P3, P4 and P5 in a row below it.
+
+    The height and width of P2 are multiples of 8.
+    """
     rows, columns = features[0].shape[2], features[0].shape[3]
     border = (_BEFORE, _AFTER, _BEFORE, _AFTER)
-    widen = 2 * (_BEFORE + _AFTER)  # the row below has three borders, P2 one
+    widen = 2 * (_BEFORE + _AFTER)  # the row below has the borders of three levels
     top = functional.pad(features[0], (_BEFORE, _AFTER + widen, _BEFORE, _AFTER), mode='replicate')
     below = [
         functional.pad(features[1], border, mode='replicate'),
@@ -39,11 +43,16 @@ def feature_atlas(features: list[Tensor]) -> Tensor:
 
 
 class StaticRoiAlign:
-    """RoIAlign on the features of B images; equals `MaskRCNN.roi_align`.
+    """RoIAlign on the features of B images, with the same result as `MaskRCNN.roi_align`.
 
-    target 'cpu': torchvision's RoIAlign (ONNX RoiAlign); 'gpu': GridSample, since TensorRT has no RoIAlign of its own.
-    But for 'gpu' with `roi_align_samples` 0: two samples along a side of a bin then, where RoIAlign adapts their number
-    to the size of the bin.
+    For 'cpu' it is torchvision's RoIAlign (ONNX RoiAlign). For 'gpu' it is built from GridSample, because TensorRT has
+    no built-in RoIAlign layer. Its result differs if `roi_align_samples` is 0: it takes two samples along each side of
+    a bin, whereas RoIAlign adapts their number to the size of the bin.
+
+    Args:
+        config: the conventions of the model for RoIAlign and boxes.
+        target: 'cpu' or 'gpu'.
+        features: P2 to P6 (B, C, h, w).
     """
 
     def __init__(self, config: ModelConfig, target: Target, features: list[Tensor]) -> None:
@@ -51,8 +60,8 @@ class StaticRoiAlign:
         self.target = target
         self.atlas = feature_atlas(features)
         if target == 'cpu':
-            # Multiplied by one, by a convolution: OpenVINO lays its output out channel by channel within each cell, in
-            # which RoIAlign is ten times as fast; it would take the atlas as it comes, one channel after another.
+            # A depthwise convolution with a kernel of 1: OpenVINO stores its output with the channels last, which makes
+            # RoIAlign ten times as fast as on the atlas itself.
             one = torch.ones(config.fpn_channels, 1, 1, 1, dtype=self.atlas.dtype, device=self.atlas.device)
             self.atlas = functional.conv2d(self.atlas, one, groups=config.fpn_channels)
         self._half_pixel = config.roi_align_aligned or config.legacy_boxes
@@ -67,15 +76,18 @@ class StaticRoiAlign:
         """(columns, rows) of each level."""
 
     def __call__(self, boxes: Tensor, image: Tensor, size: int) -> Tensor:
-        """RoI features (R, C, size, size) of boxes (R, 4) in pixels of the network's input.
+        """RoI features (R, C, size, size).
 
-        image: (R,) index of the image of each box; for 'gpu' each image has the same number of boxes, in order.
+        Args:
+            boxes: (R, 4) x0 y0 x1 y1 in pixels of the network's input.
+            image: (R,) index of the image of each box. For 'gpu' all images have the same number of boxes, in order.
+            size: bins along each side.
         """
         config = self.config
         one = 1.0 if config.legacy_boxes else 0.0
         sides = boxes[:, 2:] - boxes[:, :2] + one
         ratio = (sides[:, 0] * sides[:, 1]).clamp(min=1e-12).sqrt() / 224 + 1e-6
-        level = (ratio >= 0.5).long() + (ratio >= 1.0).long() + (ratio >= 2.0).long()  # FPN, eq. 1
+        level = (ratio >= 0.5).long() + (ratio >= 1.0).long() + (ratio >= 2.0).long()  # FPN (Lin et al. 2017), eq. 1
         stride = constant_like(STRIDES[:4], boxes)[level][:, None]
         start, end = boxes[:, :2] / stride, (boxes[:, 2:] + one) / stride
         if config.legacy_boxes:  # see MaskRCNN.roi_align
@@ -107,17 +119,17 @@ class StaticRoiAlign:
         return pooled.transpose(1, 2).reshape(-1, channels, size, size).to(self.atlas.dtype)
 
     def _positions(self, start: Tensor, end: Tensor, count: int) -> Tensor:
-        """Coordinates (R, 2, count) of `count` samples along x and y."""
+        """Coordinates (R, 2, count) of `count` evenly spaced samples along x and y of each RoI."""
         length = end - start if self._half_pixel else (end - start).clamp(min=1.0)
         origin = start - 0.5 if self._half_pixel else start
         steps = (torch.arange(count, dtype=torch.float32, device=start.device) + 0.5) / count
         return origin[:, :, None] + length[:, :, None] * steps
 
     def _inside(self, start: Tensor, end: Tensor, limit: Tensor, size: int) -> Tensor:
-        """The share (R, 2, size) of the samples of each bin that lie inside their level; RoIAlign counts others as 0.
+        """The share (R, 2, size) of the samples of each bin that lie inside their level. RoIAlign counts others as 0.
 
-        Only a RoI that is forced to one cell at the right or lower border reaches out, and its bins are so small that
-        all their samples that lie inside see nothing but the outermost cell.
+        Only a RoI at the right or lower border that was enlarged to one cell reaches outside. Its bins are so small
+        that all their samples inside the level read only the outermost cell.
         """
         positions = self._positions(start, end, size * self._samples)
         inside = (positions <= limit[:, :, None]).float()
@@ -125,7 +137,7 @@ class StaticRoiAlign:
 
 
 def _size(feature: Tensor) -> Tensor:
-    """(columns, rows) of a feature map as a tensor, in a graph of any size as a part of it."""
+    """(columns, rows) of a feature map as a tensor; during export it is computed in the graph, for any input size."""
     if not torch.onnx.is_in_onnx_export():
         return constant((feature.shape[3], feature.shape[2]), torch.float32, feature.device)
     shape = torch._shape_as_tensor(feature).to(feature.device).float()

@@ -1,4 +1,4 @@
-"""Anchors of the region proposal network, and the coding of boxes as deltas (Ren et al. 2015, Faster R-CNN)."""
+"""Anchors of the region proposal network, and box regression targets (Ren et al. 2015, "Faster R-CNN", section 3.1)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from vis_ros.networks.model_config import ModelConfig
 
 RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""Inverse standard deviations of the deltas dx, dy, dw, dh."""
+"""Factors of the deltas dx, dy, dw, dh, for the region proposal network and for the box head."""
 
 _CLIP = math.log(1000 / 16)
 
 
 def pyramid_anchors(config: ModelConfig, input_size: tuple[int, int], grids: list[tuple[int, int]]) -> list[Tensor]:
-    """Anchors of each level, (h * w * A, 4) float32 on the CPU, in the order of the RPN head's outputs.
+    """The anchors of each level, (h * w * A, 4) x0 y0 x1 y1 float32 on the CPU, in the order of the RPN head's outputs.
 
     Args:
-        input_size: (height, width) of the padded input.
-        grids: (h, w) of each feature map.
+        config: size and aspect ratios of the anchors.
+        input_size: (height, width) of the padded input in pixels.
+        grids: (h, w) of the feature map of each level.
     """
     levels = []
     for stride, (rows, columns) in zip(STRIDES, grids, strict=True):
@@ -38,7 +39,7 @@ def pyramid_anchors(config: ModelConfig, input_size: tuple[int, int], grids: lis
 
 
 def _base_anchors(config: ModelConfig, stride: int) -> Tensor:
-    """(A, 4) around the origin; mmdet 0.x centres them at (stride - 1) / 2 with inclusive corners."""
+    """Anchors (A, 4) of the cell at the origin. mmdet 0.x centres them at (stride - 1) / 2, with inclusive corners."""
     ratios = torch.tensor(config.anchor_ratios)
     side = config.anchor_scale * stride
     heights, widths = side * ratios.sqrt(), side / ratios.sqrt()
@@ -51,7 +52,7 @@ def _base_anchors(config: ModelConfig, stride: int) -> Tensor:
 
 
 def encode_boxes(boxes: Tensor, references: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Deltas (N, 4) dx dy dw dh that turn `references` into `boxes`, both (N, 4)."""
+    """Deltas (N, 4) dx dy dw dh that transform `references` into `boxes`, both (N, 4) (Faster R-CNN, eq. 2)."""
     reference_sides = references[:, 2:] - references[:, :2]
     sides = boxes[:, 2:] - boxes[:, :2]
     centres = (boxes[:, :2] + boxes[:, 2:] - references[:, :2] - references[:, 2:]) / 2
@@ -60,11 +61,11 @@ def encode_boxes(boxes: Tensor, references: Tensor, weights: tuple[float, ...]) 
 
 
 def decode_boxes(deltas: Tensor, references: Tensor, weights: tuple[float, ...], config: ModelConfig) -> Tensor:
-    """Boxes (..., 4) from deltas (..., 4) and references broadcastable to it; the inverse of `encode_boxes`."""
+    """Boxes (..., 4) of deltas (..., 4) and broadcastable references. The inverse of `encode_boxes`."""
     one = 1.0 if config.legacy_boxes else 0.0
     deltas = deltas / constant_like(weights, deltas)
     sides = references[..., 2:] - references[..., :2] + one
-    # mmdet 0.x has its centre at x0 + (w - 1) / 2 for inclusive corners, which is the mean of the corners again
+    # With inclusive corners, mmdet 0.x puts the centre at x0 + (w - 1) / 2, which is also the mean of the corners.
     centres = (references[..., 2:] + references[..., :2]) / 2 + deltas[..., :2] * sides
     scales = deltas[..., 2:].clamp(min=-_CLIP if config.delta_clip_both else None, max=_CLIP)
     half = (sides * scales.exp() - one) / 2
@@ -72,7 +73,7 @@ def decode_boxes(deltas: Tensor, references: Tensor, weights: tuple[float, ...],
 
 
 def clip_boxes(boxes: Tensor, size: tuple[int, int], config: ModelConfig) -> Tensor:
-    """Boxes (..., 4) clipped to an image of (height, width) pixels."""
+    """Boxes (..., 4) clipped to an image of `size` (height, width) in pixels."""
     one = 1 if config.legacy_boxes else 0
     limits = boxes.new_tensor([size[1] - one, size[0] - one] * 2)
     return boxes.clamp(min=0).minimum(limits)

@@ -1,4 +1,4 @@
-"""Stage (a): the ConvNet with a feature pyramid, and folding of its batch norm."""
+"""The ConvNet with a feature pyramid network (Lin et al. 2017), and folding of its batch norm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from vis_ros.networks.model_config import ModelConfig
 
 STRIDES = (4, 8, 16, 32, 64)
-"""Pixels a cell of P2 to P6."""
+"""Pixels per cell of P2 to P6."""
 
 _RESNETS = {
     'resnet18': resnet18,
@@ -27,9 +27,10 @@ _RESNETS = {
 
 
 class PyramidBackbone(nn.Module):
-    """Images (B, 3, H, W) float to five feature maps P2 to P6 of `fpn_channels` (Lin et al. 2017, FPN).
+    """Computes five feature maps P2 to P6, each with `fpn_channels`, from images (B, 3, H, W) float.
 
-    H and W are multiples of 32. Keys are torchvision's: `body.*`, `fpn.inner_blocks.*`, `fpn.layer_blocks.*`.
+    H and W are multiples of 32. Parameters are named as in torchvision: `body.*`, `fpn.inner_blocks.*`,
+    `fpn.layer_blocks.*`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -47,9 +48,14 @@ class PyramidBackbone(nn.Module):
 
 
 class TimmBody(nn.Module):
-    """Any timm network that gives features at strides 4, 8, 16 and 32, its batch norm frozen.
+    """Any timm network with features at strides 4, 8, 16 and 32. Its batch norm is frozen.
 
-    The timm modules lie under the same names as in timm, without a prefix.
+    Args:
+        name: of the timm network.
+        folded: build it without batch norm (`ModelConfig.batch_norm_folded`).
+
+    Raises:
+        ValueError: the network has no features at one of the strides.
     """
 
     def __init__(self, name: str, folded: bool = False) -> None:
@@ -74,7 +80,7 @@ class TimmBody(nn.Module):
         return OrderedDict((str(i), features[level]) for i, level in enumerate(self.levels))
 
     def train(self, mode: bool = True) -> TimmBody:
-        """Batch norm stays in evaluation mode: batches of detection training are too small for its statistics."""
+        """Keep batch norm in evaluation mode: the batches of detection training are too small for its statistics."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -83,7 +89,7 @@ class TimmBody(nn.Module):
 
 
 def build_body(backbone: str, batch_norm_eps: float = 1e-5, folded: bool = False) -> tuple[nn.Module, list[int]]:
-    """A body by the name that ModelConfig.backbone has, and the channels of its features at strides 4, 8, 16 and 32."""
+    """The body for `ModelConfig.backbone`, and the channels of its features at strides 4, 8, 16 and 32."""
     if backbone not in _RESNETS:
         body = TimmBody(backbone, folded)
         return body, body.channels
@@ -98,21 +104,21 @@ def _group_norm(channels: int) -> nn.GroupNorm:
 
 
 def noise_images() -> Tensor:
-    """The same noise each time, (1, 3, 64, 64), for `fold_batch_norm`."""
+    """An image of noise (1, 3, 64, 64) for `fold_batch_norm`, the same each time."""
     return torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 def fold_batch_norm(network: nn.Module, example: Tensor) -> int:
-    """Fold each batch norm into the convolution in front of it, in place; returns how many were folded.
+    """Fold each batch norm into the convolution in front of it, in place; returns the number of folded layers.
 
-    The pairs are found by running `example` and seeing which convolution made the input of which batch norm, so any
-    network folds whatever its names are. A batch norm with an activation of its own (timm) leaves the activation.
-    Where a convolution feeds more than its batch norm (timm's xception41p) folding would change the features: nothing
-    is folded then.
+    The pairs are found by running `example` and recording which convolution computed the input of which batch norm, so
+    this works for any network, whatever its parameters are called. A batch norm that includes an activation (timm) is
+    replaced by the activation. If the output of a convolution is used elsewhere too (timm's xception41p), folding would
+    change the features; then nothing is folded.
 
     Args:
-        network: images to feature maps by name, in evaluation mode.
-        example: (B, 3, H, W) noise; an empty image would hide differences.
+        network: computes feature maps by name from images, in evaluation mode.
+        example: (B, 3, H, W) noise. A blank image would hide differences.
     """
     pairs, before = _pair_norms(network, example)
     names = {module: name for name, module in network.named_modules()}
@@ -131,17 +137,17 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> int:
 
 
 def _pair_norms(network: nn.Module, example: Tensor) -> tuple[dict[nn.Module, nn.Conv2d], dict[str, Tensor]]:
-    """Batch norm -> the convolution that made its input, and the features of the example."""
-    made_by: dict[int, tuple[Tensor, nn.Conv2d]] = {}
+    """Batch norm -> the convolution that computed its input; and the features of the example."""
+    producers: dict[int, tuple[Tensor, nn.Conv2d]] = {}
     pairs: dict[nn.Module, nn.Conv2d] = {}
 
     def remember(conv: nn.Module, _: object, output: Tensor) -> None:
         assert isinstance(conv, nn.Conv2d)
-        made_by[id(output)] = (output, conv)  # the tensor is kept alive so that its id is not used again
+        producers[id(output)] = (output, conv)  # keep the tensor alive, so that its id is not reused
 
     def pair(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if id(inputs[0]) in made_by:
-            pairs[norm] = made_by[id(inputs[0])][1]
+        if id(inputs[0]) in producers:
+            pairs[norm] = producers[id(inputs[0])][1]
 
     hooks = []
     for module in network.modules():

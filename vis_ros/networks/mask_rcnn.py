@@ -1,10 +1,13 @@
-"""Mask R-CNN (He et al. 2017) on torchvision's parts: the four stages of the lecture, each a method.
+"""Mask R-CNN (He et al. 2017), built from torchvision's modules. Each stage is a method of `MaskRCNN`:
 
-(a) `features`: a ConvNet with a feature pyramid; (b) `propose`: the region proposal network; (c) `roi_align`: every
-box brought to one size; (d) `detect`, `masks`: fully connected and convolutional heads. `embed` is what the identity
-memory compares; here, without a track head, it is the normalised feature of the box head.
+    features    ConvNet with a feature pyramid (Lin et al. 2017)
+    propose     region proposal network (Ren et al. 2015, section 3.1)
+    roi_align   RoIAlign (He et al. 2017, section 3)
+    detect      box head: classes and refined boxes
+    masks       mask head
+    embeddings  a vector for each detection that association compares between frames
 
-Keys of the parameters are torchvision's, so that its published weights load by name.
+Parameters are named as in torchvision, so that its published weights can be loaded by name.
 """
 
 from __future__ import annotations
@@ -28,8 +31,13 @@ BOX_ROI_SIZE, MASK_ROI_SIZE = 7, 14
 
 @dataclass(frozen=True)
 class RawDetections:
-    """The D objects found in one image. boxes: (D, 4) in pixels of the network's input; scores: (D,); labels: (D,)
-    int64, 1 to C (0 is the background), in descending order of score."""
+    """The D objects of one image, in descending order of score.
+
+    Attributes:
+        boxes: (D, 4) x0 y0 x1 y1 in pixels of the network's input.
+        scores: (D,).
+        labels: (D,) int64, 1 to C (0 is the background).
+    """
 
     boxes: Tensor
     scores: Tensor
@@ -37,7 +45,7 @@ class RawDetections:
 
 
 class _ProposalNetwork(nn.Module):
-    """The parameters of stage (b)."""
+    """The parameters of the region proposal network."""
 
     head: nn.Module
 
@@ -47,7 +55,7 @@ class _ProposalNetwork(nn.Module):
 
 
 class _RoiHeads(nn.Module):
-    """The parameters of stage (d)."""
+    """The parameters of the box head and the mask head."""
 
     box_head: nn.Module
     box_predictor: nn.Module
@@ -67,7 +75,7 @@ class _RoiHeads(nn.Module):
 
 
 class MaskRCNN(nn.Module):
-    """Weights and inference of Mask R-CNN; stateless between images. Losses: `training.detection_losses`."""
+    """Weights and inference of Mask R-CNN. The losses are in `vis_ros.training.detection_losses`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -77,13 +85,13 @@ class MaskRCNN(nn.Module):
         self.roi_heads = _RoiHeads(config)
         self._anchors: dict[tuple[object, ...], list[Tensor]] = {}
 
-    # (a) ConvNet ------------------------------------------------------------------------------------------------
+    # ConvNet ----------------------------------------------------------------------------------------------------
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Feature maps P2 to P6 of images (B, 3, H, W), normalised RGB, H and W multiples of 32."""
+        """Feature maps P2 to P6 of images (B, 3, H, W), normalised RGB. H and W are multiples of 32."""
         return self.backbone(images)
 
-    # (b) region proposal network --------------------------------------------------------------------------------
+    # region proposal network ------------------------------------------------------------------------------------
 
     def rpn_outputs(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Objectness logits (B, h * w * A) and deltas (B, h * w * A, 4) of each level."""
@@ -110,9 +118,12 @@ class MaskRCNN(nn.Module):
         anchors: list[Tensor],
         image_sizes: list[tuple[int, int]],
     ) -> list[Tensor]:
-        """The best proposals (P, 4) of each image, P at most `config.proposals`, in descending objectness.
+        """The best proposals (P, 4) of each image in descending order of objectness, P at most `config.proposals`.
 
-        image_sizes: (height, width) of each image inside its padded input; boxes are clipped to it.
+        Args:
+            logits, deltas: of `rpn_outputs`.
+            anchors: of each level.
+            image_sizes: (height, width) of each image inside its padded input. Proposals are clipped to it.
         """
         config = self.config
         scores, boxes, levels = [], [], []
@@ -132,15 +143,16 @@ class MaskRCNN(nn.Module):
             proposals.append(box[kept])
         return proposals
 
-    # (c) RoIAlign -----------------------------------------------------------------------------------------------
+    # RoIAlign ---------------------------------------------------------------------------------------------------
 
     def roi_align(self, features: list[Tensor], boxes: list[Tensor], size: int) -> Tensor:
-        """Features (R, channels, size, size) of all boxes of all images, each from the level that fits its size.
+        """Features (R, channels, size, size) of all boxes of all images, each from the level that suits its size.
 
-        The level of a box of area a is floor(4 + log2(sqrt(a) / 224)), limited to P2 to P5 (FPN, eq. 1).
+        The level of a box with area a is floor(4 + log2(sqrt(a) / 224)), limited to P2 to P5 (Lin et al. 2017, eq. 1).
 
-        mmdet 0.x has no half-pixel correction and, unlike torchvision's RoIAlign without it, no least RoI of one cell:
-        that is torchvision's RoIAlign with the correction on boxes that were moved by half a cell before.
+        mmdet 0.x applies no half-pixel correction. Unlike torchvision's RoIAlign without this correction, it does not
+        enlarge RoIs to at least one cell. Both together equal torchvision's RoIAlign with the correction, on boxes that
+        are shifted by half a cell.
         """
         config = self.config
         one = 1.0 if config.legacy_boxes else 0.0
@@ -170,7 +182,7 @@ class MaskRCNN(nn.Module):
             output = output.index_put((chosen,), aligned)
         return output
 
-    # (d) heads --------------------------------------------------------------------------------------------------
+    # heads ------------------------------------------------------------------------------------------------------
 
     def box_outputs(self, rois: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (R, C + 1) and deltas (R, C + 1 or 1, 4) of RoI features (R, channels, 7, 7)."""
@@ -187,7 +199,11 @@ class MaskRCNN(nn.Module):
     ) -> list[RawDetections]:
         """The objects of each image after non-maximum suppression, at most `config.max_detections`.
 
-        scales: (x, y) factors from source pixels to pixels of the network's input.
+        Args:
+            features: P2 to P6.
+            proposals: (P, 4) of each image.
+            image_sizes: (height, width) of each image inside its padded input.
+            scales: (x, y) factors of each image from source pixels to pixels of the network's input.
         """
         logits, deltas = self.box_outputs(self.roi_align(features, proposals, BOX_ROI_SIZE))
         counts = [len(box) for box in proposals]
@@ -230,22 +246,22 @@ class MaskRCNN(nn.Module):
 
     @torch.no_grad()
     def masks(self, features: list[Tensor], detections: list[RawDetections]) -> Tensor:
-        """Mask probabilities (R, 28, 28) of all detections of all images, each of its own class."""
+        """Mask probabilities (R, 28, 28) of all detections of all images, each for its own class."""
         rois = self.roi_align(features, [detection.boxes for detection in detections], MASK_ROI_SIZE)
         labels = torch.cat([detection.labels for detection in detections])
         channel = torch.zeros_like(labels) if self.config.mask_class_agnostic else labels
         return self.mask_logits(rois)[torch.arange(len(rois), device=rois.device), channel].float().sigmoid()
 
     def embed(self, rois: Tensor) -> Tensor:
-        """Embeddings (R, D) of RoI features (R, channels, 7, 7): here the box-head feature, normalised.
+        """Embeddings (R, E) of RoI features (R, channels, 7, 7): without a track head, the normalised box-head feature.
 
-        Its length is sqrt(embedding_scale), so that a dot product is embedding_scale times the cosine.
+        Its length is sqrt(embedding_scale), so that a dot product is embedding_scale times the cosine similarity.
         """
         return functional.normalize(self.roi_heads.box_head(rois).float(), dim=1) * self.config.embedding_scale**0.5
 
     @torch.no_grad()
     def embeddings(self, features: list[Tensor], detections: list[RawDetections]) -> Tensor:
-        """Embeddings (R, D) of all detections: RoIAlign again, on the final boxes."""
+        """Embeddings (R, E) of all detections, from RoIAlign on their final boxes."""
         return self.embed(self.roi_align(features, [detection.boxes for detection in detections], BOX_ROI_SIZE)).float()
 
     # ------------------------------------------------------------------------------------------------------------
@@ -254,7 +270,7 @@ class MaskRCNN(nn.Module):
     def forward(
         self, images: Tensor, image_sizes: list[tuple[int, int]], scales: list[tuple[float, float]]
     ) -> tuple[list[RawDetections], Tensor, Tensor]:
-        """All four stages: detections of each image, mask probabilities (R, 28, 28) and embeddings (R, D) of all."""
+        """All stages: the detections of each image, and mask probabilities (R, 28, 28) and embeddings (R, E) of all."""
         features = self.features(images)
         logits, deltas = self.rpn_outputs(features)
         anchors = self.anchors(features, (images.shape[2], images.shape[3]))
@@ -263,13 +279,13 @@ class MaskRCNN(nn.Module):
         return detections, self.masks(features, detections), self.embeddings(features, detections)
 
     def _nms(self, boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
-        if self.config.legacy_boxes:  # an inclusive corner lies one pixel further out as an exclusive one
+        if self.config.legacy_boxes:  # as an exclusive corner, an inclusive one is one pixel further out
             boxes = boxes + boxes.new_tensor([0, 0, 1, 1])
         return batched_nms(boxes, scores, groups, threshold)
 
 
 def large_enough(boxes: Tensor, minimum: float, config: ModelConfig) -> Tensor:
-    """Which boxes (..., 4) have both sides; mmdet drops only sides of zero, torchvision those under a minimum."""
+    """Which boxes (..., 4) are large enough: both sides at least `minimum` (torchvision), or above 0 if it is 0 (mmdet)."""
     one = 1.0 if config.legacy_boxes else 0.0
     sides = boxes[..., 2:] - boxes[..., :2] + one
     return (sides >= minimum).all(-1) if minimum > 0 else (sides > 0).all(-1)

@@ -1,4 +1,4 @@
-"""MaskTrack R-CNN (Yang et al. 2019): Mask R-CNN with a fourth branch that embeds each box for its identity."""
+"""MaskTrack R-CNN (Yang et al. 2019): Mask R-CNN with a track head, which embeds each box for association."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vis_ros.networks.model_config import ModelConfig
 
 
 class TrackHead(nn.Module):
-    """Two fully connected layers from RoI features (R, channels, 7, 7) to embeddings (R, D)."""
+    """Two fully connected layers from RoI features (R, channels, 7, 7) to embeddings (R, E)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -29,26 +29,30 @@ class TrackHead(nn.Module):
 
 
 class MaskTrackRCNN(MaskRCNN):
-    """Mask R-CNN whose embedding is learned."""
+    """Mask R-CNN with a learned embedding."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.track_head = TrackHead(config)
 
     def embed(self, rois: Tensor) -> Tensor:
-        """Embeddings (R, D) of RoI features (R, channels, 7, 7): the two layers of the track head."""
+        """Embeddings (R, E) of RoI features (R, channels, 7, 7), from the track head."""
         return self.track_head(rois)
 
 
 def track_logits(embeddings: Tensor, memory: Tensor) -> Tensor:
-    """Logits (M, N + 1) of embeddings (M, D) against N identities (N, D).
+    """Logits (M, N + 1) of M detections for N tracks.
 
-    Column 0 is zero and stands for "new"; softmax over the columns is p_i(n) of the paper's eq. 2.
+    Column 0 is zero and stands for a new object. The softmax over the columns is p_i(n) of Yang et al. 2019, eq. 2.
+
+    Args:
+        embeddings: (M, E) of the detections.
+        memory: (N, E) of the tracks.
     """
     products = embeddings @ memory.T
     return torch.cat((products.new_zeros(len(embeddings), 1), products), 1)
 
 
 def build_network(config: ModelConfig) -> MaskRCNN:
-    """The network that a config describes, with fresh weights."""
+    """The network that a config describes, with randomly initialised weights."""
     return MaskTrackRCNN(config) if config.architecture == 'masktrack_rcnn' else MaskRCNN(config)

@@ -1,1 +1,1 @@
-"""The network on a processor, through OpenVINO."""
+"""Detection on the CPU with OpenVINO."""

@@ -1,6 +1,6 @@
-"""CompiledCache: networks that OpenVINO has compiled, on disk.
+"""CompiledCache: networks that OpenVINO has compiled, kept on disk.
 
-OpenVINO's own cache takes a damaged file for a good one, and does not say why it compiles again.
+OpenVINO has a cache of its own, but it loads damaged files without noticing and does not report why it compiles again.
 """
 
 from __future__ import annotations
@@ -22,39 +22,41 @@ _log = logging.getLogger(__name__)
 
 
 class CompiledCache:
-    """A folder of files, each the SHA-256 of its content and the content. Several processes may share it.
+    """A folder of files, each the SHA-256 of its content followed by the content. Processes may share it.
 
     Args:
-        folder: made when something is stored.
-        limit: bytes in all; beyond, the files unused for longest are deleted.
+        folder: created when the first file is stored.
+        limit: maximum number of bytes of all files. Beyond it, the least recently used files are deleted.
+
+    Attributes:
+        error: why the last content could not be stored; '' if it was.
     """
 
     def __init__(self, folder: Path, limit: int = 1 << 30) -> None:
         self.folder = folder
         self.limit = limit
-        self.fault = ''
-        """Why the last content could not be stored, in words."""
+        self.error = ''
 
     def load(self, key: str) -> NDArray[np.uint8] | None:
-        """What was stored under a key, or None; the log says why a file that is there is not used."""
+        """The content stored under a key, or None. If a file cannot be used, the log says why."""
         path = self._path(key)
         try:
             data = np.fromfile(path, np.uint8)
         except FileNotFoundError:
             return None
         except OSError as error:
-            _log.warning('%s cannot be read, the network is compiled again: %s', path, error)
+            _log.warning('cannot read %s, compiling the network again: %s', path, error)
             return None
         content = data[_DIGEST_BYTES:]
         if hashlib.sha256(content.data).digest() != data[:_DIGEST_BYTES].tobytes():
-            _log.warning('%s is damaged or cut off, the network is compiled again', path)
+            _log.warning('%s is damaged or truncated, compiling the network again', path)
             return None
-        with contextlib.suppress(OSError):  # of another user: it may be deleted sooner
+        with contextlib.suppress(OSError):  # a file of another user: it is only deleted sooner
             os.utime(path)
         return content
 
     def store(self, key: str, content: bytes) -> None:
-        """Keep content under a key; the file appears whole or not at all. What goes wrong is told in `fault`."""
+        """Store content under a key. The file appears complete or not at all; a failure is reported in `error`."""
         partial = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -63,16 +65,16 @@ class CompiledCache:
                 file.write(hashlib.sha256(content).digest())
                 file.write(content)
             partial.replace(self._path(key))
-            self.fault = ''
-            self._make_room()
+            self.error = ''
+            self._delete_least_recently_used()
         except OSError as error:
-            self.fault = f'the compiled network cannot be kept and is compiled at each start: {error}'
-            _log.warning('%s', self.fault)
+            self.error = f'the compiled network cannot be cached, so it is compiled at every start: {error}'
+            _log.warning('%s', self.error)
             if partial is not None:
                 partial.unlink(missing_ok=True)
 
     def discard(self, key: str) -> None:
-        """Delete what is stored under a key, because it is of no use."""
+        """Delete the content stored under a key."""
         try:
             self._path(key).unlink(missing_ok=True)
         except OSError as error:
@@ -81,7 +83,7 @@ class CompiledCache:
     def _path(self, key: str) -> Path:
         return self.folder / f'{key}{_SUFFIX}'
 
-    def _make_room(self) -> None:
+    def _delete_least_recently_used(self) -> None:
         files = [(path.stat(), path) for path in self.folder.glob(f'*{_SUFFIX}')]
         total = 0
         for status, path in sorted(files, key=lambda item: -item[0].st_mtime):

@@ -1,1 +1,1 @@
-"""The network on an NVIDIA GPU, through TensorRT."""
+"""Detection on an NVIDIA GPU with TensorRT or TensorRT-RTX."""

@@ -1,4 +1,4 @@
-"""Parity check: does an engine find in reference frames what the same weights find in fp32 on the processor?"""
+"""Accuracy check: compares the detections of an engine with those of the same weights in fp32 on the CPU."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from vis_ros.instances import Instances
 from vis_ros.masks.iou import box_iou, mask_iou
 from vis_ros.synthetic.scene import Scene
 
-LEAST_SHARE = 0.9
-"""Of the confident detections must match."""
-LEAST_IOU = 0.8
-"""Of the masks and of the boxes of a match."""
-LEAST_COSINE = 0.9
-"""Of the embeddings of a match."""
+MIN_MATCHED_SHARE = 0.9
+"""Share of the confident detections that must match."""
+MIN_IOU = 0.8
+"""Minimum IoU of the boxes and of the masks of a match."""
+MIN_COSINE = 0.9
+"""Minimum cosine similarity of the embeddings of a match."""
 
-_MARGIN = 0.05
-"""A detection is confident if its score is over the threshold by so much: rounding does not lose it."""
-_FRAMES = ((1, 30), (2, 130), (3, 230), (4, 280))
-"""Seed and number of the frames of `vis_ros.synthetic.scene.Scene`."""
+_CONFIDENT_MARGIN = 0.05
+"""A detection is confident if its score exceeds the threshold by this: rounding does not push it below."""
+_REFERENCE_FRAMES = ((1, 30), (2, 130), (3, 230), (4, 280))
+"""Seed and frame number in `vis_ros.synthetic.scene.Scene`."""
 
 Image = NDArray[np.uint8]
 Infer = Callable[[Sequence[Image]], list[Instances]]
@@ -34,80 +34,85 @@ _log = logging.getLogger(__name__)
 
 
 def reference_frames(size: tuple[int, int]) -> list[Image]:
-    """Images (height, width, 3) BGR, the same every time."""
-    return [Scene(seed, size).frame(number).image for seed, number in _FRAMES]
+    """Synthetic images (height, width, 3) BGR, the same every time."""
+    return [Scene(seed, size).frame(number).image for seed, number in _REFERENCE_FRAMES]
 
 
-def check_parity(infer: Infer, reference: Infer, size: tuple[int, int], threshold: float, stored: Path) -> str:
-    """Compare an engine with a reference.
+def check_accuracy(infer: Infer, reference: Infer, size: tuple[int, int], threshold: float, stored: Path) -> str:
+    """Compare an engine with a reference on four synthetic frames.
 
     Args:
-        infer: of the engine.
-        reference: what to compare with; called only where `stored` does not have its answer.
+        infer: runs the engine.
+        reference: runs the reference; called only if its result is not stored yet.
         size: (height, width) of the frames.
-        threshold: of the scores of both.
-        stored: a file that keeps the frames and the answer of the reference from start to start.
+        threshold: score threshold of both.
+        stored: file in which the frames and the detections of the reference are kept.
 
     Returns:
-        A note where the check could not say anything, else ''.
+        A note if the check could not decide, else ''.
 
     Raises:
-        ValueError: they do not agree; with the numbers.
+        ValueError: the detections differ too much; the message has the numbers.
     """
-    answered = _load(stored)
-    if answered is None:
+    loaded = _load(stored)
+    if loaded is None:
         frames = reference_frames(size)
         expected = reference(frames)
         _store(stored, frames, expected)
     else:
-        frames, expected = answered
-    total, matched = count_matches(infer(frames), expected, threshold + _MARGIN)
+        frames, expected = loaded
+    total, matched = count_matches(infer(frames), expected, threshold + _CONFIDENT_MARGIN)
     if not total:
-        return 'the parity check says nothing: neither engine finds a confident object in the reference frames'
-    if matched < LEAST_SHARE * total:
+        return 'the accuracy check is inconclusive: there is no confident detection in the reference frames'
+    if matched < MIN_MATCHED_SHARE * total:
         raise ValueError(
-            f'only {matched} of {total} confident detections in the reference frames agree with those of the same '
-            f'weights in fp32 on the processor (class, box and mask IoU {LEAST_IOU}, embedding cosine {LEAST_COSINE}); '
-            f'{LEAST_SHARE:.0%} must. The engine would publish garbage and is refused: try precision fp32, or '
-            'accuracy_check false to see what it does'
+            f'accuracy check failed: only {matched} of {total} confident detections in the reference frames match '
+            f'those of the same weights in fp32 on the CPU (same class, box and mask IoU of at least {MIN_IOU}, '
+            f'embedding cosine of at least {MIN_COSINE}); at least {MIN_MATCHED_SHARE:.0%} must. The engine is '
+            'rejected: try precision fp32, or set accuracy_check to false to see its results'
         )
-    _log.info('parity: %d of %d confident detections in the reference frames agree', matched, total)
+    _log.info('accuracy check: %d of %d confident detections in the reference frames match', matched, total)
     return ''
 
 
 def count_matches(
-    found: list[Instances], expected: list[Instances], confident: float, least_iou: float = LEAST_IOU
+    found: list[Instances], expected: list[Instances], confident: float, min_iou: float = MIN_IOU
 ) -> tuple[int, int]:
-    """How many confident detections there are on both sides together, and how many have their like on the other.
+    """The number of confident detections on both sides together, and how many of them match one on the other side.
 
-    A detection on the verge of the threshold may be absent on the other side, so it is no fault if it has no like, but
-    it may be one.
+    The match itself may be below `confident`: a detection close to the threshold may be missing on one side, so it is
+    not counted, but it can be the match of a confident one.
+
+    Args:
+        found, expected: detections of each image.
+        confident: minimum score of the detections that count.
+        min_iou: minimum IoU of the boxes and of the masks of a match.
     """
     total = matched = 0
     for ours, theirs in zip(found, expected, strict=True):
-        alike = _alike(ours, theirs, least_iou)
-        for confidents, has_like in (
-            (ours.scores >= confident, alike.any(1)),
-            (theirs.scores >= confident, alike.any(0)),
+        matches = _matches(ours, theirs, min_iou)
+        for is_confident, has_match in (
+            (ours.scores >= confident, matches.any(1)),
+            (theirs.scores >= confident, matches.any(0)),
         ):
-            total += int(confidents.sum())
-            matched += int((confidents & has_like).sum())
+            total += int(is_confident.sum())
+            matched += int((is_confident & has_match).sum())
     return total, matched
 
 
-def _alike(ours: Instances, theirs: Instances, least_iou: float) -> NDArray[np.bool_]:
-    """(N, M): which detections are the same."""
-    alike = np.zeros((len(ours), len(theirs)), bool)
-    boxes_overlap = box_iou(ours.boxes, theirs.boxes) >= least_iou
+def _matches(ours: Instances, theirs: Instances, min_iou: float) -> NDArray[np.bool_]:
+    """(N, M) which of N detections match which of M others."""
+    matches = np.zeros((len(ours), len(theirs)), bool)
+    boxes_overlap = box_iou(ours.boxes, theirs.boxes) >= min_iou
     for i in range(len(ours)):
         for j in range(len(theirs)):
-            alike[i, j] = (
+            matches[i, j] = (
                 ours.class_ids[i] == theirs.class_ids[j]
                 and boxes_overlap[i, j]
-                and mask_iou(ours.masks[i], ours.rois[i], theirs.masks[j], theirs.rois[j]) >= least_iou
-                and _cosine(ours, i, theirs, j) >= LEAST_COSINE
+                and mask_iou(ours.masks[i], ours.rois[i], theirs.masks[j], theirs.rois[j]) >= min_iou
+                and _cosine(ours, i, theirs, j) >= MIN_COSINE
             )
-    return alike
+    return matches
 
 
 def _cosine(ours: Instances, i: int, theirs: Instances, j: int) -> float:
@@ -117,13 +122,13 @@ def _cosine(ours: Instances, i: int, theirs: Instances, j: int) -> float:
     return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
 
 
-# --- the stored answer ------------------------------------------------------------------------------------------------
+# --- stored reference -------------------------------------------------------------------------------------------------
 
 _FIELDS = ('boxes', 'scores', 'class_ids', 'rois', 'embeddings')
 
 
 def _store(path: Path, frames: list[Image], expected: list[Instances]) -> None:
-    """Where it cannot be written, the reference is asked again at the next start."""
+    """Write the reference. If that fails, the reference runs again at the next start."""
     arrays: dict[str, Any] = {'frames': np.stack(frames)}
     for index, found in enumerate(expected):
         arrays |= {f'{name}{index}': getattr(found, name) for name in _FIELDS}
@@ -134,23 +139,23 @@ def _store(path: Path, frames: list[Image], expected: list[Instances]) -> None:
         np.savez(partial, **arrays)
         partial.replace(path)
     except OSError as error:
-        _log.debug('the reference detections cannot be kept: %s', error)
+        _log.debug('cannot store the reference detections: %s', error)
 
 
 def _load(path: Path) -> tuple[list[Image], list[Instances]] | None:
     try:
         with np.load(path) as file:
             frames = list(file['frames'])
-            return frames, [_instances(file, index, frame.shape[:2]) for index, frame in enumerate(frames)]
+            return frames, [_load_instances(file, index, frame.shape[:2]) for index, frame in enumerate(frames)]
     except FileNotFoundError:
         return None
-    except Exception as error:  # whatever numpy and zipfile make of a damaged file
-        _log.warning('the reference detections %s are made again: %r', path, error)
+    except Exception as error:  # numpy and zipfile raise many kinds of errors for a damaged file
+        _log.warning('cannot read the reference detections %s, computing them again: %r', path, error)
         return None
 
 
-def _instances(file: np.lib.npyio.NpzFile, index: int, image_size: tuple[int, int]) -> Instances:
-    values = {name: file[f'{name}{index}'] for name in _FIELDS}
+def _load_instances(file: np.lib.npyio.NpzFile, index: int, image_size: tuple[int, int]) -> Instances:
+    values: dict[str, Any] = {name: file[f'{name}{index}'] for name in _FIELDS}
     rois = values['rois']
     ends = np.cumsum((rois[:, 3] - rois[:, 1]) * (rois[:, 2] - rois[:, 0]))
     masks = np.split(file[f'masks{index}'], ends)[: len(rois)]

@@ -1,4 +1,4 @@
-"""EngineCache: TensorRT engines on disk, each under everything that it depends on, and rebuilt when in doubt."""
+"""EngineCache: built TensorRT engines on disk. An engine is used only if everything that it depends on is unchanged."""
 
 from __future__ import annotations
 
@@ -23,18 +23,23 @@ _SUFFIX = '.engine'
 
 T = TypeVar('T')
 Build = Callable[[Path], str]
-"""Writes a plan to a path and returns the precision that its graph asks for."""
+"""Writes a plan to a path and returns the precision in which its graph specifies its layers."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class EngineKey:
-    """All that an engine depends on.
+    """Everything that an engine depends on.
 
-    name: of the graph, for people; graph_sha256, weights_sha256: hexadecimal digests of the two files; library: flavour
-    and version of TensorRT; gpu: its name; capability: of it, as '8.6'; precision: asked for; batch, height, width: of
-    the input.
+    Attributes:
+        name: of the graph, to make the file name readable.
+        graph_sha256, weights_sha256: hexadecimal digests of the two files.
+        library: flavour and version of TensorRT.
+        gpu: name of the GPU.
+        capability: compute capability of the GPU, such as '8.6'.
+        precision: the requested precision.
+        batch, height, width: shape of the input.
     """
 
     name: str
@@ -50,7 +55,7 @@ class EngineKey:
 
     @property
     def file_name(self) -> str:
-        """Readable, and another for every other key."""
+        """A readable name, different for each key."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
         library, capability = self.library.replace(' ', '-').lower(), self.capability.replace('.', '')
         shape = f'b{self.batch}.{self.height}x{self.width}'
@@ -58,85 +63,96 @@ class EngineKey:
 
 
 @dataclass(frozen=True)
-class Opened(Generic[T]):
-    """engine: what was made of the plan; typed_precision: what its graph asks for; note: what a user should know."""
+class OpenedEngine(Generic[T]):
+    """An engine that is ready to run.
+
+    Attributes:
+        engine: the result of the `load` function.
+        graph_precision: the precision in which the graph specifies its layers.
+        note: what a user should know; '' if there is nothing.
+    """
 
     engine: T
-    typed_precision: str
+    graph_precision: str
     note: str
 
 
 class EngineCache:
-    """A folder of engines. Several processes may share it; one of them builds, the others wait and take the result."""
+    """A folder of engines. Processes may share it: one of them builds, the others wait and load the result."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def open(self, key: EngineKey, build: Build, load: Callable[[bytes], T]) -> Opened[T]:
-        """The engine of a key, built where it is not there or not fit for use; the log says why.
+    def open(self, key: EngineKey, build: Build, load: Callable[[bytes], T]) -> OpenedEngine[T]:
+        """The engine for a key, loaded from the cache or built. The log says why an engine is built.
 
         Args:
-            load: makes of a plan what can run; ValueError if the plan is no good.
+            key: what the engine must have been built for.
+            build: builds the engine.
+            load: makes a runnable engine of a plan; raises ValueError if the plan cannot be used.
 
         Raises:
-            ValueError: even a new plan cannot be loaded.
-            OSError: the engine cannot be built, or the GPU fails, which is no fault of the engine.
+            ValueError: even a newly built plan cannot be loaded.
+            OSError: the engine cannot be built, or the GPU fails (the stored engine is kept).
         """
         path = self.folder / key.file_name
-        found = _try(path, key, load)
-        if found is not None:
-            return found
+        opened = _load_stored(path, key, load)
+        if opened is not None:
+            return opened
         try:
             with _locked(path.with_suffix('.lock')):
-                found = _try(path, key, load) if path.is_file() else None  # made by another process meanwhile
-                return found or _build(path, key, build, load)
-        except _CannotWrite as error:
-            return _build(None, key, build, load, str(error))
+                # Another process may have built it in the meantime.
+                opened = _load_stored(path, key, load) if path.is_file() else None
+                return opened or _build_and_store(path, key, build, load)
+        except _CacheNotWritable as error:
+            return _build_and_store(None, key, build, load, str(error))
 
 
-class _CannotWrite(Exception):
-    """The folder of the cache is of no use."""
+class _CacheNotWritable(Exception):
+    """The cache folder cannot be created or locked."""
 
 
-def _try(path: Path, key: EngineKey, load: Callable[[bytes], T]) -> Opened[T] | None:
-    """The engine in a file, or None. A file that is not fit for use is deleted."""
+def _load_stored(path: Path, key: EngineKey, load: Callable[[bytes], T]) -> OpenedEngine[T] | None:
+    """The engine in a file, or None. A file that cannot be used is deleted."""
     try:
-        plan, typed_precision = read_plan(path, key)
-        return Opened(load(plan), typed_precision, '')
+        plan, graph_precision = read_plan(path, key)
+        return OpenedEngine(load(plan), graph_precision, '')
     except FileNotFoundError:
-        _log.info('there is no engine %s yet', path.name)
+        _log.info('the engine %s is not in the cache', path.name)
     except ValueError as error:
-        _log.warning('the engine %s is built again: %s', path, error)
+        _log.warning('cannot use the engine %s, building it again: %s', path, error)
         try:
             path.unlink(missing_ok=True)
-        except OSError as fault:
-            _log.warning('%s cannot be deleted: %s', path, fault)
+        except OSError as unlink_error:
+            _log.warning('cannot delete %s: %s', path, unlink_error)
     return None
 
 
-def _build(path: Path | None, key: EngineKey, build: Build, load: Callable[[bytes], T], fault: str = '') -> Opened[T]:
-    """A new engine, stored where there is a path."""
+def _build_and_store(
+    path: Path | None, key: EngineKey, build: Build, load: Callable[[bytes], T], reason: str = ''
+) -> OpenedEngine[T]:
+    """A new engine, stored at `path`. Without a path it is not stored, for the given reason."""
     with tempfile.TemporaryDirectory(prefix='vis_ros-tensorrt-') as folder:
         new = Path(folder) / 'plan'
-        typed_precision = build(new)
+        graph_precision = build(new)
         plan = new.read_bytes()
     if path is not None:
         try:
-            write_plan(path, key, plan, typed_precision)
+            write_plan(path, key, plan, graph_precision)
         except OSError as error:
-            fault = str(error)
-    note = f'the engine could not be kept and is built again at each start: {fault}' if fault else ''
+            reason = str(error)
+    note = f'the engine cannot be cached, so it is built at every start: {reason}' if reason else ''
     if note:
         _log.warning('%s', note)
-    return Opened(load(plan), typed_precision, note)
+    return OpenedEngine(load(plan), graph_precision, note)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def write_plan(path: Path, key: EngineKey, plan: bytes, typed_precision: str) -> None:
-    """Write a plan behind a line of JSON that says what it is; the file appears whole or not at all."""
-    header = {**asdict(key), 'typed_precision': typed_precision, 'bytes': len(plan), 'sha256': _sha256(plan)}
+def write_plan(path: Path, key: EngineKey, plan: bytes, graph_precision: str) -> None:
+    """Write a plan after a header line of JSON with its key. The file appears complete or not at all."""
+    header = {**asdict(key), 'typed_precision': graph_precision, 'bytes': len(plan), 'sha256': _sha256(plan)}
     partial = path.with_name(f'{path.name}.{os.getpid()}.part')
     try:
         with partial.open('wb') as file:
@@ -150,11 +166,11 @@ def write_plan(path: Path, key: EngineKey, plan: bytes, typed_precision: str) ->
 
 
 def read_plan(path: Path, key: EngineKey) -> tuple[bytes, str]:
-    """The plan in a file, and the precision that its graph asked for.
+    """The plan in a file, and the precision in which its graph specifies its layers.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not of this key, or not as it was written.
+        ValueError: the file has another key, or is damaged.
     """
     try:
         with path.open('rb') as file:
@@ -167,7 +183,7 @@ def read_plan(path: Path, key: EngineKey) -> tuple[bytes, str]:
     differing = [f'{name} is {header.get(name)}, not {value}' for name, value in asdict(key).items()
                  if header.get(name) != value]  # fmt: skip
     if differing:
-        raise ValueError(f'it is another engine: {", ".join(differing)}')
+        raise ValueError(f'it was built for something else: {", ".join(differing)}')
     if len(plan) != header.get('bytes'):
         raise ValueError(f'it has {len(plan)} of {header.get("bytes")} bytes')
     if _sha256(plan) != header.get('sha256'):
@@ -191,27 +207,27 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-# --- one builder at a time --------------------------------------------------------------------------------------------
+# --- lock -------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, after whoever holds it now. The system frees it when its holder dies."""
+    """Wait for a lock file and hold it. The operating system releases it when the process that holds it dies."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open('a+b', buffering=0)  # else closing it would try again to write
+        file = path.open('a+b', buffering=0)  # otherwise close() would retry a failed write
     except OSError as error:
-        raise _CannotWrite(str(error)) from error
+        raise _CacheNotWritable(str(error)) from error
     with file:
-        _wait_for(file)
-        with suppress(OSError):  # on a full disk: the number is only for the log of those who wait
+        _acquire(file)
+        with suppress(OSError):  # the disk may be full; the number is only for the log of waiting processes
             file.truncate(0)
             file.write(str(os.getpid()).encode())
         yield
-        # The file stays: deleted, it would let a third process in beside one that waits for it.
+        # The file is not deleted: another process may already wait for it, and a third one would then lock a new file.
 
 
-def _wait_for(file: FileIO) -> None:
+def _acquire(file: FileIO) -> None:
     started = time.monotonic()
     due = started
     while True:
@@ -220,8 +236,8 @@ def _wait_for(file: FileIO) -> None:
             return
         except BlockingIOError:
             pass
-        except OSError as error:  # a file system without locks
-            raise _CannotWrite(str(error)) from error
+        except OSError as error:  # the file system does not support locks
+            raise _CacheNotWritable(str(error)) from error
         if time.monotonic() >= due:
             due = time.monotonic() + PROGRESS_PERIOD_S
             file.seek(0)

@@ -1,4 +1,7 @@
-"""Which TensorRT and which GPU are here, asked in the order in which asking is safe."""
+"""The TensorRT library and the GPU of this machine.
+
+Look for the GPU first: without one, importing TensorRT can end the process.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ FLAVOURS = {
     'tensorrt': ('TensorRT', ('tensorrt',)),
     'tensorrt_rtx': ('TensorRT-RTX', ('tensorrt_rtx', 'tensorrt_rtx_bindings')),
 }
-"""Flavour -> its name for people and the modules that may be it, best first."""
+"""Flavour -> its display name, and the modules that may provide it, in order of preference."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TensorRt:
-    """A TensorRT library that imports. Versions 10, 11 and RTX differ in little: see `strongly_typed_flag`."""
+    """A TensorRT library that was imported successfully."""
 
     module: ModuleType
     flavour: str
@@ -36,7 +39,7 @@ class TensorRt:
 
 @dataclass(frozen=True)
 class Gpu:
-    """An NVIDIA GPU. capability: (major, minor) of its architecture, SM; memory: bytes."""
+    """An NVIDIA GPU. capability: (major, minor) compute capability; memory: in bytes."""
 
     number: int
     name: str
@@ -45,35 +48,39 @@ class Gpu:
 
 
 def find_gpu(device: str = 'auto') -> Gpu:
-    """The GPU called 'auto' or 'cuda' (the first) or 'cuda:N'.
+    """The GPU for a device name: 'auto' or 'cuda' (the first one), or 'cuda:N'.
 
     Raises:
-        ValueError: there is none, or no library to drive it; the message says what to do.
+        ValueError: there is no such GPU, or cuda-python is missing; the message says what to do.
     """
     if device == 'cpu':
         raise ValueError("TensorRT runs on an NVIDIA GPU, not on device 'cpu': use auto or cuda, or engine openvino")
     names = nvidia_gpus()
     if not names:
         raise ValueError(
-            'TensorRT needs an NVIDIA GPU, and the driver shows none: look at nvidia-smi and at CUDA_VISIBLE_DEVICES, '
-            'or use engine openvino, which runs on the processor'
+            'TensorRT needs an NVIDIA GPU, but the driver reports none: check nvidia-smi and CUDA_VISIBLE_DEVICES, '
+            'or use engine openvino, which runs on the CPU'
         )
     number = int(device.partition(':')[2] or 0)
     if number >= len(names):
-        raise ValueError(f'device {device!r}: there are only {len(names)} GPUs, counted from 0 ({", ".join(names)})')
+        raise ValueError(
+            f'device {device!r} does not exist: this machine has {len(names)} GPUs, counted from 0 ({", ".join(names)})'
+        )
     error, properties = cuda_runtime().cudaGetDeviceProperties(number)
     if int(error):
-        raise ValueError(f'{names[number]} does not answer: {error.name}. Its driver may be older than cuda-python')
+        raise ValueError(
+            f'{names[number]} does not respond: {error.name}. Its driver may be older than cuda-python supports'
+        )
     return Gpu(number, names[number], (properties.major, properties.minor), properties.totalGlobalMem)
 
 
 def cuda_runtime() -> Any:
-    """The CUDA runtime of cuda-python. Raises ValueError where it is not installed."""
+    """The CUDA runtime module of cuda-python. Raises ValueError if it is not installed."""
     return _cuda_bindings('runtime')
 
 
 def cuda_driver() -> Any:
-    """The CUDA driver of cuda-python. Raises ValueError where it is not installed."""
+    """The CUDA driver module of cuda-python. Raises ValueError if it is not installed."""
     return _cuda_bindings('driver')
 
 
@@ -82,35 +89,35 @@ def _cuda_bindings(name: str) -> Any:
         return importlib.import_module(f'cuda.bindings.{name}')
     except ImportError as error:
         raise ValueError(
-            f'TensorRT is run through cuda-python, which does not import ({error}): pip install cuda-python of the '
-            "driver's CUDA version"
+            f'TensorRT needs cuda-python, which cannot be imported ({error}): install the cuda-python version that '
+            "matches the driver's CUDA version"
         ) from error
 
 
 def find_tensorrt(flavours: tuple[str, ...] = tuple(FLAVOURS)) -> TensorRt:
-    """The first flavour that imports.
+    """The first flavour that can be imported.
 
-    Look for a GPU first, or leave 'tensorrt' out: without one it can end the process.
+    Call `find_gpu` first, or leave out 'tensorrt': importing it without a GPU can end the process.
 
     Raises:
-        ValueError: none imports; the message has each one's reason.
+        ValueError: none can be imported; the message has the reason for each.
     """
     reasons = []
     for flavour in flavours:
         for name in FLAVOURS[flavour][1]:
             try:
                 return TensorRt(importlib.import_module(name), flavour)
-            except (ImportError, OSError, RuntimeError) as error:  # its own loader raises each of these
+            except (ImportError, OSError, RuntimeError) as error:  # TensorRT's own loader raises any of these
                 reasons.append(f'{name}: {error}')
     raise ValueError(
-        'TensorRT is not installed. On a Jetson JetPack brings it (a virtual environment needs '
+        'TensorRT is not installed. On a Jetson it comes with JetPack (a virtual environment needs '
         '--system-site-packages); elsewhere: pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings. '
         f'({"; ".join(reasons)})'
     )
 
 
-def catching_logger(library: TensorRt) -> tuple[Any, list[str]]:
-    """A logger for TensorRT objects, and the list that takes the errors it is told; the rest is logged here."""
+def python_logger(library: TensorRt) -> tuple[Any, list[str]]:
+    """A TensorRT logger that forwards messages to Python's logging, and the list that it appends errors to."""
     trt: Any = library.module
     levels = {
         trt.ILogger.INTERNAL_ERROR: logging.ERROR,
@@ -119,14 +126,15 @@ def catching_logger(library: TensorRt) -> tuple[Any, list[str]]:
     }
     errors: list[str] = []
 
-    class CatchingLogger(trt.ILogger):  # type: ignore[misc]
+    class PythonLogger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, text: str) -> None:
             level = levels.get(severity, logging.DEBUG)
+            # Errors are logged as warnings here: the caller raises them as exceptions.
             _log.log(min(level, logging.WARNING), '%s: %s', library, text)
             if level == logging.ERROR:
                 errors.append(text)
 
-    return CatchingLogger(), errors
+    return PythonLogger(), errors

@@ -1,1 +1,1 @@
-"""The network in PyTorch."""
+"""Detection with PyTorch."""

@@ -1,4 +1,4 @@
-"""CudaGraphs: the static network as CUDA graphs, one for each size of image, captured when it is first needed."""
+"""CudaGraphs: the static network as CUDA graphs, one for each image size, captured when it is first needed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.export.static_detector import StaticDetector
 from vis_ros.networks.mask_rcnn import MaskRCNN
 
-_KEPT = 8
-"""Graphs in memory; of more, the one unused for longest is dropped."""
+MAX_GRAPHS_IN_MEMORY = 8
+"""Number of graphs in memory. Beyond it, the least recently used one is dropped."""
 
-_RUNS_BEFORE = 3
-"""Libraries choose their algorithms and allocate in the first runs, which a graph must not contain."""
+_WARM_UP_RUNS = 3
+"""Runs before the capture. In the first ones libraries choose algorithms and allocate, which a graph cannot contain."""
 
-_TOLERANCE = 1e-2
-"""Of scores: a replay may take other algorithms than the runs before, in half precision too."""
+_MAX_SCORE_DIFFERENCE = 1e-2
+"""Between a replay and a normal run: a replay may use other algorithms, and compute in half precision."""
 
 Network = Callable[[], tuple[Tensor, ...]]
 Capture = Callable[[Network, torch.device], tuple[Callable[[], None], tuple[Tensor, ...]]]
 
 
 class CudaGraphs:
-    """Graphs of a network, of which this keeps a copy in `precision`.
+    """Captures a network for each image size and keeps the graphs.
 
-    capture: `capture_graph`; a test has no GPU and gives its own.
+    Args:
+        network: is copied, and the copy converted to `precision`.
+        precision: the type that the layers compute in.
+        device: the GPU.
+        capture: called in place of `capture_graph`, for tests without a GPU.
     """
 
     def __init__(
@@ -46,31 +50,33 @@ class CudaGraphs:
         """The graph for a padded (height, width), multiples of 32.
 
         Raises:
-            RuntimeError: the network cannot be captured, or its replay does not give what it gives.
+            RuntimeError: the network cannot be captured, or a replay gives a different result.
         """
         graph = self._graphs.get(size)
         if graph is None:
-            graph = self._new(size)
+            graph = self._capture_size(size)
             self._graphs[size] = graph
-            if len(self._graphs) > _KEPT:
+            if len(self._graphs) > MAX_GRAPHS_IN_MEMORY:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end(size)
         return graph
 
-    def _new(self, size: tuple[int, int]) -> CudaGraph:
+    def _capture_size(self, size: tuple[int, int]) -> CudaGraph:
         try:
             return CudaGraph(self._detector, size, self._device, self._capture)
         except torch.OutOfMemoryError:
             if not self._graphs:
                 raise
-            self._graphs.clear()  # each has memory of its own
+            self._graphs.clear()  # each graph has its own memory
             return CudaGraph(self._detector, size, self._device, self._capture)
 
 
 class CudaGraph:
-    """The network for images of one padded size, with the buffers that it reads; each run writes over the last.
+    """The network for one padded image size, with the buffers that it reads. Each run overwrites the last one.
 
-    image: (H, W, 3) BGR, uint8 or float32, in pinned memory: the resized picture at its top left and zeros elsewhere.
+    Attributes:
+        image: (H, W, 3) BGR, uint8 or float32, in pinned memory. The caller writes the resized image to its top left
+            corner and zeros to the rest.
     """
 
     def __init__(self, detector: StaticDetector, size: tuple[int, int], device: torch.device, capture: Capture) -> None:
@@ -90,7 +96,13 @@ class CudaGraph:
         self.image = self._host['images'][0].numpy()
 
     def run(self, size: tuple[int, int], scale: tuple[float, float], score_threshold: float) -> NetworkOutputs:
-        """Detect in `image`, of which (height, width) pixels are picture, scaled by (x, y) from its source."""
+        """Detect objects in `image`.
+
+        Args:
+            size: (height, width) of the resized image inside `image`.
+            scale: (x, y) factors from source pixels to pixels of `image`.
+            score_threshold: detections with a lower score are dropped.
+        """
         self._host['sizes'][:] = torch.tensor(size)
         self._host['scales'][:] = torch.tensor(scale)
         self._host['score_threshold'].fill_(score_threshold)
@@ -101,33 +113,31 @@ class CudaGraph:
             result.copy_(output, non_blocking=True)
         if self._pinned:
             torch.cuda.current_stream(self._device).synchronize()
-        boxes, scores, labels, masks, embeddings, settled = (result[0].numpy() for result in self._results)
-        rows = np.flatnonzero(scores > score_threshold)  # a copy of these rows: the next run writes over the buffers
+        boxes, scores, labels, masks, embeddings, converged = (result[0].numpy() for result in self._results)
+        rows = np.flatnonzero(scores > score_threshold)  # indexing copies: the next run overwrites the buffers
         return NetworkOutputs(
-            boxes[rows], scores[rows], labels[rows].astype(np.int64), masks[rows], embeddings[rows], bool(settled)
+            boxes[rows], scores[rows], labels[rows].astype(np.int64), masks[rows], embeddings[rows], bool(converged)
         )
 
 
 def capture_graph(network: Network, device: torch.device) -> tuple[Callable[[], None], tuple[Tensor, ...]]:
-    """Capture a function of CUDA tensors; returns its replay, and the tensors that each replay fills.
+    """Capture a function of CUDA tensors; returns a function that replays it, and the tensors that a replay fills.
 
     Raises:
-        RuntimeError: it does something that a graph cannot contain, or its replay does not give what it gives.
+        RuntimeError: the function cannot be captured, or a replay gives a different result.
     """
     with torch.cuda.device(device):
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            for _ in range(_RUNS_BEFORE):
+        side_stream = torch.cuda.Stream()
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
+            for _ in range(_WARM_UP_RUNS):
                 expected = network()
-        torch.cuda.current_stream().wait_stream(beside)
+        torch.cuda.current_stream().wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode='thread_local'):  # other threads may use the GPU meanwhile
+        with torch.cuda.graph(graph, capture_error_mode='thread_local'):  # other threads may use the GPU
             outputs = network()
         graph.replay()
         difference = float((outputs[1] - expected[1]).abs().max())
-    if not difference <= _TOLERANCE:
-        raise RuntimeError(
-            f'the replay of the graph gives scores that differ by {difference:.3f} from those it replays'
-        )
+    if not difference <= _MAX_SCORE_DIFFERENCE:
+        raise RuntimeError(f'a replay of the CUDA graph gives scores that differ by {difference:.3f} from a normal run')
     return graph.replay, outputs

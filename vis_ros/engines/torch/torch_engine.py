@@ -1,4 +1,4 @@
-"""TorchEngine: the network in PyTorch, on a CPU or on CUDA; the reference that other engines must equal."""
+"""TorchEngine: runs the network in PyTorch, on a CPU or a CUDA GPU. It is the reference for the other engines."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vis_ros.engines.engine import EngineInfo, timed_warm_up
-from vis_ros.engines.loading import network_config
-from vis_ros.engines.postprocessing import to_instances
+from vis_ros.engines.engine import EngineInfo, join_notes, timed_warm_up
+from vis_ros.engines.network_outputs import NetworkOutputs
+from vis_ros.engines.postprocessing import postprocess
 from vis_ros.engines.torch.cuda_graphs import CudaGraphs
 from vis_ros.instances import Instances
 from vis_ros.networks.backbone import fold_batch_norm, noise_images
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import load_model
-from vis_ros.networks.named_weights import resolve
 from vis_ros.networks.preprocessing import check_image, fit, fitted_size, padded
 
 _log = logging.getLogger(__name__)
@@ -30,24 +29,33 @@ _PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloa
 
 
 class TorchEngine:
-    """An `Engine`. Arguments as in `vis_ros.engines.loading.load_engine`.
+    """An `Engine` that runs a model in PyTorch.
 
-    On CUDA the static network is replayed as a graph of each size of image. The network itself runs everywhere else:
-    where a graph cannot be captured, and for an image whose suppression did not come to its end in the static one.
+    On a GPU, the static form of the network is captured as a CUDA graph for each image size and replayed. The network
+    itself runs on a CPU, if a graph cannot be captured, and for images for which non-maximum suppression did not
+    converge in the static form.
+
+    Args:
+        path: the model file.
+        config: the config in that file, with the values that the caller overrides.
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
+        precision: 'auto', 'fp32', 'fp16' or 'bf16'; on a CPU only fp32.
+        threads: number of CPU threads of this process; 0 leaves them as they are.
+        note: first part of `EngineInfo.note`.
+
+    Raises:
+        ValueError: torch does not find that device, or does not run in that precision.
     """
 
     _graphs: CudaGraphs | None
 
     def __init__(
         self,
-        weights: str | Path,
+        path: Path,
+        config: ModelConfig,
         *,
-        model: str = 'auto',
         device: str = 'auto',
         precision: str = 'auto',
-        input_size: tuple[int, int] | None = None,
-        score_threshold: float | None = None,
-        max_detections: int | None = None,
         threads: int = 0,
         note: str = '',
     ) -> None:
@@ -56,19 +64,17 @@ class TorchEngine:
         self.device = _choose_device(device)
         self.precision = _choose_precision(precision, self.device)
         self._note = note
-        path = resolve(weights)
-        config = network_config(path, model, input_size, score_threshold, max_detections)
-        network = load_model(path, model)
+        network = load_model(path, config.architecture)
         network.config = config
         fold_batch_norm(network.backbone.body, noise_images())
         self._use(network.to(self.device, memory_format=torch.channels_last))  # type: ignore[call-overload]
-        # A static RoIAlign takes as many samples in every bin; 0 asks for more in larger ones.
+        # The static RoIAlign takes a fixed number of samples per bin; 0 means a number that depends on the RoI.
         if self.device.type == 'cuda' and config.roi_align_samples:
             self._graphs = CudaGraphs(network, _PRECISIONS[self.precision], self.device)
 
     @classmethod
     def of_network(cls, network: MaskRCNN) -> TorchEngine:
-        """An engine of a network in memory, which is left as it is (validation during training)."""
+        """An engine for a network in memory, which is not changed (for validation during training)."""
         engine = cls.__new__(cls)
         engine.device = next(network.parameters()).device
         engine.precision = 'fp32'
@@ -84,7 +90,7 @@ class TorchEngine:
         self.input_size = (self.config.input_height, self.config.input_width)
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
-        """Detect in images, each (height, width, 3) uint8 BGR; sizes may differ."""
+        """Detect objects in images, each (height, width, 3) uint8 BGR. Sizes may differ."""
         for image in images:
             check_image(image)
         with torch.inference_mode():
@@ -97,7 +103,7 @@ class TorchEngine:
             ]
 
     def _replay(self, image: NDArray[np.uint8]) -> Instances | None:
-        """What the graph finds in an image; None where there is none, or its answer may not be exact."""
+        """The result of the CUDA graph; None if there is no graph, or its result may not be exact."""
         if self._graphs is None:
             return None
         size = (image.shape[0], image.shape[1])
@@ -105,23 +111,19 @@ class TorchEngine:
             graph = self._graphs.of_size(padded(fitted_size(size, self.config)))
         except RuntimeError as error:
             self._graphs = None
-            fault = f'torch runs without a CUDA graph: {str(error).strip().splitlines()[0]}'
-            _log.warning(fault)
-            self._note = '; '.join(filter(None, (self._note, fault)))
+            reason = f'torch runs without a CUDA graph: {str(error).strip().splitlines()[0]}'
+            _log.warning(reason)
+            self._note = join_notes(self._note, reason)
             return None
         fitted = fit(image, self.config, out=graph.image)
         height, width = fitted.image.shape[:2]
-        found = graph.run((height, width), fitted.scale, self.config.score_threshold)
-        if not found.settled:
-            return None
-        return to_instances(
-            found.boxes, found.scores, found.labels, found.masks, found.embeddings, fitted.scale, size, self.config
-        )
+        outputs = graph.run((height, width), fitted.scale, self.config.score_threshold)
+        return postprocess(outputs, fitted.scale, size, self.config) if outputs.converged else None
 
     def _infer_eagerly(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
-        """Detect in a batch of images.
+        """Detect objects in a batch of images, without a CUDA graph.
 
-        Only images of one padded size share a run of the network: an image in a wider frame of zeros would get other
+        Only images of the same padded size share a run of the network: with more padding, an image would get other
         features at its border than it gets alone.
         """
         found: dict[int, Instances] = {}
@@ -130,55 +132,50 @@ class TorchEngine:
         for index, (tensor, _) in enumerate(inputs):
             groups.setdefault(padded((tensor.shape[1], tensor.shape[2])), []).append(index)
         for size, members in groups.items():
-            chosen = self._infer_group([images[i] for i in members], [inputs[i] for i in members], size)
-            found.update(zip(members, chosen, strict=True))
+            results = self._infer_group([images[i] for i in members], [inputs[i] for i in members], size)
+            found.update(zip(members, results, strict=True))
         return [found[index] for index in range(len(images))]
 
     def _infer_group(
         self,
         images: list[NDArray[np.uint8]],
         inputs: list[tuple[Tensor, tuple[float, float]]],
-        canvas: tuple[int, int],
+        padded_size: tuple[int, int],
     ) -> list[Instances]:
-        batch, sizes = _pad([tensor for tensor, _ in inputs], canvas)
+        batch, sizes = _pad([tensor for tensor, _ in inputs], padded_size)
         batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
         scales = [scale for _, scale in inputs]
-        low = self.precision != 'fp32'
-        with torch.autocast(self.device.type, _PRECISIONS[self.precision] if low else None, enabled=low):
+        is_low = self.precision != 'fp32'
+        with torch.autocast(self.device.type, _PRECISIONS[self.precision] if is_low else None, enabled=is_low):
             detections, masks, embeddings = self.network(batch, sizes, scales)
         counts = [len(found.boxes) for found in detections]
-        rows = zip(
-            detections,
-            masks.cpu().split(counts),
-            embeddings.float().cpu().split(counts),
-            scales,
-            images,
-            strict=True,
-        )
-        return [
-            to_instances(
+        outputs = [
+            NetworkOutputs(
                 found.boxes.cpu().numpy(),
                 found.scores.cpu().numpy(),
                 found.labels.cpu().numpy(),
                 mask.numpy(),
                 embedding.numpy(),
-                scale,
-                image.shape[:2],
-                self.config,
             )
-            for found, mask, embedding, scale, image in rows
+            for found, mask, embedding in zip(
+                detections, masks.cpu().split(counts), embeddings.float().cpu().split(counts), strict=True
+            )
+        ]
+        return [
+            postprocess(each, scale, image.shape[:2], self.config)
+            for each, scale, image in zip(outputs, scales, images, strict=True)
         ]
 
     def warm_up(self) -> float:
-        """Run on an image of noise until the time settles; returns the milliseconds of one image."""
+        """Run a few times on an image of noise; returns the milliseconds of one image."""
         return timed_warm_up(self)
 
     def describe(self) -> EngineInfo:
-        """What runs, where, at which real precision."""
-        where = torch.cuda.get_device_name(self.device) if self.device.type == 'cuda' else 'cpu'
+        """What actually runs: library, device and precision."""
+        is_gpu = self.device.type == 'cuda'
         return EngineInfo(
             engine=f'torch {torch.__version__}',
-            device=where if self.device.type == 'cuda' else f'cpu ({torch.get_num_threads()} threads)',
+            device=torch.cuda.get_device_name(self.device) if is_gpu else f'cpu ({torch.get_num_threads()} threads)',
             precision=self.precision,
             model=self.config.name,
             parameters=sum(parameter.numel() for parameter in self.network.parameters()),
@@ -188,12 +185,19 @@ class TorchEngine:
 
 
 def finds_gpu() -> bool:
-    """Whether torch can use a GPU of this machine."""
+    """Whether torch finds a CUDA GPU on this machine."""
     return torch.cuda.is_available()
 
 
 def preprocess(image: NDArray[np.uint8], config: ModelConfig) -> tuple[Tensor, tuple[float, float]]:
-    """A resized, normalised RGB image (3, h, w) float32, and the (x, y) factors from source to network pixels.
+    """Resize and normalise an image.
+
+    Args:
+        image: (height, width, 3) uint8 BGR.
+        config: input size, resize rule, mean and standard deviation.
+
+    Returns:
+        RGB (3, h, w) float32, and the (x, y) factors from source pixels to pixels of the result.
 
     Raises:
         ValueError: not a (height, width, 3) uint8 image with pixels.
@@ -204,9 +208,9 @@ def preprocess(image: NDArray[np.uint8], config: ModelConfig) -> tuple[Tensor, t
     return (rgb.float() - mean) / std, fitted.scale
 
 
-def _pad(images: list[Tensor], canvas: tuple[int, int]) -> tuple[Tensor, list[tuple[int, int]]]:
-    """One batch (B, 3, *canvas), zeros right and below, and the (height, width) of each image inside."""
-    batch = images[0].new_zeros(len(images), 3, *canvas)
+def _pad(images: list[Tensor], size: tuple[int, int]) -> tuple[Tensor, list[tuple[int, int]]]:
+    """One batch (B, 3, *size), padded with zeros at the right and bottom, and the (height, width) of each image."""
+    batch = images[0].new_zeros(len(images), 3, *size)
     for slot, image in zip(batch, images, strict=True):
         slot[:, : image.shape[1], : image.shape[2]] = image
     return batch, [(image.shape[1], image.shape[2]) for image in images]
@@ -217,7 +221,7 @@ def _choose_device(device: str) -> torch.device:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise ValueError(
-            f'device {device!r} was asked for, but torch {torch.__version__} finds no CUDA GPU; use cpu or auto'
+            f'device {device!r} was requested, but torch {torch.__version__} finds no CUDA GPU; use cpu or auto'
         )
     try:
         chosen = torch.device(device)
@@ -229,11 +233,11 @@ def _choose_device(device: str) -> torch.device:
 
 
 def _choose_precision(precision: str, device: torch.device) -> str:
-    """On a processor torch is the reference of the other engines; on a GPU half precision is what the card is for."""
+    """The precision to compute in. On a CPU torch is the reference for the other engines, so it runs in fp32 only."""
     if device.type == 'cpu':
         if precision not in ('auto', 'fp32'):
-            raise ValueError(f'torch runs in fp32 on a processor, not in {precision}; the engine openvino may')
+            raise ValueError(f'on a CPU, the engine torch runs in fp32, not in {precision}; engine openvino has others')
         return 'fp32'
     if precision not in ('auto', *_PRECISIONS):
-        raise ValueError(f'torch has no precision {precision}; it has {", ".join(_PRECISIONS)}')
+        raise ValueError(f'the engine torch runs in {", ".join(_PRECISIONS)}, not in {precision}')
     return 'fp16' if precision == 'auto' else precision

@@ -15,6 +15,7 @@ from vis_ros.engines.engine import ENGINES
 from vis_ros.engines.loading import load_engine
 from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 from vis_ros.engines.torch.torch_engine import TorchEngine
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.named_weights import path_of
 
 Fakes = Callable[..., list[str]]
@@ -28,11 +29,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     def build(gpu: bool = False, tensorrt: bool = True, torch_cuda: bool = True, torch: bool = True,
               faults: dict[str, str] | None = None) -> list[str]:  # fmt: skip
         def fake(name: str) -> type:
-            def construct(self: Any, weights: object, note: str = '', **arguments: Any) -> None:
+            def construct(self: Any, path: object, config: ModelConfig, note: str = '', **arguments: Any) -> None:
                 made.append(name)
                 if name in (faults or {}):
                     raise RuntimeError((faults or {})[name])
-                self.name, self.note, self.arguments = name, note, arguments
+                self.name, self.config, self.note, self.arguments = name, config, note, arguments
 
             return type(name, (), {'__init__': construct})
 
@@ -70,14 +71,15 @@ def test_with_a_gpu_it_is_tensorrt(machine: Fakes) -> None:
     assert (engine.name, engine.note, made) == ('tensorrt', '', ['tensorrt'])
     assert engine.arguments['batch'] == 4
     assert engine.arguments['accuracy_check'] is False
-    assert (engine.arguments['precision'], engine.arguments['input_size']) == ('fp16', (96, 160))
+    assert engine.arguments['precision'] == 'fp16'
+    assert (engine.config.input_height, engine.config.input_width) == (96, 160)
 
 
 def test_a_gpu_without_tensorrt_is_for_torch_and_that_is_told(machine: Fakes) -> None:
     machine(gpu=True, tensorrt=False)
     engine = chosen()
     assert engine.name == 'torch'
-    assert engine.note.startswith('tensorrt: Fake GPU is there, but TensorRT is not installed')
+    assert engine.note.startswith('tensorrt: found Fake GPU, but TensorRT is not installed')
 
 
 @pytest.mark.parametrize('torch', [True, False])
@@ -106,7 +108,7 @@ def test_the_device_is_kept_to(machine: Fakes) -> None:
     machine(torch_cuda=False)
     with pytest.raises(ValueError, match=r'no engine runs here\. There is no GPU for the device cuda'):
         chosen(device='cuda')
-    with pytest.raises(ValueError, match="OpenVINO runs on the processor, not on device 'cuda'"):
+    with pytest.raises(ValueError, match="OpenVINO runs on the CPU, not on device 'cuda'"):
         chosen(engine='openvino', device='cuda')
     with pytest.raises(ValueError, match="device 'gpu' is not auto, cpu, cuda or cuda:N"):
         chosen(device='gpu')

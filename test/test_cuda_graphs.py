@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.engines import torch_engine
 from test_openvino_engine import assert_same
 from test_static_detector import KINDS, network
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vis_ros.engines.torch import cuda_graphs as torch_graph
+from vis_ros.engines.torch import cuda_graphs
 from vis_ros.engines.torch.cuda_graphs import CudaGraph, CudaGraphs
 from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.export.graph_export import example_inputs
@@ -44,7 +45,7 @@ def fail(run, device):
 
 
 def engine_with(capture, **arguments):
-    engine = TorchEngine('demo', device='cpu', score_threshold=0.3, **arguments)
+    engine = torch_engine('demo', score_threshold=0.3, **arguments)
     engine._graphs = CudaGraphs(engine.network, torch.float32, CPU, capture)
     return engine
 
@@ -55,7 +56,7 @@ def picture(size, index=4):
 
 @pytest.fixture(scope='module')
 def eager():
-    return TorchEngine('demo', device='cpu', score_threshold=0.3)
+    return torch_engine('demo', score_threshold=0.3)
 
 
 @pytest.fixture(scope='module')
@@ -144,7 +145,7 @@ def test_nothing_stays_of_the_image_before(eager, replayed):
 def test_numerics_of_other_origins(kind, tmp_path: Path):
     path = tmp_path / f'{kind}.safetensors'
     save_model(network(**KINDS[kind], input_height=96, input_width=160), path, torch.float32)
-    plain, graphed = (TorchEngine(path, device='cpu') for _ in range(2))
+    plain, graphed = (torch_engine(path) for _ in range(2))
     graphed._graphs = CudaGraphs(graphed.network, torch.float32, CPU, run_again)
     image = picture((150, 220))
     (expected,) = plain.infer([image])
@@ -160,8 +161,8 @@ def test_the_network_of_the_engine_keeps_its_precision(replayed):
 
 def test_few_graphs_stay_in_memory(monkeypatch):
     captured = []
-    monkeypatch.setattr(torch_graph, 'CudaGraph', lambda detector, size, *_: captured.append(size) or size)
-    monkeypatch.setattr(torch_graph, '_KEPT', 2)
+    monkeypatch.setattr(cuda_graphs, 'CudaGraph', lambda detector, size, *_: captured.append(size) or size)
+    monkeypatch.setattr(cuda_graphs, 'MAX_GRAPHS_IN_MEMORY', 2)
     graphs = CudaGraphs(network(), torch.float32, CPU, run_again)
     for size in [(32, 32), (32, 64), (32, 32), (64, 64), (32, 32), (32, 64)]:
         assert graphs.of_size(size) == size
@@ -189,7 +190,7 @@ def test_an_image_that_did_not_settle_is_given_to_the_network(eager, monkeypatch
 
     def unconverged(graph, *arguments):
         found = run(graph, *arguments)
-        return type(found)(found.boxes + 9, found.scores, found.labels, found.masks, found.embeddings, settled=False)
+        return type(found)(found.boxes + 9, found.scores, found.labels, found.masks, found.embeddings, converged=False)
 
     monkeypatch.setattr(CudaGraph, 'run', unconverged)
     assert_same(engine.infer([image])[0], eager.infer([image])[0])

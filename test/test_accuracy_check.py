@@ -1,4 +1,4 @@
-"""The parity check: what it lets pass, what it refuses, and what it keeps."""
+"""The accuracy check: what it lets pass, what it refuses, and what it keeps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vis_ros.engines.tensorrt.accuracy_check import check_parity, count_matches, reference_frames
+from vis_ros.engines.tensorrt.accuracy_check import check_accuracy, count_matches, reference_frames
 from vis_ros.instances import Instances
 
 SIZE = (120, 128)
@@ -42,7 +42,7 @@ def engine(found: Instances, calls: list[int] | None = None) -> Any:
 
 
 def check(found: Instances, expected: Instances, folder: Path) -> str:
-    return check_parity(engine(found), engine(expected), SIZE, THRESHOLD, folder / 'stored.npz')
+    return check_accuracy(engine(found), engine(expected), SIZE, THRESHOLD, folder / 'stored.npz')
 
 
 def test_reference_frames_are_the_same_every_time_and_differ() -> None:
@@ -91,7 +91,7 @@ def test_objects_that_the_reference_does_not_find_are_refused_too(tmp_path: Path
 
 
 def test_nothing_found_at_all_is_said(tmp_path: Path) -> None:
-    assert 'says nothing' in check(detections(0), detections(0), tmp_path)
+    assert 'inconclusive' in check(detections(0), detections(0), tmp_path)
 
 
 def test_detections_on_the_verge_of_the_threshold_do_not_count(tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_the_reference_is_asked_once(tmp_path: Path) -> None:
     )
     asked: list[int] = []
     for _ in range(2):
-        assert check_parity(engine(found), engine(found, asked), SIZE, THRESHOLD, stored) == ''
+        assert check_accuracy(engine(found), engine(found, asked), SIZE, THRESHOLD, stored) == ''
     assert len(asked) == 1
     stored.write_bytes(stored.read_bytes()[:-50])
-    assert check_parity(engine(found), engine(found, asked), SIZE, THRESHOLD, stored) == ''
+    assert check_accuracy(engine(found), engine(found, asked), SIZE, THRESHOLD, stored) == ''
     assert len(asked) == 2
     (tmp_path / 'file').touch()
-    check_parity(engine(found), engine(found, asked), SIZE, THRESHOLD, tmp_path / 'file' / 'stored.npz')
+    check_accuracy(engine(found), engine(found, asked), SIZE, THRESHOLD, tmp_path / 'file' / 'stored.npz')

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vis_ros.engines.tensorrt.engine_precision import realised_precision
+from vis_ros.engines.tensorrt.engine_precision import actual_precision
 
 
 def layer(kind: str, datatype: str, weights: str = '') -> dict[str, object]:
@@ -35,9 +35,9 @@ def layer(kind: str, datatype: str, weights: str = '') -> dict[str, object]:
     ],
 )
 def test_precision_of_layers(layers: list[object], expected: str) -> None:
-    assert realised_precision(json.dumps({'Layers': layers, 'Bindings': []})) == expected
+    assert actual_precision(json.dumps({'Layers': layers, 'Bindings': []})) == expected
 
 
 @pytest.mark.parametrize('text', ['', 'no JSON', '[]', '{}'])
 def test_information_that_says_nothing(text: str) -> None:
-    assert realised_precision(text) == 'unknown'
+    assert actual_precision(text) == 'unknown'

@@ -17,7 +17,7 @@ import pytest
 from helpers.tiny_graph import write_tiny_graph
 
 from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
-from vis_ros.engines.tensorrt.engine_cache import EngineCache, EngineKey, Opened
+from vis_ros.engines.tensorrt.engine_cache import EngineCache, EngineKey, OpenedEngine
 from vis_ros.engines.tensorrt.session import CudaError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +64,9 @@ def load(plan: bytes) -> bytes:
     return plan
 
 
-def open_twice(cache: EngineCache, between: Callable[[Path], object] = lambda path: None) -> tuple[int, Opened[bytes]]:
+def open_twice(
+    cache: EngineCache, between: Callable[[Path], object] = lambda path: None
+) -> tuple[int, OpenedEngine[bytes]]:
     """How often the second opening built, and what it gave; `between` gets the file of the first."""
     cache.open(KEY, Builder(), load)
     between(cache.folder / KEY.file_name)
@@ -77,8 +79,8 @@ def open_twice(cache: EngineCache, between: Callable[[Path], object] = lambda pa
 def test_miss_then_hit(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path / 'new' / 'folder')
     builder = Builder()
-    assert cache.open(KEY, builder, load) == Opened(PLAN, 'fp16', '')
-    assert cache.open(KEY, builder, load) == Opened(PLAN, 'fp16', '')
+    assert cache.open(KEY, builder, load) == OpenedEngine(PLAN, 'fp16', '')
+    assert cache.open(KEY, builder, load) == OpenedEngine(PLAN, 'fp16', '')
     assert builder.built == 1
     assert sorted(path.suffix for path in cache.folder.iterdir()) == ['.engine', '.lock']
 
@@ -135,7 +137,7 @@ def test_a_plan_that_cannot_be_loaded_is_built_again(tmp_path: Path, caplog: pyt
         return plan
 
     assert cache.open(KEY, Builder(), picky).engine == PLAN
-    assert 'is built again: the driver is too new' in caplog.text
+    assert 'building it again: the driver is too new' in caplog.text
     with pytest.raises(ValueError, match='too new'):
         cache.open(replace(KEY, batch=2), Builder(b'of another driver'), picky)
 
@@ -158,7 +160,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptu
     (tmp_path / 'file').touch()
     opened = EngineCache(tmp_path / 'file' / 'cache').open(KEY, Builder(), load)
     assert opened.engine == PLAN
-    assert 'is built again at each start' in opened.note
+    assert 'is built at every start' in opened.note
     assert 'Not a directory' in opened.note
     assert opened.note in caplog.text
 
@@ -191,10 +193,10 @@ def test_not_a_byte_left_on_the_disk(tmp_path: Path) -> None:
     """In a process of its own, as a limit on the size of files cannot be taken back."""
     script = (
         'import resource, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]);'
-        'from test_tensorrt_cache import EngineCache, KEY, Builder, load;'
+        'from test_engine_cache import EngineCache, KEY, Builder, load;'
         'import vis_ros.engines.tensorrt.engine_cache as module;'
         'signal.signal(signal.SIGXFSZ, signal.SIG_IGN);'
-        'module._build = lambda path, key, build, load, fault="": print("built", path);'
+        'module._build_and_store = lambda path, key, build, load, reason="": print("built", path);'
         'resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));'
         'EngineCache(Path(sys.argv[1])).open(KEY, Builder(), load)'
     )
@@ -282,5 +284,5 @@ def test_an_engine_of_tensorrt_rtx(tmp_path: Path, caplog: pytest.LogCaptureFixt
         for _ in range(2):
             opened = cache.open(KEY, lambda plan: build_plan(graph, plan, BuildTarget('tensorrt_rtx', (8, 6))), load)
     assert len(opened.engine) > 10_000
-    assert opened.typed_precision == 'fp16'
+    assert opened.graph_precision == 'fp16'
     assert caplog.text.count('built the TensorRT engine') == 1

@@ -1,0 +1,196 @@
+"""CompiledNetworks: an exported graph, compiled by OpenVINO once for each size of its input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections import OrderedDict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from vis_ros.engines.network_outputs import NetworkOutputs
+from vis_ros.engines.openvino.compiled_cache import CompiledCache
+from vis_ros.engines.openvino.layer_precision import keep_coordinates_precise, keep_sensitive_layers_precise
+from vis_ros.engines.openvino.winograd import use_winograd
+from vis_ros.export.graph_file import CONVERGED_OUTPUT
+from vis_ros.user_cache import user_cache
+
+MAX_SIZES_IN_MEMORY = 8
+"""Number of compiled networks in memory. Beyond it, the least recently used one is dropped."""
+
+_DEVICE = 'CPU'
+_PRECISIONS = {'fp32': ov.Type.f32, 'bf16': ov.Type.bf16}
+_LOWEST_FIRST = {'int8': {'i8', 'u8'}, 'bf16': {'bf16'}, 'fp16': {'f16'}, 'fp32': {'f32'}}
+"""Precision -> OpenVINO's names for it in a compiled network."""
+_LAYERS_WITH_WEIGHTS = ('Convolution', 'Deconvolution', 'FullyConnected')
+
+_log = logging.getLogger(__name__)
+
+
+class CompiledNetwork:
+    """The network for one padded input size, with the buffers that it reads. Each run overwrites the last one.
+
+    Attributes:
+        image: (H, W, 3) BGR, uint8 or float32. The caller writes the resized image to its top left corner and zeros
+            to the rest.
+    """
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        self.compiled = compiled
+        self._request = compiled.create_infer_request()
+        self._inputs: dict[str, NDArray[Any]] = {}
+        for port in compiled.inputs:
+            buffer = np.zeros(port.shape, port.element_type.to_dtype())
+            self._request.set_tensor(port, ov.Tensor(buffer, shared_memory=True))
+            # An input also gets the names of no-op layers behind it that OpenVINO has removed.
+            self._inputs |= dict.fromkeys(port.names, buffer)
+        self.image: NDArray[Any] = self._inputs['images'][0]
+
+    def run(
+        self, size: tuple[int, int], scale: tuple[float, float], score_threshold: float, max_detections: int
+    ) -> NetworkOutputs:
+        """Detect objects in `image`.
+
+        Args:
+            size: (height, width) of the resized image inside `image`.
+            scale: (x, y) factors from source pixels to pixels of `image`.
+            score_threshold: detections with a lower score are dropped.
+            max_detections: maximum number of detections.
+        """
+        self._inputs['sizes'][:] = size
+        self._inputs['scales'][:] = scale
+        self._inputs['score_threshold'][:] = score_threshold
+        self._inputs['max_detections'][:] = max_detections
+        self._request.infer()
+        boxes, scores, labels, masks, embeddings = (
+            self._request.get_tensor(name).data.copy() for name in ('boxes', 'scores', 'labels', 'masks', 'embeddings')
+        )
+        converged = bool(self._request.get_tensor(CONVERGED_OUTPUT).data.all())
+        return NetworkOutputs(boxes, scores, labels, masks, embeddings, converged)
+
+    @property
+    def precision(self) -> str:
+        """The lowest precision that any layer with weights computes in; some layers stay in a higher one."""
+        layers = [node.get_rt_info() for node in self.compiled.get_runtime_model().get_ops()]
+        found = {each['runtimePrecision'].value for each in layers if each['layerType'].value in _LAYERS_WITH_WEIGHTS}
+        return next(name for name, types in _LOWEST_FIRST.items() if found & types)
+
+    @property
+    def threads(self) -> int:
+        """Number of CPU threads that the network runs on."""
+        return int(self.compiled.get_property('INFERENCE_NUM_THREADS'))
+
+
+class CompiledNetworks:
+    """Compiles a graph for each input size when it is first needed, and keeps the result on disk.
+
+    Args:
+        graph: made by `vis-ros export` for 'cpu'.
+        weights_sha256: digest of the model file that the graph refers to; part of the key in the disk cache.
+        precision: 'fp32', 'bf16' or 'auto' (bf16 if the processor supports it, else fp32). With bf16 the layers of
+            `keep_sensitive_layers_precise`, and all computation on boxes and scores, stay in fp32.
+        threads: number of CPU threads; 0 leaves the choice to OpenVINO.
+
+    Raises:
+        ValueError: this processor does not support the precision.
+    """
+
+    def __init__(self, graph: Path, weights_sha256: str, precision: str = 'auto', threads: int = 0) -> None:
+        self._core = openvino_core()
+        self._graph = graph
+        self._weights_sha256 = weights_sha256
+        self._options: dict[str, Any] = {
+            'PERFORMANCE_HINT': 'LATENCY',
+            'INFERENCE_PRECISION_HINT': _PRECISIONS[_choose_precision(self._core, precision)],
+            'INFERENCE_NUM_THREADS': threads,
+            # A thread that is pinned to a core waits there for other programs even while another core is idle.
+            'ENABLE_CPU_PINNING': False,
+        }
+        self._networks: OrderedDict[tuple[int, int], CompiledNetwork] = OrderedDict()
+        self.cache = CompiledCache(user_cache('openvino'))
+
+    def of_size(self, size: tuple[int, int]) -> CompiledNetwork:
+        """The network for a padded (height, width), multiples of 32; compiled now if it is not cached."""
+        network = self._networks.get(size)
+        if network is None:
+            network = CompiledNetwork(self._load_or_compile(size))
+            self._networks[size] = network
+            if len(self._networks) > MAX_SIZES_IN_MEMORY:
+                self._networks.popitem(last=False)
+        self._networks.move_to_end(size)
+        return network
+
+    def _load_or_compile(self, size: tuple[int, int]) -> ov.CompiledModel:
+        key = self._key(size)
+        content = self.cache.load(key)
+        if content is not None:
+            try:
+                # The tensor owns its memory: the compiled model reads its weights from there as long as it lives.
+                return self._core.import_model(ov.Tensor(content, shared_memory=False), _DEVICE, self._options)
+            except RuntimeError as error:
+                _log.warning('OpenVINO cannot load the cached network, compiling it again: %s', _last_line(error))
+                self.cache.discard(key)
+        compiled = self._compile(size)
+        self.cache.store(key, compiled.export_model().getvalue())
+        return compiled
+
+    def _compile(self, size: tuple[int, int]) -> ov.CompiledModel:
+        started = time.perf_counter()
+        model = self._core.read_model(self._graph)
+        model.reshape({'images': [1, *size, 3], 'sizes': [1, 2], 'scales': [1, 2]})
+        in_bf16 = self._options['INFERENCE_PRECISION_HINT'] == ov.Type.bf16
+        if in_bf16:
+            keep_sensitive_layers_precise(self._core, model)
+        keep_coordinates_precise(model)
+        if not in_bf16:
+            use_winograd(model)
+        compiled = self._core.compile_model(model, _DEVICE, self._options)
+        seconds = time.perf_counter() - started
+        _log.info('compiled the network for images of %dx%d in %.1f s', size[1], size[0], seconds)
+        return compiled
+
+    def _key(self, size: tuple[int, int]) -> str:
+        """A digest of everything that a compiled network depends on."""
+        parts = [
+            ov.get_version(),
+            self._core.get_property(_DEVICE, 'FULL_DEVICE_NAME'),
+            *self._core.get_property(_DEVICE, 'OPTIMIZATION_CAPABILITIES'),
+            hashlib.sha256(self._graph.read_bytes()).hexdigest(),
+            self._weights_sha256,
+            *(f'{name}={value}' for name, value in self._options.items()),
+            *size,
+        ]
+        # 3 is the version of the changes that `_compile` makes to a graph: count up when they change.
+        return hashlib.sha256(json.dumps([3, *parts]).encode()).hexdigest()
+
+
+@cache
+def openvino_core() -> ov.Core:
+    """The OpenVINO core of this process. It is never freed.
+
+    OpenVINO's CPU plugin installs an alternate signal stack for the thread that loads it, and leaves it dangling when
+    the last Core is freed. The next Ctrl-C would then end the process with a segmentation fault.
+    """
+    return ov.Core()
+
+
+def _choose_precision(core: ov.Core, precision: str) -> str:
+    has_bf16 = 'BF16' in core.get_property(_DEVICE, 'OPTIMIZATION_CAPABILITIES')
+    if precision == 'auto':
+        return 'bf16' if has_bf16 else 'fp32'
+    if precision not in _PRECISIONS:
+        raise ValueError(f'OpenVINO runs this network in {", ".join(_PRECISIONS)}, not in {precision}')
+    if precision == 'bf16' and not has_bf16:
+        raise ValueError('this processor does not support bf16: use precision fp32 or auto')
+    return precision
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]

@@ -1,0 +1,80 @@
+"""find_graph: finds the exported graph of a model file, or exports it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from vis_ros.export.graph_file import Target, graph_path, read_metadata, sha256_of
+from vis_ros.extras import missing
+from vis_ros.networks.model_header import read_config
+from vis_ros.user_cache import user_cache
+
+_log = logging.getLogger(__name__)
+
+
+def find_graph(
+    weights: Path,
+    architecture: str,
+    target: Target,
+    precision: str | None = None,
+    size: tuple[int, int] | None = None,
+    batch: int = 1,
+) -> Path:
+    """The graph of a model file: beside it or in the cache folder. A missing graph is exported to the cache folder.
+
+    The arguments are those of `graph_path`; architecture may also be 'auto'.
+
+    Raises:
+        FileNotFoundError: the graph is missing, and the libraries to export it are not installed.
+        ValueError: the graph cannot be exported.
+    """
+    weights = weights.resolve()  # OpenVINO and onnxruntime reject weights that are a symbolic link
+    config = read_config(weights, architecture)
+    if size == (config.input_height, config.input_width):
+        size = None
+    beside = graph_path(weights, config.architecture, target, precision, size, batch)
+    digest = sha256_of(weights)
+    if _belongs_to(beside, digest):
+        return beside
+    folder = graph_cache(digest)
+    cached = folder / beside.name
+    if _belongs_to(cached, digest):
+        return cached
+    absent = missing('export')
+    if absent:
+        raise FileNotFoundError(
+            f'{weights} has no graph {beside.name} beside it, and it cannot be exported here because '
+            f'{", ".join(absent)} is not installed. On a machine with the export extra, run: vis-ros export {weights}'
+        )
+    _log.info('exporting %s once, to %s', beside.name, folder)
+    from vis_ros.export.graph_export import export
+
+    return export(
+        weights,
+        target,
+        architecture=config.architecture,
+        precision=precision,
+        size=size,
+        batch=batch,
+        out=folder,
+    )
+
+
+def graph_cache(weights_sha256: str) -> Path:
+    """The cache folder for graphs of the weights with this digest."""
+    return user_cache('graphs', weights_sha256[:16])
+
+
+def _belongs_to(graph: Path, weights_sha256: str) -> bool:
+    """Whether a graph exists and was exported from these weights. If it was not, the log says so."""
+    if not graph.is_file():
+        return False
+    try:
+        if read_metadata(graph).weights_sha256 == weights_sha256:
+            return True
+        reason = 'it was exported from other weights'
+    except ValueError as error:
+        reason = str(error)
+    _log.warning('ignoring %s: %s', graph, reason)
+    return False
