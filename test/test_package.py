@@ -122,6 +122,13 @@ def test_importing_loads_neither_torch_nor_rclpy(module: str) -> None:
     assert result.stdout.split() == []
 
 
+def test_the_node_needs_no_library_of_the_data_tools() -> None:
+    tools = ('mcap', 'pycocotools', 'rosbags', 'jinja2')
+    result = run_python(f'import sys, vis_ros.node.vis_node; print(*(name for name in {tools} if name in sys.modules))')
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
 def test_only_the_node_imports_rclpy() -> None:
     importing = {part for part, path in modules() if 'rclpy' in libraries(path)}
     assert 'node' in importing
@@ -249,7 +256,7 @@ def test_what_needs_torch_says_so(without_torch: dict[str, str], command: tuple[
     assert result.returncode == 1
     assert 'Traceback' not in result.stderr
     assert 'needs torch, torchvision, timm' in result.stderr
-    assert f'vis_ros with its extra [{extra}]' in result.stderr
+    assert f'vis_ros with the extra [{extra}]' in result.stderr
 
 
 # --- dependencies -----------------------------------------------------------------------------------------------------
