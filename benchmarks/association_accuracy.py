@@ -55,7 +55,7 @@ CONFIGS: dict[str, Config] = {
     'mmtracking': PublishedConfig(rule='mmtracking'),
     'paper': PublishedConfig(rule='paper'),
     'plain one_to_one': replace(DEFAULT, **BEFORE),  # type: ignore[arg-type]
-    **{f'plain + {name}': replace(DEFAULT, **{**BEFORE, name: getattr(DEFAULT, name)}) for name in BEFORE},  # type: ignore[arg-type]
+    **{f'plain + {name}': replace(DEFAULT, **{**BEFORE, name: getattr(DEFAULT, name)}) for name in BEFORE},
     'default': DEFAULT,
     **{f'default - {name}': replace(DEFAULT, **{name: value}) for name, value in BEFORE.items()},  # type: ignore[arg-type]
     'new_track_score 0.5': replace(DEFAULT, new_track_score=0.5),

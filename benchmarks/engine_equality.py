@@ -26,8 +26,9 @@ import torch
 from numpy.typing import NDArray
 
 from vis_ros.engines.loading import load_engine, network_config
-from vis_ros.engines.tensorrt.detector import Detector
+from vis_ros.engines.tensorrt.batch_detector import BatchDetector
 from vis_ros.export.graph_export import example_inputs, export
+from vis_ros.export.graph_file import CONVERGED_OUTPUT
 from vis_ros.export.static_detector import StaticDetector
 from vis_ros.instances import Instances
 from vis_ros.masks.iou import box_iou, mask_iou
@@ -44,7 +45,7 @@ SIZES = ((360, 640), (480, 640), (720, 1280), (640, 360), (333, 517))
 LOWEST_SCORE, COUNTED_SCORE, MATCH_IOU = 0.25, 0.3, 0.9
 TRACKED_SCORE = 0.5
 
-OUTPUTS = ('boxes', 'scores', 'labels', 'masks', 'embeddings', 'settled')
+OUTPUTS = ('boxes', 'scores', 'labels', 'masks', 'embeddings', CONVERGED_OUTPUT)
 """Outputs of the static network for TensorRT."""
 
 Image = NDArray[np.uint8]
@@ -184,8 +185,8 @@ def load_engines(weights: str, calibrate: Path | None, folder: Path) -> dict[str
     best = load_engine(weights, engine='openvino', **low)
     engines.setdefault(f'openvino {best.describe().precision}', best)
     config = network_config(path, **low)
-    engines[GPU_REFERENCE] = Detector(OnnxSession(export(path, 'gpu', precision='fp32', out=folder)), config)
-    engines['as TensorRT, fp16'] = Detector(HalfSession(path), config)
+    engines[GPU_REFERENCE] = BatchDetector(OnnxSession(export(path, 'gpu', precision='fp32', out=folder)), config)
+    engines['as TensorRT, fp16'] = BatchDetector(HalfSession(path), config)
     if calibrate is not None:
         images = [
             frame.image for source in open_recordings(calibrate) for _, frame in zip(range(40), source, strict=False)
@@ -193,7 +194,7 @@ def load_engines(weights: str, calibrate: Path | None, folder: Path) -> dict[str
         export(path, 'cpu', precision='int8', images=images, out=folder)
         engines['openvino int8'] = load_engine(folder / path.name, engine='openvino', precision='int8', **low)
         graph = export(path, 'gpu', precision='int8', images=images, out=folder)
-        engines['as TensorRT, int8'] = Detector(OnnxSession(graph), config)
+        engines['as TensorRT, int8'] = BatchDetector(OnnxSession(graph), config)
     return engines
 
 
