@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from vis_ros.networks.anchors import BOX_WEIGHTS, clip_boxes, decode_boxes, encode_boxes, pyramid_anchors
-from vis_ros.networks.checkpoints import LAYOUTS
+from vis_ros.networks.checkpoint_layouts import LAYOUTS
 from vis_ros.networks.model_config import ModelConfig
 
 
 def config_of(layout: str) -> ModelConfig:
-    return ModelConfig(name='test', class_names=('thing',), **LAYOUTS[layout].numerics)
+    return ModelConfig(name='test', class_names=('thing',), **LAYOUTS[layout].conventions)
 
 
 def expected_anchor(layout: str, stride: int, step: int, row: int, column: int, ratio: float) -> list[float]:

@@ -18,7 +18,8 @@ from torch import Tensor
 from torchvision.models import resnet
 from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
 
-from vis_ros.networks.checkpoints import LAYOUTS, convert, network_of_checkpoint, recognise_layout
+from vis_ros.networks.checkpoint_layouts import LAYOUTS
+from vis_ros.networks.checkpoints import convert, network_of_checkpoint, recognise_layout
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_config import ModelConfig
@@ -215,7 +216,7 @@ def test_backbones_are_recognised_by_their_shapes(network: MaskRCNN, backbone: s
 def test_other_backbones_are_refused(network: MaskRCNN) -> None:
     state = as_mmtracking(network.state_dict())
     state = {name: tensor for name, tensor in state.items() if 'layer3.1.' not in name}
-    with pytest.raises(ValueError, match=r'none of resnet18, .*1 blocks in layer3'):
+    with pytest.raises(ValueError, match=r'not one of resnet18, .*1 blocks in layer3'):
         network_of_checkpoint(state, {}, 'auto', '')
 
 
@@ -342,7 +343,7 @@ def test_tensors_left_over_are_named(network: MaskRCNN) -> None:
     state = as_mmtracking(network.state_dict())
     state['detector.roi_head.mask_iou_head.fc.weight'] = torch.zeros(1)
     state['detector.backbone.bn1.num_batches_tracked'] = torch.tensor(3)  # needed by nobody
-    with pytest.raises(ValueError, match=r'1 tensors have no place .*: roi_head\.mask_iou_head\.fc\.weight$'):
+    with pytest.raises(ValueError, match=r'1 tensors do not belong .*: roi_head\.mask_iou_head\.fc\.weight$'):
         network_of_checkpoint(state, {}, 'auto', '')
 
 
@@ -357,7 +358,7 @@ def test_tensors_of_another_shape_are_named(network: MaskRCNN) -> None:
 
 def test_another_layout_than_that_of_the_file_does_not_fit(network: MaskRCNN) -> None:
     with pytest.raises(
-        ValueError, match=r'no backbone\.fpn\.inner_blocks\.0\.0\.weight: the \d+ tensors lie in detector\.'
+        ValueError, match=r'no backbone\.fpn\.inner_blocks\.0\.0\.weight .*: the \d+ tensors are in detector\.'
     ):
         network_of_checkpoint(as_mmtracking(network.state_dict()), {}, 'torchvision', '')
     with pytest.raises(ValueError, match=r"layout 'caffe2' is not one of auto, torchvision, mmdet, official"):
@@ -366,7 +367,7 @@ def test_another_layout_than_that_of_the_file_does_not_fit(network: MaskRCNN) ->
 
 def test_an_unknown_layout_is_described_by_what_was_found() -> None:
     state = {'module.encoder.conv.weight': torch.zeros(1), 'module.encoder.conv.bias': torch.zeros(1)}
-    with pytest.raises(ValueError, match=r'its 2 tensors lie in module\.encoder \(2\)'):
+    with pytest.raises(ValueError, match=r'its 2 tensors are in module\.encoder \(2\)'):
         recognise_layout(state)
 
 
@@ -414,7 +415,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(
     path = tmp_path / 'evil.pth'
     state = as_mmtracking(network.state_dict())
     torch.save({'meta': Burglar(call, *arguments), 'state_dict': state}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ValueError, match=f'is refused: reading it would call {global_name}'):
+    with pytest.raises(ValueError, match=f'is rejected: reading it would call {global_name}'):
         convert(path)
     assert not trace.exists()
     assert [file.name for file in tmp_path.iterdir()] == ['evil.pth']
@@ -454,9 +455,9 @@ def test_tensors_in_safetensors_are_read(network: MaskRCNN, tmp_path: Path) -> N
     ('content', 'message'),
     [
         (b'', 'is empty'),
-        (b'<html>404 not found</html>', r'is not a (PyTorch checkpoint|\.safetensors file), or is cut short'),
-        (bytes(range(256)) * 40, r'is not a (PyTorch checkpoint|\.safetensors file), or is cut short'),
-        (b'\x80\x02}q\x00.', r'is not|holds no tensors'),
+        (b'<html>404 not found</html>', r'is not a (PyTorch checkpoint|\.safetensors file), or is truncated'),
+        (bytes(range(256)) * 40, r'is not a (PyTorch checkpoint|\.safetensors file), or is truncated'),
+        (b'\x80\x02}q\x00.', r'is not|contains no tensors'),
     ],
 )
 def test_files_that_are_no_checkpoints(tmp_path: Path, suffix: str, content: bytes, message: str) -> None:
@@ -475,7 +476,7 @@ def test_a_download_that_was_cut_short(network: MaskRCNN, tmp_path: Path, share:
     torch.save({'state_dict': as_mmtracking(network.state_dict())}, path, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ValueError, match='cut short'):
+    with pytest.raises(ValueError, match='truncated'):
         convert(path)
     assert not (tmp_path / 'cut.safetensors').exists()
 
@@ -483,10 +484,10 @@ def test_a_download_that_was_cut_short(network: MaskRCNN, tmp_path: Path, share:
 def test_other_contents_are_named(tmp_path: Path) -> None:
     path = tmp_path / 'other.pth'
     torch.save([1, 2], path)
-    with pytest.raises(ValueError, match='holds a list'):
+    with pytest.raises(ValueError, match='contains a list'):
         convert(path)
     torch.save({'epoch': 3, 'lr': 0.1}, path)
-    with pytest.raises(ValueError, match='holds no tensors, only epoch, lr'):
+    with pytest.raises(ValueError, match='contains no tensors, only epoch, lr'):
         convert(path)
     with pytest.raises(FileNotFoundError, match=r'no checkpoint .*absent\.pth'):
         convert(tmp_path / 'absent.pth')

@@ -109,7 +109,7 @@ def test_replay_options_reach_the_engine(model, frames, tmp_path):
         (['replay', '{frames}', '--weights', '{model}', '--model', 'yolo'], 'not a yolo'),
         (['replay', '{frames}', '--association', 'best'], "'best' is not one of one_to_one, paper, mmtracking"),
         (['replay', '{frames}', '--weights', '{model}', '--codec', 'none'], 'with any of the codecs none'),
-        (['weights', 'fetch', 'coco'], "there are no weights 'coco'; there are demo"),
+        (['weights', 'fetch', 'coco'], "there are no weights 'coco'; known names are demo"),
         (['weights', 'convert', 'nowhere.pth'], 'nowhere.pth'),
         (['train', 'nowhere.yaml'], 'nowhere.yaml'),
     ],
@@ -194,7 +194,7 @@ def test_the_doctor_tells_damaged_and_missing_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, 'path_of', {'fetched': damaged, 'packaged': tmp_path / 'nowhere'}.get)
     fetched, packaged = findings_of('weights')
     assert fetched.state == 'bad' and f'remove {damaged}' in fetched.hint
-    assert packaged.state == 'bad' and 'install vis_ros again' in packaged.hint
+    assert packaged.state == 'bad' and 'reinstall vis_ros' in packaged.hint
 
 
 def test_little_shared_memory_is_a_hint(monkeypatch):

@@ -193,14 +193,14 @@ def test_one_bad_image_leaves_nothing_under_way(kernel: Callable[..., None]) -> 
     cuda = FakeCuda()
     detector = BatchDetector(session_with_resize(cuda, kernel)[0], BYTES)
     cuda.events.clear()
-    with pytest.raises(ValueError, match='an image is'):
+    with pytest.raises(ValueError, match='an image must be'):
         detector.infer([IMAGES[0], np.zeros((4, 4), np.uint8)])
     assert cuda.events == []
 
 
 def test_what_is_no_image_is_refused(kernel: Callable[..., None]) -> None:
     detector = BatchDetector(session_with_resize(FakeCuda(), kernel)[0], BYTES)
-    with pytest.raises(ValueError, match='an image is'):
+    with pytest.raises(ValueError, match='an image must be'):
         detector.infer([np.zeros((4, 4), np.uint8)])
 
 

@@ -133,7 +133,7 @@ def test_a_fault_of_the_weights_is_no_reason_to_try_another_engine(machine: Fake
     made = machine(gpu=True)
     with pytest.raises(FileNotFoundError, match='absent'):
         load_engine('absent.safetensors')
-    with pytest.raises(ValueError, match='holds a masktrack_rcnn, not a feelvos'):
+    with pytest.raises(ValueError, match='contains a masktrack_rcnn, not a feelvos'):
         chosen(model='feelvos')
     assert made == []
 

@@ -13,7 +13,8 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
 from vis_ros.engines.torch.torch_engine import TorchEngine, preprocess
-from vis_ros.networks.checkpoints import LAYOUTS, network_of_checkpoint
+from vis_ros.networks.checkpoint_layouts import LAYOUTS
+from vis_ros.networks.checkpoints import network_of_checkpoint
 from vis_ros.networks.mask_rcnn import MaskRCNN, RawDetections
 from vis_ros.networks.masktrack_rcnn import build_network, track_logits
 from vis_ros.networks.model_config import ModelConfig
@@ -171,7 +172,7 @@ def _match(boxes: np.ndarray, class_ids: np.ndarray, expected: dict[str, Tensor]
 
 def small(layout: str, **fields: object) -> MaskRCNN:
     """A small network with the numerics of a layout."""
-    numerics = {**LAYOUTS[layout].numerics, 'backbone': 'resnet18', 'fpn_channels': 8, 'box_head_channels': 16}
+    numerics = {**LAYOUTS[layout].conventions, 'backbone': 'resnet18', 'fpn_channels': 8, 'box_head_channels': 16}
     config = ModelConfig(name='test', class_names=('a', 'b'), mask_channels=8, embedding_size=16, **numerics)
     torch.manual_seed(0)
     return build_network(config.with_fields(**fields)).eval()

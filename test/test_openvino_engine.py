@@ -166,7 +166,7 @@ def test_numerics_of_other_origins(kind: str, tmp_path: Path) -> None:
 
 
 def test_what_is_no_image_is_described(engine: OpenVinoEngine) -> None:
-    with pytest.raises(ValueError, match=r'an image is \(height, width, 3\) uint8 BGR with pixels, not \(4, 4\) uint8'):
+    with pytest.raises(ValueError, match=r'an image must be \(height, width, 3\) uint8 .* got \(4, 4\) uint8'):
         engine.infer([np.zeros((4, 4), np.uint8)])
 
 

@@ -48,16 +48,16 @@ def test_floats_are_resized_as_torch_does(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize('resize', ['uint8', 'float'])
 @pytest.mark.parametrize('size', [(480, 640), (96, 160), (64, 160), (640, 360), (37, 1000)])
-def test_a_canvas_is_filled_in_place(size: tuple[int, int], resize: str) -> None:
+def test_an_image_is_written_into_the_top_left_of_a_buffer(size: tuple[int, int], resize: str) -> None:
     config, image = CONFIG.with_fields(resize=resize), noise(*size)
     alone = fit(image, config)
-    canvas = np.full((*padded(alone.image.shape[:2]), 3), 77, alone.image.dtype)
-    fitted = fit(image, config, out=canvas)
-    assert np.shares_memory(fitted.image, canvas)
+    buffer = np.full((*padded(alone.image.shape[:2]), 3), 77, alone.image.dtype)
+    fitted = fit(image, config, out=buffer)
+    assert np.shares_memory(fitted.image, buffer)
     height, width = alone.image.shape[:2]
-    np.testing.assert_array_equal(canvas[:height, :width], alone.image)
-    assert not canvas[height:].any()
-    assert not canvas[:, width:].any()
+    np.testing.assert_array_equal(buffer[:height, :width], alone.image)
+    assert not buffer[height:].any()
+    assert not buffer[:, width:].any()
     assert fitted.scale == alone.scale
 
 
@@ -65,8 +65,8 @@ def test_a_canvas_is_filled_in_place(size: tuple[int, int], resize: str) -> None
     ('size', 'expected'),
     [((720, 1280), (96, 171)), ((1280, 720), (96, 54)), ((100, 1000), (20, 200)), ((9, 9), (96,) * 2)],
 )
-def test_a_given_canvas_holds_any_image_as_it_stands(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    fitted = fit(noise(*size), CONFIG, canvas=(96, 200))
+def test_a_fixed_size_does_not_turn_portrait_images(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    fitted = fit(noise(*size), CONFIG, fixed_size=(96, 200))
     assert fitted.image.shape[:2] == expected
     assert fitted.scale == (expected[1] / size[1], expected[0] / size[0])
 
@@ -81,7 +81,7 @@ def test_padding_is_to_multiples_of_32() -> None:
 
 @pytest.mark.parametrize('image', [np.zeros((48, 64), np.uint8), np.zeros((0, 64, 3), np.uint8), np.zeros((4, 4, 3))])
 def test_what_is_no_image_is_refused(image: NDArray[np.uint8]) -> None:
-    with pytest.raises(ValueError, match=r'an image is \(height, width, 3\) uint8 BGR with pixels, not'):
+    with pytest.raises(ValueError, match=r'an image must be \(height, width, 3\) uint8 BGR and not empty, got'):
         fit(image, CONFIG)
 
 

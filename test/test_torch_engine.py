@@ -150,7 +150,7 @@ def test_a_grey_image_is_given_in_three_channels(engine: TorchEngine) -> None:
     ],
 )
 def test_what_is_no_image_is_described(engine: TorchEngine, image: NDArray[np.uint8], described: str) -> None:
-    with pytest.raises(ValueError, match=rf'\(height, width, 3\) uint8 BGR with pixels, not {described}'):
+    with pytest.raises(ValueError, match=rf'\(height, width, 3\) uint8 BGR and not empty, got {described}'):
         engine.infer([image])
 
 
@@ -251,7 +251,7 @@ def test_the_track_head_can_be_left_out(weights: Path) -> None:
     assert found.embeddings is not None
     assert found.embeddings.shape == (12, 32)
     np.testing.assert_allclose(np.linalg.norm(found.embeddings, axis=1), CONFIG.embedding_scale**0.5, rtol=1e-5)
-    with pytest.raises(ValueError, match='holds a masktrack_rcnn, not a feelvos'):
+    with pytest.raises(ValueError, match='contains a masktrack_rcnn, not a feelvos'):
         torch_engine(weights, model='feelvos')
 
 

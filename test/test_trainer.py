@@ -16,7 +16,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from vis_ros.networks.model_file import load_model, read_config
+from vis_ros.networks.model_file import load_model
+from vis_ros.networks.model_header import read_config
 from vis_ros.training.detection_losses import LOSSES
 from vis_ros.training.mixture import Mixture
 from vis_ros.training.pairs import pair_loader, to_input

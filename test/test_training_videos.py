@@ -320,10 +320,10 @@ def test_weights_keep_their_classes_where_they_know_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize('year', ['2019', '2021'])
 def test_the_official_lists_are_known_to_their_weights_alone(tmp_path: Path, year: str) -> None:
     """The two lists differ in order and content: the same name is the same class, and what is missing is told."""
-    from vis_ros.networks.checkpoints import _YOUTUBE_VIS
+    from vis_ros.networks.checkpoint_layouts import YOUTUBE_VIS
 
-    names = _YOUTUBE_VIS[year]
-    other = _YOUTUBE_VIS['2021' if year == '2019' else '2019']
+    names = YOUTUBE_VIS[year]
+    other = YOUTUBE_VIS['2021' if year == '2019' else '2019']
     path = write_youtube_vis(
         tmp_path,
         categories=[{'id': number, 'name': name} for number, name in enumerate(names, start=1)],

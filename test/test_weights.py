@@ -9,6 +9,7 @@ import pytest
 
 from vis_ros.networks import checkpoints
 from vis_ros.networks import named_weights as weights
+from vis_ros.networks.checkpoint_layouts import LAYOUTS
 from vis_ros.networks.named_weights import WEIGHTS, NamedWeights, fetch, path_of, resolve
 
 BODY = bytes(range(256)) * 20_000  # 5 MB, several blocks
@@ -105,8 +106,8 @@ def test_a_server_that_does_not_say_the_size(publisher, converted, monkeypatch):
 @pytest.mark.parametrize(
     ('path', 'sha256', 'error', 'message'),
     [
-        ('network.pth', '00000000', ValueError, f'SHA-256 {DIGEST}, which does not begin with the published 00000000'),
-        ('truncated.pth', DIGEST[:8], OSError, f'broke off after {len(BODY) // 2} of {len(BODY)} bytes'),
+        ('network.pth', '00000000', ValueError, f'SHA-256 {DIGEST}, which does not start with the published 00000000'),
+        ('truncated.pth', DIGEST[:8], OSError, f'interrupted after {len(BODY) // 2} of {len(BODY)} bytes'),
         ('missing.pth', DIGEST[:8], OSError, '404 Not Found.*vis-ros weights convert'),
     ],
 )
@@ -136,7 +137,7 @@ def test_the_table_names_a_checkpoint_and_its_digest():
         if row.url:
             assert row.url.startswith('https://') and row.url.endswith(f'-{row.sha256}.pth'), name
             assert len(row.sha256) == 8 and int(row.sha256, 16) >= 0
-            assert row.layout in checkpoints.LAYOUTS
+            assert row.layout in LAYOUTS
             assert path_of(name).name == f'{name}.safetensors'
         else:
             assert path_of(name).parent == Path(weights.__file__).parents[1] / 'weights'
@@ -151,7 +152,7 @@ def test_a_path_is_taken_as_it_is_and_a_checkpoint_is_sent_to_convert(tmp_path):
         resolve(str(tmp_path / 'mine.pth'))
     with pytest.raises(FileNotFoundError, match=r'nowhere\.safetensors is neither a file nor .*demo, coco_r50'):
         resolve('nowhere.safetensors')
-    with pytest.raises(ValueError, match="no weights 'coco'; there are demo"):
+    with pytest.raises(ValueError, match="no weights 'coco'; known names are demo"):
         fetch('coco')
 
 

@@ -1,4 +1,4 @@
-"""Optional parts of the package, the libraries each of them needs, and what to do where one is missing."""
+"""The extras of the package (`pip install vis_ros[torch]`) and the libraries that each of them installs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     'train': ('torch', 'torchvision', 'timm'),
     'export': ('torch', 'torchvision', 'timm', 'onnx', 'onnxruntime'),
 }
-"""Extra of the distribution -> modules without which it does nothing, called as the distributions that bring them."""
+"""Extra -> the modules that it needs. Each is named like the distribution that provides it."""
 
 
 def missing(extra: str) -> tuple[str, ...]:
-    """Which modules of an extra are not installed. None is imported."""
+    """The modules of an extra that are not installed. No module is imported."""
     return tuple(module for module in EXTRAS[extra] if find_spec(module) is None)
 
 
 def require(extra: str, purpose: str) -> None:
-    """Raise ValueError, saying what to install, where modules of an extra are not installed.
+    """Raise ValueError, with the command to install them, if modules of an extra are missing.
 
     Args:
         extra: a key of EXTRAS.
@@ -28,6 +28,6 @@ def require(extra: str, purpose: str) -> None:
     absent = missing(extra)
     if absent:
         raise ValueError(
-            f'{purpose} needs {", ".join(absent)}, not installed here: '
-            f'pip install {" ".join(absent)}, or vis_ros with its extra [{extra}]'
+            f'{purpose} needs {", ".join(absent)}, which is not installed: '
+            f'pip install {" ".join(absent)}, or install vis_ros with the extra [{extra}]'
         )

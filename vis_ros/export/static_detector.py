@@ -24,8 +24,8 @@ CANDIDATES = 1000
 """Number of pairs of box and class, those with the highest scores, that enter the second non-maximum suppression."""
 
 PROPOSAL_ROUNDS, DETECTION_ROUNDS = 32, 16
-"""Rounds of non-maximum suppression. With the demo network, photos and synthetic scenes needed at most 16 and 8. A blank
-image, where all anchors score alike, needs 15 to 20 for the proposals, and a plain grey gradient more than 32."""
+"""Rounds of non-maximum suppression. With the demo network, photos and synthetic scenes need at most 16 and 8. For the
+proposals, a blank image, where all anchors score alike, needs 15 to 20, and a grey gradient more than 32."""
 
 _ABSENT = -1e30
 """Score of an unused row. Finite, because infinity times zero is not zero."""

@@ -1,1 +1,1 @@
-"""Everything that has weights. Modules here import torch, except `config` and `weights`."""
+"""The detectors Mask R-CNN and MaskTrack R-CNN, their configs, and their model files."""

@@ -1,4 +1,4 @@
-"""Anchors of the region proposal network, and box regression targets (Ren et al. 2015, "Faster R-CNN", section 3.1)."""
+"""Anchors of the region proposal network, and box regression targets (Ren et al. 2015, "Faster R-CNN", section 3)."""
 
 from __future__ import annotations
 

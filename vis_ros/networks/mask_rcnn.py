@@ -1,7 +1,9 @@
-"""Mask R-CNN (He et al. 2017), built from torchvision's modules. Each stage is a method of `MaskRCNN`:
+"""Mask R-CNN (He et al. 2017), built from torchvision's modules.
+
+Each stage is a method of `MaskRCNN`:
 
     features    ConvNet with a feature pyramid (Lin et al. 2017)
-    propose     region proposal network (Ren et al. 2015, section 3.1)
+    propose     region proposal network (Ren et al. 2015, section 3)
     roi_align   RoIAlign (He et al. 2017, section 3)
     detect      box head: classes and refined boxes
     masks       mask head
@@ -285,7 +287,7 @@ class MaskRCNN(nn.Module):
 
 
 def large_enough(boxes: Tensor, minimum: float, config: ModelConfig) -> Tensor:
-    """Which boxes (..., 4) are large enough: both sides at least `minimum` (torchvision), or above 0 if it is 0 (mmdet)."""
+    """Which boxes (..., 4) have sides of at least `minimum` (torchvision), or above 0 if it is 0 (mmdet)."""
     one = 1.0 if config.legacy_boxes else 0.0
     sides = boxes[..., 2:] - boxes[..., :2] + one
     return (sides >= minimum).all(-1) if minimum > 0 else (sides > 0).all(-1)

@@ -1,4 +1,4 @@
-"""ModelConfig: what a detector is made of, and the numerics that its checkpoint was trained with. No torch."""
+"""ModelConfig: the structure of a detector and the conventions that its weights were trained with. Needs no torch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One detector. Written into the metadata of its .safetensors file, so that a file describes itself.
+    """The description of one detector. It is stored in the metadata of its .safetensors file.
 
-    Checkpoints of different origin need different numerics (torchvision, mmdet 2 and 3, mmdet 0.x); each
-    such difference is a field here, set by the checkpoint loader, and never an `if` on the origin.
+    torchvision, mmdetection 2 and 3, and mmdetection 0.x differ in details such as rounding, box coordinates and the
+    pasting of masks. Each difference is a field here, set by `vis_ros.networks.checkpoints`, so that the network needs
+    no knowledge of where a checkpoint comes from.
     """
 
     name: str
@@ -35,82 +36,92 @@ class ModelConfig:
 
     # input
     input_height: int = 360
-    """The resized image is at most this high (its shorter side, where the rule says 'short side')..."""
+    """Maximum height of the resized image; the aspect ratio is kept. For a portrait image it limits the width."""
     input_width: int = 640
-    """... and this wide; the aspect ratio is kept."""
+    """Maximum width of the resized image. For a portrait image it limits the height."""
     resize: Literal['uint8', 'float'] = 'uint8'
-    """'uint8': OpenCV bilinear on bytes, int(side * scale + 0.5) (mmdet); 'float': bilinear on the normalised image,
-    floor(side * scale) (torchvision)."""
+    """'uint8': bilinear with OpenCV on uint8, sides int(side * scale + 0.5) (mmdetection). 'float': bilinear on float,
+    sides floor(side * scale) (torchvision)."""
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    """RGB, in grey levels of 0 to 255."""
+    """Mean and standard deviation of R, G, B for normalisation, in 0 to 255."""
 
-    # (a) ConvNet
+    # ConvNet and feature pyramid
     backbone: str = 'resnet50'
-    """'resnet18', 'resnet50', 'resnet101', 'resnext101_64x4d' of torchvision, or the name of any timm network."""
+    """'resnet18', 'resnet50', 'resnet101', 'resnext101_64x4d' of torchvision, or the name of a timm network."""
     batch_norm_eps: float = 1e-5
     batch_norm_folded: bool = False
-    """A timm backbone without batch norm: it is folded into the convolutions before training, which is faster."""
+    """A timm backbone without batch norm, which was folded into the convolutions before training. It runs faster."""
     fpn_channels: int = 256
     fpn_norm: Literal['none', 'group'] = 'none'
-    """'none' or 'group' (GroupNorm of 8 channels a group)."""
+    """Normalisation after each convolution of the pyramid: 'none', or 'group' (GroupNorm with 8 channels per group)."""
 
-    # (b) region proposal network
+    # region proposal network
     anchor_scale: float = 8.0
-    """Anchor side in units of the level's stride: 8 gives 32 to 512 pixels on P2 to P6."""
+    """Side of an anchor in units of the stride of its level: 8 gives 32 to 512 pixels on P2 to P6."""
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Height over width."""
+    """Aspect ratios of the anchors: height divided by width."""
     anchors_rounded: bool = False
-    """Base anchors rounded to whole pixels (torchvision, mmdet 0.x)."""
+    """Round the corners of anchors to whole pixels (torchvision, mmdetection 0.x)."""
     anchor_strides_from_grid: bool = False
-    """Stride = padded input // grid (torchvision) and not 4, 8, 16, 32, 64: differs on P6 unless a side is k * 64."""
+    """Stride of the anchors: padded input side // grid side (torchvision), instead of 4, 8, 16, 32, 64. This differs on
+    P6 unless the side is a multiple of 64."""
     rpn_layers: int = 1
+    """Number of 3x3 convolutions."""
     proposals_before_nms: int = 200
-    """Per pyramid level."""
+    """Number of proposals per pyramid level that enter non-maximum suppression."""
     proposals: int = 200
+    """Number of proposals per image that enter the box head."""
     proposal_nms_threshold: float = 0.7
     proposal_min_size: float = 0.0
+    """Minimum side of a proposal in pixels of the network's input; with 0, sides must be above 0."""
 
-    # (c) RoIAlign
+    # RoIAlign
     roi_align_aligned: bool = True
-    """Half-pixel correction."""
+    """Apply the half-pixel correction."""
     roi_align_samples: int = 0
-    """Samples along each side of a bin; 0 adapts to the size of the bin."""
+    """Samples along each side of a bin; 0 adapts their number to the size of the bin."""
 
-    # (d) heads
+    # box head and mask head
     box_head_channels: int = 1024
     box_class_agnostic: bool = False
-    """One box regression and one mask for all classes."""
+    """Predict one refined box for all classes, instead of one per class."""
     mask_class_agnostic: bool = False
+    """Predict one mask for all classes, instead of one per class."""
     mask_layers: int = 4
     mask_channels: int = 256
     delta_clip_both: bool = True
-    """Clip dw, dh from below too (mmdet); torchvision clips only from above."""
+    """Clip the deltas dw and dh from below too (mmdetection). torchvision clips them only from above."""
     legacy_boxes: bool = False
-    """Inclusive boxes (x1 is the last pixel), as in mmdet 0.x: +1 in widths, RoIs and IoU, clipped to side - 1."""
+    """Inclusive box corners, where x1 is the last pixel (mmdetection 0.x): widths, RoIs and IoU add 1, and boxes are
+    clipped to side - 1."""
 
-    # fourth branch
+    # track head
     embedding_size: int = 1024
     embedding_last_relu: bool = False
-    """ReLU after the second layer too (mmtracking, mmdet); the official code has none."""
+    """Apply a ReLU after the second layer too (mmtracking, mmdetection). The official code has none."""
 
     # detections
     score_threshold: float = 0.05
     class_agnostic_scores: bool = False
-    """Score = 1 - p(background), one class (the likeliest) a box, NMS across classes."""
+    """One detection per box with its most likely class and the score 1 - p(background), and non-maximum suppression
+    across classes. Otherwise one detection per box and class."""
     nms_threshold: float = 0.5
     nms_in_source_pixels: bool = True
+    """Compute the IoU for non-maximum suppression in pixels of the source image (mmdetection)."""
     max_detections: int = 100
     detection_min_size: float = 0.0
+    """Minimum side of a detection in pixels of the network's input; with 0, sides must be above 0."""
     mask_paste: Literal['grid_sample', 'torchvision', 'mmcv'] = 'grid_sample'
-    """A rule of `vis_ros.masks.paste.paste`."""
+    """How a mask is pasted into the image, see `vis_ros.masks.paste.paste`."""
     mask_threshold: float = 0.5
     mask_scores: bool = False
-    """Score = geometric mean of that of the class and the certainty of the mask (`engines.postprocessing.certainty`).
-    Suppression, `max_detections` and identities go by the class alone; `score_threshold` holds for both scores."""
+    """Score each detection by the geometric mean of its class score and the certainty of its mask
+    (`vis_ros.engines.postprocessing.mask_certainty`). Non-maximum suppression, `max_detections` and association use the
+    class score only; `score_threshold` applies to both scores."""
     embedding_scale: float = 20.0
-    """Only without a track head: dot products of two embeddings are this times the cosine of the box-head features.
-    A cosine of 0.8 against one of 0.5 is then e^6 in eq. 2."""
+    """Only without a track head: the dot product of two embeddings is this times the cosine similarity of their
+    box-head features. With 20, a cosine of 0.8 outweighs one of 0.5 by e^6 in the softmax of association."""
 
     def __post_init__(self) -> None:
         for field, choices in _CHOICES.items():
@@ -121,26 +132,30 @@ class ModelConfig:
 
     @property
     def num_classes(self) -> int:
-        """Classes with the background, which is index 0 in every head."""
+        """Number of classes including the background, which has index 0 in every head."""
         return len(self.class_names) + 1
 
     def with_fields(self, **values: Any) -> ModelConfig:
-        """The same model with some fields replaced."""
+        """A copy with some fields replaced."""
         return replace(self, **values)
 
     def to_json(self) -> str:
+        """The config as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
-        """Raises ValueError naming the fields that this version does not know."""
+        """The config in a JSON text. Raises ValueError if it has fields that this version does not know."""
         return cls.from_dict(json.loads(text))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """The config in a dict. Raises ValueError if it has fields that this version does not know."""
         unknown = sorted(values.keys() - {field.name for field in fields(cls)})
         if unknown:
-            raise ValueError(f'unknown model fields {", ".join(unknown)}: the file is of a newer vis_ros, or not ours')
+            raise ValueError(
+                f'unknown model fields {", ".join(unknown)}: the file is from a newer vis_ros, or not from vis_ros'
+            )
         converted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**converted)
 
@@ -171,4 +186,4 @@ DEMO = ModelConfig(
     max_detections=20,
     mask_scores=True,
 )
-"""The packaged model: small enough for a CPU, 12 COCO supercategories and the shapes of the demo scene."""
+"""The packaged model, small enough for a CPU. Classes: 12 COCO supercategories and the shapes of the demo scene."""

@@ -1,4 +1,4 @@
-"""A model file: weights as .safetensors with the ModelConfig in its metadata. Nothing is ever unpickled."""
+"""Model files: the weights of a detector in .safetensors format, with its ModelConfig in the metadata."""
 
 from __future__ import annotations
 
@@ -9,28 +9,38 @@ from safetensors.torch import load_file, save_file
 
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
-from vis_ros.networks.model_header import CONFIG_KEY
-from vis_ros.networks.model_header import read_config as read_config
+from vis_ros.networks.model_header import CONFIG_KEY, read_config
 
 
 def save_model(network: MaskRCNN, path: Path, precision: torch.dtype = torch.float16) -> None:
-    """Write the weights in `precision` with the network's config, atomically."""
-    state = {name: _narrow(tensor, precision) for name, tensor in network.state_dict().items()}
+    """Write a network and its config. The file appears complete or not at all.
+
+    Args:
+        network: its config goes into the metadata.
+        path: of the .safetensors file.
+        precision: type to store floating-point weights in.
+    """
+    state = {name: _to_storage(tensor, precision) for name, tensor in network.state_dict().items()}
     partial = path.with_name(path.name + '.part')
     save_file(state, partial, metadata={CONFIG_KEY: network.config.to_json()})
     partial.chmod(0o644)
     partial.replace(path)
 
 
-def _narrow(tensor: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
+def _to_storage(tensor: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
     tensor = tensor.detach().cpu().contiguous()
     return tensor.to(precision) if tensor.is_floating_point() else tensor
 
 
 def load_model(path: Path, architecture: str = 'auto') -> MaskRCNN:
-    """The network of a model file, in float32, in evaluation mode.
+    """The network in a model file, in float32 and evaluation mode.
 
-    architecture: 'auto', or 'mask_rcnn' to leave a track head out. ValueError names what does not fit.
+    Args:
+        path: of the .safetensors file.
+        architecture: 'auto', or 'mask_rcnn' to ignore a track head.
+
+    Raises:
+        ValueError: the file is not a model file, or its weights do not fit its config.
     """
     config = read_config(path, architecture)
     state = load_file(path)
@@ -40,5 +50,5 @@ def load_model(path: Path, architecture: str = 'auto') -> MaskRCNN:
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     except RuntimeError as error:
-        raise ValueError(f'{path} does not fit its own config: {error}') from error
+        raise ValueError(f'{path} does not fit its config: {error}') from error
     return network.eval()

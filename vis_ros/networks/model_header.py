@@ -1,4 +1,4 @@
-"""What a model file says of itself, read without its weights and without torch."""
+"""The metadata of a model file, read without its weights and without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from vis_ros.networks.model_config import ModelConfig
 
 CONFIG_KEY = 'vis_ros.model'
-"""Key of the ModelConfig, as JSON, in the metadata of a model file and of its exported graphs."""
+"""Key of the ModelConfig, stored as JSON, in the metadata of model files and exported graphs."""
 
 _NOT_LEARNED = ('.running_mean', '.running_var', '.num_batches_tracked')
 
@@ -20,10 +20,10 @@ def read_config(path: Path, architecture: str = 'auto') -> ModelConfig:
 
     Args:
         path: of a .safetensors file.
-        architecture: 'auto', or 'mask_rcnn' to leave a track head out.
+        architecture: 'auto', or 'mask_rcnn' to ignore a track head.
 
     Raises:
-        ValueError: the file is no model file, or holds no such architecture.
+        ValueError: the file is not a model file, or does not contain this architecture.
     """
     try:
         with safe_open(path, 'np') as file:
@@ -32,17 +32,17 @@ def read_config(path: Path, architecture: str = 'auto') -> ModelConfig:
         raise ValueError(f'{path} is not a .safetensors file: {error}') from error
     if CONFIG_KEY not in metadata:
         raise ValueError(
-            f'{path} has no vis_ros model in its metadata; turn a checkpoint of torchvision, mmdetection, mmtracking '
-            f'or MaskTrackRCNN into one with: vis-ros weights convert {path}'
+            f'{path} contains no vis_ros model. To convert a checkpoint of torchvision, mmdetection, mmtracking or '
+            f'MaskTrackRCNN, run: vis-ros weights convert {path}'
         )
     config = ModelConfig.from_json(metadata[CONFIG_KEY])
     if architecture not in ('auto', 'mask_rcnn', config.architecture):
-        raise ValueError(f'{path} holds a {config.architecture}, not a {architecture}')
+        raise ValueError(f'{path} contains a {config.architecture}, not a {architecture}')
     return config if architecture == 'auto' else config.with_fields(architecture=architecture)
 
 
 def count_parameters(path: Path, architecture: str) -> int:
-    """How many numbers of a model file were learned, those of a track head only where the architecture has one."""
+    """Number of learned parameters in a model file. Those of a track head count only if the architecture has one."""
     with safe_open(path, 'np') as file:
         names = [name for name in file.keys() if not name.endswith(_NOT_LEARNED)]  # noqa: SIM118
         if architecture == 'mask_rcnn':

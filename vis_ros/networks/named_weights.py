@@ -1,6 +1,6 @@
-"""Named weights: what is packaged, what can be fetched from its publisher, and where both lie.
+"""Named weights: those in the package, and published ones that can be downloaded.
 
-Nothing is ever downloaded at launch: `resolve` only looks, `fetch` is for `vis-ros weights fetch`.
+Nothing is downloaded at start-up: `resolve` only looks for files, and `fetch` is called by `vis-ros weights fetch`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vis_ros.extras import require
+from vis_ros.user_cache import user_cache
 
 _TIMEOUT_S = 30.0
-_BLOCK = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes that have arrived and those there are (0 where the server does not say)."""
+"""Called with the number of bytes received and the total number (0 if the server does not report it)."""
 
 
 @dataclass(frozen=True)
 class NamedWeights:
-    """One row of the table.
+    """Weights that can be loaded by name.
 
-    description: network, data set and the accuracy that its publisher reports.
-    layout: of the published checkpoint, a name of `vis_ros.networks.checkpoints.LAYOUTS`.
-    url: of the published checkpoint; empty for packaged weights.
-    sha256: hexadecimal digest of the published file, or as much of it as its publisher states in the file's name.
+    Attributes:
+        description: network, data set and published accuracy.
+        layout: of the published checkpoint, a name from `vis_ros.networks.checkpoint_layouts.LAYOUTS`.
+        url: of the published checkpoint; empty for packaged weights.
+        sha256: hexadecimal digest of the published file, or the first digits of it, which publishers put in file names.
     """
 
     description: str
@@ -82,19 +84,18 @@ WEIGHTS: Mapping[str, NamedWeights] = {
 
 
 def path_of(name: str) -> Path:
-    """Where the model file of named weights lies, or would lie once fetched."""
+    """The path of the model file of named weights, which may not be downloaded yet."""
     if not WEIGHTS[name].url:
         return Path(__file__).resolve().parents[1] / 'weights' / f'{name}.safetensors'
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    return cache / 'vis_ros' / f'{name}.safetensors'
+    return user_cache() / f'{name}.safetensors'
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """The model file of packaged or fetched weights, by name, or of any other, by path.
+    """The path of a model file, given by the name of weights or by its path.
 
     Raises:
-        FileNotFoundError: it is not there; the message says which command fetches it.
-        ValueError: it is not a model file; the message says which command makes one.
+        FileNotFoundError: the file does not exist; the message has the command that downloads it.
+        ValueError: the file is not a model file; the message has the command that converts it.
     """
     name = str(name_or_path)
     if name in WEIGHTS:
@@ -103,14 +104,14 @@ def resolve(name_or_path: str | Path) -> Path:
             return path
         if WEIGHTS[name].url:
             raise FileNotFoundError(
-                f'the weights {name} are not on this machine; fetch them: vis-ros weights fetch {name}'
+                f'the weights {name} are not on this machine; download them: vis-ros weights fetch {name}'
             )
-        raise FileNotFoundError(f'the packaged weights {name} are missing ({path}): install vis_ros again')
+        raise FileNotFoundError(f'the packaged weights {name} are missing ({path}): reinstall vis_ros')
     path = Path(name_or_path)
     if not path.is_file():
         raise FileNotFoundError(
-            f'{name} is neither a file nor the name of weights ({", ".join(WEIGHTS)}); '
-            'to fetch published ones: vis-ros weights fetch NAME'
+            f'{name} is neither a file nor the name of weights ({", ".join(WEIGHTS)}). '
+            'To download published weights: vis-ros weights fetch NAME'
         )
     if path.suffix != '.safetensors':
         raise ValueError(f'{path} is not a model file (.safetensors); convert it: vis-ros weights convert {path}')
@@ -118,26 +119,33 @@ def resolve(name_or_path: str | Path) -> Path:
 
 
 def fetch(name: str, on_progress: Progress = lambda done, total: None) -> Path:
-    """Download published weights, check them, convert them, and put them where `resolve` finds them.
+    """Download published weights, check their digest, and convert them to a model file.
 
-    The model file appears whole or not at all. Weights that are here already are not fetched again.
+    The model file appears complete or not at all. Weights that exist already are not downloaded again.
+
+    Args:
+        name: a key of WEIGHTS.
+        on_progress: called during the download.
+
+    Returns:
+        The path of the model file.
 
     Raises:
-        ValueError: no such name, what arrived is not what was published, or torch is not installed.
-        OSError: the publisher cannot be reached or refuses.
+        ValueError: the name is unknown, the downloaded file is not the published one, or torch is not installed.
+        OSError: the server cannot be reached or rejects the request.
     """
     if name not in WEIGHTS:
-        raise ValueError(f'there are no weights {name!r}; there are {", ".join(WEIGHTS)}')
+        raise ValueError(f'there are no weights {name!r}; known names are {", ".join(WEIGHTS)}')
     target = path_of(name)
     if target.is_file():
         return target
     weights = WEIGHTS[name]
     if not weights.url:
         return resolve(name)
-    require('torch', f'turning the published {name} into a model file')
+    require('torch', f'converting {name} to a model file')
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'{name}-', dir=target.parent) as folder:
-        checkpoint = Path(folder) / weights.url.rsplit('/', 1)[1]  # its name tells the loader the data set
+        checkpoint = Path(folder) / weights.url.rsplit('/', 1)[1]  # `convert` finds the data set in this name
         _download(weights, checkpoint, on_progress)
         from vis_ros.networks import checkpoints
 
@@ -147,30 +155,30 @@ def fetch(name: str, on_progress: Progress = lambda done, total: None) -> Path:
 
 
 def _download(weights: NamedWeights, path: Path, on_progress: Progress) -> None:
-    by_hand = 'To do it by hand, download that file and run: vis-ros weights convert FILE'
+    by_hand = 'To do it by hand, download this file and run: vis-ros weights convert FILE'
     try:
         request = urllib.request.Request(weights.url, headers={'User-Agent': 'vis_ros'})
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response, path.open('wb') as file:
             total = int(response.headers.get('Content-Length') or 0)
             size, digest = _copy(response, file, total, on_progress)
     except urllib.error.HTTPError as error:
-        raise OSError(f'{weights.url}: the server answers {error.code} {error.reason}. {by_hand}') from error
+        raise OSError(f'{weights.url}: the server responds {error.code} {error.reason}. {by_hand}') from error
     except http.client.HTTPException as error:
-        raise OSError(f'{weights.url}: the connection broke off ({error!r}); try again') from error
-    except OSError as error:  # no route, no name, refused, timed out, disk full
+        raise OSError(f'{weights.url}: the connection was interrupted ({error!r}); try again') from error
+    except OSError as error:  # no route, unknown host, connection refused, timeout, disk full
         raise OSError(f'{weights.url}: {getattr(error, "reason", error)}. {by_hand}') from error
     if size < total:
-        raise OSError(f'{weights.url}: the connection broke off after {size} of {total} bytes; try again')
+        raise OSError(f'{weights.url}: the connection was interrupted after {size} of {total} bytes; try again')
     if not digest.startswith(weights.sha256.lower()):
         raise ValueError(
-            f'{weights.url}: the file of {size} bytes has SHA-256 {digest}, which does not begin with the published '
-            f'{weights.sha256}. It is damaged or another file, and was thrown away'
+            f'{weights.url}: the file of {size} bytes has SHA-256 {digest}, which does not start with the published '
+            f'{weights.sha256}. It is damaged or another file, and was deleted'
         )
 
 
 def _copy(response: BinaryIO, file: BinaryIO, total: int, on_progress: Progress) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
-    while block := response.read(_BLOCK):
+    while block := response.read(_BLOCK_BYTES):
         file.write(block)
         digest.update(block)
         size += len(block)

@@ -1,4 +1,4 @@
-"""Preprocessing: the one resize of an image for the network, the same for every engine."""
+"""Preprocessing: resizes an image for the network, in the same way for all engines."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _DIVISOR = 32
 
 @dataclass(frozen=True)
 class Fitted:
-    """An image at the size of the network.
+    """An image that is resized for the network.
 
-    image: (h, w, 3) BGR, grey levels of 0 to 255: uint8, or float32 where `ModelConfig.resize` is 'float'.
-    scale: (x, y) factors from source pixels to pixels of `image`.
+    Attributes:
+        image: (h, w, 3) BGR in 0 to 255: uint8, or float32 if `ModelConfig.resize` is 'float'.
+        scale: (x, y) factors from source pixels to pixels of `image`.
     """
 
     image: NDArray[Any]
@@ -27,69 +28,72 @@ class Fitted:
 
 
 def check_image(image: NDArray[Any]) -> None:
-    """Raise ValueError for what is not a (height, width, 3) uint8 image with pixels."""
+    """Raise ValueError unless `image` is (height, width, 3) uint8 and not empty."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ValueError(f'an image is (height, width, 3) uint8 BGR with pixels, not {image.shape} {image.dtype}')
+        raise ValueError(
+            f'an image must be (height, width, 3) uint8 BGR and not empty, got {image.shape} {image.dtype}'
+        )
 
 
 def fitted_size(
-    image_size: tuple[int, int], config: ModelConfig, canvas: tuple[int, int] | None = None
+    image_size: tuple[int, int], config: ModelConfig, fixed_size: tuple[int, int] | None = None
 ) -> tuple[int, int]:
-    """(height, width) of an image of (height, width) pixels after `fit`, the aspect ratio kept."""
+    """(height, width) that `fit` resizes an image of `image_size` (height, width) to. It keeps the aspect ratio."""
     height, width = image_size
-    scale = _scale(image_size, config, canvas)
-    half = 0.5 if config.resize == 'uint8' else 0.0  # mmdet rounds, torchvision cuts
+    scale = _scale(image_size, config, fixed_size)
+    half = 0.5 if config.resize == 'uint8' else 0.0  # mmdetection rounds, torchvision truncates
     return max(int(height * scale + half), 1), max(int(width * scale + half), 1)
 
 
 def fitted_scale(
-    image_size: tuple[int, int], config: ModelConfig, canvas: tuple[int, int] | None = None
+    image_size: tuple[int, int], config: ModelConfig, fixed_size: tuple[int, int] | None = None
 ) -> tuple[float, float]:
-    """(x, y) factors from pixels of an image of (height, width) to those that `fit` makes of them."""
-    if config.legacy_boxes:  # one factor for both axes, as if the resized sides were not rounded
-        factor = _scale(image_size, config, canvas)
+    """(x, y) factors from the pixels of an image of `image_size` (height, width) to those of the image after `fit`."""
+    if config.legacy_boxes:  # mmdetection 0.x uses one factor for both axes, from before rounding
+        factor = _scale(image_size, config, fixed_size)
         return factor, factor
-    size = fitted_size(image_size, config, canvas)
+    size = fitted_size(image_size, config, fixed_size)
     return size[1] / image_size[1], size[0] / image_size[0]
 
 
 def fit(
     image: NDArray[np.uint8],
     config: ModelConfig,
-    canvas: tuple[int, int] | None = None,
+    fixed_size: tuple[int, int] | None = None,
     out: NDArray[Any] | None = None,
 ) -> Fitted:
     """Resize an image for the network.
 
     Args:
         image: (height, width, 3) uint8 BGR.
-        config: its input size, its rule of resizing and its rule of boxes.
-        canvas: None: the longer and the shorter side of the image are at most those of the input size, so a portrait
-            stands upright. (height, width): the image fits inside as it is, for a network of one shape.
-        out: (H, W, 3) of the dtype of `Fitted.image`, at least as large as it: the pixels are written to its top left,
-            zeros to the rest. `Fitted.image` is then a view of it.
+        config: the input size and the conventions for resizing and boxes.
+        fixed_size: None limits the longer and the shorter side of the image to those of the config's input size, so a
+            portrait image stays upright. (height, width) resizes the image to fit inside this size, for a network with
+            a fixed input size.
+        out: (H, W, 3) with the dtype of `Fitted.image`, at least as large. The resized image is written to its top left
+            corner and zeros to the rest; `Fitted.image` is then a view of it.
 
     Raises:
-        ValueError: not an image.
+        ValueError: `image` is not an image, see `check_image`.
     """
     check_image(image)
-    size = fitted_size(image.shape[:2], config, canvas)
+    size = fitted_size(image.shape[:2], config, fixed_size)
     resized = _resize(image, size, config, None if out is None else out[: size[0], : size[1]])
     if out is not None:
         out[size[0] :] = 0
         out[: size[0], size[1] :] = 0
-    return Fitted(resized, fitted_scale(image.shape[:2], config, canvas))
+    return Fitted(resized, fitted_scale(image.shape[:2], config, fixed_size))
 
 
 def padded(size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) rounded up to what the network takes, multiples of 32."""
+    """(height, width) rounded up to multiples of 32, the sizes that the network accepts."""
     return -(-size[0] // _DIVISOR) * _DIVISOR, -(-size[1] // _DIVISOR) * _DIVISOR
 
 
-def _scale(image_size: tuple[int, int], config: ModelConfig, canvas: tuple[int, int] | None) -> float:
+def _scale(image_size: tuple[int, int], config: ModelConfig, fixed_size: tuple[int, int] | None) -> float:
     height, width = image_size
-    if canvas is not None:
-        return min(canvas[0] / height, canvas[1] / width)
+    if fixed_size is not None:
+        return min(fixed_size[0] / height, fixed_size[1] / width)
     long, short = max(config.input_height, config.input_width), min(config.input_height, config.input_width)
     return min(long / max(height, width), short / min(height, width))
 

@@ -1,4 +1,4 @@
-"""A model file with random weights: as fast as a trained one of its kind, and blind."""
+"""A model file with random weights, for speed measurements and tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vis_ros.networks.model_file import save_model
 
 
 def save_random_model(config: ModelConfig, path: Path) -> None:
-    """Write a network of that config, in evaluation mode; the same weights every time."""
+    """Write a model file with random weights, the same for each call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network(config)
