@@ -22,7 +22,7 @@ def main(images: str, annotations: str, folder: str, steps: str) -> None:
             {'kind': 'composites', 'weight': 0.7, 'part': 'training', **source},  # object crops that move over images
             {'kind': 'images', 'weight': 0.3, 'part': 'training', **source},  # whole images
         ],
-        'validation': {'data': {'kind': 'composites', 'part': 'held-out', **source}, 'every': 500, 'frames': 10},
+        'validation': {'data': {'kind': 'composites', 'part': 'held-out', **source}, 'videos': 4, 'frames': 10},
         'steps': int(steps),
     }
     path = Path(folder) / 'train.yaml'  # the same file works with `vis-ros train`

@@ -26,6 +26,7 @@ INTERFACE = re.compile(r'vis_ros/((msg|srv)/\w+)$')
 REPOSITORY_PATH = re.compile(rf'(?:{"|".join(FOLDERS)})/[\w./*-]+')
 LAUNCH_ARGUMENT = re.compile(r'(?<!\S)([a-z_]+):=')
 REMAPPED = {'image'}
+DEBIAN_NAMES = {'opencv-python-headless': 'opencv', 'pyyaml': 'yaml'}
 
 
 def name(page):
@@ -150,6 +151,15 @@ def test_the_page_of_the_node_has_every_parameter_and_field():
     for file in (*(ROOT / 'msg').glob('*.msg'), *(ROOT / 'srv').glob('*.srv')):
         fields = re.findall(r'^[\w/\[\]]+ ([a-z_]+)(?: *#.*)?$', file.read_text(), re.MULTILINE)
         assert fields and set(fields) <= named, f'{file.name}: {set(fields) - named}'
+
+
+def test_the_readme_installs_what_rosdep_does_not():
+    dependencies = re.search(r'^dependencies = \[\n(.*?)^\]', (ROOT / 'pyproject.toml').read_text(), re.M | re.S)[1]
+    names = set(re.findall(r"^    '(?!ros-)([\w-]+)", dependencies, re.MULTILINE))
+    package = (ROOT / 'package.xml').read_text()
+    by_rosdep = {name for name in names if f'>python3-{DEBIAN_NAMES.get(name, name)}<' in package}
+    installed = re.search(r'^pip install (.*)$', text(ROOT / 'README.md'), re.MULTILINE)[1]
+    assert len(by_rosdep) > 4 and names - by_rosdep <= set(re.findall(r'[\w-]+', installed))
 
 
 def test_each_page_is_in_the_navigation():
