@@ -22,8 +22,7 @@ from benchmarks.speed.speed_settings import SpeedSettings
 from benchmarks.speed.workspace import Workspace
 from vis_ros.cli.benchmark import milliseconds
 from vis_ros.demo.child_process import ChildProcess
-from vis_ros.replay.live.client_node import client_node
-from vis_ros.replay.live.player import Player
+from vis_ros.replay.live.player import open_player
 from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.ros.isolation import child_environment
 
@@ -98,9 +97,8 @@ def run_node(
     arguments = node_arguments(with_weights, score_threshold)
     images = serialized(np.load(place.images(settings.image_size), mmap_mode='r'))
     times = place.folder / 'engine_times.json'
-    with client_node('vis_ros_benchmark') as (ros_node, executor):
-        player = Player(ros_node, executor, threading.Event())
-        target, load = RunningNode(ros_node, player, TRACKER), ImageLoad(ros_node, player, images)
+    with open_player('vis_ros_benchmark', threading.Event()) as player:
+        target, load = RunningNode(player, TRACKER), ImageLoad(player.node, player, images)
         on_step('starting the node with an empty cache')
         with _running_node(arguments, cache, times, target, load) as cold_s:
             pass

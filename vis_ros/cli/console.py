@@ -1,4 +1,4 @@
-"""What several commands share: the console, a progress bar, a table of figures, and the size HxW."""
+"""Shared by the commands: the console, a progress bar, a two-column table, and sizes as HEIGHTxWIDTH."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _RateColumn(ProgressColumn):
 
 @contextmanager
 def progress(activity: str, total: int | None) -> Iterator[tuple[Progress, TaskID]]:
-    """A progress bar with rate and time left, and the task to advance; without a total it counts."""
+    """A progress bar with rate and remaining time, and its task; without a total it only counts."""
     columns = (
         TextColumn('{task.description}'),
         BarColumn(),
@@ -44,7 +44,7 @@ def progress(activity: str, total: int | None) -> Iterator[tuple[Progress, TaskI
 
 
 def print_table(title: str, rows: Iterable[tuple[str, object]]) -> None:
-    """Print named figures, one a row."""
+    """Print a table of names and values."""
     table = Table(title=title, show_header=False)
     for name, value in rows:
         table.add_row(name, Text(str(value)))
@@ -52,7 +52,11 @@ def print_table(title: str, rows: Iterable[tuple[str, object]]) -> None:
 
 
 def parse_size(text: str, option: str = '--size') -> tuple[int, int]:
-    """(height, width) of 'HEIGHTxWIDTH' in pixels. ValueError, which names the option, for any other text."""
+    """(height, width) in pixels of a text like 288x512.
+
+    Raises:
+        ValueError: it is anything else; the message names the option.
+    """
     height, _, width = text.lower().partition('x')
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise ValueError(f'{option} {text!r} is not height x width in pixels, such as 288x512')

@@ -27,9 +27,9 @@ def demo(
             out,
             scene,
             rate=rate or 0.0,
-            watch=lambda activity, answered: bar.update(task, description=activity, completed=answered),
+            on_progress=lambda activity, replies: bar.update(task, description=activity, completed=replies),
         )
-    with progress('scoring', len(recording.answers)) as (bar, task):
+    with progress('scoring', len(recording.replies)) as (bar, task):
         metrics = write_report(out, scene, recording, lambda: bar.advance(task))
     share = metrics['frames_received'] / metrics['frames_sent']
     engine = metrics['engine']

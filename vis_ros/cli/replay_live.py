@@ -1,4 +1,4 @@
-"""`vis-ros replay-live`."""
+"""`vis-ros replay-live`: play a recording over DDS to a running node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vis_ros.cli.console import console, print_table, progress
 from vis_ros.cli.replay import parse_cameras
 
 if TYPE_CHECKING:
-    from vis_ros.replay.live.live_results import LiveSummary, Percentiles
+    from vis_ros.replay.live.live_results import LiveSummary
 
 
 def replay_live(
@@ -19,13 +19,16 @@ def replay_live(
         Path, typer.Argument(help='A video, an image, a folder of images, or a bag (.mcap, .db3 or folder).')
     ],
     out: Annotated[Path, typer.Option(help='Folder for results and bag.')] = Path('replay'),
-    node: Annotated[str, typer.Option(help='Full name of the running node.')] = '/vis_node',
-    topic: Annotated[str | None, typer.Option(help='Image topic of a bag that has several.')] = None,
+    node: Annotated[str, typer.Option(help='Fully qualified name of the running node.')] = '/vis_node',
+    topic: Annotated[
+        str | None,
+        typer.Option(help='Image topic of a bag. Default: the topic of each camera of the node, or the only one.'),
+    ] = None,
     camera: Annotated[
         list[str] | None,
         typer.Option(
             metavar='NAME[=TOPIC]',
-            help='Camera of a bag, played to the camera NAME of the node. Repeat it for several. Without TOPIC: '
+            help='Play a topic of a bag to the camera NAME of the node. Repeat it for several. Without TOPIC: '
             'NAME/image or NAME/image/compressed.',
         ),
     ] = None,
@@ -35,7 +38,10 @@ def replay_live(
         bool, typer.Option('--copy-images', help='Copy the messages of the images into the bag.')
     ] = False,
 ) -> None:
-    """Play a recording over DDS at a running node, with the timing of the recording, and measure the results."""
+    """Play a recording over DDS to a running node, at the recorded times. Records the results and measures latency.
+
+    The node is reset first. Start it with use_sim_time:=true to run it on the clock of the recording.
+    """
     from vis_ros.replay.interruption import INTERRUPTED
     from vis_ros.replay.live.live_replay import replay_live as run
     from vis_ros.replay.live.timed_images import open_timed_images
@@ -71,22 +77,24 @@ def replay_live(
 def _print_summary(out: Path, summary: LiveSummary) -> None:
     table = [
         ('images sent', summary.sent),
+        *([('unreadable images', f'{summary.skipped}: {summary.last_problem}')] if summary.skipped else []),
         ('results received', f'{summary.received} ({summary.received / max(summary.sent, 1):.1%})'),
         ('dropped by the node for newer images', summary.dropped),
         ('lost', summary.lost),
         ('sent late', f'{summary.late} (by more than 10 ms; at most {summary.latest_ms:.1f} ms)'),
         ('rate', f'{summary.rate_hz:.2f} of {summary.recorded_hz:.2f} images/s'),
-        ('latency p50, p95, p99', f'{_times(summary.latency_ms)} (publish to receive, wall time)'),
-        ('latency reported by the node', f'{_times(summary.node_latency_ms)} ({summary.node_clock})'),
+        ('latency p50, p95, p99', f'{_milliseconds(summary.latency_percentiles_ms)} (publish to receive, wall time)'),
+        (
+            'latency reported by the node',
+            f'{_milliseconds(summary.node_latency_percentiles_ms)} ({summary.node_clock})',
+        ),
         ('epochs', ', '.join(map(str, summary.epochs)) or 'none'),
         ('track ids', summary.identities),
+        *([('results for images of other publishers', summary.unknown)] if summary.unknown else []),
+        *([('no results.json', summary.no_results_json)] if summary.no_results_json else []),
     ]
-    if summary.skipped:
-        table.insert(1, ('unreadable images', f'{summary.skipped}: {summary.last_problem}'))
-    if summary.unknown:
-        table.append(('results for images of other publishers', summary.unknown))
     print_table(str(out), table)
 
 
-def _times(percentiles: Percentiles | None) -> str:
+def _milliseconds(percentiles: tuple[float, ...] | None) -> str:
     return 'unknown' if percentiles is None else ', '.join(f'{value:.1f}' for value in percentiles) + ' ms'

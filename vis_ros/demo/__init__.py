@@ -1,1 +1,1 @@
-"""`vis-ros demo`: a camera process and the node as two real processes over DDS, recorded and measured by a third."""
+"""`vis-ros demo`: a synthetic camera and the node as two processes, recorded and measured by a third."""

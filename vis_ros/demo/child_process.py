@@ -1,4 +1,4 @@
-"""ChildProcess: a process that is watched while it runs and never left behind."""
+"""ChildProcess: a process that is monitored while it runs and always ended."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PATIENCE_S = {signal.SIGINT: 10.0, signal.SIGTERM: 5.0}
+_GRACE_S = {signal.SIGINT: 10.0, signal.SIGTERM: 5.0}
 
 
 class ChildProcess:
-    """Runs a command, with its output in a file, from entering the context until leaving it.
+    """Runs a command while its context is entered, with the output in a file.
+
+    On leaving, the process group gets SIGINT, then SIGTERM, then SIGKILL, as far as it needs them.
 
     Args:
-        name: what to call it in messages.
+        name: for messages.
         command: program and arguments.
-        log: the file that takes standard output and standard error.
-        environment: its environment variables.
-        folder: its working directory; None for this process's own.
+        log: the file that receives standard output and standard error.
+        environment: environment variables of the process.
+        folder: its working directory; None for that of this process.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class ChildProcess:
 
     def __enter__(self) -> ChildProcess:
         with self.log.open('wb') as output:
-            # A session of its own: Ctrl-C in the terminal reaches this process, which then ends its children in order.
+            # In a session of its own, Ctrl-C in the terminal reaches this process only, which then ends its children.
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -48,7 +50,7 @@ class ChildProcess:
         return self
 
     def check(self) -> None:
-        """Raise ChildProcessError, with the end of what it printed, if it has ended."""
+        """Raise ChildProcessError with the end of its output if the process has ended."""
         assert self._process is not None
         if self._process.poll() is not None:
             raise ChildProcessError(
@@ -57,22 +59,22 @@ class ChildProcess:
             )
 
     def tail(self, lines: int = 20) -> str:
-        """The last lines that it printed."""
+        """The last lines of its output."""
         return '\n'.join(self.log.read_text(encoding='utf-8', errors='replace').splitlines()[-lines:])
 
     @property
     def pid(self) -> int:
-        """Of the running process."""
+        """Process id."""
         assert self._process is not None
         return self._process.pid
 
     def __exit__(self, *exception: object) -> None:
         assert self._process is not None
-        for number, patience in _PATIENCE_S.items():
+        for number, grace_s in _GRACE_S.items():
             if self._process.poll() is None:
                 os.killpg(self._process.pid, number)
                 with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(patience)
+                    self._process.wait(grace_s)
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -80,7 +82,7 @@ class ChildProcess:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """A signal that asks this process to end unwinds it, so that its children are ended first."""
+    """Turn SIGTERM and SIGHUP into SystemExit, so that child processes are ended before this one."""
 
     def unwind(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)

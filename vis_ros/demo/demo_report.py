@@ -1,4 +1,4 @@
-"""What the demo found: figures against the ground truth, a video and a contact sheet."""
+"""The report of the demo: metrics against the ground truth, a video and a contact sheet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rclpy.serialization import deserialize_message
 
 import vis_ros
 from vis_ros.datasets.rle import encode, encode_crop, iou
-from vis_ros.demo.demo_run import Recording
+from vis_ros.demo.demo_run import DemoRecording
 from vis_ros.evaluation.metrics.clear import ClearMatching
 from vis_ros.instances import Instances
 from vis_ros.msg import InstanceMaskArray
@@ -24,76 +24,66 @@ from vis_ros.synthetic.labelled_frame import LabelledFrame
 from vis_ros.synthetic.scene import Scene
 from vis_ros.visualization import VideoSheet, draw_overlay
 
-_SLOWEST_VIDEO = 5.0  # frames per second: on a slow machine the video plays faster than it was tracked
+_SLOWEST_VIDEO = 5.0  # frames per second; if the tracker is slower, the video plays faster than real time
 
 
 def write_report(
-    out: Path, scene: Scene, recording: Recording, on_frame: Callable[[], None] = lambda: None
+    out: Path, scene: Scene, recording: DemoRecording, on_reply: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Score a recording and write overlay.mp4, contact_sheet.png and metrics.json into a folder.
+    """Score a recording, and write overlay.mp4, contact_sheet.png and metrics.json into a folder.
 
     Args:
-        out: the folder, which exists.
-        scene: what was played.
-        recording: what came of it; not empty.
-        on_frame: called after each answer.
+        out: an existing folder.
+        scene: what the camera published.
+        recording: of the demo.
+        on_reply: called after each reply.
 
     Returns:
-        The figures of metrics.json:
-        frames_sent: by the camera.
-        frames_received: images that the tracker answered with an array.
-        frames_dropped: images that the tracker says it skipped for newer ones.
-        latency_ms: p50 and p95 from the stamp of an image until its answer was here.
-        stamps_equal: every answer has the stamp of an image that was sent, and no two the same.
-        ids_unique: no identity is twice in an answer.
-        identities: different track ids; true_identities: of the scene.
-        id_switches: as `ClearMatching` has them, over the answered images.
-        mean_mask_iou, recall: of its matches, and their share of all true objects; 0 where there are none.
+        The contents of metrics.json:
+        frames_sent: images that the camera published.
+        frames_received: images for which a result was received.
+        frames_dropped: images that the tracker reports as dropped.
+        latency_ms: p50 and p95 from the stamp of an image until its result was received.
+        stamps_equal: whether the stamp of each result is that of an image, and no two are equal.
+        ids_unique: whether no result has a track id twice.
+        identities: number of different track ids; true_identities: number of objects in the scene.
+        id_switches: as in `ClearMatching`, over the images with a result.
+        mean_mask_iou: over the matches; recall: share of the true objects that were matched; 0 if there are none.
         rate_hz, engine, seed, image_size, vis_ros: the conditions.
+
+    Raises:
+        TimeoutError: the recording has no replies.
     """
-    if not recording.answers:
-        raise TimeoutError('the tracker answered no image of the scene')
-    frame_of = {stamp: index for index, stamp in enumerate(recording.stamps_ns)}
-    matching, sheet = ClearMatching(), VideoSheet(16)
-    overlaps: list[float] = []
-    true_objects = 0
-    identities: set[int] = set()
-    dropped, unique, answered = 0, True, set()
+    if not recording.replies:
+        raise TimeoutError('the tracker published no result for any image of the scene')
+    frame_of = {stamp_ns: index for index, stamp_ns in enumerate(recording.stamps_ns)}
+    scores, sheet = _SceneScores(), VideoSheet(16)
+    with_result: set[int] = set()
     with VideoWriter(out / 'overlay.mp4', max(_SLOWEST_VIDEO, recording.rate_hz)) as video:
-        for answer in recording.answers:
-            message = deserialize_message(answer.data, InstanceMaskArray)
-            dropped += message.dropped
-            ids = [message.epoch * 2**32 + instance.track_id for instance in message.instances]
-            unique &= len(set(ids)) == len(ids)
-            identities.update(ids)
-            if answer.stamp_ns not in frame_of:
-                continue
-            answered.add(answer.stamp_ns)
-            index = frame_of[answer.stamp_ns]
-            truth, instances = scene.frame(index), to_instances(message)
-            shared = _mask_iou(truth, instances)
-            rows, columns = matching.add(index, truth.object_ids.astype(np.int64), np.array(ids, np.int64), shared)
-            overlaps += shared[rows, columns].tolist()
-            true_objects += len(truth)
-            overlay = draw_overlay(truth.image, instances)
-            video.write(overlay)
-            sheet.add(overlay, f'frame {index}')
-            on_frame()
+        for reply in recording.replies:
+            message = deserialize_message(reply.data, InstanceMaskArray)
+            scores.add_message(message)
+            index = frame_of.get(reply.stamp_ns)
+            if index is not None:
+                with_result.add(index)
+                truth, instances = scene.frame(index), to_instances(message)
+                scores.add_frame(index, truth, instances, _track_ids(message))
+                overlay = draw_overlay(truth.image, instances)
+                video.write(overlay)
+                sheet.add(overlay, f'frame {index}')
+            on_reply()
     sheet.write(out / 'contact_sheet.png')
-    latency = [(answer.received_ns - answer.stamp_ns) / 1e6 for answer in recording.answers]
-    p50, p95 = percentiles(latency, 50, 95)
+    p50, p95 = percentiles([(reply.received_ns - reply.stamp_ns) / 1e6 for reply in recording.replies], 50, 95)
     metrics = {
         'frames_sent': len(recording.stamps_ns),
-        'frames_received': len(answered),
-        'frames_dropped': dropped,
+        'frames_received': len(with_result),
+        'frames_dropped': scores.dropped,
         'latency_ms': {'p50': round(p50, 1), 'p95': round(p95, 1)},
-        'stamps_equal': len(answered) == len(recording.answers),
-        'ids_unique': unique,
-        'identities': len(identities),
+        'stamps_equal': len(with_result) == len(recording.replies),
+        'ids_unique': scores.ids_unique,
+        'identities': len(scores.track_ids),
         'true_identities': len(scene.object_names),
-        'id_switches': len(matching.switches),
-        'mean_mask_iou': round(sum(overlaps) / max(1, len(overlaps)), 4),
-        'recall': round(len(overlaps) / max(1, true_objects), 4),
+        **scores.figures(),
         'rate_hz': round(recording.rate_hz, 2),
         'engine': recording.engine,
         'seed': scene.seed,
@@ -104,8 +94,52 @@ def write_report(
     return metrics
 
 
+def _track_ids(message: InstanceMaskArray) -> list[int]:
+    """Track ids that stay unique across epochs, in the order of the message."""
+    return [message.epoch * 2**32 + instance.track_id for instance in message.instances]
+
+
+class _SceneScores:
+    """Collects the figures of the demo, message by message.
+
+    dropped: images that the tracker reports as dropped.
+    ids_unique: whether no message has a track id twice.
+    track_ids: all of them, see `_track_ids`.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self.ids_unique = True
+        self.track_ids: set[int] = set()
+        self._matching = ClearMatching()
+        self._overlaps: list[float] = []
+        self._true_objects = 0
+
+    def add_message(self, message: InstanceMaskArray) -> None:
+        """Count what the message itself contains."""
+        ids = _track_ids(message)
+        self.dropped += message.dropped
+        self.ids_unique &= len(set(ids)) == len(ids)
+        self.track_ids.update(ids)
+
+    def add_frame(self, index: int, truth: LabelledFrame, instances: Instances, ids: list[int]) -> None:
+        """Match the instances of a frame, with their track ids, with the ground truth."""
+        overlaps = _mask_iou(truth, instances)
+        rows, columns = self._matching.add(index, truth.object_ids.astype(np.int64), np.array(ids, np.int64), overlaps)
+        self._overlaps += overlaps[rows, columns].tolist()
+        self._true_objects += len(truth)
+
+    def figures(self) -> dict[str, float]:
+        """The figures against the ground truth."""
+        return {
+            'id_switches': len(self._matching.switches),
+            'mean_mask_iou': round(sum(self._overlaps) / max(1, len(self._overlaps)), 4),
+            'recall': round(len(self._overlaps) / max(1, self._true_objects), 4),
+        }
+
+
 def _mask_iou(truth: LabelledFrame, instances: Instances) -> NDArray[np.float64]:
-    """(T, N) of the true masks and the instances."""
+    """(T, N) IoU of the T true masks and the N instances."""
     crops = zip(instances.masks, instances.rois.tolist(), strict=True)
     found = [encode_crop(mask, roi, instances.image_size) for mask, roi in crops]
     return iou(found, [encode(mask) for mask in truth.masks]).T

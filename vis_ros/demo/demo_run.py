@@ -1,4 +1,4 @@
-"""Run the demo: camera and tracker as two real processes over DDS, and this process, which records and measures."""
+"""Run the demo: camera and tracker as two processes that communicate over DDS, recorded by this process."""
 
 from __future__ import annotations
 
@@ -16,39 +16,37 @@ import rclpy
 from rclpy.signals import SignalHandlerOptions
 
 from vis_ros.demo.child_process import ChildProcess, ended_by_signals
-from vis_ros.demo.recorder import Recorder, TrackerReply
+from vis_ros.demo.demo_recorder import DemoRecorder, TrackerReply
 from vis_ros.demo.scene_camera import IMAGE_TOPIC
 from vis_ros.ros.isolation import child_environment, isolate
 from vis_ros.synthetic.scene import Scene
 
 SCENE_SIZE = (360, 640)
-"""(height, width) of the demo's images in pixels."""
+"""(height, width) of the images of the demo in pixels."""
 
 TRACKER_COMMAND = (sys.executable, '-m', 'vis_ros.node')
 
-_START_S = 180.0
-_SILENCE_S = 30.0
-_LINGER_S = 10.0
+_FIRST_REPLY_TIMEOUT_S = 180.0
+_REPLY_TIMEOUT_S = 30.0
+_DRAIN_TIMEOUT_S = 10.0
 
-Watch = Callable[[str, int], None]
-"""Called with what is going on and how many images of the scene have been answered."""
+OnProgress = Callable[[str, int], None]
+"""Called with the current activity and the number of replies so far."""
 
 
 @dataclass(frozen=True)
-class Recording:
-    """What was sent and what came back.
+class DemoRecording:
+    """What camera and tracker published.
 
-    stamps_ns: of the images that the camera sent, in order.
-    rate_hz: at which it sent them.
-    images: how many of them this process received.
-    answers: of the tracker.
-    engine: what the tracker's diagnostics say about its engine.
+    stamps_ns: of the images that the camera published, in order.
+    rate_hz: of the camera.
+    replies: of the tracker.
+    engine: what the diagnostics of the tracker report about its engine.
     """
 
     stamps_ns: list[int]
     rate_hz: float
-    images: int
-    answers: list[TrackerReply]
+    replies: list[TrackerReply]
     engine: dict[str, str]
 
 
@@ -58,20 +56,20 @@ def record(
     *,
     rate: float = 0.0,
     tracker_command: Sequence[str] = TRACKER_COMMAND,
-    watch: Watch = lambda activity, answered: None,
-) -> Recording:
-    """Play a scene to the tracker and record both into `out/bag`; the processes' output goes to `out/*.log`.
+    on_progress: OnProgress = lambda activity, replies: None,
+) -> DemoRecording:
+    """Play a scene to the tracker and record both into `out/bag`. The output of the processes goes to `out/*.log`.
 
     Args:
-        out: folder that exists; a bag of an earlier demo in it is replaced.
-        scene: what the camera sees.
-        rate: images per second; 0 takes what the tracker can hold.
-        tracker_command: starts it; ROS arguments are appended.
-        watch: for a progress bar.
+        out: an existing folder; the bag of an earlier demo is replaced.
+        scene: what the camera publishes.
+        rate: images per second; 0 takes the rate that the tracker can sustain.
+        tracker_command: starts the tracker; ROS arguments are appended.
+        on_progress: see `OnProgress`.
 
     Raises:
-        ChildProcessError: camera or tracker ended too soon, or the tracker says that it cannot work.
-        TimeoutError: no answer for a long time.
+        ChildProcessError: camera or tracker ended early, or the tracker reports that it cannot work.
+        TimeoutError: the tracker stopped publishing results.
     """
     out = out.resolve()
     bag, start, report = out / 'bag', out / 'start', out / 'camera.json'
@@ -89,45 +87,53 @@ def record(
         ChildProcess('tracker', tracker, out / 'tracker.log', environment, out) as tracker_process,
         ChildProcess('camera', camera, out / 'camera.log', environment, out) as camera_process,
         _ros(),
-        Recorder(bag) as recorder,
+        DemoRecorder(bag) as recorder,
     ):
-        sent = _follow(recorder, (tracker_process, camera_process), start, report, scene.frames, watch)
+        sent = _follow(recorder, (tracker_process, camera_process), start, report, scene.frames, on_progress)
         start.unlink(missing_ok=True)
-        return Recording(sent['stamps_ns'], sent['rate_hz'], recorder.images, recorder.answers, recorder.status.engine)
+        return DemoRecording(sent['stamps_ns'], sent['rate_hz'], recorder.replies, recorder.status.engine)
 
 
 def _follow(
-    recorder: Recorder, children: Sequence[ChildProcess], start: Path, report: Path, frames: int, watch: Watch
+    recorder: DemoRecorder,
+    children: Sequence[ChildProcess],
+    start: Path,
+    report: Path,
+    frames: int,
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
-    """Let the camera start, record until the last image is answered or nothing comes; returns the camera's report."""
+    """Let the camera start, and record until the last reply or a timeout. Returns the report of the camera."""
     sent: dict[str, Any] | None = None
-    answered, last_news = 0, time.monotonic()
+    replies, last_change = 0, time.monotonic()
     while True:
         rclpy.spin_once(recorder, timeout_sec=0.05)
         for child in children:
             child.check()
         if recorder.status.fault:
             raise ChildProcessError(f'the tracker cannot work: {recorder.status.fault}')
-        if recorder.hears_images and recorder.hears_answers:
+        if recorder.is_connected:
             start.touch()
-        if len(recorder.answers) != answered or (sent is None and report.exists()):
-            answered, last_news = len(recorder.answers), time.monotonic()
+        if len(recorder.replies) != replies or (sent is None and report.exists()):
+            replies, last_change = len(recorder.replies), time.monotonic()
             sent = json.loads(report.read_text(encoding='utf-8')) if report.exists() else None
-            watch(_activity(recorder, sent), answered)
-        if sent and answered and recorder.answers[-1].stamp_ns == sent['stamps_ns'][-1]:
+            on_progress(_activity(replies, sent is not None), replies)
+        if sent and replies and recorder.replies[-1].stamp_ns == sent['stamps_ns'][-1]:
             return sent
-        silence = time.monotonic() - last_news
-        if sent and silence > _LINGER_S:
-            return sent  # the last ones are lost; the figures will say so
-        if silence > (_SILENCE_S if answered else _START_S):
+        silence_s = time.monotonic() - last_change
+        if sent and silence_s > _DRAIN_TIMEOUT_S:
+            return sent  # the last images or replies are lost, which the metrics show
+        if silence_s > (_REPLY_TIMEOUT_S if replies else _FIRST_REPLY_TIMEOUT_S):
             tails = '\n'.join(f'{child.log}:\n{child.tail(8)}' for child in children)
-            raise TimeoutError(f'no answer for {silence:.0f} s after {answered} of {frames} images.\n{tails}')
+            raise TimeoutError(
+                f'the tracker has published nothing for {silence_s:.0f} s, after results for {replies} of {frames} '
+                f'images.\n{tails}'
+            )
 
 
-def _activity(recorder: Recorder, sent: dict[str, Any] | None) -> str:
-    if sent is not None:
-        return 'waiting for the last answer'
-    return 'tracking' if recorder.answers else 'starting'
+def _activity(replies: int, all_sent: bool) -> str:
+    if all_sent:
+        return 'waiting for the last result'
+    return 'tracking' if replies else 'starting'
 
 
 @contextmanager

@@ -1,8 +1,7 @@
-"""The demo's camera: a process with a ROS 2 node that publishes a made scene at a rate that its listener can hold.
+"""The camera of the demo: a ROS node in a process of its own that publishes a synthetic scene.
 
-It renders every image first, waits for its subscribers, and measures how long the tracking node takes from an image to
-the answer, one image at a time. Once it is told that the answers are heard, it makes the node forget those images and
-publishes the scene.
+It renders all images first, waits for its subscribers, and measures the response time of the tracker, one image at a
+time. When its start file appears, it resets the tracker and publishes the scene at a rate that the tracker can sustain.
 """
 
 from __future__ import annotations
@@ -34,17 +33,17 @@ IMAGE_TOPIC = '/camera/image'
 TRACKER = '/vis_node'
 FRAME_ID = 'demo_camera_optical_frame'
 CALIBRATION_FRAME_ID = 'calibration'
-"""Frame id of the images that are sent only to measure; they are no part of the scene."""
+"""Frame id of the images that only serve to measure the response time."""
 
 _HIGHEST_RATE = 30.0
-_LOAD = 0.7  # share of the time that the node may be busy: others use the processor too
+_LOAD = 0.7  # share of the time that the tracker may be busy, since other processes use the processor too
 _CALIBRATION_IMAGES = 12
 _CALIBRATION_WARM_UP = 3
-_ANSWER_S = 20.0
+_RESPONSE_TIMEOUT_S = 20.0
 
 
 class SceneCamera(Node):
-    """Publishes images on IMAGE_TOPIC, reliably for who asks for it, and listens to the tracker while calibrating."""
+    """Publishes images on IMAGE_TOPIC. It is reliable, which suits best-effort subscriptions too."""
 
     def __init__(self) -> None:
         super().__init__('demo_camera')
@@ -52,71 +51,75 @@ class SceneCamera(Node):
         self._publisher = self.create_publisher(Image, IMAGE_TOPIC, quality)
 
     def publish(self, image: NDArray[np.uint8], frame_id: str) -> int:
-        """Send an image, (H, W, 3) uint8 BGR, as taken now; returns its stamp in nanoseconds."""
+        """Publish an image, (H, W, 3) uint8 BGR, stamped now. Returns the stamp in nanoseconds."""
         now = self.get_clock().now()
         self._publisher.publish(to_image(image, 'bgr8', Header(stamp=now.to_msg(), frame_id=frame_id)))
         return int(now.nanoseconds)
 
     def wait_for_subscribers(self, count: int) -> None:
-        """Return once so many have found the topic."""
+        """Return when there are `count` subscribers."""
         while self._publisher.get_subscription_count() < count:
             rclpy.spin_once(self, timeout_sec=0.05)
 
-    def answer_time(self, images: list[NDArray[np.uint8]]) -> float:
-        """Seconds from an image until the tracker's answer: the 90th percentile over some images, one after another.
+    def response_time(self, images: list[NDArray[np.uint8]]) -> float:
+        """Publish images one at a time. Returns the 90th percentile of the seconds until the result is received.
 
         Raises:
-            RuntimeError: the tracker does not answer.
+            RuntimeError: the tracker does not respond.
         """
-        answers: list[int | None] = []
+        received: list[int | None] = []
         subscription = self.create_subscription(
             InstanceMaskArray,
             f'{TRACKER}/instances',
-            lambda message: answers.append(nanoseconds(message.header.stamp)),
+            lambda message: received.append(nanoseconds(message.header.stamp)),
             10,
         )
         seconds = []
         for image in images:
-            begin = time.perf_counter()
+            start = time.perf_counter()
             stamp = self.publish(image, CALIBRATION_FRAME_ID)
-            while stamp not in answers:
+            while stamp not in received:
                 rclpy.spin_once(self, timeout_sec=0.05)
-                if time.perf_counter() - begin > _ANSWER_S:
-                    raise RuntimeError(f'{TRACKER} does not answer an image within {_ANSWER_S:.0f} s')
-            seconds.append(time.perf_counter() - begin)
+                if time.perf_counter() - start > _RESPONSE_TIMEOUT_S:
+                    raise RuntimeError(f'{TRACKER} published no result for an image within {_RESPONSE_TIMEOUT_S:.0f} s')
+            seconds.append(time.perf_counter() - start)
         self.destroy_subscription(subscription)
         return float(np.percentile(seconds[_CALIBRATION_WARM_UP:], 90))
 
     def wait_for(self, start: Path, image: NDArray[np.uint8]) -> None:
-        """Return once a file exists; until then send an image now and then, for whoever has yet to hear an answer."""
+        """Return when a file exists. Publishes an image repeatedly, so that the recorder can connect."""
         while not start.exists():
             self.publish(image, CALIBRATION_FRAME_ID)
             rclpy.spin_once(self, timeout_sec=0.2)
             time.sleep(0.2)
 
     def reset_tracker(self) -> None:
-        """Make the tracker forget what it has seen."""
+        """Make the tracker delete all tracks.
+
+        Raises:
+            RuntimeError: the tracker does not respond.
+        """
         client: Any = self.create_client(Trigger, f'{TRACKER}/reset')
-        if not client.wait_for_service(_ANSWER_S):
+        if not client.wait_for_service(_RESPONSE_TIMEOUT_S):
             raise RuntimeError(f'{TRACKER} does not offer its reset service')
         future: Any = client.call_async(Trigger.Request())
-        rclpy.spin_until_future_complete(self, future, timeout_sec=_ANSWER_S)
+        rclpy.spin_until_future_complete(self, future, timeout_sec=_RESPONSE_TIMEOUT_S)
         if not future.done() or not future.result().success:
             raise RuntimeError(f'{TRACKER} did not reset')
         self.destroy_client(client)
 
     def play(self, images: list[NDArray[np.uint8]], rate: float) -> list[int]:
-        """Publish images at a rate in Hz; returns their stamps in nanoseconds."""
-        begin = time.perf_counter()
+        """Publish images at a rate in Hz. Returns their stamps in nanoseconds."""
+        start = time.perf_counter()
         stamps = []
         for index, image in enumerate(images):
-            time.sleep(max(0.0, begin + index / rate - time.perf_counter()))
+            time.sleep(max(0.0, start + index / rate - time.perf_counter()))
             stamps.append(self.publish(image, FRAME_ID))
         return stamps
 
 
 def main() -> None:
-    """Play one scene, write the report, and stay until SIGINT so that nothing in flight is lost."""
+    """Play a scene, write the report, and stay until SIGINT, so that no image in flight is lost."""
     arguments = _arguments()
     prepare_environment()
     rclpy.init()
@@ -126,12 +129,12 @@ def main() -> None:
         images = [scene.frame(index).image for index in range(len(scene))]
         camera.wait_for_subscribers(arguments.subscribers)
         samples = np.linspace(0, len(images) - 1, _CALIBRATION_IMAGES).astype(int)
-        answer_time = camera.answer_time([images[index] for index in samples])
-        rate = arguments.rate or min(_HIGHEST_RATE, _LOAD / answer_time)
+        response_time = camera.response_time([images[index] for index in samples])
+        rate = arguments.rate or min(_HIGHEST_RATE, _LOAD / response_time)
         camera.wait_for(arguments.start, images[0])
         camera.reset_tracker()
         stamps = camera.play(images, rate)
-        report = {'rate_hz': rate, 'answer_ms': 1000 * answer_time, 'stamps_ns': stamps}
+        report = {'rate_hz': rate, 'response_ms': 1000 * response_time, 'stamps_ns': stamps}
         partial = arguments.report.with_name(arguments.report.name + '.part')
         partial.write_text(json.dumps(report), encoding='utf-8')
         os.replace(partial, arguments.report)
@@ -149,10 +152,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument('--height', type=int, required=True)
     parser.add_argument('--width', type=int, required=True)
     parser.add_argument('--frames', type=int, required=True)
-    parser.add_argument('--rate', type=float, default=0.0, help='Hz; 0 measures what the node can hold')
-    parser.add_argument('--subscribers', type=int, required=True, help='wait for so many')
-    parser.add_argument('--start', type=Path, required=True, help='file that appears when the answers are heard')
-    parser.add_argument('--report', type=Path, required=True, help='JSON file to write once every image is sent')
+    parser.add_argument('--rate', type=float, default=0.0, help='in Hz; 0 takes the rate that the tracker can sustain')
+    parser.add_argument('--subscribers', type=int, required=True, help='number of subscribers to wait for')
+    parser.add_argument('--start', type=Path, required=True, help='file that appears when the scene may start')
+    parser.add_argument('--report', type=Path, required=True, help='JSON file to write after the last image')
     return parser.parse_args()
 
 

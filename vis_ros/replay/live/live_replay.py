@@ -1,4 +1,4 @@
-"""Live replay: plays a recording through DDS at a running node, with its real timing, and keeps what comes back."""
+"""Live replay: plays a recording over DDS to a running node, at the recorded times, and records the results."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 
 from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.replay.interruption import interruptible
-from vis_ros.replay.live.client_node import client_node
 from vis_ros.replay.live.live_results import LiveSummary, write_live_results
-from vis_ros.replay.live.live_session import LiveSession, Patience
-from vis_ros.replay.live.player import Player
+from vis_ros.replay.live.live_session import LiveSession, Timeouts
+from vis_ros.replay.live.player import open_player
 from vis_ros.replay.live.routes import find_routes
 from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.replay.live.timed_images import TimedImages
@@ -27,62 +26,68 @@ def replay_live(
     rate: float = 1.0,
     loop: int = 1,
     copy_images: bool = False,
-    patience: Patience = Patience(),  # noqa: B008  # it cannot change
+    timeouts: Timeouts = Timeouts(),  # noqa: B008  # it is immutable
     on_ready: Callable[[int | None, str], None] = lambda total, text: None,
     on_image: Callable[[], None] = lambda: None,
 ) -> LiveSummary:
-    """Play a recording at a running node and write its answers into a folder.
+    """Play a recording to a running node and write its results into a folder.
 
-    The node first forgets its identities. Then every image is published when it is due by its time of recording,
-    and /clock with it (the time of recording too, as `ros2 bag play --clock` has it). In each further round stamps and
-    clock go back to the start, as in `ros2 bag play --loop`: the node notices it and begins an epoch. At the end of
-    each round the last answers are waited for.
+    The node is reset first. Each image is published when it is due by its time of recording, with /clock at that time,
+    as `ros2 bag play --clock` does. In each further round stamps and /clock start again from the beginning, as in
+    `ros2 bag play --loop`, and the node starts a new epoch. Each round ends when the last replies have been received.
 
-    SIGINT and SIGTERM end the playing, and so do damage of the recording, a node that goes away, and another publisher
-    on the same topics; what came until then is written.
+    SIGINT, SIGTERM, damage in the recording, a node that ends, and another publisher on the same topics end the replay
+    early. The results received until then are written.
 
     Args:
         images: the recording.
-        out: the folder; made where it is missing, files of an earlier replay are replaced.
+        out: the folder. It is created if necessary; files of an earlier replay are replaced.
         node: fully qualified name of the node.
-        topic: the one image topic of the recording to play.
-        cameras: name of a camera of the node ('' for the one without a name) -> the image topic of the recording that
-            it gets (None: NAME/image, or that with /compressed). Where nothing is chosen, topics of the same name
-            belong together, or the only topic and the only camera.
-        rate: plays so many times as fast as recorded.
-        loop: how many rounds.
-        copy_images: keep the images in the bag too, with the time of their publication.
-        patience: how long to wait for what.
-        on_ready: called when the node listens, with the number of images to play, where that is known, and in words
-            what is played where.
-        on_image: called after each published image (a progress bar).
+        topic: the only image topic of the recording to play.
+        cameras: camera of the node ('' for the one without a name) -> image topic of the recording (None: NAME/image
+            or NAME/image/compressed). Without `topic` and `cameras`, topics of equal names are matched, or the only
+            topic and the only camera.
+        rate: speed of the replay; 1 is as recorded.
+        loop: number of rounds.
+        copy_images: copy the images into the bag, at the wall time at which they were published.
+        timeouts: see `Timeouts`.
+        on_ready: called when the node is active, with the number of images to play (None if unknown) and a description
+            of the routes.
+        on_image: called after each published image.
 
     Raises:
-        TimeoutError: there is no such node, it is not active, or it does not answer; says what was found.
-        ConnectionError: the node cannot work.
-        ValueError: rate or loop is out of range, the topics do not fit, nothing can be read, or `out` would hurt the
-            recording.
-        FileExistsError: `out/bag` is something else than a bag.
-        KeyboardInterrupt: a signal came before anything was played.
+        TimeoutError: there is no such node, it is not active, or it does not reply.
+        ConnectionError: the node reports that it cannot work, or cannot be reset.
+        ValueError: rate or loop is out of range, topics and cameras do not match, no image can be read, or `out` is in
+            the recording.
+        FileExistsError: out/bag exists and is not a bag.
+        KeyboardInterrupt: interrupted before the first image.
     """
     if rate <= 0 or loop < 1:
         raise ValueError(f'rate ({rate}) must be greater than 0 and loop ({loop}) at least 1')
     folder = Path(out)
     with interruptible() as stop:
-        with client_node('vis_ros_replay') as (ros_node, executor):
-            player = Player(ros_node, executor, stop)
-            target = RunningNode(ros_node, player, node)
-            routes = find_routes(images, target.wait(patience.appear, patience.ready), topic, cameras)
-            counts = [images.counts[route.recorded] for route in routes]
+        with open_player('vis_ros_replay', stop) as player:
+            running_node = RunningNode(player, node)
+            routes = find_routes(
+                images, running_node.wait_until_active(timeouts.appear, timeouts.active), topic, cameras
+            )
+            counts = [images.counts[route.recorded_topic] for route in routes]
             total = None if None in counts else loop * sum(count or 0 for count in counts)
             on_ready(total, '; '.join(map(str, routes)))
             make_room(folder, [images.path])
             with BagWriter(folder / 'bag') as bag:
                 session = LiveSession(
-                    ros_node, player, target, images, routes, bag, rate=rate, copy_images=copy_images, patience=patience
+                    player,
+                    running_node,
+                    images,
+                    routes,
+                    bag,
+                    rate=rate,
+                    loop=loop,
+                    copy_images=copy_images,
+                    timeouts=timeouts,
                 )
-                session.introduce()
-                settings = target.settings()
-                while session.rounds < loop and not (stop.is_set() or session.stopped_early):
-                    session.play(on_image, again=session.rounds + 1 < loop)
-        return write_live_results(folder, images, target, settings, session, rate, loop)
+                session.connect()
+                session.play(on_image)
+        return write_live_results(folder, session)

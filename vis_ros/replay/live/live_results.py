@@ -1,11 +1,10 @@
-"""What a live replay leaves: results.jsonl and run.json, from the answers in its bag, and a summary."""
+"""The files of a live replay (results.jsonl, results.json, run.json) and its summary, from the replies in its bag."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,227 +12,206 @@ import numpy as np
 from rclpy.serialization import deserialize_message
 
 import vis_ros
-from vis_ros.instances import LOST, Instances
+from vis_ros.instances import LOST
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.percentiles import percentiles
 from vis_ros.recordings.bag_reader import BagReader
 from vis_ros.recordings.topics import INSTANCES_TYPE, Topic
-from vis_ros.replay.interruption import INTERRUPTED
-from vis_ros.replay.live.live_session import CameraStream, LiveSession
-from vis_ros.replay.live.running_node import RunningNode
-from vis_ros.replay.live.timed_images import TimedImages
+from vis_ros.replay.live.camera_stream import CameraStream, ImageReply
+from vis_ros.replay.live.live_session import LiveSession
 from vis_ros.replay.offline.results_json import ResultsJson
 from vis_ros.replay.records import frame_record
 from vis_ros.ros.messages import to_instances
 from vis_ros.ros.stamps import nanoseconds
 
-Percentiles = tuple[float, float, float]
+_DECIMALS = 3
 
 
 @dataclass(frozen=True)
 class LiveSummary:
-    """What came of a live replay, over all cameras and rounds.
+    """The figures of a live replay, over all cameras and rounds. Times and rates are rounded to three decimals.
 
-    sent: images published.
-    received: answers to them.
-    dropped: images that the node skipped, as its messages say; those that the middleware told it were lost among them.
-    lost: sent, but neither answered nor said to be dropped.
-    late: images published more than 10 ms after their time; latest_ms: the worst of all.
-    skipped: images that could not be read, and last_problem why the last of them could not.
-    unknown: answers to images of others.
-    rate_hz, recorded_hz: images a second as played, and as recorded times the rate.
-    latency_ms: p50, p95, p99 from the publication of an image until its answer was here, in wall time; None without
-        answers.
-    node_latency_ms: the same of `latency` in the answers: by the node's own clock, from the stamp of the image until
-        it published the answer; None where it knows none.
-    node_clock: what that clock is, in words.
-    epochs: of the answers, ascending; identities: how many different ones in them.
-    stopped_early: '' when every round was played, INTERRUPTED, or what ended the replay before its end.
+    sent: number of published images.
+    received: number of replies to them.
+    dropped: images that the node skipped for newer ones or never received from DDS, as far as it reports that.
+    lost: images without a reply that the node did not report as dropped.
+    unknown: replies to images of other publishers.
+    late: images published more than 10 ms after their time; latest_ms: the largest delay.
+    skipped: images of the recording that could not be read; last_problem: why the last one could not.
+    rate_hz: images per second that were published; recorded_hz: that of the recording at the speed of the replay.
+    latency_percentiles_ms: p50, p95 and p99 of the wall time from publishing an image until its reply was received;
+        None without replies.
+    node_latency_percentiles_ms: the same for `latency` in the replies: from the stamp of the image until the node
+        published the reply, on the clock of the node; None if it is unknown.
+    node_clock: a description of that clock.
+    epochs: of the replies, ascending.
+    identities: number of different tracks in the replies.
+    stopped_early: see `LiveSession`.
+    no_results_json: why there is no results.json, or ''.
     """
 
     sent: int
     received: int
     dropped: int
     lost: int
+    unknown: int
     late: int
     latest_ms: float
     skipped: int
     last_problem: str
-    unknown: int
     rate_hz: float
     recorded_hz: float
-    latency_ms: Percentiles | None
-    node_latency_ms: Percentiles | None
+    latency_percentiles_ms: tuple[float, ...] | None
+    node_latency_percentiles_ms: tuple[float, ...] | None
     node_clock: str
     epochs: tuple[int, ...]
     identities: int
     stopped_early: str
+    no_results_json: str
 
 
 @dataclass
-class _Answers:
-    """What the answers of one camera say."""
+class _ReplyContents:
+    """What the messages of all replies contain.
+
+    tracks: (camera, epoch, track id).
+    """
 
     model: str = ''
     dropped: int = 0
     node_latency_ms: list[float] = field(default_factory=list)
     epochs: set[int] = field(default_factory=set)
-    identities: set[tuple[int, int]] = field(default_factory=set)
+    tracks: set[tuple[str, int, int]] = field(default_factory=set)
     class_names: dict[int, str] = field(default_factory=dict)
 
+    def add(self, camera: str, message: InstanceMaskArray) -> None:
+        self.model = message.model
+        self.dropped += message.dropped
+        self.epochs.add(message.epoch)
+        self.tracks.update((camera, message.epoch, instance.track_id) for instance in message.instances)
+        self.class_names.update((instance.class_id, instance.class_name) for instance in message.instances)
+        latency_ns = nanoseconds(message.latency)
+        if latency_ns is not None:
+            self.node_latency_ms.append(round(latency_ns / 1e6, _DECIMALS))
 
-def write_live_results(
-    folder: Path,
-    images: TimedImages,
-    target: RunningNode,
-    settings: dict[str, Any],
-    session: LiveSession,
-    rate: float,
-    loop: int,
-) -> LiveSummary:
-    """Write results.jsonl (of several cameras one each, in folders of their names), results.json and run.json.
 
-    A line of results.jsonl is `frame_record` plus the round. Its index counts the images that were sent to the camera,
-    over all rounds; identities of different rounds differ by their epoch. results.json: see `ResultsJson`.
+def write_live_results(folder: Path, session: LiveSession) -> LiveSummary:
+    """Write the files of a session that has ended, next to its bag.
 
-    Args:
-        folder: where the bag is.
-        images: what was played.
-        target: what answered; settings: its parameters.
-        session: which has ended.
-        rate, loop: as asked for.
+    results.jsonl has one `frame_record` per reply, with the round. With several cameras there is one for each, in a
+    folder of its name. The index counts the images sent to the camera over all rounds; tracks of different rounds have
+    different epochs. results.json: see `ResultsJson`. run.json has the settings of the node and the figures.
     """
-    streams = list(session.streams.values())
-    several = len(streams) > 1
+    contents = _ReplyContents()
     with ResultsJson(folder) as results:
-        said = [
-            _write_records(
-                folder, stream, stream.route.camera.name if several else '', partial(results.add, 1 + position)
-            )
-            for position, stream in enumerate(streams)
-        ]
-        for position, stream in enumerate(streams):
-            results.extend(1 + position, stream.sent)
-        results.write()
-    sent, received = sum(stream.sent for stream in streams), sum(len(stream.answers.answered) for stream in streams)
-    dropped = sum(each.dropped for each in said)
-    latencies = [answered.latency_ms for stream in streams for answered in stream.answers.answered]
-    node_latencies = [latency for each in said for latency in each.node_latency_ms]
-    stopped_early = session.stopped_early or (INTERRUPTED if session.stopped else '')
-    summary = LiveSummary(
-        sent=sent,
-        received=received,
-        dropped=dropped,
-        lost=sent - received - dropped,
-        late=session.late,
-        latest_ms=session.latest_ms,
-        skipped=images.skipped,
-        last_problem=images.last_problem,
-        unknown=sum(stream.answers.unknown for stream in streams),
-        rate_hz=session.intervals / session.played_s if session.played_s else 0.0,
-        recorded_hz=session.intervals / session.recorded_s if session.recorded_s else 0.0,
-        latency_ms=_percentiles(latencies),
-        node_latency_ms=_percentiles(node_latencies),
-        node_clock=_node_clock(bool(settings.get('use_sim_time')), rate),
-        epochs=tuple(sorted(set().union(*(each.epochs for each in said)))),
-        identities=sum(len(each.identities) for each in said),
-        stopped_early=stopped_early,
-    )
-    names = {number: name for each in said for number, name in each.class_names.items()}
-    engine = target.status.engine
-    run = {
-        'vis_ros': vis_ros.__version__,
-        'source': str(images.path),
-        'model': next((each.model for each in said if each.model), ''),
-        **settings,
-        'engine': engine.get('engine', ''),
-        'device': engine.get('engine device', ''),
-        'precision': engine.get('engine precision', ''),
-        'cameras': {stream.route.camera.name: stream.route.recorded for stream in streams},
-        'class_names': [names.get(number, f'class {number}') for number in range(max(names, default=-1) + 1)],
-        'frames': received,
-        'skipped': images.skipped,
-        'stopped_early': stopped_early,
-        'live': {
-            'node': target.name,
-            'rate': rate,
-            'loop': loop,
-            'rounds': session.rounds,
-            **{name: getattr(summary, name) for name in ('sent', 'received', 'dropped', 'lost', 'unknown', 'late')},
-            'latest_ms': round(summary.latest_ms, 3),
-            'rate_hz': round(summary.rate_hz, 3),
-            'recorded_hz': round(summary.recorded_hz, 3),
-            'epochs': list(summary.epochs),
-            'identities': summary.identities,
-            'node_clock': summary.node_clock,
-            'latency_percentiles_ms': _rounded(summary.latency_ms),
-            'node_latency_percentiles_ms': _rounded(summary.node_latency_ms),
-            'latency_ms': _rounded(latencies),
-            'node_latency_ms': _rounded(node_latencies),
-        },
-    }
+        for position, stream in enumerate(session.streams.values()):
+            subfolder = stream.route.camera.name if len(session.streams) > 1 else ''
+            _write_records(folder, subfolder, stream, 1 + position, results, contents)
+        no_results_json = results.write()
+    latencies_ms = [
+        round(reply.latency_ms, _DECIMALS) for stream in session.streams.values() for reply in stream.replies
+    ]
+    summary = _summarise(session, contents, latencies_ms, no_results_json)
+    run = _run_record(session, contents, latencies_ms, summary)
     (folder / 'run.json').write_text(json.dumps(run, indent=1) + '\n', encoding='utf-8')
     return summary
 
 
 def _write_records(
-    folder: Path, stream: CameraStream, name: str, add: Callable[[int, int, Instances], None]
-) -> _Answers:
-    """One line for each answer in the bag into `folder/name`; what else the answers say.
-
-    Args:
-        add: called with index, epoch and objects of each.
-    """
-    camera, answered = stream.route.camera, stream.answers.answered
-    said = _Answers()
-    path = folder / name / 'results.jsonl'
+    folder: Path,
+    subfolder: str,
+    stream: CameraStream,
+    video_id: int,
+    results: ResultsJson,
+    contents: _ReplyContents,
+) -> None:
+    """Write results.jsonl of one camera, and add its replies to `results` and `contents`."""
+    path = folder / subfolder / 'results.jsonl'
     path.parent.mkdir(parents=True, exist_ok=True)
-    messages = BagReader(folder / 'bag').messages([Topic(camera.instances_topic, INSTANCES_TYPE, len(answered))])
     with path.open('w', encoding='utf-8') as file:
-        for (_, _, data), answer in zip(messages, answered, strict=True):
-            message: InstanceMaskArray = deserialize_message(data, InstanceMaskArray)
-            _listen(said, message)
-            sent, instances = answer.sent, to_instances(message)
-            seen = np.flatnonzero(np.asarray(instances.states) != LOST)  # as offline: lost objects are in the bag only
-            instances = instances[seen]
-            add(sent.index, message.epoch, instances)
-            record = frame_record(
-                sent.index,
-                sent.taken_ns,
-                sent.name,
-                message.epoch,
-                instances,
-            )
-            file.write(json.dumps(record | {'round': sent.round}) + '\n')
-    return said
+        for reply, message in _messages(folder / 'bag', stream):
+            contents.add(stream.route.camera.name, message)
+            image, instances = reply.image, to_instances(message)
+            # As in an offline replay, only the bag has lost tracks.
+            instances = instances[np.flatnonzero(np.asarray(instances.states) != LOST)]
+            results.add(video_id, image.index, message.epoch, instances)
+            record = frame_record(image.index, image.frame_stamp_ns, image.name, message.epoch, instances)
+            file.write(json.dumps(record | {'round': image.round}) + '\n')
+    results.extend(video_id, stream.sent)
 
 
-def _listen(said: _Answers, message: InstanceMaskArray) -> None:
-    said.model = message.model
-    said.dropped += message.dropped
-    said.epochs.add(message.epoch)
-    said.identities.update((message.epoch, instance.track_id) for instance in message.instances)
-    said.class_names.update((instance.class_id, instance.class_name) for instance in message.instances)
-    latency_ns = nanoseconds(message.latency)
-    if latency_ns is not None:
-        said.node_latency_ms.append(latency_ns / 1e6)
+def _messages(bag: Path, stream: CameraStream) -> Iterator[tuple[ImageReply, InstanceMaskArray]]:
+    """The replies of a camera with their messages in the bag."""
+    topic = Topic(stream.route.camera.instances_topic, INSTANCES_TYPE, len(stream.replies))
+    for reply, (_, _, data) in zip(stream.replies, BagReader(bag).messages([topic]), strict=True):
+        yield reply, deserialize_message(data, InstanceMaskArray)
+
+
+def _summarise(
+    session: LiveSession, contents: _ReplyContents, latencies_ms: list[float], no_results_json: str
+) -> LiveSummary:
+    streams, timing, images = session.streams.values(), session.timing, session.images
+    sent, received = sum(stream.sent for stream in streams), len(latencies_ms)
+    return LiveSummary(
+        sent=sent,
+        received=received,
+        dropped=contents.dropped,
+        lost=sent - received - contents.dropped,
+        unknown=sum(stream.unknown for stream in streams),
+        late=timing.late,
+        latest_ms=round(timing.latest_ms, _DECIMALS),
+        skipped=images.skipped,
+        last_problem=images.last_problem,
+        rate_hz=round(timing.rate_hz, _DECIMALS),
+        recorded_hz=round(timing.recorded_hz, _DECIMALS),
+        latency_percentiles_ms=_percentiles(latencies_ms),
+        node_latency_percentiles_ms=_percentiles(contents.node_latency_ms),
+        node_clock=_node_clock(bool(session.parameters.get('use_sim_time')), session.rate),
+        epochs=tuple(sorted(contents.epochs)),
+        identities=len(contents.tracks),
+        stopped_early=session.stopped_early,
+        no_results_json=no_results_json,
+    )
+
+
+def _run_record(
+    session: LiveSession, contents: _ReplyContents, latencies_ms: list[float], summary: LiveSummary
+) -> dict[str, Any]:
+    """The contents of run.json: as of an offline replay, and under 'live' what only a live replay has."""
+    engine, names = session.node.status.engine, contents.class_names
+    return {
+        'vis_ros': vis_ros.__version__,
+        'source': str(session.images.path),
+        'model': contents.model,
+        'weights': session.parameters.get('weights', ''),
+        'engine': engine.get('engine', ''),
+        'device': engine.get('engine device', ''),
+        'precision': engine.get('engine precision', ''),
+        'settings': session.parameters,
+        'cameras': {stream.route.camera.name: stream.route.recorded_topic for stream in session.streams.values()},
+        'class_names': [names.get(number, f'class {number}') for number in range(max(names, default=-1) + 1)],
+        'frames': summary.received,
+        'skipped': summary.skipped,
+        'stopped_early': summary.stopped_early,
+        'no_results_json': summary.no_results_json,
+        'live': {
+            'node': session.node.name,
+            'rate': session.rate,
+            'loop': session.loop,
+            'rounds': session.rounds,
+            **asdict(summary),
+            'latency_ms': latencies_ms,
+            'node_latency_ms': contents.node_latency_ms,
+        },
+    }
 
 
 def _node_clock(use_sim_time: bool, rate: float) -> str:
-    if use_sim_time:
-        return 'from the stamp to publishing, on /clock' + (
-            '' if rate == 1 else f', {rate:g} times as fast as wall time'
-        )
-    return 'from the stamp to publishing, in wall time: without use_sim_time the age of the recording is in it'
+    if not use_sim_time:
+        return 'from stamp to publishing; includes the age of the recording, because use_sim_time is not set'
+    return 'from stamp to publishing, on /clock' + ('' if rate == 1 else f' at {rate:g} times wall time')
 
 
-def _percentiles(values: Sequence[float]) -> Percentiles | None:
-    """p50, p95, p99."""
-    if not values:
-        return None
-    p50, p95, p99 = percentiles(values, 50, 95, 99)
-    return p50, p95, p99
-
-
-def _rounded(values: Sequence[float] | None) -> list[float] | None:
-    return None if values is None else [round(value, 3) for value in values]
+def _percentiles(values: list[float]) -> tuple[float, ...] | None:
+    """p50, p95 and p99, or None without values."""
+    return tuple(round(value, _DECIMALS) for value in percentiles(values, 50, 95, 99)) if values else None

@@ -1,4 +1,4 @@
-"""NodeStatus: what the diagnostics of a vis_node say about it."""
+"""NodeStatus: what a vis_node reports about itself on /diagnostics."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 
 class NodeStatus:
-    """The newest that was heard.
+    """The latest status of a node and its cameras.
 
     Args:
         node: fully qualified name of the node, such as /vis_node.
 
-    state: label of its lifecycle state, '' while nothing was heard.
+    state: label of its lifecycle state; '' before the first message.
     fault: why it cannot work, or ''.
-    engine: what runs its network: 'engine', 'engine device', 'engine precision', ...
-    topics: name of each camera ('camera' for one without a name) -> its image topic, '' while it does not listen.
-    throttled_log: name of each camera with whose images something is wrong -> what.
+    engine: the engine that runs its network: 'engine', 'engine device', 'engine precision', ...
+    topics: camera name ('camera' for one without a name) -> its image topic; '' while it is not subscribed.
+    issues: camera name -> its current warning or error; cameras without one are left out.
     """
 
     def __init__(self, node: str) -> None:
@@ -24,10 +24,10 @@ class NodeStatus:
         self.fault = ''
         self.engine: dict[str, str] = {}
         self.topics: dict[str, str] = {}
-        self.throttled_log: dict[str, str] = {}
+        self.issues: dict[str, str] = {}
 
-    def hear(self, message: DiagnosticArray) -> None:
-        """Take a message of /diagnostics, whoever sent it."""
+    def update(self, message: DiagnosticArray) -> None:
+        """Take a message of /diagnostics. The status of other nodes is ignored."""
         for status in message.status:
             values = {item.key: item.value for item in status.values}
             if status.name == self._name:
@@ -37,6 +37,6 @@ class NodeStatus:
             elif status.name.startswith(f'{self._name}: '):
                 camera = status.name.removeprefix(f'{self._name}: ')
                 self.topics[camera] = values.get('topic', '')
-                self.throttled_log.pop(camera, None)
+                self.issues.pop(camera, None)
                 if status.level != DiagnosticStatus.OK:
-                    self.throttled_log[camera] = status.message
+                    self.issues[camera] = status.message

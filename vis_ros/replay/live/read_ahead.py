@@ -1,4 +1,4 @@
-"""ReadAhead: takes items out of an iterable in a thread of its own, a few before they are wanted."""
+"""ReadAhead: reads the items of an iterable ahead of time, in a thread."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ _POLL_S = 0.1
 
 
 class _End:
-    """Stands behind the last item: there are no more, or reading failed with an error."""
+    """Follows the last item. error: why reading failed; None if there are no more items."""
 
     def __init__(self, error: Exception | None) -> None:
         self.error = error
 
 
 class ReadAhead(Generic[T]):
-    """Iterate inside the context, once; leaving it ends the thread. An error of the iterable comes where it happened.
+    """A context manager to iterate over once. The thread ends when the context is left.
+
+    An exception of the iterable is raised after the items before it.
 
     Args:
-        items: is iterated in the thread, and nowhere else.
+        items: iterated in the thread only.
     """
 
     def __init__(self, items: Iterable[T]) -> None:
         self._items = items
         self._queue: queue.Queue[T | _End] = queue.Queue(_DEPTH)
-        self._wanted = True
+        self._is_open = True
         self._thread = threading.Thread(target=self._read, name='read ahead', daemon=True)
 
     def __enter__(self) -> ReadAhead[T]:
@@ -38,7 +40,7 @@ class ReadAhead(Generic[T]):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._wanted = False
+        self._is_open = False
         self._thread.join()
 
     def __iter__(self) -> Iterator[T]:
@@ -58,8 +60,8 @@ class ReadAhead(Generic[T]):
         self._put(_End(error))
 
     def _put(self, item: T | _End) -> bool:
-        """Wait for room; False once nobody wants more."""
-        while self._wanted:
+        """Wait until the queue has room. Returns False once the context has been left."""
+        while self._is_open:
             try:
                 self._queue.put(item, timeout=_POLL_S)
                 return True

@@ -1,28 +1,28 @@
-"""RunningNode: the running vis_node that a live replay plays to, as the graph and its diagnostics show it."""
+"""RunningNode: finds a running vis_node in the ROS graph and calls its services."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import GetParameters
-from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from std_srvs.srv import Trigger
 
 from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE
 from vis_ros.replay.live.node_status import NodeStatus
 from vis_ros.replay.live.player import Player
+from vis_ros.tracking.settings import NodeSettings
 
-_SERVICE_S = 10.0
-_SETTINGS = ('weights', 'association', 'score_threshold', 'new_track_score', 'mask_encoding', 'use_sim_time')
+_SERVICE_TIMEOUT_S = 10.0
+_PARAMETERS = (*(field.name for field in fields(NodeSettings)), 'use_sim_time')
 
 
 @dataclass(frozen=True)
-class TargetCamera:
-    """A camera of the node: its name ('' for the one without), what it listens to and where it answers."""
+class NodeCamera:
+    """A camera of a running node: its name ('' for one without), its image topic, and the topic of its results."""
 
     name: str
     image_topic: str
@@ -30,62 +30,64 @@ class TargetCamera:
 
     @property
     def image_type(self) -> str:
+        """Type of the messages on the image topic."""
         return COMPRESSED_TYPE if self.image_topic.endswith('/compressed') else IMAGE_TYPE
 
 
 class RunningNode:
-    """Finds the node and talks to its services.
+    """A vis_node in another process.
 
     Args:
-        node: through which to look.
-        player: lets time pass while waiting.
-        name: of the node that is looked for.
+        player: runs callbacks while this waits.
+        name: fully qualified name of the node.
+
+    status: what its diagnostics report.
     """
 
-    def __init__(self, node: Node, player: Player, name: str) -> None:
+    def __init__(self, player: Player, name: str) -> None:
         self.name = '/' + name.strip('/')
         self.status = NodeStatus(self.name)
-        self._node = node
         self._player = player
-        node.create_subscription(DiagnosticArray, '/diagnostics', self.status.hear, 10)
+        self._client = player.node
+        self._client.create_subscription(DiagnosticArray, '/diagnostics', self.status.update, 10)
 
-    def wait(self, appear_s: float, ready_s: float) -> list[TargetCamera]:
-        """The cameras of the node, once it is active.
+    def wait_until_active(self, appear_s: float, active_s: float) -> list[NodeCamera]:
+        """Wait until the node is active; returns all of its cameras.
 
         Args:
-            appear_s: how long to wait for a node of this name.
-            ready_s: how long, from then on, until it listens to images.
+            appear_s: timeout until a node of this name appears.
+            active_s: timeout from then on.
 
         Raises:
-            TimeoutError: there is no such node, or it does not become active; says what there is.
-            ConnectionError: the node cannot work; says why.
+            TimeoutError: there is no such node, or it does not become active; the message lists what was found.
+            ConnectionError: the node reports that it cannot work.
             KeyboardInterrupt: the player was stopped.
         """
-        there = self._player.run(appear_s, self._exists)
-        ready = there and self._player.run(ready_s, lambda: bool(self.status.fault or self._cameras()))
+        exists = self._player.run(appear_s, self._exists)
+        is_active = exists and self._player.run(active_s, lambda: bool(self.status.fault or self._cameras()))
         if self._player.stopped:
             raise KeyboardInterrupt
-        if not there:
-            raise TimeoutError(self._not_there())
+        if not exists:
+            raise TimeoutError(self._not_found())
         if self.status.fault:
             raise ConnectionError(f'{self.name} cannot work: {self.status.fault}')
-        if not ready:
-            state = f'is {self.status.state}' if self.status.state else 'sends no diagnostics'
+        if not is_active:
+            state = f'is {self.status.state}' if self.status.state else 'publishes no diagnostics'
             raise TimeoutError(
-                f'{self.name} is there, but {state} and listens to no images after {ready_s:.0f} s. An inactive one '
-                f'becomes active by `ros2 lifecycle set {self.name} configure` and `... activate`'
+                f'{self.name} exists, but {state} and has not subscribed to any images after {active_s:.0f} s. To '
+                f'activate a node: `ros2 lifecycle set {self.name} configure`, then `... activate`'
             )
         return self._cameras()
 
-    def settings(self) -> dict[str, Any]:
-        """Values of the node's parameters that have to do with its results."""
-        response = self._call(GetParameters, 'get_parameters', GetParameters.Request(names=list(_SETTINGS)))
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of the node by name; empty if it does not respond."""
+        response = self._call(GetParameters, 'get_parameters', GetParameters.Request(names=list(_PARAMETERS)))
         if response is None:
             return {}
-        return dict(zip(_SETTINGS, map(parameter_value_to_python, response.values), strict=False))
+        return dict(zip(_PARAMETERS, map(parameter_value_to_python, response.values), strict=False))
 
     def reset(self) -> None:
-        """Make the node forget every identity; its next epoch begins.
+        """Make the node delete all tracks and start the next epoch.
 
         Raises:
             ConnectionError: it does not.
@@ -94,48 +96,52 @@ class RunningNode:
         response = self._call(Trigger, 'reset', Trigger.Request())
         if self._player.stopped:
             raise KeyboardInterrupt
-        if response is None or not response.success:
-            reason = 'does not answer' if response is None else f'says: {response.message}'
-            raise ConnectionError(f'{self.name}/reset {reason}')
+        if response is None:
+            raise ConnectionError(f'{self.name}/reset did not respond within {_SERVICE_TIMEOUT_S:.0f} s')
+        if not response.success:
+            raise ConnectionError(f'{self.name}/reset failed: {response.message}')
 
-    def _call(self, kind: type, service: str, request: Any) -> Any:
-        """The response of a service of the node, None where there is none."""
-        client: Any = self._node.create_client(kind, f'{self.name}/{service}')
+    def _call(self, service_type: type, service: str, request: Any) -> Any:
+        """The response of a service of the node, or None after a timeout."""
+        client: Any = self._client.create_client(service_type, f'{self.name}/{service}')
         try:
-            if not self._player.run(_SERVICE_S, client.service_is_ready):
+            if not self._player.run(_SERVICE_TIMEOUT_S, client.service_is_ready):
                 return None
             future = client.call_async(request)
-            return future.result() if self._player.run(_SERVICE_S, future.done) else None
+            return future.result() if self._player.run(_SERVICE_TIMEOUT_S, future.done) else None
         finally:
-            self._node.destroy_client(client)
+            self._client.destroy_client(client)
 
     def _exists(self) -> bool:
-        return self.name in self._nodes()
+        return self.name in self._node_names()
 
-    def _nodes(self) -> list[str]:
-        return [f'{space.rstrip("/")}/{name}' for name, space in self._node.get_node_names_and_namespaces()]
+    def _node_names(self) -> list[str]:
+        found = self._client.get_node_names_and_namespaces()
+        return [f'{namespace.rstrip("/")}/{name}' for name, namespace in found]
 
-    def _cameras(self) -> list[TargetCamera]:
-        """All cameras of an active node, else none."""
-        topics = self.status.topics
+    def _cameras(self) -> list[NodeCamera]:
+        """All cameras by name if the node is active and all of them are known, else none."""
+        image_topics = self.status.topics
         if self.status.state != 'active' or not self._exists():
             return []
         namespace, _, name = self.name.rpartition('/')
-        published = self._node.get_publisher_names_and_types_by_node(name, namespace or '/')
+        published = self._client.get_publisher_names_and_types_by_node(name, namespace or '/')
         cameras = []
         for topic, types in published:
             if INSTANCES_TYPE in types and topic.startswith(f'{self.name}/') and topic.endswith('/instances'):
                 camera = topic[len(self.name) + 1 : -len('/instances')]
-                cameras.append(TargetCamera(camera, topics.get(camera or 'camera', ''), topic))
-        complete = len(cameras) == len(topics) and all(camera.image_topic for camera in cameras)
+                cameras.append(NodeCamera(camera, image_topics.get(camera or 'camera', ''), topic))
+        complete = len(cameras) == len(image_topics) and all(camera.image_topic for camera in cameras)
         return sorted(cameras, key=lambda camera: camera.name) if complete else []
 
-    def _not_there(self) -> str:
-        others = sorted(name for name in set(self._nodes()) if name != self._node.get_fully_qualified_name())
-        topics = sorted(topic for topic, types in self._node.get_topic_names_and_types() if INSTANCES_TYPE in types)
-        domain, reach = os.environ.get('ROS_DOMAIN_ID') or '0', os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE')
+    def _not_found(self) -> str:
+        own_name = self._client.get_fully_qualified_name()
+        others = sorted(set(self._node_names()) - {own_name})
+        topics = sorted(topic for topic, types in self._client.get_topic_names_and_types() if INSTANCES_TYPE in types)
+        domain, discovery = os.environ.get('ROS_DOMAIN_ID') or '0', os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE')
         return (
-            f'there is no node {self.name} in ROS domain {domain}{f", range {reach}" if reach else ""}. '
-            'Start it (`vis-ros node` or `ros2 run vis_ros vis_node`), or give the name that it has. '
+            f'there is no node {self.name} in ROS domain {domain}'
+            f'{f", discovery range {discovery}" if discovery else ""}. '
+            'Start it (`vis-ros node` or `ros2 run vis_ros vis_node`), or give its name with --node. '
             f'Nodes: {", ".join(others) or "none"}; topics with instances: {", ".join(topics) or "none"}'
         )

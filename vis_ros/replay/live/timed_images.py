@@ -1,4 +1,4 @@
-"""TimedImages: the images of a recording as they go through DDS, serialised, with the times of their recording."""
+"""TimedImages: the images of a recording as serialized messages, with the times at which they were recorded."""
 
 from __future__ import annotations
 
@@ -21,30 +21,32 @@ from vis_ros.ros.stamps import to_time
 
 @dataclass(frozen=True)
 class TimedImage:
-    """One image.
+    """One image of a recording.
 
-    topic: of the recording; '' where it has none.
-    name: what offline replay calls the frame.
-    recorded_ns: when it was recorded; stamp_ns: when it was taken, as the message says; taken_ns: the same as offline
-        replay has it, where 0 is a time too.
-    data: the serialised message, with that stamp.
+    topic: of the recording; '' for a video or an image folder.
+    name: of the frame, as in an offline replay.
+    recorded_ns: time of recording.
+    stamp_ns: stamp of the message, never 0.
+    frame_stamp_ns: stamp of the frame in an offline replay. It differs in videos and image folders only, which start
+        at 0 there.
+    data: the serialized message.
     """
 
     topic: str
     name: str
     recorded_ns: int
     stamp_ns: int
-    taken_ns: int
+    frame_stamp_ns: int
     data: bytes
 
 
 class TimedImages(ABC):
-    """Iterate to read the images in the order of recording, one at a time, as often as wanted.
+    """Iterates over the images in the order of recording, reading one at a time. It can be iterated repeatedly.
 
-    path: where it is; description: what it is, in words.
-    topics: name of each image topic -> type of its messages.
-    counts: name of each image topic -> how many images; None where only reading tells.
-    skipped, last_problem: images of the last iteration that could not be read, and why the last of them could not.
+    path: of the recording; description: for messages to the user.
+    topics: image topic -> type of its messages.
+    counts: image topic -> number of images; None if only reading the file tells.
+    skipped: number of images of the last iteration that could not be read; last_problem: why the last one could not.
     """
 
     def __init__(self, path: Path, description: str, topics: dict[str, str], counts: dict[str, int | None]) -> None:
@@ -64,10 +66,10 @@ class TimedImages(ABC):
 
 
 def open_timed_images(path: str | Path) -> TimedImages:
-    """Open a recording: a bag with all of its image topics, a video file or an image folder.
+    """Open a bag with all of its image topics, a video file, or an image folder.
 
     Raises:
-        FileNotFoundError: there is nothing at `path`.
+        FileNotFoundError: `path` does not exist.
         ValueError: it is none of these, cannot be read, or has no images.
     """
     path = Path(path)
@@ -81,7 +83,7 @@ def open_timed_images(path: str | Path) -> TimedImages:
 
 
 class BagImages(TimedImages):
-    """The image topics of a bag, byte for byte; only stamps of zero are replaced by the times of recording."""
+    """The image messages of a bag, byte for byte, except that a stamp of 0 is replaced by the time of recording."""
 
     def __init__(self, reader: BagReader, topics: Sequence[Topic]) -> None:
         self._reader = reader
@@ -94,6 +96,7 @@ class BagImages(TimedImages):
         )
 
     def read(self, topics: Sequence[str]) -> Iterator[TimedImage]:
+        """The images of some of the topics. Messages that have no valid header are skipped."""
         self.skipped, self.last_problem = 0, ''
         indices = dict.fromkeys(topics, -1)
         for topic, recorded_ns, data in self._reader.messages([each for each in self._topics if each.name in topics]):
@@ -111,15 +114,16 @@ class BagImages(TimedImages):
 
 
 class FrameImages(TimedImages):
-    """A video file or an image folder as bgr8 images. Time begins at 1 ns: a stamp of zero tells no time in ROS."""
+    """A video file or an image folder as bgr8 messages. They start at 1 ns because a stamp of 0 is invalid in ROS."""
 
-    def __init__(self, source: Recording) -> None:
-        self._source = source
-        super().__init__(source.path, source.description, {'': IMAGE_TYPE}, {'': source.count})
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        super().__init__(recording.path, recording.description, {'': IMAGE_TYPE}, {'': recording.count})
 
     def read(self, topics: Sequence[str]) -> Iterator[TimedImage]:
-        for frame in self._source:
+        """All images."""
+        for frame in self._recording:
             stamp_ns = max(frame.stamp_ns, 1)
             message = to_image(frame.image, 'bgr8', Header(stamp=to_time(stamp_ns), frame_id=frame.frame_id))
             yield TimedImage('', frame.name, stamp_ns, stamp_ns, frame.stamp_ns, serialize(message, IMAGE_TYPE))
-        self.skipped, self.last_problem = self._source.skipped, self._source.last_problem
+        self.skipped, self.last_problem = self._recording.skipped, self._recording.last_problem

@@ -1,4 +1,4 @@
-"""Recorder: writes what camera and tracker publish into a bag, byte for byte, and keeps the answers."""
+"""DemoRecorder: records the topics of camera and tracker into a bag, and keeps the replies of the tracker."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from vis_ros.replay.live.node_status import NodeStatus
 
 @dataclass(frozen=True)
 class TrackerReply:
-    """One InstanceMaskArray as it came.
+    """An InstanceMaskArray that was received.
 
-    stamp_ns: of the image that it belongs to; received_ns: when it came; data: the serialised message.
+    stamp_ns: stamp of its image; received_ns: when it was received, on the same clock; data: the serialized message.
     """
 
     stamp_ns: int
@@ -30,21 +30,24 @@ class TrackerReply:
     data: bytes
 
 
-class Recorder(Node):
-    """Subscribes to images and answers; as a context manager it closes the bag.
+class DemoRecorder(Node):
+    """Subscribes to images and results. It is a context manager that closes the bag.
 
-    answers: of the scene, in the order of arrival; those to calibration images are left out.
-    images: how many images of the scene have come.
-    status: what the tracker's diagnostics say.
-    hears_images, hears_answers: DDS has connected it with camera and tracker; what was sent before is lost to it.
+    Messages about calibration images are not recorded.
+
+    Args:
+        bag: the folder to create.
+
+    replies: in the order of arrival.
+    status: what the diagnostics of the tracker report.
+    is_connected: whether DDS has delivered an image and a result; earlier messages may have been lost.
     """
 
     def __init__(self, bag: Path) -> None:
         super().__init__('demo_recorder')
-        self.answers: list[TrackerReply] = []
-        self.images = 0
+        self.replies: list[TrackerReply] = []
         self.status = NodeStatus(TRACKER)
-        self.hears_images = self.hears_answers = False
+        self._received_image = self._received_instances = False
         self._instances_topic = f'{TRACKER}/instances'
         self._bag = BagWriter(bag)
         self._bag.add_topic(IMAGE_TOPIC, IMAGE_TYPE)
@@ -52,26 +55,29 @@ class Recorder(Node):
         quality = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
         self.create_subscription(Image, IMAGE_TOPIC, self._on_image, quality, raw=True)
         self.create_subscription(InstanceMaskArray, self._instances_topic, self._on_instances, quality, raw=True)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self.status.hear, 10)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self.status.update, 10)
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> DemoRecorder:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._bag.close()
         self.destroy_node()
 
+    @property
+    def is_connected(self) -> bool:
+        return self._received_image and self._received_instances
+
     def _on_image(self, data: bytes) -> None:
         _, frame_id = read_header(data)
-        self.hears_images = True
+        self._received_image = True
         if frame_id != CALIBRATION_FRAME_ID:
-            self.images += 1
             self._bag.write(IMAGE_TOPIC, self.get_clock().now().nanoseconds, data)
 
     def _on_instances(self, data: bytes) -> None:
         stamp_ns, frame_id = read_header(data)
-        self.hears_answers = True
+        self._received_instances = True
         if frame_id != CALIBRATION_FRAME_ID:
             received_ns = int(self.get_clock().now().nanoseconds)
-            self.answers.append(TrackerReply(stamp_ns, received_ns, data))
+            self.replies.append(TrackerReply(stamp_ns, received_ns, data))
             self._bag.write(self._instances_topic, received_ns, data)
