@@ -146,27 +146,27 @@ def test_weights_list_names_every_row_and_says_what_is_here(tmp_path):
 # --- doctor -----------------------------------------------------------------------------------------------------------
 
 
-def findings_of(subject):
-    return [finding for finding in doctor.examine() if finding.subject.startswith(subject)]
+def checks_of(subject):
+    return [check for check in doctor.run_checks() if check.subject.startswith(subject)]
 
 
 def test_the_doctor_finds_what_is_installed_here(model, monkeypatch):
     monkeypatch.setattr(doctor, 'WEIGHTS', {'mine': weights.NamedWeights('for the test', url='somewhere')})
     monkeypatch.setattr(doctor, 'path_of', lambda name: model)
     monkeypatch.setenv('XDG_CACHE_HOME', str(model.parent))
-    found = {finding.subject: finding for finding in doctor.examine()}
+    found = {check.subject: check for check in doctor.run_checks()}
     for subject, version in (('numpy', np.__version__), ('cv2', cv2.__version__), ('torch', torch.__version__)):
         assert found[subject].state == 'good' and found[subject].value == str(version)
     assert found['rclpy'].state == found['vis_ros.msg'].state == 'good'
     assert found['openvino'].state == 'good'
-    assert re.search(r'random.*M parameters, 2 classes; runs on OpenVINO .* ms an image', found['weights mine'].value)
+    assert re.search(r'random.*M parameters, 2 classes; runs on OpenVINO .* ms per image', found['weights mine'].value)
 
 
 def test_the_doctor_says_what_is_missing_and_what_to_do(monkeypatch):
     for module in ('torch', 'openvino', 'vis_ros.msg'):
         monkeypatch.setitem(sys.modules, module, None)  # its import fails
     monkeypatch.setattr(doctor, 'WEIGHTS', {})
-    found = {finding.subject: finding for finding in doctor.examine()}
+    found = {check.subject: check for check in doctor.run_checks()}
     assert found['torch'].state == 'absent' and 'pip install torch torchvision timm' in found['torch'].hint
     assert found['openvino'].state == 'bad' and 'pip install openvino' in found['openvino'].hint
     assert found['vis_ros.msg'].state == 'bad' and 'colcon build' in found['vis_ros.msg'].hint
@@ -178,10 +178,10 @@ def test_the_doctor_tries_tensorrt_only_where_there_is_a_gpu(tmp_path, monkeypat
     (tmp_path / 'tensorrt.py').write_text('raise OSError("libnvinfer.so.10: cannot open shared object file")')
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(doctor, 'WEIGHTS', {})
-    found = {finding.subject: finding for finding in doctor.examine()}
-    assert found['tensorrt'].value == 'of unknown version, not tried without a GPU'
+    found = {check.subject: check for check in doctor.run_checks()}
+    assert found['tensorrt'].value == 'unknown version, not loaded because there is no GPU'
     monkeypatch.setattr(doctor, 'nvidia_gpus', lambda: ('Fake GPU',))
-    found = {finding.subject: finding for finding in doctor.examine()}
+    found = {check.subject: check for check in doctor.run_checks()}
     assert found['tensorrt'].state == 'absent' and 'cannot be imported: libnvinfer.so.10' in found['tensorrt'].value
     assert 'tensorrt_rtx_bindings' in found and 'packages' not in found
 
@@ -192,8 +192,8 @@ def test_the_doctor_tells_damaged_and_missing_weights(tmp_path, monkeypatch):
     rows = {'fetched': weights.NamedWeights('', url='somewhere'), 'packaged': weights.NamedWeights('')}
     monkeypatch.setattr(doctor, 'WEIGHTS', rows)
     monkeypatch.setattr(doctor, 'path_of', {'fetched': damaged, 'packaged': tmp_path / 'nowhere'}.get)
-    fetched, packaged = findings_of('weights')
-    assert fetched.state == 'bad' and f'remove {damaged}' in fetched.hint
+    fetched, packaged = checks_of('weights')
+    assert fetched.state == 'bad' and f'delete {damaged}' in fetched.hint
     assert packaged.state == 'bad' and 'reinstall vis_ros' in packaged.hint
 
 
@@ -201,8 +201,8 @@ def test_little_shared_memory_is_a_hint(monkeypatch):
     usage = type('Usage', (), {'total': 64 << 20, 'free': 60 << 20})
     monkeypatch.setattr(doctor, 'WEIGHTS', {})
     monkeypatch.setattr(doctor.shutil, 'disk_usage', lambda folder: usage)
-    (finding,) = findings_of('shared memory')
-    assert finding.state == 'weak' and '--shm-size' in finding.hint
+    (check,) = checks_of('shared memory')
+    assert check.state == 'weak' and '--shm-size' in check.hint
 
 
 def test_the_exit_code_of_the_doctor_says_whether_something_essential_is_missing(tmp_path):

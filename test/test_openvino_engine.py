@@ -293,7 +293,7 @@ def test_a_compiled_network_is_used_again_and_a_damaged_one_is_not(
 
     stored.write_bytes(whole[: len(whole) // 2])
     log, found, _ = find(caplog)
-    assert f'{stored} is damaged or cut off, the network is compiled again' in log
+    assert f'{stored} is damaged or truncated, compiling the network again' in log
     assert_same(found, expected)
     assert find(caplog)[0] == ''
 
@@ -309,7 +309,7 @@ def test_what_is_damaged_is_not_given_back(tmp_path: Path, caplog: pytest.LogCap
         path.write_bytes(damage)
         caplog.clear()
         assert cache.load('key') is None
-        assert f'{path} is damaged or cut off' in caplog.text
+        assert f'{path} is damaged or truncated' in caplog.text
     path.write_bytes(whole)
     stored = cache.load('key')
     assert stored is not None
@@ -325,9 +325,9 @@ def test_a_file_that_openvino_does_not_know_is_compiled_again(
     caplog.set_level(logging.INFO, 'vis_ros')
     _, expected, engine = find(caplog)
     (key,) = (path.stem for path in (tmp_path / 'vis_ros' / 'openvino').iterdir())
-    engine._network.cache.store(key, b'of another version')
+    engine._networks.cache.store(key, b'of another version')
     log, found, _ = find(caplog)
-    assert 'OpenVINO cannot load the compiled network, it is compiled again' in log
+    assert 'OpenVINO cannot load the cached network, compiling it again' in log
     assert_same(found, expected)
     assert find(caplog)[0] == ''
 
@@ -340,8 +340,8 @@ def test_a_cache_that_cannot_be_written_is_told(
     monkeypatch.setattr('vis_ros.export.find_graph.graph_cache', lambda digest: tmp_path / digest)
     log, found, engine = find(caplog)
     assert len(found) > 3
-    assert 'the compiled network cannot be kept and is compiled at each start' in log
-    assert engine.describe().note.startswith('the compiled network cannot be kept')
+    assert 'the compiled network cannot be cached, so it is compiled at every start' in log
+    assert engine.describe().note.startswith('the compiled network cannot be cached')
 
 
 def test_the_cache_has_a_limit(tmp_path: Path) -> None:

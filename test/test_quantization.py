@@ -202,7 +202,7 @@ def test_images_of_a_long_recording_are_spread_over_it(monkeypatch: pytest.Monke
 
     for length in (1, 31, 64, 500):
         monkeypatch.setattr('vis_ros.recordings.opening.open_recording', lambda *_, n=length: map(Numbered, range(n)))
-        kept: Any = export_command._images(Path('recording'), None)
+        kept: Any = export_command._calibration_images(Path('recording'), None)
         assert min(length, 32) <= len(kept) < 64
         steps = set(np.diff(kept))
         assert len(steps) <= 1 and kept[0] == 0 and length - 1 - kept[-1] < max(steps, default=1)
@@ -212,7 +212,7 @@ def test_images_of_a_long_recording_are_spread_over_it(monkeypatch: pytest.Monke
     'arguments', [['--precision', 'int8'], ['--calibrate', 'x'], ['--precision', 'fp16', '--calibrate', 'x']]
 )
 def test_command_wants_both(model: Path, arguments: list[str]) -> None:  # noqa: F811
-    with pytest.raises(ValueError, match='belong together'):
+    with pytest.raises(ValueError, match='must be given together'):
         CliRunner().invoke(app, ['export', str(model), *arguments], catch_exceptions=False)
 
 
