@@ -1,4 +1,4 @@
-"""A camera as a process: 640x480 at 20 Hz, best effort, over the transport profile that the package ships."""
+"""A camera as a process of its own: 640x480 at 20 Hz, best effort, with the transport profile of the package."""
 
 import time
 

@@ -1,6 +1,6 @@
-"""The real node with a detector that knows the demo's scene: it looks which frame an image is and gives its true masks.
+"""The real node with a detector that knows the scene of the demo: it finds the frame and returns its true masks.
 
-Arguments: seed, height, width, frames; or 'die' to end at once, or 'faulty' to have no weights.
+Arguments: seed, height, width, frames; or 'exit' to exit at once, or 'faulty' to fail to load its weights.
 """
 
 import sys
@@ -14,7 +14,7 @@ from vis_ros.synthetic.scene import Scene
 
 
 class TruthEngine:
-    """Finds the frame by its pixels; the embedding of an object is a direction of its own."""
+    """An `Engine` that finds the frame by its pixels. The embeddings of the objects are orthogonal."""
 
     class_names = ('shape',)
 
@@ -58,6 +58,6 @@ def factory(weights, **arguments):
 
 
 if __name__ == '__main__':
-    if sys.argv[1] == 'die':
-        sys.exit('this tracker dies')
+    if sys.argv[1] == 'exit':
+        sys.exit('this tracker exits')
     main(engine_factory=factory)

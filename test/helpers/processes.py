@@ -12,7 +12,7 @@ PACKAGE_ROOT = Path(vis_ros.node.__file__).resolve().parents[2]
 
 
 class Process:
-    """A node in a child process; what it prints is read when it has ended."""
+    """A node in a child process. Its output is read after it has ended."""
 
     def __init__(self, command, *ros_arguments, **environment):
         self._child = subprocess.Popen(
@@ -28,12 +28,12 @@ class Process:
         self._child.send_signal(number)
 
     def end(self, timeout_s=20):
-        """Wait for the end; the exit code and everything printed."""
+        """Wait for the end. Returns the exit code and the output."""
         output, _ = self._child.communicate(timeout=timeout_s)
         return self._child.returncode, output
 
     def stop(self):
-        """End it gently where it still runs: one that is killed leaves its shared memory behind, 64 MiB."""
+        """Terminate it if it still runs. A process that is killed leaves 64 MiB of shared memory behind."""
         if self._child.poll() is None:
             self._child.terminate()
             try:

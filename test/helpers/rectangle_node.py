@@ -1,6 +1,6 @@
-"""The real node as a process of its own, with the detector of coloured rectangles in place of a network.
+"""The real node as a process of its own, with a detector of colored rectangles in place of a network.
 
-It takes VIS_TEST_LOAD_S seconds to load and VIS_TEST_INFER_S seconds an image.
+Loading takes VIS_TEST_LOAD_S seconds, and each image VIS_TEST_INFER_S seconds.
 """
 
 import os
@@ -17,7 +17,7 @@ class SlowEngine(RectangleEngine):
         super().__init__(weights, **arguments)
 
     def infer(self, images):
-        if images[0].any():  # not to warm up
+        if images[0].any():  # not the warm-up
             time.sleep(float(os.environ.get('VIS_TEST_INFER_S', '0')))
         return super().infer(images)
 

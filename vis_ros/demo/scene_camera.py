@@ -40,6 +40,7 @@ _LOAD = 0.7  # share of the time that the tracker may be busy, since other proce
 _CALIBRATION_IMAGES = 12
 _CALIBRATION_WARM_UP = 3
 _RESPONSE_TIMEOUT_S = 20.0
+_RESEND_S = 2.0
 
 
 class SceneCamera(Node):
@@ -74,17 +75,23 @@ class SceneCamera(Node):
             lambda message: received.append(nanoseconds(message.header.stamp)),
             10,
         )
-        seconds = []
-        for image in images:
-            start = time.perf_counter()
-            stamp = self.publish(image, CALIBRATION_FRAME_ID)
-            while stamp not in received:
-                rclpy.spin_once(self, timeout_sec=0.05)
-                if time.perf_counter() - start > _RESPONSE_TIMEOUT_S:
-                    raise RuntimeError(f'{TRACKER} published no result for an image within {_RESPONSE_TIMEOUT_S:.0f} s')
-            seconds.append(time.perf_counter() - start)
+        seconds = [self._time_response(image, received) for image in images]
         self.destroy_subscription(subscription)
         return float(np.percentile(seconds[_CALIBRATION_WARM_UP:], 90))
+
+    def _time_response(self, image: NDArray[np.uint8], received: list[int | None]) -> float:
+        """Seconds for one image. It is published again now and then, since the first ones may be lost."""
+        sent: dict[int, float] = {}
+        start = resend = time.perf_counter()
+        while not (stamps := [stamp for stamp in sent if stamp in received]):
+            now = time.perf_counter()
+            if now - start > _RESPONSE_TIMEOUT_S:
+                raise RuntimeError(f'{TRACKER} published no result for an image within {_RESPONSE_TIMEOUT_S:.0f} s')
+            if now >= resend:
+                sent[self.publish(image, CALIBRATION_FRAME_ID)] = now
+                resend = now + _RESEND_S
+            rclpy.spin_once(self, timeout_sec=0.05)
+        return time.perf_counter() - sent[stamps[0]]
 
     def wait_for(self, start: Path, image: NDArray[np.uint8]) -> None:
         """Return when a file exists. Publishes an image repeatedly, so that the recorder can connect."""
