@@ -1,8 +1,8 @@
-"""Start the instance segmentation node on simulated time, play a recording at it, and end when it is played.
+"""Start the instance segmentation node on simulated time, play a recording at it, and stop at its end.
 
 ros2 launch vis_ros replay.launch.py bag:=/data/kitchen out:=/tmp/kitchen weights:=demo
 
-The arguments of vis.launch.py (weights, params_file, cameras, rviz, ...) hold here too.
+It also takes the arguments of vis.launch.py (weights, score_threshold, params_file, cameras, rviz ...).
 """
 
 from launch import LaunchContext, LaunchDescription
@@ -11,12 +11,12 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
-# Seconds that launch waits, after Ctrl-C, before it uses more force: the replay first writes down what it has heard.
-PATIENCE = {'sigterm_timeout': '60', 'sigkill_timeout': '60'}
+# Seconds that launch waits after Ctrl-C before it terminates and kills: the replay writes its results first.
+TIMEOUTS = {'sigterm_timeout': '60', 'sigkill_timeout': '60'}
 
 
 def start_replay(context: LaunchContext) -> list[ExecuteProcess]:
-    """The replay, with the arguments that were given; everything ends with it."""
+    """The replay, with the arguments that were given. Everything stops when it ends."""
     options = ['--node', ['/', LaunchConfiguration('namespace'), '/vis_node']]
     for name in ('out', 'topic', 'rate', 'loop'):
         if LaunchConfiguration(name).perform(context):
@@ -27,7 +27,7 @@ def start_replay(context: LaunchContext) -> list[ExecuteProcess]:
         ExecuteProcess(
             cmd=[
                 ExecutableInPackage(executable='vis_ros', package='vis_ros'),
-                *('replay', LaunchConfiguration('bag'), '--live', *options),
+                *('replay-live', LaunchConfiguration('bag'), *options),
             ],
             name='replay',
             output='screen',
@@ -41,27 +41,27 @@ def generate_launch_description() -> LaunchDescription:
     node = PathJoinSubstitution([FindPackageShare('vis_ros'), 'launch', 'vis.launch.py'])
     return LaunchDescription(
         [
-            DeclareLaunchArgument('bag', description='A bag (.mcap, .db3 or folder), a video file or an image folder.'),
+            DeclareLaunchArgument('bag', description='A bag (.mcap, .db3 or folder), a video or a folder of images.'),
             DeclareLaunchArgument(
                 'out',
                 default_value='',
-                description='Folder for the answers and the figures; empty takes `replay` in the working directory.',
+                description='Folder for results and bag. Empty: `replay` in the working directory.',
             ),
             DeclareLaunchArgument(
                 'topic',
                 default_value='',
-                description='Image topic of the bag; empty takes those that the node listens to, or the only one.',
+                description='Image topic of the bag. Empty: the topics that the node subscribes to, or the only one.',
             ),
-            DeclareLaunchArgument('rate', default_value='1.0', description='Play so many times as fast as recorded.'),
-            DeclareLaunchArgument('loop', default_value='1', description='Play so many times.'),
+            DeclareLaunchArgument('rate', default_value='1.0', description='Speed of the replay; 1 is as recorded.'),
+            DeclareLaunchArgument('loop', default_value='1', description='Play the recording this many times.'),
             DeclareLaunchArgument(
                 'copy_images',
                 default_value='false',
                 choices=['true', 'false'],
-                description='Keep the images in the bag with the answers too.',
+                description='Copy the images into the bag with the results.',
             ),
             IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(node), launch_arguments={'use_sim_time': 'true', **PATIENCE}.items()
+                PythonLaunchDescriptionSource(node), launch_arguments={'use_sim_time': 'true', **TIMEOUTS}.items()
             ),
             OpaqueFunction(function=start_replay),
         ]

@@ -1,10 +1,16 @@
 """Start the instance segmentation node and, on demand, RViz.
 
 ros2 launch vis_ros vis.launch.py image:=/camera/color/image_raw
+
+Every parameter of the node is an argument too: score_threshold:=0.5 bridge:=feelvos cameras:="[front, left]"
 """
 
+from contextlib import suppress
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
+import yaml
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
@@ -13,20 +19,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-# Arguments that set the node parameter of the same name. Left empty, they leave the word to the parameter file.
-PARAMETERS = {
-    'cameras': list[str],
-    'model': str,
-    'weights': str,
-    'propagation_weights': str,
-    'start_from': str,
-    'depth': str,
-    'engine': str,
-    'precision': str,
-    'threads': int,
-    'autostart': bool,
-    'use_sim_time': bool,
-}
+from vis_ros.tracking.settings import NodeSettings, convert, objection, setting, setting_type
 
 RESPAWN_DELAY_S = 1.0
 
@@ -36,13 +29,48 @@ def share(*path: str) -> PathJoinSubstitution:
     return PathJoinSubstitution([FindPackageShare('vis_ros'), *path])
 
 
+def declare_parameter(item: Field[Any]) -> DeclareLaunchArgument:
+    """The launch argument that sets a parameter of the node. Empty, the value of the parameter file applies."""
+    described = setting(item)
+    text = described.description
+    if described.choices:
+        text += f' One of {", ".join(filter(None, described.choices))}.'
+    if described.limits is not None:
+        text += f' From {described.limits[0]:g} to {described.limits[1]:g}.'
+    return DeclareLaunchArgument(item.name, default_value='', description=f'{text} Empty: as in params_file.')
+
+
+def parse(item: Field[Any], text: str) -> Any:
+    """The value of a launch argument. Raises ValueError, which names the argument and what is allowed."""
+    value: Any = text
+    if setting_type(item) is not str:
+        with suppress(yaml.YAMLError):
+            value = convert(item, yaml.safe_load(text))
+    if reason := objection(item, value):
+        raise ValueError(f'launch argument {reason}')
+    return value
+
+
+def given_parameters(context: LaunchContext) -> dict[str, Any]:
+    """The parameters whose launch arguments are not empty."""
+    parameters: dict[str, Any] = {}
+    for item in fields(NodeSettings):
+        text = LaunchConfiguration(item.name).perform(context)
+        if text:
+            value = parse(item, text)
+            # With its type, which launch would guess otherwise: the weights '1' are not a number.
+            kind = list[str] if isinstance(value, tuple) else type(value)
+            parameters[item.name] = ParameterValue(list(value) if isinstance(value, tuple) else value, value_type=kind)
+    if sim_time := LaunchConfiguration('use_sim_time').perform(context):
+        parameters['use_sim_time'] = ParameterValue(sim_time == 'true', value_type=bool)
+    return parameters
+
+
 def start_node(context: LaunchContext) -> list[Node]:
-    """The node, with the arguments that were given laid over the parameter file."""
+    """The node. Arguments that were given override the parameter file."""
     params_file = LaunchConfiguration('params_file').perform(context)
-    if not Path(params_file).is_file():  # launch itself would only warn, and start the node without it
+    if not Path(params_file).is_file():  # launch itself would only warn and start the node without it
         raise FileNotFoundError(f'params_file {params_file!r} does not exist')
-    given = [name for name in PARAMETERS if LaunchConfiguration(name).perform(context)]
-    arguments = {name: ParameterValue(LaunchConfiguration(name), value_type=PARAMETERS[name]) for name in given}
     image = LaunchConfiguration('image')
     return [
         Node(
@@ -50,7 +78,7 @@ def start_node(context: LaunchContext) -> list[Node]:
             executable='vis_node',
             name='vis_node',
             namespace=LaunchConfiguration('namespace'),
-            parameters=[params_file, arguments],
+            parameters=[params_file, given_parameters(context)],
             remappings=[
                 ('image', image),
                 ('image/compressed', [image, '/compressed']),
@@ -67,99 +95,61 @@ def start_node(context: LaunchContext) -> list[Node]:
 
 def generate_launch_description() -> LaunchDescription:
     """The arguments of the launch file, and what it starts."""
-    switch = ['', 'true', 'false']
     return LaunchDescription(
         [
             DeclareLaunchArgument(
                 'image',
                 default_value='image',
-                description='Image topic of the camera; compressed images are taken from <image>/compressed.',
+                description='Image topic of the camera; compressed images are taken from <image>/compressed. Not used '
+                'with cameras, whose image topics are <name>/image.',
             ),
             DeclareLaunchArgument(
-                'depth',
-                default_value='',
-                description='raw or rectified, as the images are: give objects a position, from the next two topics.',
+                'depth_image', default_value='depth', description='Topic of depth images registered to the image.'
             ),
             DeclareLaunchArgument(
-                'depth_image', default_value='depth', description='Topic of depth that is registered to the image.'
-            ),
-            DeclareLaunchArgument(
-                'camera_info', default_value='camera_info', description='Topic of the calibration of the image.'
-            ),
-            DeclareLaunchArgument(
-                'cameras',
-                default_value='',
-                description='Several cameras, "[front, left]": each has its image topic below its name and `image` '
-                'is not used.',
+                'camera_info', default_value='camera_info', description='Topic of the calibration of the camera.'
             ),
             DeclareLaunchArgument(
                 'params_file',
                 default_value=share('config', 'vis.yaml'),
-                description='Parameter file of the node; arguments that are given override it.',
+                description='Parameter file of the node. Arguments below override it.',
             ),
+            DeclareLaunchArgument('namespace', default_value='', description='Namespace of the node.'),
             DeclareLaunchArgument(
-                'model',
+                'use_sim_time',
                 default_value='',
-                description='auto, mask_rcnn, masktrack_rcnn; or feelvos, rgmp, pts, maskrnn, which carry masks along.',
+                choices=['', 'true', 'false'],
+                description='Take the time from /clock. Empty: as in params_file.',
             ),
             DeclareLaunchArgument(
-                'propagation_weights',
-                default_value='',
-                description='Path of the weights of a model that carries masks.',
-            ),
-            DeclareLaunchArgument(
-                'start_from',
-                default_value='',
-                description='How objects begin that are carried along: detections, or service (~/track_object).',
-            ),
-            DeclareLaunchArgument('weights', default_value='', description='Name or path of the weights.'),
-            DeclareLaunchArgument(
-                'engine', default_value='', description='What runs the network: auto, tensorrt, openvino, torch.'
-            ),
-            DeclareLaunchArgument(
-                'precision', default_value='', description='Of the network: auto, fp32, fp16, bf16, int8.'
-            ),
-            DeclareLaunchArgument(
-                'threads', default_value='', description='CPU threads of the network; 0: its own choice.'
-            ),
-            DeclareLaunchArgument(
-                'autostart',
-                default_value='',
-                choices=switch,
-                description='Configure and activate the node at once.',
-            ),
-            DeclareLaunchArgument(
-                'use_sim_time', default_value='', choices=switch, description='Take the time from /clock.'
-            ),
-            DeclareLaunchArgument(
-                'rviz', default_value='false', choices=['true', 'false'], description='Show camera and overlay in RViz.'
+                'respawn',
+                default_value='false',
+                choices=['true', 'false'],
+                description='Restart the node whenever its process ends; a new epoch starts with it.',
             ),
             DeclareLaunchArgument(
                 'log_level',
                 default_value='info',
                 choices=['debug', 'info', 'warn', 'error', 'fatal'],
-                description='Least severity that is logged.',
+                description='Minimum severity of log messages.',
             ),
-            DeclareLaunchArgument('namespace', default_value='', description='Namespace of the node.'),
             DeclareLaunchArgument(
-                'respawn',
-                default_value='false',
-                choices=['true', 'false'],
-                description='Start the node again whenever its process ends; its identities begin another epoch.',
+                'rviz', default_value='false', choices=['true', 'false'], description='Show camera and overlay in RViz.'
             ),
+            *map(declare_parameter, fields(NodeSettings)),
             Node(
                 package='rviz2',
                 executable='rviz2',
                 namespace=LaunchConfiguration('namespace'),
                 arguments=['-d', share('config', 'vis.rviz')],
-                # RViz writes its topics absolute; these bring them into the namespace and to the camera.
+                # The topics in vis.rviz are absolute; these map them to the namespace and to the camera.
                 remappings=[
                     ('/image', LaunchConfiguration('image')),
                     *((f'/vis_node/{topic}', f'vis_node/{topic}') for topic in ('overlay', 'markers')),
                 ],
                 condition=IfCondition(LaunchConfiguration('rviz')),
             ),
-            # Last: where RViz is missing, nothing has been started yet that would be left behind.
+            # Last: if RViz is missing, launch fails before it has started the node.
             OpaqueFunction(function=start_node),
         ]
     )

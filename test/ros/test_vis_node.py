@@ -5,7 +5,6 @@ import math
 import os
 import threading
 import time
-from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +24,6 @@ from vis_ros.msg import InstanceMask, InstanceMaskArray
 
 from vis_ros.masks.encodings import decode
 from vis_ros.node import vis_node, worker
-from vis_ros.tracking.settings import NodeSettings
 from vis_ros.visualization import draw_overlay
 
 
@@ -610,16 +608,6 @@ def test_a_bad_parameter_at_start_fails_configuration_until_it_is_set_right(grap
 
 
 # --- lifecycle ------------------------------------------------------------------------------------------------------
-
-
-def test_every_parameter_is_described(graph):
-    node = graph.start(active=False)
-    for name in (item.name for item in fields(NodeSettings)):
-        descriptor = node.describe_parameter(name)
-        assert len(descriptor.description) > 20, name
-        value = node.get_parameter(name).value
-        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-        assert bool(descriptor.integer_range or descriptor.floating_point_range) == numeric, name
 
 
 def test_autostart_activates_by_itself(graph):

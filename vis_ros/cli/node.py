@@ -47,16 +47,12 @@ REGISTRATION: dict[str, Any] = {
 def node(context: typer.Context) -> None:
     """Start the ROS node; see _HELP."""
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends the process silently
-    from rclpy.utilities import remove_ros_args
-
-    from vis_ros.node.main import main
+    from vis_ros.node.main import check_arguments, main
 
     signal.signal(signal.SIGINT, handler)
     try:
-        others = remove_ros_args(context.args)
-    except RuntimeError as error:  # of rcl
+        check_arguments(context.args)
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    if others:
-        raise typer.BadParameter(f'{others[0]!r} is not a ROS argument: ROS arguments follow --ros-args')
     logging.getLogger('vis_ros').propagate = False  # the node logs to ROS
     raise typer.Exit(main(['vis-ros node', *context.args]))

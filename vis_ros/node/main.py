@@ -9,6 +9,7 @@ from types import FrameType
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
+from rclpy.utilities import remove_ros_args
 
 from vis_ros.node.vis_node import EngineFactory, VisNode
 from vis_ros.ros.environment import prepare_environment
@@ -41,6 +42,16 @@ class _Signals:
         """For the rest of the process: the interpreter takes a while to end."""
         for number in self._NUMBERS:
             signal.signal(number, signal.SIG_IGN)
+
+
+def check_arguments(args: list[str]) -> None:
+    """Raise ValueError if some arguments are not ROS arguments or are invalid."""
+    try:
+        others = remove_ros_args(args)
+    except RuntimeError as error:  # of rcl
+        raise ValueError(str(error)) from error
+    if others:
+        raise ValueError(f'{others[0]!r} is not a ROS argument: ROS arguments follow --ros-args')
 
 
 def main(args: list[str] | None = None, engine_factory: EngineFactory | None = None) -> int:

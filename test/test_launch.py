@@ -1,0 +1,106 @@
+"""launch/vis.launch.py: every setting is an argument, and what was given reaches the node."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.launch_files import called_names, declared_arguments, run_launch_file
+
+from vis_ros.tracking.settings import NodeSettings, setting
+
+ROOT = Path(__file__).resolve().parents[1]
+OTHERS = {
+    *('image', 'depth_image', 'camera_info', 'params_file', 'namespace', 'use_sim_time'),
+    *('respawn', 'log_level', 'rviz'),
+}
+
+
+@pytest.fixture
+def launch_file(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    return run_launch_file('vis.launch.py', monkeypatch)
+
+
+@pytest.fixture
+def context(launch_file: dict[str, Any]) -> dict[str, str]:
+    """The defaults of the arguments."""
+    defaults = {name: keywords['default_value'] for name, keywords in declared_arguments(launch_file).items()}
+    return defaults | {'params_file': str(ROOT / 'config' / 'vis.yaml')}
+
+
+def start(launch_file: dict[str, Any], context: dict[str, str]) -> tuple[Any, dict[str, Any]]:
+    """The node that is started, and the parameters it is given beside the parameter file."""
+    (node,) = launch_file['start_node'](context)
+    file, given = node.keywords['parameters']
+    assert file == context['params_file']
+    return node, {name: (value.arguments[0], value.keywords['value_type']) for name, value in given.items()}
+
+
+def test_every_setting_is_an_argument_with_its_description_and_choices(launch_file: dict[str, Any]) -> None:
+    declared = declared_arguments(launch_file)
+    assert declared.keys() == OTHERS | {item.name for item in fields(NodeSettings)}
+    for item in fields(NodeSettings):
+        text = declared[item.name]['description']
+        assert setting(item).description in text and all(choice in text for choice in setting(item).choices)
+        assert declared[item.name]['default_value'] == '', 'the parameter file decides'
+    for keywords in declared.values():
+        assert keywords['description'].endswith('.')
+        assert keywords['default_value'] in keywords.get('choices', [keywords['default_value']])
+
+
+def test_without_arguments_the_parameter_file_decides(launch_file: dict[str, Any], context: dict[str, str]) -> None:
+    node, given = start(launch_file, context)
+    assert (node.keywords['package'], node.keywords['executable']) == ('vis_ros', 'vis_node')
+    assert given == {} and node.keywords['respawn'] is False
+    node, given = start(launch_file, context | {'respawn': 'true', 'use_sim_time': 'true'})
+    assert node.keywords['respawn'] is True and given == {'use_sim_time': (True, bool)}
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'value', 'kind'),
+    [
+        ('weights', '1', '1', str),
+        ('threads', '2', 2, int),
+        ('score_threshold', '1', 1.0, float),
+        ('new_track_score', '0.25', 0.25, float),
+        ('autostart', 'False', False, bool),
+        ('bridge', 'feelvos', 'feelvos', str),
+        ('cameras', '[front, left]', ['front', 'left'], list[str]),
+    ],
+)
+def test_arguments_reach_the_node_with_the_type_of_the_setting(
+    launch_file: dict[str, Any], context: dict[str, str], name: str, text: str, value: Any, kind: Any
+) -> None:
+    _, given = start(launch_file, context | {name: text})
+    assert given == {name: (value, kind)} and type(given[name][0]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'allowed'),
+    [
+        ('score_threshold', '2', 'from 0.0 to 1.0'),
+        ('threads', 'many', 'must be int'),
+        ('model', 'yolo', "'mask_rcnn'"),
+        ('autostart', 'maybe', 'must be bool'),
+        ('cameras', 'front', 'a list of str'),
+        ('cameras', '[front', 'a list of str'),
+        ('device', 'gpu', 'cuda:N'),
+    ],
+)
+def test_a_wrong_value_is_an_error_that_names_the_argument_and_what_is_allowed(
+    launch_file: dict[str, Any], context: dict[str, str], name: str, text: str, allowed: str
+) -> None:
+    with pytest.raises(ValueError, match=f'launch argument {name} ') as error:
+        start(launch_file, context | {name: text})
+    assert allowed in str(error.value)
+
+
+def test_a_missing_parameter_file_is_an_error(launch_file: dict[str, Any], context: dict[str, str]) -> None:
+    with pytest.raises(FileNotFoundError, match='/nowhere/vis'):
+        launch_file['start_node'](context | {'params_file': '/nowhere/vis.yaml'})
+
+
+def test_it_only_describes() -> None:
+    assert not called_names('vis.launch.py') & {'eval', 'exec', '__import__', 'open'}
