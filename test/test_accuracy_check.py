@@ -1,4 +1,4 @@
-"""The accuracy check: what it lets pass, what it refuses, and what it keeps."""
+"""The accuracy check: which detections pass, which are rejected, and the stored reference."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check(found: Instances, expected: Instances, folder: Path) -> str:
     return check_accuracy(engine(found), engine(expected), SIZE, THRESHOLD, folder / 'stored.npz')
 
 
-def test_reference_frames_are_the_same_every_time_and_differ() -> None:
+def test_reference_frames_are_reproducible_and_differ() -> None:
     first, again = reference_frames(SIZE), reference_frames(SIZE)
     assert all(frame.shape == (*SIZE, 3) for frame in first)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
@@ -65,41 +65,41 @@ ONE_WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize('wrong', list(ONE_WRONG))
-def test_every_part_of_a_detection_counts(wrong: str) -> None:
+def test_class_box_mask_and_embedding_must_match(wrong: str) -> None:
     total, matched = count_matches([detections(10, **ONE_WRONG[wrong])], [GOOD], THRESHOLD)
-    if wrong == 'a weak score':  # it is not asked for, but it still is the like of the confident one
+    if wrong == 'a weak score':  # it does not count, but it is still the match of the confident one
         assert (total, matched) == (19, 19)
     else:
         assert (total, matched) == (20, 18)
 
 
-def test_order_does_not_count() -> None:
+def test_the_order_of_detections_does_not_matter() -> None:
     assert count_matches([detections(10)[np.arange(10)[::-1]]], [detections(10)], THRESHOLD) == (20, 20)
 
 
-def test_one_of_ten_may_be_missing_but_not_two(tmp_path: Path) -> None:
+def test_a_tenth_of_the_detections_may_be_missing(tmp_path: Path) -> None:
     assert check(detections(9), detections(10), tmp_path) == ''
     with pytest.raises(ValueError, match=r'only 64 of 72 confident detections .* 90% must'):
         check(detections(8), detections(10), tmp_path)
 
 
-def test_objects_that_the_reference_does_not_find_are_refused_too(tmp_path: Path) -> None:
+def test_detections_that_the_reference_lacks_count_as_mismatches(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='only 40 of 60'):
         check(detections(10), detections(5), tmp_path)
     with pytest.raises(ValueError, match='only 0 of 40'):
         check(detections(10), detections(0), tmp_path / 'other')
 
 
-def test_nothing_found_at_all_is_said(tmp_path: Path) -> None:
+def test_without_any_detection_the_check_is_inconclusive(tmp_path: Path) -> None:
     assert 'inconclusive' in check(detections(0), detections(0), tmp_path)
 
 
-def test_detections_on_the_verge_of_the_threshold_do_not_count(tmp_path: Path) -> None:
+def test_detections_close_to_the_threshold_are_ignored(tmp_path: Path) -> None:
     verge = detections(10, scores=np.array([0.9] * 5 + [0.51] * 5, np.float32))
     assert check(detections(5), verge, tmp_path) == ''
 
 
-def test_the_reference_is_asked_once(tmp_path: Path) -> None:
+def test_the_reference_runs_once_and_is_stored(tmp_path: Path) -> None:
     stored = tmp_path / 'new' / 'stored.npz'
     found = detections(
         2,

@@ -1,4 +1,4 @@
-"""Anchors, box deltas and clipping against the formulas of the three code bases, written out again one by one."""
+"""Anchors, box deltas and clipping, compared with the formulas of the three code bases, written out one by one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def config_of(layout: str) -> ModelConfig:
 
 
 def expected_anchor(layout: str, stride: int, step: int, row: int, column: int, ratio: float) -> list[float]:
-    """x0 y0 x1 y1 of one anchor: its area is (8 * stride)^2, its height over width `ratio`."""
+    """One anchor x0 y0 x1 y1 with the area (8 * stride)^2 and the ratio of height to width `ratio`."""
     height, width = 8 * stride * math.sqrt(ratio), 8 * stride / math.sqrt(ratio)
     if layout == 'official':  # inclusive corners around the middle of the first cell, rounded
         centre = 0.5 * (stride - 1)
@@ -33,7 +33,7 @@ def expected_anchor(layout: str, stride: int, step: int, row: int, column: int, 
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_anchors_follow_their_formula(layout: str) -> None:
+def test_anchors_equal_their_formula(layout: str) -> None:
     input_size = (352, 640)
     grids = [(88, 160), (44, 80), (22, 40), (11, 20), (6, 10)]
     levels = pyramid_anchors(config_of(layout), input_size, grids)
@@ -50,7 +50,7 @@ def test_anchors_follow_their_formula(layout: str) -> None:
             np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_only_torchvision_takes_the_stride_of_p6_from_the_grid() -> None:
+def test_only_torchvision_computes_the_stride_of_p6_from_the_grid() -> None:
     grids = [(88, 160), (44, 80), (22, 40), (11, 20), (6, 10)]
     steps = {
         layout: float(p6[30, 1] - p6[0, 1])
@@ -61,7 +61,7 @@ def test_only_torchvision_takes_the_stride_of_p6_from_the_grid() -> None:
 
 
 def decode_one(layout: str, delta: list[float], box: list[float]) -> list[float]:
-    """One box by the formula of Fast R-CNN's appendix, in double precision."""
+    """One box by the formula in the appendix of Fast R-CNN, in double precision."""
     dx, dy, dw, dh = (value / weight for value, weight in zip(delta, BOX_WEIGHTS, strict=True))
     most = math.log(1000 / 16)
     dw, dh = min(dw, most), min(dh, most)
@@ -82,7 +82,7 @@ def decode_one(layout: str, delta: list[float], box: list[float]) -> list[float]
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_decoding_follows_its_formula(layout: str) -> None:
+def test_decoding_equals_its_formula(layout: str) -> None:
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 300, (40, 2))
     boxes = np.concatenate((corners, corners + rng.uniform(1, 200, (40, 2))), 1)
@@ -106,7 +106,7 @@ def test_encoding_is_the_inverse_of_decoding() -> None:
 
 
 @pytest.mark.parametrize(('layout', 'edge'), [('torchvision', 0), ('mmdet', 0), ('official', 1)])
-def test_clipping_ends_at_the_last_pixel_or_after_it(layout: str, edge: int) -> None:
+def test_inclusive_boxes_are_clipped_to_the_last_pixel(layout: str, edge: int) -> None:
     boxes = torch.tensor([[-5.0, -7, 900, 800], [3, 4, 5, 6]])
     expected = torch.tensor([[0.0, 0, 640 - edge, 360 - edge], [3, 4, 5, 6]])
     assert torch.equal(clip_boxes(boxes, (360, 640), config_of(layout)), expected)

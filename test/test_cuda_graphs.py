@@ -1,6 +1,6 @@
-"""CudaGraphs on a processor: what a graph may contain, its buffers, and what happens where there is none.
+"""CudaGraphs on a CPU: what a graph may contain, its buffers, and what happens without a graph.
 
-A replay is played by running the network again into the tensors of the first run, which is what a graph does.
+A replay is simulated by running the network again and copying the results into the tensors of the first run.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ def fail(run, device):
     raise RuntimeError('CUDA error: operation not permitted when stream is capturing\nmore lines')
 
 
-def engine_with(capture, **arguments):
-    engine = torch_engine('demo', score_threshold=0.3, **arguments)
+def engine_with(capture, note=''):
+    engine = torch_engine('demo', score_threshold=0.3)
+    engine._note = note
     engine._graphs = CudaGraphs(engine.network, torch.float32, CPU, capture)
     return engine
 
@@ -68,7 +69,7 @@ def replayed():
 
 
 class HostData(TorchDispatchMode):
-    """Collects operations that bring numbers from the processor, or take them there."""
+    """Collects operations that copy values from or to the CPU."""
 
     def __init__(self):
         super().__init__()
@@ -84,8 +85,8 @@ class HostData(TorchDispatchMode):
 
 @pytest.mark.parametrize('precision', [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize('kind', ['demo', 'classes', 'legacy', 'torchvision', 'resnet50'])
-def test_after_its_first_run_the_network_needs_nothing_of_the_processor(kind, precision):
-    """On the device 'meta', which has shapes and no values: a shape that depends on values is an error there."""
+def test_after_its_first_run_the_network_copies_nothing_from_the_cpu(kind, precision):
+    """On the device 'meta', which has shapes but no values, so a shape that depends on values is an error."""
     built = network(**KINDS[kind]).requires_grad_(False).to('meta')
     detector = StaticDetector(built, 'gpu', precision).eval()
     inputs = [tensor.to('meta') for tensor in example_inputs(detector, (96, 160), 1).values()]
@@ -94,7 +95,7 @@ def test_after_its_first_run_the_network_needs_nothing_of_the_processor(kind, pr
             detector(*inputs)
         with HostData() as second:
             detector(*inputs)
-    assert first.found, 'constants are made in the first run'
+    assert first.found, 'constants are created in the first run'
     assert second.found == []
 
 
@@ -102,7 +103,7 @@ def test_after_its_first_run_the_network_needs_nothing_of_the_processor(kind, pr
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_a_replay_finds_what_the_network_finds(eager, replayed, size):
+def test_a_replay_gives_the_same_detections_as_the_network(eager, replayed, size):
     for index in (0, 8):
         image = picture(size, index)
         (expected,), (found,) = eager.infer([image]), replayed.infer([image])
@@ -110,8 +111,8 @@ def test_a_replay_finds_what_the_network_finds(eager, replayed, size):
         assert_same(found, expected)
 
 
-def test_graphs_of_other_sizes_make_room_for_a_new_one():
-    """Each holds memory of its own."""
+def test_other_graphs_are_dropped_when_memory_runs_out():
+    """Each graph has its own memory."""
     faults = []
 
     def capture(run, device):
@@ -130,8 +131,8 @@ def test_graphs_of_other_sizes_make_room_for_a_new_one():
     assert engine.describe().note == 'torch runs without a CUDA graph: CUDA out of memory'
 
 
-def test_nothing_stays_of_the_image_before(eager, replayed):
-    """Two images that share a graph and fill different parts of it, the smaller one last."""
+def test_no_pixel_of_the_previous_image_remains(eager, replayed):
+    """Two images that share a graph and fill different parts of it; the smaller one is last."""
     image = picture((330, 640))
     first, small = replayed.infer([np.full((360, 640, 3), 255, np.uint8), image])
     assert_same(small, eager.infer([image])[0])
@@ -142,7 +143,7 @@ def test_nothing_stays_of_the_image_before(eager, replayed):
 
 
 @pytest.mark.parametrize('kind', ['torchvision', 'legacy'])
-def test_numerics_of_other_origins(kind, tmp_path: Path):
+def test_models_converted_from_other_code_bases(kind, tmp_path: Path):
     path = tmp_path / f'{kind}.safetensors'
     save_model(network(**KINDS[kind], input_height=96, input_width=160), path, torch.float32)
     plain, graphed = (torch_engine(path) for _ in range(2))
@@ -159,7 +160,7 @@ def test_the_network_of_the_engine_keeps_its_precision(replayed):
     assert {parameter.dtype for parameter in replayed.network.parameters()} == {torch.float32}
 
 
-def test_few_graphs_stay_in_memory(monkeypatch):
+def test_the_least_recently_used_graph_is_dropped(monkeypatch):
     captured = []
     monkeypatch.setattr(cuda_graphs, 'CudaGraph', lambda detector, size, *_: captured.append(size) or size)
     monkeypatch.setattr(cuda_graphs, 'MAX_GRAPHS_IN_MEMORY', 2)
@@ -172,7 +173,7 @@ def test_few_graphs_stay_in_memory(monkeypatch):
 # --- where there is none ----------------------------------------------------------------------------------------------
 
 
-def test_a_network_that_cannot_be_captured_runs_without_and_says_so(eager, caplog):
+def test_without_a_graph_the_network_runs_eagerly_and_a_note_says_why(eager, caplog):
     engine = engine_with(fail, note='no TensorRT')
     images = [picture(size) for size in SIZES[:2]]
     for found, expected in zip(engine.infer(images), eager.infer(images), strict=True):
@@ -183,7 +184,7 @@ def test_a_network_that_cannot_be_captured_runs_without_and_says_so(eager, caplo
     assert engine._graphs is None, 'not tried again for every image'
 
 
-def test_an_image_that_did_not_settle_is_given_to_the_network(eager, monkeypatch):
+def test_an_image_that_did_not_converge_runs_eagerly(eager, monkeypatch):
     image = picture((360, 640))
     engine = engine_with(run_again)
     run = CudaGraph.run
@@ -199,11 +200,11 @@ def test_an_image_that_did_not_settle_is_given_to_the_network(eager, monkeypatch
 
 def test_an_image_without_objects_is_not_run_twice(replayed, monkeypatch):
     monkeypatch.setattr(
-        TorchEngine, '_infer_eagerly', lambda *_: pytest.fail('the replay has found nothing, which is an answer')
+        TorchEngine, '_infer_eagerly', lambda *_: pytest.fail('the empty result of the replay is valid')
     )
     (found,) = replayed.infer([np.zeros((360, 640, 3), np.uint8)])
     assert len(found) == 0
 
 
-def test_on_a_processor_there_is_no_graph(eager):
+def test_there_is_no_graph_on_a_cpu(eager):
     assert eager._graphs is None

@@ -1,4 +1,4 @@
-"""The resize on the GPU: its kernel as the processor runs it against OpenCV, and what happens around it."""
+"""The resize on the GPU: its kernel, compiled for the CPU, compared with OpenCV, and the handling of memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ extern "C" void launch(unsigned grid_x, unsigned grid_y, unsigned, unsigned bloc
 
 @pytest.fixture(scope='module')
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
-    """KERNEL, compiled for the processor; called with a grid, a block and the kernel's own arguments."""
+    """KERNEL compiled for the CPU. It is called with a grid, a block and the arguments of the kernel."""
     folder = tmp_path_factory.mktemp('kernel')
     (folder / 'kernel.cpp').write_text(AS_CPP % KERNEL)
     command = ['g++', '-O1', '-shared', '-fPIC', '-fsanitize=undefined', '-fno-sanitize-recover', 'kernel.cpp']
@@ -70,7 +70,7 @@ SIZES = [
 
 
 @pytest.mark.parametrize(('source', 'result'), SIZES)
-def test_the_kernel_is_opencv_bit_for_bit(
+def test_the_kernel_equals_opencv_to_the_bit(
     kernel: Callable[..., None], source: tuple[int, int], result: tuple[int, int]
 ) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*source, 3), np.uint8)
@@ -92,18 +92,18 @@ def test_the_kernel_is_opencv_bit_for_bit(
 
 
 @pytest.mark.parametrize('capability', [(7, 5), (8, 7), (9, 0), (12, 1)])
-def test_nvrtc_compiles_it_without_a_gpu(capability: tuple[int, int]) -> None:
+def test_nvrtc_compiles_the_kernel_without_a_gpu(capability: tuple[int, int]) -> None:
     pytest.importorskip('cuda.bindings.nvrtc')
     assert compile_resize(capability).startswith(b'\x7fELF')
 
 
-def test_a_gpu_that_nvrtc_does_not_know() -> None:
+def test_a_gpu_that_nvrtc_does_not_support() -> None:
     pytest.importorskip('cuda.bindings.nvrtc')
     with pytest.raises(ValueError, match=r'NVRTC cannot compile for SM 1\.0'):
         compile_resize((1, 0))
 
 
-def test_without_nvrtc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvrtc_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_module(name: str) -> Any:
         raise ImportError(f'no module {name}')
 
@@ -129,7 +129,7 @@ def session_with_resize(
     return TensorRtSession(make_library(cuda), GPU, b'plan', cuda, resize=resize), driver
 
 
-def test_images_arrive_in_the_network_as_from_the_processor(kernel: Callable[..., None]) -> None:
+def test_the_network_gets_the_same_images_as_from_the_cpu(kernel: Callable[..., None]) -> None:
     cuda = FakeCuda()
     session, _ = session_with_resize(cuda, kernel)
     assert session.note == '' and session.resize is not None
@@ -153,7 +153,7 @@ def test_images_arrive_in_the_network_as_from_the_processor(kernel: Callable[...
     np.testing.assert_array_equal(np.frombuffer(images, np.uint8)[: canvas[0].size], canvas[0].ravel())
 
 
-def test_tables_are_sent_once_for_a_size(kernel: Callable[..., None]) -> None:
+def test_resize_tables_are_copied_once_per_size(kernel: Callable[..., None]) -> None:
     cuda = FakeCuda()
     detector = BatchDetector(session_with_resize(cuda, kernel)[0], BYTES)
     detector.infer(IMAGES[:1])
@@ -162,10 +162,10 @@ def test_tables_are_sent_once_for_a_size(kernel: Callable[..., None]) -> None:
     assert cuda.events.count('pageable') == 1
 
 
-def test_what_is_copied_is_kept_until_the_stream_was_waited_for(
+def test_images_are_kept_until_the_stream_is_synchronised(
     kernel: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy from memory that is not page-locked may begin at any time before."""
+    """A copy from memory that is not page-locked may start at any time before that."""
     cuda = FakeCuda()
     detector = BatchDetector(session_with_resize(cuda, kernel)[0], BYTES)
     sent: list[weakref.ref[Any]] = []
@@ -189,7 +189,7 @@ def test_what_is_copied_is_kept_until_the_stream_was_waited_for(
     assert not any(each() is not None for each in sent)
 
 
-def test_one_bad_image_leaves_nothing_under_way(kernel: Callable[..., None]) -> None:
+def test_an_invalid_image_starts_no_copy(kernel: Callable[..., None]) -> None:
     cuda = FakeCuda()
     detector = BatchDetector(session_with_resize(cuda, kernel)[0], BYTES)
     cuda.events.clear()
@@ -198,13 +198,13 @@ def test_one_bad_image_leaves_nothing_under_way(kernel: Callable[..., None]) -> 
     assert cuda.events == []
 
 
-def test_what_is_no_image_is_refused(kernel: Callable[..., None]) -> None:
+def test_an_invalid_image_is_rejected(kernel: Callable[..., None]) -> None:
     detector = BatchDetector(session_with_resize(FakeCuda(), kernel)[0], BYTES)
     with pytest.raises(ValueError, match='an image must be'):
         detector.infer([np.zeros((4, 4), np.uint8)])
 
 
-def test_a_kernel_that_does_not_load_leaves_the_processor_to_it(kernel: Callable[..., None]) -> None:
+def test_without_the_kernel_images_are_resized_on_the_cpu(kernel: Callable[..., None]) -> None:
     cuda = FakeCuda()
     session, _ = session_with_resize(cuda, kernel, loads=False)
     assert session.resize is None
@@ -214,7 +214,7 @@ def test_a_kernel_that_does_not_load_leaves_the_processor_to_it(kernel: Callable
     assert len(BatchDetector(session, BYTES).infer(IMAGES)) == 3
 
 
-def test_an_image_that_does_not_fit_into_the_memory(kernel: Callable[..., None]) -> None:
+def test_an_image_that_does_not_fit_into_gpu_memory(kernel: Callable[..., None]) -> None:
     cuda = FakeCuda(1 << 20)
     detector = BatchDetector(session_with_resize(cuda, kernel)[0], BYTES)
     with pytest.raises(DeviceMemoryError, match='cannot allocate 3000000 bytes'):
@@ -222,7 +222,7 @@ def test_an_image_that_does_not_fit_into_the_memory(kernel: Callable[..., None])
     assert len(detector.infer(IMAGES[:1])) == 1
 
 
-def test_everything_is_given_back(kernel: Callable[..., None]) -> None:
+def test_all_memory_is_freed(kernel: Callable[..., None]) -> None:
     cuda = FakeCuda()
     session, driver = session_with_resize(cuda, kernel)
     BatchDetector(session, BYTES).infer(IMAGES)

@@ -1,4 +1,4 @@
-"""EngineCache: what is on disk is taken only if it is exactly what is wanted; two processes build once."""
+"""EngineCache: a stored engine is only used if everything fits, and only one of two processes builds."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OTHER = {
 
 
 class Builder:
-    """Counts how often it builds."""
+    """Counts its builds."""
 
     def __init__(self, plan: bytes = PLAN) -> None:
         self.plan, self.built = plan, 0
@@ -67,7 +67,7 @@ def load(plan: bytes) -> bytes:
 def open_twice(
     cache: EngineCache, between: Callable[[Path], object] = lambda path: None
 ) -> tuple[int, OpenedEngine[bytes]]:
-    """How often the second opening built, and what it gave; `between` gets the file of the first."""
+    """The number of builds of a second call of `open`, and its result. `between` gets the file in between."""
     cache.open(KEY, Builder(), load)
     between(cache.folder / KEY.file_name)
     builder = Builder()
@@ -76,7 +76,7 @@ def open_twice(
     return builder.built, opened
 
 
-def test_miss_then_hit(tmp_path: Path) -> None:
+def test_an_engine_is_built_once(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path / 'new' / 'folder')
     builder = Builder()
     assert cache.open(KEY, builder, load) == OpenedEngine(PLAN, 'fp16', '')
@@ -85,17 +85,17 @@ def test_miss_then_hit(tmp_path: Path) -> None:
     assert sorted(path.suffix for path in cache.folder.iterdir()) == ['.engine', '.lock']
 
 
-def test_the_name_is_readable() -> None:
+def test_the_file_name_is_readable() -> None:
     assert KEY.file_name.startswith('demo.masktrack_rcnn.fp16.b1.288x512.tensorrt-rtx-1.7.1.sm86.')
 
 
 @pytest.mark.parametrize('field', list(OTHER))
-def test_everything_in_the_key_makes_another_engine(tmp_path: Path, field: str) -> None:
+def test_an_engine_with_another_key_is_not_used(tmp_path: Path, field: str) -> None:
     other = replace(KEY, **{field: OTHER[field]})
     assert other.file_name != KEY.file_name
     cache = EngineCache(tmp_path)
     cache.open(KEY, Builder(), load)
-    (tmp_path / KEY.file_name).rename(tmp_path / other.file_name)  # even under the right name
+    (tmp_path / KEY.file_name).rename(tmp_path / other.file_name)  # even if the file name is right
     builder = Builder()
     cache.open(other, builder, load)
     assert builder.built == 1
@@ -118,7 +118,7 @@ def test_everything_in_the_key_makes_another_engine(tmp_path: Path, field: str) 
         (lambda data: data.replace(b'engine 1\n', b'engine 0\n'), 'not an engine file of this version'),
     ],
 )
-def test_a_file_that_is_not_right_is_built_again(
+def test_a_damaged_engine_is_built_again(
     tmp_path: Path, damage: Callable[[bytes], bytes], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     built, opened = open_twice(EngineCache(tmp_path), lambda path: path.write_bytes(damage(path.read_bytes())))
@@ -142,7 +142,7 @@ def test_a_plan_that_cannot_be_loaded_is_built_again(tmp_path: Path, caplog: pyt
         cache.open(replace(KEY, batch=2), Builder(b'of another driver'), picky)
 
 
-def test_too_little_memory_is_no_reason_to_build_again(tmp_path: Path) -> None:
+def test_an_engine_is_kept_if_the_gpu_has_too_little_memory(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path)
     cache.open(KEY, Builder(), load)
 
@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptu
     assert opened.note in caplog.text
 
 
-def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(_: int) -> None:
         raise OSError(28, 'No space left on device')
 
@@ -176,7 +176,7 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [path.suffix for path in tmp_path.iterdir()] == ['.lock']
 
 
-def test_a_gpu_that_fails_costs_no_engine(tmp_path: Path) -> None:
+def test_an_engine_is_kept_if_the_gpu_fails(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path)
     cache.open(KEY, Builder(), load)
 
@@ -189,8 +189,8 @@ def test_a_gpu_that_fails_costs_no_engine(tmp_path: Path) -> None:
     assert builder.built == 0 and (tmp_path / KEY.file_name).is_file()
 
 
-def test_not_a_byte_left_on_the_disk(tmp_path: Path) -> None:
-    """In a process of its own, as a limit on the size of files cannot be taken back."""
+def test_a_lock_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """In a separate process, because a limit on the size of files cannot be removed again."""
     script = (
         'import resource, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]);'
         'from test_engine_cache import EngineCache, KEY, Builder, load;'
@@ -207,7 +207,7 @@ def test_not_a_byte_left_on_the_disk(tmp_path: Path) -> None:
     assert f'built {tmp_path / KEY.file_name}' in result.stdout
 
 
-def test_a_builder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_build_leaves_no_file(tmp_path: Path) -> None:
     def fail(path: Path) -> str:
         path.write_bytes(b'half an eng')
         raise ChildProcessError('killed')
@@ -241,7 +241,7 @@ print(EngineCache(folder).open(key, build, bytes).engine.decode())
 
 def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
     command = [sys.executable, '-c', PROCESS, str(folder), json.dumps(KEY.__dict__), str(seconds)]
-    environment = os.environ | {'TMPDIR': str(folder)}  # a process that is killed leaves things there
+    environment = os.environ | {'TMPDIR': str(folder)}  # a killed process leaves files there
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -253,7 +253,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_of_two_processes_one_builds_and_the_other_waits(tmp_path: Path) -> None:
+def test_only_one_of_two_processes_builds(tmp_path: Path) -> None:
     first = start(tmp_path, 2)
     wait_for(tmp_path / 'builds')
     second = start(tmp_path, 2)
@@ -263,7 +263,7 @@ def test_of_two_processes_one_builds_and_the_other_waits(tmp_path: Path) -> None
     assert f'process {first.pid} is building the same engine: waiting for it' in results[1][1]
 
 
-def test_the_lock_of_a_process_that_died_holds_nobody_up(tmp_path: Path) -> None:
+def test_the_lock_of_a_dead_process_is_released(tmp_path: Path) -> None:
     first = start(tmp_path, 600)
     wait_for(tmp_path / 'builds')
     first.send_signal(signal.SIGKILL)
@@ -276,7 +276,7 @@ def test_the_lock_of_a_process_that_died_holds_nobody_up(tmp_path: Path) -> None
 # --- with TensorRT ----------------------------------------------------------------------------------------------------
 
 
-def test_an_engine_of_tensorrt_rtx(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_engine_built_by_tensorrt_rtx_is_cached(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip('tensorrt_rtx_bindings')
     graph = write_tiny_graph(tmp_path, batch=4)
     cache = EngineCache(tmp_path / 'cache')

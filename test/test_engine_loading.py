@@ -1,4 +1,4 @@
-"""load_engine: which engine runs, and what is said of those that do not."""
+"""load_engine: which engine is chosen, and what its note says about the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Fakes = Callable[..., list[str]]
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    """Engines that only say that they were made, on a machine with or without a GPU and libraries for it."""
+    """Engines that only record their arguments, on a simulated machine with or without a GPU and its libraries."""
     made: list[str] = []
 
     def build(gpu: bool = False, tensorrt: bool = True, torch_cuda: bool = True, torch: bool = True,
@@ -59,13 +59,13 @@ def chosen(**arguments: Any) -> Any:
     return load_engine('demo', **arguments)
 
 
-def test_without_a_gpu_it_is_openvino_and_there_is_nothing_to_tell(machine: Fakes) -> None:
+def test_without_a_gpu_openvino_runs_and_there_is_no_note(machine: Fakes) -> None:
     made = machine()
     engine = chosen()
     assert (engine.name, engine.note, made) == ('openvino', '', ['openvino'])
 
 
-def test_with_a_gpu_it_is_tensorrt(machine: Fakes) -> None:
+def test_with_a_gpu_tensorrt_runs(machine: Fakes) -> None:
     made = machine(gpu=True)
     engine = chosen(batch=4, accuracy_check=False, precision='fp16', input_size=(96, 160))
     assert (engine.name, engine.note, made) == ('tensorrt', '', ['tensorrt'])
@@ -75,7 +75,7 @@ def test_with_a_gpu_it_is_tensorrt(machine: Fakes) -> None:
     assert (engine.config.input_height, engine.config.input_width) == (96, 160)
 
 
-def test_a_gpu_without_tensorrt_is_for_torch_and_that_is_told(machine: Fakes) -> None:
+def test_a_gpu_without_tensorrt_runs_torch_with_a_note(machine: Fakes) -> None:
     machine(gpu=True, tensorrt=False)
     engine = chosen()
     assert engine.name == 'torch'
@@ -83,14 +83,14 @@ def test_a_gpu_without_tensorrt_is_for_torch_and_that_is_told(machine: Fakes) ->
 
 
 @pytest.mark.parametrize('torch', [True, False])
-def test_a_gpu_that_nothing_can_use_is_told(machine: Fakes, torch: bool) -> None:
+def test_a_gpu_that_no_library_can_use_is_noted(machine: Fakes, torch: bool) -> None:
     made = machine(gpu=True, torch_cuda=False, torch=torch, faults={'tensorrt': 'driver too old'})
     engine = chosen()
     assert (engine.name, engine.note) == ('openvino', 'tensorrt: driver too old')
     assert made == ['tensorrt', 'openvino']
 
 
-def test_each_step_down_is_told(machine: Fakes) -> None:
+def test_the_reason_of_each_failure_is_noted(machine: Fakes) -> None:
     machine(gpu=True, faults={'tensorrt': 'out of memory', 'torch': 'out of memory too'})
     assert chosen().note == 'tensorrt: out of memory; torch: out of memory too'
     machine(gpu=True, faults=dict.fromkeys(('tensorrt', 'torch', 'openvino'), 'no'))
@@ -100,7 +100,7 @@ def test_each_step_down_is_told(machine: Fakes) -> None:
     assert (chosen().name, chosen().note) == ('torch', 'openvino: no graph')
 
 
-def test_the_device_is_kept_to(machine: Fakes) -> None:
+def test_the_requested_device_is_used(machine: Fakes) -> None:
     machine(gpu=True)
     assert chosen(device='cpu').name == 'openvino'
     machine(gpu=True, tensorrt=False)
@@ -115,21 +115,21 @@ def test_the_device_is_kept_to(machine: Fakes) -> None:
 
 
 @pytest.mark.parametrize('name', ['tensorrt', 'openvino', 'torch'])
-def test_an_engine_that_is_named_never_becomes_another(machine: Fakes, name: str) -> None:
+def test_a_named_engine_is_never_replaced(machine: Fakes, name: str) -> None:
     made = machine(gpu=True, faults={name: 'cannot'})
     with pytest.raises(RuntimeError, match='cannot'):
         chosen(engine=name)
     assert made == [name]
 
 
-def test_names_that_are_not_known_are_refused() -> None:
+def test_unknown_names_are_rejected() -> None:
     with pytest.raises(ValueError, match=f"engine 'abacus' is not one of {', '.join(ENGINES)}"):
         load_engine('demo', engine='abacus')
     with pytest.raises(ValueError, match="precision 'half' is not one of auto, fp32, fp16, bf16, int8"):
         load_engine('demo', precision='half')
 
 
-def test_a_fault_of_the_weights_is_no_reason_to_try_another_engine(machine: Fakes) -> None:
+def test_errors_in_the_weights_are_raised_before_any_engine_is_tried(machine: Fakes) -> None:
     made = machine(gpu=True)
     with pytest.raises(FileNotFoundError, match='absent'):
         load_engine('absent.safetensors')
@@ -142,7 +142,7 @@ def test_a_fault_of_the_weights_is_no_reason_to_try_another_engine(machine: Fake
     'values',
     [{'max_detections': -1}, {'score_threshold': -0.1}, {'score_threshold': 1.5}, {'score_threshold': math.nan}],
 )
-def test_values_out_of_their_range_are_refused(machine: Fakes, values: dict[str, Any]) -> None:
+def test_values_out_of_range_are_rejected(machine: Fakes, values: dict[str, Any]) -> None:
     made = machine()
     (name,) = values
     with pytest.raises(ValueError, match=f'{name} {next(iter(values.values()))} is'):
@@ -150,7 +150,7 @@ def test_values_out_of_their_range_are_refused(machine: Fakes, values: dict[str,
     assert made == []
 
 
-def test_the_engines_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_engines_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, 'nvidia_gpus', lambda: ())
     assert isinstance(load_engine(path_of('demo'), threads=1), OpenVinoEngine)
     assert isinstance(load_engine(path_of('demo'), engine='torch', device='cpu'), TorchEngine)
@@ -164,9 +164,9 @@ def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> No
     assert nvidia.nvidia_gpus.__wrapped__() == ()
 
 
-def test_gpus_have_the_names_that_the_driver_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_names_come_from_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     class Driver:
-        """Two GPUs; the second does not tell its name."""
+        """Two GPUs; the second one does not report its name."""
 
         def cuInit(self, flags: int) -> int:  # noqa: N802
             return 0

@@ -1,4 +1,4 @@
-"""What the inspector of an engine tells, in the words of several versions of TensorRT."""
+"""The precision of an engine, from the reports of several versions of TensorRT's inspector."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from vis_ros.engines.tensorrt.engine_precision import actual_precision
 
 def layer(kind: str, datatype: str, weights: str = '') -> dict[str, object]:
     tensor = {'Name': 'x', 'Dimensions': [1, 8, 4, 4], 'Format/Datatype': datatype}
-    told = {'Weights': {'Type': weights, 'Count': 9}} if weights else {}
-    return {'Name': 'x', 'LayerType': kind, 'Inputs': [tensor], 'Outputs': [tensor], **told}
+    weight_field = {'Weights': {'Type': weights, 'Count': 9}} if weights else {}
+    return {'Name': 'x', 'LayerType': kind, 'Inputs': [tensor], 'Outputs': [tensor], **weight_field}
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def layer(kind: str, datatype: str, weights: str = '') -> dict[str, object]:
         ([layer('gemm', 'Half')], 'fp16'),
         ([layer('gemm', 'BFloat16')], 'bf16'),
         ([layer('CaskConvolution', 'Row major linear FP32', 'Half')], 'fp16'),
-        # most layers count, and of them those with weights
+        # the majority of the layers with weights decides
         ([layer('CaskConvolution', 'Half')] * 3 + [layer('CaskConvolution', 'Float')] * 2, 'fp16'),
         ([layer('CaskConvolution', 'Float')] + [layer('PointWiseV2', 'Half')] * 9, 'fp32'),
         ([layer('kgen', 'Half')] * 2 + [layer('kgen', 'Float')], 'fp16'),
@@ -34,10 +34,10 @@ def layer(kind: str, datatype: str, weights: str = '') -> dict[str, object]:
         ([], 'unknown'),
     ],
 )
-def test_precision_of_layers(layers: list[object], expected: str) -> None:
+def test_precision_of_most_layers_with_weights(layers: list[object], expected: str) -> None:
     assert actual_precision(json.dumps({'Layers': layers, 'Bindings': []})) == expected
 
 
 @pytest.mark.parametrize('text', ['', 'no JSON', '[]', '{}'])
-def test_information_that_says_nothing(text: str) -> None:
+def test_information_without_layers_is_unknown(text: str) -> None:
     assert actual_precision(text) == 'unknown'

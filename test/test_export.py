@@ -1,4 +1,4 @@
-"""Graphs: what the packaged ones hold, what OpenVINO and TensorRT make of them, and how one is found."""
+"""Exported graphs: the packaged ones, their use by OpenVINO and TensorRT, how they are found, and the command."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_packaged_graphs_belong_to_the_packaged_weights(architecture: str, targe
 
 
 @pytest.mark.parametrize(('architecture', 'target'), PACKAGED)
-def test_packaged_graphs_hold_no_weights_of_their_own(architecture: str, target: Any) -> None:
-    """Each initializer lies inside the model file and has its value there; constants are small."""
+def test_packaged_graphs_contain_no_weights(architecture: str, target: Any) -> None:
+    """Each initializer refers to its value in the model file; constants are small."""
     graph = graph_path(DEMO, architecture, target)
     stored = load_file(DEMO)
     bare = onnx.load(graph, load_external_data=False)
@@ -78,8 +78,8 @@ def test_packaged_graphs_hold_no_weights_of_their_own(architecture: str, target:
 
 @pytest.mark.slow
 @pytest.mark.parametrize('target', ['cpu', 'gpu'])
-def test_packaged_graphs_are_what_export_makes(target: Any, tmp_path: Path) -> None:
-    """If this fails after a change of the network: vis-ros export demo."""
+def test_packaged_graphs_equal_a_new_export(target: Any, tmp_path: Path) -> None:
+    """If this fails after a change to the network, run: vis-ros export demo."""
     packaged = onnx.load(graph_path(DEMO, 'masktrack_rcnn', target), load_external_data=False)
     made = onnx.load(
         export(DEMO, target, architecture='masktrack_rcnn', out=tmp_path),
@@ -93,15 +93,15 @@ def test_packaged_graphs_are_what_export_makes(target: Any, tmp_path: Path) -> N
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
-def test_cpu_graph_takes_every_size_and_batch(model: Path, cpu_graph: Path) -> None:
-    """In onnxruntime; exported from one image of another size."""
+def test_a_cpu_graph_accepts_any_size_and_batch(model: Path, cpu_graph: Path) -> None:
+    """In onnxruntime, although it was exported with one image of another size."""
     session = onnxruntime.InferenceSession(str(cpu_graph))
     for batch, height, width in ((1, 160, 256), (3, 192, 96)):
         assert_equals_network(session, model, batch, height, width)
 
 
-def test_cpu_graph_of_the_other_rules(tmp_path: Path) -> None:
-    """A score for each class, boxes and masks for each class, RoIAlign without the half-pixel correction."""
+def test_a_cpu_graph_with_torchvision_conventions(tmp_path: Path) -> None:
+    """Scores, boxes and masks per class, and RoIAlign without the half-pixel correction."""
     path = tmp_path / 'small.safetensors'
     save_model(network(**KINDS['torchvision'], **SMALL_SIZE), path)
     session = onnxruntime.InferenceSession(str(export(path, 'cpu')))
@@ -142,7 +142,7 @@ class OpenVino:
 
 
 @pytest.mark.parametrize(('batch', 'height', 'width'), [(1, 96, 160), (2, 160, 96)])
-def test_openvino_takes_the_cpu_graph(model: Path, cpu_graph: Path, batch: int, height: int, width: int) -> None:
+def test_openvino_runs_the_cpu_graph(model: Path, cpu_graph: Path, batch: int, height: int, width: int) -> None:
     assert_equals_network(OpenVino(cpu_graph, batch, height, width), model, batch, height, width)
 
 
@@ -150,7 +150,7 @@ def test_openvino_takes_the_cpu_graph(model: Path, cpu_graph: Path, batch: int, 
 @pytest.mark.parametrize('precision', ['fp16', 'bf16', 'fp32'])
 @pytest.mark.parametrize('batch', [1, 4])
 def test_tensorrt_builds_the_gpu_graph(precision: str, batch: int, model: Path, tmp_path: Path) -> None:
-    """A real parse and build without a GPU."""
+    """It is really parsed and built, which needs no GPU."""
     assert build(export(model, 'gpu', precision=precision, batch=batch, out=tmp_path))
 
 
@@ -159,7 +159,7 @@ def test_tensorrt_builds_the_packaged_graph() -> None:
 
 
 def build(graph: Path) -> int:
-    """Bytes of the engine of a graph."""
+    """Build the engine of a graph; returns its size in bytes."""
     trt = pytest.importorskip('tensorrt_rtx_bindings')
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
@@ -173,7 +173,7 @@ def build(graph: Path) -> int:
     return 0 if plan is None else int(plan.nbytes)
 
 
-def test_gpu_graph_of_another_size(model: Path, tmp_path: Path) -> None:
+def test_a_gpu_graph_with_another_size_and_batch(model: Path, tmp_path: Path) -> None:
     graph = export(model, 'gpu', precision='fp32', size=(100, 130), batch=2, out=tmp_path)
     assert graph.name == 'small.masktrack_rcnn.gpu.fp32.100x130.b2.onnx'
     shape = onnx.load(graph, load_external_data=False).graph.input[0].type.tensor_type.shape
@@ -193,7 +193,7 @@ def test_a_bf16_graph_computes_in_bf16(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(('target', 'precision'), [('cpu', 'fp32'), ('gpu', 'bf16')])
-def test_a_graph_that_differs_from_the_network_gets_no_name(
+def test_a_graph_that_differs_from_the_network_is_not_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Any, precision: str
 ) -> None:
     weights = copy_of(model, tmp_path)
@@ -212,7 +212,7 @@ def test_a_graph_that_differs_from_the_network_gets_no_name(
     assert list(tmp_path.iterdir()) == [weights]
 
 
-def test_refuses_a_precision_that_no_graph_has(model: Path) -> None:
+def test_unknown_precisions_are_rejected(model: Path) -> None:
     with pytest.raises(ValueError, match=r"precision 'int4' is not one of fp32, fp16, bf16 and int8"):
         export(model, 'gpu', precision='int4')
 
@@ -248,7 +248,7 @@ def test_a_missing_graph_is_exported_once(model: Path, cache: Path, caplog: pyte
     assert graph.stat().st_mtime_ns == written
 
 
-def test_a_graph_beside_other_weights_is_noticed(
+def test_a_graph_of_other_weights_is_ignored(
     model: Path, cpu_graph: Path, cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = copy_of(model, cache.parents[2])
@@ -265,7 +265,7 @@ def test_a_graph_beside_other_weights_is_noticed(
     assert 'exported from other weights' in caplog.text
 
 
-def test_a_link_to_weights_finds_the_graph_beside_them(cache: Path) -> None:
+def test_a_symbolic_link_to_weights_finds_their_graph(cache: Path) -> None:
     cache.parents[2].joinpath('demo.safetensors').symlink_to(DEMO)
     link = cache.parents[2] / 'demo.safetensors'
     assert find_graph(link, 'auto', 'cpu') == graph_path(DEMO, 'masktrack_rcnn', 'cpu')
@@ -280,14 +280,14 @@ def test_graph_names() -> None:
 
 
 @pytest.mark.parametrize('length', [0, 1, 1000, -1000])
-def test_a_damaged_graph_is_named(length: int, tmp_path: Path) -> None:
+def test_a_damaged_graph_is_reported(length: int, tmp_path: Path) -> None:
     graph = tmp_path / 'x.onnx'
     graph.write_bytes(graph_path(DEMO, 'mask_rcnn', 'cpu').read_bytes()[:length])
     with pytest.raises(ValueError, match=r'x\.onnx was not made by vis-ros export'):
         read_metadata(graph)
 
 
-def test_metadata_equal_those_that_onnx_reads() -> None:
+def test_metadata_equal_those_read_by_onnx() -> None:
     graph = graph_path(DEMO, 'masktrack_rcnn', 'gpu')
     theirs = {pair.key: pair.value for pair in onnx.load(graph, load_external_data=False).metadata_props}
     ours = read_metadata(graph)
@@ -313,7 +313,9 @@ def test_metadata_equal_those_that_onnx_reads() -> None:
         (['--size', '64x96', '--precision', 'fp32', '--model', 'mask_rcnn'], ['mask_rcnn gpu fp32 (64, 96)']),
     ],
 )
-def test_command_writes(model: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], written: list[str]) -> None:
+def test_the_command_writes_the_requested_graphs(
+    model: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], written: list[str]
+) -> None:
     calls = []
 
     def record(path: Path, target: str, *, architecture: str, out: Path | None, **options: Any) -> Path:
@@ -326,7 +328,7 @@ def test_command_writes(model: Path, monkeypatch: pytest.MonkeyPatch, arguments:
     assert calls == written
 
 
-def test_command_writes_into_a_folder(model: Path, tmp_path: Path) -> None:
+def test_the_command_writes_to_a_folder(model: Path, tmp_path: Path) -> None:
     arguments = ['export', str(model), '--engine', 'openvino', '--model', 'mask_rcnn', '--out', str(tmp_path / 'new')]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
@@ -341,6 +343,6 @@ def test_command_writes_into_a_folder(model: Path, tmp_path: Path) -> None:
         (['--engine', 'openvino', '--precision', 'fp16'], '--precision fp32, fp16 and bf16, .* are for TensorRT'),
     ],
 )
-def test_command_refuses(model: Path, arguments: list[str], message: str) -> None:
+def test_the_command_rejects_invalid_options(model: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CliRunner().invoke(app, ['export', str(model), *arguments], catch_exceptions=False)

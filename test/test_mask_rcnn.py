@@ -1,4 +1,4 @@
-"""MaskRCNN against torchvision's whole model, stage by stage and end to end, and other numerics against formulas."""
+"""MaskRCNN compared with torchvision's model, stage by stage and end to end; other conventions against formulas."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ torch.set_num_threads(1)  # several threads on a busy machine wait for each othe
 MIN_SIZE, MAX_SIZE = 100, 170
 PROPOSALS, DETECTIONS = 80, 24
 SIZES = [(90, 121), (300, 211), (60, 333)]
-"""(height, width) of images that are enlarged, reduced, limited by their longer side; none pads to 64 k both ways."""
+"""(height, width) of images that are enlarged, reduced, and limited by their longer side. None is padded to multiples
+of 64 on both sides."""
 
 
 @pytest.fixture(scope='module')
 def theirs() -> TorchvisionMaskRCNN:
-    """Torchvision's Mask R-CNN with random weights that find objects of every class, its batch norm not trivial."""
+    """Torchvision's Mask R-CNN with random weights that detect objects of every class, and a nontrivial batch norm."""
     torch.manual_seed(3)
     backbone = resnet_fpn_backbone(backbone_name='resnet18', weights=None)
     model = TorchvisionMaskRCNN(
@@ -54,7 +55,7 @@ def theirs() -> TorchvisionMaskRCNN:
 
 
 def _spread_outputs(model: TorchvisionMaskRCNN) -> None:
-    """Scale and shift the last layers so that scores, deltas and masks differ from box to box."""
+    """Scale and shift the last layers so that scores, deltas and masks differ between boxes."""
     images = torch.randn(1, 3, MIN_SIZE, MAX_SIZE // 32 * 32)
     features = model.backbone(images)
     logits, deltas = model.rpn.head(list(features.values()))
@@ -71,7 +72,7 @@ def _spread_outputs(model: TorchvisionMaskRCNN) -> None:
 
 
 def _standardise(layer: nn.Linear | nn.Conv2d, outputs: Tensor, deviation: float) -> None:
-    """Mean 0 and the given standard deviation for every column of the layer's outputs (N, channels)."""
+    """Give every column of a layer's outputs (N, channels) mean 0 and the given standard deviation."""
     gain = deviation / outputs.std(0)
     layer.bias.sub_(outputs.mean(0)).mul_(gain)
     layer.weight.mul_(gain.reshape(-1, *[1] * (layer.weight.ndim - 1)))
@@ -93,7 +94,7 @@ def ours(theirs: TorchvisionMaskRCNN) -> MaskRCNN:
 
 
 def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """(height, width, 3) uint8: smooth colours with edges and noise, different everywhere."""
+    """An image (height, width, 3) uint8 with smooth colours, edges and noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / 40.0
     waves = np.stack([np.sin(x * k + y) + np.cos(y * (k + 1) - x) for k in (1, 2, 3)], -1)
@@ -167,19 +168,19 @@ def _match(boxes: np.ndarray, class_ids: np.ndarray, expected: dict[str, Tensor]
     return [int(row.argmin()) for row in distances]
 
 
-# --- numerics by formula --------------------------------------------------------------------------------------------
+# --- conventions by formula ------------------------------------------------------------------------------------------
 
 
 def small(layout: str, **fields: object) -> MaskRCNN:
-    """A small network with the numerics of a layout."""
-    numerics = {**LAYOUTS[layout].conventions, 'backbone': 'resnet18', 'fpn_channels': 8, 'box_head_channels': 16}
-    config = ModelConfig(name='test', class_names=('a', 'b'), mask_channels=8, embedding_size=16, **numerics)
+    """A small network with the conventions of a layout."""
+    conventions = {**LAYOUTS[layout].conventions, 'backbone': 'resnet18', 'fpn_channels': 8, 'box_head_channels': 16}
+    config = ModelConfig(name='test', class_names=('a', 'b'), mask_channels=8, embedding_size=16, **conventions)
     torch.manual_seed(0)
     return build_network(config.with_fields(**fields)).eval()
 
 
 def roi_align_one(feature: np.ndarray, box: list[float], stride: int, layout: str, size: int) -> np.ndarray:
-    """RoIAlign of one box (He et al. 2017), bin by bin and sample by sample; (channels, size, size)."""
+    """RoIAlign (He et al. 2017) of one box, computed sample by sample; (channels, size, size)."""
     x0, y0, x1, y1 = box
     if layout == 'official':
         x1, y1 = x1 + 1, y1 + 1
@@ -218,7 +219,7 @@ def bilinear(feature: np.ndarray, y: float, x: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_roi_align_follows_its_formula(layout: str) -> None:
+def test_roi_align_equals_its_formula(layout: str) -> None:
     rng = np.random.default_rng(2)
     features = [rng.normal(size=(3, 256 // stride, 320 // stride)).astype(np.float32) for stride in (4, 8, 16, 32, 64)]
     boxes = [
@@ -239,7 +240,7 @@ def test_roi_align_follows_its_formula(layout: str) -> None:
 
 
 @pytest.mark.parametrize('side', [111.9, 112.1, 223.9, 224.1, 447.9, 448.1, 1, 2000])
-def test_the_level_of_a_box_is_that_of_the_fpn_paper(side: float) -> None:
+def test_the_level_of_a_box_follows_the_fpn_paper(side: float) -> None:
     network = small('mmdet')
     features = [
         torch.full((1, 1, 2048 // stride, 2048 // stride), float(level + 2))
@@ -250,15 +251,15 @@ def test_the_level_of_a_box_is_that_of_the_fpn_paper(side: float) -> None:
 
 
 @pytest.mark.parametrize(('layout', 'kept'), [('mmdet', 2), ('official', 1)])
-def test_inclusive_boxes_overlap_by_one_pixel_more(layout: str, kept: int) -> None:
+def test_inclusive_boxes_overlap_by_one_more_pixel(layout: str, kept: int) -> None:
     # 4 x 1 and 3 x 1 inclusive pixels: IoU 3 / 4; as continuous boxes without height: nothing in common
     boxes, scores = torch.tensor([[0.0, 0, 3, 0], [0, 0, 2, 0]]), torch.tensor([0.9, 0.8])
     found = small(layout)._nms(boxes, scores, torch.zeros(2, dtype=torch.int64), 0.7)
     assert len(found) == kept
 
 
-def test_proposals_of_each_level_are_suppressed_apart() -> None:
-    """A brute-force RPN on two levels that hold the same boxes: none removes the other's."""
+def test_proposals_of_each_level_are_suppressed_separately() -> None:
+    """With the same boxes on two levels, neither level suppresses those of the other."""
     network = small('mmdet', proposals_before_nms=3, proposals=5)
     boxes = torch.tensor([[0.0, 0, 40, 40], [1, 1, 40, 40], [60, 60, 90, 90], [0, 0, 5, 5]])
     logits = [torch.tensor([[3.0, 2.0, 1.0, -9.0]]), torch.tensor([[2.5, 0.5, 0.1, -9.0]])]
@@ -286,7 +287,7 @@ def test_detections_are_sorted_thresholded_and_limited() -> None:
     assert everything.scores.tolist() == sorted(everything.scores.tolist(), reverse=True)
 
 
-def test_class_agnostic_scores_give_one_class_a_box() -> None:
+def test_class_agnostic_scores_give_one_class_per_box() -> None:
     network = small('mmdet', class_agnostic_scores=True, box_class_agnostic=True, score_threshold=0.5)
     boxes = torch.tensor([[0.0, 0, 40, 40], [1, 0, 40, 40], [60, 60, 90, 90]])
     chances = torch.tensor([[0.1, 0.5, 0.4], [0.3, 0.1, 0.6], [0.2, 0.1, 0.7]])
@@ -295,7 +296,7 @@ def test_class_agnostic_scores_give_one_class_a_box() -> None:
     torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.8]))
 
 
-def test_without_a_track_head_the_embedding_is_the_box_feature_on_a_sphere() -> None:
+def test_without_a_track_head_the_embedding_is_the_normalised_box_feature() -> None:
     network = small('mmdet', architecture='mask_rcnn')
     rois = torch.randn(4, 8, 7, 7)
     with torch.no_grad():
@@ -305,7 +306,7 @@ def test_without_a_track_head_the_embedding_is_the_box_feature_on_a_sphere() -> 
 
 
 @pytest.mark.parametrize('last_relu', [False, True])
-def test_the_track_head_is_two_layers(last_relu: bool) -> None:
+def test_the_track_head_equals_two_layers(last_relu: bool) -> None:
     network = small('mmdet', embedding_last_relu=last_relu)
     rois = torch.randn(5, 8, 7, 7)
     first, second = network.track_head.fcs
@@ -317,8 +318,8 @@ def test_the_track_head_is_two_layers(last_relu: bool) -> None:
     torch.testing.assert_close(found.double(), expected.clamp(min=0) if last_relu else expected, atol=1e-6, rtol=1e-5)
 
 
-def test_track_logits_begin_with_a_zero_column() -> None:
-    """Eq. 2 of the paper: softmax over [0, e_i . e_1, ..., e_i . e_N] is the chance of new, 1, ..., N."""
+def test_track_logits_start_with_a_zero_column() -> None:
+    """Yang et al. 2019, eq. 2: the softmax over [0, e_i . e_1, ..., e_i . e_N] is the probability of new, 1, ..., N."""
     embeddings, memory = torch.randn(3, 4), torch.randn(2, 4)
     chances = track_logits(embeddings, memory).softmax(1)
     for i, embedding in enumerate(embeddings.tolist()):

@@ -1,4 +1,4 @@
-"""OpenVinoEngine: what torch finds, in either precision, from any cache."""
+"""OpenVinoEngine: the same detections as torch, in both precisions, with and without its cache."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SIZES = [(360, 640), (480, 640), (640, 360), (100, 700)]
 
 @pytest.fixture(scope='module', autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The cache of these tests alone."""
+    """A cache folder for these tests only."""
     folder = tmp_path_factory.mktemp('cache')
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('XDG_CACHE_HOME', str(folder))
@@ -62,7 +62,7 @@ def frames(size: tuple[int, int], count: int = 1) -> list[NDArray[np.uint8]]:
 
 
 def assert_same(found: Instances, expected: Instances) -> None:
-    """The tolerances that vis_ros promises for fp32."""
+    """Assert the tolerances that vis_ros guarantees for fp32."""
     assert found.image_size == expected.image_size
     assert found.class_ids.tolist() == expected.class_ids.tolist()
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.05)
@@ -75,7 +75,7 @@ def assert_same(found: Instances, expected: Instances) -> None:
 
 
 def matched(found: Instances, expected: Instances) -> int:
-    """How many of `expected` have a box of IoU 0.9 in `found`."""
+    """The number of boxes in `expected` that have one with an IoU of 0.9 in `found`."""
     low = np.maximum(found.boxes[:, None, :2], expected.boxes[None, :, :2])
     high = np.minimum(found.boxes[:, None, 2:], expected.boxes[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(-1)
@@ -88,7 +88,7 @@ def matched(found: Instances, expected: Instances) -> int:
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_in_fp32_it_finds_what_torch_finds(
+def test_fp32_gives_the_same_detections_as_torch(
     engine: OpenVinoEngine, reference: TorchEngine, size: tuple[int, int]
 ) -> None:
     for image in frames(size, 3):
@@ -97,7 +97,7 @@ def test_in_fp32_it_finds_what_torch_finds(
         assert len(expected) > 2 or size == (100, 700)
 
 
-def test_in_fp32_it_gives_the_same_identities(engine: OpenVinoEngine, reference: TorchEngine) -> None:
+def test_fp32_gives_the_same_track_ids_as_torch(engine: OpenVinoEngine, reference: TorchEngine) -> None:
     trackers = [DetectAndTrack(one, IdentityMemory(AssociationConfig())) for one in (engine, reference)]
     seen = 0
     for index, image in enumerate(frames((360, 640), 10)):
@@ -109,7 +109,7 @@ def test_in_fp32_it_gives_the_same_identities(engine: OpenVinoEngine, reference:
     assert seen > 30
 
 
-def test_cameras_of_different_sizes_in_one_call(engine: OpenVinoEngine) -> None:
+def test_images_of_different_sizes_in_one_batch(engine: OpenVinoEngine) -> None:
     images = [frames(size)[0] for size in SIZES]
     together = engine.infer(images)
     assert [found.image_size for found in together] == SIZES
@@ -118,15 +118,15 @@ def test_cameras_of_different_sizes_in_one_call(engine: OpenVinoEngine) -> None:
     assert engine.infer([]) == []
 
 
-def test_nothing_stays_of_the_image_before(engine: OpenVinoEngine, cache: Path) -> None:
-    """Two images that share a canvas and fill different parts of it."""
+def test_no_pixel_of_the_previous_image_remains(engine: OpenVinoEngine, cache: Path) -> None:
+    """Two images that share a network and fill different parts of its input."""
     image = frames((330, 640))[0]
     engine.infer([np.full((360, 640, 3), 255, np.uint8)])
     fresh = openvino_engine('demo', precision='fp32', score_threshold=LOW, threads=1)
     assert_same(engine.infer([image])[0], fresh.infer([image])[0])
 
 
-def test_results_are_not_written_over_by_the_next_image(engine: OpenVinoEngine) -> None:
+def test_results_are_not_overwritten_by_the_next_image(engine: OpenVinoEngine) -> None:
     first, second = frames((360, 640), 2)
     (found,) = engine.infer([first])
     boxes, masks = found.boxes.copy(), [mask.copy() for mask in found.masks]
@@ -135,7 +135,7 @@ def test_results_are_not_written_over_by_the_next_image(engine: OpenVinoEngine) 
     assert all(np.array_equal(mask, kept) for mask, kept in zip(found.masks, masks, strict=True))
 
 
-def test_thresholds_and_limits_are_those_of_the_caller(engine: OpenVinoEngine) -> None:
+def test_the_caller_sets_threshold_and_maximum_detections(engine: OpenVinoEngine) -> None:
     image = frames((360, 640))[0]
     (usual,) = engine.infer([image])
     few = openvino_engine('demo', precision='fp32', score_threshold=0.6, max_detections=2, threads=1)
@@ -144,7 +144,7 @@ def test_thresholds_and_limits_are_those_of_the_caller(engine: OpenVinoEngine) -
     assert_same(few.infer([image])[0], enough[best])
 
 
-def test_without_a_track_head_embeddings_are_those_of_the_box_head() -> None:
+def test_without_a_track_head_embeddings_come_from_the_box_head() -> None:
     image = frames((360, 640))[0]
     plain = openvino_engine('demo', model='mask_rcnn', precision='fp32', score_threshold=LOW, threads=1)
     (expected,) = torch_engine('demo', model='mask_rcnn', score_threshold=LOW).infer([image])
@@ -154,8 +154,8 @@ def test_without_a_track_head_embeddings_are_those_of_the_box_head() -> None:
 
 
 @pytest.mark.parametrize('kind', ['torchvision', 'legacy'])
-def test_numerics_of_other_origins(kind: str, tmp_path: Path) -> None:
-    """With a graph that is exported when it is first asked for."""
+def test_models_converted_from_other_code_bases(kind: str, tmp_path: Path) -> None:
+    """With a graph that is exported when it is first needed."""
     path = tmp_path / f'{kind}.safetensors'
     save_model(network(**KINDS[kind], input_height=96, input_width=160), path, torch.float32)
     engine, reference = openvino_engine(path, precision='fp32', threads=1), torch_engine(path)
@@ -165,12 +165,12 @@ def test_numerics_of_other_origins(kind: str, tmp_path: Path) -> None:
         assert_same(engine.infer([image])[0], expected)
 
 
-def test_what_is_no_image_is_described(engine: OpenVinoEngine) -> None:
+def test_an_invalid_image_is_rejected_with_its_shape(engine: OpenVinoEngine) -> None:
     with pytest.raises(ValueError, match=r'an image must be \(height, width, 3\) uint8 .* got \(4, 4\) uint8'):
         engine.infer([np.zeros((4, 4), np.uint8)])
 
 
-def test_an_image_that_did_not_settle_is_published_and_counted(
+def test_an_image_that_did_not_converge_is_returned_and_counted(
     engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = CompiledNetwork.run
@@ -192,8 +192,8 @@ def test_an_image_that_did_not_settle_is_published_and_counted(
 
 
 @pytest.mark.skipif(not HAS_BF16, reason='this processor does not compute in bf16')
-def test_in_bf16_layers_are_rounded_and_coordinates_are_not(reference: TorchEngine) -> None:
-    """Boxes of 1280 pixels: rounded to bf16 they would move by pixels."""
+def test_bf16_rounds_layers_but_not_coordinates(reference: TorchEngine) -> None:
+    """Coordinates up to 1280 pixels: rounded to bf16, they would move by several pixels."""
     low = openvino_engine('demo', score_threshold=0.2, threads=1)
     assert low.describe().precision == 'bf16'
     total = same = 0
@@ -210,7 +210,7 @@ def test_in_bf16_layers_are_rounded_and_coordinates_are_not(reference: TorchEngi
 
 
 @pytest.mark.skipif(not HAS_BF16, reason='this processor does not compute in bf16')
-def test_in_bf16_no_coordinate_between_two_layers_is_rounded() -> None:
+def test_bf16_keeps_coordinates_between_two_layers_in_fp32() -> None:
     engine = openvino_engine('demo', precision='bf16', threads=1)
     compiled = engine._networks.of_size((224, 384)).compiled
     operations = compiled.get_runtime_model().get_ordered_ops()
@@ -224,7 +224,7 @@ def test_in_bf16_no_coordinate_between_two_layers_is_rounded() -> None:
         assert node.get_rt_info()['outputLayouts'].value == 'acdb', 'channels last, or it takes 14 times as long'
 
 
-def test_a_precision_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_precisions_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match='OpenVINO runs this network in fp32, bf16, not in fp16'):
         openvino_engine('demo', precision='fp16')
 
@@ -246,7 +246,7 @@ def test_a_precision_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) 
 # --- description ------------------------------------------------------------------------------------------------------
 
 
-def test_the_description_is_true(engine: OpenVinoEngine, reference: TorchEngine) -> None:
+def test_describe(engine: OpenVinoEngine, reference: TorchEngine) -> None:
     info, expected = engine.describe(), reference.describe()
     assert info.engine == f'OpenVINO {ov.__version__.split("-")[0]}'
     assert (info.device, info.precision, info.note) == ('cpu (1 threads)', 'fp32', '')
@@ -255,7 +255,7 @@ def test_the_description_is_true(engine: OpenVinoEngine, reference: TorchEngine)
     assert 0 < engine.warm_up() < 60_000
 
 
-def test_the_input_size_is_that_of_the_caller() -> None:
+def test_the_caller_sets_the_input_size() -> None:
     small = openvino_engine('demo', precision='fp32', input_size=(96, 160), score_threshold=0.05, threads=1)
     assert small.input_size == small.describe().input_size == (96, 160)
     image = frames((360, 640))[0]
@@ -269,14 +269,14 @@ SMALL = {'precision': 'fp32', 'input_size': (64, 96), 'score_threshold': 0.02, '
 
 
 def find(caplog: pytest.LogCaptureFixture) -> tuple[str, Instances, OpenVinoEngine]:
-    """What a new engine logs, and finds in an image."""
+    """The log of a new engine, its detections in one image, and the engine."""
     caplog.clear()
     engine = openvino_engine('demo', **SMALL)  # type: ignore[arg-type]
     (found,) = engine.infer([frames((360, 540))[0]])
     return caplog.text, found, engine
 
 
-def test_a_compiled_network_is_used_again_and_a_damaged_one_is_not(
+def test_a_cached_network_is_used_unless_it_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
@@ -298,7 +298,7 @@ def test_a_compiled_network_is_used_again_and_a_damaged_one_is_not(
     assert find(caplog)[0] == ''
 
 
-def test_what_is_damaged_is_not_given_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_content_is_not_returned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache, content = CompiledCache(tmp_path), bytes(range(256))
     assert cache.load('key') is None
     assert caplog.text == ''
@@ -318,7 +318,7 @@ def test_what_is_damaged_is_not_given_back(tmp_path: Path, caplog: pytest.LogCap
     assert cache.load('key') is None
 
 
-def test_a_file_that_openvino_does_not_know_is_compiled_again(
+def test_a_cached_network_that_openvino_rejects_is_compiled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
@@ -332,7 +332,7 @@ def test_a_file_that_openvino_does_not_know_is_compiled_again(
     assert find(caplog)[0] == ''
 
 
-def test_a_cache_that_cannot_be_written_is_told(
+def test_a_cache_that_cannot_be_written_is_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
@@ -344,7 +344,7 @@ def test_a_cache_that_cannot_be_written_is_told(
     assert engine.describe().note.startswith('the compiled network cannot be cached')
 
 
-def test_the_cache_has_a_limit(tmp_path: Path) -> None:
+def test_the_least_recently_used_file_is_deleted(tmp_path: Path) -> None:
     cache = CompiledCache(tmp_path, limit=300)  # three files of 32 + 60 bytes
     for number, key in enumerate('abc'):
         cache.store(key, bytes(60))
@@ -354,7 +354,7 @@ def test_the_cache_has_a_limit(tmp_path: Path) -> None:
     assert sorted(path.stem for path in tmp_path.iterdir()) == ['a', 'c', 'd']
 
 
-def test_few_canvases_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_used_network_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled_networks, 'MAX_SIZES_IN_MEMORY', 1)
     engine = openvino_engine('demo', **SMALL)  # type: ignore[arg-type]
     for size in ((64, 96), (64, 64), (64, 96)):
@@ -362,7 +362,7 @@ def test_few_canvases_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         assert list(engine._networks._networks) == [size]
 
 
-def test_a_signal_after_the_last_engine_does_not_end_the_process(tmp_path: Path) -> None:
+def test_a_signal_after_the_last_engine_is_freed_does_not_crash(tmp_path: Path) -> None:
     code = """
 import gc, os, signal
 import numpy as np

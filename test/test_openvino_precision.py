@@ -1,4 +1,4 @@
-"""What stays in fp32 of a network in bf16: on processors that compute in it, against fp32 and against numpy."""
+"""Which layers of a bf16 network stay in fp32, compared with fp32 and with numpy, on processors that support bf16."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def random(*shape):
 
 
 def padded_convolutions(value=0.0, channels=0, mode='constant'):
-    """A network with a border in front of a dense and of a depthwise convolution, its sizes computed from the input."""
+    """A network with padding before a dense and a depthwise convolution. Its width is computed from the input shape."""
     parameter = opset.parameter([1, 8, 21, 30], np.float32)
     sizes = opset.multiply(opset.shape_of(parameter), opset.constant(np.array([0, 0, 1, 1])))
     few = opset.divide(sizes, opset.constant(np.array([21, 21, 21, 21])))  # (0, 0, 1, 1)
@@ -59,7 +59,7 @@ def kinds_of(model):
     return [node.get_type_name() for node in model.get_ops()]
 
 
-def test_padding_goes_into_the_convolution_and_changes_nothing():
+def test_padding_is_merged_into_the_convolution():
     images = random(1, 8, 21, 30)
     expected = run(padded_convolutions(), images, FP32)
     model = padded_convolutions()
@@ -72,7 +72,7 @@ def test_padding_goes_into_the_convolution_and_changes_nothing():
 
 
 @pytest.mark.parametrize('other', [{'value': 1.0}, {'channels': 2}, {'mode': 'reflect'}], ids=str)
-def test_padding_that_a_convolution_does_not_do_stays(other):
+def test_padding_that_a_convolution_cannot_do_is_kept(other):
     images = random(1, 8, 21, 30)
     model = padded_convolutions(**other)
     before = kinds_of(model).count('Pad')
@@ -92,8 +92,8 @@ def test_padding_that_a_convolution_does_not_do_stays(other):
     ],
 )
 @pytest.mark.parametrize('depthwise', [True, False])
-def test_which_layers_are_not_rounded(name, precise, depthwise):
-    """Each a sum of 64 products, 8 on average. None is kept where the ConvNet has no depthwise one."""
+def test_sensitive_layers_stay_in_fp32(name, precise, depthwise):
+    """Outputs are sums of 64 products, 8 on average. Without a depthwise convolution no layer is kept in fp32."""
     images, weights = random(1, 64, 20, 20), random(32, 64, 1, 1)
     parameter = opset.parameter(images.shape, np.float32)
     ones = [[1, 1], [0, 0], [0, 0], [1, 1]]
@@ -111,7 +111,7 @@ def test_which_layers_are_not_rounded(name, precise, depthwise):
 
 
 def precisions(engine, size):
-    """Of the layers of a compiled network by the start of their names."""
+    """The precisions of the layers of a compiled network, by the first parts of their names."""
     found = {}
     for node in engine._networks.of_size(size).compiled.get_runtime_model().get_ops():
         if node.get_rt_info()['layerType'].value in ('Convolution', 'Deconvolution'):
@@ -121,7 +121,7 @@ def precisions(engine, size):
 
 
 @needs_bf16
-def test_the_demo_network_keeps_its_convnet_and_predictors():
+def test_the_convnet_and_predictors_of_the_demo_network_stay_in_fp32():
     engine = openvino_engine('demo', precision='bf16', threads=1)
     found = precisions(engine, (96, 160))
     assert found['backbone/body'] == {'f32'}
@@ -133,7 +133,7 @@ def test_the_demo_network_keeps_its_convnet_and_predictors():
 
 
 @needs_bf16
-def test_a_dense_convnet_is_computed_in_bf16(tmp_path: Path):
+def test_a_dense_convnet_runs_in_bf16(tmp_path: Path):
     path = tmp_path / 'small.safetensors'
     save_model(network(input_height=96, input_width=160), path, torch.float32)
     engine = openvino_engine(path, precision='bf16', threads=1)
@@ -143,8 +143,8 @@ def test_a_dense_convnet_is_computed_in_bf16(tmp_path: Path):
 
 
 @needs_bf16
-def test_in_bf16_it_finds_what_it_finds_in_fp32():
-    """99.4 % of these; 89 % where every layer is rounded."""
+def test_bf16_finds_almost_all_objects_that_fp32_finds():
+    """It finds 99.4 % of them; 89 % if every layer runs in bf16."""
     low, high = (openvino_engine('demo', precision=name, score_threshold=0.25, threads=1) for name in ('bf16', 'fp32'))
     scene = Scene(seed=13, size=(640, 360), frames=60)
     total = same = 0

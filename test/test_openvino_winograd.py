@@ -1,4 +1,4 @@
-"""Winograd's algorithm in OpenVINO graphs, against torch's convolutions."""
+"""Winograd convolutions in OpenVINO graphs, compared with torch."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def run(model, images):
 
 
 @pytest.mark.parametrize('size', [(40, 40), (41, 43), (7, 400), (38, 45)])
-def test_one_picture(size):
-    """Sizes that are and are not whole tiles; bias and ReLU behind it."""
+def test_one_image(size):
+    """Sizes that are and are not multiples of a tile, followed by bias and ReLU."""
     images, weights, bias = random(1, CHANNELS, *size), random(64, CHANNELS, 3, 3), random(1, 64, 1, 1)
     parameter = opset.parameter(images.shape, np.float32)
     features = convolution(parameter, opset.constant(weights))
@@ -51,7 +51,7 @@ def test_one_picture(size):
 
 
 @pytest.mark.parametrize('count', [0, 1, 7])
-def test_a_number_of_rois_that_is_not_known_before(count):
+def test_any_number_of_rois(count):
     images, weights = random(count, CHANNELS, 14, 14), random(256, CHANNELS, 3, 3)
     parameter = opset.parameter(ov.PartialShape([-1, CHANNELS, 14, 14]), np.float32)
     half = opset.convert(opset.constant(weights.astype(np.float16)), np.float32)
@@ -64,7 +64,7 @@ def test_a_number_of_rois_that_is_not_known_before(count):
     assert np.abs(found - expected).max(initial=0) < 42 * 2e-4
 
 
-def test_one_layer_that_sees_two_pictures_keeps_one_kernel():
+def test_a_layer_with_two_inputs_keeps_one_kernel():
     weights = opset.constant(random(CHANNELS, CHANNELS, 3, 3))
     parameters = [opset.parameter([1, CHANNELS, side, side], np.float32) for side in (40, 44)]
     model = ov.Model([convolution(parameter, weights) for parameter in parameters], parameters)
@@ -87,15 +87,15 @@ def test_one_layer_that_sees_two_pictures_keeps_one_kernel():
         ((2, CHANNELS, 64, 64), (CHANNELS, CHANNELS, 3, 3), {}),
     ],
 )
-def test_what_stays_as_it_is(shape, kernel, arguments):
-    """Few channels, few tiles, another stride, border, dilation or kernel, a batch."""
+def test_unsuitable_convolutions_are_not_replaced(shape, kernel, arguments):
+    """Few channels, few tiles, another stride, border, dilation or kernel, or a batch."""
     parameter = opset.parameter(shape, np.float32)
     model = ov.Model([convolution(parameter, opset.constant(random(*kernel)), **arguments)], [parameter])
     assert use_winograd(model) == 0
 
 
-def test_a_whole_network_finds_what_torch_finds(tmp_path, monkeypatch):
-    """Pyramid, proposals and mask head of 256 channels, random weights."""
+def test_a_whole_network_gives_the_same_detections_as_torch(tmp_path, monkeypatch):
+    """Random weights; pyramid, proposals and mask head have 256 channels."""
     from vis_ros.networks.random_model import save_random_model
 
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))

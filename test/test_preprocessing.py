@@ -1,4 +1,4 @@
-"""Preprocessing and postprocessing: the sizes and factors of an image for the network, and the way back."""
+"""Preprocessing and postprocessing: sizes and factors of the resized image, and detections in source pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def noise(height: int, width: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize('size', [(480, 640), (50, 31), (640, 360), (1, 900), (96, 160)])
-def test_bytes_are_resized_once_by_opencv(size: tuple[int, int]) -> None:
+def test_uint8_images_are_resized_like_opencv(size: tuple[int, int]) -> None:
     image = noise(*size)
     fitted = fit(image, CONFIG)
     height, width = fitted_size(size, CONFIG)
@@ -35,7 +35,7 @@ def test_bytes_are_resized_once_by_opencv(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize('size', [(480, 640), (50, 31), (201, 333), (2, 900)])
-def test_floats_are_resized_as_torch_does(size: tuple[int, int]) -> None:
+def test_float_images_are_resized_like_torch(size: tuple[int, int]) -> None:
     image = noise(*size)
     fitted = fit(image, CONFIG.with_fields(resize='float'))
     height, width = fitted.image.shape[:2]
@@ -71,21 +71,21 @@ def test_a_fixed_size_does_not_turn_portrait_images(size: tuple[int, int], expec
     assert fitted.scale == (expected[1] / size[1], expected[0] / size[0])
 
 
-def test_one_factor_for_both_axes_of_inclusive_boxes() -> None:
+def test_inclusive_boxes_use_one_factor_for_both_axes() -> None:
     assert fit(noise(480, 854), CONFIG.with_fields(legacy_boxes=True)).scale == (160 / 854, 160 / 854)
 
 
-def test_padding_is_to_multiples_of_32() -> None:
+def test_sizes_are_padded_to_multiples_of_32() -> None:
     assert [padded(size) for size in ((1, 32), (33, 64), (96, 161))] == [(32, 32), (64, 64), (96, 192)]
 
 
 @pytest.mark.parametrize('image', [np.zeros((48, 64), np.uint8), np.zeros((0, 64, 3), np.uint8), np.zeros((4, 4, 3))])
-def test_what_is_no_image_is_refused(image: NDArray[np.uint8]) -> None:
+def test_an_invalid_image_is_rejected(image: NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match=r'an image must be \(height, width, 3\) uint8 BGR and not empty, got'):
         fit(image, CONFIG)
 
 
-def test_detections_come_back_in_source_pixels() -> None:
+def test_detections_are_returned_in_source_pixels() -> None:
     outputs = NetworkOutputs(
         boxes=np.array([[10, 20, 30, 60], [0, 0, 4, 4]], np.float32),
         scores=np.array([0.9, 0.4], np.float32),
@@ -101,7 +101,7 @@ def test_detections_come_back_in_source_pixels() -> None:
     assert not found.masks[1].any()
 
 
-def test_scores_of_masks_in_doubt_are_lowered_and_sorted_again() -> None:
+def test_uncertain_masks_lower_the_score_and_change_the_order() -> None:
     masks = np.stack([np.full((28, 28), value, np.float32) for value in (0.5, 0.7, 0.0, 1.0, 0.8)])
     masks[4, :, :14] = 0.0  # half of it sure, half at |2 * 0.8 - 1| = 0.6
     outputs = NetworkOutputs(
@@ -123,7 +123,7 @@ def test_scores_of_masks_in_doubt_are_lowered_and_sorted_again() -> None:
     assert [bool(mask.any()) for mask in found.masks] == [False, True, True]
 
 
-def test_nothing_found_is_no_instances() -> None:
+def test_no_detections() -> None:
     none = np.zeros((0, 4), np.float32)
     outputs = NetworkOutputs(none, none[:, 0], none[:, 0], np.zeros((0, 28, 28), np.float32), none)
     found = postprocess(outputs, (1, 1), (30, 20), CONFIG)

@@ -1,4 +1,4 @@
-"""INT8: the choice of scales, and the graph that it makes, against arithmetic written down again."""
+"""Int8 quantisation: the choice of scales, and the quantised graph compared with independent arithmetic."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def error_of(values: NDArray[Any], scale: float) -> float:
     return float(((values - np.clip(np.round(values / scale), -127, 127) * scale) ** 2).mean())
 
 
-def test_the_scale_has_the_least_error() -> None:
+def test_the_scale_minimises_the_squared_error() -> None:
     values = np.random.default_rng(0).laplace(size=6000)
     scale = seen(values, values[::-1]).best_scale()
     tried = np.linspace(0.1, 1.2, 500) * np.abs(values).max() / 127
@@ -50,12 +50,12 @@ def test_the_scale_has_the_least_error() -> None:
     assert error_of(values, scale) < 1.2 * least
 
 
-def test_even_values_use_the_whole_range() -> None:
+def test_uniform_values_use_the_whole_range() -> None:
     assert seen(np.linspace(-3, 3, 5000)).best_scale() == pytest.approx(3 / 127, rel=0.03)
 
 
 @pytest.mark.parametrize('values', [np.zeros((2, 3)), np.zeros(0)])
-def test_a_tensor_of_nothing(values: NDArray[Any]) -> None:
+def test_a_tensor_that_is_zero_or_empty(values: NDArray[Any]) -> None:
     assert seen(values).best_scale() == 1.0
 
 
@@ -63,7 +63,7 @@ def test_a_tensor_of_nothing(values: NDArray[Any]) -> None:
 
 
 def small_graph(folder: Path) -> tuple[onnx.ModelProto, Path, dict[str, NDArray[np.float32]]]:
-    """X -> a convolution with cast weights, twice, and one whose kernel is computed; then a transposed one."""
+    """Two convolutions of x with cast weights, one with a computed kernel, and a transposed one."""
     random = np.random.default_rng(1)
     kernels = {
         'a': (random.normal(size=(4, 4, 3, 3)) * np.array([1, 10, 0.1, 3])[:, None, None, None]).astype(np.float32),
@@ -97,7 +97,7 @@ def rounded(values: torch.Tensor, scale: Any) -> torch.Tensor:
     return torch.round(values / scale).clamp(-127, 127) * scale
 
 
-def test_a_quantised_graph_computes_what_rounding_by_hand_does(tmp_path: Path) -> None:
+def test_a_quantised_graph_equals_manual_rounding(tmp_path: Path) -> None:
     whole, path, kernels = small_graph(tmp_path)
     assert [layer.kernel for layer in layers_of(whole)] == ['a', 'a', 'b']
     examples = [{'x': np.random.default_rng(i).normal(size=(1, 4, 8, 8)).astype(np.float32)} for i in range(4)]
@@ -129,7 +129,9 @@ def examples() -> list[dict[str, NDArray[np.float32]]]:
     return [{'x': np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype(np.float32)}]
 
 
-def test_what_costs_little_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: Any) -> None:
+def test_layers_with_few_operations_are_not_quantised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: Any
+) -> None:
     whole, path, kernels = small_graph(tmp_path)
     # By hand: 256 values of 36 products, twice; 1,536 values of 4 products in the transposed convolution.
     share = 1536 * 4 / (2 * 256 * 36 + 1536 * 4)
@@ -138,7 +140,7 @@ def test_what_costs_little_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [node.op_type for node in whole.graph.node].count('QuantizeLinear') == 2
 
 
-def test_the_body_stays(tmp_path: Path, examples: Any) -> None:
+def test_the_body_is_not_quantised(tmp_path: Path, examples: Any) -> None:
     whole, path, kernels = small_graph(tmp_path)
     (kernel,) = (each for each in whole.graph.initializer if each.name == 'b')
     kernel.name = 'network.backbone.body.b'
@@ -149,14 +151,14 @@ def test_the_body_stays(tmp_path: Path, examples: Any) -> None:
     assert sum(node.op_type == 'Conv' and node.input[1] == 'a32/int8' for node in whole.graph.node) == 2
 
 
-def test_fewer_steps_for_weights(tmp_path: Path, examples: Any) -> None:
+def test_weight_steps(tmp_path: Path, examples: Any) -> None:
     whole, path, kernels = small_graph(tmp_path)
     quantize(whole, path, kernels, examples, weight_steps=63)
     (scale,) = (numpy_helper.to_array(each) for each in whole.graph.initializer if each.name == 'b/scale')
     np.testing.assert_allclose(scale, np.abs(kernels['b']).max((0, 2, 3)) / 63, rtol=1e-6)
 
 
-def test_no_examples(tmp_path: Path) -> None:
+def test_quantize_needs_examples(tmp_path: Path) -> None:
     whole, path, kernels = small_graph(tmp_path)
     with pytest.raises(ValueError, match='needs images'):
         quantize(whole, path, kernels, [])
@@ -166,7 +168,7 @@ def test_no_examples(tmp_path: Path) -> None:
 # --- model files ------------------------------------------------------------------------------------------------------
 
 
-def test_without_images(model: Path) -> None:  # noqa: F811
+def test_int8_needs_images(model: Path) -> None:  # noqa: F811
     with pytest.raises(ValueError, match='--precision int8 --calibrate RECORDING'):
         export(model, 'cpu', precision='int8')
     with pytest.raises(ValueError, match='--precision int8 --calibrate RECORDING'):
@@ -195,7 +197,7 @@ def test_tensorrt_builds_int8(model: Path, tmp_path: Path, batch: int) -> None: 
     assert build(graph)
 
 
-def test_images_of_a_long_recording_are_spread_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_images_are_evenly_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
     class Numbered:
         def __init__(self, image: int) -> None:
             self.image = image
@@ -211,12 +213,12 @@ def test_images_of_a_long_recording_are_spread_over_it(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     'arguments', [['--precision', 'int8'], ['--calibrate', 'x'], ['--precision', 'fp16', '--calibrate', 'x']]
 )
-def test_command_wants_both(model: Path, arguments: list[str]) -> None:  # noqa: F811
+def test_the_command_needs_int8_and_calibrate_together(model: Path, arguments: list[str]) -> None:  # noqa: F811
     with pytest.raises(ValueError, match='must be given together'):
         CliRunner().invoke(app, ['export', str(model), *arguments], catch_exceptions=False)
 
 
-def test_command(model: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_command_exports_an_int8_graph(model: Path, tmp_path: Path) -> None:  # noqa: F811
     import cv2
 
     folder = tmp_path / 'images'

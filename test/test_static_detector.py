@@ -1,4 +1,4 @@
-"""The static form of the network against the network itself."""
+"""The static form of the network compared with the network itself."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def network(**fields: Any) -> MaskRCNN:
-    """A network with weights that make clear decisions."""
+    """A network with random weights that give clear decisions."""
     torch.manual_seed(3)
     built = build_network(ModelConfig(**(SMALL | fields))).eval()
     with torch.no_grad():
@@ -74,7 +74,7 @@ def network(**fields: Any) -> MaskRCNN:
 
 
 def images(batch: int, height: int, width: int, config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Blots in all colours, (B, H, W, 3); sizes; scales."""
+    """Images of coloured blobs (B, H, W, 3), their sizes and their scales."""
     generator = torch.Generator().manual_seed(height + width + batch)
     coarse = torch.rand(batch, 3, height // 16, width // 16, generator=generator) * 255
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode='nearest').permute(0, 2, 3, 1).contiguous()
@@ -84,7 +84,7 @@ def images(batch: int, height: int, width: int, config: ModelConfig) -> tuple[Te
 
 
 def reference(detector: MaskRCNN, inputs: tuple[Tensor, Tensor, Tensor]) -> list[tuple[Tensor, ...]]:
-    """Of each image: boxes, scores, labels, masks, embeddings."""
+    """The boxes, scores, labels, masks and embeddings of each image."""
     picture, sizes, scales = inputs
     config = detector.config
     mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
@@ -99,20 +99,20 @@ def reference(detector: MaskRCNN, inputs: tuple[Tensor, Tensor, Tensor]) -> list
 
 
 def run(detector: StaticDetector, inputs: tuple[Tensor, Tensor, Tensor]) -> tuple[list[tuple[Tensor, ...]], bool]:
-    """As `reference`, and whether all of it settled."""
+    """Like `reference`, and whether non-maximum suppression converged."""
     config = detector.config
     threshold = torch.tensor([config.score_threshold])
     if detector.target == 'gpu':
-        *rows, settled = detector(*inputs, threshold)
+        *rows, converged = detector(*inputs, threshold)
         used = [scores > 0 for scores in rows[1]]
-        return [tuple(row[i][used[i]] for row in rows) for i in range(len(used))], bool(settled.all())
-    *rows, image, settled = detector(*inputs, threshold, torch.tensor([config.max_detections]))
+        return [tuple(row[i][used[i]] for row in rows) for i in range(len(used))], bool(converged.all())
+    *rows, image, converged = detector(*inputs, threshold, torch.tensor([config.max_detections]))
     assert image.tolist() == sorted(image.tolist())
-    return [tuple(row[image == i] for row in rows) for i in range(len(inputs[0]))], bool(settled)
+    return [tuple(row[image == i] for row in rows) for i in range(len(inputs[0]))], bool(converged)
 
 
 def assert_same(wanted: list[tuple[Tensor, ...]], got: list[tuple[Tensor, ...]]) -> None:
-    """The same objects; two whose scores are equal to rounding may change places."""
+    """Assert the same objects. Two with the same score up to rounding may be swapped."""
     for (boxes, scores, labels, masks, embeddings), others in zip(wanted, got, strict=True):
         assert len(others[0]) == len(boxes)
         assert (others[1][:-1] >= others[1][1:]).all()
@@ -128,35 +128,37 @@ def assert_same(wanted: list[tuple[Tensor, ...]], got: list[tuple[Tensor, ...]])
 @pytest.mark.parametrize('target', ['cpu', 'gpu'])
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize(('batch', 'height', 'width'), [(1, 160, 256), (3, 192, 96)])
-def test_equals_the_network(target: Any, kind: str, batch: int, height: int, width: int) -> None:
+def test_it_gives_the_same_detections_as_the_network(
+    target: Any, kind: str, batch: int, height: int, width: int
+) -> None:
     built = network(**KINDS[kind])
     inputs = images(batch, height, width, built.config)
     wanted = reference(built, inputs)
-    got, settled = run(StaticDetector(built, target), inputs)
-    assert settled
+    got, converged = run(StaticDetector(built, target), inputs)
+    assert converged
     assert max(len(one[0]) for one in wanted) >= 5
     assert_same(wanted, got)
 
 
 @pytest.mark.parametrize(('height', 'width'), [(32, 32), (64, 352), (288, 64), (224, 224)])
-def test_sizes(height: int, width: int) -> None:
-    """Down to pictures with fewer anchors on every level than are asked for."""
+def test_small_and_large_sizes(height: int, width: int) -> None:
+    """Including images with fewer anchors on every level than proposals are requested."""
     built = network(**KINDS['classes'])
     inputs = images(2, height, width, built.config)
     for target in ('cpu', 'gpu'):
-        got, settled = run(StaticDetector(built, target), inputs)  # type: ignore[arg-type]
-        assert settled
+        got, converged = run(StaticDetector(built, target), inputs)  # type: ignore[arg-type]
+        assert converged
         assert_same(reference(built, inputs), got)
 
 
-def test_adaptive_sampling() -> None:
+def test_adaptive_sampling_of_roi_align() -> None:
     built = network(roi_align_samples=0)
     inputs = images(1, 160, 256, built.config)
     got, _ = run(StaticDetector(built, 'cpu'), inputs)
     assert_same(reference(built, inputs), got)
 
 
-def test_what_lies_outside_an_image_is_not_looked_at() -> None:
+def test_pixels_outside_an_image_are_ignored() -> None:
     built = network()
     picture, sizes, scales = images(2, 96, 160, built.config)
     other = picture.clone()
@@ -169,7 +171,7 @@ def test_what_lies_outside_an_image_is_not_looked_at() -> None:
         assert all(torch.equal(a, b) for a, b in zip(one, another, strict=True))
 
 
-def test_threshold_and_number_are_inputs() -> None:
+def test_threshold_and_maximum_detections_are_inputs() -> None:
     built = network()
     picture, sizes, scales = images(1, 160, 256, built.config)
     detector = StaticDetector(built, 'cpu')
@@ -185,28 +187,28 @@ def test_threshold_and_number_are_inputs() -> None:
 
 
 @pytest.mark.parametrize(
-    ('change', 'settled'),
+    ('change', 'converged'),
     [
         (lambda patch: None, True),
         (lambda patch: patch.setattr(static_detector, 'CANDIDATES', 10), False),
     ],
 )
-def test_says_when_candidates_were_left_out(
-    monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None], settled: bool
+def test_leaving_out_candidates_is_reported(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None], converged: bool
 ) -> None:
     change(monkeypatch)
     built = network()
     inputs = images(1, 160, 256, built.config)
     for target in ('cpu', 'gpu'):
-        assert run(StaticDetector(built, target), inputs)[1] is settled  # type: ignore[arg-type]
+        assert run(StaticDetector(built, target), inputs)[1] is converged  # type: ignore[arg-type]
 
 
-def test_half_precision_keeps_boxes_in_single_precision() -> None:
+def test_boxes_stay_in_fp32_while_layers_run_in_fp16() -> None:
     built = network(**KINDS['demo'])
     inputs = images(1, 160, 256, built.config)
     wanted = reference(built, inputs)[0]
-    got, settled = run(StaticDetector(built, 'gpu', torch.float16), inputs)
-    assert settled
+    got, converged = run(StaticDetector(built, 'gpu', torch.float16), inputs)
+    assert converged
     distance = torch.cdist(wanted[0], got[0][0], p=float('inf')).amin(1)
     assert (distance < 1).float().mean() >= 0.8
     assert not torch.equal(got[0][0], got[0][0].half().float())

@@ -1,4 +1,4 @@
-"""Suppression by fixed-point iteration against greedy suppression, by two independent programs."""
+"""Suppression by fixed-point iteration compared with greedy suppression, in two independent implementations."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def sparse(generator: np.random.Generator) -> np.ndarray:
 
 
 def tied(generator: np.random.Generator) -> np.ndarray:
-    """Few whole numbers: equal boxes, overlaps exactly at the threshold, boxes without area."""
+    """Small integers: equal boxes, overlaps exactly at the threshold, boxes without area."""
     corner = generator.integers(0, 4, (CASES, COUNT, 2))
     return np.concatenate((corner, corner + generator.integers(0, 5, (CASES, COUNT, 2))), 2)
 
 
 def chained(generator: np.random.Generator) -> np.ndarray:
-    """Each box overlaps the next ones in a row, which are shuffled here and there."""
+    """Each box overlaps the next ones in a row; some are shuffled."""
     step = generator.uniform(0.5, 5, (CASES, 1))
     x = np.arange(COUNT) * step + generator.uniform(0, 0.1, (CASES, COUNT))
     return np.stack((x, np.zeros_like(x), x + 10, np.full_like(x, 10)), 2)
 
 
 def extreme(generator: np.random.Generator) -> np.ndarray:
-    """From 1e-6 to 1e15 pixels."""
+    """Boxes of 1e-6 to 1e15 pixels."""
     side = 10 ** generator.uniform(-6, 15, (CASES, COUNT, 2))
     corner = side * generator.choice([0, 1e-3, 0.5], (CASES, COUNT, 1))
     return np.concatenate((corner, corner + side), 2)
@@ -46,7 +46,7 @@ def crowded(generator: np.random.Generator) -> np.ndarray:
 
 
 def greedy(boxes: np.ndarray, real: np.ndarray, threshold: float) -> np.ndarray:
-    """The algorithm as it is told: take the best, strike out what overlaps it, go on. boxes (K, 4) in float32."""
+    """The textbook algorithm: keep the best box, remove the boxes that overlap it, continue. boxes (K, 4) float32."""
     alive, keep = real.copy(), np.zeros(len(boxes), bool)
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for i in range(len(boxes)):
@@ -60,14 +60,14 @@ def greedy(boxes: np.ndarray, real: np.ndarray, threshold: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize('make', [sparse, tied, chained, extreme, crowded])
-def test_equals_greedy_suppression(make) -> None:
+def test_it_equals_greedy_suppression(make) -> None:
     """2,000 cases of each of five kinds."""
     generator = np.random.default_rng(7)
     boxes = make(generator).astype(np.float32)
     real = generator.random((CASES, COUNT)) < 0.9
     threshold = 0.5
-    keep, settled = greedy_nms(pairwise_iou(torch.from_numpy(boxes)) > threshold, torch.from_numpy(real), COUNT + 1)
-    assert settled.all()
+    keep, converged = greedy_nms(pairwise_iou(torch.from_numpy(boxes)) > threshold, torch.from_numpy(real), COUNT + 1)
+    assert converged.all()
     scores = torch.arange(COUNT, 0, -1).float()
     for i in range(CASES):
         assert keep[i].tolist() == greedy(boxes[i], real[i], threshold).tolist()
@@ -82,24 +82,24 @@ def chain(length: int) -> Tensor:
     return torch.stack((x, torch.zeros(length), x + 10, torch.full((length,), 10.0)), 1)
 
 
-def test_says_when_a_chain_is_longer_than_the_rounds() -> None:
+def test_a_chain_that_is_longer_than_the_rounds_is_reported() -> None:
     overlapping = pairwise_iou(chain(2 * ROUNDS)) > 0.6
     real = torch.ones(2 * ROUNDS, dtype=torch.bool)
-    keep, settled = greedy_nms(overlapping, real, ROUNDS)
-    assert not settled
-    keep, settled = greedy_nms(overlapping, real, 2 * ROUNDS + 1)
-    assert settled
+    keep, converged = greedy_nms(overlapping, real, ROUNDS)
+    assert not converged
+    keep, converged = greedy_nms(overlapping, real, 2 * ROUNDS + 1)
+    assert converged
     assert keep.tolist() == [i % 2 == 0 for i in range(2 * ROUNDS)]
 
 
-def test_suppressed_boxes_do_not_suppress() -> None:
-    keep, settled = greedy_nms(pairwise_iou(chain(3)) > 0.6, torch.ones(3, dtype=torch.bool), ROUNDS)
-    assert settled
+def test_suppressed_boxes_do_not_suppress_others() -> None:
+    keep, converged = greedy_nms(pairwise_iou(chain(3)) > 0.6, torch.ones(3, dtype=torch.bool), ROUNDS)
+    assert converged
     assert keep.tolist() == [True, False, True]
 
 
-def test_each_row_of_a_batch_settles_by_itself() -> None:
+def test_each_row_of_a_batch_converges_separately() -> None:
     boxes = torch.stack((chain(2 * ROUNDS), chain(2 * ROUNDS) * 100))
     boxes[1, :, 2:] = boxes[1, :, :2] + 1
-    _, settled = greedy_nms(pairwise_iou(boxes) > 0.6, torch.ones(2, 2 * ROUNDS, dtype=torch.bool), ROUNDS)
-    assert settled.tolist() == [False, True]
+    _, converged = greedy_nms(pairwise_iou(boxes) > 0.6, torch.ones(2, 2 * ROUNDS, dtype=torch.bool), ROUNDS)
+    assert converged.tolist() == [False, True]

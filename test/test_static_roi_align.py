@@ -1,4 +1,4 @@
-"""RoIAlign on the atlas of levels against torchvision's RoIAlign level by level."""
+"""RoIAlign on the atlas of levels, compared with torchvision's RoIAlign on each level."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pyramid() -> list[Tensor]:
 
 
 def boxes() -> Tensor:
-    """(IMAGES, BOXES, 4) of all sizes, a third of them touching a border, many of them narrow there."""
+    """Boxes (IMAGES, BOXES, 4) of all sizes. A third of them touch a border, where many are narrow."""
     generator = torch.Generator().manual_seed(2)
     limits = torch.tensor([WIDTH, HEIGHT] * 2)
     centre = torch.rand(IMAGES, BOXES, 2, generator=generator) * limits[:2]
@@ -49,7 +49,7 @@ def boxes() -> Tensor:
     ],
 )
 @pytest.mark.parametrize('size', [7, 14])
-def test_equals_torchvision_on_each_level(target: Any, fields: dict[str, Any], size: int) -> None:
+def test_it_equals_torchvision_on_each_level(target: Any, fields: dict[str, Any], size: int) -> None:
     config = DEMO.with_fields(fpn_channels=3, **fields)
     features, found = pyramid(), boxes()
     if config.legacy_boxes:  # their last pixel is inside
@@ -69,8 +69,8 @@ def test_every_level_is_used() -> None:
     assert all((level == number).sum() >= 10 for number in range(-2, 2))
 
 
-def test_a_box_forced_to_one_cell_sees_nothing_beyond_the_border() -> None:
-    """Without the half-pixel correction; what RoIAlign counts as zero there is counted as zero here."""
+def test_a_box_enlarged_to_one_cell_reads_nothing_beyond_the_border() -> None:
+    """Without the half-pixel correction, samples that RoIAlign counts as zero are counted as zero here too."""
     config = DEMO.with_fields(fpn_channels=3, roi_align_samples=2, roi_align_aligned=False)
     features = [torch.ones_like(level) for level in pyramid()]
     corner = torch.tensor([[WIDTH - 0.5, HEIGHT - 0.25, WIDTH, HEIGHT]])

@@ -1,4 +1,4 @@
-"""Engines really built by TensorRT-RTX, for GPUs that are not here. Nothing of this runs an engine."""
+"""Builds engines with TensorRT-RTX for GPUs that this machine does not have. No engine is run."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize('capability', [(7, 5), (8, 0), (8, 9), (12, 1), (9, 0), None])
-def test_tiny_graph_for_each_kind_of_gpu(tmp_path: Path, capability: tuple[int, int] | None) -> None:
-    """(9, 0) is one that TensorRT-RTX does not list."""
+def test_a_tiny_graph_is_built_for_each_kind_of_gpu(tmp_path: Path, capability: tuple[int, int] | None) -> None:
+    """TensorRT-RTX does not list (9, 0)."""
     graph = write_tiny_graph(tmp_path)
     assert build_plan(graph, tmp_path / 'plan', BuildTarget('tensorrt_rtx', capability)) == 'fp16'
     assert (tmp_path / 'plan').stat().st_size > 10_000
 
 
-def test_progress_is_told_while_it_builds(
+def test_progress_is_logged_during_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tensorrt_build, 'PROGRESS_PERIOD_S', 0.1)
@@ -46,7 +46,7 @@ def test_progress_is_told_while_it_builds(
     assert any(line.startswith('building the TensorRT engine: ') for line in lines[1:-1])
 
 
-def test_a_graph_that_tensorrt_does_not_take(tmp_path: Path) -> None:
+def test_a_graph_that_tensorrt_rejects(tmp_path: Path) -> None:
     graph = write_tiny_graph(tmp_path, unknown_node=True)
     with pytest.raises(ChildProcessError, match=r'could not build tiny.*does not accept the graph: NoSuchLayer'):
         build_plan(graph, tmp_path / 'plan', AMPERE)
@@ -65,20 +65,20 @@ def test_a_plan_that_cannot_be_written(tmp_path: Path) -> None:
         build_plan(write_tiny_graph(tmp_path), tmp_path / 'nowhere' / 'plan', AMPERE)
 
 
-# --- children that do not come to their end ---------------------------------------------------------------------------
+# --- build processes that do not finish -------------------------------------------------------------------------------
 
 SLEEPER = 'import time; print("the library says something", flush=True); time.sleep(600)'
 
 
 @pytest.fixture
 def sleeping_builder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A child that would never end."""
+    """A build process that would never end."""
     monkeypatch.setattr(tensorrt_build, '_command', lambda *_: [sys.executable, '-c', SLEEPER])
     yield
 
 
 @pytest.mark.usefixtures('sleeping_builder')
-def test_a_child_that_is_killed(tmp_path: Path) -> None:
+def test_a_killed_build_process_is_reported(tmp_path: Path) -> None:
     killer = threading.Thread(target=kill_child_of_this_process)
     killer.start()
     with pytest.raises(ChildProcessError, match=r'killed by signal 9.*last output: the library says something'):
@@ -91,7 +91,7 @@ def kill_child_of_this_process() -> None:
         time.sleep(0.1)
         for child in children_of(os.getpid()):
             if 'the library says' in command_of(child):
-                time.sleep(0.5)  # until it has said it
+                time.sleep(0.5)  # until it has printed its line
                 os.kill(child, signal.SIGKILL)
                 return
 
@@ -119,7 +119,7 @@ build_process.main()
 """
 
 
-def test_the_builder_ends_with_the_process_that_waits_for_it() -> None:
+def test_the_build_process_ends_with_its_parent() -> None:
     child = subprocess.Popen([sys.executable, '-c', PARENT], stdin=subprocess.PIPE, cwd=ROOT)
     assert child.stdin is not None
     try:
@@ -136,7 +136,7 @@ def test_the_builder_ends_with_the_process_that_waits_for_it() -> None:
 
 @pytest.fixture(scope='module')
 def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network as the packaged one, on smaller images, so that exporting it takes seconds."""
+    """A network like the packaged one for smaller images, so that its export takes only seconds."""
     from vis_ros.networks.model_config import DEMO
     from vis_ros.networks.random_model import save_random_model
 
@@ -148,7 +148,7 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_packaged_graph(tmp_path: Path) -> None:
+def test_the_packaged_graph_is_built(tmp_path: Path) -> None:
     graph = graph_path(resolve('demo'), 'masktrack_rcnn', 'gpu')
     assert build_plan(graph, tmp_path / 'plan', AMPERE) == 'fp16'
     weights = resolve('demo').stat().st_size
@@ -165,8 +165,8 @@ def test_other_precisions_and_batches(tmp_path: Path, small_weights: Path, preci
 
 
 @pytest.mark.slow
-def test_a_graph_with_the_numerics_of_another_origin(tmp_path: Path) -> None:
-    """Everything per class, inclusive boxes, images resized as float."""
+def test_a_graph_of_a_model_from_another_code_base(tmp_path: Path) -> None:
+    """Boxes and masks per class, inclusive boxes, and images resized as float."""
     from vis_ros.export.graph_export import export
     from vis_ros.networks.model_config import ModelConfig
     from vis_ros.networks.random_model import save_random_model

@@ -1,4 +1,4 @@
-"""TensorRtEngine: with no GPU at all, and whole, where ONNX Runtime computes what the GPU would."""
+"""TensorRtEngine without a GPU, and as a whole with a simulated GPU, whose network runs in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-# --- nothing to run on ------------------------------------------------------------------------------------------------
+# --- without a GPU ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_without_a_gpu_the_engine_says_what_to_do() -> None:
 
 
 @pytest.mark.usefixtures('no_gpu')
-def test_without_a_gpu_auto_takes_openvino_and_that_is_no_news() -> None:
+def test_without_a_gpu_auto_uses_openvino_without_a_note() -> None:
     info = load_engine('demo').describe()
     assert info.engine.startswith('OpenVINO')
     assert info.note == ''
@@ -71,21 +71,21 @@ def test_without_a_gpu_auto_takes_openvino_and_that_is_no_news() -> None:
     ('device', 'message'),
     [('cpu', "not on device 'cpu'"), ('cuda:1', r'this machine has 1 GPUs, counted from 0 \(Fake GPU\)')],
 )
-def test_devices_that_are_none(device: str, message: str) -> None:
+def test_devices_that_do_not_exist(device: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         find_gpu(device)
 
 
 @pytest.mark.usefixtures('one_gpu')
-def test_a_gpu_whose_driver_does_not_answer() -> None:
-    """As here: cuda-python is there and finds no driver."""
+def test_a_gpu_that_does_not_respond() -> None:
+    """As on this machine: cuda-python is installed, but finds no driver."""
     pytest.importorskip('cuda.bindings.runtime')
     with pytest.raises(ValueError, match=r'Fake GPU does not respond: cudaError'):
         find_gpu()
 
 
 @pytest.mark.usefixtures('one_gpu')
-def test_auto_tells_why_a_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_notes_why_a_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_module, 'find_gpu', lambda _: GPU)
     monkeypatch.setitem(tensorrt_library.FLAVOURS, 'tensorrt', ('TensorRT', ('no_such_module',)))
     monkeypatch.setitem(tensorrt_library.FLAVOURS, 'tensorrt_rtx', ('TensorRT-RTX', ('nor_this',)))
@@ -95,8 +95,8 @@ def test_auto_tells_why_a_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> No
     assert "No module named 'no_such_module'" in info.note
 
 
-def test_a_library_that_does_not_load_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `import tensorrt` is without its libraries."""
+def test_a_library_that_cannot_be_imported_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like `import tensorrt` without its shared libraries."""
     (tmp_path / 'tensorrt.py').write_text('raise ImportError("libnvinfer.so.10: cannot open shared object file")')
     (tmp_path / 'tensorrt_rtx.py').write_text('__version__ = "1.7"')
     monkeypatch.syspath_prepend(tmp_path)
@@ -105,11 +105,11 @@ def test_a_library_that_does_not_load_is_passed_over(tmp_path: Path, monkeypatch
         find_tensorrt(('tensorrt',))
 
 
-# --- the whole engine, its GPU played by ONNX Runtime -----------------------------------------------------------------
+# --- with a simulated GPU ---------------------------------------------------------------------------------------------
 
 
-class PlayedGpu:
-    """What stands where the CUDA runtime and TensorRT are; the packaged graph computes in ONNX Runtime."""
+class SimulatedGpu:
+    """Replaces the CUDA runtime and TensorRT; the packaged graph runs in ONNX Runtime."""
 
     def __init__(self) -> None:
         graph = find_graph(resolve('demo'), 'masktrack_rcnn', 'gpu')
@@ -121,12 +121,12 @@ class PlayedGpu:
         self.inputs: dict[str, Any] = {
             value.name: np.zeros(value.shape, types[value.type]) for value in self._session.get_inputs()
         }
-        self.garbage = False
+        self.gives_wrong_masks = False
         self.builds = 0
 
     def network(self, inputs: Arrays) -> Arrays:
         outputs = dict(zip(self._names, self._session.run(self._names, inputs), strict=True))
-        if self.garbage:
+        if self.gives_wrong_masks:
             outputs['masks'] = outputs['masks'][..., ::-1].copy()
         return outputs
 
@@ -137,31 +137,31 @@ class PlayedGpu:
 
 
 @pytest.fixture(scope='module')
-def played() -> PlayedGpu:
-    return PlayedGpu()
+def simulated() -> SimulatedGpu:
+    return SimulatedGpu()
 
 
 @pytest.fixture
 def gpu(
-    played: PlayedGpu,
+    simulated: SimulatedGpu,
     kernel: Callable[..., None],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[PlayedGpu]:
+) -> Iterator[SimulatedGpu]:
     cuda = FakeCuda(1 << 28)
-    library = TensorRt(fake_tensorrt(cuda, played.inputs, played.network, HALF_LAYER), 'tensorrt')
+    library = TensorRt(fake_tensorrt(cuda, simulated.inputs, simulated.network, HALF_LAYER), 'tensorrt')
     for name, value in {
         'find_gpu': lambda device: GPU,
         'find_tensorrt': lambda: library,
         'cuda_runtime': lambda: cuda,
         'cuda_driver': lambda: FakeDriver(cuda, kernel),
-        'build_plan': played.build,
+        'build_plan': simulated.build,
     }.items():
         monkeypatch.setattr(tensorrt_module, name, value)
-    played.garbage, played.builds = False, 0
-    yield played
+    simulated.gives_wrong_masks, simulated.builds = False, 0
+    yield simulated
 
 
-def test_it_finds_what_the_reference_finds(gpu: PlayedGpu) -> None:
+def test_it_gives_the_same_detections_as_the_reference(gpu: SimulatedGpu) -> None:
     tensorrt = tensorrt_engine('demo')
     info = tensorrt.describe()
     assert (info.engine, info.device, info.precision) == ('TensorRT 10.3.0', 'Fake GPU (SM 8.7)', 'fp16')
@@ -174,20 +174,20 @@ def test_it_finds_what_the_reference_finds(gpu: PlayedGpu) -> None:
     assert matched == total
 
 
-def test_the_second_start_builds_nothing(gpu: PlayedGpu) -> None:
+def test_the_second_start_builds_nothing(gpu: SimulatedGpu) -> None:
     tensorrt_engine('demo')
     tensorrt_engine('demo')
     assert gpu.builds <= 1
 
 
-def test_garbage_is_refused_unless_it_is_wanted(gpu: PlayedGpu) -> None:
-    gpu.garbage = True
+def test_wrong_results_are_rejected_unless_the_check_is_off(gpu: SimulatedGpu) -> None:
+    gpu.gives_wrong_masks = True
     with pytest.raises(ValueError, match=r'only \d+ of \d+ confident detections'):
         tensorrt_engine('demo')
     assert tensorrt_engine('demo', accuracy_check=False).describe().note == 'the accuracy check is turned off'
 
 
-def test_another_threshold_needs_no_other_graph(gpu: PlayedGpu) -> None:
+def test_threshold_and_maximum_detections_need_no_other_graph(gpu: SimulatedGpu) -> None:
     frame = Scene(5, (360, 640)).frame(200).image
     counts = []
     for threshold in (0.05, 0.5, 0.9):
@@ -199,7 +199,7 @@ def test_another_threshold_needs_no_other_graph(gpu: PlayedGpu) -> None:
     assert len(one) == 1
 
 
-def test_a_precision_that_is_another_than_asked_for_is_said(gpu: PlayedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_precision_other_than_the_requested_one_is_noted(gpu: SimulatedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     session = tensorrt_module.TensorRtSession
     monkeypatch.setattr(session, 'precision', 'fp32')
     info = tensorrt_engine('demo', accuracy_check=False).describe()
@@ -218,7 +218,7 @@ def test_torch_is_not_imported() -> None:
     assert (result.stdout.split(), result.returncode) == ([], 0), result.stderr
 
 
-def test_where_nvrtc_is_missing_the_processor_resizes(gpu: PlayedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvrtc_images_are_resized_on_the_cpu(gpu: SimulatedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     def compile_nothing(capability: tuple[int, int]) -> bytes:
         raise ValueError('NVRTC does not load')
 

@@ -1,4 +1,4 @@
-"""TensorRtSession against a CUDA runtime that keeps device memory apart, and BatchDetector against what went in."""
+"""TensorRtSession and BatchDetector with a simulated CUDA runtime that has separate device memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CANVAS = (64, 64)
 
 
 def network(inputs: Arrays) -> Arrays:
-    """Finds a box as large as the image, whose score is the mean of its pixels, and `ROWS` - 1 weaker ones."""
+    """Detects a box as large as the image, with a score from its brightest pixel, and `ROWS` - 1 weaker ones."""
     sizes = inputs['sizes']
     mean = inputs['images'].reshape(BATCH, -1).max(1) / 255
     corners = np.stack([0 * sizes[:, 0], 0 * sizes[:, 0], sizes[:, 1], sizes[:, 0]], 1)
@@ -57,7 +57,7 @@ def make_session(cuda: FakeCuda, plan: bytes = b'plan', information: str = '{}')
 RUN = ['in'] * 4 + ['network'] + ['out'] * 6
 
 
-def test_a_run_is_one_launch_of_copies_and_network() -> None:
+def test_a_run_is_a_single_launch() -> None:
     cuda = FakeCuda()
     session = make_session(cuda)
     assert session.note == ''
@@ -70,7 +70,7 @@ def test_a_run_is_one_launch_of_copies_and_network() -> None:
     assert session.outputs['boxes'][1, 0].tolist() == [0, 0, 20, 10]
 
 
-def test_without_a_cuda_graph_it_runs_all_the_same_and_says_so() -> None:
+def test_without_a_cuda_graph_it_runs_with_a_note() -> None:
     cuda = FakeCuda(can_capture=False)
     session = make_session(cuda)
     assert 'no CUDA graph' in session.note
@@ -82,7 +82,7 @@ def test_without_a_cuda_graph_it_runs_all_the_same_and_says_so() -> None:
     assert session.outputs['scores'][0, 0] == 1
 
 
-def test_a_network_that_tensorrt_rtx_cannot_record_is_not_recorded() -> None:
+def test_a_network_that_cannot_be_recorded_is_not() -> None:
     cuda = FakeCuda()
     library = make_library(cuda)
     library.module.Context.is_stream_capturable = lambda context, stream: False
@@ -91,9 +91,9 @@ def test_a_network_that_tensorrt_rtx_cannot_record_is_not_recorded() -> None:
     assert cuda.graphs == {}
 
 
-@pytest.mark.skipif(bool(nvidia_gpus()), reason='these calls would do something here')
-def test_the_real_runtime_takes_the_calls_that_the_fake_one_takes() -> None:
-    """Without a driver each of them returns an error, but only if its arguments are right."""
+@pytest.mark.skipif(bool(nvidia_gpus()), reason='these calls would have an effect on this machine')
+def test_the_real_cuda_runtime_accepts_the_same_calls_as_the_fake_one() -> None:
+    """Without a driver each call returns an error, provided that its arguments are valid."""
     real = pytest.importorskip('cuda.bindings.runtime')
     stream, graph, executable = real.cudaStream_t(0), real.cudaGraph_t(0), real.cudaGraphExec_t(0)
     kind, mode = real.cudaMemcpyKind.cudaMemcpyHostToDevice, real.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
@@ -124,7 +124,7 @@ def test_the_real_runtime_takes_the_calls_that_the_fake_one_takes() -> None:
         assert error != real.cudaError_t.cudaSuccess, name
 
 
-def test_everything_is_given_back() -> None:
+def test_all_memory_is_freed() -> None:
     cuda = FakeCuda()
     session = make_session(cuda)
     assert cuda.host
@@ -134,7 +134,7 @@ def test_everything_is_given_back() -> None:
     assert (cuda.host, cuda.device, cuda.streams, cuda.graphs) == ({}, {}, set(), {})
 
 
-def test_too_little_memory_is_told_with_sizes_and_leaves_nothing_behind() -> None:
+def test_too_little_memory_is_reported_with_sizes_and_everything_freed() -> None:
     cuda = FakeCuda(device_bytes=30_000)
     with pytest.raises(DeviceMemoryError, match=r'cannot allocate .* MiB: 0\.0 MiB of 0\.0 MiB are free on Fake GPU'):
         make_session(cuda)
@@ -143,8 +143,8 @@ def test_too_little_memory_is_told_with_sizes_and_leaves_nothing_behind() -> Non
         make_session(FakeCuda(), b'large')
 
 
-def test_a_gpu_that_fails_is_no_fault_of_the_plan(tmp_path: Path) -> None:
-    """Else the cache would throw an engine away that takes minutes to build."""
+def test_a_failing_gpu_does_not_invalidate_the_plan(tmp_path: Path) -> None:
+    """Otherwise the cache would delete an engine that takes minutes to build."""
     cuda = FakeCuda()
     cuda.cudaStreamSynchronize = lambda stream: (CudaStatus.cudaErrorInvalidSource,)  # type: ignore[method-assign]
     with pytest.raises(OSError, match='Fake GPU cannot run the network: cudaErrorInvalidSource') as caught:
@@ -153,17 +153,17 @@ def test_a_gpu_that_fails_is_no_fault_of_the_plan(tmp_path: Path) -> None:
     assert (cuda.host, cuda.device, cuda.streams) == ({}, {}, set())
 
 
-def test_a_plan_that_is_refused() -> None:
+def test_a_plan_that_tensorrt_rejects() -> None:
     with pytest.raises(ValueError, match=r'TensorRT 10\.3\.0 on Fake GPU rejects it: magic tag does not match'):
         make_session(FakeCuda(), b'broken')
 
 
-def test_precision_is_that_of_the_inspector() -> None:
+def test_the_precision_comes_from_the_inspector() -> None:
     layer = '{"LayerType": "CaskConvolution", "Weights": {"Type": "Half"}}'
     assert make_session(FakeCuda(), information=f'{{"Layers": [{layer}]}}').precision == 'fp16'
 
 
-def test_compiled_kernels_are_kept_for_the_next_start(tmp_path: Path) -> None:
+def test_compiled_kernels_are_stored_for_the_next_start(tmp_path: Path) -> None:
     cuda = FakeCuda()
     library = make_library(cuda)
     caches: list[FakeRuntimeCache] = []
@@ -174,8 +174,8 @@ def test_compiled_kernels_are_kept_for_the_next_start(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ['kernels.compiled']
 
 
-def test_kernels_that_cannot_be_taken_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of another driver, of the same size too."""
+def test_kernels_that_cannot_be_loaded_are_stored_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of another driver, even if the file has the same size."""
     monkeypatch.setattr(FakeRuntimeCache, 'deserialize', lambda self, blob: blob == b'kernels')
     cuda = FakeCuda()
     library = make_library(cuda)
@@ -198,7 +198,7 @@ def images(*values: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize('count', [0, 1, 2, 3, 5])
-def test_any_number_of_images_through_a_batch_of_two(count: int) -> None:
+def test_any_number_of_images_with_a_batch_of_two(count: int) -> None:
     cuda = FakeCuda()
     detector = BatchDetector(make_session(cuda), CONFIG)
     cuda.events.clear()
@@ -219,7 +219,7 @@ def test_any_number_of_images_through_a_batch_of_two(count: int) -> None:
         np.testing.assert_allclose(one.embeddings[:, :2], np.full((len(expected), 2), scale), rtol=0.05)
 
 
-def test_results_outlive_the_next_run() -> None:
+def test_results_are_not_overwritten_by_the_next_run() -> None:
     detector = BatchDetector(make_session(FakeCuda()), CONFIG)
     (first,) = detector.infer(images(255))
     before = [first.boxes.copy(), first.scores.copy(), first.embeddings]
@@ -229,13 +229,13 @@ def test_results_outlive_the_next_run() -> None:
         np.testing.assert_array_equal(value, now)
 
 
-def test_a_slot_has_nothing_of_the_image_before() -> None:
+def test_no_pixel_of_the_previous_image_remains_in_a_slot() -> None:
     detector = BatchDetector(make_session(FakeCuda()), CONFIG)
     detector.infer(images(255, 255))
     (found,) = detector.infer([np.zeros((10, 10, 3), np.uint8)])
     assert len(found) == 0
 
 
-def test_more_detections_than_the_graph_has_rows() -> None:
+def test_more_detections_than_the_graph_returns_are_rejected() -> None:
     with pytest.raises(ValueError, match='max_detections is 6, but the graph returns 5'):
         BatchDetector(make_session(FakeCuda()), CONFIG.with_fields(max_detections=6))

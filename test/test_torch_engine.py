@@ -1,4 +1,4 @@
-"""TorchEngine: any images in, the same instances out, whatever they are batched with."""
+"""TorchEngine: results do not depend on the batch, arguments are applied, and errors are reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CONFIG = ModelConfig(
 
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file with random weights, whose outputs differ from box to box."""
+    """A model file with random weights, whose outputs differ between boxes."""
     torch.manual_seed(5)
     network = build_network(CONFIG)
     with torch.no_grad():
@@ -63,7 +63,7 @@ def engine(weights: Path) -> TorchEngine:
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 of coloured spots."""
+    """An image (height, width, 3) uint8 of coloured blobs."""
     spots = np.random.default_rng(seed).integers(0, 256, (height // 9 + 2, width // 9 + 2, 3), dtype=np.uint8)
     return np.ascontiguousarray(cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC))
 
@@ -95,7 +95,7 @@ def test_a_batch_of_different_sizes_equals_one_by_one(weights: Path, resize: str
     assert not np.array_equal(together[1].boxes, together[4].boxes)
 
 
-def test_no_images_give_no_instances(engine: TorchEngine) -> None:
+def test_an_empty_batch(engine: TorchEngine) -> None:
     assert engine.infer([]) == []
 
 
@@ -135,7 +135,7 @@ def test_tiny_and_thin_images(engine: TorchEngine, size: tuple[int, int], resize
     assert (found.boxes[:, 2:] <= size[::-1]).all()
 
 
-def test_a_grey_image_is_given_in_three_channels(engine: TorchEngine) -> None:
+def test_a_grey_image_in_three_channels(engine: TorchEngine) -> None:
     grey = noise(96, 160)[..., 0]
     assert len(engine.infer([np.repeat(grey[..., None], 3, 2)])[0]) > 0
 
@@ -149,12 +149,14 @@ def test_a_grey_image_is_given_in_three_channels(engine: TorchEngine) -> None:
         (np.zeros((0, 64, 3), np.uint8), r'\(0, 64, 3\) uint8'),
     ],
 )
-def test_what_is_no_image_is_described(engine: TorchEngine, image: NDArray[np.uint8], described: str) -> None:
+def test_an_invalid_image_is_rejected_with_its_shape(
+    engine: TorchEngine, image: NDArray[np.uint8], described: str
+) -> None:
     with pytest.raises(ValueError, match=rf'\(height, width, 3\) uint8 BGR and not empty, got {described}'):
         engine.infer([image])
 
 
-def test_an_image_that_is_not_contiguous_is_read_as_it_looks(engine: TorchEngine) -> None:
+def test_an_image_need_not_be_contiguous(engine: TorchEngine) -> None:
     image = noise(96, 160)
     mirrored = image[:, ::-1]
     assert_equal(engine.infer([mirrored])[0], engine.infer([mirrored.copy()])[0])
@@ -174,7 +176,9 @@ def test_an_image_that_is_not_contiguous_is_read_as_it_looks(engine: TorchEngine
         ((3, 1000), (2, 640)),  # 1.92
     ],
 )
-def test_images_fit_into_the_longer_and_the_shorter_side(size: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_input_limits_apply_to_the_longer_and_the_shorter_side(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
     config = CONFIG.with_fields(input_height=360, input_width=640)
     tensor, scale = preprocess(noise(*size), config)
     assert tuple(tensor.shape) == (3, *expected)
@@ -188,15 +192,15 @@ def test_pixels_are_rgb_and_normalised() -> None:
     assert tensor[:, 50, 70].tolist() == [0, 2, 2]
 
 
-def test_mmdet_0_takes_one_factor_for_both_axes_and_the_last_pixel() -> None:
+def test_mmdetection_0_uses_one_factor_for_both_axes() -> None:
     config = CONFIG.with_fields(input_height=360, input_width=640, legacy_boxes=True, mask_paste='mmcv')
     tensor, scale = preprocess(noise(480, 854), config)
     assert tuple(tensor.shape) == (3, 360, 640)
     assert scale == (640 / 854, 640 / 854)
 
 
-def test_inclusive_boxes_leave_the_engine_as_continuous_ones(weights: Path) -> None:
-    """A network that finds one box of the pixels 10 to 19, twice as large in the source."""
+def test_inclusive_boxes_are_converted_to_exclusive_ones(weights: Path) -> None:
+    """A network that detects a box of the pixels 10 to 19, which is twice as large in the source image."""
     network = build_network(CONFIG.with_fields(legacy_boxes=True, mask_paste='mmcv')).eval()
     box = torch.tensor([[10.0, 20, 19, 29], [10, 20, 159, 95]])
 
@@ -217,7 +221,7 @@ def test_inclusive_boxes_leave_the_engine_as_continuous_ones(weights: Path) -> N
 # --- arguments ------------------------------------------------------------------------------------------------------
 
 
-def test_the_score_threshold_is_that_of_the_caller(engine: TorchEngine, weights: Path) -> None:
+def test_the_caller_sets_the_score_threshold(engine: TorchEngine, weights: Path) -> None:
     image = noise(96, 160)
     (everything,) = torch_engine(weights, max_detections=1000).infer([image])
     middle = float(np.median(everything.scores))
@@ -226,7 +230,7 @@ def test_the_score_threshold_is_that_of_the_caller(engine: TorchEngine, weights:
     assert_equal(found, everything[everything.scores > middle])
 
 
-def test_the_number_of_detections_is_that_of_the_caller(engine: TorchEngine, weights: Path) -> None:
+def test_the_caller_sets_the_maximum_of_detections(engine: TorchEngine, weights: Path) -> None:
     image = noise(96, 160)
     (usual,) = engine.infer([image])
     (found,) = torch_engine(weights, max_detections=3).infer([image])
@@ -234,7 +238,7 @@ def test_the_number_of_detections_is_that_of_the_caller(engine: TorchEngine, wei
     assert_equal(found, usual[:3])
 
 
-def test_the_input_size_is_that_of_the_caller(weights: Path) -> None:
+def test_the_caller_sets_the_input_size(weights: Path) -> None:
     small = torch_engine(weights, input_size=(64, 128))
     assert small.input_size == small.describe().input_size == (64, 128)
     sizes = []
@@ -245,7 +249,7 @@ def test_the_input_size_is_that_of_the_caller(weights: Path) -> None:
         torch_engine(weights, input_size=(0, 128))
 
 
-def test_the_track_head_can_be_left_out(weights: Path) -> None:
+def test_the_track_head_can_be_ignored(weights: Path) -> None:
     plain = torch_engine(weights, model='mask_rcnn')
     (found,) = plain.infer([noise(96, 160)])
     assert found.embeddings is not None
@@ -255,7 +259,7 @@ def test_the_track_head_can_be_left_out(weights: Path) -> None:
         torch_engine(weights, model='feelvos')
 
 
-def test_cuda_is_asked_for_where_there_is_none(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_a_gpu_is_rejected(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(
         ValueError, match=r"device 'cuda:0' was requested, but torch .* finds no CUDA GPU; use cpu or auto"
@@ -266,7 +270,7 @@ def test_cuda_is_asked_for_where_there_is_none(weights: Path, monkeypatch: pytes
     assert torch_engine(weights, device='auto').device == torch.device('cpu')
 
 
-def test_the_description_is_true(engine: TorchEngine, weights: Path) -> None:
+def test_describe(engine: TorchEngine, weights: Path) -> None:
     info = engine.describe()
     assert info.engine == f'torch {torch.__version__}'
     assert info.device == f'cpu ({torch.get_num_threads()} threads)'
@@ -277,7 +281,7 @@ def test_the_description_is_true(engine: TorchEngine, weights: Path) -> None:
     assert engine.class_names == ('a', 'b', 'c')
 
 
-def test_threads_are_those_of_the_caller(weights: Path) -> None:
+def test_the_caller_sets_the_number_of_threads(weights: Path) -> None:
     before = torch.get_num_threads()
     try:
         assert torch_engine(weights, threads=1).describe().device == 'cpu (1 threads)'
@@ -294,11 +298,11 @@ def test_batch_norm_is_folded_in_a_loaded_network_only(engine: TorchEngine) -> N
     assert (norms(engine.network), norms(network)) == (0, 20)
 
 
-def test_warming_up_takes_time(engine: TorchEngine) -> None:
+def test_warm_up_returns_milliseconds(engine: TorchEngine) -> None:
     assert 0 < engine.warm_up() < 60_000
 
 
-def test_engines_are_chosen_by_name(weights: Path, tmp_path: Path) -> None:
+def test_load_engine_by_name(weights: Path, tmp_path: Path) -> None:
     chosen = load_engine(weights, engine='torch', device='cpu', score_threshold=0.25, max_detections=2)
     (found,) = chosen.infer([noise(96, 160)])
     assert len(found) <= 2

@@ -1,4 +1,4 @@
-"""Named weights: against a real HTTP server on this machine, honest and otherwise."""
+"""Named weights, downloaded from an HTTP server on this machine that sends correct or wrong files."""
 
 import hashlib
 import threading
@@ -55,7 +55,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def converted(monkeypatch):
-    """Stands in for the converter, which needs a whole network: keeps what it was given."""
+    """Replaces the converter, which needs a whole network; records its arguments."""
     calls = []
 
     def convert(path: Path, layout: str, out: Path) -> Path:
@@ -75,7 +75,7 @@ def left_over(cache):
     return sorted(path.name for path in cache.rglob('*')) if cache.exists() else []
 
 
-def test_what_was_published_is_fetched_checked_converted_and_found(publisher, cache, converted, monkeypatch):
+def test_published_weights_are_downloaded_checked_and_converted(publisher, cache, converted, monkeypatch):
     publish(monkeypatch, f'{publisher.url}/models/network_2019-0123.pth')
     with pytest.raises(FileNotFoundError, match='vis-ros weights fetch published'):
         resolve('published')
@@ -89,14 +89,14 @@ def test_what_was_published_is_fetched_checked_converted_and_found(publisher, ca
     assert left_over(cache) == ['published.safetensors'], 'the checkpoint itself is not kept'
 
 
-def test_what_is_here_is_not_fetched_again(publisher, cache, converted, monkeypatch):
+def test_existing_weights_are_not_downloaded_again(publisher, cache, converted, monkeypatch):
     publish(monkeypatch, f'{publisher.url}/network.pth')
     fetch('published')
     fetch('published')
     assert publisher.requests == ['/network.pth']
 
 
-def test_a_server_that_does_not_say_the_size(publisher, converted, monkeypatch):
+def test_a_server_that_does_not_report_the_size(publisher, converted, monkeypatch):
     publish(monkeypatch, f'{publisher.url}/unsized.pth', DIGEST.upper())
     reports = []
     fetch('published', lambda done, total: reports.append((done, total)))
@@ -111,14 +111,14 @@ def test_a_server_that_does_not_say_the_size(publisher, converted, monkeypatch):
         ('missing.pth', DIGEST[:8], OSError, '404 Not Found.*vis-ros weights convert'),
     ],
 )
-def test_nothing_is_left_of_what_is_not_right(publisher, cache, converted, monkeypatch, path, sha256, error, message):
+def test_a_failed_download_leaves_no_file(publisher, cache, converted, monkeypatch, path, sha256, error, message):
     publish(monkeypatch, f'{publisher.url}/{path}', sha256)
     with pytest.raises(error, match=message):
         fetch('published')
     assert converted == [] and left_over(cache) == []
 
 
-def test_a_file_that_cannot_be_converted_leaves_nothing(publisher, cache, monkeypatch):
+def test_a_failed_conversion_leaves_no_file(publisher, cache, monkeypatch):
     publish(monkeypatch, f'{publisher.url}/network.pth')
     with pytest.raises(ValueError, match=r'network\.pth'):  # the real converter: these bytes are no checkpoint
         fetch('published')
@@ -132,7 +132,7 @@ def test_no_network(publisher, cache, monkeypatch):
     assert left_over(cache) == []
 
 
-def test_the_table_names_a_checkpoint_and_its_digest():
+def test_every_entry_has_a_url_and_a_digest():
     for name, row in WEIGHTS.items():
         if row.url:
             assert row.url.startswith('https://') and row.url.endswith(f'-{row.sha256}.pth'), name
@@ -144,7 +144,7 @@ def test_the_table_names_a_checkpoint_and_its_digest():
     assert len({row.url for row in WEIGHTS.values()}) == len(WEIGHTS)
 
 
-def test_a_path_is_taken_as_it_is_and_a_checkpoint_is_sent_to_convert(tmp_path):
+def test_resolve_a_path(tmp_path):
     (tmp_path / 'mine.safetensors').write_bytes(b'')
     assert resolve(tmp_path / 'mine.safetensors') == tmp_path / 'mine.safetensors'
     (tmp_path / 'mine.pth').write_bytes(b'')
@@ -156,7 +156,7 @@ def test_a_path_is_taken_as_it_is_and_a_checkpoint_is_sent_to_convert(tmp_path):
         fetch('coco')
 
 
-def test_the_cache_is_in_the_home_directory_where_nothing_else_is_said(monkeypatch, tmp_path):
+def test_the_default_cache_is_in_the_home_directory(monkeypatch, tmp_path):
     monkeypatch.delenv('XDG_CACHE_HOME')
     monkeypatch.setenv('HOME', str(tmp_path))
     assert path_of('coco_r50') == tmp_path / '.cache' / 'vis_ros' / 'coco_r50.safetensors'

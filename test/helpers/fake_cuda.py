@@ -1,7 +1,7 @@
-"""A CUDA runtime and a TensorRT without a GPU: device memory is memory of its own, and a stream does things in order.
+"""A simulated CUDA runtime and TensorRT: device memory is separate from host memory, and a stream works in order.
 
-It refuses what the real ones would not survive: copies beyond an allocation, addresses that nobody gave out, a
-network that starts while a tensor has no address.
+It asserts that calls are valid: copies stay inside an allocation, addresses were allocated, and all tensors have an
+address when the network starts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OK = CudaError.cudaSuccess
 
 
 class FakeCuda:
-    """What `tensorrt_session` calls of `cuda.bindings.runtime`. `events`: what the stream has done, in order."""
+    """The part of `cuda.bindings.runtime` that `TensorRtSession` calls. events: what the stream has done, in order."""
 
     cudaError_t = CudaError  # noqa: N815
     cudaMemcpyKind = types.SimpleNamespace(cudaMemcpyHostToDevice='in', cudaMemcpyDeviceToHost='out')  # noqa: N815
@@ -50,7 +50,7 @@ class FakeCuda:
         return self._recording is not None
 
     def do(self, event: str, action: Callable[[], None]) -> None:
-        """Run, or record while a graph is being captured."""
+        """Run an action, or record it while a graph is being captured."""
 
         def step() -> None:
             self.events.append(event)
@@ -100,7 +100,7 @@ class FakeCuda:
 
     def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: str, stream: int) -> tuple[Any, ...]:  # noqa: N802
         assert stream in self.streams
-        if kind == 'in' and source not in self.host:  # memory that is not page-locked: it is read at once
+        if kind == 'in' and source not in self.host:  # memory that is not page-locked is read at once
             assert size <= len(self.device[to])
             staged = ctypes.string_at(source, size)
             self.do('pageable', lambda: ctypes.memmove(to, staged, size) and None)
@@ -143,7 +143,7 @@ class FakeCuda:
 
 
 class FakeDriver:
-    """What `cuda_resize` calls of `cuda.bindings.driver`. resize: the kernel as a function of the processor."""
+    """The part of `cuda.bindings.driver` that `CudaResize` calls. resize: the kernel compiled for the CPU."""
 
     def __init__(self, cuda: FakeCuda, resize: Callable[..., None], loads: bool = True) -> None:
         self._cuda, self._resize, self._loads = cuda, resize, loads
@@ -168,7 +168,7 @@ class FakeDriver:
         assert (kernel, shared, extra) == ('kernel', 0, 0) and stream in self._cuda.streams
         given = [kind(value) for value, kind in zip(values, types, strict=True)]
         for value, kind in zip(values, types, strict=True):
-            if kind is ctypes.c_void_p:  # it lies in an allocation of the device
+            if kind is ctypes.c_void_p:  # it is inside an allocation of device memory
                 assert any(start <= value < start + len(room) for start, room in self._cuda.device.items())
         self._cuda.do('resize', lambda: self._resize(*grid_and_block, *given))
         return (OK,)
@@ -182,7 +182,7 @@ def _keep(memory: dict[int, Any], size: int) -> int:
 
 
 class FakeRuntimeCache:
-    """The compiled kernels of TensorRT-RTX."""
+    """The cache of compiled kernels of TensorRT-RTX."""
 
     def __init__(self) -> None:
         self.given = b''
@@ -196,15 +196,15 @@ class FakeRuntimeCache:
 
 
 def add_runtime_cache(tensorrt: types.ModuleType, caches: list[FakeRuntimeCache]) -> None:
-    """Make the engines of a fake TensorRT such as those of TensorRT-RTX; `caches` takes every cache that is used."""
+    """Give the engines of a fake TensorRT the kernel cache of TensorRT-RTX. `caches` collects the caches in use."""
     config = types.SimpleNamespace(create_runtime_cache=FakeRuntimeCache, set_runtime_cache=caches.append)
     tensorrt.Engine.create_runtime_config = lambda _: config  # type: ignore[attr-defined]
 
 
 def fake_tensorrt(cuda: FakeCuda, inputs: Arrays, network: Network, information: str = '{}') -> types.ModuleType:
-    """A module of TensorRT whose plans, whatever is in them, are `network`. inputs: arrays of their shapes and types.
+    """A TensorRT module that runs `network` for any plan. inputs: arrays with the shapes and types of the inputs.
 
-    The plan b'broken' is refused, and b'large' does not fit into the memory of the GPU.
+    The plan b'broken' is rejected, and b'large' does not fit into the memory of the GPU.
     """
     outputs = network(inputs)
     arrays = inputs | outputs
@@ -221,7 +221,7 @@ def fake_tensorrt(cuda: FakeCuda, inputs: Arrays, network: Network, information:
         def execute_async_v3(self, stream: int) -> bool:
             assert addresses.keys() == arrays.keys()
             if cuda.is_capturing and not self.has_run:
-                return False  # its first run takes memory and compiles, which a graph cannot hold
+                return False  # the first run allocates and compiles, which a graph cannot contain
             self.has_run = True
             cuda.do('network', self._execute)
             return True
@@ -265,10 +265,10 @@ def fake_tensorrt(cuda: FakeCuda, inputs: Arrays, network: Network, information:
             self._logger = logger
 
         def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
-            throttled_log = {b'broken': 'magic tag does not match', b'large': 'Cuda Runtime (out of memory)'}
-            if plan not in throttled_log:
+            errors = {b'broken': 'magic tag does not match', b'large': 'Cuda Runtime (out of memory)'}
+            if plan not in errors:
                 return Engine()
-            self._logger.log(Logger.ERROR, throttled_log[plan])
+            self._logger.log(Logger.ERROR, errors[plan])
             return None
 
     module = types.ModuleType('tensorrt')

@@ -1,4 +1,4 @@
-"""A graph with the inputs and outputs of a 'gpu' graph that is built in a second; it detects nothing real."""
+"""A graph with the inputs and outputs of a 'gpu' graph that TensorRT builds in a second. It detects nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHAPES = {'boxes': (ROWS, 4), 'masks': (ROWS, 28, 28), 'embeddings': (ROWS, EMB
 
 
 def write_tiny_graph(folder: Path, batch: int = 1, unknown_node: bool = False) -> Path:
-    """The path of the graph; beside it lies the model file that its convolution's weights are in."""
+    """Write the graph and its model file, which has the weights of the convolution; returns the path of the graph."""
     weights = folder / 'tiny.safetensors'
     kernel = np.random.default_rng(0).normal(size=(ROWS, 3, 3, 3)).astype(np.float16)
     save_file({'kernel': kernel}, weights)
@@ -71,7 +71,7 @@ def _outputs(batch: int) -> list[onnx.ValueInfoProto]:
 
 
 def _external(weights: Path) -> onnx.TensorProto:
-    """The tensor `kernel` where it lies in the model file."""
+    """A reference to the tensor `kernel` in the model file."""
     data = weights.read_bytes()
     (length,) = struct.unpack('<Q', data[:8])
     entry = json.loads(data[8 : 8 + length])['kernel']

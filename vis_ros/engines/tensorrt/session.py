@@ -199,14 +199,14 @@ class TensorRtSession:
             return
         try:
             mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-            self._check(cudart.cudaStreamBeginCapture(self._stream, mode), 'begin')
+            self._check(cudart.cudaStreamBeginCapture(self._stream, mode), 'begin the capture')
             try:
                 self._enqueue()
             finally:
                 error, graph = cudart.cudaStreamEndCapture(self._stream)
-            self._check((error, graph), 'end')
+            self._check((error, graph), 'end the capture')
             self._resources.callback(cudart.cudaGraphDestroy, graph)
-            (executable,) = self._check(cudart.cudaGraphInstantiate(graph, 0), 'instantiate')
+            (executable,) = self._check(cudart.cudaGraphInstantiate(graph, 0), 'instantiate the graph')
             self._resources.callback(cudart.cudaGraphExecDestroy, executable)
         except (ValueError, CudaError) as error:
             cudart.cudaGetLastError()  # otherwise the next CUDA call reports this error again
