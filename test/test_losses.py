@@ -18,8 +18,8 @@ from vis_ros.training.detection_losses import (
     Sampling,
     TrainingTarget,
     _ignored_share,
+    detection_losses,
     identity_targets,
-    losses,
     mask_targets,
     sample_rois,
 )
@@ -91,17 +91,17 @@ def test_identity_targets_point_into_the_reference_frame() -> None:
 
 def test_losses_have_their_names_and_are_finite() -> None:
     images = torch.randn(2, 3, 64, 96)
-    found = losses(small_network(), images, PAIR, Sampling())
+    found = detection_losses(small_network(), images, PAIR, Sampling())
     assert set(found) == set(LOSSES)
     assert all(torch.isfinite(value) for value in found.values())
-    plain = losses(small_network(SMALL.with_fields(architecture='mask_rcnn')), images, PAIR, Sampling())
+    plain = detection_losses(small_network(SMALL.with_fields(architecture='mask_rcnn')), images, PAIR, Sampling())
     assert set(plain) == set(LOSSES) - {'track'}
 
 
 def test_a_pair_without_objects_trains_the_background() -> None:
     empty = rectangles([], [])
     network = small_network()
-    found = losses(network, torch.randn(2, 3, 64, 96), [empty, empty], Sampling())
+    found = detection_losses(network, torch.randn(2, 3, 64, 96), [empty, empty], Sampling())
     torch.stack(list(found.values())).sum().backward()
     assert found['rpn_objectness'] > 0
     assert found['box'] == found['mask'] == found['track'] == found['rpn_box'] == 0
@@ -128,7 +128,7 @@ def test_gradients_against_finite_differences(loss: str) -> None:
 
     def value() -> Tensor:
         torch.manual_seed(3)  # the same boxes are sampled each time
-        return losses(network, images, PAIR, Sampling())[loss]
+        return detection_losses(network, images, PAIR, Sampling())[loss]
 
     gradients = torch.autograd.grad(value(), parameters, allow_unused=True)
     generator = torch.Generator().manual_seed(4)
@@ -178,7 +178,7 @@ def test_padding_bears_no_proposals_and_changes_no_target() -> None:
     inside: list[Tensor] = []
     propose = network.propose
     network.propose = lambda *arguments: inside.extend(propose(*arguments)) or inside  # type: ignore[method-assign]
-    found = losses(network, padded, PAIR, Sampling(), [(64, 96), (64, 96)])
+    found = detection_losses(network, padded, PAIR, Sampling(), [(64, 96), (64, 96)])
     assert set(found) == set(LOSSES) and all(torch.isfinite(value) for value in found.values())
     boxes = torch.cat(inside)
     assert len(boxes) and float(boxes[:, 2].max()) <= 96 and float(boxes[:, 3].max()) <= 64

@@ -119,7 +119,7 @@ def test_a_model_starts_from_that_of_the_weights() -> None:
         ({'optimizer': 'adam'}, "optimizer 'adam' is not one of adamw, sgd"),
         ({'schedule': 'step'}, 'needs decay_steps'),
         ({'precision': 'half'}, "precision 'half' is not one of auto"),
-        ({'pretrained': 'model.safetensors'}, 'a model is `weights`'),
+        ({'pretrained': 'model.safetensors'}, 'a whole model is given as `weights`'),
         ({'weights': 'nowhere.safetensors'}, 'nowhere'),
         ({'ema': 1.0}, 'ema 1.0'),
         ({'input_scales': [0.5, 0]}, 'input_scales'),

@@ -241,10 +241,10 @@ def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     save_propagation(TinyNetwork(FeelvosConfig('old', backbone='resnet18')), tmp_path / 'old.safetensors')
     values = SETTINGS | {'weights': str(tmp_path / 'old.safetensors'), 'model': {'architecture': 'rgmp'}}
-    with pytest.raises(ValueError, match='holds a network of feelvos, model architecture is rgmp'):
+    with pytest.raises(ValueError, match='holds a feelvos network, but model architecture is rgmp'):
         TrainConfig.from_dict(values)
 
 
 def test_a_detector_has_no_demo_backbone() -> None:
-    with pytest.raises(ValueError, match='a model is `weights`'):
+    with pytest.raises(ValueError, match='a whole model is given as `weights`'):
         TrainConfig.from_dict({'data': [{'kind': 'scenes'}], 'pretrained': 'demo'})

@@ -1,4 +1,4 @@
-"""`vis-ros train`: train a network, or fine-tune one on your own data."""
+"""`vis-ros train`: train a network or fine-tune it on your own data."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def train(
     config: Annotated[
         Path, typer.Argument(help='YAML file that describes the run, such as config/train_masktrack_rcnn.yaml.')
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder of the run [default: the file's own]")] = None,
+    out: Annotated[Path | None, typer.Option(help='Folder of the run; by default `out` in the file.')] = None,
 ) -> None:
-    """Train a network, or go on with a training that was interrupted.
+    """Train or fine-tune a network; continue from the last checkpoint if the run was interrupted.
 
     On several GPUs: torchrun --nproc-per-node N -m vis_ros.cli train CONFIG
     """
@@ -27,5 +27,5 @@ def train(
     try:
         run(config, out)
     except KeyboardInterrupt:
-        console.print('interrupted: the same command goes on from the last checkpoint')
+        console.print('interrupted: run the same command again to continue from the last checkpoint')
         raise typer.Exit(130) from None

@@ -1,1 +1,1 @@
-"""Mask propagation: masks given once are followed through a video. One folder for each published system."""
+"""Mask propagation: follow objects through a video from one mask of each. One folder for each published system."""

@@ -1,4 +1,4 @@
-"""The working size of a propagation model: the one resize that every image goes through before it."""
+"""The working size of a propagator: the one resize of every image before propagation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The six losses of MaskTrack R-CNN: objectness, proposal boxes, classes, boxes, masks and identities.
+"""The six losses of MaskTrack R-CNN: objectness, proposal boxes, classes, boxes, masks and tracks.
 
-Matching and sampling follow Ren et al. 2015 and He et al. 2017 through torchvision's own parts; the track loss is
-L_track of Yang et al. 2019. Each image of a pair is the key frame once and the reference frame once.
+Matching and sampling follow Faster R-CNN (Ren et al. 2015) and Mask R-CNN (He et al. 2017), with the components of
+torchvision. The track loss is L_track of MaskTrack R-CNN (Yang et al. 2019). Each image of a pair is the key frame once
+and the reference frame once.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ _IGNORED_SHARE = 0.5
 
 @dataclass(frozen=True)
 class TrainingTarget:
-    """The truth of one image.
+    """The ground truth of one image.
 
-    boxes: (N, 4) float32 in input pixels; labels: (N,) int64, 1 to C; object_ids: (N,) int64, equal in both images of
-    a pair; masks: (N, H, W) uint8 in a resolution of their own, `mask_scale` (x, y) times the input's; ignored: (H, W)
-    uint8 or None, as large as a mask, pixels that are neither object nor background.
+    boxes: (N, 4) float32, in pixels of the input.
+    labels: (N,) int64, 1 to C.
+    object_ids: (N,) int64; an object has the same id in both images of a pair.
+    masks: (N, H, W) uint8, in their own resolution.
+    ignored: (H, W) uint8 or None, in the resolution of the masks: pixels that are neither object nor background.
+    mask_scale: (x, y) resolution of the masks relative to the input.
     """
 
     boxes: Tensor
@@ -45,7 +49,7 @@ class TrainingTarget:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many boxes of an image bear the losses, and which share of them at most is positive."""
+    """Number of anchors and RoIs per image in the losses, and the maximum share of positive ones among them."""
 
     anchors: int = 64
     anchor_positives: float = 0.5
@@ -55,7 +59,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class _SampledRois:
-    """RoIs of one image. boxes: (R, 4); labels: (R,), 0 = background; matched: (R,) index of the true object."""
+    """RoIs of one image. boxes: (R, 4); labels: (R,), 0 for background; matched: (R,), index of the matched object."""
 
     boxes: Tensor
     labels: Tensor
@@ -67,32 +71,37 @@ class _SampledRois:
 
 
 class DetectionLosses(nn.Module):
-    """The network with its losses as one module, which is what DistributedDataParallel wraps."""
+    """The network with its losses as one module, so that DistributedDataParallel can wrap it."""
 
     def __init__(self, network: MaskRCNN, sampling: Sampling) -> None:
         super().__init__()
         self.network, self.sampling = network, sampling
 
     def forward(self, images: Tensor, targets: list[TrainingTarget], sizes: list[tuple[int, int]]) -> dict[str, Tensor]:
-        return losses(self.network, images, targets, self.sampling, sizes)
+        return detection_losses(self.network, images, targets, self.sampling, sizes)
 
 
-def losses(
+def detection_losses(
     network: MaskRCNN,
     images: Tensor,
     targets: list[TrainingTarget],
     sampling: Sampling,
     sizes: list[tuple[int, int]] | None = None,
 ) -> dict[str, Tensor]:
-    """All losses of a batch, by the names of LOSSES (no 'track' for a network without a track head).
+    """The losses of a batch by the names in LOSSES, without 'track' for networks without a track head.
 
     Args:
+        network: in training mode.
         images: (2 B, 3, H, W): B key frames, then their B reference frames in the same order.
-        targets: one an image.
-        sizes: (height, width) of each image inside its padded input; None where nothing is padded.
+        targets: one for each image.
+        sampling: of anchors and RoIs.
+        sizes: (height, width) of each image without padding; None if nothing is padded.
+
+    Raises:
+        ValueError: the config of the network has legacy_boxes.
     """
     if network.config.legacy_boxes:
-        raise ValueError('legacy_boxes is for running old checkpoints; train with legacy_boxes: false')
+        raise ValueError('networks with legacy_boxes cannot be trained: set legacy_boxes: false')
     features = network.features(images)
     logits, deltas = network.rpn_outputs(features)
     size = (images.shape[2], images.shape[3])
@@ -109,7 +118,7 @@ def losses(
 
 
 def _precise(outputs: Tensor) -> Tensor:
-    """At least float32, whatever the precision of the network."""
+    """The outputs in float32 or better, regardless of the precision of the network."""
     return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
 
 
@@ -133,7 +142,7 @@ def _rpn_losses(
 
 
 def _match_anchors(anchors: Tensor, target: TrainingTarget) -> tuple[Tensor, Tensor]:
-    """Labels (A,) float, 1 object, 0 background, -1 neither; and the matched true boxes (A, 4)."""
+    """Labels (A,) float: 1 object, 0 background, -1 ignored; and the matched ground truth boxes (A, 4)."""
     if len(target.boxes) == 0:
         label = anchors.new_zeros(len(anchors))
         matched = anchors
@@ -148,7 +157,7 @@ def _match_anchors(anchors: Tensor, target: TrainingTarget) -> tuple[Tensor, Ten
 
 
 def sample_rois(proposals: Tensor, target: TrainingTarget, sampling: Sampling) -> _SampledRois:
-    """RoIs of one image: proposals and true boxes, matched at IoU 0.5, at most `roi_positives` of them positive."""
+    """Sample RoIs of one image from proposals and ground truth boxes, matched at IoU 0.5."""
     boxes = torch.cat((proposals, target.boxes))
     if len(target.boxes) == 0:
         matched = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
@@ -166,7 +175,7 @@ def sample_rois(proposals: Tensor, target: TrainingTarget, sampling: Sampling) -
 
 
 def _ignored_share(boxes: Tensor, target: TrainingTarget) -> Tensor:
-    """(N,) share of each box that lies on ignored pixels, by a summed-area table."""
+    """(N,) share of ignored pixels in each box, by a summed-area table."""
     assert target.ignored is not None
     table = functional.pad(target.ignored.float().cumsum(0).cumsum(1), (1, 0, 1, 0))
     corners = (boxes * boxes.new_tensor(target.mask_scale * 2)).round().long()
@@ -206,7 +215,7 @@ def _mask_loss(
 
 
 def mask_targets(rois: _SampledRois, target: TrainingTarget) -> Tensor:
-    """(P, 28, 28) float 0 or 1: the true mask of each positive RoI, resampled to its box."""
+    """(P, 28, 28) float, 0 or 1: the ground truth mask of each positive RoI, resampled to its box."""
     positive = rois.positive
     if len(positive) == 0:
         return rois.boxes.new_zeros(0, _MASK_SIZE, _MASK_SIZE)
@@ -224,7 +233,7 @@ def _track_loss(
     rois: list[_SampledRois],
     targets: list[TrainingTarget],
 ) -> Tensor:
-    """L_track = -sum_i log p_i(y_i) over positive RoIs, averaged over them and over the images that have any."""
+    """L_track = -sum_i log p_i(y_i) over positive RoIs (Yang et al. 2019), averaged over RoIs, then over images."""
     pairs = len(targets) // 2
     memory = _precise(network.embed(network.roi_align(features, [target.boxes for target in targets], BOX_ROI_SIZE)))
     remembered = memory.split([len(target.boxes) for target in targets])
@@ -242,7 +251,7 @@ def _track_loss(
 
 
 def identity_targets(object_ids: Tensor, reference_ids: Tensor) -> Tensor:
-    """(M,) int64: 1 + the index in the reference frame of the same object, 0 if it is not there."""
+    """(M,) int64: 1 + index of the same object in the reference frame, 0 if it is not there."""
     same = object_ids[:, None] == reference_ids[None]
     if same.shape[1] == 0:
         return torch.zeros_like(object_ids)

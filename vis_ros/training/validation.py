@@ -13,7 +13,6 @@ from vis_ros.datasets.video import AnnotatedVideo, AnnotatedVideos, Excerpt, Pre
 from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import Evaluation
-from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.synthetic.synthetic_video import SyntheticVideo
 from vis_ros.tracking.model import Model
@@ -51,7 +50,6 @@ class DetectionValidator:
     """
 
     def __init__(self, validation: Validation, config: TrainConfig, class_names: tuple[str, ...]) -> None:
-        TrackingMeasures()  # fails here, before the first step, if TrackEval is not installed
         self.config = validation
         self.truth = open_truth(validation, config.size, class_names)
         if validation.class_aware and not self.truth.has_classes:

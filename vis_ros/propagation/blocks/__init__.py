@@ -1,1 +1,1 @@
-"""Building blocks that the propagation systems share."""
+"""Building blocks shared by the propagation systems."""

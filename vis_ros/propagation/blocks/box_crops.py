@@ -1,4 +1,4 @@
-"""Square crops of images at boxes, and the way back."""
+"""Square crops of images at boxes, and pasting them back."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional
 
 _SCALE, _LARGEST_SCALE, _SHIFT = 1 / 15, 0.4, 1 / 5
-"""Of `shake_boxes`: Laplace scale of the relative change of the sides, its bound, and of the shift in sides."""
+"""Of `shake_boxes`: Laplace scale and bound of the relative change of sides; Laplace scale of the shift in sides."""
 
 
 def mask_boxes(masks: Tensor) -> Tensor:
-    """The boxes (N, 4) float, x0, y0, x1, y1 in pixels, of masks (N, H, W) bool; zeros for an empty one."""
+    """Boxes (N, 4) float, x0 y0 x1 y1 in pixels, of masks (N, H, W) bool; zeros for an empty mask."""
     height, width = masks.shape[1:]
     columns, rows = masks.any(1), masks.any(2)
     x0, x1 = columns.int().argmax(1), width - columns.flip(1).int().argmax(1)
@@ -20,20 +20,20 @@ def mask_boxes(masks: Tensor) -> Tensor:
 
 
 def enlarge_boxes(boxes: Tensor, factor: float | Tensor) -> Tensor:
-    """Boxes (N, 4) of the same centre, `factor` (or (N, 1)) times as wide and as high."""
+    """Boxes (N, 4) with the same centres, `factor` times as wide and as high. factor: a number or (N, 1)."""
     centre, half = (boxes[:, 2:] + boxes[:, :2]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
     return torch.cat((centre - half, centre + half), 1)
 
 
 def clip_to(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes (N, 4) inside an image of `size` (height, width), at least one pixel wide and high."""
+    """Boxes (N, 4) clipped to an image of (height, width), at least one pixel wide and high."""
     limit = boxes.new_tensor([size[1], size[0]])
     low = torch.minimum(boxes[:, :2].clamp(min=0), limit - 1)
     return torch.cat((low, torch.maximum(torch.minimum(boxes[:, 2:], limit), low + 1)), 1)
 
 
 def shake_boxes(boxes: Tensor) -> Tensor:
-    """Boxes (N, 4) as a tracker may have found them: sides and centres with Laplace noise (GOTURN, section 3.4)."""
+    """Boxes (N, 4) with Laplace noise on sides and centres, as if a tracker found them (GOTURN, Held et al. 2016)."""
     noise = torch.distributions.Laplace(boxes.new_zeros(()), boxes.new_ones(()))
     sides = boxes[:, 2:] - boxes[:, :2]
     scale = 1 + (noise.sample(sides.shape) * _SCALE).clamp(-_LARGEST_SCALE, _LARGEST_SCALE)
@@ -43,7 +43,7 @@ def shake_boxes(boxes: Tensor) -> Tensor:
 
 
 def crop_transform(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, 2, 3): from coordinates of a crop to those of the image of `size` (height, width), both from -1 to 1."""
+    """(N, 2, 3): from coordinates in a crop to coordinates in an image of (height, width), both from -1 to 1."""
     extent = boxes.new_tensor([size[1], size[0]])
     transform = boxes.new_zeros(len(boxes), 2, 3)
     transform[:, 0, 0], transform[:, 1, 1] = ((boxes[:, 2:] - boxes[:, :2]) / extent).unbind(1)
@@ -52,13 +52,13 @@ def crop_transform(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def crop(images: Tensor, transform: Tensor, side: int) -> Tensor:
-    """Crops (N, C, side, side) of images (N, C, H, W) by transforms (N, 2, 3), bilinear, zero outside the image."""
+    """Crops (N, C, side, side) of images (N, C, H, W) by transforms (N, 2, 3): bilinear, zero outside the image."""
     grid = functional.affine_grid(transform, [len(transform), images.shape[1], side, side], align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)
 
 
 def paste(crops: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Planes (N, H, W) that have the crops (N, S, S) at their boxes (N, 4), bilinear, and zero outside."""
+    """Planes (N, H, W) with the crops (N, S, S) pasted at their boxes (N, 4): bilinear, zero outside the boxes."""
     height, width = size
     xs = (torch.arange(width, device=crops.device) + 0.5 - boxes[:, :1]) / (boxes[:, 2:3] - boxes[:, :1])
     ys = (torch.arange(height, device=crops.device) + 0.5 - boxes[:, 1:2]) / (boxes[:, 3:] - boxes[:, 1:2])

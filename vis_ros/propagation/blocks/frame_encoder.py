@@ -1,4 +1,4 @@
-"""FrameEncoder: the ConvNet of the propagation networks, which takes an image and further planes such as a mask."""
+"""FrameEncoder: a backbone that takes an image and additional planes such as a mask."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from vis_ros.networks.backbone import build_body
 from vis_ros.propagation.propagation_config import PropagationConfig
 
 _EXTRA_STD = 1e-2
-"""Of the fresh weights of further planes: small, so that the start is the pretrained network."""
+"""Standard deviation of the initial weights of additional planes: small, so that pretrained features are kept."""
 
 
 class FrameEncoder(nn.Module):
     """Planes (B, 3 + extra, H, W) to features at strides 4, 8, 16 and 32; H and W are multiples of 32.
 
-    The first three planes are normalised RGB. With further planes the first convolution is widened, which is the same
-    as a second convolution whose output is added (as RGMP has it). Batch norm is frozen.
+    The first three planes are normalised RGB. For additional planes the first convolution is widened, which equals
+    adding the output of a second convolution, as in RGMP. Batch norm is frozen.
 
-    channels: of the four feature maps.
+    channels: number of channels of the four feature maps.
     """
 
     def __init__(self, config: PropagationConfig, extra: int = 0) -> None:
@@ -33,7 +33,7 @@ class FrameEncoder(nn.Module):
 
 
 def widen_stem(body: nn.Module, extra: int) -> None:
-    """Give the first convolution `extra` more input planes, in place; the weights of the others stay."""
+    """Add `extra` input planes to the first convolution, in place. The weights of the other planes stay."""
     first = next(module for module in body.modules() if isinstance(module, nn.Conv2d))
     weight = first.weight.detach()
     widened = torch.empty(len(weight), weight.shape[1] + extra, *weight.shape[2:])

@@ -1,4 +1,4 @@
-"""Global convolution and refinement: the decoder that RGMP and RGSN share."""
+"""Global convolution and refinement: the decoder blocks of RGMP and RGSN."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 class ResidualBlock(nn.Module):
-    """x + two 3x3 convolutions, each behind a ReLU (He et al. 2016, pre-activation, without batch norm)."""
+    """x plus two 3x3 convolutions of x, each after a ReLU (pre-activation, He et al. 2016, without batch norm)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -21,8 +21,8 @@ class ResidualBlock(nn.Module):
 class GlobalConvolution(nn.Module):
     """Features (B, in_channels, h, w) to (B, channels, h, w) with a receptive field of kernel x kernel cells.
 
-    A column after a row and a row after a column, summed: Peng et al. 2017 (Large Kernel Matters), section 3.1. The
-    residual block that follows it there and in RGMP is not part of this. kernel: odd.
+    The sum of a column after a row convolution and a row after a column convolution (Large Kernel Matters, Peng et al.
+    2017, section 3.1). The residual block that follows there and in RGMP is separate. kernel: odd.
     """
 
     def __init__(self, in_channels: int, channels: int, kernel: int = 7) -> None:
@@ -37,10 +37,10 @@ class GlobalConvolution(nn.Module):
 
 
 class Refinement(nn.Module):
-    """One step to the next finer features (Pinheiro et al. 2016, as in RGMP, section 3.1).
+    """One refinement step to finer features (Pinheiro et al. 2016, as used in RGMP, section 3.1).
 
-    The skip features (B, skip_channels, H, W) are brought to the channels of the decoder, the coarse features
-    (B, channels, h, w) to the size H x W, and their sum goes through a residual block: (B, channels, H, W).
+    Projects the skip features (B, skip_channels, H, W) to the channels of the decoder, enlarges the coarse features
+    (B, channels, h, w) to H x W, and passes their sum through a residual block: (B, channels, H, W).
     """
 
     def __init__(self, skip_channels: int, channels: int) -> None:

@@ -1,4 +1,4 @@
-"""Heat maps of masks: a Gaussian of robust moments, as RGSN gets the previous mask."""
+"""Heat maps of masks: Gaussians with robust moments, the form in which RGSN takes the previous mask."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 _NORMAL = 1.4826
-"""Standard deviation of a normal distribution whose median absolute deviation is 1."""
+"""Ratio of standard deviation and median absolute deviation of a normal distribution."""
 _LEAST_STD = 5.0
 _SHIFT, _SCALE = 0.2, 1.4
 
 
 def robust_moments(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres and standard deviations (N, 2), x and y in pixels, of masks (N, H, W) bool that are not empty.
+    """Centres and standard deviations (N, 2), x and y in pixels, of masks (N, H, W) bool.
 
-    Per axis, the centre is the median of the coordinates of the mask's pixels, and the standard deviation is 1.4826
-    times their median absolute deviation. Of an empty mask the values mean nothing.
+    On each axis, the centre is the median of the pixel coordinates, and the standard deviation is 1.4826 times their
+    median absolute deviation. The values of an empty mask are meaningless.
     """
     moments = [_moments(masks.sum(axis)) for axis in (1, 2)]
     centre, std = (torch.stack(each, 1) for each in zip(*moments, strict=True))
@@ -31,7 +31,7 @@ def _moments(counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _median(values: Tensor, counts: Tensor) -> Tensor:
-    """Median (N,) of ascending values (N, L) that occur `counts` times; of two middle ones the mean."""
+    """Median (N,) of ascending values (N, L) that occur `counts` times each."""
     upto = counts.cumsum(1)
     total = upto[:, -1:]
     middle = torch.cat(((total + 1) // 2, total // 2 + 1), 1)
@@ -42,12 +42,13 @@ def _median(values: Tensor, counts: Tensor) -> Tensor:
 def mask_heat_map(masks: Tensor, perturbed: bool = False) -> Tensor:
     """Heat maps (N, H, W) float in [0, 1] of masks (N, H, W) bool; zero for an empty mask.
 
-    exp(-((x - cx) / sx)^2 / 2 - ((y - cy) / sy)^2 / 2) with the robust moments, sx and sy at least 5 pixels (OSMN,
-    Yang et al. 2018, section 3.2, with robust moments as PTS' released code has them).
+    exp(-((x - cx) / sx)^2 / 2 - ((y - cy) / sy)^2 / 2) with sx and sy at least 5 pixels (OSMN, Yang et al. 2018,
+    section 3.2, with the robust moments of the released code of PTS).
 
     Args:
-        perturbed: for training: the centre is moved by up to 0.2 of the standard deviation, which is changed by up to
-            a factor of 1.4, each evenly.
+        masks: the masks.
+        perturbed: for training, shift the centre by up to 0.2 standard deviations and scale the standard deviation by
+            up to 1.4 or its inverse, both uniformly at random.
     """
     centre, std = robust_moments(masks)
     std = std.clamp(min=_LEAST_STD)

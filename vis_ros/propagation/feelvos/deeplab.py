@@ -1,4 +1,4 @@
-"""DeepLabEncoder: DeepLabv3+ (Chen et al., ECCV 2018) without its classifier, the published encoder of FEELVOS."""
+"""DeepLabEncoder: DeepLabv3+ (Chen et al., ECCV 2018) without classifier, the encoder of the published FEELVOS."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class DeepLabEncoder(nn.Module):
     """Images (B, 3, H, W) to features (B, channels, H / 4, W / 4); H and W are multiples of 32. Batch norm is frozen.
 
     Args:
-        backbone: a timm network with dilation, such as 'xception65'. It is run at output stride 16.
-        channels: of the atrous spatial pyramid pooling (rates 6, 12, 18) and of the decoder (depth).
+        backbone: a timm network with dilation, such as 'xception65'; it runs at output stride 16.
+        channels: of the atrous spatial pyramid pooling (rates 6, 12 and 18) and of the decoder.
     """
 
     def __init__(self, backbone: str, channels: int) -> None:

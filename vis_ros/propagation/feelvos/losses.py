@@ -1,4 +1,4 @@
-"""The losses of FEELVOS: cross entropy of all objects of a frame at full resolution."""
+"""FeelvosLosses: bootstrapped cross entropy of all objects of a frame at full resolution."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from vis_ros.propagation.blocks.mask_damage import damage_binary_masks
 from vis_ros.propagation.feelvos.network import Feelvos, enlarge
 
 _SAMPLES = 1024
-"""Pixels of an object in the reference frame that are matched, at most (section 3.6)."""
+"""Maximum number of pixels of an object in the reference frame that are matched (section 3.6)."""
 _HARDEST = 0.15
-"""Share of the pixels that bear the loss in the second half of the run."""
+"""Share of the pixels that count in the second half of the run."""
 
 
 @dataclass(frozen=True)
 class _Clip:
-    """One clip. features: (T, C, H / 4, W / 4); embeddings: (T, E, h, w); truth: (T, K, H, W) bool, the background
-    first and then the objects of the reference frame; known: (T, H, W) bool."""
+    """One clip.
+
+    features: (T, C, H / 4, W / 4).
+    embeddings: (T, E, h, w).
+    truth: (T, K, H, W) bool, the background first, then the objects of the reference frame.
+    known: (T, H, W) bool.
+    """
 
     features: Tensor
     embeddings: Tensor
@@ -32,9 +37,9 @@ class _Clip:
 class FeelvosLosses(nn.Module):
     """The network with its losses as one module.
 
-    Frame 1 is segmented after frame 2, backwards in time, since the frame before it is not in the clip; the others in
-    their order. The previous masks are the true ones, as published, but damaged; or, the more often the later in the
-    run, those that the network has just predicted, which is what it meets in use.
+    Frame 1 uses frame 2 as its previous frame, backwards in time, because the frame before it is not in the clip; all
+    others use the frame before. The previous masks are the ground truth, as published, but damaged, or the network's
+    own predictions, as at inference; the share of predictions grows during the run.
     """
 
     def __init__(self, network: Feelvos) -> None:
@@ -42,12 +47,12 @@ class FeelvosLosses(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        """'mask': the mean over frames and clips; zero where no clip has an object in frame 0.
+        """The loss 'mask', a mean over frames and clips; zero if no clip has an object in frame 0.
 
         Args:
             images: (B, T, 3, H, W), normalised RGB.
-            labels: (B, T, H, W) int64, 0 background, else objects, 255 unknown. Frame 0 is the reference.
-            progress: of the run, 0 to 1.
+            labels: (B, T, H, W) int64: 0 background, else objects, UNKNOWN. Frame 0 is the reference frame.
+            progress: of the run, from 0 to 1.
         """
         features, embeddings = self.network.encode(images.flatten(0, 1))
         losses = []
@@ -82,7 +87,7 @@ class FeelvosLosses(nn.Module):
         return losses
 
     def _references(self, embedding: Tensor, masks: Tensor) -> list[Tensor]:
-        """Embeddings (N, E) of the pixels of each object, a random choice where there are too many."""
+        """Embeddings (N, E) of the pixels of each object, a random sample if there are too many."""
         references = []
         for mask in self.network.cells(masks):
             pixels = embedding[:, mask].T
@@ -98,7 +103,7 @@ class FeelvosLosses(nn.Module):
 def object_masks(labels: Tensor) -> Tensor:
     """Masks (T, K, H, W) bool of labels (T, H, W): the background, then each object of frame 0.
 
-    What frame 0 does not have is background in the others (section 3.6). Unknown pixels are in no mask.
+    Objects that are not in frame 0 are background in the others (section 3.6). UNKNOWN pixels are in no mask.
     """
     objects = torch.unique(labels[0])
     objects = objects[(objects > 0) & (objects != UNKNOWN)]
@@ -108,14 +113,14 @@ def object_masks(labels: Tensor) -> Tensor:
 
 
 def hardest_share(progress: float) -> float:
-    """Share of the pixels that bear the loss: from all to 15 %, linearly over the first half of the run."""
+    """Share of the pixels that count: falls linearly from all to 15 % over the first half of the run."""
     return 1 - (1 - _HARDEST) * min(2 * progress, 1.0)
 
 
 def _damaged(masks: Tensor) -> Tensor:
-    """Masks (K, H, W) bool, the background first, with damaged objects; unknown pixels stay unknown."""
+    """Masks (K, H, W) bool, the background first, with damaged objects. UNKNOWN pixels stay in no mask."""
     objects = damage_binary_masks(masks[1:])
-    taken = objects.int().cumsum(0) <= 1  # a pixel belongs to the first of the objects on it
+    taken = objects.int().cumsum(0) <= 1  # of overlapping objects the first one keeps the pixel
     known = masks.any(0)
     objects = objects & taken & known
     return torch.cat(((known & ~objects.any(0))[None], objects))

@@ -1,4 +1,4 @@
-"""Global and local matching of pixel embeddings (FEELVOS, sections 3.3 and 3.4), exact, without a custom operator."""
+"""Global and local matching of pixel embeddings (FEELVOS, sections 3.3 and 3.4), exact and without custom operators."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from torch import Tensor
 from torch.nn import functional
 
 _FAR = 1e9
-"""Squared distance of what must not be matched: its distance is 1."""
+"""Squared distance that stands for no match: it becomes a distance of 1."""
 _QUERIES = 256
-"""Pixels whose distances to all of the reference are held at once: few enough for the cache of a CPU."""
+"""Pixels that are compared with the whole reference at once, few enough to stay in the cache of a CPU."""
 _BLOCK = 8
 """Side of the blocks of local matching."""
 _BLOCKS_AT_ONCE = 4
-"""On a CPU, for its cache; another device takes a row of blocks."""
+"""Blocks compared at once on a CPU, to stay in its cache; other devices take a row of blocks."""
 
 
 def distance(squared: Tensor) -> Tensor:
-    """Distances in [0, 1] from squared Euclidean ones: 1 - 2 / (1 + exp(|e_p - e_q|^2)) (equation 1)."""
+    """Distances in [0, 1] from squared Euclidean distances: 1 - 2 / (1 + exp(|e_p - e_q|^2)) (equation 1)."""
     return 2 * torch.sigmoid(squared) - 1
 
 
 def global_matching(query: Tensor, references: Sequence[Tensor]) -> Tensor:
-    """Distance (K, h, w) of each pixel to the nearest of each of K objects in the reference frame (equation 2).
+    """Distance (K, h, w) of each pixel to the nearest pixel of each object in the reference frame (equation 2).
 
     Args:
-        query: (E, h, w) embedding of the present frame.
-        references: for each object the embeddings (N, E) of its pixels; 1 everywhere for an object without any.
+        query: (E, h, w) embeddings of the current frame.
+        references: K arrays (N, E), the embeddings of the pixels of each object. The distance to an object without
+            pixels is 1.
     """
     with torch.autocast(query.device.type, enabled=False):
         pixels = query.float().flatten(1).T
@@ -49,19 +50,19 @@ def _nearest(pixels: Tensor, norms: Tensor, reference: Tensor) -> Tensor:
 
 
 def local_matching(query: Tensor, previous: Tensor, masks: Tensor, window: int) -> Tensor:
-    """Distance (K, h, w) of each pixel to the nearest of each object in the previous frame, near it (equation 4).
+    """Distance (K, h, w) of each pixel to the nearest pixel around it of each object in the last frame (equation 4).
 
-    Near is at most `window` cells away in x and in y; the distance is 1 where an object has no pixel so near.
+    The window reaches `window` cells in x and in y. The distance is 1 if an object has no pixel in the window.
 
-    Each block of 8 x 8 pixels is compared with all that is in the window of any of them by one matrix product, and what
-    is not in the window of the pixel itself is then left out. Many products are in vain, but a matrix product is so
-    much faster than shifting that it takes a tenth of the time of one shift after the other.
+    Each block of 8 x 8 pixels is compared with the windows of all its pixels by one matrix product; pairs outside the
+    window of the pixel itself are excluded afterwards. This computes distances that are not needed, but takes a tenth
+    of the time of shifting the previous frame once for every offset.
 
     Args:
-        query: (E, h, w) embedding of the present frame.
-        previous: (E, h, w), of the previous frame.
+        query: (E, h, w) embeddings of the current frame.
+        previous: (E, h, w) embeddings of the previous frame.
         masks: (K, h, w) bool, the objects in the previous frame.
-        window: k.
+        window: k of the paper.
     """
     height, width = query.shape[1:]
     rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
@@ -70,7 +71,7 @@ def local_matching(query: Tensor, previous: Tensor, masks: Tensor, window: int) 
     side = _BLOCK + 2 * window
 
     def windows(planes: Tensor, fill: float) -> Tensor:
-        """(..., rows, columns, side, side) views."""
+        """Views (..., rows, columns, side, side) of the windows of all blocks."""
         return functional.pad(planes, padding, value=fill).unfold(-2, side, _BLOCK).unfold(-2, side, _BLOCK)
 
     with torch.autocast(query.device.type, enabled=False):
@@ -95,7 +96,7 @@ def local_matching(query: Tensor, previous: Tensor, masks: Tensor, window: int) 
 
 
 def _outside(window: int, device: torch.device) -> Tensor:
-    """(block pixels, window pixels): 0 where the second is in the window of the first, else far."""
+    """(block pixels, window pixels): 0 if the second is in the window of the first, else _FAR."""
     inside = torch.arange(_BLOCK, device=device)[:, None]
     around = torch.arange(_BLOCK + 2 * window, device=device)[None] - window
     near = (inside - around).abs() <= window

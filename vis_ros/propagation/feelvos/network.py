@@ -1,4 +1,4 @@
-"""FEELVOS (Voigtlaender et al., CVPR 2019): masks carried along by what pixel embeddings are near to."""
+"""Feelvos: mask propagation by matching pixel embeddings (Voigtlaender et al., CVPR 2019)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from vis_ros.propagation.feelvos.deeplab import DeepLabEncoder
 from vis_ros.propagation.feelvos.matching import global_matching, local_matching
 
 STRIDE = 4
-"""Of features, previous masks and logits, in pixels."""
+"""Stride in pixels of features, previous masks and logits."""
 _GROUP = 8
 _HEAD_LAYERS, _HEAD_KERNEL, _MAPS = 4, 7, 3
 _NOISE = 0.01
 _NEARNESS = (-4.0, 2.0, -4.0)
-"""Weights of the global map, the previous mask and the local map in a fresh logit."""
+"""Initial weights of the global map, the previous mask and the local map in the logit."""
 
 
 class Feelvos(nn.Module):
-    """All objects of a frame from the reference frame and the frame before; stateless.
+    """Segments all objects of a frame, given the reference frame and the previous frame. Stateless.
 
-    `encode` each frame once. Then for each object, the background first, distances to its pixels in the reference frame
-    (`global_maps`) and near by in the frame before (`local_maps`), together with its previous mask, go through the
-    dynamic segmentation head (`segment`), which has the same weights for every object (figures 2 and 3).
+    Each frame is encoded once (`encode`). For each object, the background first, the distances to its pixels in the
+    reference frame (`global_maps`) and to its nearby pixels in the previous frame (`local_maps`) go, together with its
+    previous mask, through the dynamic segmentation head (`segment`), whose weights all objects share (figures 2 and 3).
 
-    Embeddings have a stride of config.matching_stride; features, previous masks and logits one of 4. H and W are
+    Embeddings have the stride config.matching_stride; features, previous masks and logits have stride 4. H and W are
     multiples of 32.
     """
 
@@ -56,24 +56,24 @@ class Feelvos(nn.Module):
         return features, self.embedding(functional.avg_pool2d(features, ratio) if ratio > 1 else features)
 
     def cells(self, masks: Tensor) -> Tensor:
-        """Masks (..., H, W) at the stride of the embeddings: the value at the middle of each cell."""
+        """Masks (..., H, W) at the stride of the embeddings, sampled at the centre of each cell."""
         return _subsample(masks, self.config.matching_stride)
 
     def global_maps(self, embedding: Tensor, references: Sequence[Tensor]) -> Tensor:
-        """Distances (K, h, w) of the embedding (E, h, w) of a frame to K lists of embeddings (N, E)."""
+        """Distances (K, h, w) of the embeddings (E, h, w) of a frame to those of K objects, each (N, E)."""
         return global_matching(embedding, references)
 
     def local_maps(self, embedding: Tensor, previous: Tensor, masks: Tensor) -> Tensor:
-        """Distances (K, h, w) of the embedding (E, h, w) of a frame to that of the previous, under masks (K, H, W)."""
+        """Distances (K, h, w) of embeddings (E, h, w) to those of the previous frame under masks (K, H, W)."""
         return local_matching(embedding, previous, self.cells(masks), self.config.local_window)
 
     def segment(self, features: Tensor, global_maps: Tensor, local_maps: Tensor, masks: Tensor) -> Tensor:
-        """Logits (K, H / 4, W / 4) of the objects; a softmax over them gives probabilities (section 3.5).
+        """Logits (K, H / 4, W / 4) of the objects; their softmax is the probabilities (section 3.5).
 
         Args:
             features: (C, H / 4, W / 4) of the frame.
-            global_maps: (K, h, w) distances.
-            local_maps: (K, h, w) distances.
+            global_maps: distances (K, h, w).
+            local_maps: distances (K, h, w).
             masks: (K, H, W) bool, in the previous frame.
         """
         distances = torch.stack((global_maps, local_maps), 1)
@@ -86,15 +86,15 @@ class Feelvos(nn.Module):
 
 
 def enlarge(logits: Tensor) -> Tensor:
-    """Logits (K, H / 4, W / 4) at full resolution, (K, H, W)."""
+    """Logits (K, H / 4, W / 4) enlarged to full resolution, (K, H, W)."""
     return functional.interpolate(logits[None].float(), scale_factor=STRIDE, mode='bilinear')[0]
 
 
 class PyramidEncoder(nn.Module):
-    """Images to features at stride 4 of a light network: the mean of all levels of a feature pyramid, enlarged.
+    """A light encoder: features at stride 4 that are the mean of all enlarged levels of a feature pyramid.
 
-    So the features of stride 4 know of wide surroundings too, as those of DeepLabv3+ do. The body and the pyramid are
-    built as those of the packaged detector, whose weights can be taken.
+    Like those of DeepLabv3+, they have a large receptive field. Backbone and pyramid have the structure of the packaged
+    detector, so its weights can be loaded.
     """
 
     def __init__(self, config: FeelvosConfig) -> None:
@@ -110,9 +110,9 @@ class PyramidEncoder(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Features to embeddings >= 0 of the same size: depthwise 3x3, ReLU, pointwise, ReLU.
+    """Features to non-negative embeddings of the same size: depthwise 3x3, ReLU, pointwise, ReLU.
 
-    The start is almost the identity, times `diagonal`, up to the smaller number of channels.
+    Initialised close to the identity times `diagonal`.
     """
 
     def __init__(self, inputs: int, outputs: int, diagonal: float) -> None:
@@ -131,10 +131,10 @@ class Embedding(nn.Module):
 
 
 class DynamicHead(nn.Module):
-    """Four layers of depthwise 7x7 and pointwise convolution, each with a ReLU, and a logit.
+    """Four layers of depthwise 7x7 and pointwise convolution, each followed by a ReLU, and a logit.
 
-    The start, which is not published, is the object whose pixels and mask are nearest: the first channels pass the maps
-    on to the logit. So a short training starts from matching, and learns to correct it.
+    The initialisation is not published: the first channels pass the distance maps and the previous mask on to the
+    logit, so that training starts from plain matching and learns to correct it.
     """
 
     def __init__(self, features: int, channels: int) -> None:
@@ -167,9 +167,9 @@ class DynamicHead(nn.Module):
         self.logit.weight[0, :_MAPS, 0, 0] = torch.tensor(_NEARNESS)
 
     def forward(self, features: Tensor, maps: Tensor) -> Tensor:
-        """Logits (K, h, w) of K objects from features (C, h, w), which they share, and their own maps (K, 3, h, w).
+        """Logits (K, h, w) of K objects from shared features (C, h, w) and the maps (K, 3, h, w) of each object.
 
-        One object after the other: their activations then stay in the cache of a CPU.
+        Objects are processed one by one, so that activations stay in the cache of a CPU.
         """
         shared = self._first_layer(features[None], slice(-_MAPS), None)
         return torch.cat([self._logits(shared, own) for own in maps.split(1)])
@@ -181,7 +181,7 @@ class DynamicHead(nn.Module):
         return self.logit(x)[:, 0]
 
     def _first_layer(self, planes: Tensor, part: slice, bias: Any) -> Tensor:
-        """What some of the input planes give to the first layer, before its second ReLU: the sum over all is it."""
+        """The contribution of some input planes to the first layer, before its second ReLU."""
         depthwise: Any = self.depthwise[0]
         pointwise: Any = self.pointwise[0]
         weight = depthwise.weight[part]
@@ -191,7 +191,7 @@ class DynamicHead(nn.Module):
 
 
 def _relu(x: Tensor) -> Tensor:
-    """In place: the results of convolutions are not needed again."""
+    """ReLU in place; the outputs of the convolutions are not used elsewhere."""
     return functional.relu(x, inplace=True)
 
 

@@ -16,7 +16,7 @@ from vis_ros.propagation.feelvos.network import Feelvos, enlarge
 
 @dataclass(frozen=True)
 class _Frame:
-    """An image that objects go on from, with its embedding (E, h, w)."""
+    """A frame that objects are propagated from, with its embeddings (E, h, w)."""
 
     image: NDArray[np.uint8]
     embedding: Tensor
@@ -24,7 +24,12 @@ class _Frame:
 
 @dataclass
 class _FeelvosObject:
-    """An object. reference: embeddings (N, E) of its pixels in its reference frame; mask: (H, W) bool in `frame`."""
+    """The state of one object.
+
+    reference: embeddings (N, E) of its pixels in its reference frame.
+    frame: its previous frame.
+    mask: (H, W) bool, its mask in `frame`.
+    """
 
     reference: Tensor
     frame: _Frame
@@ -32,12 +37,14 @@ class _FeelvosObject:
 
 
 class FeelvosPropagator:
-    """A Propagator. What is remembered: of each object the embeddings of its pixels in its reference frame and its
-    previous mask; the previous frame; and the background of one reference frame.
+    """A `Propagator` that uses FEELVOS.
 
-    Objects may have different reference frames. The background is matched with the newest of them only, as far as no
-    carried object was on it then: in an older one, what has become an object since may have been background.
-    The masks of all objects come from one softmax, so the cost of an object is one pass of the dynamic head.
+    Its state: the embeddings of each object in its reference frame, the previous mask of each object, the previous
+    frame, and the embeddings of the background in one reference frame.
+
+    Objects may have different reference frames. The background is matched with the newest one only, without the pixels
+    of propagated objects: in older frames, background pixels may belong to objects that were added later. The masks of
+    all objects come from one softmax, so each object costs one pass of the dynamic head.
 
     Args:
         network: in evaluation mode, on `device`.
@@ -70,19 +77,19 @@ class FeelvosPropagator:
     @torch.inference_mode()
     def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         check_size(image.shape[:2], self._size)
-        carried = [self._objects[number] for number in self.object_ids]
-        if not carried:
+        objects = [self._objects[number] for number in self.object_ids]
+        if not objects:
             self._last = None
             return np.ones((1, *image.shape[:2]), np.float32)
         network = self._network
         features, embeddings = network.encode(self._input.image(image))
         frame = _Frame(image.copy(), embeddings[0])
-        masks = torch.stack([~self._union(), *(each.mask for each in carried)])
-        global_maps = network.global_maps(frame.embedding, [self._background, *(each.reference for each in carried)])
-        logits = network.segment(features[0], global_maps, self._local_maps(frame, carried, masks), masks)
+        masks = torch.stack([~self._union(), *(each.mask for each in objects)])
+        global_maps = network.global_maps(frame.embedding, [self._background, *(each.reference for each in objects)])
+        logits = network.segment(features[0], global_maps, self._local_maps(frame, objects, masks), masks)
         planes = enlarge(logits).softmax(0)
         labels = planes.max(0).indices  # faster than argmax
-        for number, each in enumerate(carried, 1):
+        for number, each in enumerate(objects, 1):
             each.frame, each.mask = frame, labels == number
         self._last = frame
         return planes.cpu().numpy()
@@ -90,8 +97,8 @@ class FeelvosPropagator:
     @torch.inference_mode()
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
         check_size(mask.shape, self._size)
-        carried = self._objects[object_id]
-        self._place(object_id, _FeelvosObject(carried.reference, self._last or carried.frame, self._input.mask(mask)))
+        known = self._objects[object_id]
+        self._place(object_id, _FeelvosObject(known.reference, self._last or known.frame, self._input.mask(mask)))
 
     def forget(self, object_id: int) -> None:
         del self._objects[object_id]
@@ -104,25 +111,25 @@ class FeelvosPropagator:
     # ------------------------------------------------------------------------------------------------------------
 
     def _frame(self, image: NDArray[np.uint8]) -> _Frame:
-        """The frame of an image, which may be known."""
+        """The frame of an image; it is encoded only if no object has this frame already."""
         known = [self._last] if self._last else []
         for frame in (*known, *(each.frame for each in self._objects.values())):
             if np.array_equal(frame.image, image):
                 return frame
         return _Frame(image.copy(), self._network.encode(self._input.image(image))[1][0])
 
-    def _place(self, object_id: int, carried: _FeelvosObject) -> None:
-        """Let an object be carried; no other of the same frame is where it is."""
-        self._objects[object_id] = carried
+    def _place(self, object_id: int, placed: _FeelvosObject) -> None:
+        """Add or replace an object, and remove its pixels from the other objects in the same frame."""
+        self._objects[object_id] = placed
         for number, other in self._objects.items():
-            if number != object_id and other.frame is carried.frame:
-                other.mask = other.mask & ~carried.mask
+            if number != object_id and other.frame is placed.frame:
+                other.mask = other.mask & ~placed.mask
 
     def _union(self) -> Tensor:
         return torch.stack([each.mask for each in self._objects.values()]).any(0)
 
     def _background_of(self, frame: _Frame) -> Tensor:
-        """Embeddings (N, E) where no carried object is; those carried in a newer frame are looked for in this one."""
+        """Embeddings (N, E) of the background of a frame. Objects with another frame are located by matching."""
         here = [each.mask for each in self._objects.values() if each.frame is frame]
         cells = ~self._network.cells(torch.stack(here).any(0))
         elsewhere = [each.reference for each in self._objects.values() if each.frame is not frame]
@@ -132,7 +139,7 @@ class FeelvosPropagator:
         return frame.embedding[:, cells].T.contiguous()
 
     def _pixels(self, frame: _Frame, mask: Tensor) -> Tensor:
-        """Embeddings (N, E) under a mask (H, W); of what lies between the middles of all cells those of its cells."""
+        """Embeddings (N, E) under a mask (H, W). A mask that contains no cell centre gets the cells it touches."""
         cells = self._network.cells(mask)
         if mask.any() and not cells.any():
             stride = self._network.config.matching_stride
@@ -140,12 +147,12 @@ class FeelvosPropagator:
             cells[rows.clamp(max=cells.shape[0] - 1), columns.clamp(max=cells.shape[1] - 1)] = True
         return frame.embedding[:, cells].T.contiguous()
 
-    def _local_maps(self, frame: _Frame, carried: list[_FeelvosObject], masks: Tensor) -> Tensor:
-        """(M + 1, h, w). Mostly all objects have the same previous frame; else the background may be near in any."""
+    def _local_maps(self, frame: _Frame, objects: list[_FeelvosObject], masks: Tensor) -> Tensor:
+        """(M + 1, h, w). If objects have different previous frames, the nearest background of all of them counts."""
         maps: dict[int, Tensor] = {}
         background = []
-        for previous in {id(each.frame): each.frame for each in carried}.values():
-            here = [number for number, each in enumerate(carried, 1) if each.frame is previous]
+        for previous in {id(each.frame): each.frame for each in objects}.values():
+            here = [number for number, each in enumerate(objects, 1) if each.frame is previous]
             found = self._network.local_maps(frame.embedding, previous.embedding, masks[[0, *here]])
             background.append(found[0])
             maps.update(zip(here, found[1:], strict=True))

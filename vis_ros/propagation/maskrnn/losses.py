@@ -1,4 +1,4 @@
-"""The losses of MaskRNN: balanced cross entropy of masks at every depth, and the refined box."""
+"""MaskRnnLosses: balanced cross entropy of the masks at every depth, and the loss of the refined box."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from vis_ros.propagation.blocks.mask_damage import damage_soft_masks
 from vis_ros.propagation.maskrnn.network import MaskRnn, MaskRnnOutput, box_deltas, scaled_magnitude
 from vis_ros.propagation.maskrnn.optical_flow import dis_flow, warp
 
-_LEAST_PIXELS = 30
+_MIN_PIXELS = 30
 _REGION = 1.8
-"""The masks are compared in the boxes of the true and the warped mask, so much enlarged: the gate leaves nothing
-outside."""
+"""The losses count inside the joint box of the ground truth and the warped mask, enlarged by this factor. The gate
+removes everything farther outside."""
 _STREAM_WEIGHT, _BOX_WEIGHT = 0.3, 0.2
 _SIDE_WEIGHTS = ((1 / 3, 0.3), (2 / 3, 0.1), (1.0, 0.0))
-"""Up to this part of the run, the weight of the side outputs: the three phases of the port (strong, weak, none)."""
+"""(progress, weight of the side outputs up to there): three phases, strong, weak and none."""
 _OWN = 0.5
-"""Share of the frames, in the later part of the run, whose previous mask is the one that the network has predicted."""
+"""Share of the frames, later in the run, whose previous mask is the prediction of the network."""
 
 
 class MaskRnnLosses(nn.Module):
     """The network with its losses as one module.
 
-    Of each clip one object is carried through the frames after the reference, another in each step. The mask of the
-    frame before is the true one, damaged, or the network's own; no gradient flows back in time.
+    In each clip one randomly chosen object is propagated through the frames after the reference frame. Its previous
+    mask is the damaged ground truth or the network's own prediction; no gradient flows back in time.
     """
 
     def __init__(self, network: MaskRnn) -> None:
@@ -38,26 +38,29 @@ class MaskRnnLosses(nn.Module):
         self._flow = dis_flow(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
     def forward(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        """'mask', 'streams', 'sides' and 'box', means over frames and clips; zero where no object moves on.
+        """The losses 'mask', 'streams', 'sides' and 'box', means over frames and clips.
+
+        All are zero if no clip has an object that is visible in all frames after the reference frame.
 
         Args:
             images: (B, T, 3, H, W), normalised RGB.
-            labels: (B, T, H, W) int64, 0 background, else objects, 255 unknown. Frame 0 is not used.
-            progress: of the run, 0 to 1.
+            labels: (B, T, H, W) int64: 0 background, else objects, UNKNOWN. Frame 0 is not used.
+            progress: of the run, from 0 to 1.
 
-        Raises ValueError for clips of 3 frames if the network is not causal: no frame has one before and one after.
+        Raises:
+            ValueError: the clips are too short for a network that is not causal, which needs a frame before and after.
         """
         clips, truth = _choose_objects(labels)
         last = images.shape[1] - (1 if self.network.config.causal else 2)
         if last < 2:
             raise ValueError(
-                f'clips have {images.shape[1]} frames, and MaskRNN with causal: false learns from at least 4 frames: '
+                f'clips have {images.shape[1]} frames, but MaskRNN with causal: false needs at least 4 frames: '
                 'set clip_frames: 4'
             )
         if not clips:
             nothing = sum(parameter.sum() for parameter in self.network.parameters()) * images.new_zeros(())
             return {name: nothing for name in ('mask', 'streams', 'sides', 'box')}
-        pictures = self._pictures(images[clips])
+        frames = self._frames(images[clips])
         known = labels[clips, :, None] != UNKNOWN
         found: list[dict[str, Tensor]] = []
         own: Tensor | None = None
@@ -65,27 +68,27 @@ class MaskRnnLosses(nn.Module):
             previous = damage_soft_masks(truth[:, t - 1])
             if own is not None and torch.rand(()) < _OWN * min(progress * 3, 1.0):
                 previous = own
-            warped, magnitudes = self._moved(previous, pictures, t)
+            warped, magnitudes = self._moved(previous, frames, t)
             boxes = clip_to(mask_boxes(warped[:, 0] > 0.5), (images.shape[3], images.shape[4]))
             output = self.network(images[clips, t], warped, magnitudes, boxes)
             found.append(_losses(output, truth[:, t], known[:, t], boxes, progress))
             own = output.logits.detach().sigmoid()
         return {name: torch.stack([each[name] for each in found]).mean() for name in found[0]}
 
-    def _pictures(self, images: Tensor) -> list[list[np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]]]:
-        """Of each clip its images as (H, W, 3) uint8 BGR, for the flow."""
+    def _frames(self, images: Tensor) -> list[list[np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]]]:
+        """The images (H, W, 3) uint8 BGR of each clip, for the optical flow."""
         config = self.network.config
         mean, std = (images.new_tensor(each)[:, None, None] for each in (config.mean, config.std))
         pixels = (images * std + mean).clamp(0, 255).round().byte().flip(2).permute(0, 1, 3, 4, 2).contiguous()
         return [list(clip) for clip in pixels.cpu().numpy()]
 
     def _moved(
-        self, previous: Tensor, pictures: list[list[np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]]], t: int
+        self, previous: Tensor, frames: list[list[np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]]], t: int
     ) -> tuple[Tensor, Tensor]:
-        """The previous masks warped into frame t, and the magnitudes of the flow around it."""
+        """The previous masks warped into frame t, and the magnitudes of the flow from frame t to its neighbours."""
         others = [t - 1] if self.network.config.causal else [t - 1, t + 1]
         flows = [
-            torch.from_numpy(np.stack([self._flow(clip[t], clip[other]) for clip in pictures])).permute(0, 3, 1, 2)
+            torch.from_numpy(np.stack([self._flow(clip[t], clip[other]) for clip in frames])).permute(0, 3, 1, 2)
             for other in others
         ]
         flows = [flow.to(previous) for flow in flows]
@@ -93,14 +96,17 @@ class MaskRnnLosses(nn.Module):
 
 
 def _choose_objects(labels: Tensor) -> tuple[list[int], Tensor]:
-    """Indices of the N clips with an object in every frame after the reference, and the masks (N, T, 1, H, W) float of
-    one in each."""
+    """Choose one object in each clip that has one in every frame after the reference frame.
+
+    Returns:
+        indices of these N clips, and masks (N, T, 1, H, W) float of the chosen objects.
+    """
     clips, masks = [], []
     for index, clip in enumerate(labels):
         present = [
             number
             for number in torch.unique(clip).tolist()
-            if number not in (0, UNKNOWN) and ((clip[1:] == number).sum((1, 2)) >= _LEAST_PIXELS).all()
+            if number not in (0, UNKNOWN) and ((clip[1:] == number).sum((1, 2)) >= _MIN_PIXELS).all()
         ]
         if present:
             number = present[int(torch.randint(len(present), ()))]
@@ -133,7 +139,7 @@ def _enlarged(side: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, 1, H, W) bool, the pixels of boxes (N, 4)."""
+    """(N, 1, H, W) bool, True inside the boxes (N, 4)."""
     x, y = torch.arange(size[1], device=boxes.device), torch.arange(size[0], device=boxes.device)
     columns = (x >= boxes[:, :1]) & (x < boxes[:, 2:3])
     rows = (y >= boxes[:, 1:2]) & (y < boxes[:, 3:])
@@ -141,9 +147,15 @@ def _inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def balanced_cross_entropy(logits: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
-    """Sigmoid cross entropy in which the pixels of the object and the others weigh the same in sum (HED, eq. 2; OSVOS).
+    """Sigmoid cross entropy with equal total weight for object and background (HED, Xie and Tu 2015, equation 2).
 
-    logits, truth: (N, 1, H, W); counted: the pixels that bear it. The mean over N.
+    Args:
+        logits: (N, 1, H, W).
+        truth: (N, 1, H, W), 0 or 1.
+        counted: (N, 1, H, W) bool, the pixels that count.
+
+    Returns:
+        the mean over N.
     """
     losses = functional.binary_cross_entropy_with_logits(logits, truth, reduction='none')
     parts = []

@@ -1,4 +1,4 @@
-"""MaskRNN (Hu, Huang, Schwing, NIPS 2017): each object's mask from its warped mask, by appearance, flow and a box."""
+"""MaskRnn: mask propagation along the optical flow, with two streams (Hu, Huang and Schwing, NIPS 2017)."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from vis_ros.propagation.maskrnn.config import MaskRnnConfig
 _POOL = 7
 _LOCALISATION_CHANNELS = 256
 _GATE = 1.2
-"""How much larger than the refined box the gate is."""
+"""Ratio of the sides of the gate and of the refined box."""
 _VGG_SIDES = (9, 16, 23, 30)
-"""Ends of the parts of VGG-16 after conv2_2, conv3_3, conv4_3 and conv5_3 with their ReLUs."""
+"""Indices of the layers of VGG-16 after conv2_2, conv3_3, conv4_3 and conv5_3 with their ReLUs."""
 _VGG_STRIDES, _VGG_CHANNELS = (2, 4, 8, 16), (128, 256, 512, 512)
 _STRIDES = (4, 8, 16, 32)
 _MOTION_CHANNELS = (24, 32, 48, 64)
 _BOXES = BoxCoder((10.0, 10.0, 5.0, 5.0))
-"""Boxes relative to others as in Fast R-CNN."""
+"""Box deltas as in Fast R-CNN."""
 
 
 @dataclass(frozen=True)
 class MaskRnnOutput:
-    """What the two streams say of B objects.
+    """The outputs for B objects.
 
-    logits: (B, 1, H, W) of the fused streams. streams: those of the appearance and of the flow stream. sides: of each
-    stream, the (B, 1, h, w) score of each side output. deltas: (B, 4) of the refined box relative to the given one.
+    logits: (B, 1, H, W), the mean of both streams.
+    streams: logits (B, 1, H, W) of the appearance stream and of the flow stream.
+    sides: for each stream, the score (B, 1, h, w) of each side output.
+    deltas: (B, 4), the refined boxes relative to the given boxes.
     """
 
     logits: Tensor
@@ -45,14 +47,14 @@ class MaskRnnOutput:
 
 
 class MaskRnn(nn.Module):
-    """One object's mask in a frame from its mask in the frame before, warped by the optical flow; stateless.
+    """Segments one object in a frame, given its previous mask warped by the optical flow. Stateless.
 
-    The appearance stream sees the image and the warped mask, the flow stream the magnitudes of the flow to the previous
-    and, unless `config.causal`, the next frame, and the warped mask (section 3.2). Their logits are averaged. The
-    localisation network refines the box of the warped mask, for `gate`, which leaves nothing outside of boxes.
+    The appearance stream takes the image and the warped mask. The flow stream takes the warped mask and the magnitudes
+    of the flow to the previous and, unless `config.causal`, to the next frame (section 3.2). Their logits are averaged.
+    The localisation network refines the box of the warped mask; `gate` removes everything outside the refined box.
 
-    Published: VGG-16 in both streams. Light: the appearance stream is a light backbone with a feature pyramid, which
-    deep features need to say where an edge is; the flow stream, whose input is simple, a small network of its own.
+    The published network has VGG-16 in both streams. The light one has a light backbone with a feature pyramid, for
+    precise edges, in the appearance stream, and a small network in the flow stream, whose input is simple.
     """
 
     def __init__(self, config: MaskRnnConfig) -> None:
@@ -69,12 +71,12 @@ class MaskRnn(nn.Module):
         self.to(memory_format=torch.channels_last)  # faster by a fifth on a CPU
 
     def forward(self, images: Tensor, warped: Tensor, magnitudes: Tensor, boxes: Tensor) -> MaskRnnOutput:
-        """The masks of B objects.
+        """Segment B objects.
 
         Args:
             images: (B, 3, H, W), normalised RGB; H and W are multiples of 32.
-            warped: (B, 1, H, W), probabilities of the frame before, moved along the flow.
-            magnitudes: (B, 1 or 2, H, W), lengths of the flow vectors as `scaled_magnitude` gives them.
+            warped: (B, 1, H, W), the probabilities of the previous frame, warped.
+            magnitudes: (B, 1 or 2, H, W), `scaled_magnitude` of the flow to the previous and to the next frame.
             boxes: (B, 4) x0 y0 x1 y1 of the warped masks in pixels.
         """
         centred = warped * 2 - 1
@@ -89,9 +91,9 @@ def _channels_last(*planes: Tensor) -> Tensor:
 
 
 def scaled_magnitude(flow: Tensor) -> Tensor:
-    """(B, 1, H, W): log(1 + length) of flow vectors (B, 2, H, W) in pixels, so that fast motion does not drown slow.
+    """(B, 1, H, W): log(1 + length) of flow vectors (B, 2, H, W) in pixels. The logarithm keeps slow motion visible.
 
-    Published: the length itself.
+    The published network uses the length itself.
     """
     return flow.square().sum(1, keepdim=True).sqrt().log1p()
 
@@ -102,12 +104,12 @@ def refine(boxes: Tensor, deltas: Tensor) -> Tensor:
 
 
 def box_deltas(boxes: Tensor, truth: Tensor) -> Tensor:
-    """The deltas (B, 4) that refine boxes (B, 4) into the true ones."""
+    """The deltas (B, 4) that refine boxes (B, 4) to the ground truth boxes (B, 4)."""
     return _BOXES.encode_single(truth, boxes)
 
 
 def gate(size: tuple[int, int], boxes: Tensor) -> Tensor:
-    """(B, 1, H, W) 1 inside of boxes (B, 4), enlarged a little, 0 outside: what is not there cannot be the object."""
+    """(B, 1, H, W): 1 inside boxes (B, 4) that are enlarged a little, 0 outside."""
     boxes = enlarge_boxes(boxes, _GATE)
     low, high = boxes[:, :2], boxes[:, 2:]
     x = torch.arange(size[1], device=boxes.device) + 0.5
@@ -118,9 +120,9 @@ def gate(size: tuple[int, int], boxes: Tensor) -> Tensor:
 
 
 class StreamNetwork(nn.Module):
-    """Side outputs of a network, enlarged bilinearly and weighted into one logit (as OSVOS).
+    """A network with side outputs, whose weighted sum is one logit map (as in OSVOS, Caelles et al. 2017).
 
-    Side outputs are enlarged after the weighting and not before, which is the same since both are linear, and cheaper.
+    Side outputs are enlarged after the weighting, not before: both are linear, so the result is the same, but cheaper.
     """
 
     def __init__(self, body: VggSides | PyramidSides | MotionSides, side_channels: int) -> None:
@@ -132,7 +134,7 @@ class StreamNetwork(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, planes: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Logits (B, 1, H, W), the score (B, 1, h, w) of each side, and the deep features of the body."""
+        """Logits (B, 1, H, W), the score (B, 1, h, w) of each side output, and the deep features of the body."""
         features, deep = self.body(planes)
         sides = [side(feature) for side, feature in zip(self.sides, features, strict=True)]
         parts = [weight(side) for weight, side in zip(self.weights, sides, strict=True)]
@@ -142,12 +144,12 @@ class StreamNetwork(nn.Module):
 
 
 def enlarge(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps at full resolution, as fixed bilinear deconvolutions do it away from the border."""
+    """Maps at full resolution. Away from the border this equals the fixed bilinear deconvolutions of the paper."""
     return functional.interpolate(maps, list(size), mode='bilinear')
 
 
 class VggSides(nn.Module):
-    """VGG-16 without pool5 and fully connected layers; its first convolution has so many planes."""
+    """VGG-16 without pool5 and fully connected layers. planes: input planes of the first convolution."""
 
     def __init__(self, planes: int) -> None:
         super().__init__()
@@ -170,7 +172,7 @@ class VggSides(nn.Module):
 
 
 class PyramidSides(nn.Module):
-    """A light backbone and its feature pyramid, built as those of the packaged detector, whose weights can be taken."""
+    """A light backbone with a feature pyramid. They match the packaged detector, so its weights can be loaded."""
 
     def __init__(self, config: MaskRnnConfig) -> None:
         super().__init__()
@@ -187,7 +189,7 @@ class PyramidSides(nn.Module):
 
 
 class MotionSides(nn.Module):
-    """A small network of planes to features at strides 4, 8, 16 and 32."""
+    """A small network from input planes to features at strides 4, 8, 16 and 32."""
 
     def __init__(self, planes: int) -> None:
         super().__init__()
@@ -223,7 +225,7 @@ def _group_norm(channels: int) -> nn.GroupNorm:
 
 
 class Localisation(nn.Module):
-    """RoI pooling and two fully connected layers: from a box to the deltas of a better one."""
+    """RoI pooling and two fully connected layers, from boxes to the deltas that refine them."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()

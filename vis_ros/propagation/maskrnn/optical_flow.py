@@ -1,4 +1,4 @@
-"""Optical flow between images, and masks moved along it."""
+"""Optical flow between images, and warping masks along it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 Flow = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]
-"""Two images (h, w, 3) uint8 BGR to (h, w, 2) float32: where each pixel of the first lies in the second, as the (x, y)
-that must be added to its place, in pixels. A learned flow can be plugged in."""
+"""A function of two images (h, w, 3) uint8 BGR that returns (h, w, 2) float32: the displacement (x, y) in pixels of
+each pixel of the first image."""
 
 
 def dis_flow(preset: int = cv2.DISOPTICAL_FLOW_PRESET_FAST) -> Flow:
-    """Dense inverse search (Kroeger et al. 2016), OpenCV's: milliseconds on a processor, no weights."""
+    """Dense inverse search (Kroeger et al. 2016) of OpenCV: takes milliseconds on a CPU and needs no weights."""
     search = cv2.DISOpticalFlow.create(preset)
 
     def flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -28,9 +28,9 @@ def dis_flow(preset: int = cv2.DISOPTICAL_FLOW_PRESET_FAST) -> Flow:
 
 
 def warp(masks: Tensor, flow: Tensor) -> Tensor:
-    """Masks (B, 1, H, W) of the previous frame moved into the present one, bilinearly; 0 comes from outside.
+    """Masks (B, 1, H, W) of the previous frame warped into the current one, bilinearly; 0 beyond the border.
 
-    flow: (B, 2, H, W) from the present frame to the previous one, x and y in pixels: pixel p gets what was at p + flow.
+    flow: (B, 2, H, W) from the current frame to the previous one, in pixels. Pixel p takes the value at p + flow(p).
     """
     height, width = masks.shape[2:]
     y, x = torch.meshgrid(

@@ -17,32 +17,36 @@ from vis_ros.propagation.maskrnn.network import MaskRnn, gate, refine, scaled_ma
 from vis_ros.propagation.maskrnn.optical_flow import Flow, dis_flow, warp
 
 _BACKGROUND = 0.5
-"""Of the background everywhere: a pixel belongs to the likeliest object if that is likelier (section 3.3)."""
+"""Probability of the background everywhere: a pixel belongs to the most probable object above it (section 3.3)."""
 
 _PRIOR = 0.5
-"""The balanced loss makes both classes equally likely, so objects come out too large. This share of the log odds of the
-object around its box is added back. Not published; chosen on the training half of DAVIS (J 0.64 without it,
-0.76 with it, 0.75 with all of the log odds)."""
+"""Share of the log odds of the object around its box that is added to the logits. The balanced loss treats both classes
+as equally probable, which makes objects too large. Not published; chosen on the training half of DAVIS (J 0.64 without
+it, 0.76 with it, 0.75 with all of the log odds)."""
 _SURROUNDINGS = 1.8
-"""How much larger than the box of the warped mask the place is where the odds are counted, as in the losses."""
+"""The odds are counted in the box of the warped mask, enlarged by this factor as in the losses."""
 
 Image = NDArray[np.uint8]
 
 
 class MaskRnnPropagator:
-    """A Propagator. What is remembered: the image before, and the soft mask of each object in it.
+    """A `Propagator` that uses MaskRNN.
 
-    There is no reference: an object whose mask is empty is not found again. The network must be causal; for the
-    published form, which knows the next frame, there is `delayed_planes`.
+    Its state: the previous image, and the soft mask of each object in it. There is no reference frame, so an object
+    with an empty mask is not found again.
 
     Args:
-        network: in evaluation mode, on `device`.
-        flow: between two images [default: DIS].
+        network: causal, in evaluation mode, on `device`. See `delayed_planes` for networks that use the next frame.
+        device: of the network.
+        flow: optical flow; None takes `dis_flow`.
+
+    Raises:
+        ValueError: the network is not causal.
     """
 
     def __init__(self, network: MaskRnn, device: torch.device, flow: Flow | None = None) -> None:
         if not network.config.causal:
-            raise ValueError('this MaskRNN needs the next frame too: use delayed_planes, or weights with causal: true')
+            raise ValueError('this MaskRNN also needs the next frame: use delayed_planes, or weights with causal: true')
         self._network, self._device = network, device
         self._input = NetworkInput(network.config, device)
         self._flow = flow or dis_flow()
@@ -70,12 +74,12 @@ class MaskRnnPropagator:
         planes = torch.full((1 + len(self._masks), *image.shape[:2]), _BACKGROUND, device=self._device)
         if not self._masks:
             return planes.fill_(1).cpu().numpy()
-        before = {id(each): each for each in self._images.values()}  # one, but after a start
+        before = {id(each): each for each in self._images.values()}  # one, except after a start
         flows = {key: self._flow(image, each) for key, each in before.items()}
         moved = [_to_flow(flows[id(self._images[number])], self._device) for number in self.object_ids]
         previous = torch.stack([self._masks[number] for number in self.object_ids])[:, None]
         masks = masks_after(self._network, image, previous, [torch.stack(moved)], self._device)[:, 0]
-        planes[1:] = masks  # a copy: what is answered belongs to the caller
+        planes[1:] = masks  # a copy, because the caller owns the result
         kept = image.copy()
         for number, mask in zip(self.object_ids, masks, strict=True):
             self._masks[number], self._images[number] = mask, kept
@@ -97,11 +101,16 @@ class MaskRnnPropagator:
 
 
 def masks_after(network: MaskRnn, image: Image, previous: Tensor, flows: list[Tensor], device: torch.device) -> Tensor:
-    """The masks (M, 1, h, w) of M objects in an image, inside their gates; nothing where the previous mask is empty.
+    """The masks (M, 1, h, w) of M objects in an image, limited to their gates. An empty mask stays empty.
 
-    previous: (M, 1, h, w) in the frame before; flows: from the image to that and, if the network is not causal, to the
-    next frame, (M, 2, h, w) each. The gate holds the box of the warped mask beside the refined one, where the published
-    has the refined one alone.
+    Unlike in the paper, the gate contains the box of the warped mask in addition to the refined box.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        image: (h, w, 3) uint8 BGR.
+        previous: (M, 1, h, w), soft masks in the previous frame.
+        flows: (M, 2, h, w), from the image to the previous frame and, if the network is not causal, to the next frame.
+        device: of the network.
     """
     size = (image.shape[0], image.shape[1])
     warped = warp(previous, flows[0])
@@ -117,7 +126,7 @@ def masks_after(network: MaskRnn, image: Image, previous: Tensor, flows: list[Te
 
 
 def _log_odds(masks: Tensor, boxes: Tensor) -> Tensor:
-    """(M, 1, 1, 1): of a pixel around the box (M, 4) of a mask (M, 1, h, w) to be on the mask."""
+    """(M, 1, 1, 1): log odds that a pixel around the box (M, 4) of a mask (M, 1, h, w) is on the mask."""
     surroundings = (boxes[:, 2:] - boxes[:, :2]).prod(1) * _SURROUNDINGS**2
     share = (masks.sum((1, 2, 3)) / surroundings.clamp(min=1)).clamp(0.02, 0.5)
     return share.logit()[:, None, None, None]
@@ -131,10 +140,20 @@ def delayed_planes(
     masks: Mapping[int, NDArray[np.bool_]],
     flow: Flow | None = None,
 ) -> Iterator[NDArray[np.float32]]:
-    """The published form, which sees one frame ahead: the planes of `Propagator.step` of each image but the first, one
-    image late; the last image, which has no next one, stands in for it.
+    """Propagate masks with a network that also uses the next frame, as published.
 
-    masks: id -> (h, w) in the first image.
+    Args:
+        network: not causal, in evaluation mode, on `device`.
+        device: of the network.
+        images: (h, w, 3) uint8 BGR. The last image is its own next frame.
+        masks: object id -> mask (h, w) in the first image.
+        flow: optical flow; None takes `dis_flow`.
+
+    Yields:
+        the planes of each image but the first, as in `Propagator.step`, one image late.
+
+    Raises:
+        ValueError: the network is causal.
     """
     if network.config.causal:
         raise ValueError('this MaskRNN is causal: use MaskRnnPropagator')

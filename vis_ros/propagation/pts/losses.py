@@ -1,4 +1,4 @@
-"""The loss of PTS: cross entropy of RGSN's mask in crops around one object. OTN learns only while it tracks."""
+"""PtsLosses: cross entropy of the mask of RGSN in crops around one object. OTN is trained online only."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from vis_ros.propagation.pts.network import Pts
 
 _REFERENCE_CONTEXT = 1.5
 _CONTEXT = (1.5, 2.0)
-"""How much larger than the (shaken) box of the object a crop is."""
-_LEAST_PIXELS = 50
-"""Of an object in the reference frame."""
+"""Range of the ratio of the sides of a crop and of the shaken box of the object."""
+_MIN_PIXELS = 50
+"""Smallest area of an object in the reference frame."""
 _LOST = 0.1
-"""Share of previous masks that are empty: the object is to be found by its reference alone."""
+"""Share of previous masks that are empty, so that the network learns to find objects by the reference frame alone."""
 
 
 class PtsLosses(nn.Module):
     """The network with its losses as one module.
 
-    Of each clip one object at random, another in each step, is cut out of every frame after the reference at a shaken
-    box that is enlarged at random; the previous mask is the true one of the frame before, as a perturbed heat map. The
-    frame before frame 1 is not in the clip: the mask of frame 1 stands in for it.
+    In each clip one randomly chosen object is cropped from every frame after the reference frame, at its box, which is
+    shaken and enlarged at random. The previous mask is the ground truth of the frame before as a perturbed heat map.
+    The frame before frame 1 is not in the clip: the mask of frame 1 replaces its mask.
     """
 
     def __init__(self, network: Pts) -> None:
@@ -33,14 +33,14 @@ class PtsLosses(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        """'mask': mean over crops of the cross entropy of their known pixels, late in the run of the hardest ones.
+        """The loss 'mask', a mean over crops. In the second half of the run only the hardest pixels count.
 
-        Zero where no clip has an object of at least 50 pixels in frame 0.
+        It is zero if no clip has an object of at least 50 pixels in frame 0.
 
         Args:
             images: (B, T, 3, H, W), normalised RGB.
-            labels: (B, T, H, W) int64, 0 background, else objects, 255 unknown. Frame 0 is the reference.
-            progress: of the run, 0 to 1.
+            labels: (B, T, H, W) int64: 0 background, else objects, UNKNOWN. Frame 0 is the reference frame.
+            progress: of the run, from 0 to 1.
         """
         clips, masks = _choose_objects(labels)
         if not clips:
@@ -66,11 +66,11 @@ class PtsLosses(nn.Module):
 
 
 def _choose_objects(labels: Tensor) -> tuple[list[int], Tensor]:
-    """Indices of the N clips that have a large enough object in frame 0, and masks (N, T, H, W) bool of one in each."""
+    """Indices of the N clips with a large enough object in frame 0, and masks (N, T, H, W) bool of one in each."""
     clips, masks = [], []
     for index, clip in enumerate(labels):
         numbers, areas = torch.unique(clip[0], return_counts=True)
-        numbers = numbers[(numbers > 0) & (numbers != UNKNOWN) & (areas >= _LEAST_PIXELS)]
+        numbers = numbers[(numbers > 0) & (numbers != UNKNOWN) & (areas >= _MIN_PIXELS)]
         if len(numbers):
             clips.append(index)
             masks.append(clip == numbers[torch.randint(len(numbers), ()).item()])
@@ -78,7 +78,7 @@ def _choose_objects(labels: Tensor) -> tuple[list[int], Tensor]:
 
 
 def _share_of_pixels(progress: float) -> float:
-    """Share of the pixels of a crop that bear the loss: all, and in the second half of the run down to the half."""
+    """Share of the pixels of a crop that count: all, and in the second half of the run down to half of them."""
     return 1 - 0.5 * max(2 * progress - 1, 0.0)
 
 
@@ -88,7 +88,7 @@ def _reference_transform(masks: Tensor) -> Tensor:
 
 
 def _transform(masks: Tensor, previous: Tensor) -> Tensor:
-    """Where crops are cut out: at masks (N, H, W), or at the previous ones where they are empty, or anywhere."""
+    """Crop transforms at masks (N, H, W), at the previous masks if those are empty, or else of the whole frame."""
     size = (masks.shape[1], masks.shape[2])
     boxes, before = mask_boxes(masks), mask_boxes(previous)
     boxes = torch.where(boxes.any(1, keepdim=True), boxes, before)

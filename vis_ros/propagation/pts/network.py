@@ -1,4 +1,4 @@
-"""PTS (Zhou et al. 2019, arXiv 1907.01203): propose, track, then segment."""
+"""Pts: the networks of PTS, propose, track, segment (Zhou et al. 2019, arXiv 1907.01203)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from vis_ros.propagation.pts.rgsn import Rgsn
 
 
 class Pts(nn.Module):
-    """The networks that PTS has of its own: OTN finds the box of an object, RGSN its mask in there; stateless.
+    """OTN, which finds the box of an object, and RGSN, which segments the object in the box. Stateless.
 
     The proposals come from another network, the RPN of Mask R-CNN (`vis_ros.propagation.pts.proposals`). Only RGSN is
-    trained before it is used; OTN learns each object while it is tracked.
+    trained in advance; OTN is trained online for each object.
     """
 
     def __init__(self, config: PtsConfig) -> None:
@@ -25,8 +25,11 @@ class Pts(nn.Module):
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def frame(self, image: Tensor) -> list[Tensor]:
-        """What `otn.box_features` looks at, of an image (1, 3, h, w), normalised RGB: the image and, for 'backbone',
-        the features of RGSN's encoder at strides 8 and 16."""
+        """The input of `otn.box_features` for an image (1, 3, h, w), normalised RGB.
+
+        Returns:
+            the image and, with otn_features 'backbone', the features of the encoder of RGSN at strides 8 and 16.
+        """
         if self.config.otn_features == 'vgg_m':
             return [image]
         return [image, *self.rgsn.encode(image, image.new_zeros(1, 1, *image.shape[2:]))[1:3]]

@@ -1,4 +1,4 @@
-"""The tracking of one object by OTN, which is learned on the first frame and while the object is followed."""
+"""ObjectTracker: tracks the box of one object with OTN, which is trained on the first frame and during tracking."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vis_ros.propagation.pts.otn import OtnClassifier
 
 @dataclass(frozen=True)
 class TrackingSettings:
-    """How much is learned and how fast. The rates are those of fc4 and fc5; that of fc6 is ten times as high."""
+    """Amount of samples and learning rates. The rates are those of fc4 and fc5; fc6 has ten times the rate."""
 
     first_positives: int = 100
     first_negatives: int = 400
@@ -26,22 +26,22 @@ class TrackingSettings:
     first_rate: float = 1e-3
     positives: int = 20
     negatives: int = 40
-    """Of each frame in which the object was found."""
+    """Positive and negative samples of each frame in which the object was found."""
     rate: float = 1e-3
     mined: int = 256
-    """Negatives of a step from which the hardest ones are taken."""
+    """Negatives of a step among which the hardest are selected."""
     candidates: int = 64
-    """Jittered boxes that are tried where fewer than five proposals are near the last box."""
+    """Number of jittered boxes that are added if fewer than five proposals are near the last box."""
     long_term_steps: int = 15
 
 
 PUBLISHED = TrackingSettings(500, 5000, 30, 1e-4, 50, 200, 2e-4, 1024, 5, 15)
-"""For convolutions and fully connected layers that are trained before; the rates are too low for fresh ones."""
+"""Published settings, for layers that are trained in advance; the rates are too low for untrained ones."""
 
 _POSITIVE_IOU, _NEGATIVE_IOU = 0.7, 0.3
 _NEAR, _NEAR_AFTER_FAILURE = 0.5, 0.2
-"""IoU with the last box (published: 0.3 and 0.2; the last box is better here, where the mask refines it, and farther
-proposals are often parts of the object)."""
+"""Smallest IoU of a proposal with the last box (published: 0.3 and 0.2). Here the mask refines the last box, and
+proposals farther away are often parts of the object."""
 _BEST = 5
 _BATCH_POSITIVES, _BATCH_NEGATIVES = 32, 96
 _POSITIVE_MEMORY, _NEGATIVE_MEMORY = 100, 20
@@ -49,12 +49,17 @@ _SHORT_TERM_FRAMES, _SHORT_TERM_STEPS = 5, 10
 _LONG_TERM_FRAMES, _LONG_TERM_INTERVAL = 20, 10
 _MOMENTUM, _WEIGHT_DECAY, _LARGEST_GRADIENT, _LAST_LAYER = 0.9, 5e-4, 10.0, 10.0
 _NEAR_JITTER, _SEARCH_JITTER, _WIDE_JITTER = (0.1, 1.1), (0.6, 1.1), (2.0, 1.5)
-"""(shift in mean sides, factor of the sides), both the double standard deviation and the bound."""
+"""(shift in mean sides, factor of the sides): bounds that are also two standard deviations."""
 
 
 @dataclass(frozen=True)
 class SearchRegion:
-    """What OTN gets of a frame. size: (height, width); proposals: (P, 4); features: boxes (N, 4) to (N, F)."""
+    """A frame as OTN sees it.
+
+    size: (height, width) in pixels.
+    proposals: boxes (P, 4).
+    features: function from boxes (N, 4) to features (N, F).
+    """
 
     size: tuple[int, int]
     proposals: Tensor
@@ -62,16 +67,19 @@ class SearchRegion:
 
 
 class ObjectTracker:
-    """The box of one object, from frame to frame (PTS section 3.2, MDNet sections 3.2 and 4, and their code).
+    """Tracks the box of one object (PTS, Zhou et al. 2019, section 3.2; MDNet, Nam and Han 2016, sections 3.2 and 4).
 
-    The features of at most 100 frames are remembered as positive samples and of 20 as negative ones. Boxes are drawn
-    and learned in the same order every time.
+    Keeps positive samples of the last 100 frames and negative samples of the last 20. The random numbers are the same
+    in every run.
 
     Args:
-        start: weights to learn from; copied.
-        box: (4,) in the scene, which is the first frame.
+        start: initial weights; they are copied.
+        box: (4,) of the object in the first frame.
+        scene: the first frame.
+        settings: None for the defaults.
 
-    box: (4,) where the object was found last. score: mean log odds of the five best boxes in the last frame.
+    box: (4,) where the object was found last.
+    score: mean log odds of the five best boxes in the last frame.
     """
 
     def __init__(
@@ -96,7 +104,7 @@ class ObjectTracker:
         self._negatives.append(negatives[: settings.negatives])
 
     def find(self, scene: SearchRegion) -> bool:
-        """Find the object in the next frame; False where it was not found and `box` stays."""
+        """Find the object in the next frame. Returns False if it was not found; `box` then stays."""
         self._frames += 1
         box, self.score = self._find(scene)
         if self.score > 0:
@@ -104,12 +112,12 @@ class ObjectTracker:
         return self.score > 0
 
     def refine(self, box: Tensor) -> None:
-        """Take the box (4,) of the object's mask in the last frame, if the object was found there or nearly so."""
+        """Take the box (4,) of the mask in the last frame, if the object was found and both boxes overlap enough."""
         if self.score > 0 and box_iou(self.box[None], box[None]).item() > _NEAR:
             self.box = box.clone()
 
     def learn(self, scene: SearchRegion) -> None:
-        """Learn from the frame of the last `find`: at once where the object is lost, else every tenth frame."""
+        """Take samples of the frame of the last `find`. Train every tenth frame, or at once if the object is lost."""
         if self.score <= 0:
             self._update(_SHORT_TERM_FRAMES, _SHORT_TERM_STEPS)
             return
@@ -120,19 +128,19 @@ class ObjectTracker:
             self._update(_LONG_TERM_FRAMES, self._settings.long_term_steps)
 
     def move(self, box: Tensor) -> None:
-        """The object is known to be at (4,) in the last frame."""
+        """Set the box (4,) of the object in the last frame."""
         self.box, self.score = box.clone(), 1.0
 
     @torch.no_grad()
     def scores(self, features: Tensor) -> Tensor:
-        """Log odds (N,) that boxes of features (N, F) are the object."""
+        """Log odds (N,) that boxes with features (N, F) show the object."""
         logits = self._classifier.eval()(features)
         return logits[:, 1] - logits[:, 0]
 
     # ------------------------------------------------------------------------------------------------------------
 
     def _find(self, scene: SearchRegion) -> tuple[Tensor, float]:
-        """The mean of the five best boxes near the last one, and the mean of their scores."""
+        """The mean of the five best boxes near the last box, and their mean score."""
         near = _NEAR if self.score >= 0 else _NEAR_AFTER_FAILURE
         boxes = scene.proposals
         boxes = boxes[box_iou(self.box[None], boxes)[0] > near]
@@ -145,7 +153,7 @@ class ObjectTracker:
         return boxes[order].mean(0), float(best.mean())
 
     def _samples(self, scene: SearchRegion, positives: int, negatives: int) -> tuple[Tensor, Tensor]:
-        """Features (N, F) of at most so many boxes on the object, which is at `box`, and of boxes that are not."""
+        """Features (N, F) of boxes on the object, at `box`, and of boxes elsewhere, up to the given numbers."""
         overlap = box_iou(self.box[None], scene.proposals)[0]
         sure = torch.cat((self.box[None], scene.proposals[overlap >= _POSITIVE_IOU]))
         on = clip_to(torch.cat((sure, self._jitter(sure, 2 * positives, _NEAR_JITTER))), scene.size)
@@ -158,7 +166,7 @@ class ObjectTracker:
         return features[: len(on)], features[len(on) :]
 
     def _jitter(self, boxes: Tensor, count: int, jitter: tuple[float, float]) -> Tensor:
-        """(count, 4): boxes (N, 4), each as often, with Gaussian noise in place and size."""
+        """(count, 4): boxes (N, 4), repeated, with Gaussian noise on position and size."""
         shift, scale = jitter
         boxes = boxes[torch.arange(count, device=boxes.device) % len(boxes)]
         noise = (torch.randn(count, 3, generator=self._random) / 2).clamp(-1, 1).to(boxes.device)
@@ -168,7 +176,7 @@ class ObjectTracker:
         return torch.cat((centre - half, centre + half), 1)
 
     def _anywhere(self, count: int, size: tuple[int, int]) -> Tensor:
-        """(count, 4): boxes of about the size of the object anywhere in the frame."""
+        """(count, 4): boxes of the size of the object at random positions."""
         extent = self.box.new_tensor([size[1], size[0]])
         sides = torch.minimum(self.box[2:] - self.box[:2], extent)
         low = torch.rand(count, 2, generator=self._random).to(self.box.device) * (extent - sides)
@@ -179,12 +187,12 @@ class ObjectTracker:
         self._learn(positives, torch.cat([*self._negatives]), steps, self._settings.rate)
 
     def _learn(self, positives: Tensor, negatives: Tensor, steps: int, rate: float) -> None:
-        """Cross entropy of positives and of the hardest negatives, each step with others of them."""
+        """Train with the cross entropy of positives and of the hardest negatives."""
         if len(negatives) == 0:  # the object fills the frame
             return
         others, last = self._optimizer.param_groups
         others['lr'], last['lr'] = rate, rate * _LAST_LAYER
-        # Features of inference mode cannot be learned from, and a seed of its own makes the dropout repeatable.
+        # Tensors made in inference mode cannot be trained on; a fixed seed makes the dropout repeatable.
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
             torch.manual_seed(self._frames)
             positives, negatives = positives.clone(), negatives.clone()
@@ -206,7 +214,7 @@ class ObjectTracker:
                 self._optimizer.step()
 
     def _batches(self, count: int, size: int, steps: int) -> list[Tensor]:
-        """Indices of `steps` batches of at most `size` of `count`, all of them before any comes again."""
+        """Indices of `steps` batches of at most `size` samples. Every sample comes once before any is repeated."""
         size = min(size, count)
         rounds = -(-size * steps // count)
         order = torch.cat([torch.randperm(count, generator=self._random) for _ in range(rounds)])

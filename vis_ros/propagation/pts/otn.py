@@ -1,4 +1,4 @@
-"""OTN, the object tracking network of PTS: MDNet (Nam and Han, CVPR 2016), whose last layers are learned online."""
+"""OTN, the object tracking network of PTS: MDNet (Nam and Han, CVPR 2016), whose last layers are trained online."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from vis_ros.propagation.pts.config import PtsConfig
 OTN_FEATURES = ('backbone', 'vgg_m')
 
 _CROP, _PADDING = 107, 16
-"""Pixels: side of a crop, and how much of it on each side is context of the box."""
+"""Side of a crop, and the context around the box on each side of it, in pixels."""
 _CELLS = 3
 
 
 class Otn(nn.Module):
-    """Boxes of a frame to features, and fully connected layers that tell one object from the rest by them; stateless.
+    """Features of boxes, and fully connected layers that separate one object from everything else. Stateless.
 
-    'vgg_m' is the published form: each box is a crop of 107 x 107 pixels for three convolutions. With 'backbone' the
-    features come by RoIAlign from feature maps of the whole frame, which cost the same for any number of boxes and
-    objects. Both give 3 x 3 cells a box, which has a context of 16 / 107 of its sides around it.
+    'vgg_m' is the published form: three convolutions on a crop of 107 x 107 pixels of each box. 'backbone' takes the
+    features by RoIAlign from feature maps of the whole frame, whose cost does not depend on the number of boxes and
+    objects. Both give 3 x 3 cells for a box with a context of 16 / 107 of its sides.
 
-    The weights are where the learning of each object starts (`object_tracking`): nothing here is
-    trained before.
+    The weights are the initial weights of every `ObjectTracker`; nothing is trained in advance.
 
     Args:
-        channels: of the feature maps that 'backbone' gets.
+        config: of the network.
+        channels: of the feature maps for 'backbone'.
+
+    Raises:
+        ValueError: config.otn_features is unknown.
     """
 
     def __init__(self, config: PtsConfig, channels: Sequence[int]) -> None:
@@ -46,8 +49,9 @@ class Otn(nn.Module):
         """Features (P, 9 * C) of boxes (P, 4) in pixels of the frame.
 
         Args:
-            frame: the normalised image (1, 3, h, w) for 'vgg_m'; for 'backbone' the image and its feature maps
+            frame: the normalised image (1, 3, h, w), for 'backbone' followed by its feature maps
                 (1, C, h / s, w / s).
+            boxes: the boxes.
         """
         regions = enlarge_boxes(boxes, 1 + 2 * _PADDING / _CROP)
         image, *maps = frame
@@ -76,7 +80,7 @@ class OtnClassifier(nn.Module):
 
 
 def vgg_m_convolutions() -> nn.Sequential:
-    """The convolutions of VGG-M (Chatfield et al. 2014) up to conv3: crops (P, 3, 107, 107) to (P, 512, 3, 3)."""
+    """VGG-M (Chatfield et al. 2014) up to conv3: crops (P, 3, 107, 107) to features (P, 512, 3, 3)."""
     return nn.Sequential(
         nn.Conv2d(3, 96, 7, stride=2),
         nn.ReLU(),
@@ -92,5 +96,5 @@ def vgg_m_convolutions() -> nn.Sequential:
 
 
 def _normalised(features: Tensor) -> Tensor:
-    """Feature maps (1, C, h, w) with mean 0 and variance 1 in each cell, so that all maps weigh the same."""
+    """Feature maps (1, C, h, w) with mean 0 and variance 1 in each cell, so that all maps have equal weight."""
     return functional.layer_norm(features.permute(0, 2, 3, 1), (features.shape[1],)).permute(0, 3, 1, 2).contiguous()

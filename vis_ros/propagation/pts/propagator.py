@@ -24,16 +24,22 @@ from vis_ros.propagation.pts.rgsn_fine_tuning import fine_tuned
 
 _CONTEXT = 1.5
 _WHOLE_FRAME = 0.6
-"""A box with more than this share of the frame is segmented in the whole frame."""
-_LEAST_AREA = 50
-"""Pixels of the mask of an object that is tracked; the box of a smaller one stays."""
+"""An object whose box covers more than this share of the frame is segmented in the whole frame."""
+_MIN_AREA = 50
+"""Smallest mask in pixels for tracking; the box of a smaller object stays where it is."""
 _BACKGROUND = 0.5
 
 
 @dataclass
 class _PtsObject:
-    """An object. rgsn: tuned for it, or that of all; reference: (C, s, s) features; previous: (h, w) bool; box: (4,) in
-    the last image; tracker: None for an object that is too small."""
+    """The state of one object.
+
+    rgsn: the network, fine-tuned for this object or shared by all.
+    reference: features (C, s, s) of the reference crop.
+    previous: mask (h, w) bool in the last image.
+    box: (4,) in the last image.
+    tracker: None if the object is too small to be tracked.
+    """
 
     rgsn: Rgsn
     reference: Tensor
@@ -43,19 +49,21 @@ class _PtsObject:
 
 
 class PtsPropagator:
-    """A Propagator. What is remembered of each object: the features of its reference crop, its previous mask, and what
-    OTN has learned and learns from (features of boxes in at most 100 frames).
+    """A `Propagator` that uses PTS.
 
-    OTN finds the box, RGSN the mask in a crop of 1.5 times the box; a pixel belongs to the likeliest object if that is
-    likelier than 0.5. Where both agree the box of the mask is what OTN learns and goes on from, which is not published:
-    boxes that only OTN sets drift. The previous mask goes in as a heat map, as in training; the released code gives
-    the mask itself there, other than it trains. The features for OTN are computed once a frame for all objects.
+    Its state for each object: the features of its reference crop, its previous mask, the weights of OTN, and the box
+    features of up to 100 frames that OTN trains on.
+
+    OTN finds the box; RGSN segments the object in a crop of 1.5 times the box. A pixel belongs to the most probable
+    object if its probability exceeds 0.5. Two details are not published: if mask and box agree, OTN continues from the
+    box of the mask, because boxes set by OTN alone drift; and the previous mask is a heat map as in training, where the
+    released code uses the mask itself. The features for OTN are computed once per frame for all objects.
 
     Args:
         network: in evaluation mode, on `device`.
-        proposals: boxes that may be objects, `rpn_proposals`; None: OTN has only boxes at
-            random around the last one.
-        fine_tune_steps: how long RGSN is fine-tuned for each object in `start`, once; published: 800.
+        device: of the network.
+        proposals: region proposals, such as `rpn_proposals`. With None, OTN tries random boxes around the last one.
+        fine_tune_steps: steps of fine-tuning of RGSN for each object, once in `start` (published: 800).
     """
 
     def __init__(
@@ -87,7 +95,7 @@ class PtsPropagator:
         transform = crop_transform(_regions(box[None], size), size)
         masks = crop(plane[None, None].float(), transform, self._side) >= 0.5
         reference = rgsn.reference(crop(pixels, transform, self._side), masks.float())[0]
-        large = plane.sum() > _LEAST_AREA
+        large = plane.sum() > _MIN_AREA
         tracker = (
             ObjectTracker(self._network.otn.classifier, box, self._scene(image, pixels), self._tracking)
             if large
@@ -175,7 +183,7 @@ class PtsPropagator:
 
 
 def _regions(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """What is cut out for boxes (M, 4): 1.5 times the box inside the frame, or the whole frame for a large box."""
+    """The crop regions of boxes (M, 4): 1.5 times the box, clipped to the frame; the whole frame for large boxes."""
     height, width = size
     share = (boxes[:, 2:] - boxes[:, :2]).prod(1, keepdim=True) / (height * width)
     whole = boxes.new_tensor([0, 0, width, height])
@@ -183,6 +191,6 @@ def _regions(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def pts_options(device: torch.device, fine_tune_steps: int) -> dict[str, Any]:
-    """The further arguments of PtsPropagator: region proposals by the RPN of the packaged detector, and the steps."""
+    """The additional arguments of PtsPropagator, with region proposals by the RPN of the packaged detector."""
     network = load_model(resolve('demo'), 'mask_rcnn').to(device)
     return {'proposals': rpn_proposals(network, device), 'fine_tune_steps': fine_tune_steps}

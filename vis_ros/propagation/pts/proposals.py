@@ -1,4 +1,4 @@
-"""The RPN of Mask R-CNN as a machine for proposals, which is the first part of PTS."""
+"""Region proposals by the RPN of Mask R-CNN: the first part of PTS."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 from vis_ros.networks.mask_rcnn import MaskRCNN
 
 Proposals = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Images (h, w, 3) uint8 BGR to boxes (P, 4) in their pixels."""
+"""A function from an image (h, w, 3) uint8 BGR to boxes (P, 4) in pixels."""
 
 _COUNT, _NMS_THRESHOLD = 300, 0.9
-"""Published: 2000 boxes, and the same threshold."""
+"""Published: 2000 boxes and the same threshold."""
 
 
 def rpn_proposals(network: MaskRCNN, device: torch.device, count: int = _COUNT) -> Proposals:
-    """Boxes that may hold anything, the likeliest first, by stages (a) and (b) of Mask R-CNN; classes do not matter.
+    """A function that returns class-agnostic region proposals, the most probable first.
 
-    The images have sides that are multiples of 32 and go in at their own size.
+    The sides of its images are multiples of 32; they are not resized.
 
     Args:
         network: in evaluation mode, on `device`; it is not changed.
-        count: of boxes at most; those that overlap a better one by an IoU over 0.9 are left out.
+        device: of the network.
+        count: maximum number of boxes. Boxes that overlap a better one with an IoU above 0.9 are removed.
     """
     config = network.config.with_fields(
         proposals=count, proposals_before_nms=count, proposal_nms_threshold=_NMS_THRESHOLD

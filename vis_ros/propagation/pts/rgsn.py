@@ -1,4 +1,4 @@
-"""RGSN, the reference-guided segmentation network of PTS (Zhou et al. 2019, arXiv 1907.01203)."""
+"""Rgsn: the reference-guided segmentation network of PTS (Zhou et al. 2019, arXiv 1907.01203)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from vis_ros.propagation.blocks.global_convolution import GlobalConvolution, Ref
 from vis_ros.propagation.pts.config import PtsConfig
 
 _HEAD_STD = 1e-3
-"""Of the fresh weights of the logits: features may be large, and the first masks are to be undecided."""
+"""Standard deviation of the initial weights of the logits: features may be large, and first masks must be undecided."""
 
 
 class Rgsn(nn.Module):
-    """One object's mask in a crop around it, from the mask before as a heat map and from a reference crop; stateless.
+    """Segments one object in a crop, given the heat map of its previous mask and a reference crop. Stateless.
 
-    One encoder sees the reference crop with its mask and the target crop with the heat map. The coarsest features of
-    both are joined by a global convolution and refined with the finer features of the target. Published: backbone
-    'resnet50' and 256 decoder channels.
+    One encoder takes the reference crop with its mask and the target crop with the heat map. A global convolution joins
+    the coarsest features of both; they are refined with the finer features of the target. The published network has the
+    backbone 'resnet50' and 256 decoder channels.
 
-    All images are (B, 3, S, S), normalised RGB; masks and heat maps (B, 1, S, S) in [0, 1]; S is a multiple of 32.
+    Images are (B, 3, S, S), normalised RGB. Masks and heat maps are (B, 1, S, S) in [0, 1]. S is a multiple of 32.
     """
 
     def __init__(self, config: PtsConfig) -> None:
@@ -30,11 +30,11 @@ class Rgsn(nn.Module):
         self.decoder = RgsnDecoder(self.encoder.channels, config.decoder_channels)
 
     def encode(self, image: Tensor, plane: Tensor) -> list[Tensor]:
-        """Features at strides 4 to 32 of an image with a mask, a heat map, or zeros where nothing is known."""
-        return self.encoder(torch.cat((image, plane * 2 - 1), 1))  # the plane in the range of the image
+        """Features at strides 4 to 32 of an image with a plane: a mask, a heat map, or zeros if nothing is known."""
+        return self.encoder(torch.cat((image, plane * 2 - 1), 1))  # scaled to the range of the image
 
     def reference(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Features (B, C, S / 32, S / 32) of the reference crop, where the mask is known: once an object."""
+        """Features (B, C, S / 32, S / 32) of the reference crop with its mask, computed once for each object."""
         return self.encode(image, mask)[-1]
 
     def forward(self, image: Tensor, heat_map: Tensor, reference: Tensor) -> Tensor:
@@ -43,9 +43,11 @@ class Rgsn(nn.Module):
 
 
 class RgsnDecoder(nn.Module):
-    """Features of the target at strides 4 to 32 and the coarsest of the reference to logits (B, 2, S, S).
+    """From the features of the target at strides 4 to 32 and the coarsest of the reference to logits (B, 2, S, S).
 
-    channels: of the features of the encoder.
+    Args:
+        channels: of the features of the encoder.
+        width: channels of the decoder.
     """
 
     def __init__(self, channels: list[int], width: int) -> None:

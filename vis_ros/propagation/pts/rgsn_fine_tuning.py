@@ -1,4 +1,4 @@
-"""RGSN fine-tuned for one object on the frame in which its mask is known."""
+"""Fine-tuning RGSN for one object on its reference frame."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from vis_ros.propagation.blocks.mask_heat_map import mask_heat_map
 from vis_ros.propagation.pts.rgsn import Rgsn
 
 _BATCH, _RATE = 4, 2e-4
-"""Published: batches of 16, and a rate of 1e-6 for a loss that is a sum over the pixels."""
+"""Published: batches of 16 and a rate of 1e-6, for a loss that is summed over the pixels."""
 _REFERENCE_CONTEXT, _CONTEXT = 1.5, (1.5, 2.0)
 _TURN = math.radians(1)
 _LIGHT = (0.8, 1.3)
 
 
 def fine_tuned(rgsn: Rgsn, image: Tensor, mask: Tensor, side: int, steps: int) -> Rgsn:
-    """A copy of RGSN whose decoder was trained for `steps` steps (Adam) on crops of one frame; the encoder is shared.
+    """A copy of RGSN whose decoder is trained on crops of one frame with Adam. Original and copy share the encoder.
 
-    Each crop is at the box of the object, shaken and enlarged, perhaps mirrored, turned by up to a degree, with another
-    brightness and contrast; the previous mask is its true one as a perturbed heat map, as in training.
+    Each crop is taken at the shaken and enlarged box of the object, may be mirrored, is rotated by up to 1 degree, and
+    has another brightness and contrast. As in training, the previous mask is the ground truth as a perturbed heat map.
 
     Args:
-        rgsn: in evaluation mode; not changed.
+        rgsn: in evaluation mode; it is not changed.
         image: (1, 3, h, w), normalised RGB.
         mask: (h, w) bool, not empty.
-        side: of the crops, in pixels.
+        side: of the crops in pixels.
+        steps: number of training steps.
     """
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
@@ -50,7 +51,7 @@ def fine_tuned(rgsn: Rgsn, image: Tensor, mask: Tensor, side: int, steps: int) -
 
 
 def _sample(rgsn: Rgsn, image: Tensor, mask: Tensor, side: int) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Features of a batch of crops, those of the reference, and the true classes (B, side, side)."""
+    """Features of a batch of crops, features of the reference crop, and the true classes (B, side, side)."""
     size = (image.shape[2], image.shape[3])
     box = mask_boxes(mask[None])
     plane = mask[None, None].float()
@@ -69,7 +70,7 @@ def _sample(rgsn: Rgsn, image: Tensor, mask: Tensor, side: int) -> tuple[list[Te
 
 
 def _flips_and_turns(boxes: Tensor) -> Tensor:
-    """(N, 2, 2): half of them mirror x."""
+    """(N, 2, 2) small random rotations; half of them also mirror x."""
     angle = boxes.new_empty(len(boxes)).uniform_(-_TURN, _TURN)
     turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), 1).view(-1, 2, 2)
     mirrored = 1 - 2 * (torch.rand(len(boxes), device=boxes.device) < 0.5).float()

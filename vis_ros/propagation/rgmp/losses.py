@@ -1,4 +1,4 @@
-"""The losses of RGMP: cross entropy of the mask of one object, carried through the frames of a clip."""
+"""RgmpLosses: cross entropy of the mask of one object that is propagated through the frames of a clip."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vis_ros.propagation.rgmp.network import Rgmp, mask_probability
 
 _AUXILIARY_WEIGHT = 0.2
 _LOST = 0.12
-"""Share of clips whose first previous mask is empty: the object is found again by its reference."""
+"""Share of clips whose first previous mask is empty, so that the network learns to recover objects."""
 _UNION = 0.15
-"""Share of clips with several objects that are trained on their union, which gives the background."""
+"""Share of clips with several objects that train on the union of all objects, which defines the background."""
 _HARDEST_FROM, _HARDEST_TO, _HARDEST_SHARE = 0.2, 0.6, 0.25
-"""Between these parts of the run the pixels that bear the loss go from all to the hardest share."""
+"""Between the first two values of the progress, the pixels that count go from all to this hardest share."""
 
 
 class RgmpLosses(nn.Module):
     """The network with its losses as one module.
 
-    Of each clip one object is carried, another in each step, against the rest: the previous mask of a frame is what
-    the network has predicted in the frame before, and gradients flow back through time (RGMP, section 3.2). The frame
-    before frame 1 is not in the clip: its mask is that of frame 1, damaged.
+    In each clip one randomly chosen object is propagated. The previous mask of a frame is the prediction in the frame
+    before, and gradients flow back through time (RGMP, section 3.2). The frame before frame 1 is not in the clip: the
+    damaged mask of frame 1 replaces its mask.
     """
 
     def __init__(self, network: Rgmp) -> None:
@@ -34,14 +34,14 @@ class RgmpLosses(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        """'mask' at full resolution and 'auxiliary' at strides 8, 16 and 32, each a mean over frames and clips.
+        """The losses 'mask' at full resolution and 'auxiliary' at strides 8, 16 and 32, means over frames and clips.
 
-        Both are zero where no clip has an object in frame 0.
+        Both are zero if no clip has an object in frame 0.
 
         Args:
             images: (B, T, 3, H, W), normalised RGB.
-            labels: (B, T, H, W) int64, 0 background, else objects, 255 unknown. Frame 0 is the reference.
-            progress: of the run, 0 to 1.
+            labels: (B, T, H, W) int64: 0 background, else objects, UNKNOWN. Frame 0 is the reference frame.
+            progress: of the run, from 0 to 1.
         """
         clips, truth = _choose_objects(labels)
         if not clips:
@@ -62,7 +62,7 @@ class RgmpLosses(nn.Module):
 
 
 def _choose_objects(labels: Tensor) -> tuple[list[int], Tensor]:
-    """Indices of the N clips that have an object in frame 0, and the masks (N, T, 1, H, W) float of one in each."""
+    """Indices of the N clips with an object in frame 0, and masks (N, T, 1, H, W) float of one object in each."""
     clips, masks = [], []
     for index, clip in enumerate(labels):
         present = torch.unique(clip[0])
@@ -79,7 +79,7 @@ def _choose_objects(labels: Tensor) -> tuple[list[int], Tensor]:
 
 
 def _first_previous(mask: Tensor) -> Tensor:
-    """What takes the place of the mask before frame 1, (N, 1, H, W): its own mask, damaged or, at times, empty."""
+    """Previous masks (N, 1, H, W) for frame 1: its own masks, damaged or sometimes empty."""
     found = torch.rand(len(mask), 1, 1, 1, device=mask.device) >= _LOST
     return damage_soft_masks(mask) * found
 
@@ -102,7 +102,7 @@ def _cross_entropy(logits: Tensor, truth: Tensor, known: Tensor, share: float) -
 
 
 def _cross_entropy_of_cells(logits: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """Cross entropy of logits (N, 2, h, w) with the share of the object in the known pixels of each cell."""
+    """Cross entropy of logits (N, 2, h, w) with the share of the object among the known pixels of each cell."""
     stride = truth.shape[-1] // logits.shape[-1]
     weight = functional.avg_pool2d(known.float(), stride)
     share = functional.avg_pool2d(truth * known, stride) / weight.clamp(min=1e-6)

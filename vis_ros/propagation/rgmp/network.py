@@ -1,4 +1,4 @@
-"""RGMP (Oh, Lee, Sunkavalli, Kim, CVPR 2018): a mask carried along, guided by a reference frame."""
+"""Rgmp: mask propagation guided by a reference frame (Oh, Lee, Sunkavalli and Kim, CVPR 2018)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from vis_ros.propagation.rgmp.config import RgmpConfig
 
 
 class Rgmp(nn.Module):
-    """One object's mask in a frame from its mask in the frame before and from a reference frame; stateless.
+    """Segments one object in a frame, given its mask in the previous frame and a reference frame. Stateless.
 
-    The same encoder (a Siamese pair) sees the reference frame with its mask and the target frame with the previous
-    mask. The coarsest features of both are joined by a global convolution and refined with the finer features of the
-    target (section 3.1, figure 2). Published: backbone 'resnet50' and 256 decoder channels.
+    A Siamese encoder takes the reference frame with its mask and the target frame with the previous mask. A global
+    convolution joins the coarsest features of both; they are refined with the finer features of the target (section
+    3.1, figure 2). The published network has the backbone 'resnet50' and 256 decoder channels.
 
-    All images are (B, 3, H, W), normalised RGB; all masks (B, 1, H, W), probabilities; H and W are multiples of 32, so
-    there is nothing to pad.
+    Images are (B, 3, H, W), normalised RGB. Masks are (B, 1, H, W), probabilities. H and W are multiples of 32.
     """
 
     def __init__(self, config: RgmpConfig) -> None:
@@ -34,16 +33,16 @@ class Rgmp(nn.Module):
         self.heads = nn.ModuleList(nn.Conv2d(channels, 2, 3, padding=1) for _ in self.encoder.channels)
 
     def reference(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Features (B, C, H / 32, W / 32) of the reference frame, where the mask is known: computed once an object."""
+        """Features (B, C, H / 32, W / 32) of the reference frame with its mask, computed once for each object."""
         return self._encode(image, mask)[-1]
 
     def segment(self, image: Tensor, previous: Tensor, reference: Tensor) -> list[Tensor]:
-        """Logits (B, 2, h, w) of background and object at strides 4 (the answer), 8, 16 and 32 (for training).
+        """Logits (B, 2, h, w) of background and object at strides 4 (the result), 8, 16 and 32 (for training).
 
         Args:
             image: the target frame.
-            previous: mask in the frame before, soft, as it was predicted; all zero for an object that is lost.
-            reference: from `reference`.
+            previous: predicted soft mask in the previous frame; all zero for a lost object.
+            reference: the result of `reference`.
         """
         *skips, coarsest = self._encode(image, previous)
         decoded = self.residual(self.global_convolution(torch.cat((coarsest, reference), 1)))
@@ -54,7 +53,7 @@ class Rgmp(nn.Module):
         return logits[::-1]
 
     def forward(self, image: Tensor, previous: Tensor, reference: Tensor) -> Tensor:
-        """The mask (B, 1, H, W) in the target frame: probabilities, which are `previous` of the next frame."""
+        """The mask (B, 1, H, W) in the target frame as probabilities, which are `previous` for the next frame."""
         return mask_probability(self.segment(image, previous, reference)[0], image.shape[2:])
 
     def _encode(self, image: Tensor, mask: Tensor) -> list[Tensor]:

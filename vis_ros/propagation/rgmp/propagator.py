@@ -17,7 +17,12 @@ from vis_ros.propagation.rgmp.network import Rgmp
 
 @dataclass
 class _ReferenceFrame:
-    """An image in which objects started, with the mask (h, w) of each; the features of their union where asked for."""
+    """An image in which objects started.
+
+    image: (h, w, 3) uint8 BGR.
+    masks: object id -> mask (h, w).
+    union: reference features of the union of the masks, computed when needed.
+    """
 
     image: NDArray[np.uint8]
     masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
@@ -26,7 +31,12 @@ class _ReferenceFrame:
 
 @dataclass
 class _RgmpObject:
-    """An object. reference: (C, h / 32, w / 32) features; previous: (h, w) soft mask in the last image."""
+    """The state of one object.
+
+    frame: its reference frame.
+    reference: features (C, h / 32, w / 32) of its reference frame.
+    previous: soft mask (h, w) in the last image.
+    """
 
     frame: _ReferenceFrame
     reference: Tensor
@@ -34,16 +44,18 @@ class _RgmpObject:
 
 
 class RgmpPropagator:
-    """A Propagator. What is remembered of each object: its reference frame with the mask and the features, and the
-    previous mask.
+    """A `Propagator` that uses RGMP.
 
-    One object costs one pass of the network. M objects that started in one image cost M + 1: the last is of the union
-    of their masks, and the background is what is not in it (section 3.3). Where objects started in several images, the
-    union is taken of the objects of each image, and the background is what is in none of the unions; the union of one
-    object is the object. All passes of a step are one batch.
+    Its state: the reference frame of each object with its mask and features, and the previous mask of each object.
+
+    One object costs one pass of the network. M objects with the same reference frame cost M + 1 passes: the last one
+    segments the union of their masks, whose complement is the background (section 3.3). With several reference frames
+    there is one union for each, and the background is the complement of all of them. All passes of a step are one
+    batch.
 
     Args:
         network: in evaluation mode, on `device`.
+        device: of the network.
     """
 
     def __init__(self, network: Rgmp, device: torch.device) -> None:
@@ -109,7 +121,7 @@ class RgmpPropagator:
     # ------------------------------------------------------------------------------------------------------------
 
     def _reference_frame(self, image: NDArray[np.uint8]) -> _ReferenceFrame:
-        """The frame of this image that objects have started in already, or a new one."""
+        """The reference frame of an image: the existing one if other objects started in it, otherwise a new one."""
         for each in self._objects.values():
             if np.array_equal(each.frame.image, image):
                 return each.frame
