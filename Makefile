@@ -56,11 +56,11 @@ docs: $(DOCS)/requirements.txt
 # The package as a user has it. Built without isolation: its build requirements are in .venv for colcon anyway.
 $(VENV)/installed: $(VENV)/build-requirements.txt $(SOURCES)
 	$(PIP) install --no-build-isolation .
-	$(PIP) install --no-deps 'trackeval>=1.3'  # see pyproject.toml
 	touch $@
 
 $(VENV)/installed-for-test: pyproject.toml | $(VENV)/installed
 	$(PIP) install --no-build-isolation '.[export,tensorrt,test,train]'
+	$(PIP) install --no-deps 'trackeval>=1.3'  # see pyproject.toml
 	touch $@
 
 $(VENV)/build-requirements.txt: pyproject.toml

@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ import vis_ros
 from benchmarks.association_clips import CLIPS, SCENARIOS, StoredFrame, load
 from vis_ros.evaluation.metrics.average_precision import TrackMatches, average_precision, match_tracks
 from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, without_ignored_results
-from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
+from vis_ros.evaluation.metrics.tracking_measures import TrackingCounts, count_tracking, tracking_metrics
 from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.identity_memory import IdentityMemory
 from vis_ros.tracking.published_memory import PublishedConfig, PublishedMemory
@@ -70,10 +70,10 @@ FIGURES = ('HOTA', 'DetA', 'AssA', 'IDF1', 'IDSW', 'AP')
 
 
 @dataclass(frozen=True, eq=False)
-class Counts:
-    """Counts of one clip, for `combine`."""
+class ClipCounts:
+    """ClipCounts of one clip, for `combine`."""
 
-    tracking: dict[str, Any]
+    tracking: TrackingCounts
     tracks: TrackMatches
 
 
@@ -95,9 +95,7 @@ def associate(
     return track_ids
 
 
-def count(
-    frames: Sequence[StoredFrame], track_ids: Sequence[NDArray[np.int64]], source: Source, measures: TrackingMeasures
-) -> Counts:
+def count(frames: Sequence[StoredFrame], track_ids: Sequence[NDArray[np.int64]], source: Source) -> ClipCounts:
     """Compare the track ids of one clip with the ground truth."""
     overlaps = []
     scores: dict[int, list[float]] = defaultdict(list)
@@ -111,13 +109,13 @@ def count(
         overlaps.append(named.only(np.ones(len(named.truth_ids), bool), kept))
     video = VideoOverlaps(len(frames), overlaps, overlaps)
     means = {track_id: float(np.mean(values)) for track_id, values in scores.items()}
-    return Counts(measures.count(without_ignored_results(video)), match_tracks(video, means))
+    return ClipCounts(count_tracking(without_ignored_results(video)), match_tracks(video, means))
 
 
-def combine(clips: Sequence[Counts], measures: TrackingMeasures) -> dict[str, float]:
+def combine(clips: Sequence[ClipCounts]) -> dict[str, float]:
     """FIGURES of several clips."""
     values = {
-        **measures.combine([clip.tracking for clip in clips]),
+        **tracking_metrics([clip.tracking for clip in clips]),
         **average_precision([clip.tracks for clip in clips]),
     }
     return {name: values[name] for name in FIGURES}
@@ -145,23 +143,22 @@ def measure(
     folder: Path, half: str, configs: Mapping[str, Config], threshold: float = SCORE_THRESHOLD
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Row -> 'all', each scenario, 'perfect', and 'davis' if it is stored -> FIGURES."""
-    measures = TrackingMeasures()
     clips = {clip: load(folder / f'{clip.name}.pickle') for clip in CLIPS if clip.half == half}
     davis = [load(path) for path in sorted(folder.glob(f'{half}_davis_*.pickle'))]
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name, config in configs.items():
         counts = {
             source: {
-                clip: count(frames, associate(frames, config, source, threshold), source, measures)
+                clip: count(frames, associate(frames, config, source, threshold), source)
                 for clip, frames in clips.items()
             }
             for source in ('network', 'perfect')
         }
-        row = {'all': combine(list(counts['network'].values()), measures)}
+        row = {'all': combine(list(counts['network'].values()))}
         for scenario in SCENARIOS:
             chosen = [counts['network'][clip] for clip in clips if clip.scenario == scenario]
-            row[scenario] = combine(chosen, measures)
-        row['perfect'] = combine(list(counts['perfect'].values()), measures)
+            row[scenario] = combine(chosen)
+        row['perfect'] = combine(list(counts['perfect'].values()))
         if davis:
             followed = [single_object(frames, associate(frames, config, 'network', threshold)) for frames in davis]
             j, switches = np.mean(followed, axis=0).tolist()

@@ -248,9 +248,9 @@ def test_what_does_not_fit_is_told_with_counts(tmp_path):
     assert write_davis(made, tmp_path) == [
         'classes of 3 objects',
         'ids of 3 of 3 objects (they got new ones)',
-        '4 scores of single detections',
-        '9 pixels of overlaps (kept by the object with the higher score, then the smaller one)',
-        '1 masks that other masks cover completely',
+        'scores of 4 detections',
+        'overlaps of 9 pixels (given to the higher score, then to the smaller object)',
+        '1 mask completely covered by others',
     ]
     frames = list(read_davis(tmp_path).videos[0])
     assert [each.track_ids.tolist() for each in frames] == [[1, 2], [2]]

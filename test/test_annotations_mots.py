@@ -260,12 +260,12 @@ def test_what_does_not_fit_is_told_with_counts(tmp_path):
     assert write_mots(made, tmp_path) == [
         'ids of 3 of 3 objects (they got new ones)',
         'class changes of 1 of 3 objects (the most frequent class is kept)',
-        '5 scores of single detections',
+        'scores of 5 detections',
         'stamps of 3 frames',
         'names of 3 frames (numbered from 0)',
-        '9 pixels of overlaps (kept by the object with the higher score, then the smaller one)',
-        '1 masks that other masks cover completely',
-        'names of 1 classes (dog is 3)',
+        'overlaps of 9 pixels (given to the higher score, then to the smaller object)',
+        '1 mask completely covered by others',
+        'class names (dog is 3)',
     ]
     text = (tmp_path / 'instances_txt' / 'a_video.txt').read_text().splitlines()
     assert [each.split()[:5] for each in text] == [
@@ -301,10 +301,10 @@ def test_objects_are_worth_more_than_an_ignored_region(tmp_path):
         (
             ['5', '8'],
             ['000005', '000006', '000007', '000008'],
-            ['gaps: 2 missing frame numbers are read as frames without objects unless there are images'],
+            ['2 missing frame numbers (read as frames without objects, unless there are images)'],
         ),
         (['8', '5'], ['000000', '000001'], ['names of 2 frames (numbered from 0)']),
-        (['99999999'], ['000000'], ['names of 1 frames (numbered from 0)']),
+        (['99999999'], ['000000'], ['names of 1 frame (numbered from 0)']),
         (['a', 'b'], ['000000', '000001'], ['names of 2 frames (numbered from 0)']),
     ],
 )

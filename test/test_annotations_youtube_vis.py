@@ -199,7 +199,7 @@ def test_ids_that_are_not_unique_or_too_large_are_renumbered_and_told(tmp_path):
     assert [(row['id'], row['video_id']) for row in rows] == [(1, 1), (2, 1), (3, 2)]
 
     epochs = videos([[(2**32 + 1, box)]])
-    assert write_youtube_vis(epochs, tmp_path) == ['ids of 1 of 1 objects (they got new ones)']
+    assert write_youtube_vis(epochs, tmp_path) == ['ids of 1 of 1 object (they got new ones)']
 
 
 def test_scores_and_changes_of_class_are_told_and_become_results(tmp_path):
@@ -207,8 +207,8 @@ def test_scores_and_changes_of_class_are_told_and_become_results(tmp_path):
     made = videos([[(1, box, 1, 0.5)], [(1, box, 0, 0.7)], [(1, box, 1, 0.9)]], class_names=('a', 'b'))
     losses = write_youtube_vis(made, tmp_path)
     assert losses == [
-        'class changes of 1 of 1 objects (the most frequent class is kept)',
-        '3 scores of single detections (results.json holds the mean of each object)',
+        'class changes of 1 of 1 object (the most frequent class is kept)',
+        'scores of 3 detections (results.json holds the mean score of each object)',
     ]
     (row,) = json.loads((tmp_path / 'results.json').read_text())
     assert (row['score'], row['category_id'], row['video_id']) == (0.7, 2, 1)

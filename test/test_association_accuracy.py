@@ -11,7 +11,6 @@ import pytest
 from benchmarks.association_accuracy import CONFIGS, associate, combine, count, single_object
 from benchmarks.association_clips import CLIPS, RATE, SCENARIOS, SHAPE_CLASS, SIZE, Found, StoredFrame, make_video
 from vis_ros.evaluation.metrics.mask_overlaps import FrameOverlaps
-from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
 from vis_ros.networks.model_config import DEMO
 from vis_ros.synthetic.coco_images import SUPERCATEGORIES
 from vis_ros.synthetic.motion import ObjectMotion
@@ -94,16 +93,14 @@ def test_perfect_track_ids_have_perfect_results() -> None:
     frames = clip_of([TWO] * 5)
     track_ids = associate(frames, AssociationConfig(), 'network', 0.5)
     assert [given.tolist() for given in track_ids] == [[1, 2]] * 5
-    measures = TrackingMeasures()
-    figures = combine([count(frames, track_ids, 'network', measures)], measures)
+    figures = combine([count(frames, track_ids, 'network')])
     assert figures == pytest.approx({'HOTA': 1, 'DetA': 1, 'AssA': 1, 'IDF1': 1, 'IDSW': 0, 'AP': 1})
 
 
 def test_swapped_track_ids_are_two_switches() -> None:
     frames = clip_of([TWO] * 4)
     track_ids = [np.array(given) for given in ([1, 2], [1, 2], [2, 1], [2, 1])]
-    measures = TrackingMeasures()
-    figures = combine([count(frames, track_ids, 'perfect', measures)], measures)
+    figures = combine([count(frames, track_ids, 'perfect')])
     assert figures['IDSW'] == 2 and figures['DetA'] == pytest.approx(1)
     assert figures['AssA'] == pytest.approx(1 / 3) and figures['IDF1'] == pytest.approx(0.5)
 
@@ -111,8 +108,7 @@ def test_swapped_track_ids_are_two_switches() -> None:
 def test_the_last_of_two_detections_with_one_id_counts() -> None:
     both_on_one = found([[1], [0.6]], [0.9, 0.8])
     track_ids = [np.array([1, 1])]
-    measures = TrackingMeasures()
-    counts = count(clip_of([both_on_one]), track_ids, 'network', measures)
+    counts = count(clip_of([both_on_one]), track_ids, 'network')
     assert counts.tracks.scores.tolist() == pytest.approx([0.8])
     assert counts.tracks.found[:, 0].tolist() == [threshold <= 0.6 for threshold in np.arange(0.5, 0.96, 0.05).round(2)]
 

@@ -66,7 +66,7 @@ def test_convert_there_and_back(tmp_path):
     result = run('convert', tmp_path / 'vis', tmp_path / 'mots', '--to', 'mots', '--images', tmp_path / 'pictures')
     assert result.returncode == 0, result.stderr
     assert 'lost in conversion: ids of 8 of 8 objects (they got new ones)' in result.stdout
-    assert 'lost in conversion: names of 1 classes (object is 3)' in result.stdout
+    assert 'lost in conversion: class names (object is 3)' in result.stdout
     read = open_annotations(tmp_path / 'mots')
     held = {'ids': False, 'classes': False}
     assert content(read, **held) == content(made, **held)

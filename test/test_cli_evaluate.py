@@ -127,7 +127,7 @@ def test_a_folder_of_masks_is_truth_without_classes(files, tmp_path):
     result = run(write_results(tmp_path / 'results.json', tracks), folder, '--out', tmp_path / 'out')
     assert result.returncode == 0, result.stderr
     assert '│ J │ 0.750 │ - │' in said(result)
-    assert 'no class-aware figures' in said(result)
+    assert 'No class-aware metrics' in said(result)
 
 
 def test_what_cannot_be_compared_is_one_message(files, tmp_path):

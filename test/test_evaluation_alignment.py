@@ -3,8 +3,8 @@
 import pytest
 from helpers.annotated_memory import MemoryVideo, frame, video, videos
 
+from vis_ros.datasets.video_summary import FrameKey, summarise
 from vis_ros.evaluation.alignment import align, pair_videos
-from vis_ros.evaluation.survey import FrameKey, survey
 
 A = (0, 0, 10, 10)
 
@@ -26,7 +26,7 @@ def frames(names=None, stamps=None, indices=None, count=None):
 
 
 def aligned(truth, results, **options):
-    return align(truth, survey(truth).frames, results, survey(results).frames, **options)
+    return align(truth, summarise(truth).frames, results, summarise(results).frames, **options)
 
 
 def matches(truth, results, **options):
@@ -55,7 +55,7 @@ def test_stamps_that_agree_by_chance_do_not_count():
 
 
 def test_positions_say_nothing_where_both_have_stamps():
-    with pytest.raises(ValueError, match='no frame of the results is one of the truth'):
+    with pytest.raises(ValueError, match='no frame of the results matches the ground truth'):
         aligned(frames(list('ab'), [10, 20]), frames(list('yz'), [11, 21]))
 
 
@@ -144,17 +144,18 @@ def test_one_video_on_each_side_belong_together():
 
 def test_no_video_in_common_is_an_error_with_examples():
     with pytest.raises(
-        ValueError, match=r'the 1 .* the truth the 4: the results have x \(1 in all\), .* has a, b, c, \.\.\.'
+        ValueError,
+        match=r'the 1 .* the ground truth the 4 .*: the results have x \(1 in total\), .* has a, b, c, \.\.\.',
     ):
         pair_videos(named('x'), named('a', 'b', 'c', 'd'))
 
 
-# --- survey -----------------------------------------------------------------------------------------------------------
+# --- summary ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_track_has_the_class_of_most_of_its_frames_and_the_mean_of_its_scores():
     scored = [[(1, A, 2, 0.25), (9, A, 3, 1.0)], [(1, A, 0, 0.5)], [(1, A, 2, 0.75)], [(9, A, 1, 0.5)]]
-    tracks = survey(video(scored))
-    assert tracks.class_ids == {1: 2, 9: 1}, 'the lowest of equals'
-    assert tracks.scores == {1: 0.5, 9: 0.75}
-    assert tracks.frames[1] == FrameKey('00001', 1, None)
+    summary = summarise(video(scored))
+    assert {number: track.class_id for number, track in summary.tracks.items()} == {1: 2, 9: 1}, 'the lowest of equals'
+    assert {number: track.score for number, track in summary.tracks.items()} == {1: 0.5, 9: 0.75}
+    assert summary.frames[1] == FrameKey('00001', 1, None)

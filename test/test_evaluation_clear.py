@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from helpers import trackeval_oracle
 from helpers.annotated_memory import overlaps, random_pair
 from trackeval.metrics import CLEAR
 
-from vis_ros.evaluation.evaluation import Run
+from vis_ros.evaluation.evaluation import MatchedRun
 from vis_ros.evaluation.metrics.clear import ClearMatching, IdentityChange
-from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
 
 A, B = (0, 0, 10, 10), (15, 0, 25, 10)
 
@@ -29,7 +29,10 @@ def test_runs_and_switches_of_two_numbers_that_are_exchanged():
     right, wrong = [(7, A), (9, B)], [(9, A), (7, B)]
     matching, _ = follow([[(1, A), (2, B)]] * 4, [right, right, wrong, wrong])
     assert matching.switches == [IdentityChange(2, 1, 7, 9), IdentityChange(2, 2, 9, 7)]
-    assert matching.runs == {1: [Run(0, 1, 7), Run(2, 3, 9)], 2: [Run(0, 1, 9), Run(2, 3, 7)]}
+    assert matching.runs == {
+        1: [MatchedRun(0, 1, 7), MatchedRun(2, 3, 9)],
+        2: [MatchedRun(0, 1, 9), MatchedRun(2, 3, 7)],
+    }
     assert switches([[(1, A), (2, B)]] * 3, [right, wrong, right]) == 4
 
 
@@ -40,7 +43,7 @@ def test_an_object_that_comes_back_with_a_new_number_is_one_switch_and_with_its_
 
 def test_a_gap_ends_a_run_and_is_a_fragmentation():
     matching, _ = follow([[(1, A), (2, B)]] * 3, [[(7, A), (9, B)], [(9, B)], [(7, A), (9, B)]])
-    assert matching.runs[1] == [Run(0, 0, 7), Run(2, 2, 7)]
+    assert matching.runs[1] == [MatchedRun(0, 0, 7), MatchedRun(2, 2, 7)]
     assert matching.fragmentations == {1: 1, 2: 0}
     matching, _ = follow([[(1, A)]] * 6, [[], [(7, A)], [], [], [(7, A)], []])
     assert matching.fragmentations == {1: 1}, (
@@ -50,21 +53,21 @@ def test_a_gap_ends_a_run_and_is_a_fragmentation():
 
 def test_an_object_that_leaves_the_image_is_not_lost():
     matching, _ = follow([[(1, A), (2, B)], [(2, B)], [(1, A), (2, B)]], [[(7, A), (9, B)], [(9, B)], [(7, A), (9, B)]])
-    assert matching.runs[1] == [Run(0, 0, 7), Run(2, 2, 7)]
+    assert matching.runs[1] == [MatchedRun(0, 0, 7), MatchedRun(2, 2, 7)]
     assert matching.fragmentations == {1: 0, 2: 0}
     away_and_lost, _ = follow([[(1, A)], [], [(1, A)], [(1, A)]], [[(7, A)], [], [], [(7, A)]])
     assert away_and_lost.fragmentations == {1: 1}
 
 
 def test_half_of_the_union_is_a_match_and_less_is_none():
-    assert follow([[(1, A)]], [[(7, (0, 0, 10, 5))]])[0].runs == {1: [Run(0, 0, 7)]}
+    assert follow([[(1, A)]], [[(7, (0, 0, 10, 5))]])[0].runs == {1: [MatchedRun(0, 0, 7)]}
     matching, ((rows, columns),) = follow([[(1, A)]], [[(7, (0, 0, 10, 4))]])
     assert not matching.runs and not len(rows) and not len(columns)
 
 
 def test_an_object_keeps_its_number_even_where_another_one_fits_better():
     matching, _ = follow([[(1, A)]] * 2, [[(7, A)], [(8, A), (7, (0, 0, 10, 6))]])
-    assert matching.runs == {1: [Run(0, 1, 7)]}
+    assert matching.runs == {1: [MatchedRun(0, 1, 7)]}
 
 
 def test_an_object_keeps_its_number_over_a_frame_without_results_as_in_trackeval():
@@ -110,7 +113,7 @@ def test_fragmentations_are_those_of_trackeval_where_objects_stay_and_something_
 
 
 def trackeval(truth, results):
-    return TrackingMeasures().count(overlaps(truth, results))['CLEAR']
+    return trackeval_oracle.count(overlaps(truth, results))['CLEAR']
 
 
 def test_the_random_cases_have_something_to_count():

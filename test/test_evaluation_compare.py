@@ -25,14 +25,14 @@ def test_no_difference_whatever_the_numbers_of_the_identities():
     comparison = compare(GOOD, other)
     assert [each.metric for each in comparison.agnostic] == list(METRICS)
     assert all(each.change == 0 for each in (*comparison.agnostic, *comparison.aware))
-    assert (comparison.per_video, comparison.objects, comparison.losses) == ({}, (), ())
+    assert (comparison.per_video, comparison.objects, comparison.lost_identities) == ({}, (), ())
 
 
 def test_an_object_that_is_not_found_and_one_whose_identity_changes():
     # Object 1 is not found in frames 2 and 3 and has another identity from frame 4 on; object 2 changes in frame 3.
     worse = [[(7, A), (8, B)], [(7, A), (8, B)], [(8, B)], [(9, B)], [(5, A), (9, B)], [(5, A), (9, B)]]
     comparison = compare(GOOD, evaluated(worse, [[(7, A)]] * 2))
-    assert comparison.losses == (
+    assert comparison.lost_identities == (
         LostIdentity('one', 1, 'thing', 2, 3, 'b', None, 7),
         LostIdentity('one', 1, 'thing', 4, 4, 'b', 5, 7),
         LostIdentity('one', 2, 'thing', 3, 3, 'b', 9, 8),
@@ -46,19 +46,19 @@ def test_an_object_that_is_not_found_and_one_whose_identity_changes():
 def test_losses_of_both_sides_and_of_both_at_once():
     first = evaluated([[(7, A), (8, B)]] * 2 + [[(8, B)]] + [[(7, A), (8, B)]] * 3, [[(7, A)]] * 2)
     second = evaluated([[(7, A), (8, B)]] * 2 + [[]] + [[(7, A), (9, B)]] * 3, [[], [(7, A)]])
-    assert compare(first, second).losses == (
+    assert compare(first, second).lost_identities == (
         LostIdentity('one', 2, 'thing', 2, 2, 'b', None, 8),
         LostIdentity('one', 2, 'thing', 3, 3, 'b', 9, 8),
         LostIdentity('two', 1, 'thing', 0, 0, 'b', None, 7),
     )
-    assert {loss.lost_in for loss in compare(second, first).losses} == {'a'}
+    assert {loss.lost_in for loss in compare(second, first).lost_identities} == {'a'}
 
 
 def test_the_other_way_round():
     other = evaluated([[(7, A)]] * 6, [[(7, A)]] * 2)
     there, back = compare(GOOD, other), compare(other, GOOD)
     assert [each.change for each in there.agnostic] == [-each.change for each in back.agnostic]
-    assert [loss.lost_in for loss in (*there.losses, *back.losses)] == ['b', 'a']
+    assert [loss.lost_in for loss in (*there.lost_identities, *back.lost_identities)] == ['b', 'a']
 
 
 def test_json():
@@ -77,7 +77,7 @@ def test_json():
     ],
 )
 def test_different_truth_is_refused(truth):
-    with pytest.raises(ValueError, match='not evaluated against the same frames of the same truth'):
+    with pytest.raises(ValueError, match='not evaluated against the same frames of the same ground truth'):
         compare(GOOD, evaluated([[]] * 6, [[]] * 2, truth=truth))
 
 

@@ -16,10 +16,10 @@ from helpers import annotated_memory as memory
 from vis_ros.datasets.rle import encode
 from vis_ros.evaluation.compare_results import compare
 from vis_ros.evaluation.evaluate_results import evaluate
-from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation, ObjectTrack, Run, Switch
+from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation, IdentitySwitch, MatchedRun, ObjectTrack
 from vis_ros.evaluation.report import html_report as report
 from vis_ros.evaluation.report.html_report import charts
-from vis_ros.evaluation.report.switch_pictures import picture
+from vis_ros.evaluation.report.switch_images import draw_outlines
 from vis_ros.visualization import identity_colour
 
 # --- made evaluations and how to read a report ------------------------------------------------------------------------
@@ -95,9 +95,9 @@ def made_track(random, video, object_id, length, most_runs=8):
     edges = np.unique(random.integers(0, length, 2 * most_runs))
     edges = edges[: len(edges) // 2 * 2].reshape(-1, 2)
     identities = random.choice([3, 17, 3 + EPOCH, 254], len(edges))
-    runs = [Run(int(a), int(b) - 1, int(c)) for (a, b), c in zip(edges, identities, strict=True)]
+    runs = [MatchedRun(int(a), int(b) - 1, int(c)) for (a, b), c in zip(edges, identities, strict=True)]
     switches = [
-        Switch(video, run.first, f'{run.first:05d}.jpg', object_id, before.result_id, run.result_id)
+        IdentitySwitch(video, run.first, f'{run.first:05d}.jpg', object_id, before.result_id, run.result_id)
         for before, run in itertools.pairwise(runs)
         if before.result_id != run.result_id
     ]
@@ -257,7 +257,7 @@ def test_the_head_says_what_was_evaluated_and_how(tmp_path):
     terms = root.find('.//dl')
     told = dict(zip(map(words, terms.iter('dt')), map(words, terms.iter('dd')), strict=True))
     assert told['results'] == 'my/results'
-    assert told['truth'] == 'my/truth.json'
+    assert told['ground truth'] == 'my/truth.json'
     assert told['model'] == 'demo'
     assert told['association'] == 'max_age: 30, by: iou'
     assert told['frames_of'].startswith('video0: 0, video1: 1,') and told['frames_of'].endswith('and 288 more')
@@ -287,15 +287,15 @@ def number(text):
 def test_every_figure_is_in_its_table(tmp_path):
     evaluation = made()
     _, root = written(tmp_path, replace(evaluation, agnostic=evaluation.agnostic | {'MOTA': -1.25}))
-    head, *rows = table(section(root, 'figures'), 'figures')
-    assert head[:3] == ['figure', 'all objects as one class', 'over the classes']
+    head, *rows = table(section(root, 'metrics'), 'metrics')
+    assert head[:3] == ['metric', 'class- agnostic', 'class- aware']
     assert [row[0] for row in rows] == list(METRICS)
     for name, agnostic, aware, meaning in rows:
         assert number(agnostic) == pytest.approx((evaluation.agnostic | {'MOTA': -1.25})[name], abs=5e-4)
         assert number(aware) == pytest.approx(evaluation.aware[name], abs=5e-4)
         assert ('.' in agnostic, '.' in aware) == (name not in COUNTS,) * 2
         assert meaning
-    tables = [each for each in section(root, 'figures').iter('table') if each.get('class') == 'wide']
+    tables = [each for each in section(root, 'metrics').iter('table') if each.get('class') == 'wide']
     for found, wanted in zip(tables, (evaluation.per_class, evaluation.per_video), strict=True):
         head, *rows = [[words(cell) for cell in row] for row in found.iter('tr')]
         assert head[1:] == list(METRICS)
@@ -306,8 +306,8 @@ def test_every_figure_is_in_its_table(tmp_path):
 
 def test_a_truth_without_classes_has_one_column(tmp_path):
     _, root = written(tmp_path, made(aware=None, per_class={}))
-    assert table(section(root, 'figures'), 'figures')[0] == ['figure', 'all objects as one class', 'what it is']
-    assert 'tells no classes' in words(section(root, 'figures'))
+    assert table(section(root, 'metrics'), 'metrics')[0] == ['metric', 'class- agnostic', 'meaning']
+    assert 'no class labels' in words(section(root, 'metrics'))
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_a_truth_without_classes_has_one_column(tmp_path):
     ],
 )
 def test_figures_as_text(value, name, text):
-    assert report.figure(value, name) == text
+    assert report.metric_text(value, name) == text
 
 
 def test_bars_of_j_and_f(tmp_path):
@@ -364,21 +364,21 @@ def test_bars_are_the_runs(tmp_path, seed):
         for identity, its_spans in wanted.items():
             frames = sum(end - first for first, end in its_spans)
             name = f'{identity % EPOCH} of epoch 1' if identity >= EPOCH else str(identity)
-            assert drawn[f'identity {name}: {frames} frames'] == (colour(identity), its_spans)
+            assert drawn[f'track {name}: {frames} frames'] == (colour(identity), its_spans)
         its = [each for each in evaluation.switches if (each.video, each.object_id) == (track.video, track.object_id)]
-        marks = [each for each in outer.findall('use') if each.get('href') == '#mark']
-        assert [float(mark.get('x')[:-1]) * length / 100 for mark in marks] == pytest.approx(
+        drawn_switches = [each for each in outer.findall('use') if each.get('href') == '#switch']
+        assert [float(mark.get('x')[:-1]) * length / 100 for mark in drawn_switches] == pytest.approx(
             [each.frame for each in its], abs=0.01
         )
 
 
 def test_names_stand_on_bars_that_are_long_enough(tmp_path):
-    runs = (Run(0, 39, 3), Run(40, 41, 254), Run(42, 99, 5 + EPOCH))
+    runs = (MatchedRun(0, 39, 3), MatchedRun(40, 41, 254), MatchedRun(42, 99, 5 + EPOCH))
     track = ObjectTrack('v', 1, 'zebra', 100, 3, 0.5, 0.5, 2, 0, runs, ((0, 99),))
     _, root = written(tmp_path, replace(made(videos=('v',), length=100), objects=(track,), switches=()))
     ((_, outer, _),) = strips(section(root, 'timelines'))
     assert [(each.get('x'), each.text) for each in outer.findall('text')] == [('20.0%', '3'), ('71.0%', '1:5')]
-    assert '2:5 is identity 5 of epoch 2' in words(section(root, 'timelines'))
+    assert '2:5 is track 5 of epoch 2' in words(section(root, 'timelines'))
 
 
 @pytest.mark.parametrize(('objects', 'opened'), [(1, 12), (20, 3), (300, 1)])
@@ -400,13 +400,13 @@ def test_frame_numbers_on_the_axis(tmp_path):
 
 
 def test_identities_beyond_the_coloured_ones_share_a_bar(tmp_path):
-    runs = tuple(Run(3 * k, 3 * k + (k < 200), k) for k in range(260))
+    runs = tuple(MatchedRun(3 * k, 3 * k + (k < 200), k) for k in range(260))
     track = ObjectTrack('v', 1, 'zebra', 800, 0, 0.5, 0.5, 259, 0, runs, ((0, 799),))
     _, root = written(tmp_path, replace(made(videos=('v',), length=800), objects=(track,), switches=()))
     ((_, _, inner),) = strips(section(root, 'timelines'))
     bars = {each.findtext('title'): spans(each.get('d')) for each in inner.findall('path')[1:]}
     assert len(bars) == 201
-    assert bars['60 other identities, fewer frames each'] == [(3 * k, 3 * k + 1) for k in range(200, 260)]
+    assert bars['60 other tracks with fewer frames'] == [(3 * k, 3 * k + 1) for k in range(200, 260)]
 
 
 # --- switches ---------------------------------------------------------------------------------------------------------
@@ -421,7 +421,7 @@ def test_every_switch_is_listed(tmp_path):
         for s in evaluation.switches
     ]
     assert rows == wanted
-    assert 'no pictures of them' in words(section(root, 'switches'))
+    assert 'no images of the switches' in words(section(root, 'switches'))
     assert not list(root.iter('img'))
 
 
@@ -442,7 +442,7 @@ def test_pictures_are_of_the_frames_around_a_switch(tmp_path):
     shown = [decoded(image) for image in root.iter('img')]
     assert [float(np.median(image)) for image in shown] == pytest.approx([45, 90], abs=3)
     assert all(image.shape[0] <= 180 and image.shape[1] <= 240 for image in shown)
-    assert [words(each) for each in root.iter('small')] == ['frame 3: identity 7', 'frame 6: identity 9']
+    assert [words(each) for each in root.iter('small')] == ['frame 3: track 7', 'frame 6: track 9']
 
 
 def test_pictures_when_frames_are_left_out_or_come_in_another_order(tmp_path):
@@ -465,11 +465,11 @@ def test_an_image_that_cannot_be_read_is_told(tmp_path):
     truth, results = outlined_set(masks, images), outlined_set(masks, shift=1, switch_at=5)
     _, root = written(tmp_path, evaluate(results, truth), truth=truth, results=results)
     told = words(section(root, 'switches'))
-    assert 'no picture: img4.jpg is gone' in told
-    assert 'no picture: the image has (height, width) (7, 9), its masks (120, 160)' in told
+    assert 'no image: img4.jpg is gone' in told
+    assert 'no image: the image has (height, width) (7, 9), its masks (120, 160)' in told
     truth = outlined_set(masks)
     _, root = written(tmp_path, evaluate(results, truth), truth=truth, results=results)
-    assert 'no picture: the annotations lead to no image' in words(section(root, 'switches'))
+    assert 'no image: the annotations have no images' in words(section(root, 'switches'))
 
 
 def test_a_picture_has_both_outlines():
@@ -477,9 +477,9 @@ def test_a_picture_has_both_outlines():
     truth, result = (
         encode(memory.box(*corners, (300, 400))) for corners in ((150, 100, 250, 200), (180, 100, 280, 200))
     )
-    shown = picture(image, (truth, result), 7).astype(int)
+    shown = draw_outlines(image, (truth, result), 7).astype(int)
     assert shown.shape == (180, 240, 3)
-    plain = picture(image, (None, None), 7)
+    plain = draw_outlines(image, (None, None), 7)
     assert (plain == 90).all() and plain.shape == (180, 240, 3)
     # 130 pixels wide together, and six tenths of that around them, in the shape of a picture.
     scale, left = 240 / 208, 215 - 104
@@ -491,10 +491,10 @@ def test_a_picture_has_both_outlines():
 def test_a_picture_stays_in_the_image():
     image = np.zeros((50, 700, 3), np.uint8)
     corner = encode(memory.box(690, 40, 700, 50, (50, 700)))
-    height, width = picture(image, (corner, None), 3).shape[:2]
+    height, width = draw_outlines(image, (corner, None), 3).shape[:2]
     assert (height, width) == (round(240 * 48 / 64), 240)
     everything = encode(np.ones((50, 700), np.uint8))
-    assert picture(image, (everything, everything), 3).shape == (round(50 * 240 / 700), 240, 3)
+    assert draw_outlines(image, (everything, everything), 3).shape == (round(50 * 240 / 700), 240, 3)
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------
@@ -524,7 +524,7 @@ def test_lines_of_precision_over_recall(tmp_path):
 def test_no_chart_without_precision(tmp_path):
     _, root = written(tmp_path, made(precision={}))
     assert not list(root.iter('polyline'))
-    assert 'no precision to draw' in words(section(root, 'charts'))
+    assert 'no true objects, and so no precision' in words(section(root, 'charts'))
 
 
 @pytest.mark.parametrize('seed', range(8))
@@ -562,7 +562,7 @@ def test_latency_is_drawn_for_live_runs_only(tmp_path):
     told = words(section(root, 'charts'))
     p50, p95, p99 = np.percentile(values, [50, 95, 99])
     assert f'p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms, largest 500.0 ms' in told
-    assert 'Not drawn: 1 beyond' in told
+    assert '1 beyond' in told
 
 
 # --- comparison -------------------------------------------------------------------------------------------------------
@@ -616,7 +616,7 @@ def test_comparison_of_equals_says_so(tmp_path):
     a, _ = compared_pair()
     _, root = written(tmp_path, a, comparison=compare(a, a))
     told = words(section(root, 'comparison'))
-    assert 'Every object is found in the same frames' in told
+    assert 'All objects are found in the same frames' in told
     assert Counter(told.split())['same'] >= len(METRICS)
     assert 'better' not in told and 'worse' not in told
 
@@ -625,7 +625,7 @@ def test_comparison_of_equals_says_so(tmp_path):
 
 
 def test_what_is_left_out_is_counted(tmp_path, monkeypatch):
-    for name in ('MOST_PICTURES', 'MOST_STRIPS', 'MOST_ROWS'):
+    for name in ('MAX_SWITCH_IMAGES', 'MAX_STRIPS', 'MAX_ROWS'):
         monkeypatch.setattr(report, name, 2)
     masks = moving_box(16)
     truth = outlined_set(masks, grey_images(16))
@@ -637,18 +637,18 @@ def test_what_is_left_out_is_counted(tmp_path, monkeypatch):
     assert len(evaluation.switches) == 15
     _, root = written(tmp_path, evaluation, truth=truth, results=results)
     told = words(section(root, 'switches'))
-    assert '2 of the 15 switches, evenly spread over all, and 13 more in the table' in told
+    assert '2 of 15 switches are shown, evenly spaced; the table has more' in told
     assert 'and 13 more switches' in told
     assert [words(each).split(':')[0] for each in root.iter('small')] == ['frame 0', 'frame 1', 'frame 7', 'frame 8']
     steady = evaluate(outlined_set(masks, shift=1), truth)
     _, root = written(tmp_path, evaluation, comparison=compare(steady, evaluation))
-    assert 'and 13 more losses' in words(section(root, 'comparison'))
+    assert 'and 13 more lost identities' in words(section(root, 'comparison'))
     evaluation = made(videos=tuple('abcde'))
     _, root = written(tmp_path, evaluation)
     assert len(list(strips(root))) == 2
     assert 'and 13 more objects' in words(section(root, 'timelines'))
     assert 'and 13 more objects' in words(section(root, 'objects'))
-    assert 'and 3 more videos' in words(section(root, 'figures'))
+    assert 'and 3 more videos' in words(section(root, 'metrics'))
 
 
 def test_a_large_report_stays_small(tmp_path):
@@ -665,4 +665,4 @@ def test_nothing_at_all(tmp_path):
     evaluation = made(objects=0, precision={}, videos=('empty',))
     _, root = written(tmp_path, evaluation)
     assert 'no true objects' in words(section(root, 'timelines'))
-    assert 'No object was found under another identity' in words(section(root, 'switches'))
+    assert 'There are no identity switches' in words(section(root, 'switches'))

@@ -34,6 +34,7 @@ def check(
     """Read every record, mask and image. Prints a summary, and lists all problems (exit code 1)."""
     from vis_ros.datasets.checking import check_annotations
     from vis_ros.datasets.open_annotations import open_annotations
+    from vis_ros.datasets.problems import plural
 
     frames = None if truth is None else open_annotations(truth)
     with progress('reading', None) as (bar, task):
@@ -48,8 +49,7 @@ def check(
     if found.videos is not None:
         _print_contents(path, found)
     if found.problems:
-        count = len(found.problems)
-        table = Table('file', 'record', f'{count} problem{"s" if count > 1 else ""}')
+        table = Table('file', 'record', plural(len(found.problems), 'problem'))
         for problem in found.problems:
             table.add_row(*(Text(part, overflow='fold') for part in (problem.file, problem.record, problem.what)))
         console.print(table)

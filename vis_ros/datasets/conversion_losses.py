@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vis_ros.datasets.problems import plural
 from vis_ros.datasets.rle import Rle, areas, decode, encode
 from vis_ros.datasets.segmentation import union
 from vis_ros.datasets.video import AnnotatedFrame
@@ -55,21 +56,22 @@ class ConversionLosses:
 
     def in_words(self) -> list[str]:
         """One text for each kind of loss that occurred."""
+        objects = plural(self.objects, 'object')
         texts = [
-            (self.classes, f'classes of {self.classes} objects'),
-            (self.new_ids, f'ids of {self.new_ids} of {self.objects} objects (they got new ones)'),
+            (self.classes, f'classes of {plural(self.classes, "object")}'),
+            (self.new_ids, f'ids of {self.new_ids} of {objects} (they got new ones)'),
             (
                 self.class_changes,
-                f'class changes of {self.class_changes} of {self.objects} objects (the most frequent class is kept)',
+                f'class changes of {self.class_changes} of {objects} (the most frequent class is kept)',
             ),
-            (self.scores, f'{self.scores} scores of single detections'),
-            (self.stamps, f'stamps of {self.stamps} frames'),
-            (self.frame_names, f'names of {self.frame_names} frames (numbered from 0)'),
+            (self.scores, f'scores of {plural(self.scores, "detection")}'),
+            (self.stamps, f'stamps of {plural(self.stamps, "frame")}'),
+            (self.frame_names, f'names of {plural(self.frame_names, "frame")} (numbered from 0)'),
             (
                 self.overlaps,
-                f'{self.overlaps} pixels of overlaps (kept by the object with the higher score, then the smaller one)',
+                f'overlaps of {plural(self.overlaps, "pixel")} (given to the higher score, then to the smaller object)',
             ),
-            (self.hidden, f'{self.hidden} masks that other masks cover completely'),
+            (self.hidden, f'{plural(self.hidden, "mask")} completely covered by others'),
         ]
         return [text for count, text in texts if count] + self.others
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from vis_ros.datasets.conversion_losses import ConversionLosses, disjoint
 from vis_ros.datasets.frame_images import ImageFile, bare, folder_names, images_by_stem, write_image
-from vis_ros.datasets.problems import LARGEST_SIDE, AnnotationError, Problem, ProblemLog, shown
+from vis_ros.datasets.problems import LARGEST_SIDE, AnnotationError, Problem, ProblemLog, plural, shown
 from vis_ros.datasets.rle import Rle, areas
 from vis_ros.datasets.segmentation import counts_fault, union
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
@@ -397,9 +397,11 @@ def _other_losses(names: Sequence[str], numbers: Sequence[int], used: set[int], 
     losses = []
     unnamed = [f'{names[k]} is {numbers[k]}' for k in sorted(used) if numbers[k] not in CLASSES]
     if unnamed:
-        losses.append(f'names of {len(unnamed)} classes ({", ".join(unnamed)})')
+        losses.append(f'class names ({", ".join(unnamed)})')
     if gaps:
-        losses.append(f'gaps: {gaps} missing frame numbers are read as frames without objects unless there are images')
+        losses.append(
+            f'{plural(gaps, "missing frame number")} (read as frames without objects, unless there are images)'
+        )
     return losses
 
 

@@ -135,6 +135,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 
+def plural(count: int, noun: str) -> str:
+    """'1 frame', '2 frames'."""
+    return f'{count} {noun}' if count == 1 else f'{count} {noun}s'
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Run lengths (a list `counts` of non-negative integers) are returned as an array.
 

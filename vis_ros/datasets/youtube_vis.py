@@ -17,7 +17,7 @@ from pycocotools import mask as coco
 from vis_ros.datasets.coco_json import JsonLayout, JsonListFile, JsonVideos, read_truth
 from vis_ros.datasets.conversion_losses import ConversionLosses
 from vis_ros.datasets.frame_images import folder_names, stems, write_image
-from vis_ros.datasets.problems import is_integer
+from vis_ros.datasets.problems import is_integer, plural
 from vis_ros.datasets.rle import Rle
 from vis_ros.datasets.segmentation import uncompressed
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
@@ -131,7 +131,9 @@ def _count_losses(summaries: Sequence[VideoSummary], ids: Sequence[dict[int, int
     for summary in summaries:
         losses.count_objects(summary)
     if scored:
-        losses.others.append(f'{scored} scores of single detections (results.json holds the mean of each object)')
+        losses.others.append(
+            f'scores of {plural(scored, "detection")} (results.json holds the mean score of each object)'
+        )
     return losses
 
 

@@ -1,22 +1,27 @@
-"""Alignment: which video and which frame of the results belongs to which of the truth."""
+"""Alignment: which video and which frame of the results belongs to which of the ground truth."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
-from vis_ros.evaluation.survey import FrameKey
+from vis_ros.datasets.video_summary import FrameKey
+from vis_ros.image_files import IMAGE_SUFFIXES
+
+FramePair = tuple[AnnotatedFrame, AnnotatedFrame | None]
+"""A frame of the ground truth and the frame of the results that belongs to it, if there is one."""
 
 
 def pair_videos(results: AnnotatedVideos, truth: AnnotatedVideos) -> list[tuple[AnnotatedVideo, AnnotatedVideo | None]]:
-    """Each video of the truth with that of the results, by name; one on each side belong together whatever their names.
+    """Each video of the ground truth with the video of the results that has the same name, if there is one.
+
+    If both sides have a single video, these belong together whatever their names.
 
     Raises:
-        ValueError: no name is on both sides.
+        ValueError: the sides have no name in common.
     """
     if len(results.videos) == len(truth.videos) == 1:
         return [(truth.videos[0], results.videos[0])]
@@ -24,19 +29,21 @@ def pair_videos(results: AnnotatedVideos, truth: AnnotatedVideos) -> list[tuple[
     pairs = [(video, named.get(video.name)) for video in truth.videos]
     if all(result is None for _, result in pairs):
         raise ValueError(
-            f'no video of the results {results.source} is one of the truth {truth.source}: the results have '
-            f'{_examples(named)}, the truth has {_examples([video.name for video in truth.videos])}'
+            f'the results {results.source} and the ground truth {truth.source} have no video name in common: the '
+            f'results have {_examples(named)}, the ground truth has {_examples([video.name for video in truth.videos])}'
         )
     return pairs
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The frames of one video of the truth, and the one of the results that belongs to each.
+    """The frames of one video of the ground truth, and the frame of the results that belongs to each.
 
-    partners: for each frame of the truth the position of its partner among the frames of the results, or None.
-    matched_by: 'stamp', 'name' or 'position'; '' where there are no frames on one side.
-    common_frames: whether frames without a partner are left out.
+    Attributes:
+        truth, results: the videos.
+        partners: for each ground truth frame the position of its partner among the frames of the results, or None.
+        matched_by: 'stamp', 'name' or 'position'; '' if one side has no frames.
+        common_frames: whether frames without a partner are left out.
     """
 
     truth: AnnotatedVideo
@@ -47,21 +54,21 @@ class Alignment:
 
     @property
     def common(self) -> int:
-        """How many frames have a partner."""
+        """Number of frames with a partner."""
         return sum(partner is not None for partner in self.partners)
 
     @property
     def compared(self) -> int:
-        """How many pairs there are."""
+        """Number of pairs."""
         return self.common if self.common_frames else len(self.partners)
 
-    def pairs(self) -> Iterator[tuple[AnnotatedFrame, AnnotatedFrame | None]]:
-        """Read both videos side by side; None where a frame of the truth has no partner.
+    def pairs(self) -> Iterator[FramePair]:
+        """Read both videos side by side.
 
-        Only frames that come before their turn are kept, so none where both sides have the same order.
+        Only result frames that come before their turn are kept in memory: none if both sides have the same order.
 
         Raises:
-            ValueError: the sizes of the images differ.
+            ValueError: the image sizes differ.
         """
         wanted = {partner for partner in self.partners if partner is not None}
         results = enumerate(() if self.results is None else self.results)
@@ -78,8 +85,8 @@ class Alignment:
             other = early.pop(partner)
             if tuple(other.size) != tuple(frame.size):
                 raise ValueError(
-                    f'video {self.truth.name!r}, frame {frame.name!r}: the truth has (height, width) '
-                    f'{tuple(frame.size)}, the results have {tuple(other.size)}; they must be of the same images'
+                    f'video {self.truth.name!r}, frame {frame.name!r}: the ground truth has (height, width) '
+                    f'{tuple(frame.size)}, the results have {tuple(other.size)}; both must be of the same images'
                 )
             yield frame, other
 
@@ -92,34 +99,35 @@ def align(
     *,
     common_frames: bool = False,
 ) -> Alignment:
-    """Match the frames of two videos: by stamp, else by name, else by position.
+    """Match the frames of two videos by stamp, by name or by position.
 
-    The first by which at least half of the frames of the shorter one have a partner; if there is none, the one by which
-    most have. Never by position where both have stamps: these are of different images then.
+    Takes the first of these for which at least half of the frames of the shorter video have a partner; if there is
+    none, the one with the most partners. If both have stamps they are never matched by position, because these frames
+    show different images.
 
-    Names are compared without folder, image extension and leading zeros of a number: '00012.png' is '12'. Where several
-    frames of a video have the same stamp or name, the first belongs to the first, the second to the second.
+    Names are compared without folder, image suffix and leading zeros of a number: '00012.png' is '12'. If several
+    frames of a video have the same stamp or name, they are matched in order.
 
     Raises:
-        ValueError: both have frames, but nothing in common.
+        ValueError: both videos have frames, but nothing in common.
     """
     if results is None or not result_keys or not truth_keys:
         return Alignment(truth, results, (None,) * len(truth_keys), '', common_frames)
     both_have_stamps = all(any(key.stamp_ns is not None for key in keys) for keys in (truth_keys, result_keys))
-    found = [
+    candidates = [
         Alignment(truth, results, _partners(truth_keys, result_keys, key_of), matched_by, common_frames)
         for matched_by, key_of in _KEYS.items()
         if not (matched_by == 'position' and both_have_stamps)
     ]
-    # Clocks that have nothing to do with each other agree now and then.
-    enough = [each for each in found if 2 * each.common >= min(len(truth_keys), len(result_keys))]
-    best = enough[0] if enough else max(found, key=lambda each: each.common)
+    # Stamps of unrelated clocks can be equal by chance.
+    enough = [each for each in candidates if 2 * each.common >= min(len(truth_keys), len(result_keys))]
+    best = enough[0] if enough else max(candidates, key=lambda each: each.common)
     if best.common:
         return best
     raise ValueError(
-        f'video {truth.name!r}: no frame of the results is one of the truth, neither by stamp nor by name nor by '
-        f'position: the results have {_examples(map(_describe, result_keys))}, '
-        f'the truth has {_examples(map(_describe, truth_keys))}'
+        f'video {truth.name!r}: no frame of the results matches the ground truth by stamp, name or position: the '
+        f'results have {_examples(map(_describe, result_keys))}, '
+        f'the ground truth has {_examples(map(_describe, truth_keys))}'
     )
 
 
@@ -131,8 +139,9 @@ def _partners(
 
 
 def _plain_name(frame: FrameKey) -> str:
-    # Only of images: a name may be a number with a point.
-    stem = re.sub(r'\.(bmp|jpe?g|pgm|png|ppm|tiff?|webp)$', '', PurePath(frame.name).name, flags=re.IGNORECASE)
+    # Only image suffixes are removed: a name may be a number with a decimal point.
+    path = PurePath(frame.name)
+    stem = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
     return str(int(stem)) if stem.isdecimal() else stem
 
 
@@ -146,7 +155,7 @@ _KEYS: dict[str, Callable[[FrameKey], Hashable | None]] = {
 def _keys(
     frames: Sequence[FrameKey], key_of: Callable[[FrameKey], Hashable | None]
 ) -> Iterator[tuple[Hashable, int] | None]:
-    """The key of each frame with how many before it have the same; None for a frame without."""
+    """The key of each frame and how many frames before it have the same key; None for a frame without a key."""
     seen: Counter[Hashable] = Counter()
     for frame in frames:
         key = key_of(frame)
@@ -160,4 +169,4 @@ def _describe(frame: FrameKey) -> str:
 
 def _examples(names: Iterable[str]) -> str:
     listed = list(names)
-    return f'{", ".join(listed[:3])}{", ..." if len(listed) > 3 else ""} ({len(listed)} in all)' if listed else 'none'
+    return f'{", ".join(listed[:3])}{", ..." if len(listed) > 3 else ""} ({len(listed)} in total)' if listed else 'none'

@@ -1,4 +1,4 @@
-"""Evaluation: what comparing results with truth gives; all that flows from the metrics to table and report."""
+"""Evaluation: the metrics of results against ground truth, and everything else that tables and reports show."""
 
 from __future__ import annotations
 
@@ -6,20 +6,30 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vis_ros.datasets.problems import plural
+
 METRICS = (
     *('AP', 'AP50', 'AP75', 'AR1', 'AR10', 'HOTA', 'DetA', 'AssA', 'IDF1', 'IDSW', 'Frag', 'MOTA', 'sMOTSA'),
     *('J', 'F', 'J&F'),
 )
-"""Names and order of the figures. All are in [0, 1] but IDSW and Frag, which are counts, and MOTA and sMOTSA, which are
-at most 1 and may be negative. Where there is no true object (a video may have none) the counts are 0, and all others 1
-if nothing was found and else 0."""
+"""Names and order of the metrics. All are in [0, 1] except IDSW and Frag, which are counts, and MOTA and sMOTSA, which
+are at most 1 and may be negative. Without any true object the counts are 0, and the others are 1 if nothing was
+predicted and 0 otherwise."""
 
 COUNTS = ('IDSW', 'Frag')
 
+_LISTED = 10
+"""Names that a sentence lists."""
+
 
 @dataclass(frozen=True)
-class Run:
-    """Frames first..last in which one identity was on an object: positions among the compared ones, both included."""
+class MatchedRun:
+    """Consecutive frames in which one predicted track was matched to an object.
+
+    Attributes:
+        first, last: positions among the compared frames, both included.
+        result_id: id of the predicted track.
+    """
 
     first: int
     last: int
@@ -28,13 +38,18 @@ class Run:
 
 @dataclass(frozen=True)
 class ObjectTrack:
-    """One true object: who was on it when.
+    """One true object and the predicted tracks that were matched to it.
 
-    object_id: in the truth; frames: in how many it is visible.
-    result_id: the identity that it is assigned for J and F, None where none that is free ever overlaps it; j, f: means
-        over all compared frames of the video.
-    runs: the matches of CLEAR in time, a new one whenever the identity changes or the object is lost.
-    visible: first and last frame of each stretch in which it is visible, in order.
+    Attributes:
+        video: its video.
+        object_id: its id in the ground truth.
+        class_name: its class.
+        frames: number of frames that show it.
+        result_id: the predicted track assigned to it for J and F; None if none of the remaining ones overlaps it.
+        j, f: means over all compared frames of the video.
+        switches, fragmentations: how often its track changed, how often it was lost and found again.
+        runs: the CLEAR matches over time. A new run starts when the track changes or the object was lost.
+        visible: first and last frame of each stretch of frames that show it, in order.
     """
 
     video: str
@@ -46,15 +61,20 @@ class ObjectTrack:
     f: float
     switches: int
     fragmentations: int
-    runs: tuple[Run, ...]
+    runs: tuple[MatchedRun, ...]
     visible: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
-class Switch:
-    """At a frame the true object `object_id` is on identity `after`; the last time it was on `before`.
+class IdentitySwitch:
+    """A frame in which a true object is matched to another predicted track than the last time.
 
-    frame: position among the compared frames of the video; frame_name: what the truth calls it.
+    Attributes:
+        video: its video.
+        frame: position among the compared frames of the video.
+        frame_name: name of the frame in the ground truth.
+        object_id: id of the object in the ground truth.
+        before, after: ids of the predicted tracks.
     """
 
     video: str
@@ -69,18 +89,20 @@ class Switch:
 class Coverage:
     """Which frames were compared, and what was not.
 
-    videos: of the truth, with at least one compared frame.
-    compared: frames with truth, each compared with the result of that frame or with nothing.
-    missing: those of them for which there is no result; they count as frames in which nothing was found.
-    unlabelled: frames with a result but no truth; they are not evaluated.
-    left_out: frames with truth that were left out because only common frames were asked for.
-    result_frames: all frames of the results.
-    unknown_classes: classes of the results that the truth does not have -> how many of their tracks; they count in the
-        class-agnostic figures only.
-    ignored: objects of results, one count a frame, that tracking leaves out: more than half of each lies in an ignored
-        region, and it is no true object.
-    missing_videos: of the truth, without results. unlabelled_videos: of the results, without truth.
-    matched_by: video -> what its frames were matched by: 'stamp', 'name' or 'position'.
+    Attributes:
+        videos: number of ground truth videos with at least one compared frame.
+        compared: number of ground truth frames that were compared, with results or with nothing.
+        missing: number of these without results; they count as frames in which nothing was found.
+        unlabelled: number of frames with results but without ground truth; they are not evaluated.
+        left_out: number of ground truth frames that were left out because only common frames were requested.
+        result_frames: number of all frames of the results.
+        ignored: number of predicted detections that the tracking metrics leave out, because more than half of each
+            is in an ignored region and it matches no true object.
+        unknown_classes: class of results that the ground truth does not have -> number of its tracks. They only count
+            in the class-agnostic metrics.
+        missing_videos: ground truth videos without results.
+        unlabelled_videos: videos of the results without ground truth.
+        matched_by: video -> how its frames were matched: 'stamp', 'name' or 'position'.
     """
 
     videos: int
@@ -96,38 +118,31 @@ class Coverage:
     matched_by: dict[str, str] = field(default_factory=dict)
 
     def statements(self) -> list[str]:
-        """All of it in words, one sentence each; what is zero is not mentioned."""
+        """The coverage in sentences; zeros are not mentioned."""
         ways = sorted(set(self.matched_by.values()))
         matched = f', matched by {" and ".join(ways)}' if ways else ''
-        sentences = [f'{_count(self.compared, "frame")} of {_count(self.videos, "video")} compared{matched}.']
+        sentences = [f'{plural(self.compared, "frame")} of {plural(self.videos, "video")} compared{matched}.']
         if 'position' in ways and self.missing + self.left_out + self.unlabelled:
             sentences.append(
-                'Without stamps or names in common the frames were matched by their position, but one side has more '
-                'of them: make sure that both begin with the same image and skip none.'
+                'Frames were matched by position, because they share neither stamps nor names, but one side has more '
+                'frames: check that both sides start with the same image and skip none.'
             )
         if self.missing:
-            sentences.append(f'{self.missing} of them without a result: there nothing was found.')
+            sentences.append(f'{plural(self.missing, "frame")} without results, evaluated as if nothing was found.')
         if self.missing_videos:
             sentences.append(f'Videos without results: {_listed(self.missing_videos)}.')
         if self.left_out:
-            sentences.append(f'{_count(self.left_out, "frame")} with truth left out, for want of a result.')
+            sentences.append(f'{plural(self.left_out, "ground truth frame")} without results left out.')
         if self.unlabelled:
-            sentences.append(f'{self.unlabelled} of {_count(self.result_frames, "result frame")} without truth.')
+            sentences.append(f'{self.unlabelled} of {plural(self.result_frames, "result frame")} without ground truth.')
         if self.unlabelled_videos:
-            sentences.append(f'Videos without truth: {_listed(self.unlabelled_videos)}.')
+            sentences.append(f'Videos without ground truth: {_listed(self.unlabelled_videos)}.')
         if self.ignored:
-            sentences.append(f'{_count(self.ignored, "result object")} in ignored regions left out.')
+            sentences.append(f'{plural(self.ignored, "detection")} in ignored regions left out.')
         if self.unknown_classes:
             classes = _listed([f'{name} ({count})' for name, count in sorted(self.unknown_classes.items())])
-            sentences.append(f'Classes (tracks) without true objects, in the class-agnostic figures only: {classes}.')
+            sentences.append(f'Classes (tracks) without ground truth, only in the class-agnostic metrics: {classes}.')
         return sentences
-
-
-_LISTED = 10
-
-
-def _count(number: int, what: str) -> str:
-    return f'{number} {what}' if number == 1 else f'{number} {what}s'
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -137,16 +152,21 @@ def _listed(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures by METRICS and what is behind them.
+    """The metrics (by METRICS) and the details behind them.
 
-    results, truth: paths; settings: what produced the results, where known.
-    agnostic: figures with all objects as one class. aware: means over the classes that have true objects (IDSW and
-        Frag: sums), None where truth or results tell no classes. per_class: the same figures of each class. per_video:
-        the class-agnostic figures of each video.
-    lengths: video -> number of compared frames. objects, switches: class-agnostic.
-    precision: IoU threshold ('0.50' ... '0.95') -> precision at the 101 recalls 0, 0.01, ... 1, class-agnostic.
-    latencies_ms: of a live run, else empty.
-    truth_digest: SHA-256 of the compared frames and their true objects; equal where the same truth was compared.
+    Attributes:
+        results, truth: paths of both sides.
+        settings: what produced the results, if known.
+        agnostic: metrics with all objects in one class.
+        aware: means over the classes that have true objects (for IDSW and Frag: sums); None without class labels.
+        per_class: metrics of each class.
+        per_video: class-agnostic metrics of each video.
+        lengths: video -> number of compared frames.
+        objects, switches: class-agnostic.
+        precision: IoU threshold ('0.50' ... '0.95') -> precision at the 101 recalls 0, 0.01, ..., 1, class-agnostic.
+        coverage: what was compared.
+        latencies_ms: of a live replay, otherwise empty.
+        truth_digest: SHA-256 of the compared frames and their true objects, equal for the same ground truth.
     """
 
     results: str
@@ -158,12 +178,12 @@ class Evaluation:
     per_video: dict[str, dict[str, float]]
     lengths: dict[str, int]
     objects: tuple[ObjectTrack, ...]
-    switches: tuple[Switch, ...]
+    switches: tuple[IdentitySwitch, ...]
     precision: dict[str, tuple[float, ...]]
     coverage: Coverage
     latencies_ms: tuple[float, ...] = ()
     truth_digest: str = ''
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """The content of evaluation.json."""
         return asdict(self)

@@ -1,23 +1,21 @@
-"""Scores: what the measures count in one video; figures come from the scores of several."""
+"""VideoScores: what all measures count in one video. The metrics of several videos are computed from their counts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
 from vis_ros.evaluation.metrics.average_precision import TrackMatches, average_precision, match_tracks
-from vis_ros.evaluation.metrics.clear import ClearMatching
 from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, without_ignored_results
-from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
+from vis_ros.evaluation.metrics.tracking_measures import TrackingCounts, count_tracking, tracking_metrics
 
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """A true object, the identity that it is assigned, or None, and the J and F of the two."""
+    """A true object, the predicted track assigned to it (or None), and J and F of the two."""
 
     object_id: int
     result_id: int | None
@@ -26,61 +24,56 @@ class ObjectScore:
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
-    """One video, all of its objects or those of one class.
+class VideoScores:
+    """The counts of one video, for all of its objects or those of one class.
 
-    tracking: of `TrackingMeasures`; matching: by CLEAR; tracks: for average precision; objects: each true one.
-    identities: how many there are in the results.
-    results: objects in the results, one count a frame; left_out: those beside them that ignored pixels excuse.
+    Attributes:
+        tracking: for HOTA, Identity and CLEAR.
+        tracks: for average precision.
+        objects: J and F of each true object.
+        predicted_tracks: number of predicted tracks.
+        detections: number of predicted detections over all frames, without the ignored ones.
+        ignored: number of predicted detections left out because they are in ignored pixels.
     """
 
-    tracking: dict[str, Any]
-    matching: ClearMatching
+    tracking: TrackingCounts
     tracks: TrackMatches
     objects: tuple[ObjectScore, ...]
-    identities: int
-    results: int
-    left_out: int
+    predicted_tracks: int
+    detections: int
+    ignored: int
 
 
-def score(
-    video: VideoOverlaps, track_scores: Mapping[int, float], objects: Sequence[ObjectScore], measures: TrackingMeasures
-) -> Scores:
+def score_video(video: VideoOverlaps, track_scores: Mapping[int, float], objects: Sequence[ObjectScore]) -> VideoScores:
     """Count everything in a video.
 
     Args:
-        video: only the objects that matter.
-        track_scores: of each identity.
-        objects: with J and F, which need masks.
-        measures: of TrackEval.
+        video: the overlaps of the objects to score.
+        track_scores: score of each predicted track.
+        objects: J and F of each true object, which are computed from the masks.
     """
     tracked = without_ignored_results(video)
-    matching = ClearMatching()
-    for frame in tracked.frames:
-        matching.add(frame.position, frame.truth_ids, frame.result_ids, frame.iou)
-    everything, results = (sum(len(frame.result_ids) for frame in each.frames) for each in (video, tracked))
-    return Scores(
-        tracking=measures.count(tracked),
-        matching=matching,
+    everything, detections = (sum(len(frame.result_ids) for frame in each.frames) for each in (video, tracked))
+    return VideoScores(
+        tracking=count_tracking(tracked),
         tracks=match_tracks(video, track_scores),
         objects=tuple(objects),
-        identities=len(video.result_ids),
-        results=results,
-        left_out=everything - results,
+        predicted_tracks=len(video.result_ids),
+        detections=detections,
+        ignored=everything - detections,
     )
 
 
-def figures(videos: Sequence[Scores], measures: TrackingMeasures) -> dict[str, float]:
+def metrics_of(videos: Sequence[VideoScores]) -> dict[str, float]:
     """All METRICS of several videos together."""
     if not any(video.tracks.truth for video in videos):
-        right = not any(video.results for video in videos)
-        return {name: 0 if name in COUNTS else float(right) for name in METRICS}
+        is_right = not any(video.detections for video in videos)
+        return {name: 0 if name in COUNTS else float(is_right) for name in METRICS}
     objects = [each for video in videos for each in video.objects]
     j, f = float(np.mean([each.j for each in objects])), float(np.mean([each.f for each in objects]))
     values = {
         **average_precision([video.tracks for video in videos]),
-        **measures.combine([video.tracking for video in videos]),
-        'Frag': sum(video.matching.fragmentations.total() for video in videos),
+        **tracking_metrics([video.tracking for video in videos]),
         **{'J': j, 'F': f, 'J&F': (j + f) / 2},
     }
     return {name: values[name] for name in METRICS}

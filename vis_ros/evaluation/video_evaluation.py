@@ -1,4 +1,4 @@
-"""Evaluate one video: its masks are read twice, and what is kept are numbers."""
+"""Evaluate one video: its masks are read twice, and only numbers are kept."""
 
 from __future__ import annotations
 
@@ -10,88 +10,92 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vis_ros.datasets.video import AnnotatedFrame
-from vis_ros.evaluation.alignment import Alignment
-from vis_ros.evaluation.evaluation import ObjectTrack, Switch
+from vis_ros.evaluation.alignment import Alignment, FramePair
+from vis_ros.evaluation.evaluation import IdentitySwitch, ObjectTrack
 from vis_ros.evaluation.metrics.j_and_f import assign, mean_f
 from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, by_class, measure, without_ignored_pixels
-from vis_ros.evaluation.metrics.tracking_measures import TrackingMeasures
-from vis_ros.evaluation.scores import ObjectScore, Scores, score
+from vis_ros.evaluation.scores import ObjectScore, VideoScores, score_video
+
+READINGS = 2
+"""How often the masks of a video are read."""
+
+
+@dataclass(frozen=True, eq=False)
+class VideoPair:
+    """A video of the ground truth with its results.
+
+    Attributes:
+        alignment: which frames belong together.
+        truth_classes: class name of each true object.
+        result_classes: class name of each predicted track.
+        result_scores: score of each predicted track.
+    """
+
+    alignment: Alignment
+    truth_classes: Mapping[int, str]
+    result_classes: Mapping[int, str]
+    result_scores: Mapping[int, float]
 
 
 @dataclass(frozen=True, eq=False)
 class VideoEvaluation:
-    """What `evaluate` needs of a video with at least one compared frame.
+    """The evaluation of a video with at least one compared frame.
 
-    length: number of compared frames. whole: all objects; classes: those of each class name.
-    digest: of the names of the compared frames and the numbers and areas of their true objects.
+    Attributes:
+        name: of the video.
+        length: number of compared frames.
+        digest: of the names of the compared frames and the ids and areas of their true objects.
+        whole: scores of all objects.
+        classes: scores of each class, by name.
+        objects, switches: class-agnostic.
     """
 
     name: str
     length: int
     digest: str
-    whole: Scores
-    classes: dict[str, Scores]
+    whole: VideoScores
+    classes: dict[str, VideoScores]
     objects: Sequence[ObjectTrack]
-    switches: Sequence[Switch]
+    switches: Sequence[IdentitySwitch]
 
 
-def evaluate_video(
-    alignment: Alignment,
-    truth_classes: Mapping[int, str],
-    result_classes: Mapping[int, str],
-    result_scores: Mapping[int, float],
-    measures: TrackingMeasures,
-    *,
-    class_aware: bool,
-    on_frame: Callable[[], None],
-) -> VideoEvaluation:
+def evaluate_video(pair: VideoPair, *, class_aware: bool, on_frame: Callable[[], None]) -> VideoEvaluation:
     """Evaluate the compared frames of a video.
 
     Args:
-        alignment: the two videos.
-        truth_classes: class name of each true object.
-        result_classes: class name of each identity.
-        result_scores: score of each identity.
-        measures: of TrackEval.
-        class_aware: whether to score the objects of each class apart as well.
-        on_frame: called twice for each frame.
+        pair: ground truth and results.
+        class_aware: whether to score each class separately as well.
+        on_frame: called READINGS times for each frame.
     """
-    video = _read(_counted(alignment, on_frame))
-    parts = by_class(video, truth_classes, result_classes) if class_aware else {}
-    objects, *objects_of_parts = _object_scores([video, *parts.values()], _counted(alignment, on_frame))
-    whole = score(video, result_scores, objects, measures)
+    name = pair.alignment.truth.name
+    video = _measure_overlaps(_counted_pairs(pair.alignment, on_frame))
+    parts = by_class(video, pair.truth_classes, pair.result_classes) if class_aware else {}
+    objects, *objects_of_parts = _score_objects([video, *parts.values()], _counted_pairs(pair.alignment, on_frame))
+    whole = score_video(video, pair.result_scores, objects)
     return VideoEvaluation(
-        name=alignment.truth.name,
+        name=name,
         length=video.length,
         digest=_digest(video),
         whole=whole,
         classes={
-            name: score(part, result_scores, of_part, measures)
-            for (name, part), of_part in zip(parts.items(), objects_of_parts, strict=True)
+            class_name: score_video(part, pair.result_scores, of_part)
+            for (class_name, part), of_part in zip(parts.items(), objects_of_parts, strict=True)
         },
-        objects=_object_tracks(alignment.truth.name, video, whole, truth_classes),
+        objects=_object_tracks(name, video, whole, pair.truth_classes),
         switches=[
-            Switch(
-                alignment.truth.name, each.frame, video.frames[each.frame].name, each.object_id, each.before, each.after
-            )
-            for each in whole.matching.switches
+            IdentitySwitch(name, each.frame, video.frames[each.frame].name, each.object_id, each.before, each.after)
+            for each in whole.tracking.clear.switches
         ],
     )
 
 
-_Frames = Iterable[tuple[AnnotatedFrame, AnnotatedFrame | None]]
-
-
-def _counted(
-    alignment: Alignment, on_frame: Callable[[], None]
-) -> Iterator[tuple[AnnotatedFrame, AnnotatedFrame | None]]:
-    for both in alignment.pairs():
-        yield both
+def _counted_pairs(alignment: Alignment, on_frame: Callable[[], None]) -> Iterator[FramePair]:
+    for pair in alignment.pairs():
+        yield pair
         on_frame()
 
 
-def _read(pairs: _Frames) -> VideoOverlaps:
+def _measure_overlaps(pairs: Iterable[FramePair]) -> VideoOverlaps:
     frames, seen = [], []
     for position, (truth, results) in enumerate(pairs):
         frames.append(measure(position, truth, results))
@@ -109,8 +113,8 @@ def _digest(video: VideoOverlaps) -> str:
     return digest.hexdigest()
 
 
-def _object_scores(parts: Sequence[VideoOverlaps], pairs: _Frames) -> list[list[ObjectScore]]:
-    """J and F of the true objects of each part, with one reading of the frames."""
+def _score_objects(parts: Sequence[VideoOverlaps], pairs: Iterable[FramePair]) -> list[list[ObjectScore]]:
+    """J and F of the true objects of each part, in one reading of the frames."""
     assigned = [assign(part) for part in parts]
     f_of = mean_f(pairs, {each.pair for part in assigned for each in part if each.pair})
     return [
@@ -119,13 +123,14 @@ def _object_scores(parts: Sequence[VideoOverlaps], pairs: _Frames) -> list[list[
     ]
 
 
-def _object_tracks(name: str, video: VideoOverlaps, scores: Scores, classes: Mapping[int, str]) -> list[ObjectTrack]:
-    """Who was on which true object when."""
+def _object_tracks(
+    name: str, video: VideoOverlaps, scores: VideoScores, classes: Mapping[int, str]
+) -> list[ObjectTrack]:
     visible: dict[int, list[int]] = defaultdict(list)
     for frame in video.frames:
         for number in frame.truth_ids.tolist():
             visible[number].append(frame.position)
-    matching = scores.matching
+    matching = scores.tracking.clear
     switches = Counter(change.object_id for change in matching.switches)
     return [
         ObjectTrack(

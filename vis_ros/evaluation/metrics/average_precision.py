@@ -1,6 +1,8 @@
-"""Average precision and recall of tracks, by the protocol of YouTube-VIS (Yang et al. 2019, section 4).
+"""Average precision and recall of tracks, following YouTube-VIS (Yang et al. 2019, "Video Instance Segmentation",
+section 4).
 
-It is that of COCO with the overlap of whole tracks: intersections and unions are summed over the frames of a video.
+The protocol is that of COCO with the IoU of whole tracks: intersections and unions are summed over the frames of a
+video.
 """
 
 from __future__ import annotations
@@ -16,19 +18,20 @@ from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps
 IOU_THRESHOLDS = np.round(np.arange(0.5, 0.96, 0.05), 2)
 RECALLS = np.linspace(0, 1, 101)
 MAX_TRACKS = 100
-"""Tracks of one class in a video that count, those with the highest scores."""
+"""Number of tracks per class and video that are evaluated, those with the highest scores."""
 
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class TrackMatches:
-    """The N <= MAX_TRACKS tracks of a video, the highest score first.
+    """The N <= MAX_TRACKS predicted tracks of a video, highest score first.
 
-    scores: (N,).
-    found: (10, N) whether the track is a true object, at each of IOU_THRESHOLDS.
-    ignored: (10, N) whether it is none, but lies in ignored pixels: it counts neither for nor against the results.
-    truth: how many true objects there are.
+    Attributes:
+        scores: (N,).
+        found: (10, N) whether the track matches a true object, at each of IOU_THRESHOLDS.
+        ignored: (10, N) whether it matches none but is in ignored pixels, and is neither a true nor a false positive.
+        truth: number of true objects.
     """
 
     scores: NDArray[np.float64]
@@ -38,15 +41,15 @@ class TrackMatches:
 
 
 def match_tracks(video: VideoOverlaps, scores: Mapping[int, float]) -> TrackMatches:
-    """Match the tracks of one class in a video with the true objects.
+    """Match the predicted tracks of one class in a video to the true objects.
 
-    The track with the highest score chooses first: of the true objects that are free and overlap it enough, that with
-    the largest overlap. Ignored pixels are as crowds of COCO: a track that is no true object is ignored where the share
-    of it that lies in them reaches the threshold. Equal scores: the lower id first.
+    In order of their scores (then of their ids), the tracks take the free true object with the largest IoU, if that
+    reaches the threshold. Ignored pixels are treated like COCO's crowds: a track without a true object is ignored if
+    the share of it in ignored pixels reaches the threshold.
 
     Args:
-        video: only objects of that class.
-        scores: of each identity.
+        video: only objects of this class.
+        scores: of each predicted track.
     """
     overlaps, ignored = track_iou(video)
     score = np.array([scores[number] for number in video.result_ids.tolist()], np.float64)
@@ -57,7 +60,7 @@ def match_tracks(video: VideoOverlaps, scores: Mapping[int, float]) -> TrackMatc
 
 
 def track_iou(video: VideoOverlaps) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(T, N) IoU of each true object with each identity over the whole video; (N,) ignored share of each identity."""
+    """(T, N) IoU of true objects and predicted tracks over the whole video, (N,) ignored share of each track."""
     truth, results = np.zeros(len(video.truth_ids)), np.zeros(len(video.result_ids))
     shared, ignored = np.zeros((len(truth), len(results))), np.zeros(len(results))
     for frame in video.frames:
@@ -70,11 +73,11 @@ def track_iou(video: VideoOverlaps) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 
 def _match(overlaps: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
-    """(N,) whether each of the tracks, which choose in their order, gets one of the T true objects."""
+    """(N,) whether each track gets one of the T true objects, in their order."""
     free = overlaps >= threshold - _ROUNDING
     found = np.zeros(overlaps.shape[1], bool)
     for track in np.flatnonzero(free.any(0)):
-        candidates = np.flatnonzero(free[:, track])[::-1]  # of equal ones the last, as COCO
+        candidates = np.flatnonzero(free[:, track])[::-1]  # like COCO, the last of equal ones
         if len(candidates):
             free[candidates[np.argmax(overlaps[candidates, track])]] = False
             found[track] = True
@@ -82,7 +85,7 @@ def _match(overlaps: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]
 
 
 def precision_at_recalls(videos: Sequence[TrackMatches]) -> NDArray[np.float64]:
-    """(10, 101) the best precision at each of IOU_THRESHOLDS that has at least the recall of RECALLS; 0 beyond all."""
+    """(10, 101) the best precision with at least the recalls RECALLS, at each of IOU_THRESHOLDS; 0 if not reached."""
     order = np.argsort(-np.concatenate([video.scores for video in videos]), kind='stable')
     found = np.concatenate([video.found for video in videos], 1)[:, order]
     ignored = np.concatenate([video.ignored for video in videos], 1)[:, order]
@@ -99,8 +102,8 @@ def precision_at_recalls(videos: Sequence[TrackMatches]) -> NDArray[np.float64]:
 def average_precision(videos: Sequence[TrackMatches]) -> dict[str, float]:
     """AP, AP50, AP75, AR1 and AR10 of videos that have true objects.
 
-    AR1 and AR10 are mean recalls with the one or ten best tracks of each video: even a perfect result has an AR1 below
-    1 where a video has more than one object of the class.
+    AR1 and AR10 are the recalls with the best one or ten tracks of each video, averaged over the IoU thresholds. Even
+    perfect results have an AR1 below 1 if a video has several objects of the class.
     """
     precision = precision_at_recalls(videos).mean(1)
     truth = sum(video.truth for video in videos)

@@ -1,4 +1,4 @@
-"""Boundary F: how well the contours of two masks agree (Perazzi et al. 2016, DAVIS, section 4)."""
+"""Contour accuracy F: how well the contours of two masks agree (Perazzi et al. 2016, "DAVIS", section 4)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pycocotools import mask as coco
 from vis_ros.datasets.rle import Rle, window
 
 TOLERANCE = 0.008
-"""How far apart contours may be, as a share of the image diagonal."""
+"""Maximum distance of matching contours, as a share of the image diagonal."""
 
 
 def boundary_f(a: Rle, b: Rle) -> float:
-    """Harmonic mean of the shares of each contour that lie within the tolerance of the other; 1 where neither has any.
+    """Harmonic mean of the shares of each contour that are within the tolerance of the other; 1 if both are empty.
 
-    Only the window around both masks is looked at.
+    Only the window around both masks is decoded.
     """
     height, width = a['size']
     radius = int(np.ceil(TOLERANCE * np.hypot(height, width)))
@@ -30,7 +30,7 @@ def boundary_f(a: Rle, b: Rle) -> float:
 
 
 def contour(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W) 0 or 1: the pixels whose right, lower or lower right neighbour is on the other side of the edge."""
+    """(H, W) uint8 0 or 1: pixels that differ from their right, lower or lower right neighbour."""
     edge = np.zeros_like(mask)
     edge[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
     edge[:-1] |= mask[:-1] ^ mask[1:]
@@ -39,7 +39,7 @@ def contour(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def contour_f(a: NDArray[np.uint8], b: NDArray[np.uint8], radius: int) -> float:
-    """F of two contours (H, W) of 0 and 1 that may be `radius` pixels apart."""
+    """F of two contours (H, W) of 0 and 1 that may be up to `radius` pixels apart."""
     near_a, near_b = (cv2.dilate(each, _disk(radius)) for each in (a, b))
     count_a, count_b = int(a.sum()), int(b.sum())
     if not count_a or not count_b:

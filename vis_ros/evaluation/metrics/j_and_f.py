@@ -1,8 +1,9 @@
-"""Region similarity J and contour accuracy F of DAVIS, unsupervised (Caelles et al. 2019): each object's best identity.
+"""Region similarity J and contour accuracy F of DAVIS, unsupervised (Caelles et al. 2019): each true object with the
+predicted track that fits it best.
 
-Both are means over all frames of a video, and 1 in a frame where neither the object nor its identity is. Other than in
-DAVIS an identity that never overlaps an object is none of it, and an object without identity has 0, also in frames
-where it is not visible: a result in which nothing is found must not score.
+Both are means over all frames of a video, and 1 in a frame that shows neither the object nor its track. Unlike in
+DAVIS, a track that never overlaps an object is not assigned to it, and an object without a track scores 0 in all
+frames, including those that do not show it. Otherwise results in which nothing is found would score.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, without_igno
 
 @dataclass(frozen=True)
 class Assignment:
-    """The identity of a true object, or None, and J: the mean IoU over all frames."""
+    """The predicted track assigned to a true object, or None, and J: the mean IoU over all frames."""
 
     object_id: int
     result_id: int | None
@@ -30,12 +31,12 @@ class Assignment:
 
     @property
     def pair(self) -> tuple[int, int] | None:
-        """The object and its identity."""
+        """(object id, id of the predicted track); None without a track."""
         return None if self.result_id is None else (self.object_id, self.result_id)
 
 
 def assign(video: VideoOverlaps) -> list[Assignment]:
-    """Give each true object at most one identity such that the mean J is largest, in the order of the object ids."""
+    """Assign predicted tracks to true objects one to one, such that the mean J is largest. Sorted by object id."""
     truth, results = np.zeros(len(video.truth_ids)), np.zeros(len(video.result_ids))
     iou, together = (np.zeros((len(truth), len(results))) for _ in range(2))
     for frame in video.seen:
@@ -59,7 +60,7 @@ def assign(video: VideoOverlaps) -> list[Assignment]:
 def mean_f(
     frames: Iterable[tuple[AnnotatedFrame, AnnotatedFrame | None]], pairs: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], float]:
-    """Pairs of true object and identity -> mean of F over all frames; F is 0 where only one of the two is visible."""
+    """(object id, track id) -> mean F over all frames. F is 0 in frames that show only one of the two."""
     wanted = sorted(set(pairs))
     sums: dict[tuple[int, int], float] = defaultdict(float)
     length = 0

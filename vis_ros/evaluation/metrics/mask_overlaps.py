@@ -1,4 +1,4 @@
-"""Overlaps: the numbers that every measure is made of; what is left of the masks of a frame when it has been read."""
+"""Mask overlaps of a frame and of a video: the numbers from which every measure is computed, without the masks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from vis_ros.datasets.rle import Rle, areas, decode, encode, iou
 from vis_ros.datasets.video import AnnotatedFrame
 
 MATCH_IOU = 0.5
-"""From this IoU on a result may be a true object in one frame (CLEAR, Identity, MOTS)."""
+"""Mask IoU from which a detection may match a true object in a frame (CLEAR, Identity, MOTS)."""
 
 
 @dataclass(frozen=True, eq=False)
 class FrameOverlaps:
-    """T true objects and N results in one frame. A mask without pixels is no object.
+    """T true objects and N detections in one frame. Empty masks are left out.
 
-    position: among the compared frames of the video; name: what the truth calls it.
-    truth_ids, truth_areas: (T,) int64. result_ids, result_areas: (N,) int64.
-    iou: (T, N) of their masks.
-    ignored: (N,) share of each result that lies in ignored pixels.
+    Attributes:
+        position: among the compared frames of the video.
+        name: of the frame in the ground truth.
+        truth_ids, truth_areas: (T,) int64.
+        result_ids, result_areas: (N,) int64.
+        iou: (T, N) mask IoU.
+        ignored: (N,) share of each detection that is in ignored pixels.
     """
 
     position: int
@@ -39,7 +42,7 @@ class FrameOverlaps:
     ignored: NDArray[np.float64]
 
     def only(self, truth: NDArray[np.bool_], results: NDArray[np.bool_]) -> FrameOverlaps:
-        """The chosen (T,) true objects and (N,) results of it."""
+        """Only the true objects and detections selected by (T,) and (N,)."""
         return replace(
             self,
             truth_ids=self.truth_ids[truth],
@@ -52,13 +55,13 @@ class FrameOverlaps:
 
     @property
     def intersections(self) -> NDArray[np.int64]:
-        """(T, N) shared pixels: an IoU i of areas that sum to s comes from s * i / (1 + i) of them."""
+        """(T, N) shared pixels: with an IoU of i and a sum of areas s, these are s * i / (1 + i)."""
         sums = self.truth_areas[:, None] + self.result_areas
         return np.rint(sums * self.iou / (1 + self.iou)).astype(np.int64)
 
 
 def measure(position: int, truth: AnnotatedFrame, results: AnnotatedFrame | None) -> FrameOverlaps:
-    """The overlaps of one frame; nothing was found where it has no results."""
+    """The overlaps of one frame. Without results nothing was found."""
     truth_masks, truth_ids = list(truth.masks), truth.track_ids
     result_masks, result_ids = (list(results.masks), results.track_ids) if results is not None else ([], _NONE)
     frame = FrameOverlaps(
@@ -82,14 +85,14 @@ _NONE = np.zeros(0, np.int64)
 def _share_in(region: Rle | None, masks: Sequence[Rle]) -> NDArray[np.float64]:
     if region is None or not masks:
         return np.zeros(len(masks))
-    # With the crowd flag, COCO's IoU is the intersection by the area of the mask.
+    # With the crowd flag, COCO's IoU is the intersection divided by the area of the mask.
     return np.nan_to_num(coco.iou(list(masks), [region], [1])).reshape(-1)
 
 
 def without_ignored_pixels(
     truth: AnnotatedFrame, results: AnnotatedFrame | None
 ) -> tuple[AnnotatedFrame, AnnotatedFrame | None]:
-    """Both frames with the ignored pixels of the truth taken out of all masks; the same frames where there are none."""
+    """Both frames without the ignored pixels of the ground truth; the frames themselves if there are none."""
     region = truth.ignored
     if region is None or not areas([region])[0]:
         return truth, results
@@ -105,10 +108,12 @@ def _cut(frame: AnnotatedFrame, region: Rle) -> AnnotatedFrame:
 
 @dataclass(frozen=True, eq=False)
 class VideoOverlaps:
-    """The frames of a video in order; where only some of its objects matter, only those in which any of them is.
+    """The overlaps of a video, in frame order. With a subset of its objects, frames without any of them are left out.
 
-    length: number of all compared frames.
-    frames: of the masks as they are; seen: of the masks without ignored pixels, the same list where there are none.
+    Attributes:
+        length: number of all compared frames.
+        frames: overlaps of the complete masks.
+        seen: overlaps of the masks without ignored pixels; the same list if there are none.
     """
 
     length: int
@@ -117,20 +122,20 @@ class VideoOverlaps:
 
     @cached_property
     def truth_ids(self) -> NDArray[np.int64]:
-        """(T,) all true objects, ascending."""
+        """(T,) ids of all true objects, ascending."""
         return _distinct(frame.truth_ids for frame in self.frames)
 
     @cached_property
     def result_ids(self) -> NDArray[np.int64]:
-        """(N,) all identities, ascending."""
+        """(N,) ids of all predicted tracks, ascending."""
         return _distinct(frame.result_ids for frame in self.frames)
 
     def truth_rows(self, frame: FrameOverlaps) -> NDArray[np.intp]:
-        """Where in `truth_ids` the true objects of a frame are."""
+        """Positions of the true objects of a frame in `truth_ids`."""
         return np.searchsorted(self.truth_ids, frame.truth_ids)
 
     def result_columns(self, frame: FrameOverlaps) -> NDArray[np.intp]:
-        """Where in `result_ids` the results of a frame are."""
+        """Positions of the detections of a frame in `result_ids`."""
         return np.searchsorted(self.result_ids, frame.result_ids)
 
 
@@ -141,7 +146,7 @@ def _distinct(ids: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
 def by_class(
     video: VideoOverlaps, truth_classes: Mapping[int, str], result_classes: Mapping[int, str]
 ) -> dict[str, VideoOverlaps]:
-    """Class name -> its part of the video; the arguments give the class of each true object and identity."""
+    """Split a video by class name. The arguments hold the class of each true object and each predicted track."""
     frames = seen = _frames_by_class(video.frames, truth_classes, result_classes)
     if video.seen is not video.frames:
         seen = _frames_by_class(video.seen, truth_classes, result_classes)
@@ -161,10 +166,10 @@ def _frames_by_class(
 
 
 def without_ignored_results(video: VideoOverlaps) -> VideoOverlaps:
-    """The `frames` without the results that lie for more than half in ignored pixels and are no true object.
+    """Remove detections from `frames` that match no true object and are more than half in ignored pixels.
 
-    The rule of MOTS (Voigtlaender et al. 2019, section 4): first true objects and results are matched in each frame,
-    and only of those results that are left over some may be ignored.
+    This is the rule of MOTS (Voigtlaender et al. 2019, section 4): detections are first matched to true objects in each
+    frame, and only those without a match can be ignored.
     """
     frames = []
     for frame in video.frames:

@@ -1,4 +1,4 @@
-"""The charts of the report as geometry: precision over recall, and the histogram of latencies."""
+"""The charts of the report as geometry: precision over recall, and the latency histogram."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from vis_ros.percentiles import percentiles
 
 WIDTH, HEIGHT = 360, 290
 LEFT, RIGHT, TOP, BOTTOM = 52, 348, 12, 244
-"""Size of a chart and edges of its plot in pixels. The text below is as high on a small screen as on a large one."""
+"""Size of a chart and edges of its plot area in pixels."""
 
-_MOST_BARS = 40
+_MAX_BARS = 40
 
 
 @dataclass(frozen=True)
 class ChartTick:
-    """A labelled place on an axis; `position` in pixels, x from the left or y from the top."""
+    """A label on an axis; `position` in pixels, x from the left or y from the top."""
 
     position: float
     text: str
@@ -28,7 +28,7 @@ class ChartTick:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the chart: `key` names its style, `points` is an SVG list of points."""
+    """A line of the chart: `key` is its style, `points` an SVG list of points."""
 
     key: str
     name: str
@@ -37,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """Lines of AP50, AP75 and of the mean over the thresholds; `band` is a polygon from lowest to highest threshold."""
+    """Lines of AP50, AP75 and the mean over the thresholds; `band` is a polygon between the extremes."""
 
     lines: tuple[Line, ...]
     band: str
@@ -47,7 +47,7 @@ class PrecisionRecall:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of a histogram in pixels, and how many values from `first` to `last` milliseconds it stands for."""
+    """A bar of a histogram in pixels; `count` values are from `first` to `last` milliseconds."""
 
     x: float
     y: float
@@ -60,7 +60,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Percentile:
-    """A percentile: `x` in pixels, None where it lies beyond the axis; `value` in milliseconds."""
+    """A percentile: `x` in pixels, None beyond the axis; `value` in milliseconds."""
 
     x: float | None
     name: str
@@ -69,7 +69,7 @@ class Percentile:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Of latencies. `beyond` of the `count` values are above `end` milliseconds, the end of the axis."""
+    """A latency histogram. `beyond` of the `count` values are above `end` milliseconds, the end of the axis."""
 
     bars: tuple[Bar, ...]
     percentiles: tuple[Percentile, ...]
@@ -82,7 +82,7 @@ class Histogram:
 
 
 def precision_recall(precision: dict[str, tuple[float, ...]]) -> PrecisionRecall | None:
-    """Lay out `Evaluation.precision`; None where it has nothing to draw (no true objects)."""
+    """Lay out `Evaluation.precision`; None without true objects."""
     curves = {name: np.asarray(values) for name, values in precision.items()}
     curves = {name: curve for name, curve in curves.items() if curve.size and (curve >= 0).all()}
     if not curves:
@@ -102,9 +102,9 @@ def precision_recall(precision: dict[str, tuple[float, ...]]) -> PrecisionRecall
 
 
 def latency_histogram(latencies_ms: Sequence[float]) -> Histogram | None:
-    """Lay out latencies; None where there are none.
+    """Lay out latencies; None without latencies.
 
-    The axis ends at twice the 99th percentile at most, so that one late answer does not squeeze all others into a bar.
+    The axis ends at twice the 99th percentile at most, so that a single late message does not compress all others.
     """
     if not latencies_ms:
         return None
@@ -112,7 +112,7 @@ def latency_histogram(latencies_ms: Sequence[float]) -> Histogram | None:
     p50, p95, p99 = percentiles(values, 50, 95, 99)
     start = min(0.0, float(values[0]))
     span = min(float(values[-1]) - start, 2 * (p99 - start))
-    width = _nice_step(max(span, 1e-3) / _MOST_BARS)
+    width = _nice_step(max(span, 1e-3) / _MAX_BARS)
     start = math.floor(start / width) * width
     count = math.floor(span / width) + 1
     edges = start + width * np.arange(count + 1)
@@ -153,7 +153,7 @@ def latency_histogram(latencies_ms: Sequence[float]) -> Histogram | None:
 
 
 def _nice_step(least: float) -> float:
-    """The smallest of 1, 2 and 5 times a power of ten that is not below `least`."""
+    """The smallest of 1, 2 and 5 times a power of ten that is at least `least`."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
 

@@ -1,4 +1,4 @@
-"""Pictures of identity switches: the object in the last frame on its old identity, and in the first on the new one."""
+"""Images of identity switches: the object in the last frame on its old track, and in the first frame on the new one."""
 
 from __future__ import annotations
 
@@ -10,81 +10,83 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.datasets.rle import Rle, decode
-from vis_ros.datasets.video import AnnotatedFrame
+from vis_ros.datasets.video import EPOCH, AnnotatedFrame
+from vis_ros.evaluation.alignment import FramePair
 from vis_ros.visualization import identity_colour
 
 WIDTH, HEIGHT = 240, 180
-"""Size of a picture in pixels."""
+"""Maximum size of an image in pixels."""
 
-_CONTEXT = 0.6  # of the object's size is shown around it, a half on each side
-_LEAST = 64  # pixels of the image that are shown across at least
-_QUALITY = 80
+_CONTEXT = 0.6
+"""Margin around the object relative to its size, half of it on each side."""
+_MIN_WIDTH = 64
+"""Minimum width of the part of the frame that is shown, in pixels."""
+_JPEG_QUALITY = 80
 
 Image = NDArray[np.uint8]
-Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What to show: a true object and the identity on it, in one frame of a video."""
+    """What to show: a true object and the predicted track on it, in one frame of a video."""
 
     frame: int
     object_id: int
     result_id: int
 
 
-def take_pictures(
-    frames: Iterable[tuple[AnnotatedFrame, AnnotatedFrame | None]], moments: Collection[Moment]
-) -> dict[Moment, bytes | str]:
-    """Take the pictures of one video in one pass over its frames.
+def draw_moments(frames: Iterable[FramePair], moments: Collection[Moment]) -> dict[Moment, bytes | str]:
+    """Draw the moments of one video in one pass over its frames.
 
     Args:
-        frames: truth and result of each compared frame in order; either may lead to the image.
+        frames: the compared frames in order; the image may come from the ground truth or from the results.
         moments: of this video.
 
     Returns:
-        For each moment a JPEG of at most HEIGHT x WIDTH pixels, or in words why there is none.
+        For each moment a JPEG of at most HEIGHT x WIDTH pixels, or the reason why there is none.
     """
     wanted: dict[int, list[Moment]] = {}
     for moment in moments:
         wanted.setdefault(moment.frame, []).append(moment)
-    taken: dict[Moment, bytes | str] = dict.fromkeys(moments, 'the frame is missing')
+    drawn: dict[Moment, bytes | str] = dict.fromkeys(moments, 'the frame is missing')
     for index, (truth, result) in enumerate(frames):
         if not wanted:
             break
         if here := wanted.pop(index, []):
-            taken |= _take(truth, result, here)
-    return taken
+            drawn |= _draw_frame(truth, result, here)
+    return drawn
 
 
-def _take(truth: AnnotatedFrame, result: AnnotatedFrame | None, moments: Sequence[Moment]) -> dict[Moment, bytes | str]:
+def _draw_frame(
+    truth: AnnotatedFrame, result: AnnotatedFrame | None, moments: Sequence[Moment]
+) -> dict[Moment, bytes | str]:
     read_image = truth.read_image or (result.read_image if result else None)
     if read_image is None:
-        return dict.fromkeys(moments, 'the annotations lead to no image')
+        return dict.fromkeys(moments, 'the annotations have no images')
     try:
         image = read_image()
     except (OSError, ValueError) as error:
         return dict.fromkeys(moments, str(error))
     if image.shape[:2] != tuple(truth.size):
-        return dict.fromkeys(moments, f'the image has (height, width) {image.shape[:2]}, its masks {tuple(truth.size)}')
-    taken: dict[Moment, bytes | str] = {}
+        reason = f'the image has (height, width) {image.shape[:2]}, its masks {tuple(truth.size)}'
+        return dict.fromkeys(moments, reason)
+    drawn: dict[Moment, bytes | str] = {}
     for moment in moments:
         masks = _mask(truth, moment.object_id), _mask(result, moment.result_id)
-        written, jpeg = cv2.imencode(
-            '.jpg', picture(image, masks, moment.result_id), (cv2.IMWRITE_JPEG_QUALITY, _QUALITY)
-        )
+        crop = draw_outlines(image, masks, moment.result_id)
+        written, jpeg = cv2.imencode('.jpg', crop, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
         assert written, 'OpenCV writes JPEG'
-        taken[moment] = jpeg.tobytes()
-    return taken
+        drawn[moment] = jpeg.tobytes()
+    return drawn
 
 
-def picture(image: Image, masks: tuple[Rle | None, Rle | None], result_id: int) -> Image:
-    """The surroundings of an object with its true outline in white and that of the result in the identity's colour.
+def draw_outlines(image: Image, masks: tuple[Rle | None, Rle | None], result_id: int) -> Image:
+    """Crop an object with some context, and draw its true outline in white and the predicted one in the track's colour.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        masks: of truth and result, where they have the object.
-        result_id: the identity of the result.
+        masks: of ground truth and results, None if they do not show the object.
+        result_id: id of the predicted track.
 
     Returns:
         (h, w, 3) uint8 BGR, h <= HEIGHT, w <= WIDTH.
@@ -93,13 +95,14 @@ def picture(image: Image, masks: tuple[Rle | None, Rle | None], result_id: int) 
     x0, y0, x1, y1 = _window([mask for mask in decoded if mask is not None], image.shape[:2])
     scale = min(WIDTH / (x1 - x0), HEIGHT / (y1 - y0))
     size = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
-    shown = cv2.resize(image[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    crop = cv2.resize(image[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     contours = [None if mask is None else _contours(mask[y0:y1, x0:x1], size) for mask in decoded]
-    lines = ((0, (0, 0, 0), 3), (1, identity_colour(result_id % 2**32), 3), (0, (255, 255, 255), 1))
-    for side, colour, thickness in lines:  # the white line has a dark rim, or that of the identity where they agree
-        if (drawn := contours[side]) is not None:
-            cv2.drawContours(shown, drawn, -1, colour, thickness, cv2.LINE_AA)
-    return shown
+    # The white line gets a dark edge, or one in the track's colour where both outlines agree.
+    lines = ((0, (0, 0, 0), 3), (1, identity_colour(result_id % EPOCH), 3), (0, (255, 255, 255), 1))
+    for side, colour, thickness in lines:
+        if (outline := contours[side]) is not None:
+            cv2.drawContours(crop, outline, -1, colour, thickness, cv2.LINE_AA)
+    return crop
 
 
 def _contours(mask: NDArray[np.uint8], size: tuple[int, int]) -> Sequence[NDArray[np.int32]]:
@@ -115,8 +118,8 @@ def _mask(frame: AnnotatedFrame | None, track_id: int) -> Rle | None:
     return frame.masks[places[0]] if len(places) else None
 
 
-def _window(masks: Sequence[NDArray[np.uint8]], size: tuple[int, ...]) -> Window:
-    """The part of the image to show, x0 y0 x1 y1: all masks and some context, in the shape of a picture."""
+def _window(masks: Sequence[NDArray[np.uint8]], size: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """The part of the frame to show, x0 y0 x1 y1: all masks with context, in the aspect ratio WIDTH : HEIGHT."""
     height, width = size[:2]
     rows = [np.flatnonzero(mask.any(1)) for mask in masks if mask.any()]
     columns = [np.flatnonzero(mask.any(0)) for mask in masks if mask.any()]
@@ -124,14 +127,14 @@ def _window(masks: Sequence[NDArray[np.uint8]], size: tuple[int, ...]) -> Window
         return 0, 0, width, height
     y0, y1 = min(int(row[0]) for row in rows), max(int(row[-1]) + 1 for row in rows)
     x0, x1 = min(int(column[0]) for column in columns), max(int(column[-1]) + 1 for column in columns)
-    across = max(_LEAST, (1 + _CONTEXT) * max(x1 - x0, (y1 - y0) * WIDTH / HEIGHT))
+    across = max(_MIN_WIDTH, (1 + _CONTEXT) * max(x1 - x0, (y1 - y0) * WIDTH / HEIGHT))
     left, right = _interval((x0 + x1) / 2, across, width)
     top, bottom = _interval((y0 + y1) / 2, across * HEIGHT / WIDTH, height)
     return left, top, right, bottom
 
 
 def _interval(centre: float, length: float, end: int) -> tuple[int, int]:
-    """Whole pixels of 0..end, about `length` of them, around the centre where that is possible."""
+    """An interval of whole pixels in 0..end of about `length`, centred if possible."""
     size = min(end, max(1, round(length)))
     first = min(max(0, round(centre - size / 2)), end - size)
     return first, first + size
