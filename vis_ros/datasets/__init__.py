@@ -1,1 +1,1 @@
-"""Annotated videos, ground truth and predictions alike: one structure, and a reader and writer for each format."""
+"""Annotated videos, both ground truth and results: one structure, with a reader and a writer for each format."""

@@ -1,1 +1,1 @@
-"""Evaluation: results against truth in the measures of the field, two results against each other, and the report."""
+"""Evaluate results against ground truth, compare two results or several models, and write reports."""

@@ -1,4 +1,4 @@
-"""Compare models: each alone in a process over the same videos; their figures in a table, their pictures on sheets."""
+"""Compare models on the same videos, each in a process of its own: metrics in a table, images on contact sheets."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _GAP = 4
 def compare_models(
     tasks: Sequence[ComparisonTask], on_model: Callable[[str], None] = lambda model: None
 ) -> dict[str, Any]:
-    """Run every task, one after the other, and write comparison.json and a sheet for each video into their folder.
+    """Run the tasks one after the other, and write comparison.json and a contact sheet of each video.
 
-    The means of a model are over videos; its milliseconds are the median over them.
+    The metrics of a model are means over the videos, its times are medians.
 
     Args:
-        tasks: of the same videos and the same folder.
-        on_model: called with the name of the model that is run next.
+        tasks: with the same videos and the same output folder.
+        on_model: called with the name of the model that runs next.
 
     Returns:
-        What comparison.json holds: `machine`, `truth` and `models` by name; one that cannot run has `error`, which says
-        why.
+        The content of comparison.json: `machine`, `truth`, and `models` by name. A model that cannot run has `error`
+        with the reason.
 
     Raises:
-        ChildProcessError: a process failed otherwise; says how its output ends.
+        ChildProcessError: a process failed in another way; contains the end of its output.
     """
     out = Path(tasks[0].out)
     out.mkdir(parents=True, exist_ok=True)
@@ -58,25 +58,25 @@ def _run(task: ComparisonTask) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, env=child_environment(), check=False)
     if done.returncode or not done.stdout:
         end = '\n'.join(done.stderr.splitlines()[-20:])
-        raise ChildProcessError(f'the process of {task.model} ended with exit status {done.returncode}:\n{end}')
+        raise ChildProcessError(f'the process of {task.model} failed with exit status {done.returncode}:\n{end}')
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
 def _mean(videos: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    figures = {name: statistics.mean(video[name] for video in videos.values()) for name in ('J', 'F', 'switches')}
+    metrics = {name: statistics.mean(video[name] for video in videos.values()) for name in ('J', 'F', 'switches')}
     times = {name: statistics.median(video[name] for video in videos.values()) for name in ('ms', 'start_ms')}
-    return {name: round(value, 4) for name, value in (figures | times).items()}
+    return {name: round(value, 4) for name, value in (metrics | times).items()}
 
 
 def _write_sheets(out: Path, models: Mapping[str, Mapping[str, Any]]) -> None:
-    """One sheet a video, one row a model; the pictures of the rows are removed."""
+    """Write one sheet per video with one row per model, and remove the images of the rows."""
     rows: dict[str, list[NDArray[np.uint8]]] = {}
     for model, found in models.items():
-        for video, figures in found.get('videos', {}).items():
+        for video, metrics in found.get('videos', {}).items():
             paths = sorted(out.glob(f'{video}_{model}_*.jpg'))
-            pictures = [cv2.imread(str(path)) for path in paths]
-            rows.setdefault(video, []).append(_row(model, figures, [np.asarray(p, np.uint8) for p in pictures]))
+            images = [cv2.imread(str(path)) for path in paths]
+            rows.setdefault(video, []).append(_row(model, metrics, [np.asarray(image, np.uint8) for image in images]))
             for path in paths:
                 path.unlink()
     for video, strips in rows.items():
@@ -84,14 +84,14 @@ def _write_sheets(out: Path, models: Mapping[str, Mapping[str, Any]]) -> None:
             raise OSError(f'cannot write {out / video}.jpg')
 
 
-def _row(model: str, figures: Mapping[str, float], pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """A label and the pictures of a model, side by side."""
-    height = pictures[0].shape[0]
+def _row(model: str, metrics: Mapping[str, float], images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """A label and the images of a model, side by side."""
+    height = images[0].shape[0]
     label = np.zeros((height, _LABEL_WIDTH, 3), np.uint8)
-    lines = (model.replace('_', ' '), f'J {figures["J"]:.3f}', f'F {figures["F"]:.3f}', f'{figures["ms"]:.0f} ms')
+    lines = (model.replace('_', ' '), f'J {metrics["J"]:.3f}', f'F {metrics["F"]:.3f}', f'{metrics["ms"]:.0f} ms')
     for number, line in enumerate(lines):
         place = (8, 30 + 26 * number)
         cv2.putText(label, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     gap = np.zeros((height, _GAP, 3), np.uint8)
-    strip = np.hstack([label, *(part for picture in pictures for part in (picture, gap))])
+    strip = np.hstack([label, *(part for image in images for part in (image, gap))])
     return np.vstack([strip, np.zeros((_GAP, strip.shape[1], 3), np.uint8)])

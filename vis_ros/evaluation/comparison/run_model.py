@@ -1,8 +1,8 @@
-"""One model over annotated videos, alone in its process; `compare_models` starts it.
+"""Run one model on annotated videos, in a process of its own that `compare_models` starts.
 
     python -m vis_ros.evaluation.comparison.run_model TASK_AS_JSON
 
-The last line of standard output is the result as JSON, or {"error": "why not"}.
+The last line of standard output is the result as JSON, or {"error": "reason"}.
 """
 
 from __future__ import annotations
@@ -36,18 +36,23 @@ from vis_ros.machine import peak_memory_mib
 from vis_ros.tracking.settings import Settings
 from vis_ros.visualization import draw_overlay
 
-_PICTURES = 6
-"""Frames of each video on the contact sheet, evenly spaced."""
-_PICTURE_WIDTH = 480
+_SHEET_IMAGES = 6
+"""Number of frames of each video on the contact sheet, evenly spaced."""
+_IMAGE_WIDTH = 480
 
 
 @dataclass(frozen=True)
 class ComparisonTask:
     """What the process does.
 
-    model: of MODELS; weights: of the model, '' for the packaged ones; truth: annotated videos with pictures; only:
-    names of those to use, all if empty; max_frames: of each, 0 for all; threads: of the network, 0 leaves the choice to
-    its library; out: folder for the pictures.
+    Attributes:
+        model: name of the model, see `candidates`.
+        weights: its weights; '' for the packaged ones.
+        truth: annotated videos with images.
+        out: folder for the images.
+        only: names of the videos to use; all if empty.
+        max_frames: maximum number of frames of each video; 0 for all.
+        settings: all other settings of the model.
     """
 
     model: str
@@ -65,30 +70,30 @@ class ComparisonTask:
 
 
 @dataclass
-class _Run:
-    """What is kept of one video."""
+class _VideoRun:
+    """Predictions and times of one video."""
 
-    answers: list[AnnotatedFrame] = field(default_factory=list)
+    predictions: list[AnnotatedFrame] = field(default_factory=list)
     start_ms: float = 0.0
     step_ms: list[float] = field(default_factory=list)
 
 
 def run_model(task: ComparisonTask) -> dict[str, Any]:
-    """J, F, switches and milliseconds of each video, and the peak memory of the process; plain JSON types.
+    """J, F, identity switches and milliseconds of each video, and the peak memory of the process, as plain JSON types.
 
-    The first frame is given or shown, and not scored: its masks are known to the models that carry masks along.
+    The first frame is not scored, because propagation models get its masks.
 
     Raises:
-        ValueError: nothing to compare, or the model cannot run; says why.
+        ValueError: the videos cannot be used, or the model cannot run.
     """
     truth = chosen_videos(task)
     model = candidate(task.model, task.weights, task.settings)
-    runs = [_run(model, video, task) for video in truth.videos]
-    peak_mib = round(peak_memory_mib(), 1)  # before the evaluation, which is not the model's
-    answers = [PredictedVideo(video.name, run.answers) for video, run in zip(truth.videos, runs, strict=True)]
-    results = AnnotatedVideos(task.model, 'answers', model.class_names, answers, has_classes=False)
+    runs = [_run_video(model, video, task) for video in truth.videos]
+    peak_mib = round(peak_memory_mib(), 1)  # without the memory of the evaluation
+    predictions = [PredictedVideo(video.name, run.predictions) for video, run in zip(truth.videos, runs, strict=True)]
+    results = AnnotatedVideos(task.model, 'predictions', model.class_names, predictions, has_classes=False)
     scored = replace(truth, has_classes=False, videos=[Excerpt(video, 1, len(video)) for video in truth.videos])
-    found = evaluate(results, scored)
+    per_video = evaluate(results, scored).per_video
     return {
         'model': task.model,
         'weights': model.weights,
@@ -96,12 +101,12 @@ def run_model(task: ComparisonTask) -> dict[str, Any]:
         'peak_mib': peak_mib,
         'videos': {
             video.name: {
-                'J': round(found.per_video[video.name]['J'], 4),
-                'F': round(found.per_video[video.name]['F'], 4),
-                'switches': int(found.per_video[video.name]['IDSW']),
+                'J': round(per_video[video.name]['J'], 4),
+                'F': round(per_video[video.name]['F'], 4),
+                'switches': int(per_video[video.name]['IDSW']),
                 'ms': round(statistics.median(run.step_ms), 2),
                 'start_ms': round(run.start_ms, 2),
-                'frames': len(run.answers) + 1,
+                'frames': len(run.predictions) + 1,
             }
             for video, run in zip(truth.videos, runs, strict=True)
         },
@@ -109,7 +114,7 @@ def run_model(task: ComparisonTask) -> dict[str, Any]:
 
 
 def chosen_videos(task: ComparisonTask) -> AnnotatedVideos:
-    """The videos of a task. ValueError: one does not exist, has no picture, or shows nothing in its first frame."""
+    """The videos of a task. ValueError if one does not exist, has no images, or shows no object in its first frame."""
     truth = open_annotations(task.truth)
     missing = sorted(set(task.only) - {video.name for video in truth.videos})
     if missing:
@@ -122,46 +127,44 @@ def chosen_videos(task: ComparisonTask) -> AnnotatedVideos:
     for video in videos:
         first = next(iter(video), None)
         if first is None or len(video) < 2:
-            raise ValueError(f'{task.truth}: {video.name} has {len(video)} frames; it takes at least 2')
+            raise ValueError(f'{task.truth}: {video.name} has {len(video)} frames, but at least 2 are needed')
         if first.read_image is None:
-            raise ValueError(f'{task.truth}: {video.name} has no pictures beside its annotations')
+            raise ValueError(f'{task.truth}: {video.name} has no images')
         if not len(first):
-            raise ValueError(
-                f'{task.truth}: the first frame of {video.name} shows no object that could be carried along'
-            )
+            raise ValueError(f'{task.truth}: the first frame of {video.name} shows no object')
     return replace(truth, videos=videos)
 
 
-def _run(model: Candidate, video: AnnotatedVideo, task: ComparisonTask) -> _Run:
-    run = _Run()
-    shown = set(np.linspace(0, len(video) - 1, min(_PICTURES, len(video))).round().astype(int).tolist())
+def _run_video(model: Candidate, video: AnnotatedVideo, task: ComparisonTask) -> _VideoRun:
+    run = _VideoRun()
+    shown = set(np.linspace(0, len(video) - 1, min(_SHEET_IMAGES, len(video))).round().astype(int).tolist())
     for number, frame in enumerate(video):
         assert frame.read_image is not None
         image = frame.read_image()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         found = model.step(image, stamp(frame)) if number else model.start(image, frame)
-        passed_ms = (time.perf_counter() - begun) * 1e3
+        elapsed_ms = (time.perf_counter() - started) * 1e3
         if number:
-            run.step_ms.append(passed_ms)
-            run.answers.append(predicted_frame(frame, found))
+            run.step_ms.append(elapsed_ms)
+            run.predictions.append(predicted_frame(frame, found))
         else:
-            run.start_ms = passed_ms
+            run.start_ms = elapsed_ms
         if number in shown:
-            _write_picture(Path(task.out) / f'{video.name}_{task.model}_{number:05d}.jpg', image, found)
+            _write_image(Path(task.out) / f'{video.name}_{task.model}_{number:05d}.jpg', image, found)
     return run
 
 
-def _write_picture(path: Path, image: NDArray[np.uint8], found: Instances) -> None:
-    picture = draw_overlay(image, found)
-    height = round(picture.shape[0] * _PICTURE_WIDTH / picture.shape[1])
-    if not cv2.imwrite(str(path), cv2.resize(picture, (_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)):
+def _write_image(path: Path, image: NDArray[np.uint8], found: Instances) -> None:
+    overlay = draw_overlay(image, found)
+    height = round(overlay.shape[0] * _IMAGE_WIDTH / overlay.shape[1])
+    if not cv2.imwrite(str(path), cv2.resize(overlay, (_IMAGE_WIDTH, height), interpolation=cv2.INTER_AREA)):
         raise OSError(f'cannot write {path}')
 
 
 def main() -> None:
-    """Do the task and print the result. What a person can mend is answered, anything else ends the process."""
+    """Run the task and print the result. Errors that the user can fix are printed as JSON, others end the process."""
     output = os.fdopen(os.dup(1), 'w', encoding='utf-8')
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # libraries may print to standard output
     try:
         result = run_model(ComparisonTask.from_json(sys.argv[1]))
     except (ValueError, OSError) as error:

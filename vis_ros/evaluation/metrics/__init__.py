@@ -1,1 +1,1 @@
-"""The metrics of the field, each from its paper."""
+"""The metrics of video instance segmentation and tracking, each after its paper."""
