@@ -66,7 +66,7 @@ The first four scenarios are at 10 Hz.
 
 
 @dataclass(frozen=True)
-class Clip:
+class AssociationClip:
     """One video: the clip `number` of a scenario."""
 
     scenario: str
@@ -100,7 +100,7 @@ class Clip:
         return list(range(0, 2 * FRAMES, 2))
 
 
-CLIPS = [Clip(scenario, number) for scenario, (count, _) in SCENARIOS.items() for number in range(count)]
+CLIPS = [AssociationClip(scenario, number) for scenario, (count, _) in SCENARIOS.items() for number in range(count)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ class StoredFrame:
     perfect: Found
 
 
-def make_video(clip: Clip, dataset: CocoDataset) -> CompositeVideo:
+def make_video(clip: AssociationClip, dataset: CocoDataset) -> CompositeVideo:
     """The video of a clip with the events of its scenario."""
     config = SCENARIOS[clip.scenario][1]
     if clip.shapes:

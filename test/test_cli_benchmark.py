@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from vis_ros.cli import main
-from vis_ros.cli.benchmark import median_ratio, milliseconds, time_in_turn
+from vis_ros.cli.benchmark import time_in_turn
+from vis_ros.percentiles import median_ratio, milliseconds
 from vis_ros.synthetic.scene import Scene
 
 # --- statistics -------------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from benchmarks.speed.engine_process import EngineProcess
 from benchmarks.speed.pipeline import STAGES
 from benchmarks.speed.speed_settings import SpeedSettings
 from benchmarks.speed.workspace import RANDOM, Workspace
-from vis_ros.cli.benchmark import median_ratio, milliseconds
 from vis_ros.machine import describe_machine, gpu_memory_mib
+from vis_ros.percentiles import median_ratio, milliseconds
 
 Results = dict[str, Any]
 """Plain JSON types."""

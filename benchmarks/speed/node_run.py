@@ -20,8 +20,8 @@ from benchmarks.speed.node_times import NodeTimes
 from benchmarks.speed.pipeline import serialized
 from benchmarks.speed.speed_settings import SpeedSettings
 from benchmarks.speed.workspace import Workspace
-from vis_ros.cli.benchmark import milliseconds
 from vis_ros.demo.child_process import ChildProcess
+from vis_ros.percentiles import milliseconds
 from vis_ros.replay.live.player import open_player
 from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.ros.isolation import child_environment

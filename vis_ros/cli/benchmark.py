@@ -19,13 +19,12 @@ from vis_ros.cli.console import console, parse_size, print_table
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from vis_ros.tracking.model import Model
 
 _SCENE_SIZE, _SCENE_RATE = (720, 1280), 30.0
 _WARM_UP_FRAMES = 5
-_RESAMPLES = 5000
 
 
 def benchmark(
@@ -51,6 +50,7 @@ def benchmark(
     """Measure how long detection and tracking of a frame take on this machine."""
     import vis_ros
     from vis_ros.machine import describe_machine, peak_memory_mib
+    from vis_ros.percentiles import median_ratio
 
     height, width = (0, 0) if size is None else parse_size(size)
     settings: dict[str, Any] = {'input_height': height, 'input_width': width, 'threads': threads}
@@ -124,32 +124,9 @@ def time_in_turn(models: Sequence[Model], frames: Iterable[tuple[NDArray[np.uint
     return np.array(seconds)
 
 
-def milliseconds(seconds: ArrayLike) -> dict[str, float]:
-    """p50 and p95 in milliseconds of (N,) seconds, N > 0."""
-    from vis_ros.percentiles import percentiles
-
-    p50, p95 = percentiles(seconds, 50, 95)
-    return {'p50': round(1000 * p50, 4), 'p95': round(1000 * p95, 4)}
-
-
-def median_ratio(first: ArrayLike, second: ArrayLike) -> dict[str, float]:
-    """Median of `second` divided by the median of `first`, with its 95 % bootstrap interval.
-
-    Both are (N,) times taken in turn. The bootstrap resamples pairs of times, because a disturbance of the machine
-    affects both times of a pair. Percentile interval of Efron and Tibshirani (1993), chapter 13.
-    """
-    import numpy as np
-
-    from vis_ros.percentiles import percentiles
-
-    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    pairs = np.random.default_rng(0).integers(len(a), size=(_RESAMPLES, len(a)))
-    low, high = percentiles(np.median(b[pairs], axis=1) / np.median(a[pairs], axis=1), 2.5, 97.5)
-    value = float(np.median(b) / np.median(a))
-    return {'ratio': round(value, 4), 'low': round(low, 4), 'high': round(high, 4)}
-
-
 def _summary(model: Model, seconds: NDArray[np.float64]) -> dict[str, Any]:
+    from vis_ros.percentiles import milliseconds
+
     return {
         'model': model.name,
         'engine': model.info.engine,
