@@ -266,7 +266,7 @@ class MaskRCNN(nn.Module):
         """Embeddings (R, E) of all detections, from RoIAlign on their final boxes."""
         return self.embed(self.roi_align(features, [detection.boxes for detection in detections], BOX_ROI_SIZE)).float()
 
-    # ------------------------------------------------------------------------------------------------------------
+    # whole network ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def forward(
