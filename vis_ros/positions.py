@@ -1,4 +1,4 @@
-"""Positions: where objects are in front of a camera, from depth that is registered to its images."""
+"""Positions of objects in the camera frame, from depth images registered to the color images."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from numpy.typing import NDArray
 from vis_ros.instances import Instances
 
 DEPTH_TOLERANCE_NS = 50_000_000
-"""Depth that was taken so much before or after an image still counts as its own."""
+"""A depth image belongs to an image if their stamps differ by at most this."""
 
-_MOST_PIXELS = 1000
-"""So many pixels of a mask stand for all."""
+_MAX_PIXELS = 1000
+"""Of a larger mask, this many pixels are sampled."""
 
-_LEAST_SHARE = 0.1
-"""Where fewer of them have a depth, it may be that of something else, seen through glass or beside the object."""
+_MIN_SHARE = 0.1
+"""Minimum share of the sampled pixels with valid depth. With fewer, the depth may be that of something seen through the
+object or beside it."""
 
-_FRACTIONS = np.arange(1, _MOST_PIXELS + 1) * (np.sqrt(5) - 1) / 2 % 1
-"""Evenly spread over [0, 1), and in step with no width of a mask (the additive recurrence of the golden ratio)."""
+_FRACTIONS = np.arange(1, _MAX_PIXELS + 1) * (np.sqrt(5) - 1) / 2 % 1
+"""Evenly distributed over [0, 1), without aliasing with any mask width (additive recurrence of the golden ratio)."""
 
 
 @dataclass(frozen=True, eq=False)
 class CameraModel:
-    """Which way each pixel of a camera looks.
+    """Intrinsic calibration of a camera.
 
     size: (height, width) of its images.
-    matrix: (3, 3) float64: focal lengths and principal point in pixels; the centre of the first pixel is (0, 0).
-    distortion: float64 coefficients in OpenCV's order; none for rectified images.
-    fisheye: whether they are those of the equidistant model.
+    matrix: (3, 3) float64: focal lengths and principal point in pixels; the center of the first pixel is (0, 0).
+    distortion: float64 coefficients in OpenCV's order; empty for rectified images.
+    fisheye: True if the coefficients are those of the equidistant model.
     """
 
     size: tuple[int, int]
@@ -39,7 +40,7 @@ class CameraModel:
     fisheye: bool = False
 
     def rays(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(P, 2) x / z and y / z of what is seen at pixels (P, 2), each column and row."""
+        """The viewing rays (P, 2), x / z and y / z, of pixels (P, 2), column and row."""
         if not len(pixels) or not self.distortion.any():
             return (pixels - self.matrix[:2, 2]) / self.matrix[[0, 1], [0, 1]]
         undistort = cv2.fisheye.undistortPoints if self.fisheye else cv2.undistortPoints
@@ -48,28 +49,29 @@ class CameraModel:
 
 
 def positions(instances: Instances, depth: NDArray[np.generic], camera: CameraModel) -> NDArray[np.float32]:
-    """Where objects are: the median, along each axis, of the points that are seen on their masks.
+    """The position of each object: the median, along each axis, of the 3D points on its mask.
 
     Args:
         instances: N objects in an image of `camera`.
-        depth: (H, W) of the same pixels, along the optical axis: integers in millimetres or floats in metres; not
-            finite or not above 0 where it is unknown (REP-118).
+        depth: (H, W) along the optical axis, registered to the image: integers in millimeters or floats in meters; not
+            finite or not above 0 where unknown (REP-118).
+        camera: calibration.
 
     Returns:
-        (N, 3) float32 metres in the optical frame: x right, y down, z forward (REP-103); NaN where too little of the
-        mask has a depth.
+        (N, 3) float32 meters in the optical frame: x right, y down, z forward (REP-103); NaN if too few pixels of the
+        mask have valid depth.
 
     Raises:
-        ValueError: image, depth and camera are of different sizes.
+        ValueError: image, depth and camera have different sizes.
     """
     sizes = {instances.image_size, depth.shape, camera.size}
     if len(sizes) > 1:
         names = ('image', 'depth', 'camera_info')
-        told = (
+        listed = (
             f'{name} {width}x{height}'
             for name, (height, width) in zip(names, (instances.image_size, depth.shape, camera.size), strict=True)
         )
-        raise ValueError(f'the sizes differ ({", ".join(told)}): depth must be registered to the image')
+        raise ValueError(f'the sizes differ ({", ".join(listed)}): depth must be registered to the image')
     found = np.full((len(instances), 3), np.nan, np.float32)
     for index, (roi, mask) in enumerate(zip(instances.rois.tolist(), instances.masks, strict=True)):
         points = _points(mask, roi[:2], depth, camera)
@@ -81,9 +83,9 @@ def positions(instances: Instances, depth: NDArray[np.generic], camera: CameraMo
 def _points(
     mask: NDArray[np.uint8], corner: list[int], depth: NDArray[np.generic], camera: CameraModel
 ) -> NDArray[np.float64]:
-    """(P, 3) metres of pixels on a mask whose upper left corner is at (column, row); none where few have a depth."""
-    chosen = np.flatnonzero(mask != 0)  # of bytes it takes three times as long
-    if len(chosen) > _MOST_PIXELS:
+    """(P, 3) meters of pixels on a mask whose top left corner is at (column, row); empty if too few have depth."""
+    chosen = np.flatnonzero(mask != 0)  # on bytes, flatnonzero takes three times as long
+    if len(chosen) > _MAX_PIXELS:
         chosen = chosen[(_FRACTIONS * len(chosen)).astype(np.intp)]
     rows, columns = np.divmod(chosen, mask.shape[1])
     rows, columns = rows + corner[1], columns + corner[0]
@@ -91,7 +93,7 @@ def _points(
     if np.issubdtype(depth.dtype, np.integer):
         z /= 1000
     known = np.isfinite(z) & (z > 0)
-    if np.count_nonzero(known) < _LEAST_SHARE * len(chosen):
+    if np.count_nonzero(known) < _MIN_SHARE * len(chosen):
         return np.zeros((0, 3))
     z = z[known, None]
     pixels = np.stack([columns[known], rows[known]], 1).astype(np.float64)

@@ -90,7 +90,7 @@ def test_a_window_gives_what_nothing_can_come_before_any_more():
 
 def test_a_full_window_gives_the_oldest_and_counts_what_comes_later_still():
     window = StampWindow()
-    assert not any(window.add(10 + index, index) for index in range(StampWindow.LARGEST))
+    assert not any(window.add(10 + index, index) for index in range(StampWindow.MAX_IMAGES))
     assert window.add(1000, 'next') == [(0, 10, 0)]
     assert window.add(5, 'late') == [] and window.late == 1
-    assert len(window.flush()) == StampWindow.LARGEST
+    assert len(window.flush()) == StampWindow.MAX_IMAGES

@@ -1,1 +1,1 @@
-"""The ROS node. Only this room imports rclpy."""
+"""The ROS node."""

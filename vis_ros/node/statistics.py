@@ -1,4 +1,4 @@
-"""StreamStatistics: what happened to the images of one camera."""
+"""StreamStatistics: counts, rates and latencies of the images of one camera."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from dataclasses import dataclass
 from vis_ros.percentiles import percentiles
 
 WINDOW_S = 5.0
-"""Rates and percentiles are over so many last seconds."""
+"""Rates and percentiles cover this many seconds."""
 
 
 @dataclass
 class Counts:
-    """Images since the node was activated. Every one that was received ends in one of the others, or waits."""
+    """Images since activation. Each received image is counted once more when it is processed or skipped."""
 
     received: int = 0
     processed: int = 0
     dropped: int = 0
-    """Replaced by a newer one before the network was free: the price of staying current."""
+    """Replaced by a newer one before the network was free."""
     late: int = 0
-    """Older than one already processed."""
+    """Older than the last processed one."""
     refused: int = 0
-    """Not readable as an image."""
+    """Could not be decoded."""
     failed: int = 0
-    """The network or the association raised an error."""
+    """The tracker raised an error."""
     ignored: int = 0
-    """While disabled by ~/enable."""
+    """Received while disabled by ~/enable."""
     lost: int = 0
-    """In the middleware, before they reached the node, where it can tell."""
+    """Lost in the middleware before they reached the node, if it reports that."""
 
 
 class StreamStatistics:
-    """Counts, rates and times of one camera. Safe from any thread."""
+    """Safe from any thread."""
 
     def __init__(self) -> None:
         self.counts = Counts()
@@ -54,18 +54,18 @@ class StreamStatistics:
             self._forget_old()
 
     def skipped(self, reason: str) -> None:
-        """An image will give no array; `reason` is a field of Counts."""
+        """An image will not be published; `reason` is a field of Counts."""
         with self._lock:
             setattr(self.counts, reason, getattr(self.counts, reason) + 1)
             self._skipped += 1
 
     def ignored(self) -> None:
-        """An image came while disabled: wanted so, hence not a skipped one."""
+        """An image arrived while disabled. That was requested, so it does not count as skipped."""
         with self._lock:
             self.counts.ignored += 1
 
     def lost(self, count: int) -> None:
-        """The middleware says that messages did not reach the node."""
+        """The middleware reports messages that did not reach the node."""
         with self._lock:
             self.counts.lost += count
             self._skipped += count
@@ -77,11 +77,11 @@ class StreamStatistics:
             return skipped
 
     def processed(self, processing_s: float, latency_s: float) -> None:
-        """An array was published.
+        """The result of an image was published.
 
         Args:
-            processing_s: from taking the image out of its slot to publishing.
-            latency_s: from the stamp of the image to publishing, on the ROS clock; NaN where unknown.
+            processing_s: time from the start of processing to publishing.
+            latency_s: time from the stamp of the image to publishing, on the ROS clock; NaN if unknown.
         """
         with self._lock:
             self.counts.processed += 1
@@ -93,20 +93,20 @@ class StreamStatistics:
         return time.monotonic() - (self._last_received or self._started)
 
     def rates_hz(self) -> tuple[float, float]:
-        """Images a second, in and out."""
+        """Images received and results published per second."""
         window = min(WINDOW_S, max(time.monotonic() - self._started, 1e-9))
         with self._lock:
             self._forget_old()
             return len(self._arrivals) / window, len(self._results) / window
 
     def processing_ms(self) -> tuple[float, float]:
-        """Median and 95th percentile; NaN without images."""
+        """Median and 95th percentile of the processing time; NaN without images."""
         with self._lock:
             self._forget_old()
             return _percentiles_ms(result[1] for result in self._results)
 
     def latency_ms(self) -> tuple[float, float]:
-        """Median and 95th percentile; NaN without images or without stamps."""
+        """Median and 95th percentile of the latency; NaN without images or without valid stamps."""
         with self._lock:
             self._forget_old()
             return _percentiles_ms(result[2] for result in self._results)

@@ -1,1 +1,1 @@
-"""ROS 2 messages to and from arrays, and what a ROS process needs around it."""
+"""Conversion of ROS 2 messages to and from arrays, and the environment of ROS processes."""

@@ -11,18 +11,18 @@ from vis_ros.positions import CameraModel
 _OPENCV_MODELS = ('plumb_bob', 'rational_polynomial', '')
 _FISHEYE_MODELS = ('equidistant', 'fisheye')
 _COEFFICIENTS = (0, 4, 5, 8, 12, 14)
-"""How many OpenCV takes."""
+"""Numbers of coefficients that OpenCV accepts."""
 
 
 def camera_model(info: Any, rectified: bool) -> CameraModel:
-    """What a camera says of itself.
+    """The calibration of a camera.
 
     Args:
-        info: a CameraInfo, of rclpy's or of rosbags' classes.
-        rectified: for images without distortion (`image_rect`), which `p` describes; else `k` and `d`.
+        info: a CameraInfo, of the classes of rclpy or rosbags.
+        rectified: True for images without distortion (`image_rect`): use `p`; otherwise `k` and `d`.
 
     Raises:
-        ValueError: the camera is not calibrated, or its distortion is of a model that is not known.
+        ValueError: the camera is not calibrated, or its distortion model is unknown.
     """
     matrix = np.array(info.p if rectified else info.k, np.float64).reshape(3, -1)[:, :3]
     if not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
@@ -32,10 +32,12 @@ def camera_model(info: Any, rectified: bool) -> CameraModel:
     if distortion.any() and not fisheye and info.distortion_model not in _OPENCV_MODELS:
         known = ', '.join(filter(None, (*_OPENCV_MODELS, *_FISHEYE_MODELS)))
         raise ValueError(
-            f'camera_info has the distortion model {info.distortion_model!r}; known are {known}: use rectified images'
+            f'camera_info has the unknown distortion model {info.distortion_model!r}; known are {known}. Use rectified '
+            'images instead'
         )
     if len(distortion) not in ((0, 4) if fisheye else _COEFFICIENTS) or not np.isfinite(distortion).all():
         raise ValueError(
-            f'camera_info has the coefficients d {distortion.tolist()}, which {info.distortion_model!r} cannot have'
+            f'camera_info has the coefficients d {distortion.tolist()}, which are invalid for the distortion model '
+            f'{info.distortion_model!r}'
         )
     return CameraModel((int(info.height), int(info.width)), matrix, distortion, fisheye)

@@ -1,4 +1,4 @@
-"""What a process sets in its own environment before ROS starts in it. Imports no ROS."""
+"""Environment variables and memory settings of a process that uses ROS. Imports no ROS."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from pathlib import Path
 from vis_ros.ros.share import share_file
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_KEPT_BYTES, _LARGEST_FROM_HEAP = 256 << 20, 32 << 20
+_KEPT_BYTES, _MAX_FROM_HEAP = 256 << 20, 32 << 20
 
 
 def prepare_environment() -> None:
-    """Make ROS in this process find its packages and send images; what the user has set stays as it is.
+    """Prepare this process for ROS: find its packages, send large images, share the cores. Call it before rclpy is
+    initialized. Variables that the user has set stay as they are.
 
-    Best-effort images do not arrive over the default transports of Fast DDS, which cut them into UDP datagrams; the
-    profile that vis_ros ships sends them through shared memory.
+    The default transports of Fast DDS cut best-effort images into UDP datagrams and lose them; the profile of vis_ros
+    sends them through shared memory.
 
-    The network's threads sleep while they wait for one another instead of spinning: on a robot whose cores are busy
-    with other processes too, spinning made an image take seconds that takes a tenth of one.
+    Threads of the network sleep while they wait for each other instead of spinning. On a machine that is busy with
+    other processes, spinning has made an image take seconds instead of a tenth of a second.
     """
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     _keep_freed_memory()
     if (Path(sys.prefix) / 'share' / 'ament_index').is_dir():
-        os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)  # the wheels, where nobody sourced a setup file
+        os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)  # for the wheels, which have no setup file to source
     if not os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fastrtps'):
         return
-    if 'FASTRTPS_DEFAULT_PROFILES_FILE' not in os.environ:  # the older name of the variable
+    if 'FASTRTPS_DEFAULT_PROFILES_FILE' not in os.environ:  # the old name of the variable
         os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(share_file('config/fastdds_shm.xml')))
 
 
 def _keep_freed_memory() -> None:
-    """Keep freed memory for the next image instead of giving it back to the kernel.
+    """Reuse freed memory for the next image instead of returning it to the kernel.
 
-    An image is copied several times on its way from DDS to an array, each time into memory that glibc has just fetched
-    from the kernel page by page and will give back at once. A 720p image took 12 ms to arrive that way, and 7 without.
+    An image is copied several times between DDS and an array. By default, glibc gets the memory of each copy from the
+    kernel page by page and returns it right away. Reusing it reduced the arrival of a 720p image from 12 to 7 ms.
     """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)  # not every C library has it
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)  # missing in other C libraries
     if mallopt is not None and not os.environ.keys() & {'MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_'}:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_FROM_HEAP)
+        mallopt(_M_MMAP_THRESHOLD, _MAX_FROM_HEAP)

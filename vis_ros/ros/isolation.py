@@ -1,4 +1,4 @@
-"""A ROS graph of one's own, and the environment of the processes in it."""
+"""A private ROS graph, and the environment of the processes in it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from vis_ros.ros.environment import prepare_environment
 
 
 def isolate() -> None:
-    """Give this process and its children a ROS domain of their own on this machine."""
-    os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))  # higher ones meet ephemeral UDP ports
+    """Give this process and its children a private ROS domain on this machine."""
+    # Ports of higher domains may collide with ephemeral UDP ports.
+    os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
     if os.environ.get('ROS_DISTRO') == 'humble':
         os.environ['ROS_LOCALHOST_ONLY'] = '1'
     else:
@@ -20,7 +21,7 @@ def isolate() -> None:
 
 
 def child_environment() -> dict[str, str]:
-    """For children that use ROS: a checkout, which no process finds by itself, is put on their path."""
+    """The environment for child processes that use ROS. A checkout, which is not installed, is put on their path."""
     prepare_environment()
     root = Path(vis_ros.__file__).parents[1]
     paths = [str(root)] if (root / 'pyproject.toml').is_file() else []

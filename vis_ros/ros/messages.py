@@ -24,9 +24,9 @@ _NOWHERE = (math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class MessageContext:
-    """The fields of an InstanceMaskArray that are not about an object.
+    """The fields of an InstanceMaskArray that do not describe an object.
 
-    origin_ns: stamp in nanoseconds that `Instances.first_seen` counts its seconds from. With 0 (seconds since 1970)
+    origin_ns: stamp in nanoseconds from which `Instances.first_seen` counts its seconds. With 0 (seconds since 1970)
         float64 resolves `first_seen` to a quarter of a microsecond.
     """
 
@@ -45,20 +45,19 @@ def to_message(
     mask_encoding: str = 'mono8',
     mask_data: Sequence[bytes] | None = None,
 ) -> InstanceMaskArray:
-    """The message of one image. It takes `context.header` itself, not a copy.
+    """The message of one image. It uses `context.header` itself, not a copy.
 
     Args:
         instances: tracked, with class names, in any order. Objects without a track (id 0) are left out.
-        context: everything that is not about an object.
+        context: all other fields.
         mask_encoding: a name of `vis_ros.masks.ENCODINGS`.
-        mask_data: the mask of each of the `instances` in this encoding, where the caller has them; otherwise they are
-            encoded here.
+        mask_data: the encoded mask of each of the `instances`, if the caller has them already.
 
     Raises:
-        ValueError: `instances` has not been tracked, or the encoding is unknown.
+        ValueError: `instances` are not tracked, or the encoding is unknown.
     """
     if instances.track_ids is None:
-        raise ValueError('Instances.track_ids is None: only tracked instances make an InstanceMaskArray')
+        raise ValueError('Instances.track_ids is None: only tracked instances can become an InstanceMaskArray')
     height, width, names = *instances.image_size, instances.names
     ascending = np.argsort(instances.track_ids, kind='stable')
     return InstanceMaskArray(
@@ -88,7 +87,7 @@ def _to_mask_message(
 ) -> InstanceMask:
     mask = instances.masks[index]
     x0, y0, x1, y1 = instances.rois[index].tolist()
-    # Field by field: with arguments, rclpy would construct the nested messages twice.
+    # Field by field: with keyword arguments, the nested messages would be constructed twice.
     message = InstanceMask()
     message.track_id = _field(instances.track_ids, index, 0)
     message.state = _field(instances.states, index, CONFIRMED)
@@ -105,7 +104,7 @@ def _to_mask_message(
     message.mask_encoding = ENCODINGS[mask_encoding]
     if instances.first_seen is not None:
         message.first_seen = to_time(origin_ns + round(float(instances.first_seen[index]) * 1e9))
-    # Into the message's own empty array: older distributions check an assigned array byte by byte.
+    # Appended to the message's own array, because older distributions check an assigned array byte by byte.
     message.mask_data.frombytes(encode(mask, mask_encoding) if mask_data is None else mask_data[index])
     return message
 
@@ -150,7 +149,7 @@ def to_instances(message: InstanceMaskArray) -> Instances:
 
 
 def _class_names(message: InstanceMaskArray) -> tuple[str, ...]:
-    """By class id, as far as the objects of the message tell them."""
+    """Class names by id, as far as the objects of the message have them."""
     known = {object.class_id: object.class_name for object in message.instances if object.class_id >= 0}
     return tuple(known.get(index, f'class {index}') for index in range(max(known, default=-1) + 1))
 

@@ -1,4 +1,4 @@
-"""The objects of an image as vision_msgs/Detection2DArray, where vision_msgs is installed."""
+"""The objects of an image as vision_msgs/Detection2DArray, if vision_msgs is installed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vis_ros.instances import LOST, Instances
 
 try:
     from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
-except ImportError:  # no dependency: its users have it
+except ImportError:  # optional
     Detection2D = Detection2DArray = ObjectHypothesisWithPose = None
 
 DETECTIONS: Any = Detection2DArray
-"""Type of the message, None where vision_msgs is not installed."""
+"""Type of the message, None if vision_msgs is not installed."""
 
 _NOWHERE = (math.nan, math.nan, math.nan)
 
