@@ -1,4 +1,4 @@
-"""Annotations in bags: written and read again, read by ROS's own code, and every fault that an array can have."""
+"""Annotations in bags: round trips, reading with ROS's own code, and every fault of a message."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def mask(x0, y0, x1, y1):
 
 
 def instance(track_id, whole, class_id=0, class_name='thing', score=0.75, encoding='mono8', **fields):
-    """Made by hand, without the package's builder."""
+    """A message built without the code of the package."""
     ys, xs = np.nonzero(whole)
     x0, y0, x1, y1 = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if len(xs) else (0, 0, 0, 0)
     roi = RegionOfInterest(x_offset=int(x0), y_offset=int(y0), width=int(x1 - x0), height=int(y1 - y0))
@@ -58,7 +58,7 @@ def array(stamp_ns, *instances, epoch=0, model='made'):
 
 
 def write(path, arrays, topic='/vis_node/instances', images=()):
-    """A bag with arrays, and images (stamp, pixels) on /camera/image, recorded when they were taken."""
+    """A bag with messages, and with images (stamp, pixels) on /camera/image, recorded at their stamps."""
     with BagWriter(path) as bag:
         bag.add_topic(topic, INSTANCES_TYPE)
         bag.add_topic('/camera/image', IMAGE_TYPE)
@@ -117,7 +117,7 @@ def test_ros_reads_what_is_written(tmp_path):
             assert (one.first_seen.sec * SECOND + one.first_seen.nanosec, one.hits) == tuple(first)
 
 
-def test_identities_of_several_epochs_stay_apart(tmp_path):
+def test_track_ids_of_several_epochs_are_different(tmp_path):
     whole = mask(1, 1, 4, 4)
     arrays = [array(SECOND, instance(1, whole)), array(2 * SECOND, instance(1, whole), epoch=1)]
     (video,) = read_bag(write(tmp_path / 'bag', arrays)).videos
@@ -127,7 +127,7 @@ def test_identities_of_several_epochs_stay_apart(tmp_path):
 
 
 @pytest.mark.parametrize('encoding', ['mono8', 'bits', 'rle', 'png'])
-def test_every_encoding_of_masks(tmp_path, encoding):
+def test_every_mask_encoding_is_read(tmp_path, encoding):
     whole = mask(3, 2, 9, 11)
     whole[4, 5] = 0
     (video,) = read_bag(write(tmp_path / 'bag', [array(1, instance(7, whole, encoding=encoding))])).videos
@@ -136,7 +136,7 @@ def test_every_encoding_of_masks(tmp_path, encoding):
     assert frame.scores.tolist() == [0.75] and frame.size == SIZE
 
 
-def test_lost_objects_and_empty_masks_are_no_objects(tmp_path):
+def test_lost_instances_and_empty_masks_are_left_out(tmp_path):
     lost = instance(1, mask(0, 0, 2, 2), encoding='none', state=InstanceMask.LOST)
     arrays = [array(1, lost, instance(2, mask(0, 0, 0, 0)), instance(3, mask(0, 0, 2, 2))), array(2)]
     (video,) = read_bag(write(tmp_path / 'bag', arrays)).videos
@@ -149,14 +149,14 @@ def test_class_names_are_collected_from_all_messages(tmp_path):
     assert read.class_names == ('cat', 'class 1', 'dog') and read.settings == {'model': 'made'}
 
 
-def test_stamps_of_which_most_tell_no_time_are_no_clock(tmp_path):
+def test_a_repeated_stamp_of_0_means_no_stamps(tmp_path):
     (video,) = read_bag(write(tmp_path / 'timeless', [array(0), array(0)])).videos
     assert [frame.stamp_ns for frame in video] == [None, None]
     (video,) = read_bag(write(tmp_path / 'from_zero', [array(0), array(SECOND)])).videos
-    assert [frame.stamp_ns for frame in video] == [0, SECOND], 'a recording may begin at 0'
+    assert [frame.stamp_ns for frame in video] == [0, SECOND], 'a recording may start at 0'
 
 
-def test_images_are_found_by_their_stamps_and_a_missing_one_is_said(tmp_path):
+def test_images_are_found_by_stamp_and_a_missing_one_is_an_error(tmp_path):
     pictures = [(stamp, np.full((*SIZE, 3), stamp, np.uint8)) for stamp in (1, 2, 4)]
     (video,) = read_bag(write(tmp_path / 'bag', [array(stamp) for stamp in (4, 3, 1)], images=pictures)).videos
     last, missing, first = video
@@ -168,7 +168,7 @@ def test_images_are_found_by_their_stamps_and_a_missing_one_is_said(tmp_path):
     assert next(iter(video)).read_image is None, 'those are of another recording'
 
 
-def test_an_identity_twice_in_an_array_is_refused_with_bag_topic_stamp_and_id(tmp_path):
+def test_a_repeated_track_id_is_reported_with_bag_topic_stamp_and_id(tmp_path):
     twice = array(5 * SECOND + 7, instance(9, mask(0, 0, 2, 2)), instance(9, mask(5, 5, 8, 8)))
     with pytest.raises(AnnotationError) as caught:
         read_bag(write(tmp_path / 'bag', [array(1), twice]))
@@ -177,7 +177,7 @@ def test_an_identity_twice_in_an_array_is_refused_with_bag_topic_stamp_and_id(tm
     assert '/vis_node/instances, stamp 5.000000007 s: track id 9 occurs 2 times' in str(problem)
 
 
-def test_all_faults_are_told_at_once(tmp_path):
+def test_all_faults_are_reported_at_once(tmp_path):
     good = mask(0, 0, 2, 2)
     arrays = [
         array(1, instance(1, good, encoding='none')),
@@ -201,7 +201,7 @@ def test_all_faults_are_told_at_once(tmp_path):
         assert text in str(problem)
 
 
-def test_bytes_that_are_no_array_are_told_with_their_place(tmp_path):
+def test_invalid_messages_are_reported_with_topic_and_number(tmp_path):
     with BagWriter(tmp_path / 'bag') as bag:
         bag.add_topic('/instances', INSTANCES_TYPE)
         bag.write('/instances', 1, serialize_message(array(1)))
@@ -210,7 +210,7 @@ def test_bytes_that_are_no_array_are_told_with_their_place(tmp_path):
         read_bag(tmp_path / 'bag')
 
 
-def test_a_topic_is_chosen_and_a_wrong_one_lists_those_that_are_there(tmp_path):
+def test_a_topic_can_be_chosen_and_an_unknown_one_lists_the_others(tmp_path):
     with BagWriter(tmp_path / 'bag') as bag:
         bag.add_topic('/image', IMAGE_TYPE)
         for name in ('/vis_node/front/instances', '/vis_node/rear/instances'):
@@ -223,7 +223,7 @@ def test_a_topic_is_chosen_and_a_wrong_one_lists_those_that_are_there(tmp_path):
         read_bag(tmp_path / 'bag', '/image')
 
 
-def test_bags_without_arrays(tmp_path):
+def test_bags_without_instance_messages_are_refused(tmp_path):
     with pytest.raises(AnnotationError, match=r'contains no InstanceMaskArray messages: /vis_node/instances'):
         read_bag(write(tmp_path / 'empty', []))
     with BagWriter(tmp_path / 'images') as bag:
@@ -234,7 +234,7 @@ def test_bags_without_arrays(tmp_path):
         read_bag(tmp_path / 'nowhere')
 
 
-def test_a_bag_that_breaks_off_is_refused(tmp_path):
+def test_a_truncated_bag_is_refused(tmp_path):
     file = next(write(tmp_path / 'bag', [array(1), array(2)]).glob('*.mcap'))
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(AnnotationError, match=r'bag\.mcap breaks off at byte .*mcap recover'):
@@ -281,12 +281,12 @@ def test_videos_without_a_clock_get_the_stamps_of_an_image_folder(tmp_path):
 
 
 @pytest.mark.parametrize('track_ids', [[0], [1, 2**32 + 1]])
-def test_identities_that_a_message_cannot_hold(tmp_path, track_ids):
+def test_track_ids_that_do_not_fit_into_a_message_are_refused(tmp_path, track_ids):
     with pytest.raises(AnnotationError, match=r'frame 5: the track ids .* do not fit into one message'):
         write_bag(fixed(track_ids), tmp_path / 'bag')
 
 
-def test_nothing_is_overwritten_and_topics_are_not_mixed(tmp_path):
+def test_existing_bags_and_equal_topics_are_refused(tmp_path):
     with pytest.raises(AnnotationError, match='have the same topic: a-b, a_b'):
         write_bag(fixed([1], ('a-b', 'a_b')), tmp_path / 'bag')
     (tmp_path / 'there').mkdir()

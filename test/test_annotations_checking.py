@@ -1,4 +1,4 @@
-"""Checking: broken data of each format, and exactly the problems that must be told; sound data has none."""
+"""Checking: faulty data of each format and exactly the problems to report; valid data have none."""
 
 import json
 
@@ -21,17 +21,17 @@ from vis_ros.datasets.youtube_vis import write_youtube_vis
 WRITERS = {'youtube-vis': write_youtube_vis, 'davis': write_davis, 'mots': write_mots, 'bag': write_bag}
 
 
-def told(found):
+def reported(found):
     return [(each.record, each.what) for each in found.problems]
 
 
 @pytest.mark.parametrize('kind', WRITERS)
-def test_sound_data_have_no_problem_and_are_counted(tmp_path, kind):
-    made = random_videos(disjoint=True, ignored=True, pictures=True)
+def test_valid_data_have_no_problems_and_are_summarised(tmp_path, kind):
+    made = random_videos(disjoint=True, ignored=True, images=True)
     WRITERS[kind](made, tmp_path / 'out')
     opened, frames = [], []
     found = check_annotations(tmp_path / 'out', on_open=opened.append, on_frame=lambda: frames.append(1))
-    assert told(found) == [] and found.empty == 0
+    assert reported(found) == [] and found.empty == 0
     assert opened == [found.videos] and len(frames) == 10
     assert [len(each.names) for each in found.summaries] == [5, 5]
     masks = sum(len(frame) for video in made.videos for frame in video)
@@ -125,23 +125,23 @@ RUNS = {'size': [10, 12], 'counts': [100, 20]}
         ]),
     ],
 )  # fmt: skip
-def test_every_fault_of_youtube_vis_is_told(tmp_path, changes, problems):
+def test_every_fault_of_youtube_vis_is_reported(tmp_path, changes, problems):
     path = tmp_path / 'x.json'
     path.write_text(json.dumps(truth(**changes)))
     found = check_annotations(path)
-    assert told(found) == problems
+    assert reported(found) == problems
     assert {each.file for each in found.problems} <= {str(path)}
 
 
-def test_faults_of_pictures_are_told(tmp_path):
+def test_faults_of_images_are_reported(tmp_path):
     (tmp_path / 'x.json').write_text(json.dumps(truth()))
     folder = tmp_path / 'JPEGImages' / 'a'
     folder.mkdir(parents=True)
-    assert told(check_annotations(tmp_path / 'x.json')) == [], 'they may all be elsewhere'
+    assert reported(check_annotations(tmp_path / 'x.json')) == [], 'they may all be elsewhere'
     cv2.imwrite(str(folder / '0.jpg'), np.zeros((10, 13, 3), np.uint8))
     _, data = cv2.imencode('.jpg', np.zeros((10, 12, 3), np.uint8))
     (folder / '5.jpg').write_bytes(data.tobytes()[:-20])
-    first, second, third = told(check_annotations(tmp_path / 'x.json'))
+    first, second, third = reported(check_annotations(tmp_path / 'x.json'))
     assert first == ('a, frame 0.jpg', 'the image has 13x10 pixels, the masks have 12x10')
     assert second[1].startswith('cannot be decoded: corrupt JPEG')
     assert third == ('a', '1 of 3 frames have no image')
@@ -150,7 +150,7 @@ def test_faults_of_pictures_are_told(tmp_path):
 # --- the other formats ------------------------------------------------------------------------------------------------
 
 
-def test_faults_of_davis_are_told(tmp_path):
+def test_faults_of_davis_are_reported(tmp_path):
     folder = tmp_path / 'Annotations' / 'bear'
     folder.mkdir(parents=True)
     good = encode_mask_png(np.eye(8, 9, dtype=np.uint8))
@@ -172,7 +172,7 @@ def test_faults_of_davis_are_told(tmp_path):
     assert [each.names for each in found.summaries] == [['00000.png', '00002.png', '00005.png']]
 
 
-def test_faults_of_mots_are_told(tmp_path):
+def test_faults_of_mots_are_reported(tmp_path):
     lines = [
         line(0, 1001, box=(0, 0, 4, 4)),
         line(0, 1002, box=(2, 2, 6, 6)),
@@ -183,22 +183,22 @@ def test_faults_of_mots_are_told(tmp_path):
         line(3, 2001, box=(4, 0, 8, 4)),
     ]
     (tmp_path / 'a.txt').write_text(''.join(lines))
-    assert told(check_annotations(tmp_path / 'a.txt')) == [
+    assert reported(check_annotations(tmp_path / 'a.txt')) == [
         ('a, frame 000000', 'masks overlap in 4 pixels, which MOTS does not allow'),
         ('a, frame 000001', 'the mask of object 1001 is empty'),
         ('a, frame 000002', 'masks overlap in 1 pixels, which MOTS does not allow'),
     ]
 
 
-def test_results_of_a_network_may_be_empty_masks_and_are_counted(tmp_path):
+def test_empty_masks_in_results_are_counted_and_no_problem(tmp_path):
     lines = [record(0)[0], record(1)[0]]
     lines[1]['instances'][0]['mask'] = {'size': [10, 12], 'counts': [120]}
     found = check_annotations(write(tmp_path, lines))
-    assert told(found) == [] and found.empty == 1
+    assert reported(found) == [] and found.empty == 1
     assert [each.masks for each in found.summaries] == [3]
 
 
-def test_faults_of_coco_pictures_and_outlines_are_told(tmp_path):
+def test_faults_of_coco_images_and_outlines_are_reported(tmp_path):
     images = [{'id': 1, 'file_name': 'a.png', 'height': 10, 'width': 12}]
     dot = [[3, 3, 3, 3, 3, 3]]
     rows = [{'id': k, 'image_id': 1, 'category_id': 1, 'segmentation': each} for k, each in ((1, POLYGON), (2, dot))]
@@ -214,7 +214,7 @@ def test_faults_of_coco_pictures_and_outlines_are_told(tmp_path):
     assert content(read_coco(tmp_path / 'x.json'))['a'][0][5][0][0] == 1
 
 
-def test_a_bag_that_is_damaged_is_told(tmp_path):
+def test_a_damaged_bag_is_reported(tmp_path):
     write_bag(random_videos(names=('only',)), tmp_path / 'bag')
     (file,) = (tmp_path / 'bag').glob('*.mcap')
     file.write_bytes(file.read_bytes()[:200])
@@ -222,7 +222,7 @@ def test_a_bag_that_is_damaged_is_told(tmp_path):
     assert 'breaks off at byte 200' in str(problem)
 
 
-def test_what_is_not_there_raises(tmp_path):
+def test_a_missing_path_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         check_annotations(tmp_path / 'nowhere')
-    assert told(check_annotations(tmp_path))[0][1].startswith('holds no annotations')
+    assert reported(check_annotations(tmp_path))[0][1].startswith('holds no annotations')

@@ -1,4 +1,4 @@
-"""An image folder with a COCO instance JSON as videos of one frame; pycocotools' own COCO class reads the same."""
+"""COCO files as videos of one frame, compared with the COCO class of pycocotools."""
 
 import json
 
@@ -59,7 +59,7 @@ def test_masks_and_classes_are_those_that_pycocotools_reads(tmp_path, record, ca
 
 
 @pytest.mark.parametrize('place', ['.', 'images', '../images', 'elsewhere'])
-def test_pictures_are_found(tmp_path, record, place):
+def test_images_are_found(tmp_path, record, place):
     path = written(tmp_path / 'annotations', record)
     folder = path.parent / place
     folder.mkdir(exist_ok=True)
@@ -70,7 +70,7 @@ def test_pictures_are_found(tmp_path, record, place):
     assert [next(iter(each)).read_image().mean() for each in read.videos] == [77, 77]
 
 
-def test_every_bad_record_is_told(tmp_path, record):
+def test_every_bad_record_is_reported(tmp_path, record):
     record['images'] += [{'id': 2, 'file_name': 'c.jpg', 'height': 1, 'width': 1}, {'id': 6, 'height': 0, 'width': 4}]
     record['annotations'] += [
         {'id': 31, 'image_id': 5, 'category_id': 1, 'segmentation': POLYGON},

@@ -1,4 +1,4 @@
-"""Converting: what a chain of formats keeps, and what is left after a failure."""
+"""Conversion: what two conversions in a row keep, and the state after a failure."""
 
 import itertools
 import os
@@ -16,7 +16,7 @@ from vis_ros.datasets.rle import decode
 
 @pytest.mark.parametrize(('first', 'second'), list(itertools.permutations(WRITERS, 2)))
 def test_masks_and_identities_survive_two_conversions(tmp_path, first, second):
-    made = random_videos(disjoint=True, ignored=True, pictures=True, names=('a', 'b'))
+    made = random_videos(disjoint=True, ignored=True, images=True, names=('a', 'b'))
     convert_annotations(made, tmp_path / 'one', first)
     convert_annotations(open_annotations(tmp_path / 'one'), tmp_path / 'two', second)
     read = open_annotations(tmp_path / 'two')
@@ -49,7 +49,7 @@ def test_stamps_and_scores_reach_a_bag_and_come_back(tmp_path):
     assert content(open_annotations(tmp_path / 'vis'), **held) == content(made, **held)
 
 
-def test_frames_are_called_after_what_keeps_their_order(tmp_path):
+def test_file_names_keep_the_frame_order(tmp_path):
     shuffled = videos(video([frame([(1, (0, 0, 3, 3 + i))], i, name=name) for i, name in enumerate('cab')]))
     convert_annotations(shuffled, tmp_path / 'davis', 'davis')
     (only,) = open_annotations(tmp_path / 'davis').videos
@@ -70,10 +70,10 @@ def test_videos_whose_names_become_the_same_folder_are_kept_apart(tmp_path, to):
 
 
 @pytest.mark.parametrize('to', WRITERS)
-def test_every_frame_is_told_twice(tmp_path, to):
-    told = []
-    convert_annotations(random_videos(disjoint=True), tmp_path / 'out', to, lambda: told.append(1))
-    assert len(told) == PASSES * 10
+def test_on_frame_is_called_once_per_pass_and_frame(tmp_path, to):
+    calls = []
+    convert_annotations(random_videos(disjoint=True), tmp_path / 'out', to, lambda: calls.append(1))
+    assert len(calls) == PASSES * 10
 
 
 def test_ignored_regions_reach_a_bag_and_come_back(tmp_path):

@@ -1,4 +1,4 @@
-"""DAVIS folders: palettes against Pillow, TrackEval as an independent reader, and what grey pictures mean."""
+"""DAVIS folders: palettes against Pillow, TrackEval as an independent reader, and the meaning of grey images."""
 
 import io
 
@@ -31,30 +31,30 @@ def pillow_png(numbers, mode='P', palette=VOC_PALETTE, **options):
     return data.getvalue()
 
 
-def folder_of(path, pictures):
+def folder_of(path, images):
     """A folder with these mask images: bytes of files, or values that OpenCV writes."""
     path.mkdir(parents=True, exist_ok=True)
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         file = path / f'{index:05d}.png'
-        if isinstance(picture, bytes):
-            file.write_bytes(picture)
+        if isinstance(image, bytes):
+            file.write_bytes(image)
         else:
-            cv2.imwrite(str(file), picture)
+            cv2.imwrite(str(file), image)
     return path
 
 
 def ids_and_void(path):
-    """Of each frame the ids of its objects, and the number of void pixels."""
+    """The ids of the objects and the number of void pixels of each frame."""
     (only,) = read_davis(path).videos
     return [(each.track_ids.tolist(), 0 if each.ignored is None else int(decode(each.ignored).sum())) for each in only]
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- images -----------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=50, deadline=None)
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 30), st.integers(1, 30))))
-def test_pictures_with_a_palette_are_what_pillow_reads(numbers):
+def test_palette_images_are_read_as_by_pillow(numbers):
     data = encode_mask_png(numbers)
     image = Image.open(io.BytesIO(data))
     assert image.mode == 'P' and (np.asarray(image) == numbers).all()
@@ -65,7 +65,7 @@ def test_pictures_with_a_palette_are_what_pillow_reads(numbers):
 
 
 @pytest.mark.parametrize('bits', [1, 2, 4, 8])
-def test_pictures_of_few_bits_that_pillow_writes_are_read(bits):
+def test_palette_images_with_few_bits_are_read(bits):
     numbers = (np.arange(35).reshape(5, 7) % (1 << bits)).astype(np.uint8)
     read = decode_mask_png(pillow_png(numbers, palette=VOC_PALETTE[: 1 << bits], bits=bits))
     assert read.meaning == 'numbers' and (read.values == numbers).all()
@@ -79,14 +79,14 @@ def test_the_palette_is_the_one_of_voc():
 
 
 @pytest.mark.parametrize('cut', [0, 5, 40, 100, -20, -5])
-def test_pictures_that_are_cut_short_are_refused(cut):
+def test_truncated_images_are_refused(cut):
     numbers = np.random.default_rng(0).integers(0, 9, (30, 40), np.uint8)
     for data in (encode_mask_png(numbers), pillow_png(numbers, 'L')):
         with pytest.raises(ValueError, match=r'is not a PNG|truncated'):
             decode_mask_png(data[:cut])
 
 
-def test_a_flipped_bit_is_found():
+def test_a_flipped_bit_is_detected():
     data = bytearray(encode_mask_png(np.random.default_rng(0).integers(0, 9, (30, 40), np.uint8)))
     data[1200] ^= 4
     with pytest.raises(ValueError, match='is damaged or truncated at byte'):
@@ -121,7 +121,7 @@ def test_255_is_void_where_any_frame_has_numbers_or_a_palette(tmp_path):
     assert ids_and_void(folder_of(tmp_path / 'other', [pillow_png(void), colours[1]])) == [([], 8), ([2], 8)]
 
 
-def test_the_grey_of_number_7_is_told_by_the_colours_of_other_frames(tmp_path):
+def test_the_grey_of_number_7_is_recognised_by_the_colours_of_other_frames(tmp_path):
     seven, both = np.zeros((2, 8, 9), np.uint8)
     seven[2:4], both[2:4], both[5] = 7, 7, 1
     colours = [VOC_PALETTE[each][..., ::-1] for each in (seven, both)]
@@ -130,7 +130,7 @@ def test_the_grey_of_number_7_is_told_by_the_colours_of_other_frames(tmp_path):
     assert ids_and_void(folder_of(tmp_path / 'greys', greys)) == [([70], 0), ([10, 70], 0)]
 
 
-def test_colours_that_are_no_numbers_are_told(tmp_path):
+def test_colours_that_are_not_in_the_palette_are_reported(tmp_path):
     photo = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
     (only,) = read_davis(folder_of(tmp_path / 'photos', [photo])).videos
     with pytest.raises(AnnotationError, match=r'00000.png: has the colour \(\d+, \d+, \d+\) at x 0, y 0'):
@@ -145,11 +145,11 @@ def test_folders_are_found_from_each_level(tmp_path, annotations):
     mask = np.eye(8, 9, dtype=np.uint8)
     for name in ('bear', 'camel'):
         folder_of(tmp_path / annotations / name, [mask])
-        pictures = tmp_path / annotations.replace('Annotations_unsupervised', 'JPEGImages').replace(
+        images = tmp_path / annotations.replace('Annotations_unsupervised', 'JPEGImages').replace(
             'Annotations', 'JPEGImages'
         )
-        (pictures / name).mkdir(parents=True)
-        cv2.imwrite(str(pictures / name / '00000.jpg'), np.full((8, 9, 3), 90, np.uint8))
+        (images / name).mkdir(parents=True)
+        cv2.imwrite(str(images / name / '00000.jpg'), np.full((8, 9, 3), 90, np.uint8))
     levels = [tmp_path, *(tmp_path / annotations).parents, tmp_path / annotations]
     for path in [level for level in levels if tmp_path in (level, *level.parents)]:
         read = read_davis(path)
@@ -159,7 +159,7 @@ def test_folders_are_found_from_each_level(tmp_path, annotations):
     assert only.name == 'camel' and next(iter(only)).read_image is not None
 
 
-def test_a_choice_is_not_made_for_the_user(tmp_path):
+def test_several_sets_of_annotations_are_refused(tmp_path):
     mask = np.eye(8, 9, dtype=np.uint8)
     for kind in ('Annotations/480p', 'Annotations/1080p', 'Annotations_unsupervised'):
         folder_of(tmp_path / kind / 'bear', [mask])
@@ -169,7 +169,7 @@ def test_a_choice_is_not_made_for_the_user(tmp_path):
         read_davis(tmp_path / 'Annotations')
 
 
-def test_empty_folders_are_told(tmp_path):
+def test_empty_folders_are_reported(tmp_path):
     with pytest.raises(AnnotationError, match='contains no mask images'):
         read_davis(tmp_path)
     folder_of(tmp_path / 'a', [np.eye(4, dtype=np.uint8)])
@@ -190,7 +190,7 @@ def test_frames_are_the_annotated_ones_in_natural_order(tmp_path):
     assert [(each.index, each.name) for each in only] == [(0, '0.png'), (1, '5.png'), (2, '10.png')]
 
 
-def test_a_bad_picture_does_not_hide_the_next(tmp_path):
+def test_a_bad_image_does_not_hide_the_next(tmp_path):
     good = encode_mask_png(np.eye(8, 9, dtype=np.uint8))
     deep = np.full((8, 9), 2005, np.uint16)
     (only,) = read_davis(folder_of(tmp_path / 'v', [good, good[:50], deep, good])).videos
@@ -206,7 +206,7 @@ def test_a_bad_picture_does_not_hide_the_next(tmp_path):
 
 @pytest.mark.parametrize('seed', range(3))
 def test_what_is_written_is_read(tmp_path, seed):
-    made = random_videos(seed, disjoint=True, ignored=True, has_classes=False, pictures=True)
+    made = random_videos(seed, disjoint=True, ignored=True, has_classes=False, images=True)
     assert write_davis(made, tmp_path) == []
     read = read_davis(tmp_path)
     assert content(read, **HELD) == content(made, **HELD)
@@ -214,7 +214,7 @@ def test_what_is_written_is_read(tmp_path, seed):
     assert all(each.read_image().shape == (24, 36, 3) for one in read.videos for each in one)
 
 
-def test_trackeval_reads_the_pictures(tmp_path):
+def test_trackeval_reads_the_images(tmp_path):
     made = random_videos(1, disjoint=True, ignored=True, has_classes=False)
     results = random_videos(2, disjoint=True, has_classes=False)
     write_davis(made, tmp_path / 'truth')
@@ -239,7 +239,7 @@ def test_trackeval_reads_the_pictures(tmp_path):
             assert (coco.decode(raw['masks_void'][index]) == void).all()
 
 
-def test_what_does_not_fit_is_told_with_counts(tmp_path):
+def test_losses_are_reported_with_counts(tmp_path):
     lower, higher = (0, 0, 6, 4), (4, 0, 10, 4)
     made = videos(
         [[(300, lower, 0, 0.4), (301, higher, 1, 0.9)], [(301, higher, 1, 0.9), (302, (5, 1, 6, 2), 0, 0.1)]],
@@ -257,14 +257,14 @@ def test_what_does_not_fit_is_told_with_counts(tmp_path):
     assert [int(decode(mask).sum()) for mask in frames[0].masks] == [16, 24]
 
 
-def test_of_equal_scores_the_smaller_object_is_seen(tmp_path):
+def test_with_equal_scores_the_smaller_object_wins(tmp_path):
     made = videos([[(2, (2, 2, 4, 4)), (1, (0, 0, 10, 10))]], has_classes=False)
     write_davis(made, tmp_path)
     (frame,) = read_davis(tmp_path).videos[0]
     assert [int(decode(mask).sum()) for mask in frame.masks] == [96, 4]
 
 
-def test_an_object_with_the_number_of_the_background_gets_another(tmp_path):
+def test_an_object_with_id_0_gets_another_id(tmp_path):
     made = videos([[(0, (2, 2, 4, 4)), (1, (5, 5, 9, 9))]], has_classes=False)
     assert write_davis(made, tmp_path) == ['ids of 2 of 2 objects (they got new ones)']
     (frame,) = read_davis(tmp_path).videos[0]

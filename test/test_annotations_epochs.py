@@ -1,4 +1,4 @@
-"""Epochs are counted in the order in which they appear; everything else stays."""
+"""Epochs are renumbered in order of appearance; everything else is unchanged."""
 
 import numpy as np
 
@@ -27,9 +27,9 @@ class Video(AnnotatedVideo):
             )
 
 
-def test_epochs_are_counted_in_each_video():
-    begun = 1_800_000_000  # as a node does, by the clock
-    first = Video('a', [begun * EPOCH + 7, begun * EPOCH + 1], [], [(begun + 1) * EPOCH + 1], [begun * EPOCH + 7])
+def test_epochs_of_each_video_are_numbered_from_0():
+    clock = 1_800_000_000  # a node derives its first epoch from the clock
+    first = Video('a', [clock * EPOCH + 7, clock * EPOCH + 1], [], [(clock + 1) * EPOCH + 1], [clock * EPOCH + 7])
     second = Video('b', [5, 3 * EPOCH + 5])
     videos = AnnotatedVideos('source', 'bag', ('thing',), [first, second])
     counted = renumber_epochs(videos)
@@ -42,6 +42,6 @@ def test_epochs_are_counted_in_each_video():
     assert frame.masks == same.masks and frame.track_ids.dtype == np.int64
 
 
-def test_formats_without_epochs_are_left_alone():
+def test_formats_without_epochs_are_unchanged():
     videos = AnnotatedVideos('source', 'MOTS text', ('thing',), [Video('a', [EPOCH + 5])])
     assert renumber_epochs(videos) is videos

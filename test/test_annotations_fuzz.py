@@ -1,4 +1,4 @@
-"""Damaged files of every format: they are told as problems, or are still sound; nothing else is ever raised."""
+"""Damaged files of every format: their problems are reported, or they are still valid; no other error is raised."""
 
 import copy
 import json
@@ -26,14 +26,14 @@ fuzzed = settings(max_examples=80, deadline=None, suppress_health_check=[HealthC
 
 
 def places(value, place=()):
-    """Every place in a JSON value, as the keys that lead to it."""
+    """The path of keys to every place in a JSON value."""
     yield place
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield from places(inner, (*place, key))
 
 
 def changed(value, place, new):
-    """A copy with another value at a place, or with nothing there."""
+    """A copy with another value at a place, or without it."""
     if not place:
         return new
     value = copy.deepcopy(value)
@@ -49,7 +49,7 @@ def changed(value, place, new):
 
 @pytest.fixture(scope='module')
 def sound(tmp_path_factory):
-    """Each format, small."""
+    """A small valid example of each format."""
     made = random_videos(frames=2, objects=2, disjoint=True, ignored=True, stamps=True, size=(6, 8))
     root = tmp_path_factory.mktemp('sound')
     write_youtube_vis(made, root / 'vis')
@@ -59,7 +59,7 @@ def sound(tmp_path_factory):
     return root
 
 
-def assert_told_or_sound(path, **options):
+def assert_reported_or_valid(path, **options):
     found = check_annotations(path, **options)
     assert found.problems or found.videos is not None
     for problem in found.problems:
@@ -74,7 +74,7 @@ def test_youtube_vis(sound, tmp_path, data):
         place = data.draw(st.sampled_from(list(places(content))))
         content = changed(content, place, data.draw(st.one_of(st.just('remove'), some_value)) if place else {})
     (tmp_path / 'x.json').write_text(json.dumps(content))
-    assert_told_or_sound(tmp_path / 'x.json')
+    assert_reported_or_valid(tmp_path / 'x.json')
 
 
 @fuzzed
@@ -84,7 +84,7 @@ def test_rows_of_results(sound, tmp_path, data):
     content = list(result_rows(truth))
     content = changed(content, data.draw(st.sampled_from(list(places(content))[1:])), data.draw(some_value))
     (tmp_path / 'x.json').write_text(json.dumps(content))
-    assert_told_or_sound(tmp_path / 'x.json', truth=truth)
+    assert_reported_or_valid(tmp_path / 'x.json', truth=truth)
 
 
 @fuzzed
@@ -94,11 +94,11 @@ def test_lines_of_replay(sound, tmp_path, data):
     lines = changed(lines, data.draw(st.sampled_from(list(places(lines))[1:])), data.draw(some_value))
     run = {'source': 'x', 'class_names': ['dog', 'cat']}
     run = changed(run, data.draw(st.sampled_from(list(places(run)))), data.draw(some_value))
-    assert_told_or_sound(write(tmp_path, lines, run))
+    assert_reported_or_valid(write(tmp_path, lines, run))
 
 
 def damaged(data, drawn):
-    """Bytes with some of them overwritten, and cut short or not."""
+    """Bytes with some of them overwritten, possibly truncated."""
     damage = bytearray(data)
     for _ in range(drawn.draw(st.integers(0, 3))):
         damage[drawn.draw(st.integers(0, len(damage) - 1))] = drawn.draw(st.integers(0, 255))
@@ -109,14 +109,14 @@ def damaged(data, drawn):
 @given(data=st.data())
 def test_bytes_of_mots(sound, tmp_path, data):
     (tmp_path / 'x.txt').write_bytes(damaged((sound / 'mots' / 'instances_txt' / 'first.txt').read_bytes(), data))
-    assert_told_or_sound(tmp_path / 'x.txt')
+    assert_reported_or_valid(tmp_path / 'x.txt')
 
 
 @fuzzed
 @given(data=st.data())
-def test_bytes_of_pictures(sound, tmp_path, data):
+def test_bytes_of_images(sound, tmp_path, data):
     (tmp_path / '0.png').write_bytes(damaged((sound / 'davis/Annotations/first/00000.png').read_bytes(), data))
-    assert_told_or_sound(tmp_path)
+    assert_reported_or_valid(tmp_path)
 
 
 @fuzzed
@@ -124,4 +124,4 @@ def test_bytes_of_pictures(sound, tmp_path, data):
 def test_bytes_of_json(sound, tmp_path, data):
     for folder, name in (('vis', 'instances.json'), ('replay', 'results.jsonl')):
         (tmp_path / name).write_bytes(damaged((sound / folder / name).read_bytes(), data))
-        assert_told_or_sound(tmp_path / name)
+        assert_reported_or_valid(tmp_path / name)

@@ -1,4 +1,4 @@
-"""MOTS text: round trips, TrackEval as an independent reader, numbers of frames, and every fault of a line."""
+"""MOTS text: round trips, TrackEval as an independent reader, frame numbers, and every fault of a line."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def names(read):
 
 @pytest.mark.parametrize('seed', range(3))
 def test_what_is_written_is_read(tmp_path, seed):
-    made = random_videos(seed, disjoint=True, ignored=True, frames=8, pictures=True)
+    made = random_videos(seed, disjoint=True, ignored=True, frames=8, images=True)
     losses = write_mots(made, tmp_path)
     assert losses == ['ids of 8 of 8 objects (they got new ones)']
     read = read_mots(tmp_path)
@@ -98,7 +98,7 @@ def test_lines_may_come_in_any_order_and_gaps_are_frames_without_objects(tmp_pat
     assert {each.size for each in only} == {(6, 8)} and {score for each in only for score in each.scores} == {1.0}
 
 
-def test_ids_that_say_their_class_are_kept(tmp_path):
+def test_ids_that_contain_their_class_are_kept(tmp_path):
     lines = [line(0, 1001), line(0, 1005, box=(4, 0, 6, 2)), line(0, 7, class_number=1, box=(4, 3, 6, 6))]
     made = read_mots(written(tmp_path / 'a.txt', *lines))
     assert write_mots(made, tmp_path / 'out') == ['ids of 1 of 3 objects (they got new ones)']
@@ -115,7 +115,7 @@ def test_ignored_regions_of_a_frame_are_joined_and_other_classes_are_numbered(tm
     assert class_numbers(('bus', 'car', *'abcdefgh')) == [3, 1, 4, 5, 6, 7, 8, 9, 11, 12], '10 is ignored'
 
 
-def test_an_object_without_a_pixel_is_not_in_the_frame(tmp_path):
+def test_empty_masks_are_left_out(tmp_path):
     (only,) = read_mots(written(tmp_path / 'a.txt', line(0, 1001, box=(0, 0, 0, 0)), line(0, 1002))).videos
     assert only.frame(0).track_ids.tolist() == [1002] and only.empty_masks(0) == [1001]
 
@@ -123,7 +123,7 @@ def test_an_object_without_a_pixel_is_not_in_the_frame(tmp_path):
 # --- which frames there are -------------------------------------------------------------------------------------------
 
 
-def test_frames_count_from_0_or_1_and_the_end_is_not_known(tmp_path):
+def test_without_a_length_frames_start_at_0_or_1_and_end_with_the_last_line(tmp_path):
     kitti = read_mots(written(tmp_path / 'kitti.txt', line(0, 1001), line(2, 1001)))
     assert names(kitti) == [['000000', '000001', '000002']]
     assert kitti.kind == 'MOTS text (each video ends with its last line)'
@@ -131,10 +131,10 @@ def test_frames_count_from_0_or_1_and_the_end_is_not_known(tmp_path):
     assert names(challenge) == [['000001', '000002']]
     written(tmp_path / 'both' / 'a.txt', line(0, 1001))
     written(tmp_path / 'both' / 'b.txt', line(1, 1001))
-    assert names(read_mots(tmp_path / 'both')) == [['000000'], ['000000', '000001']], 'one that begins with 0 tells all'
+    assert names(read_mots(tmp_path / 'both')) == [['000000'], ['000000', '000001']], 'one video with frame 0 is enough'
 
 
-def test_a_seqmap_tells_the_length(tmp_path):
+def test_a_seqmap_gives_the_length(tmp_path):
     for name in ('0002', '0006'):
         written(tmp_path / 'instances_txt' / f'{name}.txt', line(1, 1001))
     written(tmp_path / 'evaluate_mots.seqmap.val', '0002 empty 000000 000003\n', 'name\n', '0006 empty 000001 000002\n')
@@ -149,7 +149,7 @@ def test_a_seqmap_tells_the_length(tmp_path):
         read_mots(tmp_path)
 
 
-def test_seqinfo_tells_the_length_of_motschallenge(tmp_path):
+def test_seqinfo_gives_the_length_of_motschallenge(tmp_path):
     written(tmp_path / 'MOTS20-02' / 'gt' / 'gt.txt', line(2, 2001))
     written(tmp_path / 'MOTS20-02' / 'seqinfo.ini', '[Sequence]\nname=MOTS20-02\nseqLength=4\n')
     folder = tmp_path / 'MOTS20-02' / 'img1'
@@ -162,7 +162,7 @@ def test_seqinfo_tells_the_length_of_motschallenge(tmp_path):
     assert all(each.read_image().shape == (6, 8, 3) for each in read.videos[0])
 
 
-def test_pictures_tell_the_length_and_the_size(tmp_path):
+def test_images_give_the_length_and_the_size(tmp_path):
     text = written(tmp_path / '0001.txt', line(2, 2001))
     written(tmp_path / '0002.txt')
     for name in ('0001', '0002'):
@@ -188,7 +188,7 @@ def test_a_video_without_a_line(tmp_path):
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 
-def test_every_bad_line_is_told(tmp_path):
+def test_every_bad_line_is_reported(tmp_path):
     good = line(0, 1001)
     path = written(
         tmp_path / 'bad.txt',
@@ -229,14 +229,14 @@ def test_every_bad_line_is_told(tmp_path):
     ]
 
 
-def test_a_seqinfo_that_tells_nothing_is_told(tmp_path):
+def test_an_invalid_seqinfo_is_reported(tmp_path):
     written(tmp_path / 'a' / 'gt' / 'gt.txt', line(2, 2001))
     written(tmp_path / 'a' / 'seqinfo.ini', '[Sequence]\nseqLength=many\n')
     with pytest.raises(AnnotationError, match=r'seqinfo\.ini has no valid seqLength'):
         read_mots(tmp_path)
 
 
-def test_folders_without_text_are_told(tmp_path):
+def test_folders_without_text_are_reported(tmp_path):
     with pytest.raises(AnnotationError, match='contains no MOTS text files'):
         read_mots(tmp_path)
 
@@ -244,7 +244,7 @@ def test_folders_without_text_are_told(tmp_path):
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_does_not_fit_is_told_with_counts(tmp_path):
+def test_losses_are_reported_with_counts(tmp_path):
     lower, higher = (0, 0, 6, 4), (4, 0, 10, 4)
     made = videos(
         video(
@@ -277,7 +277,7 @@ def test_what_does_not_fit_is_told_with_counts(tmp_path):
     assert (tmp_path / 'evaluate_mots.seqmap').read_text() == 'a_video empty 000000 000002\n'
 
 
-def test_objects_are_worth_more_than_an_ignored_region(tmp_path):
+def test_objects_win_over_an_ignored_region(tmp_path):
     made = videos(
         video(
             [
@@ -314,14 +314,14 @@ def test_frames_keep_their_numbers(tmp_path, frame_names, expected, losses):
     assert names(read_mots(tmp_path)) == [expected]
 
 
-def test_pictures_tell_that_frames_between_others_are_none(tmp_path):
-    made = random_videos(frames=2, pictures=True, disjoint=True)
+def test_images_show_which_frame_numbers_exist(tmp_path):
+    made = random_videos(frames=2, images=True, disjoint=True)
     frames = [replace(each, name=f'{index * 5}.png') for index, each in enumerate(made.videos[0])]
     write_mots(videos(video(frames)), tmp_path)
     assert names(read_mots(tmp_path)) == [['000000', '000005']]
     assert all(each.read_image is not None for each in read_mots(tmp_path).videos[0])
     (tmp_path / 'images' / 'video' / '000005.jpg').unlink()
-    assert [len(each) for each in read_mots(tmp_path).videos] == [6], 'a picture is missing, so they do not tell'
+    assert [len(each) for each in read_mots(tmp_path).videos] == [6], 'an image is missing'
 
 
 def test_more_objects_than_numbers_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""What there is at a path says which format it is; what is not clear is not guessed."""
+"""The format is detected from the content of a path; ambiguous paths are refused."""
 
 import json
 
@@ -46,14 +46,14 @@ def test_each_format_is_detected_as_file_and_as_folder(tmp_path, made):
         assert str(tmp_path / path) in read.source
 
 
-def test_a_coco_file_is_told_from_a_youtube_vis_file(tmp_path):
+def test_coco_and_youtube_vis_files_are_distinguished(tmp_path):
     path = tmp_path / 'instances.json'
     images = [{'id': 1, 'file_name': 'a.jpg', 'height': 4, 'width': 4}]
     path.write_text(json.dumps({'images': images, 'categories': [{'id': 1, 'name': 'x'}], 'annotations': []}))
     assert open_annotations(path).kind == open_annotations(tmp_path).kind == 'COCO JSON'
 
 
-def test_the_folder_of_a_replay_has_more_in_it_that_is_not_taken_for_annotations(tmp_path, made):
+def test_other_files_of_a_replay_are_not_taken_for_annotations(tmp_path, made):
     folder = write(tmp_path / 'replay', [record(0)[0]], {'source': 'x'})
     write_youtube_vis_results(made, folder / 'results.json')
     write_bag(made, folder / 'bag')
@@ -70,7 +70,7 @@ def test_the_folder_of_a_replay_has_more_in_it_that_is_not_taken_for_annotations
     assert len(open_annotations(cameras).videos) == 2
 
 
-def test_a_bare_list_of_results_needs_the_truth(tmp_path):
+def test_a_list_of_results_needs_the_ground_truth(tmp_path):
     truth = videos(video([frame([(1, (0, 0, 3, 3))], size=(24, 36))]), class_names=('car', 'pedestrian'))
     results = random_videos(names=('only',), frames=1)
     write_youtube_vis_results(results, tmp_path / 'rows.json')
@@ -81,7 +81,7 @@ def test_a_bare_list_of_results_needs_the_truth(tmp_path):
     assert got == expected
 
 
-def test_videos_of_several_formats_are_not_chosen_from(tmp_path, made):
+def test_several_formats_in_one_folder_are_refused(tmp_path, made):
     write_youtube_vis(made, tmp_path)
     write_davis(made, tmp_path)
     write_mots(made, tmp_path)
@@ -94,13 +94,13 @@ def test_videos_of_several_formats_are_not_chosen_from(tmp_path, made):
     assert open_annotations(tmp_path, topic='/truth/first/instances').kind == 'bag', 'only a bag has topics'
 
 
-def test_a_folder_of_pictures_is_read_as_masks_only_where_nothing_else_is_there(tmp_path, made):
-    write_youtube_vis(random_videos(pictures=True), tmp_path)
+def test_a_folder_of_images_is_read_as_masks_only_without_other_annotations(tmp_path, made):
+    write_youtube_vis(random_videos(images=True), tmp_path)
     (tmp_path / 'mask.png').write_bytes(b'')
     assert open_annotations(tmp_path).kind == 'YouTube-VIS JSON'
 
 
-def test_what_is_not_known_says_what_was_looked_for(tmp_path):
+def test_unknown_formats_are_reported_with_the_known_ones(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'there is no file or folder .*nowhere'):
         open_annotations(tmp_path / 'nowhere')
     with pytest.raises(AnnotationError, match=r'holds no annotations. Known are a YouTube-VIS or COCO file.*a bag'):
@@ -123,7 +123,7 @@ def test_what_is_not_known_says_what_was_looked_for(tmp_path):
         open_annotations(tmp_path / 'x.json')
 
 
-def test_a_topic_belongs_to_a_bag(tmp_path, made):
+def test_a_topic_is_only_for_bags(tmp_path, made):
     write_youtube_vis(made, tmp_path / 'vis')
     with pytest.raises(ValueError, match='is not a bag, so it has no topic'):
         open_annotations(tmp_path / 'vis', topic='/x')
@@ -133,8 +133,8 @@ def test_a_topic_belongs_to_a_bag(tmp_path, made):
     ]
 
 
-def test_pictures_may_be_elsewhere(tmp_path):
-    made = random_videos(pictures=True, disjoint=True)
+def test_images_may_be_somewhere_else(tmp_path):
+    made = random_videos(images=True, disjoint=True)
     for name, writer, folder in (
         ('vis', write_youtube_vis, 'JPEGImages'),
         ('davis', write_davis, 'JPEGImages'),

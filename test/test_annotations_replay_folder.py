@@ -1,4 +1,4 @@
-"""What `vis-ros replay` writes, read again; and every fault of its lines."""
+"""Reading the output of `vis-ros replay`, and every fault of its lines."""
 
 import json
 
@@ -16,7 +16,7 @@ NAMES = ('dog', 'cat')
 
 
 def record(index, epoch=0, track_ids=(1, 2), seed=0, stamp_ns=None):
-    """As replay makes it: of objects with random masks."""
+    """A line as written by replay, of objects with random masks."""
     random = np.random.default_rng([seed, index])
     count = len(track_ids)
     rois = np.array([(1 + k, 2, 6 + k, 7) for k in range(count)], np.int32).reshape(-1, 4)
@@ -61,14 +61,14 @@ def test_what_replay_writes_is_read(tmp_path):
     assert len(bare) == 3
 
 
-def test_masks_are_as_pycocotools_reads_them(tmp_path):
+def test_masks_are_read_as_by_pycocotools(tmp_path):
     line, _ = record(0)
     (only,) = read_replay_folder(write(tmp_path, [line])).videos
     for mask, instance in zip(only.frame(0).masks, line['instances'], strict=True):
         assert (decode(mask) == coco.decode(coco.frPyObjects(instance['mask'], 10, 12))).all()
 
 
-def test_without_a_run_the_lines_tell_the_classes(tmp_path):
+def test_without_run_json_the_classes_come_from_the_lines(tmp_path):
     line, _ = record(0)
     line['instances'][1] |= {'class_id': 3, 'class_name': 'bird'}
     read = read_replay_folder(write(tmp_path / 'out', [line]))
@@ -76,14 +76,14 @@ def test_without_a_run_the_lines_tell_the_classes(tmp_path):
     assert [each.name for each in read.videos] == ['out']
 
 
-def test_an_object_without_a_pixel_is_not_in_the_frame(tmp_path):
+def test_empty_masks_are_left_out(tmp_path):
     line, _ = record(0)
     line['instances'][0]['mask'] = {'size': [10, 12], 'counts': [120]}
     (only,) = read_replay_folder(write(tmp_path, [line])).videos
     assert only.frame(0).track_ids.tolist() == [2] and only.empty_masks(0) == [1]
 
 
-def test_several_cameras_share_the_run_above(tmp_path):
+def test_several_cameras_share_one_run_json(tmp_path):
     run = {'source': 'bag', 'class_names': list(NAMES), 'cameras': ['front', 'rear10', 'rear9']}
     for name in run['cameras']:
         write(tmp_path / name, [record(0)[0]])
@@ -112,7 +112,7 @@ def test_several_runs_keep_the_settings_that_they_share(tmp_path):
         read_replay_folder(tmp_path)
 
 
-def test_every_bad_line_is_told(tmp_path):
+def test_every_bad_line_is_reported(tmp_path):
     good, _ = record(0)
 
     def bad(index, instance=None, **changes):
@@ -164,6 +164,6 @@ def test_every_bad_line_is_told(tmp_path):
     ]
 
 
-def test_a_folder_without_results_is_told(tmp_path):
+def test_a_folder_without_results_is_reported(tmp_path):
     with pytest.raises(AnnotationError, match=r'contains no results\.jsonl, nor does any folder in it'):
         read_replay_folder(tmp_path)

@@ -1,4 +1,4 @@
-"""Segmentations of COCO and YouTube-VIS files: against pycocotools, and each fault in words."""
+"""Segmentations of COCO and YouTube-VIS files: compared with pycocotools, and the message for each fault."""
 
 import json
 
@@ -105,7 +105,7 @@ def test_polygons_are_one_object_and_filled_as_pycocotools_does():
         ({'size': [10, 12], 'counts': '51'}, 'run lengths sum to 6, but the image has 10 x 12'),
     ],
 )  # fmt: skip
-def test_each_fault_is_told_with_its_value(segmentation, message):
+def test_each_fault_is_reported_with_its_value(segmentation, message):
     assert message in fault(segmentation, (10, 12))
 
 

@@ -40,7 +40,7 @@ def test_a_video_can_be_read_twice():
 
 @pytest.fixture
 def dataset(tmp_path):
-    """One picture with a disc in it, as a COCO data set."""
+    """One image of a disc, as a COCO dataset."""
     image = np.full((120, 160, 3), 90, np.uint8)
     cv2.circle(image, (80, 60), 35, (0, 0, 255), cv2.FILLED)
     cv2.imwrite(str(tmp_path / 'disc.png'), image)

@@ -1,4 +1,4 @@
-"""YouTube-VIS JSON: round trips, TrackEval and pycocotools as independent readers, results, pictures."""
+"""YouTube-VIS JSON: round trips, TrackEval and pycocotools as independent readers, results, images."""
 
 import json
 from dataclasses import replace
@@ -60,7 +60,7 @@ def test_what_is_written_is_read(tmp_path, seed):
     assert content(read) == content(read), 'a video can be read again'
 
 
-def test_the_same_videos_make_the_same_bytes(tmp_path):
+def test_the_same_videos_give_the_same_bytes(tmp_path):
     for out in ('a', 'b'):
         write_youtube_vis(random_videos(ignored=True, scores=True), tmp_path / out)
     for name in ('instances.json', 'results.json'):
@@ -81,14 +81,14 @@ def test_a_file_by_hand(tmp_path):
     assert only.frame(2).track_ids.tolist() == [17]
 
 
-def test_an_outline_without_a_pixel_is_not_in_the_frame(tmp_path):
+def test_outlines_without_a_pixel_are_left_out(tmp_path):
     record = truth()
     record['annotations'][0]['segmentations'][2] = {'size': [10, 12], 'counts': [120]}
     (only,) = read_youtube_vis(written(tmp_path, record)).videos
     assert len(only.frame(2)) == 0 and only.empty_masks(2) == [17] and only.empty_masks(0) == []
 
 
-def test_videos_are_called_by_what_tells_them_apart(tmp_path):
+def test_videos_get_unique_names(tmp_path):
     def names(*file_names):
         listed = [{'id': i, 'width': 4, 'height': 4, 'file_names': files} for i, files in enumerate(file_names)]
         record = {'videos': listed, 'categories': [{'id': 1, 'name': 'x'}], 'annotations': []}
@@ -99,8 +99,8 @@ def test_videos_are_called_by_what_tells_them_apart(tmp_path):
     assert names(['0.jpg'], ['1.jpg']) == ['0', '1']
 
 
-def test_pictures_are_found_decoded_and_copied(tmp_path):
-    made = random_videos(names=('only',), pictures=True)
+def test_images_are_found_decoded_and_copied(tmp_path):
+    made = random_videos(names=('only',), images=True)
     write_youtube_vis(made, tmp_path / 'out')
     images = [each.read_image() for each in made.videos[0]]
     read = read_youtube_vis(tmp_path / 'out' / 'instances.json')
@@ -191,7 +191,7 @@ def test_areas_and_boxes_are_those_of_the_masks(tmp_path):
 # --- what does not fit ------------------------------------------------------------------------------------------------
 
 
-def test_ids_that_are_not_unique_or_too_large_are_renumbered_and_told(tmp_path):
+def test_ids_that_are_not_unique_or_too_large_are_renumbered_and_reported(tmp_path):
     box = (1, 1, 5, 5)
     made = videos(video([[(3, box), (4, box)]], 'a'), video([[(3, box)]], 'b'))
     assert write_youtube_vis(made, tmp_path) == ['ids of 2 of 3 objects (they got new ones)']
@@ -202,7 +202,7 @@ def test_ids_that_are_not_unique_or_too_large_are_renumbered_and_told(tmp_path):
     assert write_youtube_vis(epochs, tmp_path) == ['ids of 1 of 1 object (they got new ones)']
 
 
-def test_scores_and_changes_of_class_are_told_and_become_results(tmp_path):
+def test_scores_and_class_changes_are_reported_and_become_results(tmp_path):
     box = (1, 1, 5, 5)
     made = videos([[(1, box, 1, 0.5)], [(1, box, 0, 0.7)], [(1, box, 1, 0.9)]], class_names=('a', 'b'))
     losses = write_youtube_vis(made, tmp_path)
@@ -227,7 +227,7 @@ def test_frames_of_different_sizes_are_refused(tmp_path):
 
 
 def test_results_are_read_over_the_frames_of_the_truth(tmp_path):
-    made = random_videos(stamps=True, pictures=True)
+    made = random_videos(stamps=True, images=True)
     results = random_videos(5, scores=True)
     write_youtube_vis_results(results, tmp_path / 'rows.json')
     write_youtube_vis(made, tmp_path)
@@ -262,7 +262,7 @@ def test_results_name_videos_and_classes_by_the_ids_of_the_truth(tmp_path):
     assert next(iter(read.videos[0])).class_ids.tolist() == [1], 'without ids they count from 1'
 
 
-def test_every_bad_row_is_told(tmp_path):
+def test_every_bad_row_is_reported(tmp_path):
     good = {'video_id': 7, 'category_id': 9, 'score': 0.5, 'segmentations': [None, None, None]}
     rows = [
         good,
@@ -300,7 +300,7 @@ def test_every_bad_row_is_told(tmp_path):
     ]
 
 
-def test_a_result_without_a_pixel_is_not_in_the_frame(tmp_path):
+def test_empty_masks_of_results_are_left_out(tmp_path):
     made = videos(video([frame([], i, size=(10, 12)) for i in range(2)]))
     empty, full = {'size': [10, 12], 'counts': [120]}, {'size': [10, 12], 'counts': [0, 120]}
     row = {'video_id': 1, 'category_id': 1, 'score': 0.5, 'segmentations': [empty, full]}
@@ -308,7 +308,7 @@ def test_a_result_without_a_pixel_is_not_in_the_frame(tmp_path):
     assert [each.track_ids.tolist() for each in read.videos[0]] == [[], [1]]
 
 
-def test_categories_do_not_matter_where_the_truth_has_none(tmp_path):
+def test_categories_are_ignored_if_the_ground_truth_has_none(tmp_path):
     made = videos(video([frame([], i, size=(10, 12)) for i in range(3)]), class_names=('object',), has_classes=False)
     row = {
         'video_id': 1,

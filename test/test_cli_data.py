@@ -1,4 +1,4 @@
-"""`vis-ros data check` and `convert` as real processes."""
+"""`vis-ros data check` and `convert` as processes."""
 
 import json
 import os
@@ -25,8 +25,8 @@ def run(*arguments):
     return subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-def test_check_says_what_is_there(tmp_path):
-    write_youtube_vis(random_videos(ignored=True, stamps=True, pictures=True), tmp_path)
+def test_check_prints_a_summary(tmp_path):
+    write_youtube_vis(random_videos(ignored=True, stamps=True, images=True), tmp_path)
     result = run('check', tmp_path)
     assert result.returncode == 0, result.stderr
     for name, value in [
@@ -56,8 +56,8 @@ def test_check_lists_every_problem_and_fails(tmp_path):
         )
 
 
-def test_convert_there_and_back(tmp_path):
-    made = random_videos(disjoint=True, pictures=True)
+def test_convert_twice(tmp_path):
+    made = random_videos(disjoint=True, images=True)
     write_davis(made, tmp_path / 'davis')
     result = run('convert', tmp_path / 'davis', tmp_path / 'vis', '--to', 'youtube-vis')
     assert result.returncode == 0, result.stderr
@@ -93,7 +93,7 @@ def test_results_are_checked_and_converted_with_their_truth(tmp_path):
         (['convert', '{good}', '{good}', '--to', 'davis'], 'give a new or empty folder'),
     ],
 )
-def test_what_a_person_can_mend_is_one_message_and_exit_code_1(tmp_path, arguments, message):
+def test_errors_that_a_user_can_fix_are_one_message_and_exit_code_1(tmp_path, arguments, message):
     (tmp_path / 'x.json').write_text('?')
     write_youtube_vis(random_videos(), tmp_path / 'good')
     places = {'out': tmp_path / 'out', 'bad': tmp_path / 'x.json', 'good': tmp_path / 'good'}

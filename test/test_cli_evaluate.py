@@ -1,4 +1,4 @@
-"""`vis-ros evaluate` as a process: files in, tables and files out, and errors for people."""
+"""`vis-ros evaluate` as a process: its tables, its files, and its errors."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def segmentation(corners):
 
 
 def write_truth(folder, names):
-    """Two objects, a cup and a ball, in each video, with pictures."""
+    """Two objects, a cup and a ball, in each video, with images."""
     videos, annotations = [], []
     for number, name in enumerate(names, 1):
         files = [f'{name}/{index:05d}.png' for index in range(FRAMES)]
@@ -78,7 +78,7 @@ def files(tmp_path_factory):
     return truth, good, write_results(folder / 'swapped.json', swapped)
 
 
-def test_figures_are_printed_and_written(files, tmp_path):
+def test_metrics_are_printed_and_written(files, tmp_path):
     truth, good, _ = files
     result = run(good, truth, '--out', tmp_path)
     assert result.returncode == 0, result.stderr
@@ -130,7 +130,7 @@ def test_a_folder_of_masks_is_truth_without_classes(files, tmp_path):
     assert 'No class-aware metrics' in said(result)
 
 
-def test_what_cannot_be_compared_is_one_message(files, tmp_path):
+def test_errors_are_one_message(files, tmp_path):
     truth, *_ = files
     result = run(tmp_path / 'nowhere', truth, '--out', tmp_path)
     assert result.returncode == 1

@@ -1,4 +1,4 @@
-"""`vis-ros data synth` as a real process: what it writes is the same in both forms, and the same twice."""
+"""`vis-ros data synth` as a process: JSON and bag have the same content, and the same seed gives the same files."""
 
 import numpy as np
 from test_cli_data import run
@@ -31,7 +31,7 @@ def test_scenes_as_youtube_vis_and_as_a_bag(tmp_path):
             assert np.abs(frame.read_image().astype(int) - truth.image).mean() < 4, 'JPEG'
 
 
-def test_what_it_cannot_do(tmp_path):
+def test_wrong_options_are_refused(tmp_path):
     assert 'give both --images and --annotations' in run('synth', tmp_path / 'a', '--images', tmp_path).stderr
     (tmp_path / 'b' / 'bag').mkdir(parents=True)
     result = run('synth', tmp_path / 'b', *OPTIONS)

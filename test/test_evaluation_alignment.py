@@ -54,7 +54,7 @@ def test_stamps_that_agree_by_chance_do_not_count():
     assert few == ('stamp', [None, None, 2, None, None, 4])
 
 
-def test_positions_say_nothing_where_both_have_stamps():
+def test_frames_with_stamps_are_never_matched_by_position():
     with pytest.raises(ValueError, match='no frame of the results matches the ground truth'):
         aligned(frames(list('ab'), [10, 20]), frames(list('yz'), [11, 21]))
 

@@ -179,7 +179,7 @@ def coded(masks):
 
 
 @pytest.mark.parametrize('seed', range(15, 35))
-def test_figures_are_those_of_trackeval(seed):
+def test_metrics_equal_trackeval(seed):
     videos = random_videos(seed)
     matches = [match_tracks(overlaps(truth, results), scores) for truth, results, scores in videos]
     own = average_precision(matches)

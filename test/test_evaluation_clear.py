@@ -77,13 +77,13 @@ def test_an_object_keeps_its_number_over_a_frame_without_results_as_in_trackeval
     assert switches(truth, results) == trackeval(truth, results)['IDSW'] == 1, 'not over one with results'
 
 
-def test_nothing_at_all():
+def test_a_report_without_objects():
     matching, _ = follow([[], []], [[], [(7, A)]])
     assert (matching.runs, matching.switches, matching.fragmentations) == ({}, [], {})
 
 
 @pytest.mark.parametrize('seed', range(60))
-def test_matches_and_switches_are_those_of_trackeval(seed):
+def test_matches_and_switches_equal_trackeval(seed):
     truth, results = random_pair(seed, length=25)
     matching, matches = follow(truth, results)
     counts = trackeval(truth, results)
@@ -105,7 +105,7 @@ def test_fragmentations_are_the_gaps_in_the_frames_of_an_object(seed):
 
 
 @pytest.mark.parametrize('seed', range(60))
-def test_fragmentations_are_those_of_trackeval_where_objects_stay_and_something_is_found_in_every_frame(seed):
+def test_fragmentations_equal_trackeval_if_objects_stay_and_something_is_found_in_every_frame(seed):
     truth, results = random_pair(seed, length=25, always_visible=True)
     results = [found or [(99, (29, 19, 30, 20))] for found in results]
     matching, _ = follow(truth, results)

@@ -22,7 +22,7 @@ def agnostic(results, truth, **options):
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def test_perfect_results_have_full_marks():
+def test_perfect_results_have_perfect_metrics():
     truth = videos(
         video([[(1, A, 0)], [(1, B, 0)], [], [(1, B, 0)]], 'one'),
         video([[(4, C, 1)]] * 3, 'two'),
@@ -41,7 +41,7 @@ def test_perfect_results_have_full_marks():
     ]
 
 
-def test_perfect_results_of_several_objects_have_full_marks_but_ar1():
+def test_perfect_results_of_several_objects_have_perfect_metrics_except_ar1():
     objects = [[(1, A), (2, B), (3, C)]] * 4
     full = {name: 0 if name in COUNTS else 1 for name in METRICS}
     assert agnostic(objects, objects) == full | {'AR1': pytest.approx(1 / 3)}, 'one track cannot be three objects'
@@ -57,7 +57,7 @@ def test_random_truth_is_perfect_as_its_own_result(seed):
 
 
 @pytest.mark.parametrize('seed', range(5))
-def test_an_empty_result_has_nothing(seed):
+def test_empty_results_score_0(seed):
     truth, _ = random_pair(seed)
     evaluation = evaluate(videos([[]] * len(truth), class_names=CLASSES), videos(truth, class_names=CLASSES))
     assert set(evaluation.agnostic.values()) == {0}
@@ -96,8 +96,8 @@ def test_a_new_id_after_eight_of_ten_frames_and_a_second_object_that_is_missed()
 
 
 @pytest.mark.parametrize('seed', range(12))
-def test_tracking_figures_are_those_of_trackeval(seed):
-    """Of two videos, fed to TrackEval here from the masks themselves."""
+def test_tracking_metrics_equal_trackeval(seed):
+    """Of two videos."""
     pairs = [random_pair(2 * seed + number, length=15) for number in range(2)]
     evaluation = evaluate(
         videos(*[video(results, str(n)) for n, (_, results) in enumerate(pairs)]),
@@ -109,7 +109,7 @@ def test_tracking_figures_are_those_of_trackeval(seed):
     assert sum(each.fragmentations for each in evaluation.objects) == evaluation.agnostic['Frag']
 
 
-def test_the_figures_of_a_video_are_its_own_and_all_videos_are_pooled():
+def test_metrics_per_video_and_pooled():
     pairs = [random_pair(seed) for seed in (3, 4)]
     results, truth = (videos(*[video(p[i], str(n)) for n, p in enumerate(pairs)]) for i in (1, 0))
     evaluation = evaluate(results, truth)
@@ -171,7 +171,7 @@ def test_masks_without_pixels_are_no_objects():
     assert [each.frames for each in evaluate(videos(truth), videos(truth)).objects] == [1, 1]
 
 
-def test_nothing_is_printed(capfd):
+def test_evaluation_prints_nothing(capfd):
     agnostic(*reversed(random_pair(1)))
     assert capfd.readouterr() == ('', '')
 
@@ -226,7 +226,7 @@ def test_frames_without_truth_are_counted_and_not_evaluated():
     assert evaluation.coverage.matched_by == {'video': 'stamp'}
 
 
-def test_frames_that_were_matched_by_position_but_are_more_on_one_side_are_pointed_out():
+def test_matching_by_position_with_more_frames_on_one_side_is_reported():
     truth = videos(video([frame([(1, A)], i, name=f'truth {i}') for i in range(4)]))
     found = [frame([(1, A)], i, name=f'frame {i}') for i in range(4)]
     for count, warned in ((4, False), (3, True)):
@@ -285,7 +285,7 @@ def test_more_than_half_of_a_result_must_lie_in_ignored_pixels(left, ignored):
     assert evaluation.agnostic['DetA'] == (1 if ignored else 0.5)
 
 
-def test_results_in_ignored_pixels_are_no_fault_where_there_is_no_true_object():
+def test_detections_in_ignored_pixels_are_no_error_without_true_objects():
     truth = videos(video([frame([], i, ignored=(14, 0, 30, 10)) for i in range(4)]))
     assert evaluate(videos([[(8, B)]] * 4), truth).agnostic['HOTA'] == 1
     assert evaluate(videos([[(8, A)]] * 4), truth).agnostic['HOTA'] == 0
@@ -343,7 +343,7 @@ def test_classes_without_true_objects_are_named_and_counted():
 
 
 @pytest.mark.parametrize('side', [0, 1])
-def test_without_classes_on_one_side_there_are_only_agnostic_figures(side):
+def test_without_classes_on_one_side_there_are_only_agnostic_metrics(side):
     both = [videos([[(1, A)]] * 2, has_classes=number != side) for number in range(2)]
     evaluation = evaluate(*both)
     assert (evaluation.aware, evaluation.per_class, evaluation.coverage.unknown_classes) == (None, {}, {})
@@ -351,7 +351,7 @@ def test_without_classes_on_one_side_there_are_only_agnostic_figures(side):
 
 
 @pytest.mark.parametrize('seed', range(6))
-def test_figures_of_a_class_are_those_of_its_objects_alone(seed):
+def test_metrics_of_a_class_only_use_its_objects(seed):
     truth, results = random_pair(seed)
     classes = {
         number: [each[2] for objects in results for each in objects if each[0] == number] for number in range(40)

@@ -1,4 +1,4 @@
-"""J and F: contours by hand, TrackEval's JAndF, and what happens where an object or an identity is not there."""
+"""J and F: contours by hand, TrackEval's JAndF, and frames that do not show an object or its track."""
 
 import cv2
 import numpy as np
@@ -84,7 +84,7 @@ def test_a_window_of_a_code_is_that_of_the_mask(seed):
 
 
 def trackeval(truth, results):
-    """TrackEval's means over the objects; it wants ids from 0 without gaps."""
+    """TrackEval's means over the objects; it needs ids from 0 without gaps."""
     data = {'num_timesteps': len(truth)}
     for name, frames in (('gt', truth), ('tracker', results)):
         ids = sorted({number for objects in frames for number, *_ in objects})
@@ -96,14 +96,14 @@ def trackeval(truth, results):
 
 
 @pytest.mark.parametrize('seed', range(25))
-def test_means_are_those_of_trackeval(seed):
+def test_means_equal_trackeval(seed):
     truth, results = random_pair(seed, size=(120, 160), always_visible=True)
     objects = j_and_f(truth, results)
     assert np.mean([each[2:] for each in objects], 0) == pytest.approx(trackeval(truth, results))
 
 
 @pytest.mark.parametrize('seed', range(25, 40))
-def test_means_are_those_of_trackeval_where_objects_leave_but_are_found(seed):
+def test_means_equal_trackeval_where_objects_leave_but_are_found(seed):
     random = np.random.default_rng(seed)
     truth, _ = random_pair(seed, size=(120, 160))
     noisy = [[(number + 10, dilated(mask, random)) for number, mask, _ in objects] for objects in truth]
@@ -149,7 +149,7 @@ def test_a_mask_without_pixels_is_not_there():
     assert j_and_f([[(1, A)], [(1, nothing)]], [[(5, A)], []]) == [(1, 5, 1.0, 1.0)]
 
 
-def test_ignored_pixels_count_for_nobody():
+def test_ignored_pixels_do_not_count():
     truth = frame([(1, A)], ignored=(5, 0, 25, 10))
     results = frame([(7, (0, 0, 20, 10)), (8, (15, 0, 25, 10))])
     seen, seen_results = without_ignored_pixels(truth, results)

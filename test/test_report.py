@@ -1,4 +1,4 @@
-"""The report: what its HTML says is read back, by parsers of the standard library, and compared with the evaluation."""
+"""The report: its HTML is parsed with the standard library and compared with the evaluation."""
 
 import base64
 import itertools
@@ -22,7 +22,7 @@ from vis_ros.evaluation.report.html_report import charts
 from vis_ros.evaluation.report.switch_images import draw_outlines
 from vis_ros.visualization import identity_colour
 
-# --- made evaluations and how to read a report ------------------------------------------------------------------------
+# --- synthetic evaluations and how to read a report -------------------------------------------------------------------
 
 VOID = {'meta', 'br', 'img'}
 EPOCH = 2**32
@@ -90,7 +90,7 @@ def figures(random):
     }
 
 
-def made_track(random, video, object_id, length, most_runs=8):
+def random_track(random, video, object_id, length, most_runs=8):
     """An object with random runs inside its visible frames, and its switches."""
     edges = np.unique(random.integers(0, length, 2 * most_runs))
     edges = edges[: len(edges) // 2 * 2].reshape(-1, 2)
@@ -114,8 +114,8 @@ def made_track(random, video, object_id, length, most_runs=8):
 def made(seed=0, videos=('first', 'second'), objects=3, length=90, most_runs=8, **fields):
     """An evaluation with random contents."""
     random = np.random.default_rng(seed)
-    made_tracks = [
-        made_track(random, video, object_id, length, most_runs)
+    tracks = [
+        random_track(random, video, object_id, length, most_runs)
         for video in videos
         for object_id in range(1, objects + 1)
     ]
@@ -129,8 +129,8 @@ def made(seed=0, videos=('first', 'second'), objects=3, length=90, most_runs=8, 
         per_class={'zebra': figures(random), 'shark': figures(random)},
         per_video={video: figures(random) for video in videos},
         lengths=dict.fromkeys(videos, length),
-        objects=tuple(track for track, _ in made_tracks),
-        switches=tuple(switch for _, switches in made_tracks for switch in switches),
+        objects=tuple(track for track, _ in tracks),
+        switches=tuple(switch for _, switches in tracks for switch in switches),
         precision={f'{0.5 + 0.05 * k:.2f}': tuple(curve) for k, curve in enumerate(curves.tolist())},
         coverage=Coverage(len(videos), len(videos) * length, 0, 0, 0, len(videos) * length),
     )
@@ -182,12 +182,12 @@ def moving_box(frames=10, size=(120, 160)):
 
 
 def grey_images(frames=10, size=(120, 160)):
-    """Images that tell their number: frame k is of the grey 15 * k."""
+    """Images that show their number: frame k has the grey value 15 * k."""
     return [np.full((*size, 3), 15 * index, np.uint8) for index in range(frames)]
 
 
 def decoded(image):
-    """The picture of an <img>."""
+    """The image of an <img>."""
     assert image.get('src').startswith('data:image/jpeg;base64,')
     data = base64.b64decode(image.get('src').split(',')[1], validate=True)
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -225,7 +225,7 @@ def test_charts_are_well_formed_xml_with_titles(tmp_path):
         assert drawing.get('aria-hidden') == 'true' or (drawing.get('role') == 'img' and drawing.findtext('title'))
 
 
-def test_the_same_bytes_again(tmp_path):
+def test_the_same_evaluation_gives_the_same_bytes(tmp_path):
     masks = moving_box()
     truth = outlined_set(masks, grey_images())
     results = outlined_set(masks, shift=1, switch_at=5)
@@ -255,18 +255,18 @@ def test_the_head_says_what_was_evaluated_and_how(tmp_path):
     }
     _, root = written(tmp_path, made(settings=settings, results='my/results', truth='my/truth.json'))
     terms = root.find('.//dl')
-    told = dict(zip(map(words, terms.iter('dt')), map(words, terms.iter('dd')), strict=True))
-    assert told['results'] == 'my/results'
-    assert told['ground truth'] == 'my/truth.json'
-    assert told['model'] == 'demo'
-    assert told['association'] == 'max_age: 30, by: iou'
-    assert told['frames_of'].startswith('video0: 0, video1: 1,') and told['frames_of'].endswith('and 288 more')
-    assert told['live'].startswith('sent: 800, latency_ms: 1.5,') and told['live'].endswith('and 788 more')
-    assert not {'topic', 'score_threshold'} & told.keys()
-    assert told['class_names'].startswith('class0, class1,') and told['class_names'].endswith('and 28 more')
+    text = dict(zip(map(words, terms.iter('dt')), map(words, terms.iter('dd')), strict=True))
+    assert text['results'] == 'my/results'
+    assert text['ground truth'] == 'my/truth.json'
+    assert text['model'] == 'demo'
+    assert text['association'] == 'max_age: 30, by: iou'
+    assert text['frames_of'].startswith('video0: 0, video1: 1,') and text['frames_of'].endswith('and 288 more')
+    assert text['live'].startswith('sent: 800, latency_ms: 1.5,') and text['live'].endswith('and 788 more')
+    assert not {'topic', 'score_threshold'} & text.keys()
+    assert text['class_names'].startswith('class0, class1,') and text['class_names'].endswith('and 28 more')
 
 
-def test_all_that_was_not_compared_is_set_off(tmp_path):
+def test_what_was_not_compared_is_highlighted(tmp_path):
     coverage = Coverage(2, 180, 7, 11, 0, 190, 3, {'shark': 4}, ('third',), ('fourth',))
     _, root = written(tmp_path, made(coverage=coverage))
     (box,) = [each for each in root.iter() if each.get('class') == 'warnings']
@@ -284,7 +284,7 @@ def number(text):
     return float(text.replace(',', '').replace('−', '-'))
 
 
-def test_every_figure_is_in_its_table(tmp_path):
+def test_every_metric_is_in_its_table(tmp_path):
     evaluation = made()
     _, root = written(tmp_path, replace(evaluation, agnostic=evaluation.agnostic | {'MOTA': -1.25}))
     head, *rows = table(section(root, 'metrics'), 'metrics')
@@ -304,7 +304,7 @@ def test_every_figure_is_in_its_table(tmp_path):
             assert [number(cell) for cell in cells] == pytest.approx(list(wanted[key].values()), abs=5e-4)
 
 
-def test_a_truth_without_classes_has_one_column(tmp_path):
+def test_without_classes_there_is_one_column(tmp_path):
     _, root = written(tmp_path, made(aware=None, per_class={}))
     assert table(section(root, 'metrics'), 'metrics')[0] == ['metric', 'class- agnostic', 'meaning']
     assert 'no class labels' in words(section(root, 'metrics'))
@@ -322,7 +322,7 @@ def test_a_truth_without_classes_has_one_column(tmp_path):
         (12345, 'IDSW', '12,345'),
     ],
 )
-def test_figures_as_text(value, name, text):
+def test_metrics_as_text(value, name, text):
     assert report.metric_text(value, name) == text
 
 
@@ -372,7 +372,7 @@ def test_bars_are_the_runs(tmp_path, seed):
         )
 
 
-def test_names_stand_on_bars_that_are_long_enough(tmp_path):
+def test_labels_are_on_bars_that_are_long_enough(tmp_path):
     runs = (MatchedRun(0, 39, 3), MatchedRun(40, 41, 254), MatchedRun(42, 99, 5 + EPOCH))
     track = ObjectTrack('v', 1, 'zebra', 100, 3, 0.5, 0.5, 2, 0, runs, ((0, 99),))
     _, root = written(tmp_path, replace(made(videos=('v',), length=100), objects=(track,), switches=()))
@@ -399,7 +399,7 @@ def test_frame_numbers_on_the_axis(tmp_path):
         assert all(x * length / 100 == pytest.approx(frame, abs=0.02) for x, frame in ticks)
 
 
-def test_identities_beyond_the_coloured_ones_share_a_bar(tmp_path):
+def test_tracks_without_a_colour_share_a_bar(tmp_path):
     runs = tuple(MatchedRun(3 * k, 3 * k + (k < 200), k) for k in range(260))
     track = ObjectTrack('v', 1, 'zebra', 800, 0, 0.5, 0.5, 259, 0, runs, ((0, 799),))
     _, root = written(tmp_path, replace(made(videos=('v',), length=800), objects=(track,), switches=()))
@@ -429,8 +429,8 @@ def named(identity):
     return f'{identity % EPOCH} of epoch {identity // EPOCH}' if identity >= EPOCH else str(identity)
 
 
-def test_pictures_are_of_the_frames_around_a_switch(tmp_path):
-    """The object is lost for two frames before it switches: the last frame on the old identity is the third before."""
+def test_images_show_the_frames_around_a_switch(tmp_path):
+    """The object is lost for two frames before it switches: the last frame on the old track is the third before."""
     masks = moving_box()
     truth = outlined_set(masks, grey_images())
     results = outlined_set(
@@ -445,7 +445,7 @@ def test_pictures_are_of_the_frames_around_a_switch(tmp_path):
     assert [words(each) for each in root.iter('small')] == ['frame 3: track 7', 'frame 6: track 9']
 
 
-def test_pictures_when_frames_are_left_out_or_come_in_another_order(tmp_path):
+def test_images_with_frames_left_out_or_in_another_order(tmp_path):
     """Positions count the compared frames only, and the images may be with the results."""
     masks = moving_box()
     truth = outlined_set(masks)
@@ -458,21 +458,21 @@ def test_pictures_when_frames_are_left_out_or_come_in_another_order(tmp_path):
     assert [float(np.median(decoded(image))) for image in root.iter('img')] == pytest.approx([90, 105], abs=3)
 
 
-def test_an_image_that_cannot_be_read_is_told(tmp_path):
+def test_an_image_that_cannot_be_read_is_reported(tmp_path):
     masks, images = moving_box(), grey_images()
     images[4] = OSError('img4.jpg is gone')
     images[5] = np.zeros((7, 9, 3), np.uint8)
     truth, results = outlined_set(masks, images), outlined_set(masks, shift=1, switch_at=5)
     _, root = written(tmp_path, evaluate(results, truth), truth=truth, results=results)
-    told = words(section(root, 'switches'))
-    assert 'no image: img4.jpg is gone' in told
-    assert 'no image: the image has (height, width) (7, 9), its masks (120, 160)' in told
+    text = words(section(root, 'switches'))
+    assert 'no image: img4.jpg is gone' in text
+    assert 'no image: the image has (height, width) (7, 9), its masks (120, 160)' in text
     truth = outlined_set(masks)
     _, root = written(tmp_path, evaluate(results, truth), truth=truth, results=results)
     assert 'no image: the annotations have no images' in words(section(root, 'switches'))
 
 
-def test_a_picture_has_both_outlines():
+def test_an_image_has_both_outlines():
     image = np.full((300, 400, 3), 90, np.uint8)
     truth, result = (
         encode(memory.box(*corners, (300, 400))) for corners in ((150, 100, 250, 200), (180, 100, 280, 200))
@@ -481,14 +481,14 @@ def test_a_picture_has_both_outlines():
     assert shown.shape == (180, 240, 3)
     plain = draw_outlines(image, (None, None), 7)
     assert (plain == 90).all() and plain.shape == (180, 240, 3)
-    # 130 pixels wide together, and six tenths of that around them, in the shape of a picture.
+    # 130 pixels wide together, and six tenths of that around them, in the aspect ratio of the crop.
     scale, left = 240 / 208, 215 - 104
     for x, wanted in ((150, (255, 255, 255)), (279, identity_colour(7))):
         column = shown[90, round((x - left) * scale) - 3 : round((x - left) * scale) + 4]
         assert np.abs(column - wanted).sum(1).min() < 150
 
 
-def test_a_picture_stays_in_the_image():
+def test_a_crop_stays_inside_the_image():
     image = np.zeros((50, 700, 3), np.uint8)
     corner = encode(memory.box(690, 40, 700, 50, (50, 700)))
     height, width = draw_outlines(image, (corner, None), 3).shape[:2]
@@ -528,7 +528,7 @@ def test_no_chart_without_precision(tmp_path):
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_latency_histogram_counts_each_answer(seed):
+def test_latency_histogram_counts_each_message(seed):
     random = np.random.default_rng(seed)
     values = random.gamma(3, 10.0 ** random.integers(-2, 4), int(random.integers(1, 400)))
     values = np.append(values, values.max() * (30 if seed % 2 else 1))
@@ -548,7 +548,7 @@ def test_latency_histogram_counts_each_answer(seed):
 
 
 @pytest.mark.parametrize('values', [(0.0,), (0.0, 0.0), (5.0,), (-3.0, 4.0), (-5.0, -4.0), (1e-9, 1e6)])
-def test_latency_histogram_of_odd_values(values):
+def test_latency_histogram_of_unusual_values(values):
     found = charts.latency_histogram(values)
     assert sum(bar.count for bar in found.bars) + found.beyond == len(values)
     assert all(bar.width > 0 for bar in found.bars)
@@ -559,10 +559,10 @@ def test_latency_is_drawn_for_live_runs_only(tmp_path):
     assert 'Latency' not in words(section(root, 'charts'))
     values = (*np.linspace(10, 20, 200).tolist(), 500.0)
     _, root = written(tmp_path, made(latencies_ms=values))
-    told = words(section(root, 'charts'))
+    text = words(section(root, 'charts'))
     p50, p95, p99 = np.percentile(values, [50, 95, 99])
-    assert f'p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms, largest 500.0 ms' in told
-    assert '1 beyond' in told
+    assert f'p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms, largest 500.0 ms' in text
+    assert '1 beyond' in text
 
 
 # --- comparison -------------------------------------------------------------------------------------------------------
@@ -577,7 +577,7 @@ def compared_pair():
     return replace(a, results='run_a'), replace(b, results='run_b')
 
 
-def test_comparison_gives_signs_and_words(tmp_path):
+def test_comparison_shows_the_sign_and_better_or_worse(tmp_path):
     a, b = compared_pair()
     text, root = written(tmp_path, b, comparison=compare(a, b))
     rows = table(section(root, 'comparison'), 'comparison')[2:]
@@ -586,8 +586,8 @@ def test_comparison_gives_signs_and_words(tmp_path):
     assert changed['IDSW'] == ['0', '1', '+1 worse']
     assert changed['HOTA'][2].startswith('−') and changed['HOTA'][2].endswith(' worse')
     assert changed['Frag'] == ['0', '0', 'same']
-    told = words(section(root, 'comparison'))
-    assert all(f'{name}. {side.coverage.statements()[0]}' in told for name, side in (('run_a', a), ('run_b', b)))
+    text = words(section(root, 'comparison'))
+    assert all(f'{name}. {side.coverage.statements()[0]}' in text for name, side in (('run_a', a), ('run_b', b)))
     assert 'class="warning"' not in text
     gaps = replace(b, coverage=replace(b.coverage, missing=3))
     _, root = written(tmp_path, a, comparison=compare(gaps, a))
@@ -612,13 +612,13 @@ def test_comparison_shows_where_an_identity_was_lost(tmp_path):
     assert rows == [['clip', '1', 'thing', '6', 'B', '9', '7'], ['clip', '1', 'thing', '8 to 9', 'B', 'none', '7']]
 
 
-def test_comparison_of_equals_says_so(tmp_path):
+def test_comparison_of_equal_results(tmp_path):
     a, _ = compared_pair()
     _, root = written(tmp_path, a, comparison=compare(a, a))
-    told = words(section(root, 'comparison'))
-    assert 'All objects are found in the same frames' in told
-    assert Counter(told.split())['same'] >= len(METRICS)
-    assert 'better' not in told and 'worse' not in told
+    text = words(section(root, 'comparison'))
+    assert 'All objects are found in the same frames' in text
+    assert Counter(text.split())['same'] >= len(METRICS)
+    assert 'better' not in text and 'worse' not in text
 
 
 # --- many -------------------------------------------------------------------------------------------------------------
@@ -636,9 +636,9 @@ def test_what_is_left_out_is_counted(tmp_path, monkeypatch):
     evaluation = evaluate(results, truth)
     assert len(evaluation.switches) == 15
     _, root = written(tmp_path, evaluation, truth=truth, results=results)
-    told = words(section(root, 'switches'))
-    assert '2 of 15 switches are shown, evenly spaced; the table has more' in told
-    assert 'and 13 more switches' in told
+    text = words(section(root, 'switches'))
+    assert '2 of 15 switches are shown, evenly spaced; the table has more' in text
+    assert 'and 13 more switches' in text
     assert [words(each).split(':')[0] for each in root.iter('small')] == ['frame 0', 'frame 1', 'frame 7', 'frame 8']
     steady = evaluate(outlined_set(masks, shift=1), truth)
     _, root = written(tmp_path, evaluation, comparison=compare(steady, evaluation))
@@ -661,7 +661,7 @@ def test_a_large_report_stays_small(tmp_path):
     assert f'and {len(evaluation.switches) - 1000:,} more switches' in words(section(root, 'switches'))
 
 
-def test_nothing_at_all(tmp_path):
+def test_a_report_without_objects(tmp_path):
     evaluation = made(objects=0, precision={}, videos=('empty',))
     _, root = written(tmp_path, evaluation)
     assert 'no true objects' in words(section(root, 'timelines'))

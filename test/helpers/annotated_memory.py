@@ -1,4 +1,4 @@
-"""Annotated videos in memory, for tests: of masks, or of boxes that are easy to draw by hand."""
+"""Annotated videos in memory, made of masks or of boxes."""
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def frame(objects, index=0, *, name=None, stamp_ns=None, size=SIZE, ignored=None
 
 
 def video(frames, name='video', **keywords):
-    """Of lists of objects, see `frame`, or of frames."""
+    """A video of frames, or of lists of objects (see `frame`)."""
     masks = [mask for objects in frames if isinstance(objects, list) for _, mask, *_ in objects]
     keywords.setdefault('size', next((mask.shape for mask in masks if isinstance(mask, np.ndarray)), SIZE))
     whole = [each if isinstance(each, AnnotatedFrame) else frame(each, i, **keywords) for i, each in enumerate(frames)]
@@ -50,14 +50,14 @@ def video(frames, name='video', **keywords):
 
 
 def videos(*videos, source='memory', class_names=('thing', 'other'), has_classes=True, settings=None):
-    """Of videos, or of one given as its frames."""
+    """A set of videos, or of one video given as its frames."""
     listed = [each if isinstance(each, AnnotatedVideo) else video(each) for each in videos]
     return AnnotatedVideos(source, 'memory', class_names, listed, has_classes, settings or {})
 
 
 def random_pair(seed, *, length=12, size=SIZE, always_visible=False):
-    """Truth and results of one video, as lists of objects: boxes that wander, leave and come back, and what a tracker
-    makes of them that errs in every way: holes, lost frames, other identities, masks that overlap or where nothing is.
+    """Ground truth and results of one video, as lists of objects: boxes that move, leave and come back, and a tracker
+    with every kind of error: holes, misses, identity switches, overlapping masks and false positives.
     """
     random = np.random.default_rng(seed)
     height, width = size
@@ -88,7 +88,7 @@ def random_pair(seed, *, length=12, size=SIZE, always_visible=False):
 
 
 def overlaps(truth, results):
-    """The numbers of one video: see `VideoOverlaps`."""
+    """The `VideoOverlaps` of one video."""
     pairs = list(zip(video(truth), video(results), strict=True))
     frames = [measure(position, *both) for position, both in enumerate(pairs)]
     seen = [measure(position, *without_ignored_pixels(*both)) for position, both in enumerate(pairs)]

@@ -1,4 +1,4 @@
-"""Random annotated videos for the tests of formats, and what two sets of videos must have alike."""
+"""Random annotated videos for the tests of formats, and the content of a set of videos for comparison."""
 
 import numpy as np
 
@@ -20,12 +20,12 @@ def random_videos(
     ignored=False,
     stamps=False,
     scores=False,
-    pictures=False,
+    images=False,
     first_id=1,
     size=SIZE,
     has_classes=True,
 ):
-    """Objects are rectangles that come and go; every id is in one video only, each object keeps its class."""
+    """Objects are rectangles that come and go. Every id is in one video only, and objects keep their class."""
     random = np.random.default_rng(seed)
     videos = []
     for name in names:
@@ -33,14 +33,14 @@ def random_videos(
         first_id += objects
         classes = random.integers(0, len(class_names), objects)
         made = [
-            _frame(random, index, ids, classes, disjoint, ignored, stamps, scores, pictures, size)
+            _frame(random, index, ids, classes, disjoint, ignored, stamps, scores, images, size)
             for index in range(frames)
         ]
         videos.append(MemoryVideo(name, made))
     return AnnotatedVideos('memory', 'random', tuple(class_names), videos, has_classes)
 
 
-def _frame(random, index, ids, classes, disjoint, ignored, stamps, scores, pictures, size):
+def _frame(random, index, ids, classes, disjoint, ignored, stamps, scores, images, size):
     void = rectangle(random, size) if ignored else np.zeros(size, bool)
     taken = void.copy()
     visible, masks = [], []
@@ -63,7 +63,7 @@ def _frame(random, index, ids, classes, disjoint, ignored, stamps, scores, pictu
         scores=np.round(random.random(len(visible)), 6) if scores else np.ones(len(visible)),
         masks=[encode(mask) for mask in masks],
         ignored=encode(void) if void.any() else None,
-        read_image=(lambda: image) if pictures else None,
+        read_image=(lambda: image) if images else None,
     )
 
 
@@ -75,7 +75,7 @@ def rectangle(random, size):
 
 
 def content(videos, *, ids=True, classes=True, scores=True, stamps=True, names=False, ignored=True):
-    """Everything in a set of videos as plain values, to be compared with ==; less what a format does not hold."""
+    """The content of a set of videos as plain values for comparison, without what a format cannot hold."""
     return {
         video.name: [
             (
