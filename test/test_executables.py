@@ -1,4 +1,4 @@
-"""The script that CMakeLists.txt generates for each executable, around a program that takes its time to import."""
+"""The script that CMakeLists.txt generates for each executable, with a program that takes long to import."""
 
 import re
 import signal

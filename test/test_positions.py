@@ -1,4 +1,4 @@
-"""Positions against a scene that is computed ray by ray, and against OpenCV's projection."""
+"""Positions compared with a scene computed ray by ray, and with OpenCV's projection."""
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ def rectangle(x0, y0, x1, y1):
 
 
 def brute_force(mask, depth):
-    """Every pixel by itself, without distortion."""
+    """The point of each pixel, without distortion."""
     points = [
         ((u - MATRIX[0, 2]) * depth[v, u] / MATRIX[0, 0], (v - MATRIX[1, 2]) * depth[v, u] / MATRIX[1, 1], depth[v, u])
         for v in range(HEIGHT)
@@ -65,7 +65,7 @@ def test_a_small_mask_is_the_median_of_all_its_points():
 
 @pytest.mark.parametrize('width', [10, 20, 25, 40, 50, 100, 128])
 def test_a_large_mask_is_sampled_evenly(width):
-    """On a slope, so that a sample of one side only would be seen."""
+    """On a slope, where a sample of one side only would give a wrong position."""
     v, u = np.mgrid[:HEIGHT, :WIDTH]
     depth = 2 + 0.01 * u + 0.005 * v
     mask = rectangle(7, 3, 7 + width, 115)
@@ -73,7 +73,7 @@ def test_a_large_mask_is_sampled_evenly(width):
     np.testing.assert_allclose(found, brute_force(mask, depth), atol=0.02)
 
 
-def test_millimetres_and_metres_are_the_same_place():
+def test_millimeters_and_meters_give_the_same_position():
     millimetres = np.full((HEIGHT, WIDTH), 1500, np.uint16)
     millimetres[::2] = 0  # unknown
     mask = rectangle(20, 10, 60, 50)
@@ -83,8 +83,8 @@ def test_millimetres_and_metres_are_the_same_place():
 
 
 @pytest.mark.parametrize('camera', [PLUMB_BOB, RATIONAL, FISHEYE])
-def test_distortion_is_undone(camera):
-    """Points are projected by OpenCV into an image; what is found there must be where they were."""
+def test_distortion_is_removed(camera):
+    """Points are projected by OpenCV; their pixels must give the points again."""
     truth = np.array([[0.6, -0.4, 1.5], [-0.5, 0.35, 1.2], [1.0, 0.8, 2.5]])
     project = cv2.fisheye.projectPoints if camera.fisheye else cv2.projectPoints
     pixels = project(truth[:, None], np.zeros(3), np.zeros(3), camera.matrix, camera.distortion)[0].reshape(-1, 2)
@@ -98,7 +98,7 @@ def test_distortion_is_undone(camera):
         np.testing.assert_allclose(found, point, atol=0.012)  # a pixel, at 2.5 m
 
 
-def test_background_on_the_rim_of_a_mask_does_not_count():
+def test_background_on_the_edge_of_a_mask_does_not_change_the_position():
     depth = np.full((HEIGHT, WIDTH), 8.0)
     depth[20:60, 30:70] = 2
     (found,) = positions(objects(rectangle(25, 15, 75, 65)), depth, PLAIN)
@@ -106,7 +106,7 @@ def test_background_on_the_rim_of_a_mask_does_not_count():
 
 
 @pytest.mark.parametrize('unknown', [0, -1, np.nan, np.inf])
-def test_without_depth_there_is_no_position(unknown):
+def test_unknown_depth_gives_no_position(unknown):
     depth = np.full((HEIGHT, WIDTH), unknown, np.float64)
     mask = rectangle(20, 20, 40, 40)
     depth[20, 20:39] = 1  # 19 of 400 pixels
@@ -125,6 +125,6 @@ def test_empty_masks_and_no_objects():
     assert positions(Instances.empty((HEIGHT, WIDTH)), depth, PLAIN).shape == (0, 3)
 
 
-def test_sizes_that_differ_are_refused():
+def test_different_sizes_are_an_error():
     with pytest.raises(ValueError, match=r'image 160x120, depth 80x60, camera_info 160x120.*registered'):
         positions(objects(), np.ones((60, 80)), PLAIN)

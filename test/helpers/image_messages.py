@@ -1,4 +1,4 @@
-"""Messages of images, made without the code under test."""
+"""Image messages, made without the code under test."""
 
 from array import array
 

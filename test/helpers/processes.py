@@ -1,4 +1,4 @@
-"""ROS nodes as processes of their own."""
+"""ROS nodes as processes."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ class Process:
     def signal(self, number):
         self._child.send_signal(number)
 
-    def end(self, timeout_s=20):
+    def end(self, timeout_s=120):
         """Wait for the end. Returns the exit code and the output."""
         output, _ = self._child.communicate(timeout=timeout_s)
         return self._child.returncode, output
@@ -37,7 +37,7 @@ class Process:
         if self._child.poll() is None:
             self._child.terminate()
             try:
-                self._child.communicate(timeout=20)
+                self._child.communicate(timeout=60)
             except subprocess.TimeoutExpired:
                 self._child.kill()
                 self._child.communicate()

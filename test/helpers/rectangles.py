@@ -1,4 +1,4 @@
-"""A detector of coloured rectangles and the images for it: real computation, no weights."""
+"""A detector of colored rectangles, and images for it: real computation, no weights."""
 
 import cv2
 import numpy as np
@@ -22,8 +22,8 @@ def draw(*rectangles, height=HEIGHT, width=WIDTH):
 class RectangleEngine:
     """An `Engine`: every connected patch of saturated pixels is an object of the class of its strongest channel.
 
-    The score is the saturation, (max - min) / 255; the embedding is the hue, so that
-    those of two different colours have a negative product: in eq. 2 neither looks like the other.
+    The score is the saturation, (max - min) / 255. The embedding is the hue, so that two different colors have a
+    negative product: in eq. 2 of MaskTrack R-CNN they are different objects.
     """
 
     class_names = CLASS_NAMES

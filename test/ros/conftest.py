@@ -1,4 +1,4 @@
-"""A graph of its own for each test: the node under test and a test node in one executor, no threads but the worker."""
+"""A private graph for each test: the node under test and a test node in one executor; the worker is the only thread."""
 
 import gc
 import os
@@ -36,7 +36,7 @@ TIMEOUT_S = 30.0
 
 
 class Graph:
-    """The test's side of a ROS graph: what it publishes, and everything that it heard."""
+    """The test's side of a ROS graph: it publishes, and collects all it receives."""
 
     def __init__(self):
         self.context = Context()
@@ -64,7 +64,7 @@ class Graph:
         gc.collect()
 
     def start(self, active=True, engine_factory=RectangleEngine, cli_args=None, factories=None, **parameters):
-        """The node under test, configured and active unless told otherwise."""
+        """The node under test, configured and active by default."""
         overrides = [Parameter(name, value=value) for name, value in {'autostart': False, **parameters}.items()]
         with patch('vis_ros.node.vis_node.epoch_of_start', return_value=0):
             self.under_test = VisNode(
@@ -82,7 +82,7 @@ class Graph:
 
     @contextmanager
     def stranger(self):
-        """A node of another participant, as of another process."""
+        """A node with its own participant, as in another process."""
         context = Context()
         rclpy.init(context=context)
         node = Node('stranger', context=context)
@@ -102,14 +102,14 @@ class Graph:
         while time.monotonic() < end:
             self.executor.spin_once(timeout_sec=0.02)
 
-    def listen(self, message_type, topic, heard=None):
-        """A list that grows with every message on a topic."""
-        heard = [] if heard is None else heard
-        self.node.create_subscription(message_type, topic, heard.append, 10)
-        return heard
+    def listen(self, message_type, topic, received=None):
+        """A list that collects every message on a topic."""
+        received = [] if received is None else received
+        self.node.create_subscription(message_type, topic, received.append, 10)
+        return received
 
     def publisher(self, message_type, topic, qos=10):
-        """A publisher that something has subscribed to."""
+        """A publisher with a subscriber."""
         if topic not in self._publishers:
             self._publishers[topic] = self.node.create_publisher(message_type, topic, qos)
         publisher = self._publishers[topic]
@@ -130,7 +130,7 @@ class Graph:
         return message.header.stamp
 
     def process(self, image, stamp=None, topic='/image', arrays=None):
-        """Publish an image and return the array that comes back for it."""
+        """Publish an image and return the resulting array."""
         arrays = self.arrays if arrays is None else arrays
         count = len(arrays)
         stamp = self.send(image, stamp, topic)
@@ -139,7 +139,7 @@ class Graph:
         return arrays[-1]
 
     def connect(self, stamp=None, size=(48, 64)):
-        """Send images of nothing until one comes back: processes take a moment to find each other."""
+        """Send empty images until one is processed: discovery takes a moment."""
         end = time.monotonic() + TIMEOUT_S
         while not self.arrays:
             assert time.monotonic() < end, f'no array within {TIMEOUT_S} s'
@@ -156,7 +156,7 @@ class Graph:
         return future.result()
 
     def status(self, condition, name='vis_node: camera', timeout_s=TIMEOUT_S):
-        """The first diagnostic status of that name from now on for which the condition holds, and its values."""
+        """The next diagnostic status of that name for which the condition holds, and its values."""
         self.diagnostics.clear()
 
         def found():

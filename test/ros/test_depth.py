@@ -1,4 +1,4 @@
-"""Positions over ROS: what objects get from the topics depth and camera_info, and what happens where these are bad."""
+"""Positions over ROS: from the topics depth and camera_info, valid or not."""
 
 import math
 import sys
@@ -44,7 +44,7 @@ def metres(value):
 
 @pytest.fixture
 def scene(graph):
-    """Sends depth and calibration beside the images of a graph."""
+    """Sends depth and calibration with the images of a graph."""
 
     class Scene:
         def start(self, info=None, depth='raw', **parameters):
@@ -74,7 +74,7 @@ def expected(z, zoom=1):
     return ((19.5 - CX) * z / FX / zoom, (11 - CY) * z / FY / zoom, z)
 
 
-def test_an_object_is_where_its_depth_says(graph, scene):
+def test_position_follows_from_depth_and_calibration(graph, scene):
     scene.start()
     scene.depth(metres(2.5), at(0))
     assert scene.position(stamp=at(0)) == pytest.approx(expected(2.5))
@@ -84,20 +84,20 @@ def test_an_object_is_where_its_depth_says(graph, scene):
     assert values['images without depth'] == '0'
 
 
-def test_rectified_images_have_the_calibration_of_p(scene):
+def test_rectified_images_use_the_calibration_p(scene):
     scene.start(camera_info(distortion=(0.3, 0.1, 0.0, 0.0, 0.0)), depth='rectified')
     scene.depth(metres(2.0), at(0))
     assert scene.position(stamp=at(0)) == pytest.approx(expected(2.0, zoom=2))
 
 
-def test_distortion_counts_for_raw_images(scene):
+def test_raw_images_are_undistorted(scene):
     scene.start(camera_info(distortion=(0.3, 0.1, 0.0, 0.0, 0.0)))
     scene.depth(metres(2.0), at(0))
     x, y, z = scene.position(stamp=at(0))
     assert z == 2 and abs(x) < abs(expected(2.0)[0]) - 1e-3 and abs(y) < abs(expected(2.0)[1]) - 1e-4
 
 
-def test_padding_and_the_other_byte_order_are_read(scene):
+def test_depth_with_padding_and_the_other_byte_order(scene):
     scene.start()
     rows = np.full((HEIGHT, WIDTH + 3), 7, '>u2' if sys.byteorder == 'little' else '<u2')
     rows[:, :WIDTH] = 3000
@@ -107,7 +107,7 @@ def test_padding_and_the_other_byte_order_are_read(scene):
     assert scene.position(stamp=at(0)) == pytest.approx(expected(3.0))
 
 
-def test_the_depth_nearest_in_time_counts(scene):
+def test_the_depth_image_nearest_in_time_is_used(scene):
     scene.start()
     for milliseconds, z in ((0, 1.0), (33, 2.0), (66, 3.0), (99, 4.0)):
         scene.depth(metres(z), at(milliseconds))
@@ -117,8 +117,8 @@ def test_the_depth_nearest_in_time_counts(scene):
     assert math.isnan(scene.position(stamp=at(160))[2])
 
 
-def test_depth_that_comes_after_its_image_is_waited_for(graph, scene):
-    """While the network works, and for a moment longer."""
+def test_a_depth_image_that_arrives_after_its_image_is_awaited(graph, scene):
+    """While the network runs, and for a moment longer."""
     scene.start()
     scene.depth(metres(1.0), at(0))
     count = len(graph.arrays)
@@ -131,8 +131,8 @@ def test_depth_that_comes_after_its_image_is_waited_for(graph, scene):
     assert graph.arrays[-1].instances[0].position.z == 5
 
 
-def test_depth_of_long_processing_is_not_lost(graph, scene):
-    """More depth images arrive meanwhile than are kept: that of the image in work is among them."""
+def test_the_depth_image_is_kept_during_long_processing(graph, scene):
+    """More depth images arrive meanwhile than are buffered, but the nearest one is kept."""
     go_on, at_work = threading.Event(), threading.Event()
 
     class SlowEngine(RectangleEngine):
@@ -152,7 +152,7 @@ def test_depth_of_long_processing_is_not_lost(graph, scene):
 
 
 @pytest.mark.parametrize(
-    ('info', 'depth', 'told'),
+    ('info', 'depth', 'reason'),
     [
         (False, metres(1.0), 'no camera_info received on /camera_info'),
         (None, None, 'no depth image received on /depth'),
@@ -167,19 +167,19 @@ def test_depth_of_long_processing_is_not_lost(graph, scene):
         (None, Image(height=48, width=64, encoding='32FC1', step=256, data=array('B', b'12')), 'data has 2 bytes'),
     ],
 )  # fmt: skip
-def test_without_usable_depth_objects_have_no_position_and_it_is_told(graph, scene, info, depth, told):
+def test_without_usable_depth_objects_have_no_position_and_the_reason_is_logged(graph, scene, info, depth, reason):
     scene.start(info)
     if depth is not None:
         scene.depth(depth, at(0))
     for step in range(2):
         assert all(math.isnan(value) for value in scene.position(stamp=at(step)))
     _, values = graph.status(lambda status, values: values['images without depth'] == '2')
-    assert told in values['last issue'] and values['images failed'] == '0'
-    graph.spin_until(lambda: graph.logged(told))
-    assert len(graph.logged(told)) == 1
+    assert reason in values['last issue'] and values['images failed'] == '0'
+    graph.spin_until(lambda: graph.logged(reason))
+    assert len(graph.logged(reason)) == 1
 
 
-def test_without_the_parameter_nothing_is_subscribed(graph):
+def test_without_the_parameter_depth_is_not_subscribed(graph):
     node = graph.start()
     assert node.count_subscribers('/depth') == node.count_subscribers('/camera_info') == 0
     (found,) = graph.process(SHOWN).instances
@@ -196,17 +196,17 @@ def test_each_camera_has_its_own_depth(graph, scene):
         assert graph.process(SHOWN, at(0), f'/{name}/image', arrays).instances[0].position.z == z
 
 
-def test_markers_stand_where_the_objects_are(graph, scene):
+def test_markers_are_at_the_positions_of_the_objects(graph, scene):
     scene.start(min_hits=1)
     scene.depth(
         np.where(np.arange(WIDTH) < 40, np.float32(2), np.float32(np.nan)) * np.ones((HEIGHT, 1), np.float32), at(0)
     )
-    heard = graph.listen(MarkerArray, '/vis_node/markers')
+    received = graph.listen(MarkerArray, '/vis_node/markers')
     graph.spin_until(graph.under_test._cameras[0].publishers.markers.get_subscription_count)
     found = graph.process(draw((*BOX, GREEN), (45, 30, 60, 40, RED)), at(0)).instances
     (green,) = [each.track_id for each in found if each.class_name == 'green']
-    graph.spin_until(lambda: heard)
-    clear, ball, text = heard[0].markers
+    graph.spin_until(lambda: received)
+    clear, ball, text = received[0].markers
     assert clear.action == Marker.DELETEALL
     assert (ball.type, text.type, text.text) == (Marker.SPHERE, Marker.TEXT_VIEW_FACING, f'green {green}')
     where = ball.pose.position

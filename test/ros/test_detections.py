@@ -1,4 +1,4 @@
-"""Objects as vision_msgs, which has no wheel: stand-ins here have the fields of its definitions and no others."""
+"""Objects as vision_msgs. It has no wheel, so stand-ins have exactly the fields of its definitions."""
 
 import math
 import sys
@@ -15,7 +15,7 @@ from vis_ros.instances import CONFIRMED, LOST, Instances
 
 
 class Message:
-    """Refuses fields that its definition does not have, and values of another type."""
+    """Rejects fields that the definition does not have, and values of another type."""
 
     FIELDS: ClassVar = {}
 
@@ -46,7 +46,7 @@ ARRAY = message('Detection2DArray', header=Header, detections=list)
 
 @pytest.fixture
 def detections(monkeypatch):
-    """The module, imported where vision_msgs is."""
+    """The module, imported with vision_msgs."""
     package, messages = ModuleType('vision_msgs'), ModuleType('vision_msgs.msg')
     for kind in (DETECTION, ARRAY, RESULT):
         setattr(messages, kind.__name__, kind)

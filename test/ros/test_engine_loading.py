@@ -1,4 +1,4 @@
-"""While an engine is being loaded: what the node says, and a node that is there only to build one."""
+"""Loading an engine: what the node reports meanwhile, and a node that only builds one."""
 
 import logging
 import time
@@ -10,7 +10,7 @@ from helpers.rectangles import RectangleEngine
 
 
 class ReportingEngine(RectangleEngine):
-    """Says what it does, as a builder of engines would."""
+    """Logs its progress, as building an engine does."""
 
     def __init__(self, weights, **arguments):
         log = logging.getLogger('vis_ros.engines.somewhere')
@@ -18,7 +18,7 @@ class ReportingEngine(RectangleEngine):
             log.info('building the engine: %d s', second)
             log.debug('layer 17 has a tactic')
         log.warning('a layer is slow')
-        time.sleep(1.5)  # until the heartbeat has published it
+        time.sleep(1.5)  # until the heartbeat has published the progress
         assert arguments['accuracy_check'] is False
         super().__init__(weights, **arguments)
 
@@ -39,7 +39,7 @@ def test_progress_is_in_the_log_and_in_the_diagnostics(graph):
     assert status.message == 'active'
 
 
-def test_a_node_that_is_gone_logs_no_more(graph):
+def test_a_destroyed_node_logs_nothing(graph):
     node = graph.start()
     node.destroy_node()
     graph.under_test = None
@@ -47,7 +47,7 @@ def test_a_node_that_is_gone_logs_no_more(graph):
 
 
 @pytest.mark.parametrize('autostart', ['true', 'false'])
-def test_build_only_ends_when_the_engine_is_there(start, autostart):
+def test_build_only_exits_when_the_engine_is_built(start, autostart):
     process = start(RECTANGLE_NODE, '-p', 'build_only:=true', '-p', f'autostart:={autostart}')
     code, output = process.end()
     assert code == 0, output
@@ -55,7 +55,7 @@ def test_build_only_ends_when_the_engine_is_there(start, autostart):
     assert 'Traceback' not in output and 'tracking' not in output
 
 
-def test_build_only_tells_by_its_exit_status_that_there_is_no_engine(start):
+def test_build_only_exits_with_status_1_if_there_is_no_engine(start):
     process = start(REAL_NODE, '-p', 'build_only:=true', '-p', 'weights:=/nowhere/missing.safetensors')
     code, output = process.end(60)
     assert code == 1, output

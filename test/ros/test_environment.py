@@ -1,4 +1,4 @@
-"""What a process sets in its environment before ROS starts in it."""
+"""The environment that a process prepares for ROS."""
 
 import os
 import subprocess
@@ -13,12 +13,12 @@ NAMES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE', 'RMW
 
 @pytest.fixture
 def environment(monkeypatch):
-    """An environment in which the user has set nothing."""
+    """An environment without variables of the user."""
     monkeypatch.setattr(os, 'environ', {name: value for name, value in os.environ.items() if name not in NAMES})
     return os.environ
 
 
-def test_images_go_through_shared_memory_and_waiting_threads_sleep(environment):
+def test_images_use_shared_memory_and_waiting_threads_sleep(environment):
     prepare_environment()
     assert environment['FASTDDS_DEFAULT_PROFILES_FILE'].endswith('config/fastdds_shm.xml')
     assert os.path.isfile(environment['FASTDDS_DEFAULT_PROFILES_FILE'])
@@ -26,7 +26,7 @@ def test_images_go_through_shared_memory_and_waiting_threads_sleep(environment):
 
 
 @pytest.mark.parametrize('name', ['FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'])
-def test_a_profile_of_the_user_stays(environment, name):
+def test_variables_of_the_user_are_kept(environment, name):
     environment.update({name: '/etc/profile.xml', 'OMP_WAIT_POLICY': 'ACTIVE'})
     prepare_environment()
     assert {key: environment[key] for key in NAMES if key in environment} == {
@@ -35,7 +35,7 @@ def test_a_profile_of_the_user_stays(environment, name):
     }
 
 
-def test_another_middleware_needs_no_profile(environment):
+def test_other_middleware_needs_no_profile(environment):
     environment['RMW_IMPLEMENTATION'] = 'rmw_cyclonedds_cpp'
     prepare_environment()
     assert 'FASTDDS_DEFAULT_PROFILES_FILE' not in environment
@@ -58,14 +58,14 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def page_faults(preparation, **variables):
-    """Of 20 times two images, in a process of its own."""
+    """Page faults of allocating 20 times two images in a new process."""
     environment = {**os.environ, **variables}
     return int(subprocess.check_output([sys.executable, '-c', FAULTS, preparation], text=True, env=environment))
 
 
-@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='of glibc')
-def test_memory_of_images_is_used_again():
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='needs glibc')
+def test_memory_of_images_is_reused():
     """An image of 3 MiB has 768 pages."""
     assert page_faults('prepared') < 768
     trimming = {'MALLOC_TRIM_THRESHOLD_': '131072', 'MALLOC_MMAP_THRESHOLD_': '131072'}
-    assert page_faults('prepared', **trimming) > 20 * 768  # what the user has set stays
+    assert page_faults('prepared', **trimming) > 20 * 768  # variables of the user are kept

@@ -1,4 +1,4 @@
-"""Instances to messages and back."""
+"""Conversion of instances to messages and back."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def tracked(count, seed=0, height=40, width=60):
 
 @pytest.mark.parametrize('encoding', ['mono8', 'bits', 'rle', 'png'])
 @pytest.mark.parametrize('count', [0, 1, 12])
-def test_there_and_back(encoding, count):
+def test_instances_survive_conversion_to_a_message_and_back(encoding, count):
     before = tracked(count)
     message = to_message(before, frame(), encoding)
     after = to_instances(message)
@@ -52,7 +52,7 @@ def test_there_and_back(encoding, count):
     assert [m.class_name for m in message.instances] == [CLASS_NAMES[i] for i in expected.class_ids]
 
 
-def test_numbers_of_the_frame_are_taken_over():
+def test_fields_of_the_context_are_copied():
     message = to_message(tracked(2), frame(latency_ns=1_500_000_000))
     assert (message.epoch, message.sequence, message.dropped, message.model) == (3, 4, 5, 'm')
     assert (message.latency.sec, message.latency.nanosec) == (1, 500_000_000)
@@ -65,14 +65,14 @@ def test_first_seen_counts_from_the_origin_to_the_nanosecond():
     assert (found.first_seen.sec, found.first_seen.nanosec) == (1_700_086_400, 123_456_790)
 
 
-def test_objects_without_identity_are_left_out_and_untracked_ones_refused():
+def test_objects_without_a_track_are_left_out_and_untracked_instances_are_an_error():
     some = tracked(3).with_fields(track_ids=np.array([0, 7, 0]))
     assert [found.track_id for found in to_message(some, frame()).instances] == [7]
     with pytest.raises(ValueError, match='track_ids'):
         to_message(Instances.empty((4, 4)), frame())
 
 
-def test_boxes_without_masks_come_back_with_empty_ones():
+def test_messages_without_masks_give_empty_masks():
     after = to_instances(to_message(tracked(3), frame(), 'none'))
     assert [int(mask.sum()) for mask in after.masks] == [0, 0, 0]
 
@@ -84,7 +84,7 @@ def test_a_mask_that_does_not_fill_its_window_is_an_error():
         to_instances(message)
 
 
-def test_numbers_of_encodings_and_states_are_those_of_the_message():
+def test_encodings_and_states_equal_the_constants_of_the_message():
     from vis_ros.msg import InstanceMask
 
     from vis_ros.instances import CONFIRMED, TENTATIVE
@@ -93,7 +93,7 @@ def test_numbers_of_encodings_and_states_are_those_of_the_message():
     assert {name: getattr(InstanceMask, f'MASK_{name.upper()}') for name in ENCODINGS} == ENCODINGS
 
 
-def test_label_image_shows_the_better_of_two_where_they_overlap():
+def test_label_image_shows_the_higher_score_where_masks_overlap():
     square = np.ones((4, 4), np.uint8)
     two = Instances(
         image_size=(6, 6), boxes=[[0, 0, 4, 4], [2, 2, 6, 6]], scores=[0.9, 0.5], class_ids=[0, 0],

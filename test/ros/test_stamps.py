@@ -47,7 +47,7 @@ def test_only_a_large_step_back_is_backward():
     assert order.follow(start) is Order.FORWARD
     assert order.follow(start - REGRESSION_TOLERANCE_NS) is Order.LATE
     assert order.follow(start - REGRESSION_TOLERANCE_NS - 1) is Order.BACKWARD
-    assert order.last == start  # neither moved it
+    assert order.last == start  # unchanged by both
     order.forget()
     assert order.follow(5) is Order.FORWARD and order.origin == 5
 
@@ -70,7 +70,7 @@ def put_in_order(stamps):
 
 
 @pytest.mark.parametrize('seed', range(20))
-def test_a_window_sorts_what_is_out_of_order_by_the_tolerance_at_most(seed):
+def test_a_window_sorts_stamps_that_are_out_of_order_by_at_most_the_tolerance(seed):
     generator = random.Random(seed)
     stamps = [1000 * index * 10**6 // 25 for index in range(500)]
     arrived = sorted(stamps, key=lambda stamp: stamp + generator.randrange(REGRESSION_TOLERANCE_NS))
@@ -79,7 +79,7 @@ def test_a_window_sorts_what_is_out_of_order_by_the_tolerance_at_most(seed):
     assert window.late == 0 and window.reordered > 100
 
 
-def test_a_window_gives_what_nothing_can_come_before_any_more():
+def test_a_window_returns_an_image_once_no_earlier_one_can_arrive():
     window = StampWindow()
     assert window.add(0, 'a') == window.add(REGRESSION_TOLERANCE_NS, 'c') == []
     assert window.add(0, 'b') == [], 'not older than the tolerance'
@@ -88,7 +88,7 @@ def test_a_window_gives_what_nothing_can_come_before_any_more():
     assert window.flush() == [(1, 0, 'e')], 'time was set back'
 
 
-def test_a_full_window_gives_the_oldest_and_counts_what_comes_later_still():
+def test_a_full_window_returns_the_oldest_and_counts_later_arrivals_as_late():
     window = StampWindow()
     assert not any(window.add(10 + index, index) for index in range(StampWindow.MAX_IMAGES))
     assert window.add(1000, 'next') == [(0, 10, 0)]

@@ -1,4 +1,4 @@
-"""Counts, rates and percentiles of one camera, on a clock that the test turns."""
+"""Counts, rates and percentiles of one camera, with a clock that the test controls."""
 
 import math
 
@@ -16,7 +16,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_rates_are_over_the_last_seconds(clock):
+def test_rates_cover_the_last_seconds(clock):
     stream = StreamStatistics()
     for _ in range(100):
         clock[0] += 0.1
@@ -29,7 +29,7 @@ def test_rates_are_over_the_last_seconds(clock):
     assert all(math.isnan(value) for value in stream.latency_ms())
 
 
-def test_rates_right_after_activation_are_over_the_time_there_was(clock):
+def test_rates_right_after_activation_cover_the_time_since_then(clock):
     stream = StreamStatistics()
     for _ in range(10):
         clock[0] += 0.1
@@ -37,7 +37,7 @@ def test_rates_right_after_activation_are_over_the_time_there_was(clock):
     assert stream.rates_hz()[0] == pytest.approx(10)
 
 
-def test_percentiles(clock):
+def test_percentiles_ignore_images_without_stamps(clock):
     stream = StreamStatistics()
     latencies = np.random.default_rng(3).random(50)
     for latency in latencies:

@@ -1,4 +1,4 @@
-"""A person points at an object on a live stream: requests and answers go over DDS, images in and masks out too."""
+"""Prompts on a live stream: requests, responses, images and masks go over DDS."""
 
 import threading
 from array import array
@@ -55,7 +55,7 @@ def ids(message):
     return [instance.track_id for instance in message.instances]
 
 
-def test_marked_object_is_in_every_following_image_through_an_occlusion_of_a_second(tracking):
+def test_prompted_object_is_in_every_following_image_and_survives_one_second_of_occlusion(tracking):
     first = tracking.process(scene())
     assert not first.instances and first.model == 'feelvos'
     answer = track(tracking, stamp=first.header.stamp, mask=mono8(mask_of(scene(), RED)))
@@ -94,7 +94,7 @@ def test_point_and_box_take_the_class_of_the_detection(tracking):
         ({'camera': 'rear', 'mask': mono8(np.ones((96, 160), bool))}, "no camera 'rear'"),
     ],
 )
-def test_bad_request_is_refused_with_the_reason_and_the_others_are_tracked_on(tracking, fields, reason):
+def test_bad_request_is_rejected_with_the_reason_and_other_tracks_continue(tracking, fields, reason):
     tracking.process(scene())
     tracked = track(tracking, mask=mono8(mask_of(scene(), RED)))
     answer = track(tracking, **fields)
@@ -119,7 +119,7 @@ def test_limit_and_forgotten_id(graph):
     assert track(graph, mask=mono8(mask_of(image, BLUE))).track_id == tracked.track_id + 1
 
 
-def test_request_is_answered_while_no_image_comes_and_the_lost_are_counted(tracking):
+def test_request_is_served_while_no_image_arrives_and_lost_tracks_are_counted(tracking):
     tracking.process(scene())
     track(tracking, mask=mono8(mask_of(scene(), RED)))
     tracking.process(draw())
@@ -130,7 +130,7 @@ def test_request_is_answered_while_no_image_comes_and_the_lost_are_counted(track
     assert values['propagation'] == 'colours: numpy'
 
 
-def test_objects_begin_with_detections_where_that_is_wanted(graph):
+def test_tracks_can_start_from_detections(graph):
     graph.start(factories={'propagation_factory': ColourPropagators}, model='feelvos')
     graph.connect(size=SIZE)
     graph.spin_for(0.2)
@@ -139,7 +139,7 @@ def test_objects_begin_with_detections_where_that_is_wanted(graph):
     assert [instance.class_name for instance in message.instances] == ['red']
 
 
-def test_model_that_detects_says_that_nothing_can_be_marked(graph):
+def test_model_that_detects_rejects_prompts(graph):
     graph.start()
     graph.connect(size=SIZE)
     answer = track(graph, mask=mono8(np.ones((48, 64), bool)))
@@ -159,7 +159,7 @@ def test_missing_weights_fail_the_configuration_with_the_reason(graph):
 
 
 class Gate(ColourPropagator):
-    """Its steps wait while the gate is shut."""
+    """Its steps wait while the gate is closed."""
 
     opened = threading.Event()
 
@@ -175,7 +175,7 @@ class GatedPropagators(ColourPropagators):
 
 @pytest.fixture
 def busy(graph, monkeypatch):
-    """The node while an image is in work and a request waits: the graph, and the future of the request."""
+    """The node while an image is in flight: the graph, and a function that sends a request and returns its future."""
     monkeypatch.setattr(Gate, 'opened', threading.Event())
     Gate.opened.set()
     graph.start(factories={'propagation_factory': GatedPropagators}, model='feelvos', start_from='prompts')
@@ -185,32 +185,32 @@ def busy(graph, monkeypatch):
     client = graph.node.create_client(ForgetObject, '/vis_node/forget_object')
     graph.spin_until(client.service_is_ready)
 
-    def begin():
+    def send_request():
         Gate.opened.clear()
         graph.send(scene())
         graph.spin_for(0.3)
         return client.call_async(ForgetObject.Request(track_id=1))
 
-    yield graph, begin
+    yield graph, send_request
     Gate.opened.set()
 
 
-def test_request_waits_for_the_image_in_work_and_nothing_else_waits_for_it(busy):
-    graph, begin = busy
-    future = begin()
+def test_request_waits_for_the_image_in_flight_and_blocks_nothing_else(busy):
+    graph, send_request = busy
+    future = send_request()
     assert graph.call(Trigger, '/vis_node/reset', Trigger.Request()).success
     graph.status(lambda status, _values: status.message)
     assert not future.done()
     Gate.opened.set()
     graph.spin_until(future.done)
-    # The reset was asked for after the object was marked and is carried out before the request.
+    # The reset was requested after the prompt, and applies before the request.
     assert not future.result().success and 'tracks are: none' in future.result().message
 
 
-def test_request_is_refused_when_the_network_is_busy_for_too_long_and_then_not_done(busy, monkeypatch):
-    graph, begin = busy
+def test_request_that_times_out_is_rejected_and_never_processed(busy, monkeypatch):
+    graph, send_request = busy
     monkeypatch.setattr('vis_ros.node.services.REQUEST_TIMEOUT_S', 0.2)
-    future = begin()
+    future = send_request()
     graph.spin_until(future.done)
     assert not future.result().success and 'busy for 0.2 s' in future.result().message
     Gate.opened.set()
@@ -218,9 +218,9 @@ def test_request_is_refused_when_the_network_is_busy_for_too_long_and_then_not_d
     assert ids(graph.process(scene())) == [1]
 
 
-def test_request_that_waits_is_answered_when_the_node_is_stopped(busy):
-    graph, begin = busy
-    future = begin()
+def test_pending_request_is_rejected_when_the_node_is_stopped(busy):
+    graph, send_request = busy
+    future = send_request()
     graph.spin_for(0.2)
     threading.Timer(0.2, Gate.opened.set).start()
     assert graph.under_test.trigger_deactivate().name == 'SUCCESS'

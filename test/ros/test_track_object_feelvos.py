@@ -1,4 +1,4 @@
-"""The packaged FEELVOS in the node, over DDS: an object of the made scene is marked, and then hidden for a second."""
+"""The packaged FEELVOS model in the node, over DDS: a prompted object of a synthetic scene is hidden for a second."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ WALL = (90, 90, 90)
 
 @pytest.fixture(scope='module')
 def video():
-    """Images, and the mask of the object that is large in all of them."""
+    """Images, and the mask of an object that is large in all of them."""
     frames = [Scene(seed=3, size=SIZE, frames=FRAMES).frame(time) for time in range(FRAMES)]
     areas = {
         number: min(mask_of(frame, number).sum() for frame in frames)
@@ -34,7 +34,7 @@ def mask_of(frame, number):
 
 
 def hidden(image, mask):
-    """The image with a wall in front of the object and of all around it."""
+    """The image with a wall in front of the object and its surroundings."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     covered = image.copy()
     covered[max(rows[0] - 25, 0) : rows[-1] + 25, max(columns[0] - 25, 0) : columns[-1] + 25] = WALL
@@ -52,7 +52,7 @@ def iou(a, b):
     return (a & b).sum() / (a | b).sum()
 
 
-def test_marked_object_of_the_made_scene_keeps_id_and_mask_through_a_second_behind_a_wall(graph, video):
+def test_prompted_object_keeps_id_and_mask_through_a_second_behind_a_wall(graph, video):
     graph.start(model='feelvos', start_from='prompts', image_transport='compressed', threads=1)
     graph.spin_until(lambda: graph.node.count_subscribers('/image/compressed'))
     graph.publisher(CompressedImage, '/image/compressed')
@@ -75,7 +75,7 @@ def test_marked_object_of_the_made_scene_keeps_id_and_mask_through_a_second_behi
         assert [each.track_id for each in message.instances] == [answer.track_id]
         (instance,) = message.instances
         if time in HIDDEN:
-            # behind the wall there is nothing of it to see, whatever the edges look like
+            # the object is not visible, whatever the edges of the wall look like
             assert instance.state == InstanceMask.LOST or pixels_of(instance).sum() < mask.sum() / 2
         else:
             overlaps.append(iou(pixels_of(instance), mask))

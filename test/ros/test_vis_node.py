@@ -55,7 +55,7 @@ def test_every_image_gives_an_array_with_its_own_header(graph):
         assert array.model.startswith('rectangles')
 
 
-def test_identities_last_while_objects_move(graph):
+def test_tracks_last_while_objects_move(graph):
     graph.start(min_hits=3)
     arrays = [graph.process(scene(step)) for step in range(6)]
     assert [ids(array) for array in arrays] == [[1, 2]] * 6
@@ -103,7 +103,7 @@ def test_an_image_without_objects_gives_an_empty_array(graph):
     assert graph.process(scene(0)).sequence == 2
 
 
-def test_an_identity_survives_a_gap_but_not_max_age(graph):
+def test_a_track_survives_a_gap_but_not_max_age(graph):
     graph.start(max_age_s=2.0)
     start = Time(sec=50)
     assert ids(graph.process(draw((4, 4, 14, 14, RED)), start)) == [1]
@@ -124,7 +124,7 @@ def test_latency_is_publish_time_minus_stamp(graph):
     assert (latency.sec, latency.nanosec) == (0, 0)
 
 
-def test_compressed_images_are_taken_from_the_topic_beside_the_remapped_one(graph):
+def test_compressed_images_come_from_the_topic_named_after_the_remapped_one(graph):
     remap = ['--ros-args', '-r', 'image:=/front/image_raw']
     node = graph.start(image_transport='compressed', new_track_score=0.4, cli_args=remap)  # JPEG dulls the colour
     topic = '/front/image_raw/compressed'
@@ -138,7 +138,7 @@ def test_compressed_images_are_taken_from_the_topic_beside_the_remapped_one(grap
 # --- forgetting -----------------------------------------------------------------------------------------------------
 
 
-def test_reset_raises_the_epoch_and_numbers_anew(graph):
+def test_reset_starts_an_epoch_and_counts_ids_from_one(graph):
     graph.start()
     for step in range(3):
         graph.process(draw() if step else scene(0))
@@ -150,7 +150,7 @@ def test_reset_raises_the_epoch_and_numbers_anew(graph):
     assert array.instances[0].first_seen == array.header.stamp
 
 
-def test_stamps_that_go_back_raise_the_epoch_once(graph):
+def test_stamps_that_jump_back_start_one_epoch(graph):
     graph.start()
     for second in (100, 101):
         graph.process(scene(0), Time(sec=second))
@@ -173,7 +173,7 @@ def test_an_image_a_little_out_of_order_is_skipped(graph):
     assert (array.epoch, array.sequence, array.dropped, ids(array)) == (1, 2, 1, [1, 2])
 
 
-def test_simulated_time_that_goes_back_raises_the_epoch_once(graph):
+def test_simulated_time_that_jumps_back_starts_one_epoch(graph):
     node = graph.start(use_sim_time=True)
     clock = graph.publisher(Clock, '/clock', 1)
 
@@ -194,17 +194,17 @@ def test_simulated_time_that_goes_back_raises_the_epoch_once(graph):
     assert graph.arrays[-1].epoch == 2
 
 
-def test_a_clock_that_goes_back_is_enough(graph):
+def test_a_clock_that_jumps_back_starts_an_epoch(graph):
     node = graph.start(use_sim_time=True)
     clock = graph.publisher(Clock, '/clock', 1)
     for second in (10, 3):
         clock.publish(Clock(clock=Time(sec=second)))
         graph.spin_until(lambda second=second: node.get_clock().now().nanoseconds == second * 10**9)
-        graph.process(scene(0), Time(sec=110 - second))  # of a camera that has a clock of its own
+        graph.process(scene(0), Time(sec=110 - second))  # a camera with its own clock
     assert [array.epoch for array in graph.arrays] == [1, 2]
 
 
-def test_a_clock_that_goes_back_after_the_stamps_counts_as_one_jump(graph):
+def test_a_clock_that_jumps_back_after_the_stamps_counts_as_the_same_jump(graph):
     node = graph.start(use_sim_time=True)
     clock = graph.publisher(Clock, '/clock', 1)
     clock.publish(Clock(clock=Time(sec=10)))
@@ -286,14 +286,14 @@ def test_one_stamp_of_zero_in_a_stream_harms_nothing(graph):
     assert [(array.epoch, ids(array)) for array in arrays] == [(1, [1, 2])] * 3
 
 
-def test_a_malformed_stamp_tells_no_time(graph):
+def test_a_malformed_stamp_is_invalid(graph):
     graph.start()
     array = graph.process(scene(0), Time(sec=5, nanosec=4_000_000_000))
     assert array.header.stamp.nanosec == 4_000_000_000 and ids(array) == [1, 2]
     graph.spin_until(lambda: graph.logged('4000000000 ns'))
 
 
-def test_an_image_of_another_size_is_told_and_costs_no_identity(graph):
+def test_an_image_of_another_size_is_logged_and_tracks_are_kept(graph):
     graph.start()
     graph.process(scene(0))
     other = graph.process(draw((2, 4, 12, 14, RED), (50, 28, 60, 40, BLUE), height=60, width=100))
@@ -312,7 +312,7 @@ class FailingEngine(RectangleEngine):
         return super().infer(images)
 
 
-def test_an_engine_that_fails_costs_one_image(graph):
+def test_an_engine_error_skips_one_image(graph):
     graph.start(engine_factory=FailingEngine)
     before = graph.process(scene(0))
     bad = scene(1)
@@ -328,7 +328,7 @@ def test_an_engine_that_fails_costs_one_image(graph):
     assert len(graph.logged('7 GiB wanted')) == 1
 
 
-def test_a_network_that_hangs_is_told_and_does_not_hold_the_node(graph, monkeypatch):
+def test_a_network_that_hangs_is_reported_and_the_node_can_be_stopped(graph, monkeypatch):
     monkeypatch.setattr(worker, 'STALLED_S', 0.5)
     monkeypatch.setattr(vis_node, 'STOP_TIMEOUT_S', 0.2)
     hanging = threading.Event()
@@ -359,7 +359,7 @@ def test_a_network_that_hangs_is_told_and_does_not_hold_the_node(graph, monkeypa
         time.sleep(0.01)
     assert node.trigger_configure().name == 'SUCCESS' and node.trigger_activate().name == 'SUCCESS'
     assert ids(graph.process(scene(0))) == [1, 2]
-    assert len(graph.arrays) == before + 1, 'what was left behind published'
+    assert len(graph.arrays) == before + 1, 'the worker that was left behind has published'
     assert len(graph.logged('inference on /image has been running')) == 1
 
 
@@ -388,7 +388,7 @@ def test_an_activation_that_was_refused_leaves_nothing_open(graph, monkeypatch):
     assert ids(graph.process(scene(0))) == [1, 2]
 
 
-def test_a_network_that_comes_back_is_told(graph, monkeypatch):
+def test_a_network_that_no_longer_hangs_is_logged(graph, monkeypatch):
     monkeypatch.setattr(worker, 'STALLED_S', 0.5)
     go_on = threading.Event()
 
@@ -406,7 +406,7 @@ def test_a_network_that_comes_back_is_told(graph, monkeypatch):
     graph.spin_until(lambda: graph.logged('inference has finished'))
 
 
-def test_a_silent_topic_is_told_with_its_name_and_publishers(graph):
+def test_a_silent_topic_is_reported_with_its_name_and_publishers(graph):
     graph.start(cli_args=['--ros-args', '-r', 'image:=/front/image_raw'])
     with graph.stranger() as stranger:
         stranger.create_publisher(CompressedImage, '/front/image_raw', 10)
@@ -417,7 +417,7 @@ def test_a_silent_topic_is_told_with_its_name_and_publishers(graph):
     assert len(graph.logged('no image on /front/image_raw')) == 1
 
 
-def test_incompatible_qos_is_told(graph):
+def test_incompatible_qos_is_logged(graph):
     node = graph.start(**{'qos_overrides./image.subscription.reliability': 'reliable'})
     assert node.get_parameter('qos_overrides./image.subscription.reliability').value == 'reliable'
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -427,7 +427,7 @@ def test_incompatible_qos_is_told(graph):
     assert '/image' in text and 'RELIABILITY' in text
 
 
-def test_images_lost_in_the_middleware_are_told_with_what_to_do(graph):
+def test_images_lost_in_the_middleware_are_reported_with_a_remedy(graph):
     node = graph.start()
     graph.process(scene(0))
     node._cameras[0].images.on_lost(
@@ -440,7 +440,7 @@ def test_images_lost_in_the_middleware_are_told_with_what_to_do(graph):
     assert graph.process(scene(1)).dropped == 12
 
 
-def test_a_middleware_that_cannot_tell_of_losses_will_do(graph, monkeypatch):
+def test_a_middleware_that_does_not_report_lost_messages_is_accepted(graph, monkeypatch):
     node = graph.start(active=False)
     create = node.create_subscription
 
@@ -480,7 +480,7 @@ def test_cameras_have_separate_memories_and_topics(graph):
 # --- services and lazy topics ---------------------------------------------------------------------------------------
 
 
-def test_disabled_images_are_ignored_and_identities_stay(graph):
+def test_images_are_ignored_while_disabled_and_tracks_are_kept(graph):
     graph.start()
     graph.process(scene(0))
     assert graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=False)).success
@@ -497,7 +497,7 @@ def pixels(message, dtype, channels):
     return np.frombuffer(message.data, dtype).reshape(message.height, message.width, *channels)
 
 
-def test_pictures_are_made_only_for_subscribers(graph, monkeypatch):
+def test_overlays_are_drawn_only_for_subscribers(graph, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         'vis_ros.node.camera_publishers.draw_overlay',
@@ -521,7 +521,7 @@ def test_pictures_are_made_only_for_subscribers(graph, monkeypatch):
     np.testing.assert_array_equal(pixels(labels[-1], np.uint16, ()), truth)
 
 
-def test_a_picture_that_fails_costs_no_image(graph, monkeypatch):
+def test_an_overlay_that_fails_skips_no_image(graph, monkeypatch):
     def fail(*_arguments):
         raise RuntimeError('no colour left')
 
@@ -551,7 +551,7 @@ def test_a_picture_that_fails_costs_no_image(graph, monkeypatch):
         ('autostart', True, 'read-only'),
     ],
 )
-def test_a_parameter_that_cannot_be_is_refused_while_active(graph, name, value, named):
+def test_an_invalid_change_is_rejected_while_active(graph, name, value, named):
     node = graph.start()
     before = node.get_parameter(name).value
     (result,) = node.set_parameters([Parameter(name, value=value)])
@@ -563,8 +563,8 @@ def test_a_parameter_that_cannot_be_is_refused_while_active(graph, name, value, 
 @pytest.mark.parametrize(
     ('name', 'value'), [('new_track_score', 1.0000005), ('max_age_s', -1e-9), ('new_track_score', math.nan)]
 )
-def test_a_value_a_hair_beyond_its_range_is_refused(graph, name, value):
-    """Rclpy lets it pass, and what is made of it would raise in the executor."""
+def test_a_value_just_outside_its_range_is_rejected(graph, name, value):
+    """Rclpy accepts it, and using it would raise in the executor."""
     node = graph.start()
     (result,) = node.set_parameters([Parameter(name, value=value)])
     assert not result.successful and name in result.reason
@@ -598,7 +598,7 @@ def test_thresholds_change_while_active(graph):
         ('input_height', 320, 0, 'input_width is 0'),
     ],
 )
-def test_a_bad_parameter_at_start_fails_configuration_until_it_is_set_right(graph, name, bad, good, named):
+def test_an_invalid_parameter_at_start_fails_configuration_until_it_is_corrected(graph, name, bad, good, named):
     node = graph.start(active=False, **{name: bad})
     assert node.trigger_configure().name == 'FAILURE'
     status, _ = graph.status(lambda status, values: values['state'] == 'unconfigured', 'vis_node')
@@ -619,7 +619,7 @@ def missing_weights(weights, **_arguments):
     raise FileNotFoundError(f'no weights {weights!r}; fetch them with: vis-ros weights fetch {weights}')
 
 
-def test_missing_weights_fail_configuration_and_can_be_set_right(graph):
+def test_missing_weights_fail_configuration_and_can_be_corrected(graph):
     def factory(weights, **arguments):
         return (RectangleEngine if weights == 'here' else missing_weights)(weights, **arguments)
 
@@ -651,7 +651,7 @@ def test_the_engine_gets_the_parameters(graph):
     }  # fmt: skip
 
 
-def test_an_inactive_node_does_not_listen_but_says_how_it_is(graph):
+def test_an_inactive_node_does_not_subscribe_but_publishes_diagnostics(graph):
     node = graph.start()
     graph.process(scene(0))
     assert node.trigger_deactivate().name == 'SUCCESS'
@@ -684,7 +684,7 @@ def test_an_error_frees_everything_and_leaves_a_configurable_node(graph, monkeyp
     assert ids(graph.process(scene(0))) == [1, 2]
 
 
-def test_each_activation_begins_an_epoch_that_was_never_there(graph):
+def test_each_activation_starts_an_epoch_that_was_never_used(graph):
     node = graph.start()
     epochs = [graph.process(scene(0)).epoch]
     node.trigger_deactivate()
@@ -704,7 +704,7 @@ def resident_mb():
     return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
 
 
-def test_twenty_cycles_leave_nothing_behind(graph):
+def test_twenty_lifecycles_leak_nothing(graph):
     node = graph.start(active=False)
 
     def cycle():

@@ -1,4 +1,4 @@
-"""The node as a process of its own: started, used and stopped as a user would."""
+"""The node as a process: started, used and stopped as a user would."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
 
 
-def test_images_go_in_and_arrays_come_out_until_two_interrupts(graph, start):
+def test_every_image_gives_an_array_until_two_interrupts(graph, start):
     process = start(RECTANGLE_NODE)
     graph.connect()
     for step in range(10):
@@ -30,11 +30,11 @@ def test_images_go_in_and_arrays_come_out_until_two_interrupts(graph, start):
 
 
 @pytest.mark.parametrize('numbers', [[signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]])
-def test_a_node_that_is_busy_ends_cleanly(graph, start, numbers):
+def test_a_busy_node_ends_cleanly(graph, start, numbers):
     process = start(RECTANGLE_NODE, VIS_TEST_INFER_S='0.5')
     graph.connect()
     graph.send(draw())
-    graph.spin_for(0.1)  # into the half second of the network
+    graph.spin_for(0.1)  # while the network runs for half a second
     for number in numbers:
         process.signal(number)
     code, output = process.end()
@@ -42,7 +42,7 @@ def test_a_node_that_is_busy_ends_cleanly(graph, start, numbers):
     assert 'Traceback' not in output and 'ERROR' not in output
 
 
-def test_a_node_that_is_loading_ends_at_once(graph, start):
+def test_a_loading_node_ends_at_once(graph, start):
     process = start(RECTANGLE_NODE, VIS_TEST_LOAD_S='600')
     graph.status(lambda status, values: values['state'] == 'configuring', 'vis_node')
     process.signal(signal.SIGINT)
@@ -59,7 +59,7 @@ def test_a_slow_network_skips_images_and_counts_them(graph, start):
         stamp = graph.send(draw((2 + step, 4, 12 + step, 14, RED)))
         graph.spin_for(0.03)
     graph.spin_for(0.5)
-    if graph.arrays[-1].header.stamp != stamp:  # the newest is never skipped, unless best effort lost it on the way
+    if graph.arrays[-1].header.stamp != stamp:  # the newest one is skipped only if best effort lost it
         graph.process(draw())
     _, values = graph.status(lambda status, values: values['images processed'] == str(len(graph.arrays)))
     skipped = sum(array.dropped for array in graph.arrays)
@@ -94,8 +94,8 @@ def test_reset_by_service(graph, start):
     assert graph.process(draw((4, 4, 14, 14, RED))).epoch == epoch + 1
 
 
-def test_a_node_that_replaces_another_begins_another_epoch(graph, start):
-    """Else number 1 of the new one would pass for number 1 of the old one."""
+def test_a_restarted_node_starts_a_new_epoch(graph, start):
+    """Otherwise track 1 of the new process could be mistaken for track 1 of the old one."""
     arrays = []
     for _ in range(2):
         process = start(RECTANGLE_NODE)
@@ -109,7 +109,7 @@ def test_a_node_that_replaces_another_begins_another_epoch(graph, start):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_node_whose_network_hangs_can_be_ended(graph, start, number):
+def test_a_node_whose_network_hangs_can_be_stopped(graph, start, number):
     process = start(RECTANGLE_NODE, VIS_TEST_INFER_S='600')
     graph.status(lambda status, values: values['state'] == 'active', 'vis_node')
     graph.send(draw())
@@ -120,7 +120,7 @@ def test_a_node_whose_network_hangs_can_be_ended(graph, start, number):
     assert 'inference is still running after 3 s' in output and 'Traceback' not in output
 
 
-def test_the_real_node_without_its_weights_says_what_to_do_and_lives(graph, start):
+def test_the_real_node_without_weights_reports_it_and_keeps_running(graph, start):
     process = start(REAL_NODE, '-p', 'weights:=/nowhere/missing.safetensors')
     status, values = graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node', 60)
     assert '/nowhere/missing.safetensors' in status.message and values['state'] == 'unconfigured'
@@ -138,7 +138,7 @@ def test_the_real_node_without_its_weights_says_what_to_do_and_lives(graph, star
     shutil.disk_usage('/dev/shm').free < 256e6, reason='two segments of 64 MiB need more shared memory than there is'
 )
 def test_a_real_camera_image_arrives(graph, start):
-    """640x480 from a best-effort publisher that uses the profile the package ships: nothing else gets it through."""
+    """640x480 from a best-effort publisher with the transport profile of the package, which it needs."""
     camera = HERE / 'camera_process.py'
     start(RECTANGLE_NODE, '-r', 'image:=/camera/image')
     start([str(camera)])
