@@ -1,4 +1,4 @@
-"""Clips: what is in them, checked against the videos that they were cut from."""
+"""Clips: their content, checked against the videos they come from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST_ID = 11
 
 
 class Squares:
-    """A video of objects of 8 by 8 pixels in a row, object n of the grey 40 n, on a background that tells the time.
+    """A video of objects of 8 by 8 pixels in a row, object n of the grey 40 n, on a background that shows the time.
 
     absent: the times at which an object is not there; unknown: the left column is ignored.
     """
@@ -118,12 +118,12 @@ def test_frames_are_consecutive_and_the_reference_is_anywhere(stride: int) -> No
     assert {0, 16} <= begins
 
 
-def test_a_short_video_stands_still_at_its_end() -> None:
+def test_a_short_video_repeats_its_last_frame() -> None:
     clips = clips_of(Squares(length=2), frames=5)
     assert {tuple(times(clips.clip(index))[1:]) for index in range(5)} == {(0, 1, 1, 1)}
 
 
-def test_clips_depend_on_seed_and_number_alone() -> None:
+def test_clips_depend_only_on_seed_and_number() -> None:
     one, same, other = (clips_of(Squares(), Squares(length=50), seed=seed) for seed in (5, 5, 6))
     for index in (9, 3, 0):
         np.testing.assert_array_equal(one.clip(index).images, same.clip(index).images)
@@ -143,13 +143,13 @@ def test_a_frame_without_objects_is_no_reference() -> None:
     assert {times(clips.clip(index))[0] for index in range(80)} == set(range(10, 20))
 
 
-def test_videos_without_objects_are_named() -> None:
+def test_videos_without_objects_are_rejected() -> None:
     with pytest.raises(ValueError, match='no frame with an object'):
         clips_of(Squares(absent=lambda number, time: True)).clip(0)
 
 
-def test_frames_of_another_size_are_fitted_and_cut_alike() -> None:
-    """Images and labels by the same window; what lies beyond the image is unknown."""
+def test_frames_of_another_size_are_resized_and_cropped_alike() -> None:
+    """Images and labels are cropped by the same window. Pixels beyond the image are unknown."""
     clips = clips_of(Squares(size=(40, 60)), frames=3)
     scales = set()
     for index in range(40):

@@ -1,4 +1,4 @@
-"""COCO data sets, read from files that the tests write."""
+"""CocoDataset, from files that the tests write."""
 
 import json
 
@@ -18,7 +18,7 @@ def box_polygon(x0, y0, x1, y1):
 
 
 def write_dataset(folder, images, annotations, categories=CATEGORIES, pictures=None):
-    """Images are (id, name, height, width); a picture that is not given is made of noise."""
+    """Images are (id, name, height, width). Images that are not in `pictures` are noise."""
     for identity, name, height, width in images:
         path = folder / 'images' / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def test_every_tenth_image_is_held_out_and_the_others_are_for_training(tmp_path)
     assert len(names['all']) == 23
 
 
-def test_unknown_class_scheme_is_refused(dataset):
+def test_unknown_class_scheme_is_rejected(dataset):
     with pytest.raises(ValueError, match="'things'"):
         CocoDataset(dataset.image_folder, dataset.annotation_file, classes='things')
 
@@ -144,7 +144,7 @@ def star(random, height, width):
     return (points * (width, height)).astype(np.float32)
 
 
-def test_coverage_of_a_pixel_is_the_share_that_the_polygon_covers():
+def test_coverage_of_a_pixel_is_the_covered_share():
     coverage, corner = polygon_coverage([np.array([[2.5, 3], [6, 3], [6, 7.25], [2.5, 7.25]], np.float32)], (20, 20))
     assert corner == (2, 3)
     expected = np.outer([1, 1, 1, 1, 0.25], [0.5, 1, 1, 1]) * 255
@@ -246,7 +246,7 @@ def test_unusable_file_is_named(tmp_path, content):
         CocoDataset(tmp_path, path)
 
 
-def test_data_set_without_usable_images_is_refused_with_the_reasons(tmp_path):
+def test_data_set_without_usable_images_is_rejected_with_the_reasons(tmp_path):
     path = write_dataset(tmp_path, [(1, 'a.png', 20, 20)], [])
     (tmp_path / 'images' / 'a.png').unlink()
     with pytest.raises(ValueError, match=r'(?s)no usable image.*1 x image file missing.*a\.png'):

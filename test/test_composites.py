@@ -1,4 +1,4 @@
-"""Composed videos, of pictures and objects so plain that the image itself says what the labels must be."""
+"""Synthetic videos of images and objects so plain that the labels can be read from the pixels."""
 
 import pickle
 from dataclasses import replace
@@ -24,8 +24,8 @@ SWITCHES = (
 PLAIN = CompositeConfig(**{name: 0.0 for name in SWITCHES}, feather=False, still=0.0)
 
 
-class Pictures:
-    """Images of one colour, each with one red square that is labelled."""
+class PlainImages:
+    """Images of one colour, each with a labelled red square."""
 
     def __init__(self, colour=0, square=True, count=3):
         self.colour, self.square, self.count = colour, square, count
@@ -62,7 +62,7 @@ class Disc:
 
 
 class Blinker(Disc):
-    """It shows its phase by its grey value."""
+    """A disc whose grey value is its phase."""
 
     def crop(self, phase):
         return Disc(self.class_id, int(100 + phase % 100)).crop(0)
@@ -70,7 +70,7 @@ class Blinker(Disc):
 
 def make(config=PLAIN, objects=None, pictures=None, size=SIZE, **changes):
     return CompositeVideos(
-        pictures or Pictures(), objects or [Disc(k) for k in range(6)], size, replace(config, **changes)
+        pictures or PlainImages(), objects or [Disc(k) for k in range(6)], size, replace(config, **changes)
     )
 
 
@@ -87,7 +87,7 @@ def videos():
     return make(CompositeConfig(objects=(2, 6)))
 
 
-def test_frames_depend_on_seed_and_time_alone(videos):
+def test_frames_depend_only_on_seed_and_time(videos):
     wanted = [(seed, time) for seed in range(4) for time in (0, 17, 60)]
     frames = {key: videos.video(key[0]).frame(key[1]) for key in wanted}
     again = pickle.loads(pickle.dumps(make(CompositeConfig(objects=(2, 6)))))
@@ -97,7 +97,7 @@ def test_frames_depend_on_seed_and_time_alone(videos):
     assert any((frames[0, 0].image != frames[0, 17].image).ravel())
 
 
-def test_labels_hold_together(videos):
+def test_labels_are_consistent(videos):
     shown, ignored = 0, 0
     for seed in range(12):
         video = videos.video(seed)
@@ -153,7 +153,7 @@ def test_masks_are_the_pixels_that_the_image_shows():
 
 
 def test_soft_outline_is_half_inside():
-    frame = make(replace(PLAIN, objects=(1, 1)), pictures=Pictures(square=False), feather=True).video(0).frame(0)
+    frame = make(replace(PLAIN, objects=(1, 1)), pictures=PlainImages(square=False), feather=True).video(0).frame(0)
     np.testing.assert_array_equal(frame.masks.any(0), frame.image[..., 0] >= 128)
 
 
@@ -167,7 +167,7 @@ def test_nothing_changes_over_time_when_all_is_switched_off():
 
 
 def over_time(value):
-    """How much something changes over time, the most of all objects of some videos."""
+    """The largest change of a value over time among all objects of some videos."""
 
     def measure(videos):
         changes = [
@@ -221,7 +221,7 @@ def grey_change(videos):
 
 
 def grey_spread(videos):
-    """Number of grey values beside those of background and object."""
+    """Number of grey values other than those of background and object."""
     return max(len(np.unique(videos.video(seed).frame(10).image)) for seed in range(6)) - 2
 
 
@@ -246,8 +246,8 @@ def order(videos):
     return max(0, round(2 * float(np.mean(behind)) - 1, 1))
 
 
-BLANK = Pictures(square=False)
-GREY = Pictures(90, square=False)
+BLANK = PlainImages(square=False)
+GREY = PlainImages(90, square=False)
 EFFECTS = {
     'speed': (1.0, over_time(lambda motion, time: motion.position(time)), {}),
     'growth': (0.3, over_time(lambda motion, time: motion.pose(time).scale_y), {}),
@@ -283,7 +283,7 @@ def test_every_switch_has_an_effect_to_test():
 
 
 @pytest.mark.parametrize('name', EFFECTS)
-def test_switch(name):
+def test_each_effect_can_be_switched_off(name):
     value, measure, setting = EFFECTS[name]
     config = replace(PLAIN, objects=(2, 5))
     assert measure(make(config, **setting)) == 0
@@ -314,9 +314,9 @@ def test_switching_one_effect_off_leaves_the_others_on(name):
 
 @pytest.mark.parametrize('name', ['object_light', 'light', 'shadow', 'noise', 'blur', 'compression', 'motion_blur'])
 def test_effects_of_light_and_recording_move_nothing(name):
-    """With one of them or none: the same objects at the same places, and another picture."""
+    """With or without them: the same objects at the same places, but other pixels."""
     config = CompositeConfig(objects=(2, 5))
-    pictures = Pictures(90, square=False)
+    pictures = PlainImages(90, square=False)
     strong = {'blur': 4.0} if name == 'blur' else {}
     with_it, without = (make(config, pictures=pictures, **setting) for setting in (strong, {name: 0.0}))
     changed = 0
@@ -346,7 +346,7 @@ def test_camera_never_leaves_the_background():
 
 
 def test_objects_move_smoothly():
-    """No jump: the change of speed from frame to frame stays small beside the frame."""
+    """No jumps: the change of speed between frames stays small relative to the frame."""
     videos = make(CompositeConfig(spin=0.0))
     for seed in range(20):
         for moving in videos.video(seed).moving_objects:
@@ -365,7 +365,7 @@ def test_sizes_and_numbers_of_objects():
     assert min(sides) >= 0.2 - 1e-6 and max(sides) <= 0.5 + 1e-6 and np.median(sides) == pytest.approx(0.316, rel=0.15)
 
 
-def test_small_crops_are_not_blown_up():
+def test_small_crops_are_not_enlarged_beyond_the_limit():
     videos = make(size=(360, 640), sizes=(0.5, 0.6), enlargement=1.5)
     assert {moving.motion.scale for moving in videos.video(0).moving_objects} == {1.5}
 
@@ -409,7 +409,7 @@ def test_hardly_visible_objects_are_ignored(gap, labelled):
 @pytest.mark.parametrize('window', [0.75, 0.5])
 @pytest.mark.parametrize(('width', 'labelled'), [(0.5, True), (0.1, False)])
 def test_hardly_visible_objects_of_the_background_are_ignored(window, width, labelled):
-    """A square of the background, cut by the border of the picture, however near the camera is."""
+    """A square of the background, cut off by the image border, at any zoom of the camera."""
     owner = np.zeros((144, 256), np.int16)
     camera = CameraMotion((144, 256), SIZE, (Wave(),) * 6, window=window)
     left = round(128 - 128 * window)
@@ -435,7 +435,7 @@ def test_large_objects_are_labelled_however_little_of_them_is_inside():
     assert frame.masks.sum() < Visibility().min_share * np.pi * 580**2
 
 
-def test_source_is_asked_for_its_phase():
+def test_sources_get_their_phase():
     moving = replace(disc_at(1, 60, 36, source=Blinker(1)), phase=10.0, rate=0.5)
     video = compose(moving)
     assert [int(video.frame(time).image.max()) for time in (0, 1, 20)] == [110, 110, 120]
@@ -458,7 +458,7 @@ def test_standing_objects_move_with_the_camera():
     assert abs(x - at_start[0]) > 10
 
 
-def test_moving_objects_are_blurred_along_their_way():
+def test_moving_objects_are_blurred_along_their_path():
     fast = disc_at(1, 60, 36, scale=0.5, velocity=(16.0, 0.0))
     sharp, blurred = (compose(fast, appearance=Appearance(shutter=time)).frame(0).image[..., 0] for time in (0.0, 0.5))
     between = lambda values: np.count_nonzero((values > 12) & (values < 243))  # noqa: E731
@@ -478,14 +478,14 @@ def test_motion_blur_averages_along_a_line():
     np.testing.assert_array_equal(blur_along(image, 1.0, 0.5), image)
 
 
-def test_pose_puts_the_crop_where_it_says():
+def test_pose_places_the_crop():
     pose = Pose(x=50, y=30, scale_x=-2, scale_y=2, angle=np.pi / 2)
     assert pose.matrix((20, 40)) @ (20, 10, 1) == pytest.approx([50, 30, 1])
     assert pose.matrix((20, 40)) @ (40, 10, 1) == pytest.approx([50, -10, 1])  # mirrored, then turned
 
 
 def test_shrinking_does_not_alias():
-    """A chessboard of single pixels becomes grey, not a pattern."""
+    """A chessboard of single pixels becomes uniformly grey."""
     pixels = np.zeros((128, 128, 4), np.uint8)
     pixels[::2, ::2, :3] = pixels[1::2, 1::2, :3] = 255
     pixels[..., 3] = 255
@@ -496,7 +496,7 @@ def test_shrinking_does_not_alias():
 
 
 def test_large_backgrounds_are_reduced():
-    class Large(Pictures):
+    class Large(PlainImages):
         def frame(self, index):
             frame = super().frame(index)
             return LabelledFrame(
@@ -512,15 +512,15 @@ def test_large_backgrounds_are_reduced():
     assert background.areas[1] == pytest.approx(50 * 60, rel=0.06)
 
 
-def test_nothing_to_compose_from_is_refused():
+def test_missing_backgrounds_or_objects_are_rejected():
     with pytest.raises(ValueError, match='background'):
-        CompositeVideos(Pictures(count=0), [Disc()], SIZE)
+        CompositeVideos(PlainImages(count=0), [Disc()], SIZE)
     with pytest.raises(ValueError, match='object'):
-        CompositeVideos(Pictures(), [], SIZE)
+        CompositeVideos(PlainImages(), [], SIZE)
 
 
 @pytest.mark.parametrize('deviation', [1.0, 4.0, 12.0])
-def test_noise_has_the_deviation_that_the_look_says(deviation):
+def test_noise_has_the_given_deviation(deviation):
     grey = np.full((200, 300, 3), 128, np.uint8)
     appearance = Appearance(noise=deviation)
     noisy = appearance.record(grey, 3, 0).astype(float)

@@ -1,4 +1,4 @@
-"""DAVIS sequences, read from a folder that the tests write."""
+"""DavisSequence, from a DAVIS folder that the tests write."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from vis_ros.synthetic.davis_sequence import (
 
 
 def write_sequence(root, name, masks, form=lambda mask: mask * 255):
-    """Frames whose object is the brighter the later."""
+    """Frames whose object becomes brighter over time."""
     for kind in ('JPEGImages', 'Annotations'):
         (root / kind / name).mkdir(parents=True)
     for time, mask in enumerate(masks):
@@ -57,7 +57,7 @@ def test_frame_without_object_is_empty(tmp_path):
 
 
 def voc_colour(number):
-    """The palette as its authors' code makes it: three bits at a time, from the highest of each channel down."""
+    """The VOC palette: three bits of a number at a time, from the highest bit of each channel down."""
     red = green = blue = 0
     for shift in range(8):
         red |= (number >> 0 & 1) << (7 - shift)
@@ -79,7 +79,7 @@ def test_indexed_sequence_has_several_objects_and_void_pixels(tmp_path):
     assert frame.ignored[:5].all()
 
 
-def test_crops_go_to_and_fro_through_the_sequence(root):
+def test_crops_go_forwards_and_backwards_through_the_sequence(root):
     sequence = DavisSequence(root, 'cows', class_id=3)
     shades = [int(np.median(sequence.crop(phase).image)) for phase in range(12)]
     expected = [100 + 15 * time for time in (0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0, 1)]
@@ -100,7 +100,7 @@ def test_crops_skip_frames_where_the_object_is_cut_off_or_small(tmp_path):
     assert shades == {0, 2, 4, 5}
 
 
-def test_large_objects_are_reduced_all_by_the_same_factor(tmp_path):
+def test_all_crops_are_reduced_by_the_same_factor(tmp_path):
     masks = np.zeros((2, 700, 700), np.uint8)
     masks[0, 20:660, 20:660] = 1
     masks[1, 20:340, 20:340] = 1
@@ -117,7 +117,7 @@ def test_missing_parts_are_named(root):
         DavisSequence(root, 'cows')
 
 
-def test_halves_are_fixed_and_apart():
+def test_training_and_test_halves_are_fixed_and_disjoint():
     assert DAVIS_TRAIN == ('blackswan', 'breakdance', 'cows', 'horsejump-high', 'motocross-jump', 'scooter-black')
     assert not set(DAVIS_TRAIN) & set(DAVIS_TEST) and set(DAVIS_TRAIN) | set(DAVIS_TEST) == set(DAVIS_CLASSES)
     assert set(DAVIS_CLASSES.values()) <= set(SUPERCATEGORIES)

@@ -45,7 +45,7 @@ def test_gradients_reach_every_part(losses: FeelvosLosses) -> None:
 
 @pytest.mark.parametrize('frames', [3, 5])
 @pytest.mark.parametrize('progress', [0.0, 0.4, 1.0])
-def test_any_length_and_progress(losses: FeelvosLosses, frames: int, progress: float) -> None:
+def test_losses_are_finite_for_any_clip_and_progress(losses: FeelvosLosses, frames: int, progress: float) -> None:
     loss = losses(*_clip(frames), progress)['mask']
     assert loss.ndim == 0
     assert 0 < loss.item() < 50
@@ -76,7 +76,7 @@ def test_a_batch_without_objects_gives_zero_and_can_be_trained_on(losses: Feelvo
     assert all(each.grad is not None for each in losses.network.parameters())
 
 
-def test_unknown_pixels_bear_no_loss() -> None:
+def test_unknown_pixels_do_not_count() -> None:
     torch.manual_seed(3)
     logits, truth = torch.randn(2, 8, 8), torch.zeros(2, 8, 8, dtype=torch.bool)
     truth[0] = True
@@ -88,7 +88,7 @@ def test_unknown_pixels_bear_no_loss() -> None:
     assert bootstrapped_cross_entropy(logits, truth, torch.zeros_like(known), 0.7) == 0
 
 
-def test_the_hardest_pixels_bear_the_loss() -> None:
+def test_only_the_hardest_pixels_count() -> None:
     logits = torch.randn(3, 10, 20, generator=torch.Generator().manual_seed(4))
     labels = torch.randint(0, 3, (10, 20), generator=torch.Generator().manual_seed(5))
     truth = labels[None] == torch.arange(3)[:, None, None]
@@ -106,7 +106,7 @@ def test_the_share_falls_to_15_percent_in_the_first_half() -> None:
     assert [hardest_share(progress) for progress in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([1.0, 0.575, 0.15, 0.15])
 
 
-def test_what_the_reference_frame_does_not_have_is_background() -> None:
+def test_objects_that_are_not_in_the_reference_frame_are_background() -> None:
     labels = torch.tensor([[[0, 2, 2, 255]], [[1, 2, 0, 255]]])
     masks = object_masks(labels)
     assert masks.shape == (2, 2, 1, 4)
@@ -114,7 +114,7 @@ def test_what_the_reference_frame_does_not_have_is_background() -> None:
     assert masks[1, :, 0].tolist() == [[True, False, True, False], [False, True, False, False]]
 
 
-def test_damage_is_small_where_it_is_not_a_loss() -> None:
+def test_damage_is_small_unless_a_mask_is_lost() -> None:
     torch.manual_seed(6)
     masks = torch.zeros(60, 80, 100, dtype=torch.bool)
     masks[:, 20:60, 30:70] = True  # 40 x 40
@@ -133,6 +133,6 @@ def test_damage_is_small_where_it_is_not_a_loss() -> None:
         assert abs(float(centre_x) - 49.5) < 40 * 0.05 + 0.7
 
 
-def test_damage_of_nothing_is_nothing() -> None:
+def test_damage_of_empty_masks_is_empty() -> None:
     assert damage_binary_masks(torch.zeros(0, 8, 8, dtype=torch.bool)).shape == (0, 8, 8)
     assert not damage_binary_masks(torch.zeros(3, 32, 32, dtype=torch.bool)).any()

@@ -11,7 +11,7 @@ from vis_ros.propagation.feelvos.matching import distance, global_matching, loca
 
 
 def _distance(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Equation 1 as it is printed."""
+    """Equation 1 as in the paper."""
     return 1 - 2 / (1 + math.exp(min(float(((first - second) ** 2).sum()), 700)))
 
 
@@ -55,14 +55,14 @@ def test_global_matching_is_the_minimum_over_all_pixels_of_an_object() -> None:
                 assert float(maps[index, y, x]) == pytest.approx(nearest, abs=1e-5)
 
 
-def test_global_matching_is_done_in_parts_that_fit() -> None:
+def test_global_matching_works_in_parts() -> None:
     query, reference = _embedding(0, 4, 31, 29), _embedding(1, 4, 1, 50)[:, 0].T
     exact = torch.cdist(query.double().flatten(1).T, reference.double()).amin(1).square()
     found = global_matching(query, [reference])[0].flatten()
     assert torch.allclose(found.double(), torch.tanh(exact / 2), atol=1e-5)
 
 
-def test_an_object_that_is_nowhere_is_at_distance_1() -> None:
+def test_an_object_without_pixels_is_at_distance_1() -> None:
     query = _embedding(0, 5, 6, 6)
     assert (global_matching(query, [torch.zeros(0, 5), query.flatten(1).T])[0] == 1).all()
     masks = torch.stack([torch.zeros(6, 6, dtype=torch.bool), torch.ones(6, 6, dtype=torch.bool)])
@@ -102,7 +102,7 @@ def test_the_published_window_has_31_cells_a_side() -> None:
     assert (local_matching(query, query, masks, 15) == 0).sum() == 31 * 31
 
 
-def test_what_is_outside_of_the_image_is_not_matched() -> None:
+def test_pixels_outside_the_image_are_not_matched() -> None:
     query = torch.zeros(2, 6, 6)  # as near as can be to zeros that an image is padded with
     masks = torch.zeros(1, 6, 6, dtype=torch.bool)
     masks[0, 5, 5] = True

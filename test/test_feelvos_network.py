@@ -83,7 +83,7 @@ def _moves(module: nn.Module) -> bool:
     return isinstance(module, nn.BatchNorm2d) and module.training
 
 
-def test_fresh_embeddings_are_almost_the_features() -> None:
+def test_initial_embeddings_are_close_to_the_features() -> None:
     torch.manual_seed(1)
     embedding = Embedding(12, 8, 1.0)
     features = torch.rand(1, 12, 6, 6)
@@ -95,7 +95,7 @@ def test_fresh_embeddings_are_almost_the_features() -> None:
         assert embedding(-features).amin() >= 0
 
 
-def test_the_head_is_the_same_for_each_object_and_what_they_share_is_computed_once() -> None:
+def test_the_head_is_the_same_for_each_object_and_shared_features_are_computed_once() -> None:
     torch.manual_seed(2)
     head = DynamicHead(6, 10)
     for parameter in head.parameters():
@@ -110,7 +110,7 @@ def test_the_head_is_the_same_for_each_object_and_what_they_share_is_computed_on
             assert torch.allclose(found[index], head.logit(x)[0, 0], rtol=1e-3, atol=1e-3)
 
 
-def test_a_fresh_head_prefers_the_nearest_object() -> None:
+def test_an_initial_head_prefers_the_nearest_object() -> None:
     torch.manual_seed(4)
     head = DynamicHead(8, 16)
     maps = torch.zeros(2, 3, 16, 16)

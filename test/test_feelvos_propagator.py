@@ -18,7 +18,7 @@ _SIZE = (64, 96)
 
 @pytest.fixture(scope='module')
 def network() -> Feelvos:
-    """Untrained, but with a head that takes the object with the nearest pixels: minus the global and local maps."""
+    """An untrained network whose head picks the object with the nearest pixels: minus the global and local maps."""
     torch.manual_seed(0)
     network = Feelvos(FeelvosConfig('tiny', head_channels=8, embedding_diagonal=3.0)).eval()
 
@@ -65,7 +65,7 @@ def test_planes_are_a_softmax_of_the_background_and_each_object(propagator: Feel
     assert _iou(labels == 2, _mask(16, 10)) > 0.4
 
 
-def test_a_step_is_what_the_network_says_of_the_frames(network: Feelvos, propagator: FeelvosPropagator) -> None:
+def test_a_step_is_one_pass_of_the_network(network: Feelvos, propagator: FeelvosPropagator) -> None:
     images = [_image(2 * i, seed=i) for i in range(3)]
     propagator.start(1, images[0], _mask(16, 8))
     pixels = torch.from_numpy(np.stack(images)).flip(3).permute(0, 3, 1, 2).float()
@@ -113,7 +113,7 @@ def test_the_image_of_the_last_step_is_not_encoded_again(network: Feelvos, monke
     assert len(encoded) == 2
 
 
-def test_an_object_goes_on_from_an_older_image_than_the_others(propagator: FeelvosPropagator) -> None:
+def test_an_object_can_continue_from_an_older_image_than_the_others(propagator: FeelvosPropagator) -> None:
     propagator.start(1, _image(), _mask(16, 8))
     for i in (1, 2):
         propagator.step(_image(2 * i, seed=i))
@@ -123,7 +123,7 @@ def test_an_object_goes_on_from_an_older_image_than_the_others(propagator: Feelv
     assert _iou(labels == 2, _mask(32, 56)) > 0.4
 
 
-def test_a_lost_object_is_found_by_its_reference(propagator: FeelvosPropagator) -> None:
+def test_a_lost_object_is_found_by_its_reference_frame(propagator: FeelvosPropagator) -> None:
     propagator.start(1, _image(), _mask(16, 8))
     propagator.step(_image(seed=1))
     propagator.correct(1, np.zeros(_SIZE, bool))
@@ -131,7 +131,7 @@ def test_a_lost_object_is_found_by_its_reference(propagator: FeelvosPropagator) 
     assert found[20:36, 12:28].mean() > 2 * found[:, 60:].mean()  # the local map is 1, the global is not
 
 
-def test_a_correction_takes_the_place_of_the_mask(propagator: FeelvosPropagator) -> None:
+def test_a_correction_replaces_the_mask(propagator: FeelvosPropagator) -> None:
     propagator.start(1, _image(), _mask(16, 8))
     propagator.start(2, _image(), _mask(32, 56))
     propagator.step(_image(seed=1))
@@ -152,7 +152,7 @@ def test_the_background_is_that_of_the_newest_reference(network: Feelvos, propag
     assert together[2][36:52, 60:76].mean() > 0.5
 
 
-def test_what_is_remembered_does_not_grow(propagator: FeelvosPropagator) -> None:
+def test_the_state_does_not_grow(propagator: FeelvosPropagator) -> None:
     def size() -> int:
         each = propagator._objects.values()
         frames = {id(one.frame): one.frame for one in each}
@@ -183,14 +183,14 @@ def test_objects_are_forgotten(propagator: FeelvosPropagator) -> None:
     assert propagator.step(np.zeros((32, 32, 3), np.uint8)).shape == (1, 32, 32)
 
 
-def test_an_object_that_covers_all_leaves_no_background(propagator: FeelvosPropagator) -> None:
+def test_an_object_that_covers_the_image_leaves_no_background(propagator: FeelvosPropagator) -> None:
     propagator.start(1, _image(), np.ones(_SIZE, bool))
     planes = propagator.step(_image(seed=1))
     assert np.isfinite(planes).all()
     assert (planes.argmax(0) == 1).all()
 
 
-def test_errors_say_what_was_wrong(propagator: FeelvosPropagator) -> None:
+def test_errors_name_the_fault(propagator: FeelvosPropagator) -> None:
     with pytest.raises(ValueError, match='object 4 is empty'):
         propagator.start(4, _image(), np.zeros(_SIZE, bool))
     with pytest.raises(ValueError, match='multiples of 32'):
@@ -206,7 +206,7 @@ def test_errors_say_what_was_wrong(propagator: FeelvosPropagator) -> None:
 
 
 def seen_at(time: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
-    """A ball that rolls above a box that creeps: image, and mask of each."""
+    """A fast ball above a slow box: the image, and the mask of each."""
     ground = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (288, 512, 3), np.uint8), (0, 0), 12)
     image = np.asarray(cv2.normalize(ground, np.empty_like(ground), 60, 140, cv2.NORM_MINMAX), np.uint8)
     ball, box = np.zeros((288, 512), np.uint8), np.zeros((288, 512), np.uint8)
@@ -220,8 +220,8 @@ def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return np.count_nonzero(a & b) / np.count_nonzero(a | b)
 
 
-def test_an_object_that_is_marked_in_an_older_image_does_not_harm_the_others() -> None:
-    """Where the others were then is not background."""
+def test_an_object_that_starts_in_an_older_image_does_not_harm_the_others() -> None:
+    """The pixels of the others in that image are not background."""
     propagator = load_propagation_model('feelvos', device='cpu', threads=1).new()
     old, ball, _ = seen_at(0)
     propagator.start(1, old, ball)
@@ -238,7 +238,7 @@ def test_an_object_that_is_marked_in_an_older_image_does_not_harm_the_others() -
     assert before > 0.9
 
 
-def test_what_lies_between_the_middles_of_all_cells_is_carried() -> None:
+def test_a_mask_that_contains_no_cell_centre_is_propagated() -> None:
     image = seen_at(0)[0]
     bar = np.zeros((288, 512), bool)
     bar[101:161, 205:212] = True

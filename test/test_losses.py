@@ -79,7 +79,7 @@ def test_track_logits_are_equation_2() -> None:
         assert probabilities[i].tolist() == pytest.approx(expected, rel=1e-12)
 
 
-def test_track_logits_of_an_empty_memory_say_new() -> None:
+def test_track_logits_of_an_empty_memory_mean_a_new_object() -> None:
     assert track_logits(torch.randn(3, 5), torch.zeros(0, 5)).softmax(1).tolist() == [[1.0]] * 3
 
 
@@ -170,7 +170,7 @@ def test_gradient_of_the_track_logits_is_exact(count: int) -> None:
     assert torch.autograd.gradcheck(loss, inputs)
 
 
-def test_padding_bears_no_proposals_and_changes_no_target() -> None:
+def test_padding_gets_no_proposals_and_changes_no_target() -> None:
     """An image in a larger frame of zeros: its boxes and masks are what they were, its proposals stay inside it."""
     network = small_network()
     images = torch.randn(2, 3, 64, 96)

@@ -42,7 +42,7 @@ def test_published_streams_are_vgg_16_with_side_outputs_of_16_channels():
     assert parameters(network.localisation) == 512 * 49 * 256 + 256 + 256 * 256 + 256 + 256 * 4 + 4
 
 
-def test_light_form_is_small_and_gives_all_parts(network):
+def test_light_form_is_small_and_has_all_outputs(network):
     assert parameters(network) < 7e6
     with torch.no_grad():
         output = network(
@@ -56,7 +56,7 @@ def test_light_form_is_small_and_gives_all_parts(network):
     assert [tuple(side.shape[2:]) for side in output.sides[0]] == [(24, 40), (12, 20), (6, 10), (3, 5)]
 
 
-def test_weighting_before_enlarging_is_the_concatenation_that_is_published(network):
+def test_weighting_before_enlarging_equals_the_published_concatenation(network):
     stream = network.motion
     planes = torch.randn(1, 2, *SIZE)
     with torch.no_grad():
@@ -94,7 +94,7 @@ def test_warp_is_remap_of_opencv_with_zeros_outside():
     assert np.abs(moved - expected).mean() < 0.006
 
 
-def test_warp_by_the_flow_brings_a_mask_to_where_the_object_went():
+def test_warp_by_the_flow_moves_a_mask_with_its_object():
     random = np.random.default_rng(1)
     texture = cv2.GaussianBlur(random.integers(0, 255, (*SIZE, 3), dtype=np.uint8), (0, 0), 2)
     before = texture.copy()
@@ -107,7 +107,7 @@ def test_warp_by_the_flow_brings_a_mask_to_where_the_object_went():
     assert (moved & truth).sum() / (moved | truth).sum() > 0.95
 
 
-def test_magnitude():
+def test_magnitude_is_the_logarithm_of_one_plus_the_length():
     flow = torch.tensor([3.0, 4.0])[None, :, None, None]
     assert scaled_magnitude(flow).item() == pytest.approx(np.log(6))
 
@@ -120,7 +120,7 @@ def test_deltas_are_those_of_fast_rcnn_and_refining_inverts_them():
     torch.testing.assert_close(refine(boxes, box_deltas(boxes, truth)), truth)
 
 
-def test_gate_is_one_in_a_box_a_fifth_larger():
+def test_gate_is_one_in_a_box_that_is_a_fifth_larger():
     found = gate((40, 60), torch.tensor([[20.0, 10, 40, 20]]))[0, 0].numpy()
     rows, columns = np.nonzero(found)
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (18, 41, 9, 20)
@@ -153,7 +153,7 @@ def test_gradients_reach_every_part(causal):
     assert not silent
 
 
-def test_side_outputs_bear_no_loss_at_the_end_and_unknown_pixels_never():
+def test_side_outputs_do_not_count_at_the_end_and_unknown_pixels_never():
     network = MaskRnn(MaskRnnConfig('light')).eval()
     losses = MaskRnnLosses(network)
     images, labels = clip()
@@ -164,7 +164,7 @@ def test_side_outputs_bear_no_loss_at_the_end_and_unknown_pixels_never():
     assert balanced_cross_entropy(torch.randn_like(truth), truth, known) == 0
 
 
-def test_published_form_refuses_clips_without_a_next_frame():
+def test_published_form_rejects_clips_without_a_next_frame():
     losses = MaskRnnLosses(MaskRnn(MaskRnnConfig('light', causal=False)))
     with pytest.raises(ValueError, match='4 frames'):
         losses(*clip(frames=3), 0.0)
@@ -181,7 +181,7 @@ def image(seed=0):
     return np.random.default_rng(seed).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
 
 
-def test_propagator_carries_objects_of_different_starts(network):
+def test_propagator_follows_objects_with_different_first_frames(network):
     propagator = MaskRnnPropagator(network, CPU)
     assert propagator.step(image()).shape == (1, *SIZE)
     propagator.start(4, image(), mask())
@@ -213,7 +213,7 @@ def test_flow_is_computed_once_for_all_objects_of_an_image(network):
     np.testing.assert_array_equal(previous, image(1))
 
 
-def test_answer_belongs_to_the_caller(network):
+def test_the_caller_may_modify_the_result(network):
     propagators = [MaskRnnPropagator(network, CPU) for _ in range(2)]
     for propagator, written in zip(propagators, (False, True), strict=True):
         propagator.start(1, image(), mask())
@@ -224,7 +224,7 @@ def test_answer_belongs_to_the_caller(network):
     np.testing.assert_array_equal(first, second)
 
 
-def test_empty_mask_is_carried_as_nothing_until_it_is_corrected(network):
+def test_empty_mask_stays_empty_until_it_is_corrected(network):
     propagator = MaskRnnPropagator(network, CPU)
     propagator.start(1, image(), mask())
     propagator.correct(1, np.zeros(SIZE, bool))
@@ -236,7 +236,7 @@ def test_empty_mask_is_carried_as_nothing_until_it_is_corrected(network):
         propagator.forget(1)
 
 
-def test_nothing_is_outside_of_the_gate(network):
+def test_masks_are_empty_outside_the_gate(network):
     propagator = MaskRnnPropagator(network, CPU)
     propagator.start(1, image(), mask(20, 30))
     found = propagator.step(image())[1]
@@ -247,16 +247,16 @@ def test_nothing_is_outside_of_the_gate(network):
     ('size', 'given', 'reason'),
     [
         (SIZE, np.zeros(SIZE, bool), 'empty'),
-        (SIZE, np.ones((32, 32), bool), 'not the size of the image'),
+        (SIZE, np.ones((32, 32), bool), 'has shape .*, the image has'),
         ((90, 160), np.ones((90, 160), bool), 'multiples of 32'),
     ],
 )
-def test_bad_start_is_refused(network, size, given, reason):
+def test_bad_start_is_rejected(network, size, given, reason):
     with pytest.raises(ValueError, match=reason):
         MaskRnnPropagator(network, CPU).start(1, np.zeros((*size, 3), np.uint8), given)
 
 
-def test_published_form_is_delayed_and_sees_the_next_frame():
+def test_published_form_is_delayed_and_uses_the_next_frame():
     torch.manual_seed(0)
     network = MaskRnn(MaskRnnConfig('light', causal=False)).eval()
     with pytest.raises(ValueError, match='delayed_planes'):

@@ -1,4 +1,4 @@
-"""Mixtures of videos, and images as videos of their crops."""
+"""Mixtures of videos, and videos of crops of still images."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ SHADES = (40, 120, 200)
 
 
 class Clip:
-    """A video that shows its number in blue and its time in green."""
+    """A video with its number in the blue channel and the time in the green channel."""
 
     def __init__(self, number, seed, length):
         self.number, self.seed, self.length = number, seed, length
@@ -33,8 +33,8 @@ class Clips:
         return Clip(self.number, seed, self.length)
 
 
-class Pictures:
-    """Images of three objects, each of its own grey value, on black."""
+class GreyObjects:
+    """Images of three objects of different grey values on black."""
 
     def __len__(self):
         return 4
@@ -62,7 +62,7 @@ def test_pairs_are_two_frames_of_one_video():
     assert len({int(key.object_ids[0]) for key, _ in pairs}) > 250
 
 
-def test_times_are_mostly_near_and_sometimes_far():
+def test_the_frames_of_a_pair_are_mostly_near_and_sometimes_far_apart():
     values, _ = times_and_videos(Mixture([(1, Clips(1))], seed=0))
     assert values[..., 1].min() < 4 and values[..., 1].max() > 75
     distance = values[:, 1, 1] - values[:, 0, 1]
@@ -76,7 +76,7 @@ def test_sources_are_drawn_by_their_weight():
     assert shares == pytest.approx([0.75, 0.25, 0], abs=0.07)
 
 
-def test_pairs_depend_on_seed_and_index_alone():
+def test_pairs_depend_only_on_seed_and_index():
     one, same, other = (Mixture([(1, Clips(1)), (1, Clips(2))], seed=seed) for seed in (5, 5, 6))
     for index in (9, 3, 0):
         for mine, theirs in zip(one.pair(index), same.pair(index), strict=True):
@@ -106,13 +106,13 @@ def test_video_of_one_frame_is_paired_with_itself():
 
 
 @pytest.mark.parametrize('weights', [[], [0.0], [1.0, -1.0], [float('nan')]])
-def test_useless_weights_are_refused(weights):
+def test_bad_weights_are_rejected(weights):
     with pytest.raises(ValueError, match='weights'):
         Mixture([(weight, Clips(1)) for weight in weights], seed=0)
 
 
 def test_stills_show_the_same_objects_in_other_crops():
-    videos = StillVideos(Pictures(), (60, 80))
+    videos = StillVideos(GreyObjects(), (60, 80))
     moved = shared = 0
     for seed in range(12):
         key, reference = (videos.video(seed).frame(time) for time in (2, 3))
@@ -131,7 +131,7 @@ def test_stills_show_the_same_objects_in_other_crops():
 
 
 def test_stills_are_mirrored_for_a_whole_video():
-    videos = StillVideos(Pictures(), (60, 80))
+    videos = StillVideos(GreyObjects(), (60, 80))
     seen = set()
     for seed in range(20):
         sides = set()
@@ -145,8 +145,8 @@ def test_stills_are_mirrored_for_a_whole_video():
     assert seen == {True, False}
 
 
-def test_stills_depend_on_seed_and_time_alone():
-    one, other = (StillVideos(Pictures(), (60, 80)) for _ in range(2))
+def test_stills_depend_only_on_seed_and_time():
+    one, other = (StillVideos(GreyObjects(), (60, 80)) for _ in range(2))
     frames = [one.video(1).frame(time).image for time in (0, 1)]
     np.testing.assert_array_equal(other.video(1).frame(1).image, frames[1])
     np.testing.assert_array_equal(other.video(1).frame(0).image, frames[0])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from vis_ros.propagation.pts.config import PtsConfig
-from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, SearchRegion, TrackingSettings
+from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, OtnFrame, TrackingSettings
 from vis_ros.propagation.pts.otn import Otn, OtnClassifier, vgg_m_convolutions
 
 SIZE = (120, 160)
@@ -18,8 +18,8 @@ BOX = torch.tensor([40.0, 30.0, 80.0, 60.0])
 FEATURES = 16
 
 
-def _scene(box: Tensor, angle: float = 0.0, shown: bool = True) -> SearchRegion:
-    """A frame with the object at `box`. Two features turn by `angle` from object to noise, by the IoU of a box."""
+def _otn_frame(box: Tensor, angle: float = 0.0, shown: bool = True) -> OtnFrame:
+    """A frame with the object at `box`. Two features rotate by `angle` from object to noise, with the IoU of a box."""
 
     def features(boxes: Tensor) -> Tensor:
         share = box_iou(box[None], boxes)[0] * shown
@@ -28,26 +28,26 @@ def _scene(box: Tensor, angle: float = 0.0, shown: bool = True) -> SearchRegion:
         noise[:, 1] += (2 * share - 1) * np.sin(angle)
         return noise * 5
 
-    return SearchRegion(SIZE, torch.zeros(0, 4), features)
+    return OtnFrame(SIZE, torch.zeros(0, 4), features)
 
 
 def _tracker(settings: TrackingSettings | None = None) -> ObjectTracker:
     torch.manual_seed(0)
-    return ObjectTracker(OtnClassifier(FEATURES, 32), BOX, _scene(BOX), settings)
+    return ObjectTracker(OtnClassifier(FEATURES, 32), BOX, _otn_frame(BOX), settings)
 
 
-def _samples(tracker: ObjectTracker, scene: SearchRegion) -> tuple[Tensor, Tensor]:
-    """Scores of boxes on the object and of boxes off it."""
+def _samples(tracker: ObjectTracker, frame: OtnFrame) -> tuple[Tensor, Tensor]:
+    """Scores of boxes on the object and of boxes elsewhere."""
     boxes = torch.rand(4000, 4) * torch.tensor([160, 120, 160, 120])
     boxes = torch.cat((torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:]) + 1), 1)
     boxes = torch.cat((boxes, tracker.box + torch.randn(200, 4) * 3))
     iou = box_iou(tracker.box[None], boxes)[0]
-    return tuple(tracker.scores(scene.features(boxes[chosen])) for chosen in (iou > 0.75, iou < 0.25))
+    return tuple(tracker.scores(frame.features(boxes[chosen])) for chosen in (iou > 0.75, iou < 0.25))
 
 
-def _track(tracker: ObjectTracker, scene: SearchRegion) -> bool:
-    found = tracker.find(scene)
-    tracker.learn(scene)
+def _track(tracker: ObjectTracker, frame: OtnFrame) -> bool:
+    found = tracker.find(frame)
+    tracker.learn(frame)
     return found
 
 
@@ -106,16 +106,16 @@ def test_features_of_the_backbone_are_those_under_the_box() -> None:
     torch.testing.assert_close(right.mean(1), torch.tensor([-1, 1, narrow, narrow, wide]), atol=1e-3, rtol=0)
 
 
-def test_unknown_features_are_refused() -> None:
+def test_unknown_features_are_rejected() -> None:
     with pytest.raises(ValueError, match="'vgg_s' is not one of backbone, vgg_m"):
         Otn(PtsConfig('wrong', otn_features='vgg_s'), [])
 
 
-# its learning -----------------------------------------------------------------------------------------------------
+# training -----------------------------------------------------------------------------------------------------
 
 
-def test_after_the_first_frame_the_object_is_told_from_the_rest() -> None:
-    on, off = _samples(_tracker(), _scene(BOX))
+def test_after_the_first_frame_the_object_is_separated_from_the_rest() -> None:
+    on, off = _samples(_tracker(), _otn_frame(BOX))
     assert len(on) > 20
     assert len(off) > 1000
     assert (on > 0).all()
@@ -124,16 +124,16 @@ def test_after_the_first_frame_the_object_is_told_from_the_rest() -> None:
 
 def test_samples_have_the_overlaps_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
-    scene = _scene(BOX)
+    frame = _otn_frame(BOX)
     settings = TrackingSettings()
 
     def recorded(boxes: Tensor) -> Tensor:
         seen.append(boxes)
-        return scene.features(boxes)
+        return frame.features(boxes)
 
     torch.manual_seed(0)
     proposals = torch.tensor([[41.0, 30, 81, 60], [0.0, 0, 20, 20], [60.0, 30, 90, 60]])
-    ObjectTracker(OtnClassifier(FEATURES, 8), BOX, SearchRegion(SIZE, proposals, recorded), settings)
+    ObjectTracker(OtnClassifier(FEATURES, 8), BOX, OtnFrame(SIZE, proposals, recorded), settings)
     overlap = box_iou(BOX[None], seen[0])[0]
     on, off = overlap[: settings.first_positives], overlap[settings.first_positives :]
     assert (on >= 0.7).all()
@@ -150,11 +150,11 @@ def test_the_object_is_followed() -> None:
     box = BOX
     for step in range(1, 8):
         box = BOX + torch.tensor([6.0, 3.0, 6.0, 3.0]) * step
-        assert _track(tracker, _scene(box))
+        assert _track(tracker, _otn_frame(box))
     assert box_iou(tracker.box[None], box[None]).item() > 0.6
 
 
-def test_a_drift_of_the_features_is_followed_with_long_term_updates_and_lost_without(
+def test_long_term_updates_follow_a_drift_of_the_features(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def last_score(long_term: bool) -> float:
@@ -165,10 +165,10 @@ def test_a_drift_of_the_features_is_followed_with_long_term_updates_and_lost_wit
         )
         near = BOX + torch.arange(6)[:, None] * 0.5
         for step in range(1, 121):
-            scene = replace(_scene(BOX, angle=step / 120 * np.pi * 0.7), proposals=near)
-            _track(tracker, scene)
+            frame = replace(_otn_frame(BOX, angle=step / 120 * np.pi * 0.7), proposals=near)
+            _track(tracker, frame)
             tracker.move(BOX)
-        return tracker.scores(scene.features(BOX[None])).item()
+        return tracker.scores(frame.features(BOX[None])).item()
 
     assert last_score(True) > 1
     assert last_score(False) < -1
@@ -176,13 +176,13 @@ def test_a_drift_of_the_features_is_followed_with_long_term_updates_and_lost_wit
 
 def test_the_box_of_the_mask_replaces_a_box_that_it_overlaps() -> None:
     tracker = _tracker()
-    assert tracker.find(_scene(BOX))
+    assert tracker.find(_otn_frame(BOX))
     before = tracker.box
     tracker.refine(BOX + torch.tensor([60.0, 0, 60, 0]))
     assert torch.equal(tracker.box, before)
     tracker.refine(BOX + torch.tensor([10.0, 0, 10, 0]))
     assert torch.equal(tracker.box, BOX + torch.tensor([10.0, 0, 10, 0]))
-    assert not tracker.find(_scene(BOX, shown=False))
+    assert not tracker.find(_otn_frame(BOX, shown=False))
     tracker.refine(BOX)
     assert torch.equal(tracker.box, BOX + torch.tensor([10.0, 0, 10, 0]))
 
@@ -192,7 +192,7 @@ def test_the_box_is_the_mean_of_the_five_best(monkeypatch: pytest.MonkeyPatch) -
     proposals = BOX + torch.arange(8)[:, None] * torch.tensor([1.0, 0, 1, 0])
     scores = torch.tensor([0.5, 3, -1, 2, 7, 1, 0, 4])
     monkeypatch.setattr(tracker, 'scores', lambda features: scores)
-    assert _track(tracker, replace(_scene(BOX), proposals=proposals))
+    assert _track(tracker, replace(_otn_frame(BOX), proposals=proposals))
     assert tracker.score == pytest.approx((3 + 2 + 7 + 1 + 4) / 5)
     shift = (1 + 3 + 4 + 5 + 7) / 5
     torch.testing.assert_close(tracker.box, BOX + torch.tensor([shift, 0, shift, 0]))
@@ -208,7 +208,7 @@ def _candidates(tracker: ObjectTracker, monkeypatch: pytest.MonkeyPatch, score: 
 
     monkeypatch.setattr(tracker, 'scores', lambda features: -torch.ones(len(features)))
     monkeypatch.setattr(tracker, '_update', lambda frames, steps: None)
-    assert not _track(tracker, SearchRegion(SIZE, proposals, recorded))
+    assert not _track(tracker, OtnFrame(SIZE, proposals, recorded))
     return seen[0]
 
 
@@ -233,14 +233,14 @@ def test_too_few_proposals_are_filled_up_with_boxes_around_the_last(
     assert (centre - torch.tensor([60.0, 45.0])).abs().max() < 0.6 * 35 + 1
 
 
-def test_a_lost_object_keeps_its_box_and_is_learned_from_the_last_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_object_keeps_its_box_and_trains_on_the_last_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = _tracker()
     updates: list[tuple[int, int]] = []
     monkeypatch.setattr(tracker, '_update', lambda frames, steps: updates.append((frames, steps)))
-    assert not _track(tracker, _scene(BOX, shown=False))
+    assert not _track(tracker, _otn_frame(BOX, shown=False))
     assert torch.equal(tracker.box, BOX)
     assert updates == [(5, 10)]
-    _track(tracker, _scene(BOX))
+    _track(tracker, _otn_frame(BOX))
     assert updates == [(5, 10)]
 
 
@@ -249,21 +249,21 @@ def test_long_term_updates_come_every_tenth_frame(monkeypatch: pytest.MonkeyPatc
     updates: list[tuple[int, int]] = []
     for frame in range(1, 31):
         monkeypatch.setattr(tracker, '_update', lambda frames, steps, at=frame: updates.append((at, frames)))
-        _track(tracker, _scene(BOX))
+        _track(tracker, _otn_frame(BOX))
     assert updates == [(10, 20), (20, 20), (30, 20)]
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = _tracker()
     monkeypatch.setattr(tracker, '_update', lambda frames, steps: None)
     for _ in range(110):
-        assert _track(tracker, _scene(BOX))
+        assert _track(tracker, _otn_frame(BOX))
     settings = TrackingSettings()
     assert [len(each) for each in tracker._positives] == [settings.positives] * 100
     assert [len(each) for each in tracker._negatives] == [settings.negatives] * 20
 
 
-def test_the_hardest_negatives_bear_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_hardest_negatives_count(monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = _tracker()
     seen: list[Tensor] = []
     forward = tracker._classifier.forward
@@ -290,12 +290,12 @@ def test_the_last_layer_learns_ten_times_as_fast() -> None:
     assert (last['momentum'], last['weight_decay']) == (0.9, 5e-4)
 
 
-def test_one_object_does_not_teach_another_nor_the_caller() -> None:
+def test_training_one_object_changes_neither_others_nor_the_initial_weights() -> None:
     torch.manual_seed(0)
     start = OtnClassifier(FEATURES, 32)
     before = [each.clone() for each in start.parameters()]
     state = torch.random.get_rng_state()
-    make: Callable[[], ObjectTracker] = lambda: ObjectTracker(start, BOX, _scene(BOX))  # noqa: E731
+    make: Callable[[], ObjectTracker] = lambda: ObjectTracker(start, BOX, _otn_frame(BOX))  # noqa: E731
     with torch.inference_mode():
         first, second = make(), make()
         features = torch.randn(5, FEATURES, generator=torch.Generator().manual_seed(1))
@@ -305,11 +305,11 @@ def test_one_object_does_not_teach_another_nor_the_caller() -> None:
         assert torch.equal(each, old)
 
 
-def test_an_object_as_large_as_the_frame_has_nothing_to_be_told_from() -> None:
+def test_an_object_as_large_as_the_frame_has_no_negatives() -> None:
     torch.manual_seed(0)
     box = torch.tensor([0.0, 0.0, 160.0, 120.0])
-    tracker = ObjectTracker(OtnClassifier(FEATURES, 8), box, _scene(box))
-    _track(tracker, _scene(box))
+    tracker = ObjectTracker(OtnClassifier(FEATURES, 8), box, _otn_frame(box))
+    _track(tracker, _otn_frame(box))
     assert box_iou(tracker.box[None], box[None]).item() > 0.7
 
 

@@ -68,7 +68,7 @@ def test_the_light_form_is_small(light: Pts) -> None:
     assert _count(light) * 2 < 8 * 2**20
 
 
-def test_the_light_otn_looks_at_the_encoder_of_the_whole_frame(light: Pts) -> None:
+def test_the_light_otn_uses_the_encoder_on_the_whole_frame(light: Pts) -> None:
     image = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         first, *maps = light.frame(image)
@@ -80,7 +80,7 @@ def test_the_light_otn_looks_at_the_encoder_of_the_whole_frame(light: Pts) -> No
     assert features.shape == (1, light.otn.classifier.fc4.in_features)
 
 
-def test_the_heat_map_and_the_reference_matter(light: Pts) -> None:
+def test_the_result_depends_on_heat_map_and_reference(light: Pts) -> None:
     image, rgsn = torch.randn(1, 3, 64, 64), light.rgsn
     empty, square = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
     square[..., 16:48, 16:48] = 1
@@ -92,7 +92,7 @@ def test_the_heat_map_and_the_reference_matter(light: Pts) -> None:
             assert not torch.equal(answers[i], other)
 
 
-def test_crops_of_a_batch_do_not_meet(light: Pts) -> None:
+def test_crops_of_a_batch_are_independent(light: Pts) -> None:
     rgsn: Rgsn = light.rgsn
     images, planes = torch.randn(3, 3, 64, 64), torch.rand(3, 1, 64, 64)
     with torch.inference_mode():

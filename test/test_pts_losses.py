@@ -21,7 +21,7 @@ def _losses() -> PtsLosses:
 
 
 def _clips(batch: int = 2, frames: int = 4, size: tuple[int, int] = (96, 128)) -> tuple[Tensor, Tensor]:
-    """Noise with an object 1 that moves; the first channel is 3 on it and -3 elsewhere."""
+    """Noise with a moving object 1; the first channel is 3 on it and -3 elsewhere."""
     images = torch.randn(batch, frames, 3, *size) * 0.1
     labels = torch.zeros(batch, frames, *size, dtype=torch.int64)
     for t in range(frames):
@@ -31,7 +31,7 @@ def _clips(batch: int = 2, frames: int = 4, size: tuple[int, int] = (96, 128)) -
 
 
 class _Recorded:
-    """The arguments of RGSN and its logits."""
+    """Records the arguments of RGSN and its logits."""
 
     def __init__(self, losses: PtsLosses, monkeypatch: pytest.MonkeyPatch) -> None:
         rgsn = losses.network.rgsn
@@ -116,7 +116,7 @@ def test_some_previous_masks_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 12 <= lost.sum() <= 36
 
 
-def test_unknown_pixels_bear_no_loss() -> None:
+def test_unknown_pixels_do_not_count() -> None:
     losses = _losses()
     images, labels = _clips()
     labels[:, :, :, 64:] = 255
@@ -146,7 +146,7 @@ def test_clips_without_an_object_are_left_out_and_cost_nothing() -> None:
     assert losses(images, labels, progress=0.0)['mask'] > 0
 
 
-def test_an_object_that_is_gone_is_to_be_answered_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_is_gone_has_an_empty_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = _losses()
     seen = _Recorded(losses, monkeypatch)
     images, labels = _clips()
@@ -156,7 +156,7 @@ def test_an_object_that_is_gone_is_to_be_answered_with_nothing(monkeypatch: pyte
     assert loss.item() == pytest.approx(functional.cross_entropy(seen.logits, torch.zeros(6, SIDE, SIDE).long()).item())
 
 
-def test_it_learns() -> None:
+def test_losses_fall_in_training() -> None:
     losses = _losses()
     optimizer = torch.optim.Adam(losses.network.rgsn.parameters(), 1e-3)
     images, labels = _clips(batch=1, frames=3)

@@ -36,9 +36,9 @@ def _mask(x: int) -> NDArray[np.bool_]:
 
 
 def _found_at(box: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """OTN finds every object here."""
+    """Make OTN find every object at a box."""
 
-    def find(tracker: ObjectTracker, scene: object) -> bool:
+    def find(tracker: ObjectTracker, frame: object) -> bool:
         tracker.box = torch.tensor(box, dtype=torch.float32)
         return True
 
@@ -52,12 +52,12 @@ def _normalised(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> Ten
 
 
 def _assert_close_inside(crops: Tensor, expected: Tensor) -> None:
-    """But for the border, where the pixels outside the crop count."""
+    """Without the border, where pixels outside the crop count."""
     torch.testing.assert_close(crops[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], atol=0.02, rtol=0)
 
 
 class _Recorded:
-    """The arguments of RGSN."""
+    """Records the arguments of RGSN."""
 
     def __init__(self, network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
         forward, reference = network.rgsn.forward, network.rgsn.reference
@@ -94,7 +94,7 @@ def test_a_step_is_rgsn_in_one_and_a_half_times_the_box_of_otn(network: Pts, mon
     y, x = np.unravel_index(seen.heat_map[0, 0].argmax().item(), (64, 64))
     assert abs(x - 64 * (48 - 28) / 48) <= 1.5
     assert abs(y - 64 * (30 - 12) / 36) <= 1.5
-    # ... and the answer, as large as the box, is pasted there.
+    # ... and the result, as large as the box, is pasted there.
     probability = seen.logits.softmax(1)[0, 1].numpy()
     expected_plane = np.zeros(SIZE, np.float32)
     expected_plane[12:48, 28:76] = cv2.resize(probability, (48, 36), interpolation=cv2.INTER_LINEAR)
@@ -117,7 +117,7 @@ def test_a_box_of_most_of_the_frame_is_segmented_in_the_whole_frame(
     _assert_close_inside(seen.image, _normalised(_image(1), (0, 0, 75, 64)))
 
 
-def test_the_previous_mask_is_where_the_object_was_the_likeliest(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_previous_mask_is_where_the_object_was_most_probable(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
     propagator = PtsPropagator(network, CPU)
     propagator.start(1, _image(0), _mask(20))
     propagator.start(2, _image(0), _mask(50))
@@ -141,7 +141,7 @@ def test_the_box_of_a_tiny_object_stays(network: Pts, monkeypatch: pytest.Monkey
     assert propagator._objects[2].box.tolist() == [40, 20, 80, 60]
 
 
-def test_proposals_are_asked_for_once_an_image(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proposals_are_computed_once_per_image(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[NDArray[np.uint8]] = []
     tried: list[Tensor] = []
 
@@ -185,7 +185,7 @@ def test_a_correction_is_the_next_previous_mask_and_box(network: Pts, monkeypatc
         propagator.correct(2, _mask(10))
 
 
-def test_fine_tuning_fits_the_first_frame_and_leaves_the_network(network: Pts) -> None:
+def test_fine_tuning_fits_the_first_frame_and_does_not_change_the_network(network: Pts) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     image = np.full((*SIZE, 3), 40, np.uint8)
     image[_mask(36)] = 210
@@ -202,7 +202,7 @@ def test_fine_tuning_fits_the_first_frame_and_leaves_the_network(network: Pts) -
         assert not network.training
 
 
-def test_otn_learns_from_where_the_mask_is(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_otn_learns_from_the_box_of_the_mask(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
     propagator = PtsPropagator(network, CPU)
     propagator.start(1, _image(0), _mask(20))
     each = propagator._objects[1]
@@ -210,7 +210,7 @@ def test_otn_learns_from_where_the_mask_is(network: Pts, monkeypatch: pytest.Mon
     each.tracker.score = 1.0
     _found_at((22, 18, 46, 42), monkeypatch)
     learned: list[Tensor] = []
-    monkeypatch.setattr(ObjectTracker, 'learn', lambda tracker, scene: learned.append(tracker.box))
+    monkeypatch.setattr(ObjectTracker, 'learn', lambda tracker, frame: learned.append(tracker.box))
     monkeypatch.setattr(network.rgsn, 'forward', lambda *_: _square_logits())
     planes = propagator.step(_image(1))
     ys, xs = np.nonzero(planes.argmax(0))
@@ -226,7 +226,7 @@ def _square_logits() -> Tensor:
     return logits
 
 
-def test_objects_come_and_go(network: Pts) -> None:
+def test_objects_can_start_and_be_forgotten(network: Pts) -> None:
     propagator = PtsPropagator(network, CPU)
     assert np.array_equal(propagator.step(_image(0)), np.ones((1, *SIZE), np.float32))
     assert propagator.input_size == (288, 512)
@@ -242,7 +242,7 @@ def test_objects_come_and_go(network: Pts) -> None:
     assert propagator.object_ids == ()
 
 
-def test_what_is_given_may_be_written_over_and_steps_repeat(network: Pts) -> None:
+def test_inputs_may_be_overwritten_and_results_are_repeatable(network: Pts) -> None:
     answers = []
     for spoiled in (True, False):
         propagator = PtsPropagator(network, CPU)
@@ -254,13 +254,13 @@ def test_what_is_given_may_be_written_over_and_steps_repeat(network: Pts) -> Non
     assert np.array_equal(*answers)
 
 
-def test_sizes_and_empty_masks_are_refused_until_reset(network: Pts) -> None:
+def test_bad_sizes_and_empty_masks_are_rejected(network: Pts) -> None:
     propagator = PtsPropagator(network, CPU)
     with pytest.raises(ValueError, match='object 4 is empty'):
         propagator.start(4, _image(0), np.zeros(SIZE, bool))
     with pytest.raises(ValueError, match='multiples of 32'):
         propagator.start(4, _image(0)[:50], _mask(10)[:50])
-    with pytest.raises(ValueError, match='not the size of the image'):
+    with pytest.raises(ValueError, match='has shape .*, the image has'):
         propagator.start(4, _image(0), _mask(10)[:32])
     assert propagator.object_ids == ()
     propagator.start(4, _image(0), _mask(10))

@@ -9,7 +9,7 @@ from vis_ros.networks.model_config import ModelConfig
 from vis_ros.propagation.pts.proposals import rpn_proposals
 
 
-def test_proposals_are_the_likeliest_anchors_of_the_rpn_moved() -> None:
+def test_proposals_are_the_refined_most_probable_anchors() -> None:
     torch.manual_seed(0)
     config = ModelConfig('tiny', ('thing',), 'mask_rcnn', backbone='resnet18', fpn_channels=16, proposals=7)
     network = MaskRCNN(config).eval()
@@ -20,7 +20,7 @@ def test_proposals_are_the_likeliest_anchors_of_the_rpn_moved() -> None:
     assert found[100].dtype == np.float32
     assert 20 < len(boxes) <= 100
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= torch.tensor([96.0, 64.0])).all()
-    # Of the same level no two have an IoU over 0.9; the first ones do not depend on how many are asked for.
+    # Of the same level no two have an IoU over 0.9; the first ones do not depend on their number.
     overlap = box_iou(boxes, boxes).fill_diagonal_(0)
     assert overlap.max() > 0.7
     assert found[3].shape == (3, 4) and found[20].shape == (20, 4)

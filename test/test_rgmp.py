@@ -76,7 +76,7 @@ def test_a_widened_first_convolution_is_two_convolutions_summed(published: Rgmp)
     torch.testing.assert_close(seen['output'], of_image + of_mask, atol=1e-4, rtol=1e-4)
 
 
-def test_the_mask_and_the_reference_matter(light: Rgmp) -> None:
+def test_the_result_depends_on_mask_and_reference(light: Rgmp) -> None:
     image = torch.randn(1, 3, 64, 64)
     empty, square = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
     square[..., 16:48, 16:48] = 1
@@ -88,7 +88,7 @@ def test_the_mask_and_the_reference_matter(light: Rgmp) -> None:
             assert not torch.equal(answers[i], other)
 
 
-def test_passes_of_a_batch_do_not_meet(light: Rgmp) -> None:
+def test_passes_of_a_batch_are_independent(light: Rgmp) -> None:
     images, masks = torch.randn(3, 3, 64, 64), torch.rand(3, 1, 64, 64)
     with torch.inference_mode():
         references = light.reference(images, masks)

@@ -21,7 +21,7 @@ def _losses() -> RgmpLosses:
 
 
 def _clips(batch: int = 2, frames: int = 4, size: tuple[int, int] = (64, 96)) -> tuple[Tensor, Tensor]:
-    """Noise with an object 1 that moves and an object 2 that stays."""
+    """Noise with a moving object 1 and a still object 2."""
     images = torch.randn(batch, frames, 3, *size)
     labels = torch.zeros(batch, frames, *size, dtype=torch.int64)
     labels[..., 40:60, 60:90] = 2
@@ -31,7 +31,7 @@ def _clips(batch: int = 2, frames: int = 4, size: tuple[int, int] = (64, 96)) ->
 
 
 class _Recorded:
-    """Network.segment, its arguments kept with their gradients."""
+    """Records the arguments of Rgmp.segment with their gradients."""
 
     def __init__(self, losses: RgmpLosses, monkeypatch: pytest.MonkeyPatch) -> None:
         self.previous: list[Tensor] = []
@@ -71,7 +71,7 @@ def test_gradients_flow_back_through_time(monkeypatch: pytest.MonkeyPatch) -> No
     assert second.grad.abs().max() > 0  # and that in frame 1
 
 
-def test_the_previous_mask_is_what_was_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_previous_mask_is_the_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = _losses()
     recorded = _Recorded(losses, monkeypatch)
     losses(*_clips(), progress=0.0)
@@ -107,7 +107,7 @@ def test_the_losses_are_cross_entropies(monkeypatch: pytest.MonkeyPatch) -> None
     assert found['auxiliary'].item() == pytest.approx(0.2 * np.mean(auxiliary), rel=1e-4)
 
 
-def test_unknown_pixels_bear_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_pixels_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = _losses()
     recorded = _Recorded(losses, monkeypatch)
     images, labels = _clips(batch=1)
@@ -124,7 +124,7 @@ def test_unknown_pixels_bear_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
         assert each.grad[:, :, rows:].abs().max() > 0
 
 
-def test_the_hardest_pixels_bear_the_loss_late_in_the_run() -> None:
+def test_only_the_hardest_pixels_count_late_in_the_run() -> None:
     logits = torch.tensor([[[[0.0] * 8], [[3.0, 2.0, 1.0, 0.0, -1.0, -2.0, -3.0, -4.0]]]])
     truth, known = torch.zeros(1, 1, 1, 8), torch.ones(1, 1, 1, 8, dtype=torch.bool)
     known[..., 0] = False
@@ -162,7 +162,7 @@ def test_an_object_may_leave() -> None:
     assert all(value.isfinite() for value in found.values())
 
 
-def test_each_object_is_chosen_and_at_times_their_union() -> None:
+def test_each_object_and_sometimes_their_union_is_chosen() -> None:
     torch.manual_seed(0)
     labels = _clips(batch=1)[1].repeat(300, 1, 1, 1)
     labels[:, :, 0, 0] = 255

@@ -73,7 +73,7 @@ def test_soft_aggregation_follows_the_formula() -> None:
 
 
 class _Counting(nn.Module):
-    """A network that counts the passes of one step and carries the previous mask on as it is."""
+    """A network that counts the passes of one step and returns the previous mask unchanged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,14 +103,14 @@ def _counted(*starts: tuple[int, int]) -> tuple[int, int]:
     return counting.passes[0], counting.references
 
 
-def test_passes_of_a_step() -> None:
+def test_number_of_passes_of_a_step() -> None:
     assert _counted((0, 10)) == (1, 1)
     assert _counted((0, 10), (0, 50)) == (3, 3)
     assert _counted((0, 10), (1, 50)) == (2, 2)
     assert _counted((0, 10), (0, 50), (1, 70)) == (4, 4)
 
 
-def test_one_object_is_one_pass_and_its_soft_mask_goes_on(network: Rgmp) -> None:
+def test_one_object_is_one_pass_and_its_soft_mask_is_kept(network: Rgmp) -> None:
     propagator: Propagator = RgmpPropagator(network, CPU)
     propagator.start(7, _image(0), _mask(10))
     previous: NDArray = _mask(10)
@@ -137,7 +137,7 @@ def test_objects_of_one_image_share_the_background_of_their_union(network: Rgmp)
         previous = {1: expected[1], 3: expected[2]}
 
 
-def test_objects_of_several_images_leave_as_background_what_is_in_none(network: Rgmp) -> None:
+def test_the_background_of_several_images_is_what_is_in_no_union(network: Rgmp) -> None:
     propagator = RgmpPropagator(network, CPU)
     propagator.start(1, _image(0), _mask(10))
     propagator.start(2, _image(0), _mask(30))
@@ -185,7 +185,7 @@ def test_a_new_start_is_a_new_reference(network: Rgmp) -> None:
     assert propagator.object_ids == (1,)
 
 
-def test_what_is_given_may_be_written_over_afterwards(network: Rgmp) -> None:
+def test_inputs_may_be_overwritten_afterwards(network: Rgmp) -> None:
     propagator, fresh = RgmpPropagator(network, CPU), RgmpPropagator(network, CPU)
     for number, x in ((1, 10), (2, 40)):
         image, mask = _image(0), _mask(x)
@@ -195,17 +195,17 @@ def test_what_is_given_may_be_written_over_afterwards(network: Rgmp) -> None:
     assert np.array_equal(propagator.step(_image(1)), fresh.step(_image(1)))
 
 
-def test_without_objects_all_is_background(network: Rgmp) -> None:
+def test_without_objects_everything_is_background(network: Rgmp) -> None:
     assert np.array_equal(RgmpPropagator(network, CPU).step(_image(0)), np.ones((1, *SIZE), np.float32))
 
 
-def test_sizes_and_empty_masks_are_refused_until_reset(network: Rgmp) -> None:
+def test_bad_sizes_and_empty_masks_are_rejected(network: Rgmp) -> None:
     propagator = RgmpPropagator(network, CPU)
     with pytest.raises(ValueError, match='object 4 is empty'):
         propagator.start(4, _image(0), np.zeros(SIZE, bool))
     with pytest.raises(ValueError, match='multiples of 32'):
         propagator.start(4, _image(0)[:50], _mask(10)[:50])
-    with pytest.raises(ValueError, match='not the size of the image'):
+    with pytest.raises(ValueError, match='has shape .*, the image has'):
         propagator.start(4, _image(0), _mask(10)[:32])
     assert propagator.object_ids == ()
     propagator.start(4, _image(0), _mask(10))
@@ -219,7 +219,7 @@ def test_sizes_and_empty_masks_are_refused_until_reset(network: Rgmp) -> None:
     assert propagator.step(_image(1)[:32]).shape == (2, 32, 96)
 
 
-def test_what_is_remembered_does_not_grow(network: Rgmp) -> None:
+def test_the_state_does_not_grow(network: Rgmp) -> None:
     propagator = RgmpPropagator(network, CPU)
 
     def remembered() -> int:

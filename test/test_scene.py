@@ -1,4 +1,4 @@
-"""The made scene: what its ground truth says must have happened."""
+"""The procedural scene: its events, as seen in its ground truth."""
 
 import itertools
 
@@ -38,7 +38,7 @@ def spans(flags):
 
 
 @pytest.mark.parametrize('name', ['hides behind the pillar', 'hides behind the large one'])
-def test_objects_hide_for_long_and_come_back(run, name):
+def test_objects_hide_for_long_and_return(run, name):
     visible, boxes = seen(run, name)
     assert [value for value, _ in spans(visible)] == [True, False, True]
     assert all(length >= FRAMES / 10 for _, length in spans(visible))
@@ -54,7 +54,7 @@ def test_one_hides_behind_another_object(run):
     assert (large[last, :2] < centre).all() and (centre < large[last, 2:]).all()
 
 
-def test_one_hides_behind_something_that_is_no_object(run):
+def test_one_hides_behind_the_pillar(run):
     visible, boxes = seen(run, 'hides behind the pillar')
     _, frames = run
     before, after = np.flatnonzero(~visible)[0] - 1, np.flatnonzero(~visible)[-1] + 1
@@ -63,7 +63,7 @@ def test_one_hides_behind_something_that_is_no_object(run):
     assert not middle.masks[:, centre[1], centre[0]].any()
 
 
-def test_one_leaves_the_picture_and_comes_back(run):
+def test_one_leaves_the_image_and_returns(run):
     visible, boxes = seen(run, 'leaves and returns')
     assert [value for value, _ in spans(visible)] == [True, False, True]
     assert (~visible).sum() >= FRAMES / 6
@@ -71,7 +71,7 @@ def test_one_leaves_the_picture_and_comes_back(run):
     assert boxes[before, 0] == 0 and boxes[after, 0] == 0  # it goes and comes over the left border
 
 
-def test_its_twin_is_there_all_the_time_and_looks_the_same(run):
+def test_its_twin_stays_and_looks_the_same(run):
     visible, _ = seen(run, 'twin that stays')
     assert visible.all()
     scene, frames = run
@@ -90,7 +90,7 @@ def test_two_cross_and_one_covers_the_other(run):
     assert ((height > 5) & (width > 5)).any() or not visible.all()
 
 
-def test_labels_hold_together(run):
+def test_labels_are_consistent(run):
     scene, frames = run
     for frame in frames[::10]:
         assert frame.image.shape == (144, 256, 3)
@@ -99,7 +99,7 @@ def test_labels_hold_together(run):
     assert set.union(*(set(frame.object_ids.tolist()) for frame in frames)) == set(scene.object_names)
 
 
-def test_things_and_place_have_texture(run):
+def test_objects_and_background_have_texture(run):
     _, frames = run
     frame = frames[0]
     background = ~frame.masks.any(0)
@@ -113,7 +113,7 @@ def test_background_moves(run):
     assert np.abs(first - last).mean() > 2
 
 
-def test_frames_depend_on_seed_and_index_alone():
+def test_frames_depend_only_on_seed_and_index():
     one, other = Scene(3, (90, 160), 50), Scene(3, (90, 160), 50)
     frames = [one.frame(index).image for index in (0, 20, 49)]
     for index, image in zip((49, 20, 0), reversed(frames), strict=True):
@@ -127,7 +127,7 @@ def test_frames_beyond_the_run_do_not_exist(index):
         Scene(0, (90, 160), 50).frame(index)
 
 
-def test_scene_of_one_frame_is_refused():
+def test_scene_of_one_frame_is_rejected():
     with pytest.raises(ValueError, match='1'):
         Scene(frames=1)
 
@@ -142,7 +142,7 @@ def test_scripted_motion_goes_through_its_points_without_overshoot():
     assert np.abs(np.diff(way, 2, axis=0)).max() < 0.2
 
 
-def test_shapes_are_single_whole_and_of_the_size_they_say():
+def test_shapes_are_connected_and_have_their_stated_size():
     for seed in range(40):
         crop = ShapeObject(seed, 3).crop(0.0)
         solid = (crop.alpha >= 128).astype(np.uint8)
@@ -172,7 +172,7 @@ def test_scene_videos_are_training_data_of_one_class():
     assert found >= 8
 
 
-def test_pillars_in_scene_videos_hide_things_and_are_no_objects():
+def test_pillars_in_scene_videos_hide_objects_and_are_not_labelled():
     videos = SceneVideos((72, 128), shapes=20, places=3)
     with_pillar = [
         video for video in map(videos.video, range(12)) if any(moving.object_id == 0 for moving in video.moving_objects)

@@ -1,4 +1,4 @@
-"""The trainer: a run interrupted and resumed is the run that was not, and its model file loads."""
+"""The trainer: a resumed run equals an uninterrupted one, and its model file loads."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ VALIDATION = {'data': {'kind': 'scenes'}, 'every': 2, 'videos': 1, 'frames': 2, 
 
 
 def rows(path: Path) -> list[dict[str, float]]:
-    """The lines of a log without what depends on the clock."""
+    """The rows of a log without the fields that depend on the clock."""
     found = [json.loads(line) for line in path.read_text().splitlines()]
     return [{name: value for name, value in row.items() if name != 'steps_per_second'} for row in found]
 
@@ -109,7 +109,7 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: py
 
 
 def test_validation_is_the_evaluation_of_the_averaged_weights(tmp_path: Path) -> None:
-    """The figure in the log is that of replaying the saved model over the same videos."""
+    """The metrics in the log equal those of the saved model replayed over the same videos."""
     path = write(tmp_path / 'train.yaml', steps=2, validation=VALIDATION | {'figure': 'HOTA'})
     model = train(path, tmp_path / 'out')
     (row,) = rows(tmp_path / 'out' / 'validation.jsonl')
@@ -126,7 +126,7 @@ def test_validation_is_the_evaluation_of_the_averaged_weights(tmp_path: Path) ->
     assert same(load_file(model), load_file(tmp_path / 'out' / 'tiny_best.safetensors'))
 
 
-def test_only_a_better_figure_replaces_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_better_metric_replaces_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([0.2, 0.5, 0.5, 0.1])
     picture = np.zeros((4, 4, 3), np.uint8)
     answer = lambda *_: ValidationResult(dict.fromkeys(('AP', 'AP50', 'HOTA', 'IDF1'), next(figures)), picture)  # noqa: E731
@@ -149,7 +149,7 @@ def test_validation_data_are_checked_before_the_first_step(tmp_path: Path) -> No
 
 @pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
 def test_lower_precision_learns_the_same(tmp_path: Path, precision: str) -> None:
-    """On a CPU, whose autocast and loss scale are those of a GPU; the losses stay near those of float32."""
+    """On a CPU, which has the autocast and the loss scaling of a GPU. The losses stay close to those of float32."""
     losses = {}
     for name in ('float32', precision):
         train(write(tmp_path / f'{name}.yaml', steps=3, precision=name, log_every=1), tmp_path / name)
@@ -209,7 +209,7 @@ train(Path(sys.argv[1]), Path(sys.argv[2]))
 
 @pytest.mark.slow
 def test_two_processes_make_the_step_of_both_their_batches(tmp_path: Path) -> None:
-    """Two processes over gloo, against one that works through both shares and takes the mean of their gradients."""
+    """Two processes over gloo, compared with one that averages the gradients of both shares."""
     settings = {'steps': 3, 'ema': 0.0, 'optimizer': 'sgd', 'learning_rate': 0.01, 'backbone_learning_rate': 0.01}
     path = write(tmp_path / 'train.yaml', **settings)
     with socket.socket() as free:
@@ -278,7 +278,7 @@ def test_run_leaves_a_log_and_a_model_that_loads(tmp_path: Path) -> None:
     )
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_model_is_rejected(tmp_path: Path) -> None:
     Trainer(TrainConfig.read(write(tmp_path / 'a.yaml', steps=1)), tmp_path / 'out').save()
     other = write(tmp_path / 'b.yaml', steps=1, model=SETTINGS['model'] | {'embedding_size': 8})  # type: ignore[operator]
     with pytest.raises(ValueError, match='another model'):
@@ -297,7 +297,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         ({'data': [{'kind': 'images', 'images': 'nowhere', 'annotations': 'nowhere.json'}]}, 'nowhere'),
     ],
 )
-def test_a_wrong_config_is_named_before_the_first_step(tmp_path: Path, values: dict[str, object], message: str) -> None:
+def test_a_wrong_config_is_rejected_before_training(tmp_path: Path, values: dict[str, object], message: str) -> None:
     path = write(tmp_path / 'train.yaml', steps=1, **values)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         train(path, tmp_path / 'out')

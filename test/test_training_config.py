@@ -1,4 +1,4 @@
-"""TrainConfig: files that are shipped load, every field is documented, and what is wrong is named."""
+"""TrainConfig: the shipped files load, every field is documented, and errors name the wrong field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFERENCE = ROOT / 'config' / 'train_masktrack_rcnn.yaml'
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'config').glob('train_*.yaml')), ids=lambda path: path.name)
 def test_shipped_files_load(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Weights that have to be fetched or trained before are stood in for."""
+    """Weights that must be fetched or trained first are replaced by others."""
 
     def stand_in(name: str) -> Path:
         architecture = Path(name).stem
@@ -40,7 +40,7 @@ def test_shipped_files_load(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_the_reference_file_names_every_field_and_its_default() -> None:
-    """As a setting or as a comment '# field: default'."""
+    """Each as a setting or as a comment '# field: default'."""
     text = REFERENCE.read_text()
     named = set(re.findall(r'^[\s#-]*(\w+):', text, re.MULTILINE))
     for kind in (TrainConfig, DataSource, Validation):
@@ -57,14 +57,14 @@ def test_the_reference_file_names_every_field_and_its_default() -> None:
             assert yaml.safe_load(value) == default, name
 
 
-def test_every_field_says_what_it_is() -> None:
+def test_every_field_has_a_docstring() -> None:
     source = (ROOT / 'vis_ros' / 'training' / 'train_config.py').read_text()
     for kind in (DataSource, Validation):
         for field in fields(kind):
             assert re.search(rf'^    {field.name}: .*\n    """', source, re.MULTILINE), field.name
 
 
-def test_the_demo_recipe_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_recipe_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig.read(ROOT / 'config' / 'train_demo.yaml')
     assert config.model == DEMO.with_fields(input_height=224, input_width=384)
     assert config.size == (224, 384) and config.ema == 0.997
@@ -73,7 +73,7 @@ def test_the_demo_recipe_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert effects.sizes == (0.07, 0.9) and effects.enlargement == 2.5 and effects.noise == 5.0
 
 
-def test_the_second_run_of_the_demo_is_validated_on_images_that_it_does_not_train_on(
+def test_the_second_run_of_the_demo_is_validated_on_held_out_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr('vis_ros.training.train_config.resolve', lambda name: ROOT / 'vis_ros/weights/demo.safetensors')
@@ -143,13 +143,13 @@ def test_a_model_starts_from_that_of_the_weights() -> None:
         ({'validation': {'data': {'kind': 'images', 'images': 'a', 'annotations': 'b'}}}, "take 'composites'"),
     ],
 )
-def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
+def test_errors_name_the_wrong_field(values: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         make(**values)
 
 
-def test_a_number_without_a_point_is_a_number(tmp_path: Path) -> None:
-    """YAML takes 1e-4 for text."""
+def test_scientific_notation_without_a_point_is_a_number(tmp_path: Path) -> None:
+    """YAML reads 1e-4 as text."""
     path = tmp_path / 'train.yaml'
     path.write_text('data: [{kind: scenes, weight: 2e0}]\nlearning_rate: 1e-4\n')
     config = TrainConfig.read(path)
@@ -157,7 +157,7 @@ def test_a_number_without_a_point_is_a_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('text', ['[1, 2]', 'data: [', 'data: 5'])
-def test_files_that_are_no_config_are_named(tmp_path: Path, text: str) -> None:
+def test_errors_name_files_that_are_no_config(tmp_path: Path, text: str) -> None:
     path = tmp_path / 'train.yaml'
     path.write_text(text)
     with pytest.raises(ValueError, match=r'train\.yaml'):

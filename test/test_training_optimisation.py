@@ -1,4 +1,4 @@
-"""Schedules against the published recipe, groups of weights, and what a run tells while it goes on."""
+"""Learning rate schedules against the published recipe, parameter groups, and the logs of a run."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def test_frozen_blocks(blocks: int, frozen: set[str]) -> None:
     assert {name.split('.')[0] for name, p in body.named_parameters() if not p.requires_grad} == frozen
 
 
-def test_precision_of_a_cpu_is_whole_unless_asked_otherwise() -> None:
+def test_precision_on_a_cpu_is_float32_by_default() -> None:
     cpu = torch.device('cpu')
     assert choose_precision('auto', cpu) == torch.float32
     assert choose_precision('bfloat16', cpu) == torch.bfloat16
 
 
-# --- what a run tells -------------------------------------------------------------------------------------------------
+# --- the logs of a run ------------------------------------------------------------------------------------------------
 
 
 def log_of(out: Path, step: int = 0, terminal: bool = False) -> tuple[RunLog, io.StringIO]:
@@ -81,7 +81,7 @@ def log_of(out: Path, step: int = 0, terminal: bool = False) -> tuple[RunLog, io
     return RunLog(out, step, 10, Console(file=text, force_terminal=terminal, width=100)), text
 
 
-def test_log_has_means_and_counts_what_is_not_finite(tmp_path: Path) -> None:
+def test_log_has_means_and_counts_steps_that_are_not_finite(tmp_path: Path) -> None:
     log, text = log_of(tmp_path)
     with log:
         for step, total in enumerate((1.0, float('nan'), 3.0), start=1):
@@ -112,7 +112,7 @@ def test_a_terminal_gets_a_bar_instead_of_lines(tmp_path: Path) -> None:
     assert 'step 1 of 10' not in text.getvalue() and '1/10' in text.getvalue()
 
 
-def test_rows_after_the_checkpoint_are_taken_away(tmp_path: Path) -> None:
+def test_rows_after_the_checkpoint_are_removed(tmp_path: Path) -> None:
     for name in ('losses.jsonl', 'validation.jsonl'):
         (tmp_path / name).write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n{"step": 8, "tot')
     log_of(tmp_path, step=4)
@@ -120,7 +120,7 @@ def test_rows_after_the_checkpoint_are_taken_away(tmp_path: Path) -> None:
         assert (tmp_path / name).read_text() == '{"step": 2}\n{"step": 4}\n'
 
 
-def test_tensorboard_has_scalars_and_pictures(tmp_path: Path) -> None:
+def test_tensorboard_has_scalars_and_images(tmp_path: Path) -> None:
     accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
     log, _ = log_of(tmp_path)
     picture = np.zeros((6, 8, 3), np.uint8)

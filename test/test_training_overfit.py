@@ -1,4 +1,4 @@
-"""The whole way at once: two composed clips as YouTube-VIS, trained on until the tracker knows them by heart."""
+"""Training end to end: overfit two synthetic clips in YouTube-VIS format until the tracker finds every object."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FRAMES = 6
 
 
 def write_clips(folder: Path) -> Path:
-    """Two large objects each, which drift over a textured place; exact masks, pictures as JPEG."""
+    """Clips of two large objects that drift over a textured background, with exact masks and JPEG images."""
     off = {field.name: 0.0 for field in fields(CompositeConfig) if isinstance(field.default, float)}
     config = CompositeConfig(
         **off | {'enlargement': 9.0, 'speed': 0.5, 'depth': 1.0}, objects=(2, 2), sizes=(0.45, 0.6), length=FRAMES
@@ -35,8 +35,8 @@ def write_clips(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_two_clips_are_learned_by_heart(tmp_path: Path) -> None:
-    """From the packaged weights, whose heads do not know the class 'thing' and whose resolution was another."""
+def test_two_clips_are_overfitted(tmp_path: Path) -> None:
+    """Starts from the packaged weights, which have another resolution and not the class 'thing'."""
     clips = {'kind': 'videos', 'annotations': str(write_clips(tmp_path / 'clips'))}
     settings = {
         'data': [clips],

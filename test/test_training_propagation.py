@@ -1,4 +1,4 @@
-"""The trainer on clips: it learns, resumes bit for bit, starts from backbones and files, and names wrong configs."""
+"""The trainer on clips: it learns, resumes bit for bit, starts from backbones and files, and rejects bad configs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def write(path: Path, **values: object) -> Path:
 
 
 def write_davis(folder: Path) -> Path:
-    """A bright square that moves to the right and back over noise."""
+    """A DAVIS folder with a bright square that moves to the right and back over noise."""
     random = np.random.default_rng(0)
     for kind in ('JPEGImages', 'Annotations'):
         (folder / kind / 'square').mkdir(parents=True)
@@ -79,7 +79,7 @@ def write_davis(folder: Path) -> Path:
     return folder
 
 
-def test_a_video_is_learned_by_heart(tmp_path: Path) -> None:
+def test_a_video_is_overfitted(tmp_path: Path) -> None:
     data = {'kind': 'videos', 'annotations': str(write_davis(tmp_path / 'davis')), 'object_class': 'object'}
     settings = {'data': [data], 'steps': 60, 'learning_rate': 2e-3, 'backbone_learning_rate': 2e-3, 'ema': 0.8}
     more = {'weight_decay': 0.0, 'checkpoint_every': 1000, 'validation': {'data': data, 'every': 1000, 'frames': 8}}
@@ -91,7 +91,7 @@ def test_a_video_is_learned_by_heart(tmp_path: Path) -> None:
 
 
 def test_whatever_is_not_annotated_is_background(tmp_path: Path) -> None:
-    """Of DAVIS too, of which detectors ignore it. Only what lies beyond the image is unknown."""
+    """In DAVIS too, where detectors ignore these pixels. Only pixels beyond the image are unknown."""
     data = {'kind': 'videos', 'annotations': str(write_davis(tmp_path / 'davis')), 'object_class': 'object'}
     trainer = Trainer(TrainConfig.read(write(tmp_path / 'train.yaml', data=[data], steps=6)), tmp_path / 'out')
     for images, labels in trainer.batches():
@@ -131,7 +131,7 @@ def test_losses_of_lower_precision_and_scaled_input_are_finite(tmp_path: Path) -
     assert all('not_finite' not in row for row in rows(tmp_path / 'out' / 'losses.jsonl'))
 
 
-# --- weights to start from --------------------------------------------------------------------------------------------
+# --- initial weights --------------------------------------------------------------------------------------------------
 
 
 def folded(extra: int) -> FrameEncoder:
@@ -152,7 +152,7 @@ def test_demo_backbone_fills_the_first_three_planes_of_a_widened_stem() -> None:
     assert torch.equal(found[:, 3:], fresh[:, 3:]) and found.shape[1] == 5
 
 
-def test_imagenet_backbone_without_folding_is_taken_as_it_is() -> None:
+def test_imagenet_backbone_without_folding_is_loaded_unchanged() -> None:
     config = FeelvosConfig('a', batch_norm_folded=False)
     network = FrameEncoder(config, 1)
     load_pretrained_encoders(network, config, 'efficientnet_lite0')
@@ -164,7 +164,7 @@ def test_imagenet_backbone_without_folding_is_taken_as_it_is() -> None:
         load_pretrained_encoders(network, config, 'demo')
 
 
-def test_backbones_that_do_not_fit_are_refused() -> None:
+def test_backbones_that_do_not_fit_are_rejected() -> None:
     config = FeelvosConfig('a', backbone='resnet18')
     with pytest.raises(ValueError, match="does not fit the backbone 'resnet18'"):
         load_pretrained_encoders(FrameEncoder(config), config, 'demo')
@@ -206,7 +206,7 @@ def test_every_encoder_has_the_rate_of_backbones_and_a_widened_stem_is_trained()
 
 @pytest.mark.parametrize('architecture', PROPAGATION_SYSTEMS)
 def test_shipped_recipes(architecture: str) -> None:
-    """They never see the DAVIS test half, and are validated on images that they do not train on."""
+    """They do not train on the DAVIS test half, and are validated on held-out images."""
     config = TrainConfig.read(ROOT / 'config' / f'train_{architecture}.yaml')
     assert isinstance(config.model, PROPAGATION_SYSTEMS[architecture].config) and config.model.name == architecture
     assert config.validation is not None and config.validation.figure == 'J'
@@ -233,12 +233,12 @@ def test_shipped_recipes(architecture: str) -> None:
         ({'validation': VALIDATION | {'figure': 'AP'}}, "figure 'AP' is not 'J'"),
     ],
 )
-def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
+def test_errors_name_the_wrong_field(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainConfig.from_dict(SETTINGS | values)
 
 
-def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_rejected(tmp_path: Path) -> None:
     save_propagation(TinyNetwork(FeelvosConfig('old', backbone='resnet18')), tmp_path / 'old.safetensors')
     values = SETTINGS | {'weights': str(tmp_path / 'old.safetensors'), 'model': {'architecture': 'rgmp'}}
     with pytest.raises(ValueError, match='holds a feelvos network, but model architecture is rgmp'):

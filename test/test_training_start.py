@@ -1,4 +1,4 @@
-"""Weights to start from: what is loaded, what is skipped, and how it is reported."""
+"""Initial weights: what is loaded, what is skipped, and how it is reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / 'weights.safetensors'
 
 
-def fresh_names(weights: Path, config: ModelConfig) -> dict[str, str]:
+def skipped_names(weights: Path, config: ModelConfig) -> dict[str, str]:
     torch.manual_seed(1)
     network = build_network(config)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -54,19 +54,19 @@ def fresh_names(weights: Path, config: ModelConfig) -> dict[str, str]:
     return start.skipped
 
 
-def test_the_same_model_is_taken_whole(weights: Path) -> None:
-    assert not fresh_names(weights, SMALL.with_fields(name='other', input_height=64))
+def test_the_same_model_is_loaded_completely(weights: Path) -> None:
+    assert not skipped_names(weights, SMALL.with_fields(name='other', input_height=64))
 
 
-def test_heads_of_other_classes_start_fresh_even_where_they_fit(weights: Path) -> None:
-    renamed = fresh_names(weights, SMALL.with_fields(class_names=('cat', 'dog')))
+def test_heads_of_other_classes_are_not_loaded_even_if_their_shapes_fit(weights: Path) -> None:
+    renamed = skipped_names(weights, SMALL.with_fields(class_names=('cat', 'dog')))
     assert renamed.keys() == OF_CLASSES and set(renamed.values()) == {'of other classes'}
-    more = fresh_names(weights, SMALL.with_fields(class_names=('circle', 'square', 'star')))
+    more = skipped_names(weights, SMALL.with_fields(class_names=('circle', 'square', 'star')))
     assert more.keys() == OF_CLASSES
     assert more['roi_heads.box_predictor.cls_score.bias'] == '3 in the weights, 4 here'
 
 
-def test_class_agnostic_heads_are_taken(weights: Path, tmp_path: Path) -> None:
+def test_class_agnostic_heads_are_loaded(weights: Path, tmp_path: Path) -> None:
     agnostic = SMALL.with_fields(box_class_agnostic=True, mask_class_agnostic=True)
     save_model(build_network(agnostic), weights, torch.float32)
     network = build_network(agnostic.with_fields(class_names=('cat', 'dog')))
@@ -74,8 +74,8 @@ def test_class_agnostic_heads_are_taken(weights: Path, tmp_path: Path) -> None:
     assert start.skipped.keys() == {f'roi_heads.box_predictor.cls_score.{kind}' for kind in ('weight', 'bias')}
 
 
-def test_a_track_head_is_new_where_the_weights_have_none(weights: Path) -> None:
+def test_a_track_head_is_not_loaded_from_weights_without_one(weights: Path) -> None:
     save_model(build_network(SMALL.with_fields(architecture='mask_rcnn')), weights, torch.float32)
-    fresh = load_matching_weights(build_network(SMALL), weights).skipped
-    assert fresh and all(name.startswith('track_head.') for name in fresh)
-    assert set(fresh.values()) == {'not in the weights'}
+    skipped = load_matching_weights(build_network(SMALL), weights).skipped
+    assert skipped and all(name.startswith('track_head.') for name in skipped)
+    assert set(skipped.values()) == {'not in the weights'}

@@ -1,4 +1,4 @@
-"""Annotated videos as training pairs, from files that the tests write, good and bad."""
+"""Annotated videos as training pairs, from good and bad files that the tests write."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_two_frames_of_a_pair_are_of_one_video(tmp_path: Path) -> None:
         ((60, 80), (120, 160), (160, 120)),
     ],
 )
-def test_pictures_are_fitted_as_the_engine_does(
+def test_images_are_resized_as_at_inference(
     size: tuple[int, int], limits: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     from vis_ros.engines.torch.torch_engine import preprocess
@@ -112,7 +112,7 @@ def test_pictures_are_fitted_as_the_engine_does(
     assert tuple(preprocess(np.zeros((*size, 3), np.uint8), config)[0].shape[:0:-1]) == expected
 
 
-def test_frames_are_fitted_with_their_masks(tmp_path: Path) -> None:
+def test_frames_are_resized_with_their_masks(tmp_path: Path) -> None:
     video = by_name(read(write_youtube_vis(tmp_path), size=(30, 40)))[2]
     frame = video.frame(1)
     assert frame.image.shape == (30, 40, 3)
@@ -147,7 +147,7 @@ def write_davis(folder: Path) -> Path:
     return folder
 
 
-def test_of_davis_only_annotated_objects_count(tmp_path: Path) -> None:
+def test_in_davis_only_annotated_objects_count(tmp_path: Path) -> None:
     videos = read(write_davis(tmp_path), object_class='animal')
     (video,) = videos.videos
     assert video.length == 3 and videos.class_names == ('animal',)
@@ -183,7 +183,7 @@ def test_mots_text(tmp_path: Path) -> None:
     assert second.image[second.masks[0]].min() == 200
 
 
-def test_a_format_without_classes_needs_one(tmp_path: Path) -> None:
+def test_a_format_without_class_labels_needs_object_class(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'object_class.*cows'):
         read(write_davis(tmp_path))
     with pytest.raises(ValueError, match='has its own class labels'):
@@ -234,7 +234,7 @@ def test_a_bad_record_stops_before_the_first_step(tmp_path: Path, fault: str, me
         open_training_sources(config, Console(quiet=True))
 
 
-def test_bad_pictures_and_masks_are_named_counted_and_left_out(tmp_path: Path) -> None:
+def test_bad_images_and_masks_are_listed_and_left_out(tmp_path: Path) -> None:
     path = write_youtube_vis(tmp_path)
     content = json.loads(path.read_text())
     empty = compressed(encode(np.zeros(SIZE, np.uint8)))
@@ -259,7 +259,7 @@ def test_bad_pictures_and_masks_are_named_counted_and_left_out(tmp_path: Path) -
         assert all(len(video.frame(time)) == 1 for time in range(video.length))
 
 
-def test_videos_without_any_picture_are_refused(tmp_path: Path) -> None:
+def test_videos_without_any_image_are_rejected(tmp_path: Path) -> None:
     path = write_youtube_vis(tmp_path)
     for picture in (tmp_path / 'JPEGImages').glob('*/*.jpg'):
         picture.unlink()
@@ -277,7 +277,7 @@ def sources(tmp_path: Path, **values: Any) -> tuple[TrainConfig, list[Any]]:
     return config, open_training_sources(config, Console(quiet=True))
 
 
-def test_classes_are_united_by_name(tmp_path: Path) -> None:
+def test_classes_are_merged_by_name(tmp_path: Path) -> None:
     config, opened = sources(tmp_path)
     names, remark = model_classes(config, opened)
     assert names == ('shape', 'cat', 'dog') and not remark
@@ -296,13 +296,13 @@ def test_classes_are_united_by_name(tmp_path: Path) -> None:
     assert {'shape', 'dog'} <= found
 
 
-def test_listed_classes_must_have_those_of_the_data(tmp_path: Path) -> None:
+def test_listed_classes_must_contain_those_of_the_data(tmp_path: Path) -> None:
     config, opened = sources(tmp_path, model={'class_names': ['shape', 'dogs']})
     with pytest.raises(ValueError, match=r"'cat', 'dog' \(they have 'dogs'\)"):
         model_classes(config, opened)
 
 
-def test_weights_keep_their_classes_where_they_know_all(tmp_path: Path) -> None:
+def test_weights_keep_their_classes_if_they_have_all_of_the_data(tmp_path: Path) -> None:
     path = write_youtube_vis(tmp_path)
     content = json.loads(path.read_text())
     for known in (True, False):
@@ -318,8 +318,8 @@ def test_weights_keep_their_classes_where_they_know_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('year', ['2019', '2021'])
-def test_the_official_lists_are_known_to_their_weights_alone(tmp_path: Path, year: str) -> None:
-    """The two lists differ in order and content: the same name is the same class, and what is missing is told."""
+def test_the_official_class_lists_fit_only_their_own_weights(tmp_path: Path, year: str) -> None:
+    """The two lists differ in order and content: the same name is the same class, and missing classes are named."""
     from vis_ros.networks.checkpoint_layouts import YOUTUBE_VIS
 
     names = YOUTUBE_VIS[year]

@@ -30,7 +30,7 @@ class TinyNetwork(nn.Module):
 
 
 class TinyLosses(nn.Module):
-    """The first object of each clip, from each frame to the next."""
+    """Cross entropy of the first object of each clip, from each frame to the next."""
 
     progress: list[float] = []  # noqa: RUF012  of every call
 
@@ -47,7 +47,7 @@ class TinyLosses(nn.Module):
 
 
 class TinyPropagator:
-    """Each object on its own; the likeliest wins, the background has what is left."""
+    """Propagates each object on its own; the background is the complement of the largest probability."""
 
     def __init__(self, network: TinyNetwork, device: torch.device) -> None:
         self._network, self._device = network, device

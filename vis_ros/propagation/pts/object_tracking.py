@@ -53,7 +53,7 @@ _NEAR_JITTER, _SEARCH_JITTER, _WIDE_JITTER = (0.1, 1.1), (0.6, 1.1), (2.0, 1.5)
 
 
 @dataclass(frozen=True)
-class SearchRegion:
+class OtnFrame:
     """A frame as OTN sees it.
 
     size: (height, width) in pixels.
@@ -75,7 +75,7 @@ class ObjectTracker:
     Args:
         start: initial weights; they are copied.
         box: (4,) of the object in the first frame.
-        scene: the first frame.
+        frame: the first frame.
         settings: None for the defaults.
 
     box: (4,) where the object was found last.
@@ -83,7 +83,7 @@ class ObjectTracker:
     """
 
     def __init__(
-        self, start: OtnClassifier, box: Tensor, scene: SearchRegion, settings: TrackingSettings | None = None
+        self, start: OtnClassifier, box: Tensor, frame: OtnFrame, settings: TrackingSettings | None = None
     ) -> None:
         self.box, self.score = box.clone(), 0.0
         self._settings = settings = settings or TrackingSettings()
@@ -98,15 +98,15 @@ class ObjectTracker:
         self._optimizer = torch.optim.SGD(
             [{'params': others}, {'params': last}], lr=1.0, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY
         )
-        positives, negatives = self._samples(scene, settings.first_positives, settings.first_negatives)
+        positives, negatives = self._samples(frame, settings.first_positives, settings.first_negatives)
         self._learn(positives, negatives, settings.first_steps, settings.first_rate)
         self._positives.append(positives[: settings.positives])
         self._negatives.append(negatives[: settings.negatives])
 
-    def find(self, scene: SearchRegion) -> bool:
+    def find(self, frame: OtnFrame) -> bool:
         """Find the object in the next frame. Returns False if it was not found; `box` then stays."""
         self._frames += 1
-        box, self.score = self._find(scene)
+        box, self.score = self._find(frame)
         if self.score > 0:
             self.box = box
         return self.score > 0
@@ -116,12 +116,12 @@ class ObjectTracker:
         if self.score > 0 and box_iou(self.box[None], box[None]).item() > _NEAR:
             self.box = box.clone()
 
-    def learn(self, scene: SearchRegion) -> None:
+    def learn(self, frame: OtnFrame) -> None:
         """Take samples of the frame of the last `find`. Train every tenth frame, or at once if the object is lost."""
         if self.score <= 0:
             self._update(_SHORT_TERM_FRAMES, _SHORT_TERM_STEPS)
             return
-        positives, negatives = self._samples(scene, self._settings.positives, self._settings.negatives)
+        positives, negatives = self._samples(frame, self._settings.positives, self._settings.negatives)
         self._positives.append(positives)
         self._negatives.append(negatives)
         if self._frames % _LONG_TERM_INTERVAL == 0:
@@ -139,30 +139,30 @@ class ObjectTracker:
 
     # ------------------------------------------------------------------------------------------------------------
 
-    def _find(self, scene: SearchRegion) -> tuple[Tensor, float]:
+    def _find(self, frame: OtnFrame) -> tuple[Tensor, float]:
         """The mean of the five best boxes near the last box, and their mean score."""
         near = _NEAR if self.score >= 0 else _NEAR_AFTER_FAILURE
-        boxes = scene.proposals
+        boxes = frame.proposals
         boxes = boxes[box_iou(self.box[None], boxes)[0] > near]
         if len(boxes) < _BEST:
             half = self._settings.candidates // 2
             far = self._jitter(self.box[None], self._settings.candidates - half, _SEARCH_JITTER)
             close = self._jitter(self.box[None], half, _NEAR_JITTER)
-            boxes = clip_to(torch.cat((boxes, self.box[None], far, close)), scene.size)
-        best, order = self.scores(scene.features(boxes)).topk(_BEST)
+            boxes = clip_to(torch.cat((boxes, self.box[None], far, close)), frame.size)
+        best, order = self.scores(frame.features(boxes)).topk(_BEST)
         return boxes[order].mean(0), float(best.mean())
 
-    def _samples(self, scene: SearchRegion, positives: int, negatives: int) -> tuple[Tensor, Tensor]:
+    def _samples(self, frame: OtnFrame, positives: int, negatives: int) -> tuple[Tensor, Tensor]:
         """Features (N, F) of boxes on the object, at `box`, and of boxes elsewhere, up to the given numbers."""
-        overlap = box_iou(self.box[None], scene.proposals)[0]
-        sure = torch.cat((self.box[None], scene.proposals[overlap >= _POSITIVE_IOU]))
-        on = clip_to(torch.cat((sure, self._jitter(sure, 2 * positives, _NEAR_JITTER))), scene.size)
+        overlap = box_iou(self.box[None], frame.proposals)[0]
+        sure = torch.cat((self.box[None], frame.proposals[overlap >= _POSITIVE_IOU]))
+        on = clip_to(torch.cat((sure, self._jitter(sure, 2 * positives, _NEAR_JITTER))), frame.size)
         on = on[box_iou(self.box[None], on)[0] >= _POSITIVE_IOU][:positives]
-        wide = clip_to(self._jitter(self.box[None], 2 * negatives, _WIDE_JITTER), scene.size)
-        off = torch.cat((scene.proposals[overlap <= _NEGATIVE_IOU], wide, self._anywhere(negatives, scene.size)))
+        wide = clip_to(self._jitter(self.box[None], 2 * negatives, _WIDE_JITTER), frame.size)
+        off = torch.cat((frame.proposals[overlap <= _NEGATIVE_IOU], wide, self._anywhere(negatives, frame.size)))
         off = off[box_iou(self.box[None], off)[0] <= _NEGATIVE_IOU]
         off = off[torch.randperm(len(off), generator=self._random)[:negatives]]
-        features = scene.features(torch.cat((on, off)))
+        features = frame.features(torch.cat((on, off)))
         return features[: len(on)], features[len(on) :]
 
     def _jitter(self, boxes: Tensor, count: int, jitter: tuple[float, float]) -> Tensor:

@@ -17,7 +17,7 @@ from vis_ros.propagation.blocks.mask_heat_map import mask_heat_map
 from vis_ros.propagation.blocks.network_input import NetworkInput
 from vis_ros.propagation.checks import check_size, check_start
 from vis_ros.propagation.pts.network import Pts
-from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, SearchRegion, TrackingSettings
+from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, OtnFrame, TrackingSettings
 from vis_ros.propagation.pts.proposals import Proposals, rpn_proposals
 from vis_ros.propagation.pts.rgsn import Rgsn
 from vis_ros.propagation.pts.rgsn_fine_tuning import fine_tuned
@@ -97,7 +97,7 @@ class PtsPropagator:
         reference = rgsn.reference(crop(pixels, transform, self._side), masks.float())[0]
         large = plane.sum() > _MIN_AREA
         tracker = (
-            ObjectTracker(self._network.otn.classifier, box, self._scene(image, pixels), self._tracking)
+            ObjectTracker(self._network.otn.classifier, box, self._otn_frame(image, pixels), self._tracking)
             if large
             else None
         )
@@ -111,16 +111,16 @@ class PtsPropagator:
         if not objects:
             return np.ones((1, *size), np.float32)
         pixels = self._input.image(image)
-        scene = self._scene(image, pixels)
+        frame = self._otn_frame(image, pixels)
         for each in objects:
-            if each.tracker and each.tracker.find(scene):
+            if each.tracker and each.tracker.find(frame):
                 each.box = each.tracker.box
         found = self._segment(objects, pixels, size)
         planes = torch.cat((torch.full_like(found[:1], _BACKGROUND), found))
         winner = planes.argmax(0)
         for index, each in enumerate(objects):
             each.previous = winner == index + 1
-            self._learn(each, scene)
+            self._learn(each, frame)
         return planes.cpu().numpy()
 
     @torch.inference_mode()
@@ -147,12 +147,12 @@ class PtsPropagator:
         return self._network.config.crop_size
 
     @staticmethod
-    def _learn(each: _PtsObject, scene: SearchRegion) -> None:
+    def _learn(each: _PtsObject, frame: OtnFrame) -> None:
         if each.tracker is None:
             return
         if each.previous.any():
             each.tracker.refine(mask_boxes(each.previous[None])[0])
-        each.tracker.learn(scene)
+        each.tracker.learn(frame)
 
     def _segment(self, objects: list[_PtsObject], pixels: Tensor, size: tuple[int, int]) -> Tensor:
         """Probabilities (M, h, w) of the objects, 0 outside their crops."""
@@ -173,11 +173,11 @@ class PtsPropagator:
             logits = self._network.rgsn(crops, heat_maps, references)
         return paste(logits.softmax(1)[:, 1], regions, size)
 
-    def _scene(self, image: NDArray[np.uint8], pixels: Tensor) -> SearchRegion:
+    def _otn_frame(self, image: NDArray[np.uint8], pixels: Tensor) -> OtnFrame:
         frame = self._network.frame(pixels)
         boxes = np.zeros((0, 4), np.float32) if self._proposals is None else self._proposals(image)
         proposals = torch.from_numpy(boxes).to(self._device)
-        return SearchRegion(
+        return OtnFrame(
             (image.shape[0], image.shape[1]), proposals, lambda boxes: self._network.otn.box_features(frame, boxes)
         )
 

@@ -1,4 +1,4 @@
-"""First masks carried through a video by a propagator that tells what it was asked."""
+"""Propagation of first masks through a video, with a propagator that records its calls, and the score J."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vis_ros.training.propagation_validation import mean_j
 
 
 class Moving:
-    """Moves every mask to the right by 32 pixels of its own size, a step."""
+    """A propagator that moves every mask to the right by 32 pixels of the working size in each step."""
 
     input_size = (64, 128)
 
@@ -46,7 +46,7 @@ def block(column: int, row: int = 0) -> NDArray[np.bool_]:
     return mask
 
 
-def test_masks_are_given_when_an_object_appears_and_carried_from_then_on() -> None:
+def test_objects_start_with_their_first_mask_and_are_propagated_from_then_on() -> None:
     image = np.zeros((128, 256, 3), np.uint8)
     given = [{3: block(0)}, {3: block(3), 9: block(0, 1)}, {}, {3: block(0)}]
     propagator = Moving()
@@ -54,7 +54,7 @@ def test_masks_are_given_when_an_object_appears_and_carried_from_then_on() -> No
     expected = [3 * block(0), 3 * block(1) + 9 * block(0, 1), 3 * block(2) + 9 * block(1, 1)]
     expected.append(3 * block(3) + 9 * block(2, 1))
     for labels, wanted in zip(found, expected, strict=True):
-        # a mask of half the size, enlarged: right but for the line along its outline
+        # a mask of half the size, enlarged: it may differ along the outline
         assert labels.shape == (128, 256) and (labels != wanted).mean() < 0.01
         assert set(np.unique(labels).tolist()) == {0, *np.unique(wanted).tolist()}
     assert propagator.sizes == [(64, 128, 3)] * 3
@@ -89,8 +89,8 @@ class Video(AnnotatedVideo):
         return iter(self.frames)
 
 
-def test_mean_j_is_that_of_the_formula() -> None:
-    """Three random objects over six frames, some absent; the first frame of each is not counted, nor are pixels that
+def test_mean_j_follows_the_formula() -> None:
+    """Three random objects over six frames, some absent. The first frame of each does not count, nor do pixels that
     are ignored."""
     random = np.random.default_rng(1)
     truth = random.integers(0, 4, (6, 20, 30))
