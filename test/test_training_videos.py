@@ -219,9 +219,9 @@ def change(path: Path, fault: str) -> None:
 @pytest.mark.parametrize(
     ('fault', 'message'),
     [
-        ('outside', r'annotations\[0\], id 1, segmentations\[1\].*\(500, 10\) outside the picture'),
+        ('outside', r'annotations\[0\], id 1, segmentations\[1\].*\(500, 10\) outside the image'),
         ('category', r"annotations\[0\].*'category_id' is 99"),
-        ('duplicate', r'annotations\[2\].*the id 1 is taken'),
+        ('duplicate', r'annotations\[2\].*the id 1 is already used'),
         ('video', r"annotations\[0\].*'video_id' is 12"),
         ('length', r'annotations\[0\].*2 entries.*3 frames'),
     ],
