@@ -1,1 +1,1 @@
-"""Replay: a recording through a tracker offline, or through a running node over DDS; results and pictures out."""
+"""Replay of a recording: offline through the trackers of the node, or live through a running node over DDS."""

@@ -1,1 +1,1 @@
-"""Replay over DDS at a running node, with the timing of the recording."""
+"""Replay over DDS to a running node, at the recorded times."""

@@ -111,7 +111,7 @@ def write_live_results(folder: Path, session: LiveSession) -> LiveSummary:
     latencies_ms = [
         round(reply.latency_ms, _DECIMALS) for stream in session.streams.values() for reply in stream.replies
     ]
-    summary = _summarise(session, contents, latencies_ms, no_results_json)
+    summary = _summarize(session, contents, latencies_ms, no_results_json)
     run = _run_record(session, contents, latencies_ms, summary)
     (folder / 'run.json').write_text(json.dumps(run, indent=1) + '\n', encoding='utf-8')
     return summary
@@ -147,7 +147,7 @@ def _messages(bag: Path, stream: CameraStream) -> Iterator[tuple[ImageReply, Ins
         yield reply, deserialize_message(data, InstanceMaskArray)
 
 
-def _summarise(
+def _summarize(
     session: LiveSession, contents: _ReplyContents, latencies_ms: list[float], no_results_json: str
 ) -> LiveSummary:
     streams, timing, images = session.streams.values(), session.timing, session.images
