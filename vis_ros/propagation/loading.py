@@ -21,7 +21,7 @@ class PropagationModel:
     """A loaded mask propagation network. Every camera gets its own propagator from `new`; all share the network.
 
     weights: path of the model file.
-    engine: what runs the network, for people.
+    engine: description of the runtime, such as "torch 2.6.0, cpu, fp32".
     """
 
     def __init__(self, network: nn.Module, device: torch.device, weights: str, **options: Any) -> None:

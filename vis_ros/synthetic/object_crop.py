@@ -21,7 +21,7 @@ class ObjectCrop:
     pixels: (h, w, 4) uint8, BGR and alpha. Alpha is 0 along the border. The colours of the object extend beyond its
         outline, so that half-transparent pixels show nothing of the original background.
     class_id: index into the class names of its data set.
-    source: where it comes from, for people.
+    source: description of its origin, for messages.
     """
 
     pixels: NDArray[np.uint8]
@@ -91,7 +91,7 @@ def crop_object(
         coverage: (h, w) uint8, how much of each pixel the object covers, 255 for all of it.
         corner: (x, y) of `coverage` in the image.
         class_id: of the object.
-        source: where it comes from, for people.
+        source: description of its origin, for messages.
         max_side: longest side in pixels; larger crops are reduced.
 
     Returns:
