@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from vis_ros.datasets.rle import Rle, encode, encode_crop
+from vis_ros.datasets.coco_rle import Rle, encode, encode_crop
 from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.engines.loading import network_config
 from vis_ros.engines.torch.torch_engine import TorchEngine

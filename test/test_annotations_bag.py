@@ -12,8 +12,8 @@ from std_msgs.msg import Header
 from vis_ros.msg import InstanceMask, InstanceMaskArray
 
 from vis_ros.datasets.bag_annotations import read_bag, write_bag
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.problems import AnnotationError
-from vis_ros.datasets.rle import decode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.masks.encodings import ENCODINGS, encode
 from vis_ros.recordings.bag_reader import BagReader

@@ -8,8 +8,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from vis_ros.datasets.coco_json import read_coco
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.problems import AnnotationError
-from vis_ros.datasets.rle import decode
 
 POLYGON = [[2, 2, 8, 2, 8, 6, 2, 6]]
 

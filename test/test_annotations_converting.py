@@ -8,10 +8,10 @@ import pytest
 from helpers.annotated_memory import MemoryVideo, frame, video, videos
 from helpers.random_annotations import content, random_videos
 
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.converting import PASSES, WRITERS, convert_annotations
 from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.problems import AnnotationError, Problem
-from vis_ros.datasets.rle import decode
 
 
 @pytest.mark.parametrize(('first', 'second'), list(itertools.permutations(WRITERS, 2)))

@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from pycocotools import mask as coco
 
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.davis import read_davis, write_davis
 from vis_ros.datasets.mask_png import VOC_PALETTE, checked_numbers, decode_mask_png, encode_mask_png
 from vis_ros.datasets.problems import AnnotationError
-from vis_ros.datasets.rle import decode
 
 HELD = {'classes': False, 'stamps': False, 'scores': False}
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vis_ros.datasets.rle import encode
+from vis_ros.datasets.coco_rle import encode
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, renumber_epochs
 
 

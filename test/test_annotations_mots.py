@@ -10,9 +10,9 @@ from helpers.annotated_memory import frame, video, videos
 from helpers.random_annotations import content, random_videos
 from pycocotools import mask as coco
 
+from vis_ros.datasets.coco_rle import decode, encode
 from vis_ros.datasets.mots import class_numbers, read_mots, write_mots
 from vis_ros.datasets.problems import AnnotationError
-from vis_ros.datasets.rle import decode, encode
 
 HELD = {'stamps': False, 'scores': False}
 

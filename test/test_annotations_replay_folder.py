@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.problems import AnnotationError
 from vis_ros.datasets.replay_folder import read_replay_folder
-from vis_ros.datasets.rle import decode
 from vis_ros.instances import Instances
 from vis_ros.replay.records import frame_record
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco
 
-from vis_ros.datasets.rle import decode, encode
+from vis_ros.datasets.coco_rle import decode, encode
 from vis_ros.datasets.segmentation import compressed, fault, to_rle, uncompressed, union
 from vis_ros.masks.rle import decompress
 

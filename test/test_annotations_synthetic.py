@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.datasets.rle import decode
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.synthetic.coco_images import CocoDataset
 from vis_ros.synthetic.scene import Scene
 from vis_ros.synthetic.synthetic_video import FIRST_STAMP_NS, composites, scenes

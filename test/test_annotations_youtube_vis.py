@@ -11,8 +11,8 @@ from helpers.annotated_memory import frame, video, videos
 from helpers.random_annotations import content, random_videos
 from pycocotools import mask as coco
 
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.problems import AnnotationError
-from vis_ros.datasets.rle import decode
 from vis_ros.datasets.youtube_vis import read_youtube_vis, write_youtube_vis
 from vis_ros.datasets.youtube_vis_results import read_youtube_vis_results, result_rows, write_youtube_vis_results
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.annotated_memory import box
 
-from vis_ros.datasets.rle import encode
+from vis_ros.datasets.coco_rle import encode
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE, FRAMES = (60, 80), 10

@@ -3,8 +3,8 @@
 import numpy as np
 from test_cli_data import run
 
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.open_annotations import open_annotations
-from vis_ros.datasets.rle import decode
 from vis_ros.synthetic.scene import Scene
 
 OPTIONS = ('--videos', '2', '--frames', '6', '--height', '96', '--width', '160', '--seed', '4')

@@ -8,7 +8,7 @@ import pytest
 from helpers.annotated_memory import overlaps, random_pair
 from trackeval.metrics import TrackMAP
 
-from vis_ros.datasets.rle import encode
+from vis_ros.datasets.coco_rle import encode
 from vis_ros.evaluation.metrics.average_precision import (
     IOU_THRESHOLDS,
     RECALLS,

@@ -7,7 +7,7 @@ from helpers.annotated_memory import box, frame, overlaps, random_pair, video
 from scipy.ndimage import distance_transform_edt
 from trackeval.metrics import JAndF
 
-from vis_ros.datasets.rle import encode, window
+from vis_ros.datasets.coco_rle import encode, window
 from vis_ros.evaluation.metrics.boundary import boundary_f, contour, contour_f
 from vis_ros.evaluation.metrics.j_and_f import Assignment, assign, mean_f
 from vis_ros.evaluation.metrics.mask_overlaps import without_ignored_pixels

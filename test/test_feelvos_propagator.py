@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.feelvos.network import Feelvos, enlarge
 from vis_ros.propagation.feelvos.propagator import FeelvosPropagator
-from vis_ros.propagation.loading import load_propagation_model
+from vis_ros.propagation.propagation_model import load_propagation_model
 
 _SIZE = (64, 96)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vis_ros.datasets.rle import encode
+from vis_ros.datasets.coco_rle import encode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo
 from vis_ros.propagation.first_masks import propagate_first_masks, working_size
 from vis_ros.training.propagation_validation import mean_j

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def pyproject() -> dict[str, Any]:
         'vis_ros.tracking.detect_and_track',
         'vis_ros.tracking.propagate',
         'vis_ros.tracking.detect_and_propagate',
-        'vis_ros.propagation.loading',
+        'vis_ros.propagation.propagation_model',
         'vis_ros.datasets.video',
         'vis_ros.ros.messages',
         'vis_ros.replay.offline.offline_replay',
@@ -185,6 +186,19 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
         for room in free:
             del needs[room]
     assert needs == {}
+
+
+SYSTEM_FILES = {'config', 'losses', 'network', 'propagator'}
+"""Files that every folder of a propagation system has."""
+
+
+def test_names_of_files_and_classes_are_unique() -> None:
+    files = [path for _, path in modules() if path.stem not in {'__init__', '__main__', 'main'}]
+    stems = [path.stem for path in files if not (path.stem in SYSTEM_FILES and 'propagation' in path.parts)]
+    trees = [ast.parse(path.read_text()) for path in files]
+    classes = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    for names in (stems, classes):
+        assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 # --- without torch ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import annotated_memory as memory
 
-from vis_ros.datasets.rle import encode
+from vis_ros.datasets.coco_rle import encode
 from vis_ros.evaluation.compare_results import compare
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation, IdentitySwitch, MatchedRun, ObjectTrack

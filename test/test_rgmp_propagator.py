@@ -205,7 +205,7 @@ def test_bad_sizes_and_empty_masks_are_rejected(network: Rgmp) -> None:
         propagator.start(4, _image(0), np.zeros(SIZE, bool))
     with pytest.raises(ValueError, match='multiples of 32'):
         propagator.start(4, _image(0)[:50], _mask(10)[:50])
-    with pytest.raises(ValueError, match='has shape .*, the image has'):
+    with pytest.raises(ValueError, match=r'has shape .*, the image has'):
         propagator.start(4, _image(0), _mask(10)[:32])
     assert propagator.object_ids == ()
     propagator.start(4, _image(0), _mask(10))

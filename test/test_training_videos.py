@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from vis_ros.datasets.coco_rle import encode
 from vis_ros.datasets.open_annotations import open_annotations
-from vis_ros.datasets.rle import encode
 from vis_ros.datasets.segmentation import compressed
 from vis_ros.training.labelled_videos import LabelledVideos, fit_size
 from vis_ros.training.mixture import Mixture

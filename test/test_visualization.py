@@ -110,8 +110,7 @@ def test_tags_of_crowded_objects_do_not_cover_each_other():
     instances = Instances((300, 400), boxes, [0.5] * 3, [0, 1, 0], boxes, masks, track_ids=[1, 2, 3])
     together = draw_overlay(np.full((300, 400, 3), 77, np.uint8), instances)
     alone = sum(
-        np.count_nonzero((draw_overlay(np.full((300, 400, 3), 77, np.uint8), one) != 77).any(2))
-        for one in instances
+        np.count_nonzero((draw_overlay(np.full((300, 400, 3), 77, np.uint8), one) != 77).any(2)) for one in instances
     )
     assert np.count_nonzero((together != 77).any(2)) == alone
 

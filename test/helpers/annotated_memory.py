@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vis_ros.datasets.rle import encode
+from vis_ros.datasets.coco_rle import encode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, measure, without_ignored_pixels
 

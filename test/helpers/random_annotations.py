@@ -3,7 +3,7 @@
 import numpy as np
 
 from helpers.annotated_memory import MemoryVideo
-from vis_ros.datasets.rle import decode, encode
+from vis_ros.datasets.coco_rle import decode, encode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideos
 
 SIZE = (24, 36)

@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from vis_ros.datasets import rle
+from vis_ros.datasets import coco_rle
 from vis_ros.datasets.problems import AnnotationError, Problem, ProblemLog
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.images import ImageError
@@ -264,8 +264,8 @@ class _BagVideo(AnnotatedVideo):
             track_ids=np.array([message.epoch * EPOCH + int(each.track_id) for each, _ in objects], np.int64),
             class_ids=np.array([each.class_id for each, _ in objects], np.int64),
             scores=np.array([each.score for each, _ in objects], np.float64),
-            masks=[rle.encode_crop(mask, _corners(each.roi), size) for each, mask in objects],
-            ignored=rle.encode(read_image(ignored, COMPRESSED_TYPE)[..., 0]) if ignored else None,
+            masks=[coco_rle.encode_crop(mask, _corners(each.roi), size) for each, mask in objects],
+            ignored=coco_rle.encode(read_image(ignored, COMPRESSED_TYPE)[..., 0]) if ignored else None,
             read_image=_BagImage(self._images, stamp_ns) if self._images else None,
         )
 
@@ -396,9 +396,9 @@ def _write_video(
         on_frame()
 
 
-def _png(mask: rle.Rle, header: Header) -> CompressedImage:
+def _png(mask: coco_rle.Rle, header: Header) -> CompressedImage:
     message = CompressedImage(header=header, format='png')
-    message.data.frombytes(cv2.imencode('.png', rle.decode(mask) * np.uint8(255))[1].tobytes())
+    message.data.frombytes(cv2.imencode('.png', coco_rle.decode(mask) * np.uint8(255))[1].tobytes())
     return message
 
 
@@ -428,7 +428,9 @@ class _TrackHistory:
             scores=frame.scores.astype(np.float32),
             class_ids=frame.class_ids.astype(np.int32),
             rois=np.array(rois, np.int32).reshape(-1, 4),
-            masks=[rle.decode(mask)[y0:y1, x0:x1] for mask, (x0, y0, x1, y1) in zip(frame.masks, rois, strict=True)],
+            masks=[
+                coco_rle.decode(mask)[y0:y1, x0:x1] for mask, (x0, y0, x1, y1) in zip(frame.masks, rois, strict=True)
+            ],
             track_ids=np.array([track_id % EPOCH for track_id in ids], np.uint32),
             hits=np.array([self._hits[track_id] for track_id in ids], np.uint32),
             first_seen=np.array([self._first_seen[track_id] for track_id in ids], np.float64),
@@ -445,6 +447,6 @@ class _TrackHistory:
         self._epoch = epoch
 
 
-def _bounds(mask: rle.Rle) -> tuple[int, int, int, int]:
+def _bounds(mask: coco_rle.Rle) -> tuple[int, int, int, int]:
     x, y, width, height = (int(value) for value in coco.toBbox(mask))
     return x, y, x + width, y + height

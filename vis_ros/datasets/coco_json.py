@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from vis_ros.datasets.coco_rle import Rle, areas
 from vis_ros.datasets.frame_images import ImageFile
 from vis_ros.datasets.problems import ProblemLog, is_integer, read_json, shown
-from vis_ros.datasets.rle import Rle, areas
 from vis_ros.datasets.segmentation import fault, to_rle, union
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideos, IndexedVideo
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vis_ros.datasets.coco_rle import Rle, areas, decode, encode
 from vis_ros.datasets.problems import plural
-from vis_ros.datasets.rle import Rle, areas, decode, encode
 from vis_ros.datasets.segmentation import union
 from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.datasets.video_summary import VideoSummary

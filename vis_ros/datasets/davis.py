@@ -16,11 +16,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.datasets.coco_rle import decode, encode
 from vis_ros.datasets.conversion_losses import ConversionLosses, disjoint
 from vis_ros.datasets.frame_images import ImageFile, folder_names, images_by_stem, stems, write_image
 from vis_ros.datasets.mask_png import MaskPng, checked_numbers, decode_mask_png, encode_mask_png, is_grey
 from vis_ros.datasets.problems import AnnotationError, Problem
-from vis_ros.datasets.rle import decode, encode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
 from vis_ros.datasets.video_summary import VideoSummary, summarise
 from vis_ros.image_files import natural_order

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vis_ros.datasets.coco_rle import Rle, areas
 from vis_ros.datasets.conversion_losses import ConversionLosses, disjoint
 from vis_ros.datasets.frame_images import ImageFile, bare, folder_names, images_by_stem, write_image
 from vis_ros.datasets.problems import LARGEST_SIDE, AnnotationError, Problem, ProblemLog, plural, shown
-from vis_ros.datasets.rle import Rle, areas
 from vis_ros.datasets.segmentation import counts_fault, union
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
 from vis_ros.datasets.video_summary import VideoSummary, summarise

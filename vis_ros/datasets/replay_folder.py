@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from vis_ros.datasets.coco_rle import Rle, areas
 from vis_ros.datasets.problems import AnnotationError, Problem, ProblemLog, is_integer, read_json, shown
-from vis_ros.datasets.rle import Rle, areas
 from vis_ros.datasets.segmentation import fault, to_rle
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideos, IndexedVideo
 from vis_ros.image_files import natural_order

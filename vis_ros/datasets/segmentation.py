@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
+from vis_ros.datasets.coco_rle import Rle
 from vis_ros.datasets.problems import is_integer, shown
-from vis_ros.datasets.rle import Rle
 from vis_ros.masks.rle import decompress
 
 

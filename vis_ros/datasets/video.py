@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.datasets.rle import Rle, encode_crop
+from vis_ros.datasets.coco_rle import Rle, encode_crop
 from vis_ros.instances import Instances
 
 EPOCH = 2**32

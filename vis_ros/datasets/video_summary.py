@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vis_ros.datasets.rle import Rle
+from vis_ros.datasets.coco_rle import Rle
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo
 
 

@@ -15,10 +15,10 @@ from typing import Any
 from pycocotools import mask as coco
 
 from vis_ros.datasets.coco_json import JsonLayout, JsonListFile, JsonVideos, read_truth
+from vis_ros.datasets.coco_rle import Rle
 from vis_ros.datasets.conversion_losses import ConversionLosses
 from vis_ros.datasets.frame_images import folder_names, stems, write_image
 from vis_ros.datasets.problems import is_integer, plural
-from vis_ros.datasets.rle import Rle
 from vis_ros.datasets.segmentation import uncompressed
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.datasets.video_summary import VideoSummary, masks_by_track, summarise

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from vis_ros.datasets.coco_json import JsonListFile, JsonVideo, JsonVideos, check_segmentations
+from vis_ros.datasets.coco_rle import Rle, areas
 from vis_ros.datasets.problems import ProblemLog, read_json, shown
-from vis_ros.datasets.rle import Rle, areas
 from vis_ros.datasets.segmentation import compressed, to_rle
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.datasets.video_summary import TrackSummary, masks_by_track, summarise

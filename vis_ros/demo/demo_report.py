@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 
 import vis_ros
-from vis_ros.datasets.rle import encode, encode_crop, iou
+from vis_ros.datasets.coco_rle import encode, encode_crop, iou
 from vis_ros.demo.demo_run import DemoRecording
 from vis_ros.evaluation.metrics.clear import ClearMatching
 from vis_ros.instances import Instances

@@ -1,7 +1,7 @@
 """Intersection over union of boxes, and of masks stored as crops.
 
 The detector's graph has a `pairwise_iou` of its own (vis_ros/export/static_nms.py), which must be torch operations of
-a fixed shape. For run-length codes of whole images see `vis_ros.datasets.rle.iou`.
+a fixed shape. For run-length codes of whole images see `vis_ros.datasets.coco_rle.iou`.
 """
 
 from __future__ import annotations

@@ -73,6 +73,7 @@ class Camera:
         self._model = model
         self._mask_encoding = settings.mask_encoding
         self._transport = settings.image_transport
+        self._decode = _decode_compressed if settings.image_transport == 'compressed' else decode_image
         self._prefix = f'{name}/' if name else ''
         self.publishers = CameraPublishers(node, self._prefix)
         self.images: ImageSubscription | None = None
@@ -197,7 +198,7 @@ class Camera:
             request.accept(track_id, self._tracked_epoch)
 
     def _track(self, message: Any, started: float) -> None:
-        image = _decode(message)
+        image = self._decode(message)
         self._apply_reset()
         stamp = self._follow(message.header)
         if stamp is None:
@@ -300,7 +301,5 @@ class Camera:
         return None if stamp is None or stamp > now else int(now - stamp)
 
 
-def _decode(message: Any) -> NDArray[np.uint8]:
-    if isinstance(message, CompressedImage):
-        return decode_compressed(message.format, message.data)
-    return decode_image(message)
+def _decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
+    return decode_compressed(message.format, message.data)

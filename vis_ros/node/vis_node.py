@@ -23,7 +23,7 @@ from vis_ros.node.library_log import LibraryLog
 from vis_ros.node.parameters import changed, check, declare, read
 from vis_ros.node.services import Services
 from vis_ros.node.worker import StallWatch, Worker
-from vis_ros.propagation.loading import PropagationModel
+from vis_ros.propagation.propagation_model import PropagationModel
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.settings import NodeSettings

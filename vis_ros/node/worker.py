@@ -15,7 +15,7 @@ STALLED_S = 5.0
 """A job in flight for longer than this is an error."""
 
 
-class Stream(Protocol):
+class ImageStream(Protocol):
     """A source of images and requests, such as one camera. Its methods run in the worker thread and must not raise."""
 
     topic: str
@@ -37,19 +37,19 @@ class Worker:
     free meanwhile. All methods may be called from any thread.
     """
 
-    def __init__(self, streams: Sequence[Stream]) -> None:
+    def __init__(self, streams: Sequence[ImageStream]) -> None:
         self._streams = tuple(streams)
-        self._images: dict[Stream, Any] = {}
-        self._requests: deque[tuple[Stream, Any]] = deque()
+        self._images: dict[ImageStream, Any] = {}
+        self._requests: deque[tuple[ImageStream, Any]] = deque()
         self._next = 0
         self._stopped = False
         self._changed = threading.Condition()
-        self._in_flight: tuple[Stream, float] | None = None
+        self._in_flight: tuple[ImageStream, float] | None = None
         # A daemon thread, because a network that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name='vis_worker', daemon=True)
         self._thread.start()
 
-    def put(self, stream: Stream, image: Any) -> bool:
+    def put(self, stream: ImageStream, image: Any) -> bool:
         """Make `image` the next one of its stream. Returns whether it replaced one that waited."""
         with self._changed:
             replaced = stream in self._images
@@ -57,12 +57,12 @@ class Worker:
             self._changed.notify()
             return replaced
 
-    def discard(self, stream: Stream) -> bool:
+    def discard(self, stream: ImageStream) -> bool:
         """Drop the waiting image of a stream. Returns whether there was one."""
         with self._changed:
             return self._images.pop(stream, None) is not None
 
-    def submit(self, stream: Stream, request: Any) -> bool:
+    def submit(self, stream: ImageStream, request: Any) -> bool:
         """Serve a request before any image. Returns False, and does nothing, once the worker is being stopped."""
         with self._changed:
             if not self._stopped:
@@ -71,7 +71,7 @@ class Worker:
             return not self._stopped
 
     @property
-    def in_flight(self) -> tuple[Stream, float] | None:
+    def in_flight(self) -> tuple[ImageStream, float] | None:
         """The stream of the current job, and the seconds since the job started; None while the worker is idle."""
         started = self._in_flight
         return None if started is None else (started[0], time.monotonic() - started[1])
@@ -98,7 +98,7 @@ class Worker:
             run()
             self._in_flight = None
 
-    def _wait_for_job(self) -> tuple[Stream, Callable[[], None]] | None:
+    def _wait_for_job(self) -> tuple[ImageStream, Callable[[], None]] | None:
         """The next job and its stream; None once the worker is being stopped."""
         with self._changed:
             while not self._stopped:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.davis import DavisVideo
 from vis_ros.datasets.frame_images import images_by_stem
-from vis_ros.datasets.rle import decode
 from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.synthetic.bounded_cache import BoundedCache
 from vis_ros.synthetic.labelled_frame import LabelledFrame

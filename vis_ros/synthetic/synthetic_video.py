@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.datasets.rle import encode
+from vis_ros.datasets.coco_rle import encode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.synthetic.coco_images import CocoDataset
 from vis_ros.synthetic.composites import CompositeVideos

@@ -11,7 +11,7 @@ from typing import Any
 
 from vis_ros.engines.engine import Engine, EngineInfo
 from vis_ros.engines.loading import load_engine
-from vis_ros.propagation.loading import PropagationModel, load_propagation_model
+from vis_ros.propagation.propagation_model import PropagationModel, load_propagation_model
 from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory, Memory

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.problems import AnnotationError
-from vis_ros.datasets.rle import decode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
 from vis_ros.synthetic.labelled_frame import LabelledFrame
 

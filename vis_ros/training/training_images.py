@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from vis_ros.datasets.rle import decode
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.instances import Instances
 from vis_ros.propagation.blocks.clip_labels import UNKNOWN

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.datasets.rle import decode
+from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.instances import CONFIRMED, Instances
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from vis_ros.datasets.rle import Rle, window
+from vis_ros.datasets.coco_rle import Rle, window
 
 TOLERANCE = 0.008
 """Maximum distance of matching contours, as a share of the image diagonal."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from vis_ros.datasets.rle import Rle, areas
+from vis_ros.datasets.coco_rle import Rle, areas
 from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.evaluation.metrics.boundary import boundary_f
 from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, without_ignored_pixels

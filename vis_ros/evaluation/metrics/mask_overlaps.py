@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 from scipy.optimize import linear_sum_assignment
 
-from vis_ros.datasets.rle import Rle, areas, decode, encode, iou
+from vis_ros.datasets.coco_rle import Rle, areas, decode, encode, iou
 from vis_ros.datasets.video import AnnotatedFrame
 
 MATCH_IOU = 0.5

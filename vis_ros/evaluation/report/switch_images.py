@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.datasets.rle import Rle, decode
+from vis_ros.datasets.coco_rle import Rle, decode
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame
 from vis_ros.evaluation.alignment import FramePair
 from vis_ros.visualization import identity_colour
