@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +19,7 @@ from vis_ros.evaluation.evaluation import COUNTS, METRICS, Evaluation, IdentityS
 from vis_ros.evaluation.report import charts
 from vis_ros.evaluation.report.switch_images import Moment, draw_moments
 from vis_ros.evaluation.report.timeline import Strip, Timeline, strip, svg_colour, svg_ink, timeline
+from vis_ros.tracking.settings import NodeSettings
 
 METRIC_DESCRIPTIONS = {
     'AP': 'average precision of whole tracks, mean over ten IoU thresholds from 0.50 to 0.95 (YouTube-VIS)',
@@ -45,6 +46,7 @@ MAX_STRIPS = 2000
 MAX_COMPARED_STRIPS = 500
 MAX_ROWS = 1000
 
+_DEFAULTS = {**asdict(NodeSettings()), 'cameras': ['']}  # as JSON has them
 _NOISE = 1e-9
 """Rounding error of sums of floats."""
 _OPEN_STRIPS = 60
@@ -167,7 +169,12 @@ def _first(rows: Sequence[Row], most: int) -> FirstRows[Row]:
 
 
 def _settings(settings: dict[str, Any]) -> list[tuple[str, str]]:
-    """Names and values of the settings that are not empty."""
+    """Names and values of the settings that are not empty; those of the model only where they are not the default."""
+    own = settings.get('settings')
+    if isinstance(own, dict):
+        changed = {name: value for name, value in own.items() if _DEFAULTS.get(name) != value}
+        settings = {name: value for name, value in settings.items() if name != 'settings'}
+        settings['settings other than default'] = changed
     return [(name, _text(value)) for name, value in settings.items() if value not in ('', None, [], {})]
 
 
