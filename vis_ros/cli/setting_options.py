@@ -70,7 +70,7 @@ def _setting_option(item: Field[Any]) -> inspect.Parameter:
     flag = option_name(item.name)
     information = typer.Option(
         f'{flag}/--no-{flag[2:]}' if kind is bool else flag,
-        help=f'{described.description}{choices} (default: {default})',
+        help=f'{described.description}{choices} \\[default: {default}]',
         rich_help_panel=f'Settings: {_PANELS[described.group]}',
         min=low,
         max=high,
