@@ -24,7 +24,7 @@ def main(recording: str, labels: str, setting: str, a: str, b: str) -> None:
     comparison = compare(*evaluations)
     for figure in comparison.agnostic:
         print(f'{figure.metric}: {figure.a:.3f} with {a}, {figure.b:.3f} with {b}')
-    for loss in comparison.losses:  # where one kept the id of an object and the other lost it
+    for loss in comparison.lost_identities:  # where one kept the id of an object and the other lost it
         kept_by = b if loss.lost_in == 'a' else a
         print(f'{loss.video}, frames {loss.first} to {loss.last}: object {loss.object_id} is kept by {kept_by} only')
 

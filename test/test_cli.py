@@ -74,7 +74,7 @@ def test_every_command_explains_itself(command):
 
 def test_replay_writes_its_files_the_same_twice_and_prints_a_summary(model, frames, tmp_path):
     for out in ('a', 'b'):
-        result = run('replay', frames, '--weights', model, '--out', tmp_path / out, '--codec', 'mp4v', '--every', '2')
+        result = run('replay', frames, '--weights', model, '--out', tmp_path / out, '--codec', 'mp4v', '--stride', '2')
         assert result.returncode == 0, result.stderr
     assert re.search(r'images +│ 3 ', result.stdout) and 'mp4v: MPEG-4' in result.stdout
     files = [path.relative_to(tmp_path / 'a') for path in sorted((tmp_path / 'a').rglob('*')) if path.is_file()]
@@ -106,9 +106,12 @@ def test_replay_options_reach_the_engine(model, frames, tmp_path):
         (['replay', 'nowhere.mp4'], 'there is no file or folder nowhere.mp4'),
         (['replay', '{frames}', '--weights', 'nowhere.safetensors'], 'vis-ros weights fetch NAME'),
         (['replay', '{frames}', '--weights', 'coco_r50'], 'vis-ros weights fetch coco_r50'),
-        (['replay', '{frames}', '--weights', '{model}', '--model', 'yolo'], 'not a yolo'),
-        (['replay', '{frames}', '--association', 'best'], "'best' is not one of one_to_one, paper, mmtracking"),
-        (['replay', '{frames}', '--weights', '{model}', '--codec', 'none'], 'with any of the codecs none'),
+        (['replay', '{frames}', '--weights', '{model}', '--model', 'yolo'], "model is 'yolo', but must be one of"),
+        (
+            ['replay', '{frames}', '--association', 'best'],
+            "association is 'best', but must be one of 'one_to_one'",
+        ),
+        (['replay', '{frames}', '--weights', '{model}', '--codec', 'none'], "--codec 'none' is not one of auto"),
         (['weights', 'fetch', 'coco'], "there are no weights 'coco'; known names are demo"),
         (['weights', 'convert', 'nowhere.pth'], 'nowhere.pth'),
         (['train', 'nowhere.yaml'], 'nowhere.yaml'),
@@ -130,8 +133,8 @@ def test_debug_shows_the_traceback():
 
 
 def test_an_option_out_of_range_is_a_usage_error(frames):
-    result = run('replay', frames, '--every', '0')
-    assert result.returncode == 2 and '--every' in result.stderr
+    result = run('replay', frames, '--stride', '0')
+    assert result.returncode == 2 and '--stride' in result.stderr
 
 
 def test_weights_list_names_every_row_and_says_what_is_here(tmp_path):

@@ -15,6 +15,7 @@ from helpers.rectangles import BLUE, RED, RectangleEngine, draw
 
 import vis_ros
 from vis_ros import Instances, Model, PromptError, Settings
+from vis_ros.instances import CONFIRMED
 from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.propagate import Propagate
@@ -120,6 +121,29 @@ def test_a_prompt_is_kept_and_forgotten() -> None:
         tracker.forget(track_id)
 
 
+@pytest.mark.parametrize(
+    ('prompt', 'message'),
+    [
+        ({'mask': [1, 0]}, r'the mask has shape \(2,\)'),
+        ({'mask': [[1, 0]]}, 'the mask has 2x1 pixels, but its image has 160x96'),
+        ({'box': (1, 2, 3)}, r'the box is \(1, 2, 3\), expected 4 numbers'),
+        ({'point': 7}, 'the point is 7, expected 2 numbers'),
+        ({}, 'exactly one'),
+    ],
+)
+def test_a_prompt_of_the_wrong_form_is_a_prompt_error(prompt: dict[str, object], message: str) -> None:
+    tracker = model(model='feelvos', start_from='prompts').tracker()
+    tracker.step(draw(height=96, width=160), 0.0)
+    with pytest.raises(PromptError, match=message):
+        tracker.prompt(**prompt)  # type: ignore[arg-type]
+
+
+def test_settings_take_numbers_of_numpy_and_of_yaml_and_paths() -> None:
+    settings = Settings.of({'score_threshold': np.float64(0.5), 'min_hits': np.int64(2), 'max_age_s': '1e1'})
+    assert (settings.score_threshold, settings.min_hits, settings.max_age_s) == (0.5, 2, 10.0)
+    assert Settings.of({'propagation_weights': Path('a.safetensors')}).propagation_weights == 'a.safetensors'
+
+
 def test_models_that_detect_take_no_prompts() -> None:
     for settings in ({}, {'bridge': 'feelvos'}):
         tracker = model(**settings).tracker()
@@ -137,6 +161,10 @@ def test_settings_change_while_running() -> None:
     assert len(tracker.step(image, 0.1)) == 0
     tracker.configure(Settings(score_threshold=0.2, min_hits=1))
     assert len(tracker.step(image, 0.2)) == 1
+    published = model(association='paper').tracker()
+    published.configure(Settings(association='paper', min_hits=1))
+    states = published.step(image, 0.0).states
+    assert states is not None and states.tolist() == [CONFIRMED]
     with pytest.raises(ValueError, match=r'score_threshold is 0\.1, but the network was loaded with 0\.2'):
         tracker.configure(Settings(score_threshold=0.1))
 

@@ -133,6 +133,9 @@ class Instances:
         if planes.ndim != 3:
             raise ValueError(f'masks have shape {planes.shape}, expected (N, height, width)')
         count = len(planes)
+        for name, values in (('class_ids', class_ids), ('scores', scores)):
+            if values is not None and np.shape(values) != (count,):
+                raise ValueError(f'{name} have shape {np.shape(values)}, expected ({count},) for {count} masks')
         rois = np.array([tight_box(plane) for plane in planes], np.int32).reshape(-1, 4)
         crops = [plane[y0:y1, x0:x1].astype(np.uint8) for plane, (x0, y0, x1, y1) in zip(planes, rois, strict=True)]
         return cls(

@@ -112,7 +112,9 @@ def test_a_restarted_node_starts_a_new_epoch(graph, start):
 def test_a_node_whose_network_hangs_can_be_stopped(graph, start, number):
     process = start(RECTANGLE_NODE, VIS_TEST_INFER_S='600')
     graph.status(lambda status, values: values['state'] == 'active', 'vis_node')
-    graph.send(draw())
+    for _ in range(5):  # the first one may be lost on the way
+        graph.send(draw())
+        graph.spin_for(0.2)
     graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node')
     process.signal(number)
     code, output = process.end()

@@ -63,6 +63,8 @@ def replay(
     from vis_ros.replay.offline.offline_replay import replay as run
     from vis_ros.tracking.model import Model
 
+    if codec not in ('auto', *CODECS):
+        raise ValueError(f'--codec {codec!r} is not one of auto, {", ".join(CODECS)}')
     recordings = open_recordings(
         source, topic, parse_cameras(camera or []), _depth_topics(depth, camera_info, rectified)
     )

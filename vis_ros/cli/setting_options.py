@@ -31,7 +31,8 @@ def with_settings(*left_out: str) -> Callable[[Callable[..., None]], Callable[..
         def run(params_file: Path | None, **arguments: Any) -> None:
             chosen = {each.name: arguments.pop(each.name) for each in items}
             settings = settings_from(params_file, {name: value for name, value in chosen.items() if value is not None})
-            command(**arguments, settings=settings)
+            defaults = {name: getattr(Settings(), name) for name in left_out}
+            command(**arguments, settings=settings.with_values(**defaults))
 
         signature = inspect.signature(command, eval_str=True)
         own = [each for name, each in signature.parameters.items() if name != 'settings']

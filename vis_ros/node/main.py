@@ -34,7 +34,10 @@ class _Signals:
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if not self.initialized:
             raise KeyboardInterrupt
-        if self.node is not None and self.node.is_loading:
+        if self.node is None:
+            return
+        self.node.is_interrupted = True
+        if self.node.is_loading:
             self.node.is_loading = False
             raise KeyboardInterrupt
 

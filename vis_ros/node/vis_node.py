@@ -60,6 +60,8 @@ class VisNode(LifecycleNode):
         super().__init__('vis_node', **node_arguments)
         self.is_loading = False
         """True while the model is being loaded, which may take minutes; only an exception can interrupt it."""
+        self.is_interrupted = False
+        """True once a signal has asked the process to end; no model is loaded after that."""
         self.exit_status = 0
         """Exit status for the process if the node ends by itself."""
         self._factories = engine_factory, propagation_factory
@@ -182,6 +184,8 @@ class VisNode(LifecycleNode):
         self.is_loading = True
         self._library_log.newest = ''
         try:
+            if self.is_interrupted:  # since the executor began with this transition
+                raise KeyboardInterrupt
             with heartbeat(self._publish_diagnostics):
                 return Model(settings.model_settings(), *self._factories)
         finally:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vis_ros.instances import Instances
 from vis_ros.tracking.identity_memory import IdentityMemory, Memory
 from vis_ros.tracking.prompts import PromptError
+from vis_ros.tracking.published_memory import PublishedMemory
 from vis_ros.tracking.score_filter import ScoreFilter
 from vis_ros.tracking.settings import Settings
 from vis_ros.tracking.tracker import Box, Point
@@ -76,5 +77,7 @@ class DetectAndTrack:
 
     def configure(self, settings: Settings) -> None:
         self._engine.set_threshold(settings.score_threshold)
-        if isinstance(self._memory, IdentityMemory):  # the published rules have nothing that may change
+        if isinstance(self._memory, IdentityMemory):
             self._memory.config = settings.association_config()
+        elif isinstance(self._memory, PublishedMemory):
+            self._memory.config = settings.published_config()

@@ -24,9 +24,15 @@ def read_params_file(path: str | Path, node: str = '/vis_node') -> dict[str, Any
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+    ) as error:  # such as a date that does not exist
         raise ValueError(f'{path} is not a YAML file: {error}') from error
-    sections = _sections(content, '')
+    try:
+        sections = _sections(content, '')
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
     if not sections:
         raise ValueError(f'{path} has no ros__parameters: it is not a ROS parameter file')
     values: dict[str, Any] = {}
@@ -49,7 +55,9 @@ def _sections(content: Any, name: str) -> list[tuple[str, dict[str, Any]]]:
     found = []
     for key, value in content.items():
         if key == 'ros__parameters':
-            found.append((name, value if isinstance(value, dict) else {}))
+            if not isinstance(value, dict):
+                raise ValueError(f'ros__parameters of {name or "/"} is {value!r}, but must be a mapping of parameters')
+            found.append((name, {str(each): setting for each, setting in value.items()}))
         else:
             found += _sections(value, f'{name}/{str(key).strip("/")}')
     return found

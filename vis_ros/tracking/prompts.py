@@ -35,6 +35,11 @@ class Prompt:
     def __post_init__(self) -> None:
         if sum(each is not None for each in (self.mask, self.box, self.point)) != 1:
             raise PromptError('a prompt is exactly one of a mask, a box and a point')
+        for name, value, shape in (('box', self.box, (4,)), ('point', self.point, (2,))):
+            if value is not None and np.shape(value) != shape:
+                raise PromptError(f'the {name} is {value!r}, expected {shape[0]} numbers')
+        if self.mask is not None and np.ndim(self.mask) != 2:
+            raise PromptError(f'the mask has shape {np.shape(self.mask)}, expected (height, width)')
 
 
 @dataclass(frozen=True, eq=False)

@@ -276,7 +276,7 @@ class Propagate:
         stamp: float | None = None,
     ) -> int:
         """Start tracking the object that a prompt shows in one of the latest frames; see `Tracker.prompt`."""
-        prompt = Prompt(stamp, mask, box, point)
+        prompt = Prompt(stamp, None if mask is None else np.asarray(mask), box, point)
         frame = self._frame_at(stamp)
         if len(self._objects) >= self.config.max_objects:  # before the detector runs for nothing
             raise PromptError(

@@ -9,8 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_type_hints
+
+import numpy as np
 
 from vis_ros.engines.engine import ENGINES, PRECISIONS
 from vis_ros.masks.encodings import ENCODINGS
@@ -328,10 +332,15 @@ def setting_type(item: Field[Any]) -> type:
 
 
 def convert(item: Field[Any], value: Any) -> Any:
-    """The value as the type of the field, where that loses nothing: a list as tuple, an int as float."""
+    """The value as the type of the field, where that loses nothing: a list as tuple, an int or numeric text as float."""
     kind = setting_type(item)
-    if kind is float and type(value) is int:
-        return float(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
+        with suppress(ValueError):  # YAML 1.1, which PyYAML reads, takes 1e-4 for text
+            return float(value)
+    if kind is str and isinstance(value, Path):
+        return str(value)
     if kind is tuple and isinstance(value, list | tuple):
         return tuple(value)
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -63,8 +64,8 @@ def replay_live(
         FileExistsError: out/bag exists and is not a bag.
         KeyboardInterrupt: interrupted before the first image.
     """
-    if rate <= 0 or loop < 1:
-        raise ValueError(f'rate ({rate}) must be greater than 0 and loop ({loop}) at least 1')
+    if not 0 < rate < math.inf or loop < 1:
+        raise ValueError(f'rate ({rate}) must be a number greater than 0 and loop ({loop}) at least 1')
     folder = Path(out)
     with interruptible() as stop:
         with open_player('vis_ros_replay', stop) as player:
