@@ -332,7 +332,7 @@ def setting_type(item: Field[Any]) -> type:
 
 
 def convert(item: Field[Any], value: Any) -> Any:
-    """The value as the type of the field, where that loses nothing: a list as tuple, an int or numeric text as float."""
+    """The value as the type of the field, where nothing is lost: a list as tuple, an int or numeric text as float."""
     kind = setting_type(item)
     if isinstance(value, np.generic):
         value = value.item()
