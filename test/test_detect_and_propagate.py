@@ -131,3 +131,11 @@ def test_more_objects_than_can_be_propagated_do_not_displace_each_other():
         found = tracker.step(draw(), number / 10)
         assert found.track_ids.tolist() == list(range(1, 11))
     assert (propagator.started, propagator.corrected) == (8, 72)
+
+
+def test_a_track_that_the_memory_deleted_is_not_bridged():
+    config = AssociationConfig(min_hits=2, max_age_s=0.25)
+    tracker = DetectAndTrack(Blinking(range(5, 12)), IdentityMemory(config))
+    tracker = DetectAndPropagate(tracker, ColourPropagator(), config.max_age_s)
+    found = [tracker.step(image, number / 10) for number, image in enumerate(moving(12))]
+    assert [len(each) for each in found[5:]] == [2, 2, 1, 1, 1, 1, 1]

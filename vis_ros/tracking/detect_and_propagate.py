@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -41,13 +42,14 @@ class DetectAndPropagate:
     """A `Tracker` that adds the confirmed tracks that the detector has just missed to what another tracker finds.
 
     Every detection corrects the propagated mask of its track. At most _MAX_OBJECTS tracks are propagated, the confirmed
-    ones seen last.
+    ones seen last. A track that the memory has deleted for its age is not bridged.
     """
 
-    def __init__(self, tracker: DetectAndTrack, propagator: Propagator) -> None:
+    def __init__(self, tracker: DetectAndTrack, propagator: Propagator, max_age_s: float = math.inf) -> None:
         self.class_names = tracker.class_names
         self._tracker = tracker
         self._propagator = propagator
+        self._max_age_s = max_age_s
         self._clear()
 
     def _clear(self) -> None:
@@ -70,6 +72,7 @@ class DetectAndPropagate:
 
     def configure(self, settings: Settings) -> None:
         self._tracker.configure(settings)
+        self._max_age_s = settings.max_age_s
 
     def prompt(
         self,
@@ -139,7 +142,7 @@ class DetectAndPropagate:
         bridged = []
         for number in [n for n in self._seen if n not in found.track_ids]:
             seen, margin = self._seen[number], propagated.get(number)
-            if stamp - seen.stamp > _BRIDGE_S or margin is None:
+            if stamp - seen.stamp > min(_BRIDGE_S, self._max_age_s) or margin is None:
                 self._drop(number)
                 continue
             mask = margin > 0

@@ -100,7 +100,11 @@ class Model:
             return Propagate(self._propagation.new(), engine, settings.propagate_config())
         assert engine is not None
         tracker = DetectAndTrack(engine, new_memory(settings))
-        return tracker if self._propagation is None else DetectAndPropagate(tracker, self._propagation.new())
+        return (
+            tracker
+            if self._propagation is None
+            else DetectAndPropagate(tracker, self._propagation.new(), settings.max_age_s)
+        )
 
     def describe(self) -> dict[str, Any]:
         """What really runs, and every setting; plain JSON types, as run.json has them."""
