@@ -141,7 +141,7 @@ class Settings:
     min_hits: int = _setting(
         AssociationConfig.min_hits,
         'tracks',
-        'A track is TENTATIVE until it has been detected in this many frames.',
+        'With a detection model: a track is TENTATIVE until it has been detected in this many frames.',
         limits=(1, 1000),
         change='always',
     )
@@ -156,7 +156,8 @@ class Settings:
     max_identities: int = _setting(
         AssociationConfig.max_identities,
         'tracks',
-        'Maximum number of tracks in memory per camera; the one unseen for longest is deleted first.',
+        'With association one_to_one: maximum number of tracks in memory per camera; the one unseen for longest is '
+        'deleted first.',
         limits=(1, 100_000),
         change='always',
     )
