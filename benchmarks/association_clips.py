@@ -31,7 +31,7 @@ from vis_ros.synthetic.coco_images import CocoDataset
 from vis_ros.synthetic.composite_video import CompositeVideo, MovingObject
 from vis_ros.synthetic.composites import CompositeConfig, CompositeVideos, Video
 from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN, DavisSequence
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.motion import Absence, ObjectMotion, Wave
 from vis_ros.synthetic.scene import Pillar, SceneVideos, ScriptedMotion
 
@@ -202,7 +202,7 @@ class Recorder:
     def _keep(self, module: torch.nn.Module, inputs: object, features: list[torch.Tensor]) -> None:
         self._features = features
 
-    def record(self, frame: LabelledFrame, stamp: float, random: np.random.Generator) -> StoredFrame:
+    def record(self, frame: LabeledFrame, stamp: float, random: np.random.Generator) -> StoredFrame:
         """The detections of a frame taken at `stamp` seconds; `random` makes the noise of the perfect detections."""
         (found,) = self._engine.infer([frame.image])
         size = frame.image.shape[:2]
@@ -222,7 +222,7 @@ class Recorder:
         network = _found(found.boxes, found.association_scores, found.class_ids, found.embeddings, masks, truth)
         return StoredFrame(stamp, network, self._perfect(frame, truth, random))
 
-    def _perfect(self, frame: LabelledFrame, truth: AnnotatedFrame, random: np.random.Generator) -> Found:
+    def _perfect(self, frame: LabeledFrame, truth: AnnotatedFrame, random: np.random.Generator) -> Found:
         """The true masks, with 5 % noise on their boxes and the embeddings of the network at these boxes.
 
         1 object in 10 is missed, 1 in 20 has a wrong label, and scores are uniform from 0.5 to 1.
@@ -237,7 +237,7 @@ class Recorder:
         masks = [truth.masks[index] for index in seen]
         return _found(boxes, scores, class_ids, self._embed(frame, boxes), masks, truth)
 
-    def _embed(self, frame: LabelledFrame, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _embed(self, frame: LabeledFrame, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embeddings of boxes in the latest image."""
         config, (height, width) = self._engine.config, frame.image.shape[:2]
         scale = min(config.input_width / width, config.input_height / height)

@@ -23,7 +23,7 @@ from vis_ros.engines.engine import Engine
 from vis_ros.engines.loading import load_engine
 from vis_ros.synthetic.coco_images import CocoDataset
 from vis_ros.synthetic.composites import CompositeVideos
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
         )
 
 
-def average_precision(engine: Engine, frames: Iterable[LabelledFrame], pasted_only: bool) -> tuple[float, float, float]:
+def average_precision(engine: Engine, frames: Iterable[LabeledFrame], pasted_only: bool) -> tuple[float, float, float]:
     """(AP, AP50, AR100) of masks, class-agnostic."""
     truth: dict[str, list[dict[str, Any]]] = {
         'images': [],

@@ -49,7 +49,7 @@ OUTPUTS = ('boxes', 'scores', 'labels', 'masks', 'embeddings', CONVERGED_OUTPUT)
 """Outputs of the static network for TensorRT."""
 
 Image = NDArray[np.uint8]
-REFERENCE, GPU_REFERENCE, NOISE = 'torch fp32', 'as TensorRT, fp32', 'one grey level of noise, openvino fp32'
+REFERENCE, GPU_REFERENCE, NOISE = 'torch fp32', 'as TensorRT, fp32', 'one gray level of noise, openvino fp32'
 
 
 @dataclass

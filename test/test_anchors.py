@@ -21,9 +21,9 @@ def expected_anchor(layout: str, stride: int, step: int, row: int, column: int, 
     """One anchor x0 y0 x1 y1 with the area (8 * stride)^2 and the ratio of height to width `ratio`."""
     height, width = 8 * stride * math.sqrt(ratio), 8 * stride / math.sqrt(ratio)
     if layout == 'official':  # inclusive corners around the middle of the first cell, rounded
-        centre = 0.5 * (stride - 1)
-        low, high = centre - 0.5 * (width - 1), centre + 0.5 * (width - 1)
-        top, bottom = centre - 0.5 * (height - 1), centre + 0.5 * (height - 1)
+        center = 0.5 * (stride - 1)
+        low, high = center - 0.5 * (width - 1), center + 0.5 * (width - 1)
+        top, bottom = center - 0.5 * (height - 1), center + 0.5 * (height - 1)
         base = [round(low), round(top), round(high), round(bottom)]
     else:
         base = [-width / 2, -height / 2, width / 2, height / 2]

@@ -26,7 +26,7 @@ def reported(found):
 
 
 @pytest.mark.parametrize('kind', WRITERS)
-def test_valid_data_have_no_problems_and_are_summarised(tmp_path, kind):
+def test_valid_data_have_no_problems_and_are_summarized(tmp_path, kind):
     made = random_videos(disjoint=True, ignored=True, images=True)
     WRITERS[kind](made, tmp_path / 'out')
     opened, frames = [], []

@@ -1,4 +1,4 @@
-"""DAVIS folders: palettes against Pillow, TrackEval as an independent reader, and the meaning of grey images."""
+"""DAVIS folders: palettes against Pillow, TrackEval as an independent reader, and the meaning of gray images."""
 
 import io
 
@@ -58,10 +58,10 @@ def test_palette_images_are_read_as_by_pillow(numbers):
     data = encode_mask_png(numbers)
     image = Image.open(io.BytesIO(data))
     assert image.mode == 'P' and (np.asarray(image) == numbers).all()
-    colours = np.asarray(image.convert('RGB'))
+    colors = np.asarray(image.convert('RGB'))
     read = decode_mask_png(data)
     assert read.meaning == 'numbers' and (read.values == numbers).all()
-    assert (checked_numbers(colours[..., ::-1]) == numbers).all()
+    assert (checked_numbers(colors[..., ::-1]) == numbers).all()
 
 
 @pytest.mark.parametrize('bits', [1, 2, 4, 8])
@@ -74,8 +74,8 @@ def test_palette_images_with_few_bits_are_read(bits):
 def test_the_palette_is_the_one_of_voc():
     known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 4: (0, 0, 128), 7: (128, 128, 128)}
     known |= {8: (64, 0, 0), 20: (0, 64, 128), 255: (224, 224, 192)}
-    for number, colour in known.items():
-        assert tuple(VOC_PALETTE[number].tolist()) == colour
+    for number, color in known.items():
+        assert tuple(VOC_PALETTE[number].tolist()) == color
 
 
 @pytest.mark.parametrize('cut', [0, 5, 40, 100, -20, -5])
@@ -99,8 +99,8 @@ def test_a_flipped_bit_is_detected():
 def test_0_and_255_alone_in_a_whole_video_are_one_object(tmp_path):
     mask = np.zeros((8, 9), np.uint8)
     mask[2:4, 3:7] = 255
-    assert ids_and_void(folder_of(tmp_path / 'grey', [mask * 0, mask])) == [([], 0), ([1], 0)]
-    assert ids_and_void(folder_of(tmp_path / 'colour', [cv2.merge([mask] * 3)])) == [([1], 0)]
+    assert ids_and_void(folder_of(tmp_path / 'gray', [mask * 0, mask])) == [([], 0), ([1], 0)]
+    assert ids_and_void(folder_of(tmp_path / 'color', [cv2.merge([mask] * 3)])) == [([1], 0)]
     assert ids_and_void(folder_of(tmp_path / 'alpha', [cv2.merge([mask, mask, mask, mask * 0 + 255])])) == [([1], 0)]
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
     assert ids_and_void(folder_of(tmp_path / 'ramp', [pillow_png(mask, palette=ramp)])) == [([1], 0)]
@@ -112,28 +112,28 @@ def test_255_is_void_where_any_frame_has_numbers_or_a_palette(tmp_path):
     void[2:4, 3:7] = 255
     numbers = void.copy()
     numbers[5] = 2
-    assert ids_and_void(folder_of(tmp_path / 'grey', [void, numbers, void * 0])) == [([], 8), ([2], 8), ([], 0)]
+    assert ids_and_void(folder_of(tmp_path / 'gray', [void, numbers, void * 0])) == [([], 8), ([2], 8), ([], 0)]
     assert ids_and_void(folder_of(tmp_path / 'palette', [pillow_png(void), pillow_png(void * 0)])) == [([], 8), ([], 0)]
-    colours = [VOC_PALETTE[each][..., ::-1] for each in (void, numbers)]
-    assert ids_and_void(folder_of(tmp_path / 'colours', colours)) == [([], 8), ([2], 8)]
+    colors = [VOC_PALETTE[each][..., ::-1] for each in (void, numbers)]
+    assert ids_and_void(folder_of(tmp_path / 'colors', colors)) == [([], 8), ([2], 8)]
     assert ids_and_void(folder_of(tmp_path / 'mixed', [void, pillow_png(numbers)])) == [([], 8), ([2], 8)]
     assert ids_and_void(folder_of(tmp_path / 'empty', [void, pillow_png(void * 0)])) == [([], 8), ([], 0)]
-    assert ids_and_void(folder_of(tmp_path / 'other', [pillow_png(void), colours[1]])) == [([], 8), ([2], 8)]
+    assert ids_and_void(folder_of(tmp_path / 'other', [pillow_png(void), colors[1]])) == [([], 8), ([2], 8)]
 
 
-def test_the_grey_of_number_7_is_recognised_by_the_colours_of_other_frames(tmp_path):
+def test_the_gray_of_number_7_is_recognized_by_the_colors_of_other_frames(tmp_path):
     seven, both = np.zeros((2, 8, 9), np.uint8)
     seven[2:4], both[2:4], both[5] = 7, 7, 1
-    colours = [VOC_PALETTE[each][..., ::-1] for each in (seven, both)]
-    assert ids_and_void(folder_of(tmp_path / 'colours', colours)) == [([7], 0), ([1, 7], 0)]
-    greys = [cv2.merge([each * 10] * 3) for each in (seven, both)]
-    assert ids_and_void(folder_of(tmp_path / 'greys', greys)) == [([70], 0), ([10, 70], 0)]
+    colors = [VOC_PALETTE[each][..., ::-1] for each in (seven, both)]
+    assert ids_and_void(folder_of(tmp_path / 'colors', colors)) == [([7], 0), ([1, 7], 0)]
+    grays = [cv2.merge([each * 10] * 3) for each in (seven, both)]
+    assert ids_and_void(folder_of(tmp_path / 'grays', grays)) == [([70], 0), ([10, 70], 0)]
 
 
-def test_colours_that_are_not_in_the_palette_are_reported(tmp_path):
+def test_colors_that_are_not_in_the_palette_are_reported(tmp_path):
     photo = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
     (only,) = read_davis(folder_of(tmp_path / 'photos', [photo])).videos
-    with pytest.raises(AnnotationError, match=r'00000.png: has the colour \(\d+, \d+, \d+\) at x 0, y 0'):
+    with pytest.raises(AnnotationError, match=r'00000.png: has the color \(\d+, \d+, \d+\) at x 0, y 0'):
         only.frame(0)
 
 

@@ -47,7 +47,7 @@ def info(**fields):
 
 
 def bag(path, images, depths, infos=(None,)):
-    """Images and depth at (stamp in ms, time of recording in ms, metres); calibration first."""
+    """Images and depth at (stamp in ms, time of recording in ms, meters); calibration first."""
     messages = [(-1, '/camera_info', info() if each is None else each) for each in infos]
     messages += [
         (recorded, '/image', to_image(picture(index), 'bgr8', header(stamp)))

@@ -296,14 +296,14 @@ def assert_same_message(ours, ros, kind):
 
 
 @pytest.mark.parametrize('count', [0, 1, 2, 3])
-def test_messages_are_serialised_as_ros_does_it(count):
+def test_messages_are_serialized_as_ros_does_it(count):
     message = instances_message(count)
     ours = serialize(message, INSTANCES_TYPE)
     assert_same_message(ours, serialize_message(message), InstanceMaskArray)
     assert serialize(deserialize(ours, INSTANCES_TYPE), INSTANCES_TYPE) == ours
 
 
-def test_images_are_serialised_as_ros_does_it():
+def test_images_are_serialized_as_ros_does_it():
     data = image(7)
     assert_same_message(serialize(deserialize_message(data, Image), IMAGE_TYPE), data, Image)
     np.testing.assert_array_equal(read_image(data, IMAGE_TYPE), np.full((*SIZE, 3), 7, np.uint8))
@@ -319,7 +319,7 @@ def test_an_image_of_an_unknown_encoding_and_bytes_that_are_no_message():
 
 
 @pytest.mark.parametrize('frame_id', ['', 'optical', 'kamera_größe'])
-def test_the_header_of_serialised_messages(frame_id):
+def test_the_header_of_serialized_messages(frame_id):
     message = instances_message()
     message.header.frame_id = frame_id
     assert read_header(serialize_message(message)) == (12_345_678_901, frame_id)

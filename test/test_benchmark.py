@@ -235,7 +235,7 @@ def test_real_engines_in_alternation(tmp_path):
         for stage in (*each['stages_ms'].values(), each['frame_ms'], each['round_ms']):
             assert 0 < stage['p50'] <= stage['p95']
         assert each['round_ms']['p50'] > each['frame_ms']['p50']
-        assert each['engine']['parameters'] > 1e6 and each['serialised_by'].startswith('rclpy')
+        assert each['engine']['parameters'] > 1e6 and each['serialized_by'].startswith('rclpy')
         assert each['memory_mib']['peak'] >= each['memory_mib']['loaded'] > 50
         start = each['start_up']['warm']
         assert start['total_s'] > start['import_s'] + start['load_s'] + start['first_image_s'] > 0

@@ -19,7 +19,7 @@ from torchvision.models import resnet
 from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
 
 from vis_ros.networks.checkpoint_layouts import LAYOUTS
-from vis_ros.networks.checkpoints import convert, network_of_checkpoint, recognise_layout
+from vis_ros.networks.checkpoints import convert, network_of_checkpoint, recognize_layout
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_config import ModelConfig
@@ -156,7 +156,7 @@ def test_every_tensor_of_a_layout_is_converted_exactly(network: MaskRCNN, kind: 
     state = publish(network.state_dict())
     path = tmp_path / 'published.pth'
     torch.save({'meta': {'CLASSES': CLASSES, 'epoch': 12}, 'state_dict': OrderedDict(state)}, path)
-    assert recognise_layout(state) == layout
+    assert recognize_layout(state) == layout
     assert convert(path) == tmp_path / 'published.safetensors'
     found = load_model(tmp_path / 'published.safetensors')
     tracks = kind in ('mmtracking', 'official')
@@ -203,7 +203,7 @@ def test_all_364_tensors_of_the_published_r50_are_used() -> None:
 
 
 @pytest.mark.parametrize('backbone', ['resnet18', 'resnet50', 'resnet101', 'resnext101_64x4d'])
-def test_backbones_are_recognised_by_their_shapes(network: MaskRCNN, backbone: str) -> None:
+def test_backbones_are_recognized_by_their_shapes(network: MaskRCNN, backbone: str) -> None:
     with torch.device('meta'):
         config = network.config.with_fields(backbone=backbone)
         state = as_mmtracking(build_network(config).state_dict())
@@ -368,7 +368,7 @@ def test_the_wrong_layout_is_rejected(network: MaskRCNN) -> None:
 def test_an_unknown_layout_is_reported_with_its_modules() -> None:
     state = {'module.encoder.conv.weight': torch.zeros(1), 'module.encoder.conv.bias': torch.zeros(1)}
     with pytest.raises(ValueError, match=r'its 2 tensors are in module\.encoder \(2\)'):
-        recognise_layout(state)
+        recognize_layout(state)
 
 
 def test_the_second_version_of_torchvision_is_rejected() -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import cv2
 import pytest
-from helpers.colour_propagator import ColourPropagators
+from helpers.color_propagator import ColorPropagators
 from helpers.rectangles import BLUE, RED, RectangleEngine, draw
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
@@ -76,19 +76,19 @@ def test_a_bag_with_one_topic(replay, tmp_path):
 
 
 def test_a_propagation_model_starts_from_detections(replay, tmp_path, monkeypatch):
-    monkeypatch.setattr('vis_ros.tracking.model.load_propagation_model', ColourPropagators)
+    monkeypatch.setattr('vis_ros.tracking.model.load_propagation_model', ColorPropagators)
     bag = write_bag(tmp_path / 'recording', size=(96, 160))
     code, output, error = replay(bag, '--model', 'feelvos', '--propagation-weights', 'some.safetensors')
     assert (code, error) == (0, '') and row('track ids', 2).search(output)
     run = json.loads((tmp_path / 'replay' / 'run.json').read_text())
-    assert (run['model'], run['propagation']) == ('feelvos', 'colours: numpy')
+    assert (run['model'], run['propagation']) == ('feelvos', 'colors: numpy')
     assert run['class_names'] == ['blue', 'green', 'red', 'object']
     code, _, error = replay(bag, '--propagation-weights', 'some.safetensors')
     assert code == 1 and "propagation_weights is 'some.safetensors', but model 'auto' propagates no masks" in error
 
 
 def test_lost_objects_are_in_the_bag_only(replay, tmp_path, monkeypatch):
-    monkeypatch.setattr('vis_ros.tracking.model.load_propagation_model', ColourPropagators)
+    monkeypatch.setattr('vis_ros.tracking.model.load_propagation_model', ColorPropagators)
     (tmp_path / 'frames').mkdir()
     for index in range(6):
         objects = [] if index in (2, 3) else [(10, 20, 34, 44, RED)]

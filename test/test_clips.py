@@ -11,7 +11,7 @@ import torch
 
 from vis_ros.propagation.blocks.clip_labels import UNKNOWN
 from vis_ros.propagation.feelvos.config import FeelvosConfig
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.training.clip_loader import clip_loader, to_clip_input
 from vis_ros.training.clips import Clip, Clips, ClipSettings
 from vis_ros.training.mixture import Mixture
@@ -22,7 +22,7 @@ FIRST_ID = 11
 
 
 class Squares:
-    """A video of objects of 8 by 8 pixels in a row, object n of the grey 40 n, on a background that shows the time.
+    """A video of objects of 8 by 8 pixels in a row, object n of the gray 40 n, on a background that shows the time.
 
     absent: the times at which an object is not there; unknown: the left column is ignored.
     """
@@ -32,7 +32,7 @@ class Squares:
     ) -> None:
         self.length, self.size, self.absent = length, size, absent
 
-    def frame(self, time: int) -> LabelledFrame:
+    def frame(self, time: int) -> LabeledFrame:
         image = np.zeros((*self.size, 3), np.uint8)
         image[..., 1] = time
         masks, ids = [], []
@@ -46,7 +46,7 @@ class Squares:
         ignored = np.zeros(self.size, bool)
         ignored[:, 0] = True
         image[:, 0, 2] = 255
-        return LabelledFrame(
+        return LabeledFrame(
             image,
             np.array(ids, np.int32),
             np.zeros(len(ids), np.int32),
@@ -77,15 +77,15 @@ def test_every_label_is_one_object_in_all_frames() -> None:
         assert clip.images.dtype == clip.labels.dtype == np.uint8
         number = int(clip.labels[clip.labels < UNKNOWN].max())
         counts.add(number)
-        greys = []
+        grays = []
         for label in range(1, number + 1):
             values = np.unique(clip.images[clip.labels == label][:, 0])
             assert len(values) == 1 and values[0] % 40 == 0 and values[0] > 0
-            greys.append(int(values[0]))
+            grays.append(int(values[0]))
             assert (clip.labels[0] == label).sum() == 64  # whole, in the reference
             for frame, labels in zip(clip.images, clip.labels, strict=True):
                 np.testing.assert_array_equal(labels == label, frame[..., 0] == values[0])
-        assert len(set(greys)) == number
+        assert len(set(grays)) == number
         np.testing.assert_array_equal(clip.labels == UNKNOWN, clip.images[..., 2] == 255)
         assert ((clip.labels[1:] > 0) & (clip.labels[1:] < UNKNOWN)).any()
     assert counts == {1, 2, 3}
@@ -177,7 +177,7 @@ def test_the_loader_gives_each_process_its_share() -> None:
             np.testing.assert_array_equal(labels[place].numpy(), clips.clip(number).labels)
 
 
-def test_input_is_normalised_rgb_and_scaled_to_multiples_of_32() -> None:
+def test_input_is_normalized_rgb_and_scaled_to_multiples_of_32() -> None:
     config = FeelvosConfig('a', mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 5.0))
     images, labels = next(iter(clip_loader(clips_of(Squares()), 2, 1, 0)))
     pixels, numbers = to_clip_input(images, labels, config, 1.0, torch.device('cpu'))

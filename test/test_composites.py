@@ -10,7 +10,7 @@ import pytest
 from vis_ros.synthetic.appearance import Appearance
 from vis_ros.synthetic.composite_video import Background, CompositeVideo, MovingObject, Visibility
 from vis_ros.synthetic.composites import CompositeConfig, CompositeVideos
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.layered_image import LayeredImage, blur_along
 from vis_ros.synthetic.motion import CameraMotion, ObjectMotion, Pose, Wave
 from vis_ros.synthetic.object_crop import ObjectCrop, crop_object
@@ -25,44 +25,44 @@ PLAIN = CompositeConfig(**{name: 0.0 for name in SWITCHES}, feather=False, still
 
 
 class PlainImages:
-    """Images of one colour, each with a labelled red square."""
+    """Images of one color, each with a labeled red square."""
 
-    def __init__(self, colour=0, square=True, count=3):
-        self.colour, self.square, self.count = colour, square, count
+    def __init__(self, color=0, square=True, count=3):
+        self.color, self.square, self.count = color, square, count
 
     def __len__(self):
         return self.count
 
     def frame(self, index):
-        image = np.full((120, 160, 3), self.colour, np.uint8)
+        image = np.full((120, 160, 3), self.color, np.uint8)
         mask = np.zeros((1, 120, 160), bool)
         mask[0, 30 + 5 * index : 80, 50:110] = True
         image[mask[0]] = (0, 0, 200)
         found = int(self.square)
         if not found:
-            image[:] = self.colour
+            image[:] = self.color
         ids = np.ones(found, np.int32)
-        return LabelledFrame(image, ids, ids * 5, mask[:found], np.zeros(found, bool))
+        return LabeledFrame(image, ids, ids * 5, mask[:found], np.zeros(found, bool))
 
 
 class Disc:
-    """A disc of one grey value, with a crop of its own at each phase if it has several."""
+    """A disc of one gray value, with a crop of its own at each phase if it has several."""
 
     extent = 60.0
 
-    def __init__(self, class_id=0, grey=255):
-        self.class_id, self.grey = class_id, grey
+    def __init__(self, class_id=0, gray=255):
+        self.class_id, self.gray = class_id, gray
 
     def crop(self, phase):
         coverage = np.zeros((60, 60), np.uint8)
         cv2.circle(coverage, (30, 30), 29, 255, -1)
-        found = crop_object(np.full((60, 60, 3), self.grey, np.uint8), coverage, (0, 0), self.class_id)
+        found = crop_object(np.full((60, 60, 3), self.gray, np.uint8), coverage, (0, 0), self.class_id)
         assert found is not None
         return found
 
 
 class Blinker(Disc):
-    """A disc whose grey value is its phase."""
+    """A disc whose gray value is its phase."""
 
     def crop(self, phase):
         return Disc(self.class_id, int(100 + phase % 100)).crop(0)
@@ -213,15 +213,15 @@ def empty_frames(videos):
     return sum(len(videos.video(seed).frame(time)) == 0 for seed in range(6) for time in range(0, 80, 8))
 
 
-def grey_change(videos):
+def gray_change(videos):
     """Of a background pixel over time."""
     return float(
         max(np.ptp([videos.video(seed).frame(time).image.max() for time in range(0, 80, 20)]) for seed in range(6))
     )
 
 
-def grey_spread(videos):
-    """Number of grey values other than those of background and object."""
+def gray_spread(videos):
+    """Number of gray values other than those of background and object."""
     return max(len(np.unique(videos.video(seed).frame(10).image)) for seed in range(6)) - 2
 
 
@@ -247,7 +247,7 @@ def order(videos):
 
 
 BLANK = PlainImages(square=False)
-GREY = PlainImages(90, square=False)
+GRAY = PlainImages(90, square=False)
 EFFECTS = {
     'speed': (1.0, over_time(lambda motion, time: motion.position(time)), {}),
     'growth': (0.3, over_time(lambda motion, time: motion.pose(time).scale_y), {}),
@@ -267,14 +267,14 @@ EFFECTS = {
     'roll': (0.1, camera_change, {}),
     'shake': (1.0, camera_change, {}),
     'motion_blur': (0.5, shutter, {}),
-    'object_light': (0.3, grey_spread, {'pictures': BLANK, 'objects': [Disc(0, 120)]}),
-    'light': (0.3, grey_change, {'pictures': GREY, 'objects': [Disc(0, 20)]}),
-    'shadow': (0.5, grey_spread, {'pictures': GREY, 'objects': [Disc(0, 200)]}),
-    'noise': (6.0, grey_spread, {'pictures': GREY}),
-    'blur': (1.5, grey_spread, {'pictures': BLANK}),
-    'compression': (1.0, grey_spread, {'pictures': BLANK}),
+    'object_light': (0.3, gray_spread, {'pictures': BLANK, 'objects': [Disc(0, 120)]}),
+    'light': (0.3, gray_change, {'pictures': GRAY, 'objects': [Disc(0, 20)]}),
+    'shadow': (0.5, gray_spread, {'pictures': GRAY, 'objects': [Disc(0, 200)]}),
+    'noise': (6.0, gray_spread, {'pictures': GRAY}),
+    'blur': (1.5, gray_spread, {'pictures': BLANK}),
+    'compression': (1.0, gray_spread, {'pictures': BLANK}),
     'depth': (1.0, order, {}),
-    'feather': (True, grey_spread, {'pictures': BLANK}),
+    'feather': (True, gray_spread, {'pictures': BLANK}),
 }
 
 
@@ -393,22 +393,22 @@ def test_later_objects_hide_earlier_ones():
 
 
 @pytest.mark.parametrize(
-    ('gap', 'labelled'),
+    ('gap', 'labeled'),
     [(30, True), (11, True), (2.5, False), (0, False)],
 )
-def test_hardly_visible_objects_are_ignored(gap, labelled):
+def test_hardly_visible_objects_are_ignored(gap, labeled):
     frame = compose(disc_at(1, 40, 36), disc_at(2, 40 + gap, 36)).frame(0)
-    assert (1 in frame.object_ids) == labelled
+    assert (1 in frame.object_ids) == labeled
     left = (frame.image[..., 0] > 100) & ~frame.masks.any(0)
-    if labelled or gap == 0:
+    if labeled or gap == 0:
         assert frame.ignored is None and not left.any()
     else:
         np.testing.assert_array_equal(frame.ignored, left)
 
 
 @pytest.mark.parametrize('window', [0.75, 0.5])
-@pytest.mark.parametrize(('width', 'labelled'), [(0.5, True), (0.1, False)])
-def test_hardly_visible_objects_of_the_background_are_ignored(window, width, labelled):
+@pytest.mark.parametrize(('width', 'labeled'), [(0.5, True), (0.1, False)])
+def test_hardly_visible_objects_of_the_background_are_ignored(window, width, labeled):
     """A square of the background, cut off by the image border, at any zoom of the camera."""
     owner = np.zeros((144, 256), np.int16)
     camera = CameraMotion((144, 256), SIZE, (Wave(),) * 6, window=window)
@@ -418,10 +418,10 @@ def test_hardly_visible_objects_of_the_background_are_ignored(window, width, lab
     video = compose(background=background, camera=camera)
     video.visibility = Visibility(min_pixels=1, large=1.0)
     frame = video.frame(0)
-    assert len(frame) == labelled and (frame.ignored is None) == labelled
+    assert len(frame) == labeled and (frame.ignored is None) == labeled
 
 
-def test_object_that_leaves_the_frame_is_labelled_until_little_of_it_is_left():
+def test_object_that_leaves_the_frame_is_labeled_until_little_of_it_is_left():
     areas = {}
     for x in (0, -7, -11.5, -16):
         frame = compose(disc_at(1, x, 36)).frame(0)
@@ -429,7 +429,7 @@ def test_object_that_leaves_the_frame_is_labelled_until_little_of_it_is_left():
     assert areas[0] > areas[-7] > 40 and areas[-11.5] == -1 and areas[-16] == 0
 
 
-def test_large_objects_are_labelled_however_little_of_them_is_inside():
+def test_large_objects_are_labeled_however_little_of_them_is_inside():
     frame = compose(disc_at(1, 0, 36, scale=20, source=Disc(1))).frame(0)
     assert len(frame) == 1 and frame.masks.sum() == SIZE[0] * SIZE[1]
     assert frame.masks.sum() < Visibility().min_share * np.pi * 580**2
@@ -485,7 +485,7 @@ def test_pose_places_the_crop():
 
 
 def test_shrinking_does_not_alias():
-    """A chessboard of single pixels becomes uniformly grey."""
+    """A chessboard of single pixels becomes uniformly gray."""
     pixels = np.zeros((128, 128, 4), np.uint8)
     pixels[::2, ::2, :3] = pixels[1::2, 1::2, :3] = 255
     pixels[..., 3] = 255
@@ -499,7 +499,7 @@ def test_large_backgrounds_are_reduced():
     class Large(PlainImages):
         def frame(self, index):
             frame = super().frame(index)
-            return LabelledFrame(
+            return LabeledFrame(
                 np.repeat(np.repeat(frame.image, 4, 0), 4, 1),
                 frame.object_ids,
                 frame.class_ids,
@@ -521,8 +521,8 @@ def test_missing_backgrounds_or_objects_are_rejected():
 
 @pytest.mark.parametrize('deviation', [1.0, 4.0, 12.0])
 def test_noise_has_the_given_deviation(deviation):
-    grey = np.full((200, 300, 3), 128, np.uint8)
+    gray = np.full((200, 300, 3), 128, np.uint8)
     appearance = Appearance(noise=deviation)
-    noisy = appearance.record(grey, 3, 0).astype(float)
+    noisy = appearance.record(gray, 3, 0).astype(float)
     assert noisy.std() == pytest.approx(deviation, rel=0.08) and noisy.mean() == pytest.approx(128, abs=0.6)
-    assert (appearance.record(grey, 4, 0) != noisy).any() and (appearance.record(grey, 3, 0) == noisy).all()
+    assert (appearance.record(gray, 4, 0) != noisy).any() and (appearance.record(gray, 3, 0) == noisy).all()

@@ -162,7 +162,7 @@ def test_resize_tables_are_copied_once_per_size(kernel: Callable[..., None]) -> 
     assert cuda.events.count('pageable') == 1
 
 
-def test_images_are_kept_until_the_stream_is_synchronised(
+def test_images_are_kept_until_the_stream_is_synchronized(
     kernel: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A copy from memory that is not page-locked may start at any time before that."""

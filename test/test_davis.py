@@ -56,7 +56,7 @@ def test_frame_without_object_is_empty(tmp_path):
     assert [len(DavisSequence(tmp_path, 'cows').frame(time)) for time in range(3)] == [1, 0, 1]
 
 
-def voc_colour(number):
+def voc_color(number):
     """The VOC palette: three bits of a number at a time, from the highest bit of each channel down."""
     red = green = blue = 0
     for shift in range(8):
@@ -71,7 +71,7 @@ def test_indexed_sequence_has_several_objects_and_void_pixels(tmp_path):
     masks = moving_square(2)
     masks[:, 50:58, 60:80] = 2
     masks[:, :5] = 255
-    paint = lambda mask: np.array([voc_colour(n) for n in range(256)], np.uint8)[mask]  # noqa: E731
+    paint = lambda mask: np.array([voc_color(n) for n in range(256)], np.uint8)[mask]  # noqa: E731
     write_sequence(tmp_path, 'cows', masks, paint)
     frame = DavisSequence(tmp_path, 'cows').frame(0)
     assert frame.object_ids.tolist() == [1, 2]

@@ -1,7 +1,7 @@
 """DetectAndPropagate: gaps of a detector bridged by a propagator of colors."""
 
 import numpy as np
-from helpers.colour_propagator import BLUE, RED, ColourPropagator, draw, mask_of
+from helpers.color_propagator import BLUE, RED, ColorPropagator, draw, mask_of
 from helpers.patches import PatchEngine, square
 
 from vis_ros.instances import CONFIRMED, Instances
@@ -26,12 +26,12 @@ class Blinking(PatchEngine):
 
 def run(missed, images, bridged=True):
     tracker = DetectAndTrack(Blinking(missed), IdentityMemory(AssociationConfig(min_hits=2)))
-    tracker = DetectAndPropagate(tracker, ColourPropagator()) if bridged else tracker
+    tracker = DetectAndPropagate(tracker, ColorPropagator()) if bridged else tracker
     return [tracker.step(image, number / 10) for number, image in enumerate(images)]
 
 
 def moving(count=20):
-    return [draw(square(10 + 2 * time), square(110, colour=BLUE)) for time in range(count)]
+    return [draw(square(10 + 2 * time), square(110, color=BLUE)) for time in range(count)]
 
 
 def ids(found):
@@ -59,7 +59,7 @@ def test_without_gaps_nothing_is_added():
 
 
 def test_what_is_gone_is_not_bridged_and_nothing_is_bridged_for_longer_than_a_second():
-    images = moving(5) + [draw(square(110, colour=BLUE))] * 5
+    images = moving(5) + [draw(square(110, color=BLUE))] * 5
     assert all(len(found) == 1 for found in run((), images)[5:])
     long = run(range(5, 30), moving(30))
     assert [len(found) for found in long[5:14]] == [2] * 9
@@ -76,14 +76,14 @@ def test_mask_that_lies_on_a_detection_of_another_object_is_not_bridged():
             return found.with_fields(masks=masks)
 
     tracker = DetectAndTrack(Covering(range(5, 8)), IdentityMemory(AssociationConfig(min_hits=2)))
-    tracker = DetectAndPropagate(tracker, ColourPropagator())
+    tracker = DetectAndPropagate(tracker, ColorPropagator())
     found = [tracker.step(image, number / 10) for number, image in enumerate(images)]
     assert all(2 not in each.class_ids for each in found[5:])
 
 
 def test_reset_deletes_every_track():
     tracker = DetectAndTrack(PatchEngine(), IdentityMemory())
-    propagator = ColourPropagator()
+    propagator = ColorPropagator()
     tracker = DetectAndPropagate(tracker, propagator)
     for number, image in enumerate(moving(5)):
         tracker.step(image, number / 10)
@@ -95,7 +95,7 @@ def test_reset_deletes_every_track():
 def test_more_objects_than_can_be_propagated_do_not_displace_each_other():
     """Otherwise each of them would start again in every image."""
 
-    class Counting(ColourPropagator):
+    class Counting(ColorPropagator):
         started, corrected = 0, 0
 
         def start(self, *arguments):
@@ -136,6 +136,6 @@ def test_more_objects_than_can_be_propagated_do_not_displace_each_other():
 def test_a_track_that_the_memory_deleted_is_not_bridged():
     config = AssociationConfig(min_hits=2, max_age_s=0.25)
     tracker = DetectAndTrack(Blinking(range(5, 12)), IdentityMemory(config))
-    tracker = DetectAndPropagate(tracker, ColourPropagator(), config.max_age_s)
+    tracker = DetectAndPropagate(tracker, ColorPropagator(), config.max_age_s)
     found = [tracker.step(image, number / 10) for number, image in enumerate(moving(12))]
     assert [len(each) for each in found[5:]] == [2, 2, 1, 1, 1, 1, 1]

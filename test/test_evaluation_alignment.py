@@ -3,7 +3,7 @@
 import pytest
 from helpers.annotated_memory import MemoryVideo, frame, video, videos
 
-from vis_ros.datasets.video_summary import FrameKey, summarise
+from vis_ros.datasets.video_summary import FrameKey, summarize
 from vis_ros.evaluation.alignment import align, pair_videos
 
 A = (0, 0, 10, 10)
@@ -26,7 +26,7 @@ def frames(names=None, stamps=None, indices=None, count=None):
 
 
 def aligned(truth, results, **options):
-    return align(truth, summarise(truth).frames, results, summarise(results).frames, **options)
+    return align(truth, summarize(truth).frames, results, summarize(results).frames, **options)
 
 
 def matches(truth, results, **options):
@@ -155,7 +155,7 @@ def test_no_video_in_common_is_an_error_with_examples():
 
 def test_a_track_has_the_class_of_most_of_its_frames_and_the_mean_of_its_scores():
     scored = [[(1, A, 2, 0.25), (9, A, 3, 1.0)], [(1, A, 0, 0.5)], [(1, A, 2, 0.75)], [(9, A, 1, 0.5)]]
-    summary = summarise(video(scored))
+    summary = summarize(video(scored))
     assert {number: track.class_id for number, track in summary.tracks.items()} == {1: 2, 9: 1}, 'the lowest of equals'
     assert {number: track.score for number, track in summary.tracks.items()} == {1: 0.5, 9: 0.75}
     assert summary.frames[1] == FrameKey('00001', 1, None)

@@ -204,7 +204,7 @@ def test_missing_frames_count_as_nothing_found_unless_they_are_left_out():
     truth = videos(stamped([[(1, A)]] * 10))
     evaluation = evaluate(videos(stamped([[(7, A)]] * 10, step=2)), truth)
     coverage = evaluation.coverage
-    assert (coverage.compared, coverage.missing, coverage.left_out, coverage.unlabelled) == (10, 5, 0, 0)
+    assert (coverage.compared, coverage.missing, coverage.left_out, coverage.unlabeled) == (10, 5, 0, 0)
     assert evaluation.agnostic['MOTA'] == evaluation.agnostic['J'] == 0.5
     assert '5 frames without results, evaluated as if nothing was found.' in coverage.statements()
 
@@ -221,7 +221,7 @@ def test_frames_without_truth_are_counted_and_not_evaluated():
     wrong = [[(7, A)] if i % 2 == 0 else [(8, B)] for i in range(10)]
     evaluation = evaluate(videos(stamped(wrong)), videos(stamped([[(1, A)]] * 10, step=2)))
     assert evaluation.agnostic['HOTA'] == evaluation.agnostic['AP'] == 1
-    assert (evaluation.coverage.compared, evaluation.coverage.unlabelled) == (5, 5)
+    assert (evaluation.coverage.compared, evaluation.coverage.unlabeled) == (5, 5)
     assert '5 of 10 result frames without ground truth.' in evaluation.coverage.statements()
     assert evaluation.coverage.matched_by == {'video': 'stamp'}
 
@@ -248,8 +248,8 @@ def test_videos_without_results_are_missing_and_videos_without_truth_are_named()
     assert evaluation.agnostic['MOTA'] == 0.4 and evaluation.agnostic['J'] == 0.5
     assert set(evaluation.per_video['b'].values()) == {0}
     assert (coverage.videos, coverage.compared, coverage.missing) == (2, 10, 6)
-    assert (coverage.unlabelled, coverage.result_frames) == (3, 7)
-    assert (coverage.missing_videos, coverage.unlabelled_videos) == (('b',), ('x',))
+    assert (coverage.unlabeled, coverage.result_frames) == (3, 7)
+    assert (coverage.missing_videos, coverage.unlabeled_videos) == (('b',), ('x',))
     assert coverage.statements()[2:] == [
         *(
             'Videos without results: b.',

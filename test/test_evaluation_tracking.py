@@ -5,7 +5,7 @@ import pytest
 from helpers import trackeval_oracle
 from helpers.annotated_memory import overlaps, random_pair
 
-from vis_ros.evaluation.metrics.hota import LOCALISATION_THRESHOLDS, count_hota, hota
+from vis_ros.evaluation.metrics.hota import LOCALIZATION_THRESHOLDS, count_hota, hota
 from vis_ros.evaluation.metrics.identity import count_identity, idf1
 from vis_ros.evaluation.metrics.mask_overlaps import FrameOverlaps, VideoOverlaps
 from vis_ros.evaluation.metrics.tracking_measures import count_tracking, tracking_metrics
@@ -51,7 +51,7 @@ def test_a_match_counts_at_the_thresholds_that_its_iou_reaches():
     assert found == pytest.approx(dict.fromkeys(('HOTA', 'DetA', 'AssA'), 12 / 19))
     counts = count_hota(overlaps([[(1, A)]], [[(7, (0, 0, 10, 6))]]))
     assert counts.true_positives.tolist() == [1] * 12 + [0] * 7
-    assert LOCALISATION_THRESHOLDS[11] == 0.6 and len(LOCALISATION_THRESHOLDS) == 19
+    assert LOCALIZATION_THRESHOLDS[11] == 0.6 and len(LOCALIZATION_THRESHOLDS) == 19
 
 
 def test_the_track_that_fits_over_the_whole_video_wins_a_frame():

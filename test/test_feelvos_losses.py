@@ -22,14 +22,14 @@ def losses() -> FeelvosLosses:
 
 
 def _clip(frames: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two clips (2, T, ...) with one and two objects that stand out in colour and move."""
+    """Two clips (2, T, ...) with one and two objects that stand out in color and move."""
     images = torch.randn(2, frames, 3, 64, 96, generator=torch.Generator().manual_seed(1)) * 0.1
     labels = torch.zeros(2, frames, 64, 96, dtype=torch.int64)
     for t in range(frames):
         labels[:, t, 16:40, 8 + 4 * t : 40 + 4 * t] = 1
         labels[1, t, 32:60, 56:88] = 2
-    for number, colour in ((1, (1.0, -1.0, 0.0)), (2, (-1.0, 1.0, 1.0))):
-        images += (labels == number)[:, :, None] * torch.tensor(colour)[:, None, None]
+    for number, color in ((1, (1.0, -1.0, 0.0)), (2, (-1.0, 1.0, 1.0))):
+        images += (labels == number)[:, :, None] * torch.tensor(color)[:, None, None]
     return images, labels
 
 
@@ -54,15 +54,15 @@ def test_losses_are_finite_for_any_clip_and_progress(losses: FeelvosLosses, fram
 def test_a_few_steps_learn_one_clip() -> None:
     torch.manual_seed(0)
     learning = FeelvosLosses(Feelvos(FeelvosConfig('tiny', head_channels=16)).train())
-    optimiser = torch.optim.AdamW(learning.parameters(), 1e-3)
+    optimizer = torch.optim.AdamW(learning.parameters(), 1e-3)
     images, labels = (each[1:] for each in _clip())
     values = []
     for _ in range(6):
         torch.manual_seed(1)  # the same damage each time
         loss = learning(images, labels, 0.0)['mask']
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         values.append(loss.item())
     assert min(values[-2:]) < 0.7 * values[0]
 
@@ -128,9 +128,9 @@ def test_damage_is_small_unless_a_mask_is_lost() -> None:
     assert float(kept.max()) < 1
     ys, xs = (torch.arange(n).float() for n in (80, 100))
     for each in damaged[~lost].float():
-        centre_y, centre_x = (each.sum(1) * ys).sum() / each.sum(), (each.sum(0) * xs).sum() / each.sum()
-        assert abs(float(centre_y) - 39.5) < 40 * 0.05 + 0.7
-        assert abs(float(centre_x) - 49.5) < 40 * 0.05 + 0.7
+        center_y, center_x = (each.sum(1) * ys).sum() / each.sum(), (each.sum(0) * xs).sum() / each.sum()
+        assert abs(float(center_y) - 39.5) < 40 * 0.05 + 0.7
+        assert abs(float(center_x) - 49.5) < 40 * 0.05 + 0.7
 
 
 def test_damage_of_empty_masks_is_empty() -> None:

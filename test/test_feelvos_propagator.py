@@ -35,7 +35,7 @@ def propagator(network: Feelvos) -> FeelvosPropagator:
 
 
 def _image(shift: int = 0, seed: int = 0) -> NDArray[np.uint8]:
-    """A red square at (16, 8 + shift), a blue one at (32, 56), on grey."""
+    """A red square at (16, 8 + shift), a blue one at (32, 56), on gray."""
     image = np.random.default_rng(seed).integers(110, 130, (*_SIZE, 3), np.uint8)
     image[16:40, 8 + shift : 32 + shift] = (20, 20, 240)
     image[32:56, 56:80] = (240, 60, 20)
@@ -238,7 +238,7 @@ def test_an_object_that_starts_in_an_older_image_does_not_harm_the_others() -> N
     assert before > 0.9
 
 
-def test_a_mask_that_contains_no_cell_centre_is_propagated() -> None:
+def test_a_mask_that_contains_no_cell_center_is_propagated() -> None:
     image = seen_at(0)[0]
     bar = np.zeros((288, 512), bool)
     bar[101:161, 205:212] = True

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.colour_propagator import ColourPropagators
+from helpers.color_propagator import ColorPropagators
 from helpers.rectangles import BLUE, RED, RectangleEngine, draw
 
 import vis_ros
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def model(**settings: object) -> Model:
-    return Model(Settings.of(settings), RectangleEngine, ColourPropagators)  # type: ignore[arg-type]
+    return Model(Settings.of(settings), RectangleEngine, ColorPropagators)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -424,16 +424,16 @@ def test_the_published_rules_have_the_published_weights() -> None:
 
 
 def test_a_label_that_flickers_over_the_same_place_does_not_cost_the_number() -> None:
-    grey = [2, 0, 0]  # dot product 4 with itself: less than the 10 of a wrong category
+    gray = [2, 0, 0]  # dot product 4 with itself: less than the 10 of a wrong category
     weights = (1.0, 2.0, 10.0)
     for continuity_iou, expected in ((0.3, [1]), (1, [2])):
         memory = memory_with(continuity_iou=continuity_iou, weights=weights)
-        update(memory, Frame().add(LEFT, grey), 0.0)
-        assert update(memory, Frame().add(LEFT, grey, class_id=1), 0.1) == expected
+        update(memory, Frame().add(LEFT, gray), 0.0)
+        assert update(memory, Frame().add(LEFT, gray, class_id=1), 0.1) == expected
     memory = memory_with(weights=weights)
-    update(memory, Frame().add(LEFT, grey), 0.0)
+    update(memory, Frame().add(LEFT, gray), 0.0)
     update(memory, Frame(), 0.1)
-    assert update(memory, Frame().add(LEFT, grey, class_id=1), 0.2) == [2]  # not seen in the frame before
+    assert update(memory, Frame().add(LEFT, gray, class_id=1), 0.2) == [2]  # not seen in the frame before
 
 
 def test_the_class_of_an_identity_is_that_of_most_of_its_detections() -> None:
@@ -603,12 +603,12 @@ def test_a_duplicate_counts_as_one_frame_and_leaves_the_better_detection(rule: A
 
 
 def test_paper_keeps_the_category_of_birth_and_mmtracking_the_latest() -> None:
-    grey = [3, 0, 0]  # dot product 9: wins against a new object if the category is right, and loses if it is wrong
+    gray = [3, 0, 0]  # dot product 9: wins against a new object if the category is right, and loses if it is wrong
     for rule, expected in (('paper', [2]), ('mmtracking', [1])):
         memory = memory_with(rule=rule)
         assert update(memory, Frame().add(LEFT, [30, 0, 0], class_id=0), 0.0) == [1]
-        assert update(memory, Frame().add(LEFT, grey, class_id=1), 0.1) == [1]  # 90 outweighs the category
-        assert update(memory, Frame().add(FAR, grey, class_id=1), 0.2) == expected
+        assert update(memory, Frame().add(LEFT, gray, class_id=1), 0.1) == [1]  # 90 outweighs the category
+        assert update(memory, Frame().add(FAR, gray, class_id=1), 0.2) == expected
 
 
 def test_paper_counts_pixels_inclusively() -> None:

@@ -50,9 +50,9 @@ def test_channel_orders(encoding, order, padding):
 
 @pytest.mark.parametrize('padding', [0, 3])
 @pytest.mark.parametrize('encoding', ['mono8', '8UC1'])
-def test_grey_fills_three_channels(encoding, padding):
-    grey = picture()[:, :, 0]
-    np.testing.assert_array_equal(decode(encoding, 6, 8, grey, padding), np.dstack([grey] * 3))
+def test_gray_fills_three_channels(encoding, padding):
+    gray = picture()[:, :, 0]
+    np.testing.assert_array_equal(decode(encoding, 6, 8, gray, padding), np.dstack([gray] * 3))
 
 
 @pytest.mark.parametrize('padding', [0, 1, 4])
@@ -77,7 +77,7 @@ def mosaic(bgr, pattern):
 
 @pytest.mark.parametrize('padding', [0, 2])
 @pytest.mark.parametrize('pattern', BAYER)
-def test_bayer_of_a_constant_colour(pattern, padding):
+def test_bayer_of_a_constant_color(pattern, padding):
     bgr = np.full((6, 8, 3), (10, 120, 250), np.uint8)
     image = decode(f'bayer_{pattern}8', 6, 8, mosaic(bgr, pattern), padding)
     np.testing.assert_array_equal(image, bgr)
@@ -121,8 +121,8 @@ def test_yuv422_against_the_formula(encoding, layout, padding):
 def test_nv_against_the_formula(encoding, padding):
     y = GENERATOR.integers(16, 236, (4, 6))
     u, v = GENERATOR.integers(16, 240, (2, 2, 3))
-    colour = np.stack([u, v] if encoding == 'nv12' else [v, u], 2).reshape(2, 6)
-    rows = np.concatenate([y, colour]).astype(np.uint8)
+    color = np.stack([u, v] if encoding == 'nv12' else [v, u], 2).reshape(2, 6)
+    rows = np.concatenate([y, color]).astype(np.uint8)
     expected = [[bt601(y[r, c], u[r // 2, c // 2], v[r // 2, c // 2]) for c in range(6)] for r in range(4)]
     np.testing.assert_allclose(decode(encoding, 4, 6, rows, padding), expected, atol=2)
 
@@ -190,7 +190,7 @@ def test_jpeg_written_by_another_library(padding):
     np.testing.assert_allclose(image.astype(int), bgr, atol=8)
 
 
-def test_grey_and_16_bit_files_become_bgr():
+def test_gray_and_16_bit_files_become_bgr():
     stream = io.BytesIO()
     PillowImage.fromarray(np.array([[0, 256, 65535]], np.uint16)).save(stream, 'PNG')
     np.testing.assert_array_equal(decode_compressed('mono16; png compressed', stream.getvalue())[0, :, 1], [0, 1, 255])

@@ -189,7 +189,7 @@ def test_mask_target_of_a_28_pixel_box_is_the_mask_itself() -> None:
     mask = torch.from_numpy((generator.random((64, 96)) > 0.5).astype(np.uint8))
     target = TrainingTarget(torch.tensor([[20.0, 30, 48, 58]]), torch.tensor([1]), torch.tensor([1]), mask[None])
     rois = sample_rois(torch.zeros(0, 4), target, Sampling())
-    # two samples a side of a one-pixel bin lie between pixel centres: compare where the neighbours agree
+    # two samples a side of a one-pixel bin lie between pixel centers: compare where the neighbors agree
     found = mask_targets(rois, target)[0]
     smooth = torch.nn.functional.avg_pool2d(mask[None].float(), 3, 1, 1)[0, 30:58, 20:48]
     sure = (smooth > 0.99) | (smooth < 0.01)

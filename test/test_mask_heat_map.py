@@ -10,9 +10,9 @@ from scipy import stats
 from vis_ros.propagation.blocks.mask_heat_map import mask_heat_map, robust_moments
 
 
-def _ellipse(centre: tuple[int, int], axes: tuple[int, int], angle: float = 0) -> NDArray[np.bool_]:
+def _ellipse(center: tuple[int, int], axes: tuple[int, int], angle: float = 0) -> NDArray[np.bool_]:
     mask = np.zeros((80, 120), np.uint8)
-    cv2.ellipse(mask, centre, axes, angle, 0, 360, 1, -1)
+    cv2.ellipse(mask, center, axes, angle, 0, 360, 1, -1)
     return mask > 0
 
 
@@ -27,8 +27,8 @@ MASKS = np.stack(
 
 
 def test_moments_are_the_medians_and_the_scaled_deviations() -> None:
-    centre, std = robust_moments(torch.from_numpy(MASKS))
-    for mask, mine, spread in zip(MASKS, centre, std, strict=True):
+    center, std = robust_moments(torch.from_numpy(MASKS))
+    for mask, mine, spread in zip(MASKS, center, std, strict=True):
         for axis, places in enumerate(np.nonzero(mask)[::-1]):
             assert mine[axis] == np.median(places)
             assert spread[axis].item() == pytest.approx(1.4826 * stats.median_abs_deviation(places))
@@ -37,8 +37,8 @@ def test_moments_are_the_medians_and_the_scaled_deviations() -> None:
 def test_moments_of_an_even_number_of_pixels_are_means_of_two() -> None:
     mask = torch.zeros(1, 10, 10, dtype=torch.bool)
     mask[0, 3, 2] = mask[0, 8, 7] = True
-    centre, std = robust_moments(mask)
-    assert centre.tolist() == [[4.5, 5.5]]
+    center, std = robust_moments(mask)
+    assert center.tolist() == [[4.5, 5.5]]
     assert std[0].tolist() == pytest.approx([1.4826 * 2.5] * 2)
 
 
@@ -75,12 +75,12 @@ def test_an_empty_mask_has_an_empty_map() -> None:
 def test_perturbation_stays_in_its_bounds_and_fills_them() -> None:
     torch.manual_seed(0)
     mask = torch.from_numpy(MASKS[0])
-    (centre,), (std,) = robust_moments(mask[None])
+    (center,), (std,) = robust_moments(mask[None])
     maps = mask_heat_map(mask.expand(400, -1, -1), perturbed=True).double()
     # The logarithm of the map is a parabola on each axis: its vertex and its opening are the moments.
     row, column = maps.amax(1).log(), maps.amax(2).log()
     for axis, values in enumerate((row, column)):
-        at = int(centre[axis])
+        at = int(center[axis])
         left, middle, right = values[:, at - 2], values[:, at], values[:, at + 2]
         opening = -(left - 2 * middle + right) / 4
         sigma = opening.rsqrt()

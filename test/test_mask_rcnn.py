@@ -59,19 +59,19 @@ def _spread_outputs(model: TorchvisionMaskRCNN) -> None:
     images = torch.randn(1, 3, MIN_SIZE, MAX_SIZE // 32 * 32)
     features = model.backbone(images)
     logits, deltas = model.rpn.head(list(features.values()))
-    _standardise(model.rpn.head.cls_logits, torch.cat([level.flatten(2) for level in logits], 2)[0].T, 2)
-    _standardise(model.rpn.head.bbox_pred, torch.cat([level.flatten(2) for level in deltas], 2)[0].T, 0.3)
+    _standardize(model.rpn.head.cls_logits, torch.cat([level.flatten(2) for level in logits], 2)[0].T, 2)
+    _standardize(model.rpn.head.bbox_pred, torch.cat([level.flatten(2) for level in deltas], 2)[0].T, 0.3)
     corners = torch.rand(100, 2) * 100
     boxes = torch.cat((corners, corners + 10 + torch.rand(100, 2) * 120), 1)
     heads, size = model.roi_heads, [(MIN_SIZE, images.shape[3])]
     hidden = heads.box_head(heads.box_roi_pool(features, [boxes], size))
-    _standardise(heads.box_predictor.cls_score, heads.box_predictor.cls_score(hidden), 1.5)
-    _standardise(heads.box_predictor.bbox_pred, heads.box_predictor.bbox_pred(hidden), 1)
+    _standardize(heads.box_predictor.cls_score, heads.box_predictor.cls_score(hidden), 1.5)
+    _standardize(heads.box_predictor.bbox_pred, heads.box_predictor.bbox_pred(hidden), 1)
     masks = heads.mask_predictor(heads.mask_head(heads.mask_roi_pool(features, [boxes], size)))
-    _standardise(heads.mask_predictor.mask_fcn_logits, masks.permute(0, 2, 3, 1).flatten(0, 2), 3)
+    _standardize(heads.mask_predictor.mask_fcn_logits, masks.permute(0, 2, 3, 1).flatten(0, 2), 3)
 
 
-def _standardise(layer: nn.Linear | nn.Conv2d, outputs: Tensor, deviation: float) -> None:
+def _standardize(layer: nn.Linear | nn.Conv2d, outputs: Tensor, deviation: float) -> None:
     """Give every column of a layer's outputs (N, channels) mean 0 and the given standard deviation."""
     gain = deviation / outputs.std(0)
     layer.bias.sub_(outputs.mean(0)).mul_(gain)
@@ -94,7 +94,7 @@ def ours(theirs: TorchvisionMaskRCNN) -> MaskRCNN:
 
 
 def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """An image (height, width, 3) uint8 with smooth colours, edges and noise."""
+    """An image (height, width, 3) uint8 with smooth colors, edges and noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / 40.0
     waves = np.stack([np.sin(x * k + y) + np.cos(y * (k + 1) - x) for k in (1, 2, 3)], -1)
@@ -111,7 +111,7 @@ def test_every_stage_equals_torchvision(theirs: TorchvisionMaskRCNN, ours: MaskR
         inside = batch.image_sizes[0]
         tensor, _ = preprocess(image, ours.config)
         assert tensor.shape[1:] == inside
-        # grey levels are resized before they are normalised, not after: a thousandth of one
+        # gray levels are resized before they are normalized, not after: a thousandth of one
         torch.testing.assert_close(tensor, batch.tensors[0, :, : inside[0], : inside[1]], rtol=0, atol=5e-5)
 
         # from here on both get the same input, so that nothing but the stage can make a difference
@@ -151,7 +151,7 @@ def test_whole_images_equal_torchvision(theirs: TorchvisionMaskRCNN, ours: MaskR
         (expected,) = theirs([torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1) / 255])
     (found,) = TorchEngine.of_network(ours).infer([image])
     assert len(found) == len(expected['boxes']) > 20
-    # neighbours in the ranking whose scores differ by rounding may have changed places
+    # neighbors in the ranking whose scores differ by rounding may have changed places
     order = _match(found.boxes, found.class_ids, expected)
     assert len(set(order)) == len(found)
     np.testing.assert_allclose(found.scores, expected['scores'][order], atol=1e-4)
@@ -296,7 +296,7 @@ def test_class_agnostic_scores_give_one_class_per_box() -> None:
     torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.8]))
 
 
-def test_without_a_track_head_the_embedding_is_the_normalised_box_feature() -> None:
+def test_without_a_track_head_the_embedding_is_the_normalized_box_feature() -> None:
     network = small('mmdet', architecture='mask_rcnn')
     rois = torch.randn(4, 8, 7, 7)
     with torch.no_grad():

@@ -39,7 +39,7 @@ def test_published_streams_are_vgg_16_with_side_outputs_of_16_channels():
         features, deep = network.appearance.body(torch.zeros(1, 4, 64, 96, device='meta'))
     assert [tuple(each.shape[1:]) for each in features] == [(128, 32, 48), (256, 16, 24), (512, 8, 12), (512, 4, 6)]
     assert deep.shape == (1, 512, 4, 6)
-    assert parameters(network.localisation) == 512 * 49 * 256 + 256 + 256 * 256 + 256 + 256 * 4 + 4
+    assert parameters(network.localization) == 512 * 49 * 256 + 256 + 256 * 256 + 256 + 256 * 4 + 4
 
 
 def test_light_form_is_small_and_has_all_outputs(network):
@@ -147,7 +147,7 @@ def clip(frames=4, clips=1):
 @pytest.mark.parametrize('causal', [True, False])
 def test_gradients_reach_every_part(causal):
     network = MaskRnn(MaskRnnConfig('light', causal=causal))
-    torch.nn.init.normal_(network.localisation.deltas.weight, std=0.01)
+    torch.nn.init.normal_(network.localization.deltas.weight, std=0.01)
     sum(MaskRnnLosses(network)(*clip(), 0.0).values()).backward()
     silent = [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()]
     assert not silent

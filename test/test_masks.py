@@ -374,7 +374,7 @@ def test_measures_agree_with_the_full_frame() -> None:
     assert overlaps > 5
 
 
-def test_the_centroid_of_a_full_box_is_its_centre() -> None:
+def test_the_centroid_of_a_full_box_is_its_center() -> None:
     assert centroid(np.ones((4, 6), np.uint8), (10, 20, 16, 24)) == (13.0, 22.0)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.stills import StillVideos
 from vis_ros.training.mixture import Mixture, mirror
 
@@ -22,7 +22,7 @@ class Clip:
         mask = np.zeros((1, 4, 6), bool)
         mask[0, :, :3] = True
         one = np.ones(1, np.int32)
-        return LabelledFrame(image, one * (self.seed % 1000), one, mask, np.ones(1, bool), ~mask[0])
+        return LabeledFrame(image, one * (self.seed % 1000), one, mask, np.ones(1, bool), ~mask[0])
 
 
 class Clips:
@@ -33,8 +33,8 @@ class Clips:
         return Clip(self.number, seed, self.length)
 
 
-class GreyObjects:
-    """Images of three objects of different grey values on black."""
+class GrayObjects:
+    """Images of three objects of different gray values on black."""
 
     def __len__(self):
         return 4
@@ -44,7 +44,7 @@ class GreyObjects:
         for number in range(3):
             masks[number, 20 + 5 * index : 70, 5 + 40 * number : 35 + 40 * number] = True
             image[masks[number]] = SHADES[number]
-        return LabelledFrame(
+        return LabeledFrame(
             image, np.arange(1, 4, dtype=np.int32), np.arange(3, dtype=np.int32), masks, np.zeros(3, bool)
         )
 
@@ -112,7 +112,7 @@ def test_bad_weights_are_rejected(weights):
 
 
 def test_stills_show_the_same_objects_in_other_crops():
-    videos = StillVideos(GreyObjects(), (60, 80))
+    videos = StillVideos(GrayObjects(), (60, 80))
     moved = shared = 0
     for seed in range(12):
         key, reference = (videos.video(seed).frame(time) for time in (2, 3))
@@ -131,7 +131,7 @@ def test_stills_show_the_same_objects_in_other_crops():
 
 
 def test_stills_are_mirrored_for_a_whole_video():
-    videos = StillVideos(GreyObjects(), (60, 80))
+    videos = StillVideos(GrayObjects(), (60, 80))
     seen = set()
     for seed in range(20):
         sides = set()
@@ -146,7 +146,7 @@ def test_stills_are_mirrored_for_a_whole_video():
 
 
 def test_stills_depend_only_on_seed_and_time():
-    one, other = (StillVideos(GreyObjects(), (60, 80)) for _ in range(2))
+    one, other = (StillVideos(GrayObjects(), (60, 80)) for _ in range(2))
     frames = [one.video(1).frame(time).image for time in (0, 1)]
     np.testing.assert_array_equal(other.video(1).frame(1).image, frames[1])
     np.testing.assert_array_equal(other.video(1).frame(0).image, frames[0])

@@ -61,7 +61,7 @@ def test_vgg_m_gives_4608_features_of_a_crop() -> None:
     assert shapes == [(96, 3, 7, 7), (256, 96, 5, 5), (512, 256, 3, 3)]
 
 
-def test_the_response_normalisation_is_the_formula() -> None:
+def test_the_response_normalization_is_the_formula() -> None:
     norm = vgg_m_convolutions()[2]
     x = torch.rand(1, 9, 2, 2) * 30
     around = [x[:, max(c - 2, 0) : c + 3].square().sum(1) for c in range(9)]
@@ -229,8 +229,8 @@ def test_too_few_proposals_are_filled_up_with_boxes_around_the_last(
 ) -> None:
     boxes = _candidates(_tracker(), monkeypatch, 1.0, BOX.expand(given, -1) + 1)
     assert len(boxes) == given + 1 + TrackingSettings().candidates
-    centre = (boxes[:, 2:] + boxes[:, :2]) / 2
-    assert (centre - torch.tensor([60.0, 45.0])).abs().max() < 0.6 * 35 + 1
+    center = (boxes[:, 2:] + boxes[:, :2]) / 2
+    assert (center - torch.tensor([60.0, 45.0])).abs().max() < 0.6 * 35 + 1
 
 
 def test_a_lost_object_keeps_its_box_and_trains_on_the_last_frames(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,10 +74,10 @@ def test_a_large_mask_is_sampled_evenly(width):
 
 
 def test_millimeters_and_meters_give_the_same_position():
-    millimetres = np.full((HEIGHT, WIDTH), 1500, np.uint16)
-    millimetres[::2] = 0  # unknown
+    millimeters = np.full((HEIGHT, WIDTH), 1500, np.uint16)
+    millimeters[::2] = 0  # unknown
     mask = rectangle(20, 10, 60, 50)
-    a, b = (positions(objects(mask), depth, PLAIN) for depth in (millimetres, millimetres.astype(np.float32) / 1000))
+    a, b = (positions(objects(mask), depth, PLAIN) for depth in (millimeters, millimeters.astype(np.float32) / 1000))
     np.testing.assert_allclose(a, b, rtol=1e-6)
     assert a[0, 2] == 1.5
 

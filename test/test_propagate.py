@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.colour_propagator import BLUE, RED, ColourPropagator, draw, mask_of
+from helpers.color_propagator import BLUE, RED, ColorPropagator, draw, mask_of
 from helpers.patches import PatchEngine, square
 
 from vis_ros.instances import CONFIRMED, LOST
@@ -20,7 +20,7 @@ def run(tracker, images, rate=10.0, start=0.0):
 
 
 def prompted(config=PROMPTED, engine=None):
-    return Propagate(ColourPropagator(), engine, config)
+    return Propagate(ColorPropagator(), engine, config)
 
 
 def start(tracker, image, *masks):
@@ -31,11 +31,11 @@ def start(tracker, image, *masks):
 
 def test_a_prompted_mask_is_propagated_with_its_id_and_the_true_pixels():
     tracker = prompted()
-    first = draw(square(10), square(90, colour=BLUE))
+    first = draw(square(10), square(90, color=BLUE))
     tracker.step(first, 0.0)
     number = tracker.prompt(stamp=0.0, mask=mask_of(first, RED))
     for time in range(1, 6):
-        image = draw(square(10 + 6 * time), square(90, colour=BLUE))
+        image = draw(square(10 + 6 * time), square(90, color=BLUE))
         found = tracker.step(image, time / 10)
         assert found.track_ids.tolist() == [number] and found.states.tolist() == [CONFIRMED]
         assert (found.full_mask(0) == mask_of(image, RED)).all()
@@ -57,7 +57,7 @@ def test_masks_come_at_the_size_of_the_image():
 
 def test_masks_of_objects_that_touch_do_not_overlap_and_cover_both():
     tracker = prompted()
-    image = draw(square(10), square(34, colour=BLUE))
+    image = draw(square(10), square(34, color=BLUE))
     start(tracker, image, mask_of(image, RED), mask_of(image, BLUE))
     found = tracker.step(image, 0.1)
     together = found.full_mask(0).astype(int) + found.full_mask(1)
@@ -85,7 +85,7 @@ def test_exploding_mask_is_lost_and_not_published():
     assert found.states.tolist() == [LOST] and not found.areas().any()
 
 
-class Unsure(ColourPropagator):
+class Unsure(ColorPropagator):
     sureness = 1.0
 
     def step(self, image):
@@ -105,21 +105,21 @@ def test_mask_that_is_less_likely_than_not_is_lost_until_it_is_likely_again():
 
 def test_detections_start_tracks_and_new_objects_are_found_later():
     engine = PatchEngine()
-    tracker = Propagate(ColourPropagator(), engine, PropagateConfig(detect_every=5))
+    tracker = Propagate(ColorPropagator(), engine, PropagateConfig(detect_every=5))
     first = run(tracker, [draw(square(10))] * 5)
     assert [each.track_ids.tolist() for each in first] == [[1]] * 5
     assert engine.calls == 1
-    later = run(tracker, [draw(square(10), square(90, colour=BLUE))] * 6, start=0.5)
+    later = run(tracker, [draw(square(10), square(90, color=BLUE))] * 6, start=0.5)
     assert [each.track_ids.tolist() for each in later] == [[1, 2]] * 6
     assert [tracker.class_names[n] for n in later[-1].class_ids] == ['red', 'blue']
 
 
 def test_lost_object_is_found_again_by_a_detection_that_looks_like_it():
-    propagator = ColourPropagator(finds_lost=False)
+    propagator = ColorPropagator(finds_lost=False)
     tracker = Propagate(propagator, PatchEngine(), PropagateConfig(detect_every=3))
     run(tracker, [draw(square(10))] * 3)
     run(tracker, [draw()] * 3, start=0.3)
-    found = run(tracker, [draw(square(100, colour=BLUE), square(50))] * 3, start=0.6)
+    found = run(tracker, [draw(square(100, color=BLUE), square(50))] * 3, start=0.6)
     assert sorted(found[-1].track_ids.tolist()) == [1, 2]
     red = found[-1].full_mask(found[-1].track_ids.tolist().index(1))
     assert (red == mask_of(draw(square(50)), RED)).all()
@@ -127,8 +127,8 @@ def test_lost_object_is_found_again_by_a_detection_that_looks_like_it():
 
 def test_a_detected_object_is_deleted_when_lost_for_long_but_not_a_prompted_one():
     config = PropagateConfig(detect_every=1000, max_age_s=1.0)
-    tracker = Propagate(ColourPropagator(), PatchEngine(), config)
-    image = draw(square(10), square(90, colour=BLUE))
+    tracker = Propagate(ColorPropagator(), PatchEngine(), config)
+    image = draw(square(10), square(90, color=BLUE))
     tracker.step(image, 0.0)
     tracker.forget(tracker.step(image, 0.1).track_ids.tolist()[0])
     marked = tracker.prompt(mask=mask_of(image, RED))
@@ -179,7 +179,7 @@ def test_more_objects_than_the_limit_and_an_unknown_id_are_refused():
     tracker = prompted(PropagateConfig(start_from_detections=False, max_objects=1))
     with pytest.raises(PromptError, match='no image has arrived'):
         tracker.prompt(point=(1, 1))
-    image = draw(square(10), square(90, colour=BLUE))
+    image = draw(square(10), square(90, color=BLUE))
     tracker.step(image, 0.0)
     tracker.prompt(mask=mask_of(image, RED))
     with pytest.raises(PromptError, match='1 objects are tracked, which is the limit'):
@@ -195,7 +195,7 @@ def test_a_prompt_needs_exactly_one_of_mask_box_and_point():
 
 
 def test_a_point_and_a_box_select_the_detection_and_its_class():
-    image = draw(square(10), square(90, colour=BLUE))
+    image = draw(square(10), square(90, color=BLUE))
     for prompt in ({'point': (100, 30)}, {'box': (88, 18, 116, 46)}):
         tracker = prompted(engine=PatchEngine())
         tracker.step(image, 0.0)
@@ -249,11 +249,11 @@ def test_image_of_another_size_is_taken_like_the_others():
 
 def test_detections_need_an_engine():
     with pytest.raises(ValueError, match='no detector'):
-        Propagate(ColourPropagator(), None)
+        Propagate(ColorPropagator(), None)
 
 
 def test_settings_change_while_running():
-    tracker = Propagate(ColourPropagator(), ScoreFilter(PatchEngine(), 0.5), PropagateConfig(detect_every=1))
+    tracker = Propagate(ColorPropagator(), ScoreFilter(PatchEngine(), 0.5), PropagateConfig(detect_every=1))
     assert len(tracker.step(draw(square(10)), 0.0)) == 1
     tracker.configure(Settings(model='feelvos', score_threshold=0.95))
     tracker.reset()

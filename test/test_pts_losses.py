@@ -86,10 +86,10 @@ def test_crops_hold_the_object_with_context_and_the_mask_before(monkeypatch: pyt
     shown = seen.image[:, 0] > 0
     # One of 1 / (1.5 to 2)^2 of the crop, as far as it is in there, a Laplace-shaken box aside.
     assert 0.15 < shown.float().mean((1, 2)).median() < 0.45
-    centre, _ = robust_moments(shown)
+    center, _ = robust_moments(shown)
     found = seen.heat_map[:, 0].flatten(1).argmax(1)
     peak = torch.stack((found % SIDE, found // SIDE), 1)
-    behind = (centre - peak)[:, 0].unflatten(0, (8, 3)).median(0).values
+    behind = (center - peak)[:, 0].unflatten(0, (8, 3)).median(0).values
     assert abs(behind[0]) < 4  # of frame 1 the mask is its own
     assert (behind[1:] > 2).all()  # of the others it lies 6 pixels of the image behind
 

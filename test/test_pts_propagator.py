@@ -45,7 +45,7 @@ def _found_at(box: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module.ObjectTracker, 'find', find)
 
 
-def _normalised(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> Tensor:
+def _normalized(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> Tensor:
     x0, y0, x1, y1 = box
     pixels = (image[y0:y1, x0:x1, ::-1].astype(np.float32) - 127) / 128
     return torch.from_numpy(cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_LINEAR)).permute(2, 0, 1)[None]
@@ -80,7 +80,7 @@ def test_a_step_is_rgsn_in_one_and_a_half_times_the_box_of_otn(network: Pts, mon
     propagator = PtsPropagator(network, CPU)
     propagator.start(3, _image(0), _mask(36))
     box, reference_box = (28, 12, 76, 48), (30, 15, 66, 45)
-    _assert_close_inside(seen.reference_image, _normalised(_image(0), reference_box))
+    _assert_close_inside(seen.reference_image, _normalized(_image(0), reference_box))
     x0, y0, x1, y1 = reference_box
     small = _mask(36)[y0:y1, x0:x1].astype(np.float32)
     expected = cv2.resize(small, (64, 64), interpolation=cv2.INTER_LINEAR) >= 0.5
@@ -88,7 +88,7 @@ def test_a_step_is_rgsn_in_one_and_a_half_times_the_box_of_otn(network: Pts, mon
     reference = network.rgsn.reference(seen.reference_image, seen.reference_mask)
     _found_at((36, 18, 68, 42), monkeypatch)
     planes = propagator.step(_image(1))
-    _assert_close_inside(seen.image, _normalised(_image(1), box))
+    _assert_close_inside(seen.image, _normalized(_image(1), box))
     torch.testing.assert_close(seen.features, reference, atol=1e-4, rtol=1e-3)
     # The mask of the last image, 24 x 20 pixels around (48, 30), is in the middle of the crop of 48 x 36 pixels...
     y, x = np.unravel_index(seen.heat_map[0, 0].argmax().item(), (64, 64))
@@ -111,10 +111,10 @@ def test_a_box_of_most_of_the_frame_is_segmented_in_the_whole_frame(
     seen = _Recorded(network, monkeypatch)
     _found_at((0, 0, 60, 63), monkeypatch)  # 61.5 %
     propagator.step(_image(1))
-    _assert_close_inside(seen.image, _normalised(_image(1), (0, 0, 96, 64)))
+    _assert_close_inside(seen.image, _normalized(_image(1), (0, 0, 96, 64)))
     _found_at((0, 2, 60, 62), monkeypatch)  # 58.6 %, and half as large again up to x = 75
     propagator.step(_image(1))
-    _assert_close_inside(seen.image, _normalised(_image(1), (0, 0, 75, 64)))
+    _assert_close_inside(seen.image, _normalized(_image(1), (0, 0, 75, 64)))
 
 
 def test_the_previous_mask_is_where_the_object_was_most_probable(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:

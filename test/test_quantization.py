@@ -1,4 +1,4 @@
-"""Int8 quantisation: the choice of scales, and the quantised graph compared with independent arithmetic."""
+"""Int8 quantization: the choice of scales, and the quantized graph compared with independent arithmetic."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def error_of(values: NDArray[Any], scale: float) -> float:
     return float(((values - np.clip(np.round(values / scale), -127, 127) * scale) ** 2).mean())
 
 
-def test_the_scale_minimises_the_squared_error() -> None:
+def test_the_scale_minimizes_the_squared_error() -> None:
     values = np.random.default_rng(0).laplace(size=6000)
     scale = seen(values, values[::-1]).best_scale()
     tried = np.linspace(0.1, 1.2, 500) * np.abs(values).max() / 127
@@ -97,7 +97,7 @@ def rounded(values: torch.Tensor, scale: Any) -> torch.Tensor:
     return torch.round(values / scale).clamp(-127, 127) * scale
 
 
-def test_a_quantised_graph_equals_manual_rounding(tmp_path: Path) -> None:
+def test_a_quantized_graph_equals_manual_rounding(tmp_path: Path) -> None:
     whole, path, kernels = small_graph(tmp_path)
     assert [layer.kernel for layer in layers_of(whole)] == ['a', 'a', 'b']
     examples = [{'x': np.random.default_rng(i).normal(size=(1, 4, 8, 8)).astype(np.float32)} for i in range(4)]
@@ -129,7 +129,7 @@ def examples() -> list[dict[str, NDArray[np.float32]]]:
     return [{'x': np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype(np.float32)}]
 
 
-def test_layers_with_few_operations_are_not_quantised(
+def test_layers_with_few_operations_are_not_quantized(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: Any
 ) -> None:
     whole, path, kernels = small_graph(tmp_path)
@@ -140,7 +140,7 @@ def test_layers_with_few_operations_are_not_quantised(
     assert [node.op_type for node in whole.graph.node].count('QuantizeLinear') == 2
 
 
-def test_the_body_is_not_quantised(tmp_path: Path, examples: Any) -> None:
+def test_the_body_is_not_quantized(tmp_path: Path, examples: Any) -> None:
     whole, path, kernels = small_graph(tmp_path)
     (kernel,) = (each for each in whole.graph.initializer if each.name == 'b')
     kernel.name = 'network.backbone.body.b'

@@ -20,7 +20,7 @@ SECOND = 1_000_000_000
 
 
 def picture(number, size=(48, 64)):
-    """Grey `number` with a red square that moves with it."""
+    """Gray `number` with a red square that moves with it."""
     image = np.full((*size, 3), number, np.uint8)
     image[10:20, number : number + 10] = (0, 0, 255)
     return image

@@ -126,8 +126,8 @@ def test_every_object_of_every_frame_is_in_the_results_with_its_own_pixels(folde
         assert (record['index'], record['name'], record['epoch']) == (index, f'{index}.png', 0)
         assert record['stamp'] == pytest.approx(index / 30) and record['stamp_ns'] is None, 'a folder has no clock'
         assert len(record['instances']) == len(courses(index))
-        for x0, y0, x1, y1, colour in courses(index):
-            class_name = CLASS_NAMES[int(np.argmax(colour))]
+        for x0, y0, x1, y1, color in courses(index):
+            class_name = CLASS_NAMES[int(np.argmax(color))]
             (one,) = (each for each in record['instances'] if each['class_name'] == class_name)
             assert names.setdefault(class_name, one['track_id']) == one['track_id'], 'keeps its number'
             assert one['box'] == one['roi'] == [x0, y0, x1, y1]

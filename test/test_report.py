@@ -20,7 +20,7 @@ from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation,
 from vis_ros.evaluation.report import html_report as report
 from vis_ros.evaluation.report.html_report import charts
 from vis_ros.evaluation.report.switch_images import draw_outlines
-from vis_ros.visualization import identity_colour
+from vis_ros.visualization import identity_color
 
 # --- synthetic evaluations and how to read a report -------------------------------------------------------------------
 
@@ -143,8 +143,8 @@ def spans(path):
     return [(int(x), int(x) + int(width)) for x, width in re.findall(r'M(\d+) \.5h(\d+)', path)]
 
 
-def colour(identity):
-    return '#{2:02x}{1:02x}{0:02x}'.format(*identity_colour(identity % EPOCH))
+def color(identity):
+    return '#{2:02x}{1:02x}{0:02x}'.format(*identity_color(identity % EPOCH))
 
 
 def strips(element):
@@ -181,8 +181,8 @@ def moving_box(frames=10, size=(120, 160)):
     return [memory.box(20 + 4 * index, 30, 60 + 4 * index, 80, size) for index in range(frames)]
 
 
-def grey_images(frames=10, size=(120, 160)):
-    """Images that show their number: frame k has the grey value 15 * k."""
+def gray_images(frames=10, size=(120, 160)):
+    """Images that show their number: frame k has the gray value 15 * k."""
     return [np.full((*size, 3), 15 * index, np.uint8) for index in range(frames)]
 
 
@@ -198,7 +198,7 @@ def decoded(image):
 
 def test_the_page_needs_no_other_file(tmp_path):
     masks = moving_box()
-    truth = outlined_set(masks, grey_images())
+    truth = outlined_set(masks, gray_images())
     results = outlined_set(masks, shift=1, switch_at=5)
     evaluation = replace(evaluate(results, truth), latencies_ms=(1.0, 2.0))
     text, root = written(tmp_path, evaluation, truth=truth, results=results, comparison=compare(evaluation, evaluation))
@@ -227,7 +227,7 @@ def test_charts_are_well_formed_xml_with_titles(tmp_path):
 
 def test_the_same_evaluation_gives_the_same_bytes(tmp_path):
     masks = moving_box()
-    truth = outlined_set(masks, grey_images())
+    truth = outlined_set(masks, gray_images())
     results = outlined_set(masks, shift=1, switch_at=5)
     first, _ = written(tmp_path, evaluate(results, truth), truth=truth, results=results)
     second, _ = written(tmp_path, evaluate(results, truth), truth=truth, results=results)
@@ -364,7 +364,7 @@ def test_bars_are_the_runs(tmp_path, seed):
         for identity, its_spans in wanted.items():
             frames = sum(end - first for first, end in its_spans)
             name = f'{identity % EPOCH} of epoch 1' if identity >= EPOCH else str(identity)
-            assert drawn[f'track {name}: {frames} frames'] == (colour(identity), its_spans)
+            assert drawn[f'track {name}: {frames} frames'] == (color(identity), its_spans)
         its = [each for each in evaluation.switches if (each.video, each.object_id) == (track.video, track.object_id)]
         drawn_switches = [each for each in outer.findall('use') if each.get('href') == '#switch']
         assert [float(mark.get('x')[:-1]) * length / 100 for mark in drawn_switches] == pytest.approx(
@@ -399,7 +399,7 @@ def test_frame_numbers_on_the_axis(tmp_path):
         assert all(x * length / 100 == pytest.approx(frame, abs=0.02) for x, frame in ticks)
 
 
-def test_tracks_without_a_colour_share_a_bar(tmp_path):
+def test_tracks_without_a_color_share_a_bar(tmp_path):
     runs = tuple(MatchedRun(3 * k, 3 * k + (k < 200), k) for k in range(260))
     track = ObjectTrack('v', 1, 'zebra', 800, 0, 0.5, 0.5, 259, 0, runs, ((0, 799),))
     _, root = written(tmp_path, replace(made(videos=('v',), length=800), objects=(track,), switches=()))
@@ -432,7 +432,7 @@ def named(identity):
 def test_images_show_the_frames_around_a_switch(tmp_path):
     """The object is lost for two frames before it switches: the last frame on the old track is the third before."""
     masks = moving_box()
-    truth = outlined_set(masks, grey_images())
+    truth = outlined_set(masks, gray_images())
     results = outlined_set(
         [None if index in (4, 5) else mask for index, mask in enumerate(masks)], shift=1, switch_at=6
     )
@@ -449,7 +449,7 @@ def test_images_with_frames_left_out_or_in_another_order(tmp_path):
     """Positions count the compared frames only, and the images may be with the results."""
     masks = moving_box()
     truth = outlined_set(masks)
-    results = outlined_set(masks, grey_images(), shift=1, switch_at=7)
+    results = outlined_set(masks, gray_images(), shift=1, switch_at=7)
     kept = [frame for frame in results.videos[0] if frame.index not in (1, 2)]
     results = memory.videos(memory.MemoryVideo('clip', kept))
     evaluation = evaluate(results, truth, common_frames=True)
@@ -459,7 +459,7 @@ def test_images_with_frames_left_out_or_in_another_order(tmp_path):
 
 
 def test_an_image_that_cannot_be_read_is_reported(tmp_path):
-    masks, images = moving_box(), grey_images()
+    masks, images = moving_box(), gray_images()
     images[4] = OSError('img4.jpg is gone')
     images[5] = np.zeros((7, 9, 3), np.uint8)
     truth, results = outlined_set(masks, images), outlined_set(masks, shift=1, switch_at=5)
@@ -483,7 +483,7 @@ def test_an_image_has_both_outlines():
     assert (plain == 90).all() and plain.shape == (180, 240, 3)
     # 130 pixels wide together, and six tenths of that around them, in the aspect ratio of the crop.
     scale, left = 240 / 208, 215 - 104
-    for x, wanted in ((150, (255, 255, 255)), (279, identity_colour(7))):
+    for x, wanted in ((150, (255, 255, 255)), (279, identity_color(7))):
         column = shown[90, round((x - left) * scale) - 3 : round((x - left) * scale) + 4]
         assert np.abs(column - wanted).sum(1).min() < 150
 
@@ -628,7 +628,7 @@ def test_what_is_left_out_is_counted(tmp_path, monkeypatch):
     for name in ('MAX_SWITCH_IMAGES', 'MAX_STRIPS', 'MAX_ROWS'):
         monkeypatch.setattr(report, name, 2)
     masks = moving_box(16)
-    truth = outlined_set(masks, grey_images(16))
+    truth = outlined_set(masks, gray_images(16))
     frames = [
         replace(frame, track_ids=frame.track_ids + 2 * frame.index) for frame in outlined_set(masks, shift=1).videos[0]
     ]

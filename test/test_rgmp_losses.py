@@ -190,9 +190,9 @@ def test_damage_moves_resizes_and_blurs(monkeypatch: pytest.MonkeyPatch) -> None
     damaged = damage_soft_masks(torch.from_numpy(mask)[None, None])[0, 0].numpy()
     side, scale = math.sqrt(24 * 40), math.exp(0.1)
     ys, xs = np.mgrid[:64, :96].astype(float)
-    centre_y, centre_x = 31.5, 49.5  # of the pixel centres
-    from_y = (ys - centre_y + 0.5 * 0.1 * side) / scale + centre_y
-    from_x = (xs - centre_x - 0.1 * side) / scale + centre_x
+    center_y, center_x = 31.5, 49.5  # of the pixel centers
+    from_y = (ys - center_y + 0.5 * 0.1 * side) / scale + center_y
+    from_x = (xs - center_x - 0.1 * side) / scale + center_x
     moved = ndimage.map_coordinates(mask, [from_y, from_x], order=1)
     cells = moved.reshape(16, 4, 24, 4).mean((1, 3))
     positions = [(np.arange(n) + 0.5) / 4 - 0.5 for n in (64, 96)]

@@ -21,7 +21,7 @@ def run(request):
 
 
 def seen(run, name):
-    """(FRAMES,) bool: is the object labelled; and its boxes, NaN where it is not."""
+    """(FRAMES,) bool: is the object labeled; and its boxes, NaN where it is not."""
     scene, frames = run
     (number,) = [identity for identity, what in scene.object_names.items() if what == name]
     boxes = np.full((FRAMES, 4), np.nan)
@@ -50,17 +50,17 @@ def test_one_hides_behind_another_object(run):
     visible, boxes = seen(run, 'hides behind the large one')
     _, large = seen(run, 'large one')
     last = np.flatnonzero(~visible)[0] - 1
-    centre = (boxes[last, :2] + boxes[last, 2:]) / 2
-    assert (large[last, :2] < centre).all() and (centre < large[last, 2:]).all()
+    center = (boxes[last, :2] + boxes[last, 2:]) / 2
+    assert (large[last, :2] < center).all() and (center < large[last, 2:]).all()
 
 
 def test_one_hides_behind_the_pillar(run):
     visible, boxes = seen(run, 'hides behind the pillar')
     _, frames = run
     before, after = np.flatnonzero(~visible)[0] - 1, np.flatnonzero(~visible)[-1] + 1
-    centre = ((boxes[before, :2] + boxes[before, 2:] + boxes[after, :2] + boxes[after, 2:]) / 4).astype(int)
+    center = ((boxes[before, :2] + boxes[before, 2:] + boxes[after, :2] + boxes[after, 2:]) / 4).astype(int)
     middle = frames[(before + after) // 2]
-    assert not middle.masks[:, centre[1], centre[0]].any()
+    assert not middle.masks[:, center[1], center[0]].any()
 
 
 def test_one_leaves_the_image_and_returns(run):
@@ -76,15 +76,15 @@ def test_its_twin_stays_and_looks_the_same(run):
     assert visible.all()
     scene, frames = run
     twins = [n for n, name in scene.object_names.items() if name in ('twin that stays', 'leaves and returns')]
-    colours = [frames[0].image[frames[0].masks[frames[0].object_ids == n][0]].mean(0) for n in twins]
-    assert np.abs(colours[0] - colours[1]).max() < 25
+    colors = [frames[0].image[frames[0].masks[frames[0].object_ids == n][0]].mean(0) for n in twins]
+    assert np.abs(colors[0] - colors[1]).max() < 25
 
 
 def test_two_cross_and_one_covers_the_other(run):
     _, left = seen(run, 'crosses to the left')
     visible, right = seen(run, 'crosses to the right')
-    centres = [(boxes[:, 0] + boxes[:, 2]) / 2 for boxes in (left, right)]
-    assert centres[0][0] > centres[1][0] + 100 and centres[0][-1] < centres[1][-1] - 100
+    centers = [(boxes[:, 0] + boxes[:, 2]) / 2 for boxes in (left, right)]
+    assert centers[0][0] > centers[1][0] + 100 and centers[0][-1] < centers[1][-1] - 100
     height = np.minimum(left[:, 3], right[:, 3]) - np.maximum(left[:, 1], right[:, 1])
     width = np.minimum(left[:, 2], right[:, 2]) - np.maximum(left[:, 0], right[:, 0])
     assert ((height > 5) & (width > 5)).any() or not visible.all()
@@ -172,7 +172,7 @@ def test_scene_videos_are_training_data_of_one_class():
     assert found >= 8
 
 
-def test_pillars_in_scene_videos_hide_objects_and_are_not_labelled():
+def test_pillars_in_scene_videos_hide_objects_and_are_not_labeled():
     videos = SceneVideos((72, 128), shapes=20, places=3)
     with_pillar = [
         video for video in map(videos.video, range(12)) if any(moving.object_id == 0 for moving in video.moving_objects)

@@ -74,7 +74,7 @@ def network(**fields: Any) -> MaskRCNN:
 
 
 def images(batch: int, height: int, width: int, config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Images of coloured blobs (B, H, W, 3), their sizes and their scales."""
+    """Images of colored blobs (B, H, W, 3), their sizes and their scales."""
     generator = torch.Generator().manual_seed(height + width + batch)
     coarse = torch.rand(batch, 3, height // 16, width // 16, generator=generator) * 255
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode='nearest').permute(0, 2, 3, 1).contiguous()
@@ -88,11 +88,11 @@ def reference(detector: MaskRCNN, inputs: tuple[Tensor, Tensor, Tensor]) -> list
     picture, sizes, scales = inputs
     config = detector.config
     mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
-    normalised = (picture.float().permute(0, 3, 1, 2).flip(1) - mean) / std
+    normalized = (picture.float().permute(0, 3, 1, 2).flip(1) - mean) / std
     whole = [(int(h), int(w)) for h, w in sizes]
-    for slot, (height, width) in zip(normalised, whole, strict=True):
+    for slot, (height, width) in zip(normalized, whole, strict=True):
         slot[:, height:], slot[:, :, width:] = 0, 0
-    found, masks, embeddings = detector(normalised, whole, [(float(x), float(y)) for x, y in scales])
+    found, masks, embeddings = detector(normalized, whole, [(float(x), float(y)) for x, y in scales])
     counts = [len(one.boxes) for one in found]
     rows = zip(found, masks.split(counts), embeddings.split(counts), strict=True)
     return [(one.boxes, one.scores, one.labels, mask, embedding) for one, mask, embedding in rows]

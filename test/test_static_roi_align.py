@@ -26,9 +26,9 @@ def boxes() -> Tensor:
     """Boxes (IMAGES, BOXES, 4) of all sizes. A third of them touch a border, where many are narrow."""
     generator = torch.Generator().manual_seed(2)
     limits = torch.tensor([WIDTH, HEIGHT] * 2)
-    centre = torch.rand(IMAGES, BOXES, 2, generator=generator) * limits[:2]
+    center = torch.rand(IMAGES, BOXES, 2, generator=generator) * limits[:2]
     sides = torch.exp(torch.rand(IMAGES, BOXES, 2, generator=generator) ** 0.7 * 7)
-    found = torch.cat((centre - sides / 2, centre + sides / 2), 2)
+    found = torch.cat((center - sides / 2, center + sides / 2), 2)
     found[:, ::3] = found[:, ::3] + (limits - found[:, ::3])[..., [2, 3, 2, 3]] * 0.999
     found = found.clamp(min=0).minimum(limits)
     found[:, 1] = torch.tensor([WIDTH - 0.5, HEIGHT - 0.25, WIDTH, HEIGHT])

@@ -63,7 +63,7 @@ def engine(weights: Path) -> TorchEngine:
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """An image (height, width, 3) uint8 of coloured blobs."""
+    """An image (height, width, 3) uint8 of colored blobs."""
     spots = np.random.default_rng(seed).integers(0, 256, (height // 9 + 2, width // 9 + 2, 3), dtype=np.uint8)
     return np.ascontiguousarray(cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC))
 
@@ -135,9 +135,9 @@ def test_tiny_and_thin_images(engine: TorchEngine, size: tuple[int, int], resize
     assert (found.boxes[:, 2:] <= size[::-1]).all()
 
 
-def test_a_grey_image_in_three_channels(engine: TorchEngine) -> None:
-    grey = noise(96, 160)[..., 0]
-    assert len(engine.infer([np.repeat(grey[..., None], 3, 2)])[0]) > 0
+def test_a_gray_image_in_three_channels(engine: TorchEngine) -> None:
+    gray = noise(96, 160)[..., 0]
+    assert len(engine.infer([np.repeat(gray[..., None], 3, 2)])[0]) > 0
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_input_limits_apply_to_the_longer_and_the_shorter_side(
     assert scale == (expected[1] / size[1], expected[0] / size[0])
 
 
-def test_pixels_are_rgb_and_normalised() -> None:
+def test_pixels_are_rgb_and_normalized() -> None:
     image = np.zeros((96, 160, 3), np.uint8)
     image[..., 0], image[..., 1], image[..., 2] = 10, 20, 30  # blue, green, red
     tensor, _ = preprocess(image, CONFIG.with_fields(mean=(30.0, 16.0, 0.0), std=(1.0, 2.0, 5.0)))

@@ -78,7 +78,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights, averages, optimiser, schedule, random state, best figure and logs; pulled out at the 6th of 7 steps,
+    """Weights, averages, optimizer, schedule, random state, best figure and logs; pulled out at the 6th of 7 steps,
     with a checkpoint at the 3rd and a validation that was never saved at the 4th."""
     path = write(tmp_path / 'train.yaml', steps=7, validation=VALIDATION, log_every=1)
     whole = train(path, tmp_path / 'whole')

@@ -113,7 +113,7 @@ def test_a_model_starts_from_that_of_the_weights() -> None:
         ({'model': {'fpn_chanels': 3}}, r'fpn_chanels \(did you mean fpn_channels\?\) of model'),
         ({'data': [{'weight': 2}]}, 'needs a kind, one of videos'),
         ({'data': [{'kind': 'videos'}]}, 'needs annotations'),
-        ({'data': [{'kind': 'scenes', 'colour': 2}]}, 'colour of data'),
+        ({'data': [{'kind': 'scenes', 'color': 2}]}, 'color of data'),
         ({'data': [{'kind': 'scenes', 'effects': {'fog': 1}}]}, 'fog of effects'),
         ({'data': [{'kind': 'scenes', 'effects': {'shadows': 1}}]}, 'did you mean shadow'),
         ({'optimizer': 'adam'}, "optimizer 'adam' is not one of adamw, sgd"),

@@ -23,7 +23,7 @@ from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_file import load_propagation, read_propagation_config, save_propagation
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN
-from vis_ros.training.optimisation import build_optimizer, freeze
+from vis_ros.training.optimization import build_optimizer, freeze
 from vis_ros.training.pretrained import efficientnet_lite0_state, load_pretrained_encoders, load_propagation_weights
 from vis_ros.training.train_config import TrainConfig
 from vis_ros.training.trainer import Trainer, train

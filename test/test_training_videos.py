@@ -14,11 +14,11 @@ from rich.console import Console
 from vis_ros.datasets.coco_rle import encode
 from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.segmentation import compressed
-from vis_ros.training.labelled_videos import LabelledVideos, fit_size
+from vis_ros.training.labeled_videos import LabeledVideos, fit_size
 from vis_ros.training.mixture import Mixture
 from vis_ros.training.train_config import DataSource, TrainConfig
 from vis_ros.training.training_data import (
-    RelabelledVideos,
+    RelabeledVideos,
     build_mixture,
     model_classes,
     open_training_source,
@@ -57,11 +57,11 @@ def write_youtube_vis(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def read(path: Path, size: tuple[int, int] = SIZE, **options: Any) -> LabelledVideos:
-    return LabelledVideos(open_annotations(path), size, **options)
+def read(path: Path, size: tuple[int, int] = SIZE, **options: Any) -> LabeledVideos:
+    return LabeledVideos(open_annotations(path), size, **options)
 
 
-def by_name(videos: LabelledVideos) -> dict[int, Any]:
+def by_name(videos: LabeledVideos) -> dict[int, Any]:
     """Number of objects -> video."""
     return {len(video.object_ids): video for video in videos.videos}
 
@@ -281,7 +281,7 @@ def test_classes_are_merged_by_name(tmp_path: Path) -> None:
     config, opened = sources(tmp_path)
     names, remark = model_classes(config, opened)
     assert names == ('shape', 'cat', 'dog') and not remark
-    frame = RelabelledVideos(opened[1], names).video(0).frame(1)
+    frame = RelabeledVideos(opened[1], names).video(0).frame(1)
     assert names[frame.class_ids[0]] == 'dog'
     config = TrainConfig.from_dict({'data': [{'kind': 'scenes'}], 'model': {'class_names': ['dog', 'shape', 'cat']}})
     names, _ = model_classes(config, opened)
@@ -341,5 +341,5 @@ def test_the_official_class_lists_fit_only_their_own_weights(tmp_path: Path, yea
         assert bool(remark) == (of_weights is other)
         if of_weights is other:
             assert all(repr(name) in remark for name in set(names) - set(other))
-    frame = RelabelledVideos(opened, names).video(0).frame(0)
+    frame = RelabeledVideos(opened, names).video(0).frame(0)
     assert names[frame.class_ids[0]] == names[6]

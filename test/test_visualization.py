@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vis_ros.instances import LOST, Instances
-from vis_ros.visualization import VideoSheet, contact_sheet, draw_overlay, identity_colour
+from vis_ros.visualization import VideoSheet, contact_sheet, draw_overlay, identity_color
 
 CLASSES = ['cat', 'traffic light']
 
@@ -19,26 +19,26 @@ def one_object(image_size, roi, mask=None, track_id=7, class_id=0, score=0.87):
     return Instances(image_size, [roi], [score], [class_id], [roi], [mask], track_ids=track_ids, class_names=CLASSES)
 
 
-def relative_luminance(colour):
-    """WCAG 2.1 relative luminance of a BGR colour."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (np.array(colour) / 255)]
+def relative_luminance(color):
+    """WCAG 2.1 relative luminance of a BGR color."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (np.array(color) / 255)]
     return 0.0722 * linear[0] + 0.7152 * linear[1] + 0.2126 * linear[2]
 
 
-def test_colours_of_neighbouring_identities_lie_far_apart():
+def test_colors_of_neighboring_identities_lie_far_apart():
     for first in range(1, 60):
         for a, b in itertools.combinations(range(first, first + 6), 2):
-            distance = np.linalg.norm(np.subtract(identity_colour(a), identity_colour(b)))
+            distance = np.linalg.norm(np.subtract(identity_color(a), identity_color(b)))
             assert distance > 60, (a, b)
 
 
-def test_an_identity_keeps_its_colour_wherever_it_is():
+def test_an_identity_keeps_its_color_wherever_it_is():
     image = np.full((200, 200, 3), 90, np.uint8)
-    colours = []
+    colors = []
     for roi in ([20, 60, 80, 120], [100, 90, 190, 180]):
         painted = draw_overlay(image, one_object(image.shape[:2], roi))
-        colours.append(painted[(roi[1] + roi[3]) // 2, (roi[0] + roi[2]) // 2].tolist())
-    assert colours[0] == colours[1] != [90, 90, 90]
+        colors.append(painted[(roi[1] + roi[3]) // 2, (roi[0] + roi[2]) // 2].tolist())
+    assert colors[0] == colors[1] != [90, 90, 90]
 
 
 def test_the_input_is_not_changed_and_nothing_outside_the_object_and_its_tag_is_touched():
@@ -63,11 +63,11 @@ def test_the_fill_is_half_transparent_and_a_hole_stays_open():
     np.testing.assert_array_equal(painted[150, 130], image[150, 130])
 
 
-def test_the_outline_has_the_full_colour_of_the_identity():
+def test_the_outline_has_the_full_color_of_the_identity():
     image = np.zeros((200, 200, 3), np.uint8)
     painted = draw_overlay(image, one_object((200, 200), [40, 60, 160, 180], track_id=3))
-    assert tuple(painted[179, 100].tolist()) == identity_colour(3)
-    assert tuple(painted[100, 159].tolist()) == identity_colour(3)
+    assert tuple(painted[179, 100].tolist()) == identity_color(3)
+    assert tuple(painted[100, 159].tolist()) == identity_color(3)
 
 
 @pytest.mark.parametrize('size', [(96, 128), (480, 640), (1080, 1920)])
@@ -79,7 +79,7 @@ def test_a_tag_lies_whole_inside_the_image(size, corner):
         'bottom right': [width - 10, height - 10, width, height],
         'whole': [0, 0, width, height],
     }[corner]
-    colour = identity_colour(7)
+    color = identity_color(7)
     empty = np.zeros(((roi[3] - roi[1]), (roi[2] - roi[0])), np.uint8)  # no fill, no outline: only the tag is drawn
     canvas = np.full((height, width, 3), 77, np.uint8)
     painted = draw_overlay(canvas, one_object(size, roi, empty))
@@ -90,7 +90,7 @@ def test_a_tag_lies_whole_inside_the_image(size, corner):
     assert (plate != 77).any(2).all(), 'a rectangle'
     # An empty margin of plate on every side: nothing is cut off by the border of the image.
     for edge in (plate[0], plate[-1], plate[:, 0], plate[:, -1]):
-        assert (edge == colour).all()
+        assert (edge == color).all()
 
 
 def test_ink_stands_out_from_every_plate():
@@ -99,8 +99,8 @@ def test_ink_stands_out_from_every_plate():
         empty = np.zeros((60, 60), np.uint8)
         painted = draw_overlay(canvas, one_object((200, 300), [60, 80, 120, 140], empty, track_id))
         tag = painted[(painted != 77).any(2)]
-        ink = max(tag, key=lambda pixel: abs(relative_luminance(pixel) - relative_luminance(identity_colour(track_id))))
-        light, dark = sorted((relative_luminance(ink), relative_luminance(identity_colour(track_id))), reverse=True)
+        ink = max(tag, key=lambda pixel: abs(relative_luminance(pixel) - relative_luminance(identity_color(track_id))))
+        light, dark = sorted((relative_luminance(ink), relative_luminance(identity_color(track_id))), reverse=True)
         assert (light + 0.05) / (dark + 0.05) > 3, f'identity {track_id}: WCAG asks for a contrast of 3 for large text'
 
 
@@ -115,12 +115,12 @@ def test_tags_of_crowded_objects_do_not_cover_each_other():
     assert np.count_nonzero((together != 77).any(2)) == alone
 
 
-def test_without_identities_the_colour_follows_the_class():
+def test_without_identities_the_color_follows_the_class():
     image = np.zeros((200, 200, 3), np.uint8)
     roi = [50, 60, 150, 160]
     cat, light = (draw_overlay(image, one_object((200, 200), roi, None, None, c)) for c in (0, 1))
-    assert tuple(cat[159, 100].tolist()) == identity_colour(1)
-    assert tuple(light[159, 100].tolist()) == identity_colour(2)
+    assert tuple(cat[159, 100].tolist()) == identity_color(1)
+    assert tuple(light[159, 100].tolist()) == identity_color(2)
 
 
 def test_an_unknown_class_and_an_empty_frame_are_drawn():
@@ -135,13 +135,13 @@ def test_an_image_of_another_size_is_refused():
 
 
 def test_a_contact_sheet_has_every_image_in_its_place_at_the_right_width():
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
-    images = [np.full((100 + 10 * i, 200, 3), colour, np.uint8) for i, colour in enumerate(colours)]
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
+    images = [np.full((100 + 10 * i, 200, 3), color, np.uint8) for i, color in enumerate(colors)]
     sheet = contact_sheet(images, columns=3, width=900, captions=[f'frame {i}' for i in range(5)])
     assert sheet.shape[1] == 900
     cell = 900 // 3
-    for index, colour in enumerate(colours):
-        found = np.argwhere((sheet == colour).all(2))
+    for index, color in enumerate(colors):
+        found = np.argwhere((sheet == color).all(2))
         assert found[:, 1].min() // cell == found[:, 1].max() // cell == index % 3
         assert abs(np.ptp(found[:, 1]) + 1 - cell) < 12
         shape = images[index].shape

@@ -15,7 +15,7 @@ from vis_ros.evenly_spaced import EvenlySpaced
 from vis_ros.instances import LOST, Instances
 
 Image = NDArray[np.uint8]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
@@ -25,7 +25,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FILL = 0.4
 
 
-def identity_colour(number: int) -> Colour:
+def identity_color(number: int) -> Color:
     """The BGR color of a track id: the same in every frame, and far from those of neighboring ids.
 
     Multiples of the golden ratio modulo one cover the hue circle evenly, however many there are.
@@ -54,15 +54,15 @@ def draw_overlay(image: Image, instances: Instances) -> Image:
         )
     canvas = np.ascontiguousarray(image).copy()
     numbers = instances.class_ids + 1 if instances.track_ids is None else instances.track_ids
-    colours = [identity_colour(int(number)) for number in numbers]
+    colors = [identity_color(int(number)) for number in numbers]
     largest_first = np.argsort(-instances.areas(), kind='stable')
     for index in largest_first:
-        _tint(canvas, instances.masks[index], instances.rois[index], colours[index])
+        _tint(canvas, instances.masks[index], instances.rois[index], colors[index])
     for index in largest_first:
-        _outline(canvas, instances.masks[index], instances.rois[index], colours[index])
+        _outline(canvas, instances.masks[index], instances.rois[index], colors[index])
     taken: list[Rectangle] = []
     for index in range(len(instances)):
-        taken.append(_tag(canvas, _label(instances, index), instances.boxes[index], colours[index], taken))
+        taken.append(_tag(canvas, _label(instances, index), instances.boxes[index], colors[index], taken))
     return canvas
 
 
@@ -142,18 +142,18 @@ def _scale(canvas: Image) -> float:
     return max(canvas.shape[:2]) / _REFERENCE_SIDE
 
 
-def _tint(canvas: Image, mask: NDArray[np.uint8], roi: NDArray[np.int32], colour: Colour) -> None:
+def _tint(canvas: Image, mask: NDArray[np.uint8], roi: NDArray[np.int32], color: Color) -> None:
     x0, y0, x1, y1 = roi.tolist()
     window, inside = canvas[y0:y1, x0:x1], mask.astype(bool)
-    tinted = window[inside] * (1 - _FILL) + np.array(colour) * _FILL
+    tinted = window[inside] * (1 - _FILL) + np.array(color) * _FILL
     window[inside] = tinted.round().astype(np.uint8)
 
 
-def _outline(canvas: Image, mask: NDArray[np.uint8], roi: NDArray[np.int32], colour: Colour) -> None:
+def _outline(canvas: Image, mask: NDArray[np.uint8], roi: NDArray[np.int32], color: Color) -> None:
     if not mask.any():
         return
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(int(roi[0]), int(roi[1])))
-    cv2.drawContours(canvas, contours, -1, colour, max(1, round(2 * _scale(canvas))), cv2.LINE_8)
+    cv2.drawContours(canvas, contours, -1, color, max(1, round(2 * _scale(canvas))), cv2.LINE_8)
 
 
 def _label(instances: Instances, index: int) -> str:
@@ -163,16 +163,16 @@ def _label(instances: Instances, index: int) -> str:
     return label if instances.track_ids is None else f'{instances.track_ids[index]} {label}'
 
 
-def _tag(canvas: Image, label: str, box: NDArray[np.float32], colour: Colour, taken: Sequence[Rectangle]) -> Rectangle:
-    """Write the label on a plate of the object's colour where it hides no other plate; returns the plate."""
+def _tag(canvas: Image, label: str, box: NDArray[np.float32], color: Color, taken: Sequence[Rectangle]) -> Rectangle:
+    """Write the label on a plate of the object's color where it hides no other plate; returns the plate."""
     scale = max(0.35, 0.5 * _scale(canvas))
     thickness = max(1, round(_scale(canvas)))
     pad = max(2, round(3 * _scale(canvas)))
     (text_width, text_height), descent = cv2.getTextSize(label, _FONT, scale, thickness)
     size = text_width + 2 * pad, text_height + descent + 2 * pad
     x, y, right, bottom = _place(size, box, canvas.shape[:2], taken)
-    cv2.rectangle(canvas, (x, y), (right - 1, bottom - 1), colour, cv2.FILLED)
-    blue, green, red = colour
+    cv2.rectangle(canvas, (x, y), (right - 1, bottom - 1), color, cv2.FILLED)
+    blue, green, red = color
     ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 128 else (255, 255, 255)  # Rec. 601 luma
     cv2.putText(canvas, label, (x + pad, y + pad + text_height), _FONT, scale, ink, thickness, cv2.LINE_AA)
     return x, y, right, bottom

@@ -191,7 +191,7 @@ class EngineWorker:
         pipeline = self._pipeline
         return {
             'engine': asdict(self._engine.describe()),
-            'serialised_by': f'rclpy, {get_rmw_implementation_identifier()}, without DDS',
+            'serialized_by': f'rclpy, {get_rmw_implementation_identifier()}, without DDS',
             'detections': _summary(pipeline.detected),
             'published': _summary(pipeline.published),
             'identities': pipeline.identities,

@@ -104,7 +104,7 @@ def measure_growth(settings: SpeedSettings, place: Workspace, axes: Axes = AXES,
             {'value': value, **{name: row[name] for name in _GROWTH_RESULTS}}
             for value, row in zip(axes[axis], rows, strict=True)
         ]
-        common = {name: rows[0][name] for name in ('engine', 'serialised_by')}
+        common = {name: rows[0][name] for name in ('engine', 'serialized_by')}
     return {'machine': machine, 'settings': asdict(base), **common, 'tables': tables}
 
 
@@ -201,7 +201,7 @@ def _results(
         'engine': report['engine'],
         'warnings': warnings,
         'score_threshold': prepared['score_threshold'],
-        'serialised_by': report['serialised_by'],
+        'serialized_by': report['serialized_by'],
         'stages_ms': {stage: milliseconds(seconds[..., i].ravel()) for i, stage in enumerate(STAGES)},
         'frame_ms': milliseconds(seconds.sum(2).ravel()),
         'round_ms': milliseconds(seconds.sum((1, 2))),

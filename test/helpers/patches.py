@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from helpers.colour_propagator import BLUE, GREEN, RED, mask_of
+from helpers.color_propagator import BLUE, GREEN, RED, mask_of
 from vis_ros.engines.engine import EngineInfo
 from vis_ros.instances import Instances
 
 
 class PatchEngine:
-    """Detects patches of pure colours; class and embedding are the colour."""
+    """Detects patches of pure colors; class and embedding are the color."""
 
     class_names = ('blue', 'green', 'red')
     input_size = (96, 160)
-    colours = (BLUE, GREEN, RED)
+    colors = (BLUE, GREEN, RED)
 
     def __init__(self):
         self.calls = 0
@@ -22,7 +22,7 @@ class PatchEngine:
         return [self._one(image) for image in images]
 
     def _one(self, image):
-        found = [(n, mask_of(image, colour)) for n, colour in enumerate(self.colours)]
+        found = [(n, mask_of(image, color)) for n, color in enumerate(self.colors)]
         found = [(n, mask) for n, mask in found if mask.any()]
         rois = np.array([box_of(mask) for _, mask in found], np.int32).reshape(-1, 4)
         return Instances(
@@ -49,5 +49,5 @@ def box_of(mask):
     return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
 
-def square(x, y=20, side=24, colour=RED):
-    return (x, y, x + side, y + side, colour)
+def square(x, y=20, side=24, color=RED):
+    return (x, y, x + side, y + side, color)

@@ -12,10 +12,10 @@ HEIGHT, WIDTH = 48, 64
 
 
 def draw(*rectangles, height=HEIGHT, width=WIDTH):
-    """(height, width, 3) uint8 BGR, grey, with rectangles (x0, y0, x1, y1, colour), x1 and y1 exclusive."""
+    """(height, width, 3) uint8 BGR, gray, with rectangles (x0, y0, x1, y1, color), x1 and y1 exclusive."""
     image = np.full((height, width, 3), 128, np.uint8)
-    for x0, y0, x1, y1, colour in rectangles:
-        image[y0:y1, x0:x1] = colour
+    for x0, y0, x1, y1, color in rectangles:
+        image[y0:y1, x0:x1] = color
     return image
 
 
@@ -41,18 +41,18 @@ class RectangleEngine:
         count, labels, stats, _ = cv2.connectedComponentsWithStats((saturation > self.score_threshold).view(np.uint8))
         x, y, width, height = stats[1:count, :4].T
         rois = np.stack([x, y, x + width, y + height], 1).reshape(-1, 4)
-        colours = np.array([image[labels == label].mean(0) for label in range(1, count)]).reshape(-1, 3)
+        colors = np.array([image[labels == label].mean(0) for label in range(1, count)]).reshape(-1, 3)
         return Instances(
             image_size=image.shape[:2],
             boxes=rois,
             scores=np.array([saturation[labels == label].mean() for label in range(1, count)], np.float32),
-            class_ids=colours.argmax(1),
+            class_ids=colors.argmax(1),
             rois=rois,
             masks=[
                 (labels[y0:y1, x0:x1] == label).view(np.uint8)
                 for label, (x0, y0, x1, y1) in enumerate(rois.tolist(), start=1)
             ],
-            embeddings=(colours - colours.mean(1, keepdims=True)) / 20,
+            embeddings=(colors - colors.mean(1, keepdims=True)) / 20,
         )
 
     def warm_up(self):

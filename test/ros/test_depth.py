@@ -38,7 +38,7 @@ def depth_message(pixels, encoding=None):
     return message
 
 
-def metres(value):
+def meters(value):
     return np.full((HEIGHT, WIDTH), value, np.float32)
 
 
@@ -76,7 +76,7 @@ def expected(z, zoom=1):
 
 def test_position_follows_from_depth_and_calibration(graph, scene):
     scene.start()
-    scene.depth(metres(2.5), at(0))
+    scene.depth(meters(2.5), at(0))
     assert scene.position(stamp=at(0)) == pytest.approx(expected(2.5))
     scene.depth(np.full((HEIGHT, WIDTH), 1250, np.uint16), at(100))
     assert scene.position(stamp=at(100)) == pytest.approx(expected(1.25))
@@ -86,13 +86,13 @@ def test_position_follows_from_depth_and_calibration(graph, scene):
 
 def test_rectified_images_use_the_calibration_p(scene):
     scene.start(camera_info(distortion=(0.3, 0.1, 0.0, 0.0, 0.0)), depth='rectified')
-    scene.depth(metres(2.0), at(0))
+    scene.depth(meters(2.0), at(0))
     assert scene.position(stamp=at(0)) == pytest.approx(expected(2.0, zoom=2))
 
 
 def test_raw_images_are_undistorted(scene):
     scene.start(camera_info(distortion=(0.3, 0.1, 0.0, 0.0, 0.0)))
-    scene.depth(metres(2.0), at(0))
+    scene.depth(meters(2.0), at(0))
     x, y, z = scene.position(stamp=at(0))
     assert z == 2 and abs(x) < abs(expected(2.0)[0]) - 1e-3 and abs(y) < abs(expected(2.0)[1]) - 1e-4
 
@@ -110,7 +110,7 @@ def test_depth_with_padding_and_the_other_byte_order(scene):
 def test_the_depth_image_nearest_in_time_is_used(scene):
     scene.start()
     for milliseconds, z in ((0, 1.0), (33, 2.0), (66, 3.0), (99, 4.0)):
-        scene.depth(metres(z), at(milliseconds))
+        scene.depth(meters(z), at(milliseconds))
     assert scene.position(stamp=at(40))[2] == 2
     assert scene.position(stamp=at(60))[2] == 3
     assert scene.position(stamp=at(140))[2] == 4
@@ -120,10 +120,10 @@ def test_the_depth_image_nearest_in_time_is_used(scene):
 def test_a_depth_image_that_arrives_after_its_image_is_awaited(graph, scene):
     """While the network runs, and for a moment longer."""
     scene.start()
-    scene.depth(metres(1.0), at(0))
+    scene.depth(meters(1.0), at(0))
     count = len(graph.arrays)
     graph.publisher(Image, '/image')
-    message = depth_message(metres(5.0))
+    message = depth_message(meters(5.0))
     message.header.stamp = at(100)
     graph.send(SHOWN, at(100))
     graph.publisher(Image, '/depth').publish(message)
@@ -145,7 +145,7 @@ def test_the_depth_image_is_kept_during_long_processing(graph, scene):
     graph.send(SHOWN, at(10))
     graph.spin_until(at_work.is_set)
     for step in range(12):
-        scene.depth(metres(1.0 + step), at(33 * step))
+        scene.depth(meters(1.0 + step), at(33 * step))
     go_on.set()
     graph.spin_until(lambda: graph.arrays)
     assert graph.arrays[-1].instances[0].position.z == 1
@@ -154,16 +154,16 @@ def test_the_depth_image_is_kept_during_long_processing(graph, scene):
 @pytest.mark.parametrize(
     ('info', 'depth', 'reason'),
     [
-        (False, metres(1.0), 'no camera_info received on /camera_info'),
+        (False, meters(1.0), 'no camera_info received on /camera_info'),
         (None, None, 'no depth image received on /depth'),
-        (camera_info(k=[0.0] * 9), metres(1.0), 'no focal length in k'),
-        (camera_info(distortion=[0.1], model='odd'), metres(1.0), "distortion model 'odd'"),
-        (camera_info(distortion=[0.1, 0.0, 0.0]), metres(1.0), 'coefficients d [0.1, 0.0, 0.0]'),
-        (camera_info(distortion=[math.nan] * 5), metres(1.0), 'coefficients d [nan'),
-        (camera_info(distortion=[0.1] * 5, model='equidistant'), metres(1.0), "model 'equidistant'"),
-        (camera_info(width=99), metres(1.0), 'camera_info 99x48'),
+        (camera_info(k=[0.0] * 9), meters(1.0), 'no focal length in k'),
+        (camera_info(distortion=[0.1], model='odd'), meters(1.0), "distortion model 'odd'"),
+        (camera_info(distortion=[0.1, 0.0, 0.0]), meters(1.0), 'coefficients d [0.1, 0.0, 0.0]'),
+        (camera_info(distortion=[math.nan] * 5), meters(1.0), 'coefficients d [nan'),
+        (camera_info(distortion=[0.1] * 5, model='equidistant'), meters(1.0), "model 'equidistant'"),
+        (camera_info(width=99), meters(1.0), 'camera_info 99x48'),
         (None, np.ones((24, 32), np.float32), 'depth 32x24'),
-        (None, depth_message(metres(1.0), '64FC1'), "'64FC1' is not supported"),
+        (None, depth_message(meters(1.0), '64FC1'), "'64FC1' is not supported"),
         (None, Image(height=48, width=64, encoding='32FC1', step=256, data=array('B', b'12')), 'data has 2 bytes'),
     ],
 )  # fmt: skip
@@ -190,7 +190,7 @@ def test_each_camera_has_its_own_depth(graph, scene):
     scene.start(info=False, cameras=['front', 'left'])
     for name, z in (('front', 1.0), ('left', 2.0)):
         graph.publisher(CameraInfo, f'/{name}/camera_info').publish(camera_info())
-        scene.depth(metres(z), at(0), f'/{name}/depth')
+        scene.depth(meters(z), at(0), f'/{name}/depth')
     for name, z in (('front', 1.0), ('left', 2.0)):
         arrays = graph.listen(InstanceMaskArray, f'/vis_node/{name}/instances')
         assert graph.process(SHOWN, at(0), f'/{name}/image', arrays).instances[0].position.z == z

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
-from helpers.colour_propagator import BLUE, RED, ColourPropagator, ColourPropagators, draw, mask_of
+from helpers.color_propagator import BLUE, RED, ColorPropagator, ColorPropagators, draw, mask_of
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_srvs.srv import Trigger
 from vis_ros.msg import InstanceMask
@@ -18,7 +18,7 @@ from vis_ros.masks.encodings import decode
 
 @pytest.fixture
 def tracking(graph):
-    graph.start(factories={'propagation_factory': ColourPropagators}, model='feelvos', start_from='prompts')
+    graph.start(factories={'propagation_factory': ColorPropagators}, model='feelvos', start_from='prompts')
     graph.connect(size=SIZE)
     return graph
 
@@ -103,7 +103,7 @@ def test_bad_request_is_rejected_with_the_reason_and_other_tracks_continue(track
 
 
 def test_limit_and_forgotten_id(graph):
-    factories = {'propagation_factory': ColourPropagators}
+    factories = {'propagation_factory': ColorPropagators}
     graph.start(factories=factories, model='rgmp', start_from='prompts', max_objects=1)
     graph.connect(size=SIZE)
     image = scene(10, (90, 20, 120, 50, BLUE))
@@ -127,11 +127,11 @@ def test_request_is_served_while_no_image_arrives_and_lost_tracks_are_counted(tr
     assert values['tracks'] == '1'
     assert forget(tracking, 1).success
     _, values = tracking.status(lambda _status, values: 'propagation' in values, name='vis_node')
-    assert values['propagation'] == 'colours: numpy'
+    assert values['propagation'] == 'colors: numpy'
 
 
 def test_tracks_can_start_from_detections(graph):
-    graph.start(factories={'propagation_factory': ColourPropagators}, model='feelvos')
+    graph.start(factories={'propagation_factory': ColorPropagators}, model='feelvos')
     graph.connect(size=SIZE)
     graph.spin_for(0.2)
     for _ in range(12):
@@ -158,7 +158,7 @@ def test_missing_weights_fail_the_configuration_with_the_reason(graph):
     graph.spin_until(lambda: graph.logged('/nowhere/pts.safetensors'))
 
 
-class Gate(ColourPropagator):
+class Gate(ColorPropagator):
     """Its steps wait while the gate is closed."""
 
     opened = threading.Event()
@@ -168,7 +168,7 @@ class Gate(ColourPropagator):
         return super().step(image)
 
 
-class GatedPropagators(ColourPropagators):
+class GatedPropagators(ColorPropagators):
     def new(self):
         return Gate()
 

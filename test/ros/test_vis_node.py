@@ -1,4 +1,4 @@
-"""The node, in this process, with a detector of coloured rectangles: what goes in against what comes out."""
+"""The node, in this process, with a detector of colored rectangles: what goes in against what comes out."""
 
 import gc
 import math
@@ -126,7 +126,7 @@ def test_latency_is_publish_time_minus_stamp(graph):
 
 def test_compressed_images_come_from_the_topic_named_after_the_remapped_one(graph):
     remap = ['--ros-args', '-r', 'image:=/front/image_raw']
-    node = graph.start(image_transport='compressed', new_track_score=0.4, cli_args=remap)  # JPEG dulls the colour
+    node = graph.start(image_transport='compressed', new_track_score=0.4, cli_args=remap)  # JPEG dulls the color
     topic = '/front/image_raw/compressed'
     assert node.count_subscribers(topic) == 1
     for kind in ('jpeg', 'png'):
@@ -523,7 +523,7 @@ def test_overlays_are_drawn_only_for_subscribers(graph, monkeypatch):
 
 def test_an_overlay_that_fails_skips_no_image(graph, monkeypatch):
     def fail(*_arguments):
-        raise RuntimeError('no colour left')
+        raise RuntimeError('no color left')
 
     monkeypatch.setattr('vis_ros.node.camera_publishers.draw_overlay', fail)
     graph.start()
@@ -532,7 +532,7 @@ def test_an_overlay_that_fails_skips_no_image(graph, monkeypatch):
     arrays = [graph.process(scene(step)) for step in range(3)]
     assert [array.dropped for array in arrays] == [0, 0, 0]
     _, values = graph.status(lambda status, values: values['images processed'] == '3')
-    assert values['images failed'] == '0' and 'no colour left' in values['last issue']
+    assert values['images failed'] == '0' and 'no color left' in values['last issue']
 
 
 # --- parameters -----------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def convert_weights(
         str,
         typer.Option(
             help='Code base of the checkpoint: torchvision; mmdet (mmdetection 2 and 3, mmtracking); official '
-            '(MaskTrackRCNN); or auto to recognise it by the names of its tensors.'
+            '(MaskTrackRCNN); or auto to recognize it by the names of its tensors.'
         ),
     ] = 'auto',
     out: Annotated[Path | None, typer.Option(help='Model file to write \\[default: beside the checkpoint]')] = None,

@@ -2,7 +2,7 @@
 JPEGImages.
 
 DAVIS 2016 has one object per video, in images of 0 and 255. DAVIS 2017 has object numbers, in images with a palette in
-which 255 is void. Both are read, and object numbers as grey values or in the colours of the palette as well. There are
+which 255 is void. Both are read, and object numbers as gray values or in the colors of the palette as well. There are
 no classes. The frames of a video are the annotated ones.
 """
 
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from vis_ros.datasets.coco_rle import decode, encode
 from vis_ros.datasets.conversion_losses import ConversionLosses, disjoint
 from vis_ros.datasets.frame_images import ImageFile, folder_names, images_by_stem, stems, write_image
-from vis_ros.datasets.mask_png import MaskPng, checked_numbers, decode_mask_png, encode_mask_png, is_grey
+from vis_ros.datasets.mask_png import MaskPng, checked_numbers, decode_mask_png, encode_mask_png, is_gray
 from vis_ros.datasets.problems import AnnotationError, Problem
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
-from vis_ros.datasets.video_summary import VideoSummary, summarise
+from vis_ros.datasets.video_summary import VideoSummary, summarize
 from vis_ros.image_files import natural_order
 
 VOID = 255
@@ -69,18 +69,18 @@ class DavisVideo(IndexedVideo):
         if mask.meaning == 'numbers':
             return mask.values
         values = mask.values
-        if mask.meaning == 'colours':
-            if self._meaning == 'colours' or not is_grey(values):
+        if mask.meaning == 'colors':
+            if self._meaning == 'colors' or not is_gray(values):
                 return checked_numbers(values)
             values = values[..., 0]
         return (values > 0).astype(np.uint8) if self._meaning == 'binary' else values
 
     @cached_property
-    def _meaning(self) -> Literal['binary', 'values', 'colours']:
-        """What grey images of this video mean.
+    def _meaning(self) -> Literal['binary', 'values', 'colors']:
+        """What gray images of this video mean.
 
         A single frame does not show it: a video of several objects has frames with only 0 and 255 (void), and number 7
-        has a grey colour in the palette.
+        has a gray color in the palette.
         """
         meaning: Literal['binary', 'values'] = 'binary'
         for file in self._files:
@@ -90,8 +90,8 @@ class DavisVideo(IndexedVideo):
                 continue  # reported when this frame is read
             if mask.meaning == 'numbers':
                 return 'values'
-            if mask.meaning == 'colours' and not is_grey(mask.values):
-                return 'colours'
+            if mask.meaning == 'colors' and not is_gray(mask.values):
+                return 'colors'
             if _histogram(mask.values)[1:VOID].any():
                 meaning = 'values'
         return meaning
@@ -193,7 +193,7 @@ def write_davis(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[
         ValueError: a video has more than 254 objects.
     """
     root = Path(folder)
-    summaries = [summarise(video, on_frame) for video in videos.videos]
+    summaries = [summarize(video, on_frame) for video in videos.videos]
     for summary in summaries:
         if len(summary.tracks) > LARGEST_NUMBER:
             raise ValueError(

@@ -24,7 +24,7 @@ from vis_ros.datasets.frame_images import ImageFile, bare, folder_names, images_
 from vis_ros.datasets.problems import LARGEST_SIDE, AnnotationError, Problem, ProblemLog, plural, shown
 from vis_ros.datasets.segmentation import counts_fault, union
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
-from vis_ros.datasets.video_summary import VideoSummary, summarise
+from vis_ros.datasets.video_summary import VideoSummary, summarize
 from vis_ros.image_files import natural_order
 
 CLASSES = {1: 'car', 2: 'pedestrian'}
@@ -372,7 +372,7 @@ def write_mots(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[
     gaps = 0
     names = [name.replace(' ', '_') for name in folder_names([video.name for video in videos.videos])]
     for name, video in zip(names, videos.videos, strict=True):
-        summary = summarise(video, on_frame)
+        summary = summarize(video, on_frame)
         used |= {track.class_id for track in summary.tracks.values()}
         ids = _object_ids(summary, numbers)
         own_numbers = _own_numbers(summary.names)

@@ -105,7 +105,7 @@ class VideoSummary:
         self.ignored += frame.ignored is not None
 
 
-def summarise(video: AnnotatedVideo, on_frame: Callable[[], None] = lambda: None) -> VideoSummary:
+def summarize(video: AnnotatedVideo, on_frame: Callable[[], None] = lambda: None) -> VideoSummary:
     """Read a video once. The tracks are sorted by id."""
     summary = VideoSummary(video.name)
     for frame in video:

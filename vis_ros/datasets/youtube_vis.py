@@ -21,7 +21,7 @@ from vis_ros.datasets.frame_images import folder_names, stems, write_image
 from vis_ros.datasets.problems import is_integer, plural
 from vis_ros.datasets.segmentation import uncompressed
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
-from vis_ros.datasets.video_summary import VideoSummary, masks_by_track, summarise
+from vis_ros.datasets.video_summary import VideoSummary, masks_by_track, summarize
 from vis_ros.datasets.youtube_vis_results import result_row
 
 _YOUTUBE_VIS = JsonLayout(
@@ -68,7 +68,7 @@ def write_youtube_vis(
     path = Path(path)
     file = path if path.suffix == '.json' else path / 'instances.json'
     file.parent.mkdir(parents=True, exist_ok=True)
-    summaries = [summarise(video, on_frame) for video in videos.videos]
+    summaries = [summarize(video, on_frame) for video in videos.videos]
     _check_sizes(summaries)
     scored = sum(summary.scored for summary in summaries)
     ids = _annotation_ids(summaries)

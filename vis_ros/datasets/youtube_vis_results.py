@@ -14,7 +14,7 @@ from vis_ros.datasets.coco_rle import Rle, areas
 from vis_ros.datasets.problems import ProblemLog, read_json, shown
 from vis_ros.datasets.segmentation import compressed, to_rle
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
-from vis_ros.datasets.video_summary import TrackSummary, masks_by_track, summarise
+from vis_ros.datasets.video_summary import TrackSummary, masks_by_track, summarize
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ def result_rows(videos: AnnotatedVideos) -> Iterator[dict[str, Any]]:
     video at a time are held in memory, as run lengths.
     """
     for number, video in enumerate(videos.videos):
-        summary = summarise(video)
+        summary = summarize(video)
         for track_id, masks in masks_by_track(video, summary).items():
             yield result_row(number + 1, summary.tracks[track_id], masks)
 

@@ -20,7 +20,7 @@ from vis_ros.msg import InstanceMaskArray
 from vis_ros.percentiles import percentiles
 from vis_ros.recordings.video_writer import VideoWriter
 from vis_ros.ros.messages import to_instances
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.scene import Scene
 from vis_ros.visualization import VideoSheet, draw_overlay
 
@@ -122,7 +122,7 @@ class _SceneScores:
         self.ids_unique &= len(set(ids)) == len(ids)
         self.track_ids.update(ids)
 
-    def add_frame(self, index: int, truth: LabelledFrame, instances: Instances, ids: list[int]) -> None:
+    def add_frame(self, index: int, truth: LabeledFrame, instances: Instances, ids: list[int]) -> None:
         """Match the instances of a frame, with their track ids, with the ground truth."""
         overlaps = _mask_iou(truth, instances)
         rows, columns = self._matching.add(index, truth.object_ids.astype(np.int64), np.array(ids, np.int64), overlaps)
@@ -138,7 +138,7 @@ class _SceneScores:
         }
 
 
-def _mask_iou(truth: LabelledFrame, instances: Instances) -> NDArray[np.float64]:
+def _mask_iou(truth: LabeledFrame, instances: Instances) -> NDArray[np.float64]:
     """(T, N) IoU of the T true masks and the N instances."""
     crops = zip(instances.masks, instances.rois.tolist(), strict=True)
     found = [encode_crop(mask, roi, instances.image_size) for mask, roi in crops]

@@ -37,7 +37,7 @@ def load_engine(
     Args:
         weights: a name from `vis_ros.networks.named_weights`, or the path of a .safetensors file.
         model: 'auto' (the model in the file), 'masktrack_rcnn', or 'mask_rcnn', which ignores the track head and
-            returns the normalised box-head feature as the embedding.
+            returns the normalized box-head feature as the embedding.
         engine: one of ENGINES. 'auto' tries, in this order: TensorRT on an NVIDIA GPU, torch on that GPU, OpenVINO on
             the CPU, torch on the CPU. `EngineInfo.note` gives the reason if a faster engine could not be used. A named
             engine is never replaced by another one; its error is raised.

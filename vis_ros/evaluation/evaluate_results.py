@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from vis_ros.datasets.video import AnnotatedVideo, AnnotatedVideos
-from vis_ros.datasets.video_summary import VideoSummary, summarise
+from vis_ros.datasets.video_summary import VideoSummary, summarize
 from vis_ros.evaluation.alignment import Alignment, align, pair_videos
 from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation
 from vis_ros.evaluation.metrics.average_precision import IOU_THRESHOLDS, precision_at_recalls
@@ -75,8 +75,8 @@ def _pair(
     common_frames: bool,
 ) -> VideoPair:
     """Read two videos once and align their frames."""
-    true = summarise(truth_video)
-    found = VideoSummary(truth_video.name) if result_video is None else summarise(result_video)
+    true = summarize(truth_video)
+    found = VideoSummary(truth_video.name) if result_video is None else summarize(result_video)
     return VideoPair(
         alignment=align(truth_video, true.frames, result_video, found.frames, common_frames=common_frames),
         truth_classes={number: truth.class_names[track.class_id] for number, track in true.tracks.items()},
@@ -120,7 +120,7 @@ def _coverage(
     unknown_classes: dict[str, int],
 ) -> Coverage:
     common = sum(alignment.common for alignment in alignments)
-    labelled = {alignment.results.name for alignment in alignments if alignment.results is not None}
+    labeled = {alignment.results.name for alignment in alignments if alignment.results is not None}
     result_frames = sum(len(video) for video in results.videos)
     without_results = sum(len(alignment.partners) for alignment in alignments) - common
     common_frames = any(alignment.common_frames for alignment in alignments)
@@ -128,12 +128,12 @@ def _coverage(
         videos=sum(alignment.compared > 0 for alignment in alignments),
         compared=sum(alignment.compared for alignment in alignments),
         missing=0 if common_frames else without_results,
-        unlabelled=result_frames - common,
+        unlabeled=result_frames - common,
         left_out=without_results if common_frames else 0,
         result_frames=result_frames,
         ignored=sum(video.ignored for video in scores),
         unknown_classes=unknown_classes,
         missing_videos=tuple(alignment.truth.name for alignment in alignments if alignment.results is None),
-        unlabelled_videos=tuple(video.name for video in results.videos if video.name not in labelled),
+        unlabeled_videos=tuple(video.name for video in results.videos if video.name not in labeled),
         matched_by={alignment.truth.name: alignment.matched_by for alignment in alignments if alignment.matched_by},
     )

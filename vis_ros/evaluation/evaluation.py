@@ -93,7 +93,7 @@ class Coverage:
         videos: number of ground truth videos with at least one compared frame.
         compared: number of ground truth frames that were compared, with results or with nothing.
         missing: number of these without results; they count as frames in which nothing was found.
-        unlabelled: number of frames with results but without ground truth; they are not evaluated.
+        unlabeled: number of frames with results but without ground truth; they are not evaluated.
         left_out: number of ground truth frames that were left out because only common frames were requested.
         result_frames: number of all frames of the results.
         ignored: number of predicted detections that the tracking metrics leave out, because more than half of each
@@ -101,20 +101,20 @@ class Coverage:
         unknown_classes: class of results that the ground truth does not have -> number of its tracks. They only count
             in the class-agnostic metrics.
         missing_videos: ground truth videos without results.
-        unlabelled_videos: videos of the results without ground truth.
+        unlabeled_videos: videos of the results without ground truth.
         matched_by: video -> how its frames were matched: 'stamp', 'name' or 'position'.
     """
 
     videos: int
     compared: int
     missing: int
-    unlabelled: int
+    unlabeled: int
     left_out: int
     result_frames: int
     ignored: int = 0
     unknown_classes: dict[str, int] = field(default_factory=dict)
     missing_videos: tuple[str, ...] = ()
-    unlabelled_videos: tuple[str, ...] = ()
+    unlabeled_videos: tuple[str, ...] = ()
     matched_by: dict[str, str] = field(default_factory=dict)
 
     def statements(self) -> list[str]:
@@ -122,7 +122,7 @@ class Coverage:
         ways = sorted(set(self.matched_by.values()))
         matched = f', matched by {" and ".join(ways)}' if ways else ''
         sentences = [f'{plural(self.compared, "frame")} of {plural(self.videos, "video")} compared{matched}.']
-        if 'position' in ways and self.missing + self.left_out + self.unlabelled:
+        if 'position' in ways and self.missing + self.left_out + self.unlabeled:
             sentences.append(
                 'Frames were matched by position, because they share neither stamps nor names, but one side has more '
                 'frames: check that both sides start with the same image and skip none.'
@@ -133,10 +133,10 @@ class Coverage:
             sentences.append(f'Videos without results: {_listed(self.missing_videos)}.')
         if self.left_out:
             sentences.append(f'{plural(self.left_out, "ground truth frame")} without results left out.')
-        if self.unlabelled:
-            sentences.append(f'{self.unlabelled} of {plural(self.result_frames, "result frame")} without ground truth.')
-        if self.unlabelled_videos:
-            sentences.append(f'Videos without ground truth: {_listed(self.unlabelled_videos)}.')
+        if self.unlabeled:
+            sentences.append(f'{self.unlabeled} of {plural(self.result_frames, "result frame")} without ground truth.')
+        if self.unlabeled_videos:
+            sentences.append(f'Videos without ground truth: {_listed(self.unlabeled_videos)}.')
         if self.ignored:
             sentences.append(f'{plural(self.ignored, "detection")} in ignored regions left out.')
         if self.unknown_classes:

@@ -45,7 +45,7 @@ _OUTPUTS = {
 }
 _PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 _UNQUANTIZED_TYPE: dict[Target, torch.dtype] = {'cpu': torch.float32, 'gpu': torch.float16}
-"""What the layers of an int8 graph compute in that are not quantised."""
+"""What the layers of an int8 graph compute in that are not quantized."""
 _WEIGHT_STEPS: dict[Target, int] = {'cpu': 63, 'gpu': 127}
 """`weight_steps` of `quantize`. With 63, a 'cpu' graph gives the same result on every processor."""
 
@@ -181,7 +181,7 @@ def _trace(detector: StaticDetector, inputs: dict[str, Tensor], opset: int) -> o
 def _quantize(
     model: onnx.ModelProto, path: Path, detector: StaticDetector, examples: list[dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """Quantise a graph that will be stored at `path`; returns an example to check it with."""
+    """Quantize a graph that will be stored at `path`; returns an example to check it with."""
     state = {name: tensor.float().numpy() for name, tensor in detector.network.state_dict().items()}
     kernels: Kernels = state | {f'{PARAMETER_PREFIX}{name}': values for name, values in state.items()}
     arrays = ({name: tensor.numpy() for name, tensor in inputs.items()} for inputs in examples)

@@ -1,4 +1,4 @@
-"""Explicit int8 quantisation: inserts QuantizeLinear and DequantizeLinear nodes in front of selected layers of a graph.
+"""Explicit int8 quantization: inserts QuantizeLinear and DequantizeLinear nodes in front of selected layers of a graph.
 
 A tensor x becomes round(x / s) in -127 to 127. The scale s is one number for an activation, and one for each output
 channel of a kernel; both are symmetric, as TensorRT requires (Jacob et al. 2018; Wu et al. 2020, "Integer Quantization
@@ -31,7 +31,7 @@ OPSET = 19
 """The first ONNX operator set that allows fp16 scales."""
 
 MIN_SHARE = 0.005
-"""Minimum share of the operations of all layers for a layer to be quantised."""
+"""Minimum share of the operations of all layers for a layer to be quantized."""
 
 _BODY = 'backbone.body.'
 """Part of the names of all weights in the ConvNet before the feature pyramid."""
@@ -62,7 +62,7 @@ class ActivationSamples:
             self._samples.append(np.append(np.abs(chosen), np.abs(flat).max().astype(np.float32)))
 
     def best_scale(self) -> float:
-        """The scale with the least squared error of the quantised samples."""
+        """The scale with the least squared error of the quantized samples."""
         values = np.concatenate(self._samples) if self._samples else np.zeros(1, np.float32)
         scales = values.max() / _STEPS * np.linspace(0.2, 1, 41)
         if not scales.all():
@@ -130,7 +130,7 @@ def sample_activations(graph: Path, names: Iterable[str], examples: Iterable[Inp
 def quantize(
     model: onnx.ModelProto, graph: Path, kernels: Kernels, examples: Iterable[Inputs], weight_steps: int = _STEPS
 ) -> float:
-    """Quantise the layers of a graph for which it pays off, in place.
+    """Quantize the layers of a graph for which it pays off, in place.
 
     Args:
         model: the graph, of operator set OPSET.
@@ -138,10 +138,10 @@ def quantize(
         kernels: the weights of its layers.
         examples: inputs of the graph, for images like those that the network will see.
         weight_steps: weights are rounded to -weight_steps ... weight_steps. Processors without VNNI add the products of
-            two neighbours in 16 bits: with 127 such a sum may saturate, with 63 it cannot.
+            two neighbors in 16 bits: with 127 such a sum may saturate, with 63 it cannot.
 
     Returns:
-        The share of the operations of all layers that is quantised.
+        The share of the operations of all layers that is quantized.
 
     Raises:
         ValueError: there are no examples.
@@ -172,7 +172,7 @@ def _operations(kernel: NDArray[np.float32], layer: Layer, output: ActivationSam
 def _insert_quantization(
     model: onnx.ModelProto, layers: list[Layer], scales: dict[str, float], kernels: Kernels, weight_steps: int
 ) -> None:
-    """Quantise the inputs and kernels of layers. A tensor or kernel that several layers read is quantised once."""
+    """Quantize the inputs and kernels of layers. A tensor or kernel that several layers read is quantized once."""
     graph = model.graph
     floating = _floating_type(model)
     nodes: list[onnx.NodeProto] = []

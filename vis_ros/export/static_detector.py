@@ -25,7 +25,7 @@ CANDIDATES = 1000
 
 PROPOSAL_ROUNDS, DETECTION_ROUNDS = 32, 16
 """Rounds of non-maximum suppression. With the demo network, photos and synthetic scenes need at most 16 and 8. For the
-proposals, a blank image, where all anchors score alike, needs 15 to 20, and a grey gradient more than 32."""
+proposals, a blank image, where all anchors score alike, needs 15 to 20, and a gray gradient more than 32."""
 
 _ABSENT = -1e30
 """Score of an unused row. Finite, because infinity times zero is not zero."""
@@ -74,7 +74,7 @@ class StaticDetector(nn.Module):
             converged: the result is that of `MaskRCNN.forward`. If it is false, non-maximum suppression did not
             converge, or had to leave out candidates.
         """
-        features = self.network.features(self._normalised(images, sizes))
+        features = self.network.features(self._normalized(images, sizes))
         roi_align = StaticRoiAlign(self.config, self.target, features)
         proposals, real, proposals_converged = self._propose(features, images, sizes)
         batch, count = real.shape[0], real.shape[1]
@@ -92,15 +92,15 @@ class StaticDetector(nn.Module):
             return self._rows(roi_align, boxes, scores, labels, kept, converged)
         return self._slots(roi_align, boxes, scores, labels, kept, converged)
 
-    def _normalised(self, images: Tensor, sizes: Tensor) -> Tensor:
-        """Images (B, 3, H, W) normalised RGB, zero outside of each image."""
+    def _normalized(self, images: Tensor, sizes: Tensor) -> Tensor:
+        """Images (B, 3, H, W) normalized RGB, zero outside of each image."""
         config = self.config
         mean, std = (constant(values[::-1], torch.float32, images.device) for values in (config.mean, config.std))
         rows = torch.arange(images.shape[1], device=images.device)[:, None]
         columns = torch.arange(images.shape[2], device=images.device)
         inside = (rows < sizes[:, 0, None, None]) & (columns < sizes[:, 1, None, None])
-        normalised = (images.float() - mean) / std * inside[..., None].float()
-        return normalised.permute(0, 3, 1, 2)[:, [2, 1, 0]].to(self.precision)
+        normalized = (images.float() - mean) / std * inside[..., None].float()
+        return normalized.permute(0, 3, 1, 2)[:, [2, 1, 0]].to(self.precision)
 
     def _propose(self, features: list[Tensor], images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Proposals (B, P, 4), which of them are real (B, P), and whether their suppression converged (B,)."""

@@ -2,7 +2,7 @@
 
 The levels are placed side by side in one feature map, the atlas. Selecting the boxes of each level would give shapes
 that depend on the data, and pooling every box on all four levels would take four times as long. Each level in the atlas
-has a border that repeats its outermost cells, so that samples between the centre of an outermost cell and the edge of
+has a border that repeats its outermost cells, so that samples between the center of an outermost cell and the edge of
 the image are the same as on the level alone.
 """
 

@@ -28,7 +28,7 @@ def encode(mask: Mask, encoding: str | int) -> bytes:
             'bits'   one bit per pixel, row-major over the whole crop, first pixel in the most significant bit, padded
                      with 0 at the end (the order of numpy.packbits);
             'rle'    little-endian uint32 run lengths, column-major, background first (COCO's uncompressed RLE);
-            'png'    8-bit greyscale PNG, 0 or 255; no bytes for a crop without pixels.
+            'png'    8-bit grayscale PNG, 0 or 255; no bytes for a crop without pixels.
 
     Raises:
         ValueError: unknown encoding, or the mask does not have two dimensions.

@@ -91,8 +91,8 @@ def _torchvision_axis(low: float, high: float, limit: int, cells: int) -> _Axis:
     # The same float32 steps as torchvision: the result is truncated, so the last bit can move the mask by a pixel.
     ends = np.array([low, high], np.float32)
     half = (ends[1] - ends[0]) * np.float32(0.5) * np.float32((cells + 2) / cells)
-    centre = (ends[1] + ends[0]) * np.float32(0.5)
-    start, stop, positions = _mmcv_axis(float(centre - half), float(centre + half), limit, cells + 2)
+    center = (ends[1] + ends[0]) * np.float32(0.5)
+    start, stop, positions = _mmcv_axis(float(center - half), float(center + half), limit, cells + 2)
     return start, stop, positions - 1
 
 

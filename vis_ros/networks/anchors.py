@@ -39,14 +39,14 @@ def pyramid_anchors(config: ModelConfig, input_size: tuple[int, int], grids: lis
 
 
 def _base_anchors(config: ModelConfig, stride: int) -> Tensor:
-    """Anchors (A, 4) of the cell at the origin. mmdet 0.x centres them at (stride - 1) / 2, with inclusive corners."""
+    """Anchors (A, 4) of the cell at the origin. mmdet 0.x centers them at (stride - 1) / 2, with inclusive corners."""
     ratios = torch.tensor(config.anchor_ratios)
     side = config.anchor_scale * stride
     heights, widths = side * ratios.sqrt(), side / ratios.sqrt()
     if config.legacy_boxes:
-        centre = (stride - 1) / 2
+        center = (stride - 1) / 2
         corners = (-(widths - 1) / 2, -(heights - 1) / 2, (widths - 1) / 2, (heights - 1) / 2)
-        return (torch.stack(corners, 1) + centre).round()
+        return (torch.stack(corners, 1) + center).round()
     base = torch.stack((-widths, -heights, widths, heights), 1) / 2
     return base.round() if config.anchors_rounded else base
 
@@ -55,8 +55,8 @@ def encode_boxes(boxes: Tensor, references: Tensor, weights: tuple[float, ...]) 
     """Deltas (N, 4) dx dy dw dh that transform `references` into `boxes`, both (N, 4) (Faster R-CNN, eq. 2)."""
     reference_sides = references[:, 2:] - references[:, :2]
     sides = boxes[:, 2:] - boxes[:, :2]
-    centres = (boxes[:, :2] + boxes[:, 2:] - references[:, :2] - references[:, 2:]) / 2
-    deltas = torch.cat((centres / reference_sides, (sides / reference_sides).log()), 1)
+    centers = (boxes[:, :2] + boxes[:, 2:] - references[:, :2] - references[:, 2:]) / 2
+    deltas = torch.cat((centers / reference_sides, (sides / reference_sides).log()), 1)
     return deltas * deltas.new_tensor(weights)
 
 
@@ -65,11 +65,11 @@ def decode_boxes(deltas: Tensor, references: Tensor, weights: tuple[float, ...],
     one = 1.0 if config.legacy_boxes else 0.0
     deltas = deltas / constant_like(weights, deltas)
     sides = references[..., 2:] - references[..., :2] + one
-    # With inclusive corners, mmdet 0.x puts the centre at x0 + (w - 1) / 2, which is also the mean of the corners.
-    centres = (references[..., 2:] + references[..., :2]) / 2 + deltas[..., :2] * sides
+    # With inclusive corners, mmdet 0.x puts the center at x0 + (w - 1) / 2, which is also the mean of the corners.
+    centers = (references[..., 2:] + references[..., :2]) / 2 + deltas[..., :2] * sides
     scales = deltas[..., 2:].clamp(min=-_CLIP if config.delta_clip_both else None, max=_CLIP)
     half = (sides * scales.exp() - one) / 2
-    return torch.cat((centres - half, centres + half), -1)
+    return torch.cat((centers - half, centers + half), -1)
 
 
 def clip_boxes(boxes: Tensor, size: tuple[int, int], config: ModelConfig) -> Tensor:

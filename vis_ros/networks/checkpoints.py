@@ -64,7 +64,7 @@ def network_of_checkpoint(state: State, meta: dict[str, Any], layout: str, name:
         ValueError: see `convert`.
     """
     if layout == 'auto':
-        layout = recognise_layout(state)
+        layout = recognize_layout(state)
     elif layout not in LAYOUTS:
         raise ValueError(f'layout {layout!r} is not one of auto, {", ".join(LAYOUTS)}')
     _check_variant(meta, name)
@@ -83,8 +83,8 @@ def network_of_checkpoint(state: State, meta: dict[str, Any], layout: str, name:
 # --- layout ---------------------------------------------------------------------------------------------------------
 
 
-def recognise_layout(state: State) -> str:
-    """The layout of a checkpoint, recognised by the names of its tensors. Raises ValueError if it is unknown."""
+def recognize_layout(state: State) -> str:
+    """The layout of a checkpoint, recognized by the names of its tensors. Raises ValueError if it is unknown."""
 
     def has(*prefixes: str) -> bool:
         return all(any(name.startswith(prefix) for name in state) for prefix in prefixes)

@@ -90,7 +90,7 @@ class MaskRCNN(nn.Module):
     # ConvNet ----------------------------------------------------------------------------------------------------
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Feature maps P2 to P6 of images (B, 3, H, W), normalised RGB. H and W are multiples of 32."""
+        """Feature maps P2 to P6 of images (B, 3, H, W), normalized RGB. H and W are multiples of 32."""
         return self.backbone(images)
 
     # region proposal network ------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ class MaskRCNN(nn.Module):
         return self.mask_logits(rois)[torch.arange(len(rois), device=rois.device), channel].float().sigmoid()
 
     def embed(self, rois: Tensor) -> Tensor:
-        """Embeddings (R, E) of RoI features (R, channels, 7, 7): without a track head, the normalised box-head feature.
+        """Embeddings (R, E) of RoI features (R, channels, 7, 7): without a track head, the normalized box-head feature.
 
         Its length is sqrt(embedding_scale), so that a dot product is embedding_scale times the cosine similarity.
         """

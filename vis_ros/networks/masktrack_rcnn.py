@@ -54,5 +54,5 @@ def track_logits(embeddings: Tensor, memory: Tensor) -> Tensor:
 
 
 def build_network(config: ModelConfig) -> MaskRCNN:
-    """The network that a config describes, with randomly initialised weights."""
+    """The network that a config describes, with randomly initialized weights."""
     return MaskTrackRCNN(config) if config.architecture == 'masktrack_rcnn' else MaskRCNN(config)

@@ -44,7 +44,7 @@ class ModelConfig:
     sides floor(side * scale) (torchvision)."""
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    """Mean and standard deviation of R, G, B for normalisation, in 0 to 255."""
+    """Mean and standard deviation of R, G, B for normalization, in 0 to 255."""
 
     # ConvNet and feature pyramid
     backbone: str = 'resnet50'
@@ -54,7 +54,7 @@ class ModelConfig:
     """A timm backbone without batch norm, which was folded into the convolutions before training. It runs faster."""
     fpn_channels: int = 256
     fpn_norm: Literal['none', 'group'] = 'none'
-    """Normalisation after each convolution of the pyramid: 'none', or 'group' (GroupNorm with 8 channels per group)."""
+    """Normalization after each convolution of the pyramid: 'none', or 'group' (GroupNorm with 8 channels per group)."""
 
     # region proposal network
     anchor_scale: float = 8.0

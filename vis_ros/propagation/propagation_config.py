@@ -21,7 +21,7 @@ class PropagationConfig:
     """... and this width. The aspect ratio is nearly kept: both sides become multiples of 32."""
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
-    """RGB, in grey levels from 0 to 255."""
+    """RGB, in gray levels from 0 to 255."""
     backbone: str = 'tf_efficientnet_lite0'
     """A light backbone, 'tf_efficientnet_lite0' or 'resnet18', or the backbone of the published system."""
     batch_norm_folded: bool = True

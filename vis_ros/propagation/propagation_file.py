@@ -18,7 +18,7 @@ PROPAGATION_KEY = 'vis_ros.propagation'
 
 
 def build_propagation_network(config: PropagationConfig) -> nn.Module:
-    """The network of a config, with newly initialised weights."""
+    """The network of a config, with newly initialized weights."""
     return PROPAGATION_SYSTEMS[config.architecture].network(config)
 
 

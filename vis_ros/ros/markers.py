@@ -9,7 +9,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from vis_ros.instances import Instances
-from vis_ros.visualization import identity_colour
+from vis_ros.visualization import identity_color
 
 _DIAMETER_M = 0.1
 _TEXT_M = 0.12
@@ -34,7 +34,7 @@ def to_markers(instances: Instances, header: Header) -> MarkerArray:
 
 
 def _marker(header: Header, namespace: str, track_id: int, kind: int, position: Point) -> Marker:
-    blue, green, red = (channel / 255 for channel in identity_colour(track_id))
+    blue, green, red = (channel / 255 for channel in identity_color(track_id))
     marker = Marker(header=header, ns=namespace, type=kind, action=Marker.ADD)
     marker.id = track_id & 0x7FFFFFFF  # a signed number there
     marker.pose.position = position

@@ -18,11 +18,11 @@ class Appearance:
     """How the images of a video are lit and recorded.
 
     shutter: exposure time in frames.
-    light: amplitude of the changes of gain, gamma and colour over time.
-    light_waves: five waves: of gain, gamma and the three colour channels.
+    light: amplitude of the changes of gain, gamma and color over time.
+    light_waves: five waves: of gain, gamma and the three color channels.
     shadow: darkness of the shadows of objects, 0 to 1.
     shadow_offset: (x, y) in side lengths of the object.
-    noise: standard deviation in grey levels.
+    noise: standard deviation in gray levels.
     blur: standard deviation of the defocus in pixels.
     quality: JPEG quality; None for no compression.
     feather: whether outlines are soft.
@@ -53,11 +53,11 @@ class Appearance:
 
 
 def _light_table(appearance: Appearance, time: int) -> NDArray[np.uint8]:
-    """(1, 256, 3) uint8 lookup table for gain, gamma and colour at a time."""
+    """(1, 256, 3) uint8 lookup table for gain, gamma and color at a time."""
     gain, gamma, *tints = (appearance.light * wave(time) for wave in appearance.light_waves)
-    grey = np.linspace(0, 1, 256) ** float(np.exp(gamma))
+    gray = np.linspace(0, 1, 256) ** float(np.exp(gamma))
     gains = np.exp(gain + 0.4 * np.array(tints))
-    return np.clip(np.rint(255 * grey[:, None] * gains), 0, 255).astype(np.uint8)[None]
+    return np.clip(np.rint(255 * gray[:, None] * gains), 0, 255).astype(np.uint8)[None]
 
 
 @lru_cache(maxsize=2)

@@ -18,7 +18,7 @@ from vis_ros.datasets.problems import AnnotationError, read_json
 from vis_ros.datasets.segmentation import fault
 from vis_ros.masks import rle
 from vis_ros.synthetic.bounded_cache import BoundedCache
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.object_crop import ObjectCrop, crop_object, largest_part
 
 SUPERCATEGORIES: dict[str, tuple[str, ...]] = {
@@ -137,7 +137,7 @@ class CocoDataset:
             lines.append(f'  {count} x {kind}: {", ".join(where)}{", ..." if count > examples else ""}')
         return '\n'.join(lines)
 
-    def frame(self, index: int) -> LabelledFrame:
+    def frame(self, index: int) -> LabeledFrame:
         """Image `index` with its objects, in the order of the file: object id k is annotation k of the image.
 
         Pixels of crowds are ignored. A pixel claimed by two annotations belongs to the smaller one.
@@ -157,7 +157,7 @@ class CocoDataset:
                 owner[window][coverage >= 128] = number
         visible = [n for n in range(len(regions)) if not entry.annotations[n].crowd and (owner == n).any()]
         ignored &= owner < 0
-        return LabelledFrame(
+        return LabeledFrame(
             image=self.read_image(index),
             object_ids=np.array(visible, np.int32) + 1,
             class_ids=np.array([entry.annotations[n].class_id for n in visible], np.int32),
@@ -358,7 +358,7 @@ def polygon_coverage(
     x1, y1 = (max(low + 1, min(int(np.ceil(points[:, a].max())), limits[a])) for a, low in ((0, x0), (1, y0)))
     fine = np.zeros(((y1 - y0) * _FINENESS, (x1 - x0) * _FINENESS), np.uint8)
     for ring in polygons:
-        # OpenCV takes integer coordinates as pixel centres, here with 4 fractional bits.
+        # OpenCV takes integer coordinates as pixel centers, here with 4 fractional bits.
         grid = np.rint(((ring - (x0, y0)) * _FINENESS - 0.5) * 16).astype(np.int32)
         one = np.zeros_like(fine) if len(polygons) > 1 else fine
         cv2.fillPoly(one, [grid], 255, shift=4)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.synthetic.appearance import Appearance
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.layered_image import IGNORED, LayeredImage
 from vis_ros.synthetic.motion import Matrix, Pose, Wave
 from vis_ros.synthetic.object_crop import ObjectCrop, ObjectSource
@@ -45,7 +45,7 @@ class Motion(Protocol):
 
 @dataclass(frozen=True)
 class Visibility:
-    """When an object is labelled. The pixels of unlabelled objects are ignored.
+    """When an object is labeled. The pixels of unlabeled objects are ignored.
 
     min_pixels: smallest visible area in pixels.
     min_share: smallest visible share of the whole outline...
@@ -56,8 +56,8 @@ class Visibility:
     min_share: float = 0.15
     large: float = 0.02
 
-    def labelled(self, pixels: int, whole: float, frame: int) -> bool:
-        """Whether an object is labelled, from its visible area, the area of its whole outline and that of the frame."""
+    def labeled(self, pixels: int, whole: float, frame: int) -> bool:
+        """Whether an object is labeled, from its visible area, the area of its whole outline and that of the frame."""
         return pixels >= self.min_pixels and (pixels >= self.min_share * whole or pixels >= self.large * frame)
 
 
@@ -77,8 +77,8 @@ class Background:
     areas: dict[int, float]
 
     @classmethod
-    def of_frame(cls, frame: LabelledFrame, shortest_side: int | None = None) -> Background:
-        """From a labelled image, reduced if its shorter side is longer than `shortest_side`."""
+    def of_frame(cls, frame: LabeledFrame, shortest_side: int | None = None) -> Background:
+        """From a labeled image, reduced if its shorter side is longer than `shortest_side`."""
         height, width = frame.image.shape[:2]
         owner = np.zeros((height, width), np.int16)
         if frame.ignored is not None:
@@ -137,7 +137,7 @@ class CompositeVideo:
         appearance: how the images are lit and recorded.
         seed: of the noise.
         length: nominal number of frames; any other frame can be made too.
-        visibility: when an object is labelled; None for the defaults.
+        visibility: when an object is labeled; None for the defaults.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class CompositeVideo:
     def __len__(self) -> int:
         return self.length
 
-    def frame(self, time: int) -> LabelledFrame:
+    def frame(self, time: int) -> LabeledFrame:
         """Frame number `time` with the labels of the visible objects. Frames can be made in any order."""
         layers = LayeredImage(self.size)
         camera = self.camera.matrix(time)
@@ -203,7 +203,7 @@ class CompositeVideo:
         moved = np.array([[1, 0, x * side], [0, 1, y * side], [0, 0, 1]])
         layers.shade(crop, moved @ matrix, 0.06 * side + 1, self.appearance.shadow)
 
-    def _label(self, layers: LayeredImage, image: NDArray[np.uint8]) -> LabelledFrame:
+    def _label(self, layers: LayeredImage, image: NDArray[np.uint8]) -> LabeledFrame:
         owner = layers.owner
         counts = np.bincount(np.maximum(owner, 0).ravel(), minlength=1)
         class_of = dict(self.background.class_ids)
@@ -212,10 +212,10 @@ class CompositeVideo:
         hidden = [IGNORED]
         for number in np.flatnonzero(counts).tolist():
             if number:
-                labelled = self.visibility.labelled(int(counts[number]), layers.areas[number], owner.size)
-                (shown if labelled else hidden).append(number)
+                labeled = self.visibility.labeled(int(counts[number]), layers.areas[number], owner.size)
+                (shown if labeled else hidden).append(number)
         ignored = np.logical_or.reduce([owner == number for number in hidden])
-        return LabelledFrame(
+        return LabeledFrame(
             image=image,
             object_ids=np.array(shown, np.int32),
             class_ids=np.array([class_of[number] for number in shown], np.int32),

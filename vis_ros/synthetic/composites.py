@@ -11,18 +11,18 @@ import numpy as np
 from vis_ros.synthetic.appearance import Appearance
 from vis_ros.synthetic.bounded_cache import BoundedCache
 from vis_ros.synthetic.composite_video import Background, CompositeVideo, Motion, MovingObject, Visibility
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.layered_image import LayeredImage
 from vis_ros.synthetic.motion import Absence, CameraMotion, ObjectMotion, Wave
 from vis_ros.synthetic.object_crop import ObjectSource
 
 
 class Images(Protocol):
-    """Labelled still images by number."""
+    """Labeled still images by number."""
 
     def __len__(self) -> int: ...
 
-    def frame(self, index: int) -> LabelledFrame: ...
+    def frame(self, index: int) -> LabeledFrame: ...
 
 
 class Video(Protocol):
@@ -30,7 +30,7 @@ class Video(Protocol):
 
     length: int
 
-    def frame(self, time: int) -> LabelledFrame: ...
+    def frame(self, time: int) -> LabeledFrame: ...
 
 
 class Videos(Protocol):
@@ -66,14 +66,14 @@ class CompositeConfig:
     pan, zoom, roll, shake: camera motion over the background; 1 is the strongest that looks natural.
     still: probability that the camera does not move.
     motion_blur: longest exposure time in frames.
-    object_light: change of the brightness and colour of each object.
-    light: change of the brightness and colour of the whole image.
+    object_light: change of the brightness and color of each object.
+    light: change of the brightness and color of the whole image.
     shadow: darkness of the soft shadow of an object.
-    noise: largest standard deviation in grey levels.
+    noise: largest standard deviation in gray levels.
     blur: largest defocus in pixels.
     compression: probability of JPEG compression.
 
-    visibility: when an object is labelled; otherwise its pixels are ignored.
+    visibility: when an object is labeled; otherwise its pixels are ignored.
     """
 
     length: int = 80
@@ -117,7 +117,7 @@ class CompositeVideos:
     """Synthetic videos of object crops that move over the images of a data set, by seed.
 
     Args:
-        images: the backgrounds. Their own labelled objects move with them and stay labelled.
+        images: the backgrounds. Their own labeled objects move with them and stay labeled.
         objects: the objects to paste.
         size: (height, width) of the frames.
         config: the effects; None for the defaults.
@@ -193,7 +193,7 @@ class CompositeVideos:
             roll=moves * config.roll * float(random.random()),
             shake=moves * config.shake * float(random.random() ** 2) * 0.03 * height,
             stretch=float(np.exp(random.uniform(-0.1, 0.1))),
-            centre=(float(random.uniform(-0.8, 0.8)), float(random.uniform(-0.8, 0.8))),
+            center=(float(random.uniform(-0.8, 0.8)), float(random.uniform(-0.8, 0.8))),
             mirrored=bool(random.random() < 0.5),
         )
 

@@ -1,4 +1,4 @@
-"""DavisSequence: one sequence of a DAVIS folder, as a labelled video and as a source of object crops."""
+"""DavisSequence: one sequence of a DAVIS folder, as a labeled video and as a source of object crops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vis_ros.datasets.davis import DavisVideo
 from vis_ros.datasets.frame_images import images_by_stem
 from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.synthetic.bounded_cache import BoundedCache
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.object_crop import ObjectCrop, crop_object
 
 DAVIS_CLASSES: dict[str, str] = {
@@ -79,7 +79,7 @@ class DavisSequence:
     def __len__(self) -> int:
         return self.length
 
-    def frame(self, time: int) -> LabelledFrame:
+    def frame(self, time: int) -> LabeledFrame:
         """Frame number `time`. Pixels on no annotated object are ignored: they may show objects without labels."""
         frame = self._video.frame(time)
         image = _image(frame)
@@ -88,7 +88,7 @@ class DavisSequence:
                 f'{self.name}: the mask {frame.name} has the size {frame.size}, its image has {image.shape[:2]}'
             )
         masks = np.array([decode(mask) for mask in frame.masks], bool).reshape(-1, *frame.size)
-        return LabelledFrame(
+        return LabeledFrame(
             image=image,
             object_ids=frame.track_ids.astype(np.int32),
             class_ids=np.full(len(frame), self.class_id, np.int32),

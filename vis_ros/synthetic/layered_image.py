@@ -10,7 +10,7 @@ from vis_ros.synthetic.motion import Matrix
 from vis_ros.synthetic.object_crop import ObjectCrop
 
 IGNORED = -1
-"""Owner of pixels that are neither a labelled object nor background."""
+"""Owner of pixels that are neither a labeled object nor background."""
 
 
 class LayeredImage:
@@ -121,8 +121,8 @@ class LayeredImage:
             return None
         source, to_full = _level(crop, matrix)
         to_patch = np.array([[1, 0, -low_x - 0.5], [0, 1, -low_y - 0.5], [0, 0, 1]], np.float64)
-        pixel_centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-        full = to_patch @ matrix @ to_full @ pixel_centre
+        pixel_center = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+        full = to_patch @ matrix @ to_full @ pixel_center
         patch = cv2.warpPerspective(
             source, full, (high_x - low_x, high_y - low_y), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
@@ -142,14 +142,14 @@ def _level(crop: ObjectCrop, matrix: Matrix) -> tuple[NDArray[np.uint8], Matrix]
 
 
 def outline_area(crop: ObjectCrop, matrix: Matrix) -> float:
-    """Area in pixels of a crop in an image without borders, with the perspective at the centre of the crop."""
-    centre = matrix @ np.array([crop.size[1] / 2, crop.size[0] / 2, 1.0])
-    derivative = (matrix[:2, :2] - np.outer(centre[:2] / centre[2], matrix[2, :2])) / centre[2]
+    """Area in pixels of a crop in an image without borders, with the perspective at the center of the crop."""
+    center = matrix @ np.array([crop.size[1] / 2, crop.size[0] / 2, 1.0])
+    derivative = (matrix[:2, :2] - np.outer(center[:2] / center[2], matrix[2, :2])) / center[2]
     return float(crop.area * abs(np.linalg.det(derivative)))
 
 
 def blur_along(image: NDArray[np.uint8], x: float, y: float) -> NDArray[np.uint8]:
-    """Motion blur: average an image along the line (x, y) in pixels, centred. Below 1.5 pixels it has no effect.
+    """Motion blur: average an image along the line (x, y) in pixels, centerd. Below 1.5 pixels it has no effect.
 
     k averages of two shifted copies, each with half the shift of the previous one, cover 2^k positions.
     """

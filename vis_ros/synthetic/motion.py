@@ -53,7 +53,7 @@ class Absence:
     place: tuple[float, float]
 
     def share(self, time: float) -> float:
-        """0 if present, 1 if away, in between while travelling."""
+        """0 if present, 1 if away, in between while traveling."""
         if time < self.begin:
             return ease(1 - (self.begin - time) / self.travel)
         return ease(1 - (time - self.end) / self.travel)
@@ -63,7 +63,7 @@ class Absence:
 class Pose:
     """Position and shape of an object crop in an image.
 
-    x, y: centre in pixels.
+    x, y: center in pixels.
     scale_x, scale_y: image pixels per pixel of the crop; a negative scale_x mirrors it.
     angle: rotation in radians.
     shear: horizontal shift per unit of height.
@@ -82,13 +82,13 @@ class Pose:
     def matrix(self, size: tuple[int, int]) -> Matrix:
         """(3, 3) float64, from pixels of a crop of (height, width) to pixels of the image."""
         height, width = size
-        centre = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]], np.float64)
+        center = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]], np.float64)
         scale = np.array([[self.scale_x, self.shear * self.scale_y, 0], [0, self.scale_y, 0], [0, 0, 1]])
         longest = max(height, width)
         tilt = np.array([[1, 0, 0], [0, 1, 0], [self.tilt_x / longest, self.tilt_y / longest, 1]])
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         place = np.array([[cos, -sin, self.x], [sin, cos, self.y], [0, 0, 1]])
-        return place @ scale @ tilt @ centre
+        return place @ scale @ tilt @ center
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class ObjectMotion:
     mirrored: bool = False
 
     def position(self, time: float) -> tuple[float, float]:
-        """Centre (x, y) in pixels."""
+        """Center (x, y) in pixels."""
         x = self.home[0] + self.velocity[0] * (time - self.middle) + self.sway[0] * self.waves[0](time)
         y = self.home[1] + self.velocity[1] * (time - self.middle) + self.sway[1] * self.waves[1](time)
         for absence in self.absences:
@@ -163,7 +163,7 @@ class CameraMotion:
     roll: amplitude in radians.
     shake: amplitude in pixels of the frame.
     stretch: aspect ratio (width / height) of a background pixel in the frame.
-    centre: mean position (x, y) of the window; 0 is the middle, 1 and -1 the limits.
+    center: mean position (x, y) of the window; 0 is the middle, 1 and -1 the limits.
     mirrored: flipped left to right.
     """
 
@@ -176,7 +176,7 @@ class CameraMotion:
     roll: float = 0.0
     shake: float = 0.0
     stretch: float = 1.0
-    centre: tuple[float, float] = (0.0, 0.0)
+    center: tuple[float, float] = (0.0, 0.0)
     mirrored: bool = False
 
     def matrix(self, time: float) -> Matrix:
@@ -190,9 +190,9 @@ class CameraMotion:
         step = fit * self.window * float(np.exp(-self.zoom * (1 + zoom) / 2))
         room_x = self.source_size[1] / 2 - half_x * step
         room_y = self.source_size[0] / 2 - half_y * step
-        centre_x = self.source_size[1] / 2 + room_x * _within(self.centre[0] + self.pan * x)
-        centre_y = self.source_size[0] / 2 + room_y * _within(self.centre[1] + self.pan * y)
-        back = np.array([[1, 0, -centre_x], [0, 1, -centre_y], [0, 0, 1]])
+        center_x = self.source_size[1] / 2 + room_x * _within(self.center[0] + self.pan * x)
+        center_y = self.source_size[0] / 2 + room_y * _within(self.center[1] + self.pan * y)
+        back = np.array([[1, 0, -center_x], [0, 1, -center_y], [0, 0, 1]])
         scale = np.diag([self.stretch / step * (-1 if self.mirrored else 1), 1 / step, 1.0])
         x_there, y_there = width / 2 + self.shake * shake_x, height / 2 + self.shake * shake_y
         place = np.array([[cos, -sin, x_there], [sin, cos, y_there], [0, 0, 1]])

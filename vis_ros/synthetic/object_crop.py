@@ -18,7 +18,7 @@ _MARGIN = 3
 class ObjectCrop:
     """An object with a soft outline.
 
-    pixels: (h, w, 4) uint8, BGR and alpha. Alpha is 0 along the border. The colours of the object extend beyond its
+    pixels: (h, w, 4) uint8, BGR and alpha. Alpha is 0 along the border. The colors of the object extend beyond its
         outline, so that half-transparent pixels show nothing of the original background.
     class_id: index into the class names of its data set.
     source: description of its origin, for messages.
@@ -114,7 +114,7 @@ def crop_object(
     crop = cv2.copyMakeBorder(crop, *margins, cv2.BORDER_REPLICATE)
     coverage = cv2.copyMakeBorder(coverage, *margins, cv2.BORDER_CONSTANT)
     alpha = _feather(coverage)
-    return ObjectCrop(np.dstack([_spread_colours(crop, alpha), alpha]), class_id, source)
+    return ObjectCrop(np.dstack([_spread_colors(crop, alpha), alpha]), class_id, source)
 
 
 def largest_part(coverage: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -140,15 +140,15 @@ def _feather(coverage: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.rint(alpha * 255).astype(np.uint8)
 
 
-def _spread_colours(crop: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Replace the colours at and beyond the outline by the nearest colours inside."""
+def _spread_colors(crop: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Replace the colors at and beyond the outline by the nearest colors inside."""
     inside = cv2.erode((alpha >= 250).astype(np.uint8), np.ones((3, 3), np.uint8))
     if not inside.any():
         inside = (alpha >= alpha.max()).astype(np.uint8)
     _, labels = cv2.distanceTransformWithLabels(1 - inside, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-    colours = np.zeros((int(labels.max()) + 1, 3), np.uint8)
+    colors = np.zeros((int(labels.max()) + 1, 3), np.uint8)
     chosen = inside.astype(bool)
-    colours[labels[chosen]] = crop[chosen]
-    nearest = colours[labels]
+    colors[labels[chosen]] = crop[chosen]
+    nearest = colors[labels]
     soft = cv2.GaussianBlur(nearest, (0, 0), 1.0)
     return np.where(chosen[..., None], crop, soft)

@@ -9,7 +9,7 @@ import numpy as np
 from vis_ros.synthetic.appearance import Appearance
 from vis_ros.synthetic.composite_video import Background, CompositeVideo, MovingObject
 from vis_ros.synthetic.composites import CompositeConfig, CompositeVideos
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.motion import CameraMotion, Matrix, Pose, Wave
 from vis_ros.synthetic.object_crop import ObjectCrop, ObjectSource
 from vis_ros.synthetic.shapes import ShapeObject, TexturedImages, draw_surface
@@ -37,7 +37,7 @@ _SCRIPT: tuple[tuple[str, float, tuple[tuple[float, float, float], ...]], ...] =
     ('crosses to the left', 0.26, ((0.0, 0.93, 0.16), (0.12, 0.93, 0.14), (0.5, 0.53, 0.17), (1.0, 0.10, 0.40))),
 )  # fmt: skip
 """The objects from back to front: name, longest side in frame heights, and waypoints (time, x, y) as fractions of the
-length of the video, of the width and of the height. The pillar hides other objects and is not labelled."""
+length of the video, of the width and of the height. The pillar hides other objects and is not labeled."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ScriptedMotion:
     mirrored: bool = False
 
     def position(self, time: float) -> tuple[float, float]:
-        """Centre (x, y) in pixels: cubic between the waypoints, at rest before the first and after the last."""
+        """Center (x, y) in pixels: cubic between the waypoints, at rest before the first and after the last."""
         x, y = _glide(np.array(self.times), np.array(self.places), time)
         return x + self.sway * self.waves[0](time), y + self.sway * self.waves[1](time)
 
@@ -130,7 +130,7 @@ class Scene:
     def __len__(self) -> int:
         return self.frames
 
-    def frame(self, index: int) -> LabelledFrame:
+    def frame(self, index: int) -> LabeledFrame:
         """Frame number `index` with the labels of the visible objects. IndexError if there is no such frame."""
         if not 0 <= index < self.frames:
             raise IndexError(f'a scene of {self.frames} frames has no frame {index}')
@@ -181,7 +181,7 @@ class Pillar:
         return self._crop
 
 
-def _place(seed: int, size: tuple[int, int]) -> LabelledFrame:
+def _place(seed: int, size: tuple[int, int]) -> LabeledFrame:
     return TexturedImages(1, (round(size[0] * 1.25), round(size[1] * 1.25)), first=seed).frame(0)
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.object_crop import ObjectCrop
 
 Field = NDArray[np.float32]
@@ -17,7 +17,7 @@ _SIDE = 176
 
 
 class ShapeObject:
-    """An ObjectSource with a random shape, colour and texture. The same seed gives the same object."""
+    """An ObjectSource with a random shape, color and texture. The same seed gives the same object."""
 
     extent = 160.0
 
@@ -37,8 +37,8 @@ def draw_shape(seed: int, class_id: int) -> ObjectCrop:
     random = np.random.default_rng((seed, 0x54A9E))
     fine = outline(random, 2 * _SIDE)
     alpha = cv2.resize(fine * 255, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    colours = texture(random, (_SIDE, _SIDE), random_palette(random, 3))
-    lit = _shade_body(random, colours, (alpha >= 128).astype(np.uint8))
+    colors = texture(random, (_SIDE, _SIDE), random_palette(random, 3))
+    lit = _shade_body(random, colors, (alpha >= 128).astype(np.uint8))
     return ObjectCrop(np.dstack([lit, alpha]), class_id, f'shape {seed}')
 
 
@@ -46,14 +46,14 @@ def outline(random: np.random.Generator, side: int) -> NDArray[np.uint8]:
     """(side, side) uint8, 0 or 1: a connected shape of one to three parts that fills the square up to a margin."""
     mask = np.zeros((side, side), np.uint8)
     parts = int(random.choice(3, p=(0.6, 0.25, 0.15))) + 1
-    centre = np.zeros(2)
+    center = np.zeros(2)
     for part in range(parts):
         radius = 1.0 if part == 0 else float(random.uniform(0.4, 0.8))
-        points = _part(random) * radius + centre
+        points = _part(random) * radius + center
         grid = np.rint((points * side / 8 + side / 2) * 16).astype(np.int32)
         cv2.fillPoly(mask, [grid], 1, shift=4)
         angle = random.uniform(0, 2 * np.pi)
-        centre = centre + radius * 0.9 * np.array([np.cos(angle), np.sin(angle)])
+        center = center + radius * 0.9 * np.array([np.cos(angle), np.sin(angle)])
     return _fill_square(_largest(mask))
 
 
@@ -101,7 +101,7 @@ def _fill_square(mask: NDArray[np.uint8], margin: float = 0.045) -> NDArray[np.u
 
 
 def random_palette(random: np.random.Generator, count: int) -> NDArray[np.float32]:
-    """(count, 3) float32 BGR: colours of different brightness, some of low saturation."""
+    """(count, 3) float32 BGR: colors of different brightness, some of low saturation."""
     hue = (random.uniform(0, 180) + random.choice((0, 15, 60, 90)) * np.arange(count)) % 180
     saturation = np.clip(random.normal(120, 70) + random.normal(0, 40, count), 0, 255)
     dark, bright = np.sort(random.uniform(40, 245, 2)).tolist()
@@ -111,7 +111,7 @@ def random_palette(random: np.random.Generator, count: int) -> NDArray[np.float3
 
 
 def texture(random: np.random.Generator, size: tuple[int, int], palette: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: stripes, checks, dots, patches, marble or a gradient in the colours of a palette, with grain."""
+    """(H, W, 3) uint8: stripes, checks, dots, patches, marble or a gradient in the colors of a palette, with grain."""
     height, width = size
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(size)
     turn = random.uniform(0, np.pi)
@@ -152,7 +152,7 @@ def smooth_noise(random: np.random.Generator, size: tuple[int, int], cells: int)
     return total / 1.1
 
 
-def _shade_body(random: np.random.Generator, colours: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _shade_body(random: np.random.Generator, colors: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Shade a body that is rounded towards its outline, lit from one side, with a highlight."""
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     roundness = float(random.uniform(0.25, 1.0)) * float(depth.max())
@@ -166,13 +166,13 @@ def _shade_body(random: np.random.Generator, colours: NDArray[np.uint8], mask: N
     facing = np.clip(normal @ light, 0, 1)
     ambient = random.uniform(0.35, 0.6)
     shine = random.uniform(0, 110) * facing ** random.uniform(15, 60)
-    lit = colours * (ambient + (1.15 - ambient) * facing)[..., None] + shine[..., None]
+    lit = colors * (ambient + (1.15 - ambient) * facing)[..., None] + shine[..., None]
     return np.clip(lit, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
 class TexturedImages:
-    """`count` textured backgrounds without objects, as labelled images.
+    """`count` textured backgrounds without objects, as labeled images.
 
     size: (height, width) in pixels.
     first: seed of the first image.
@@ -185,10 +185,10 @@ class TexturedImages:
     def __len__(self) -> int:
         return self.count
 
-    def frame(self, index: int) -> LabelledFrame:
+    def frame(self, index: int) -> LabeledFrame:
         """Background number `index`: a floor and a wall, or one surface, with patches of light."""
         nothing = np.zeros(0, np.int32)
-        return LabelledFrame(
+        return LabeledFrame(
             image=draw_place(self.first + index, self.size),
             object_ids=nothing,
             class_ids=nothing,
@@ -209,12 +209,12 @@ def draw_place(seed: int, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def draw_surface(random: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float32]:
-    """(H, W, 3) float32 BGR: a texture in similar colours."""
+    """(H, W, 3) float32 BGR: a texture in similar colors."""
     palette = random_palette(random, 3)
     middle = palette.mean(0)
     calm = middle + (palette - middle) * random.uniform(0.15, 0.5)
-    grey = calm.mean(1, keepdims=True)
-    dull = grey + (calm - grey) * random.uniform(0.3, 0.8)
+    gray = calm.mean(1, keepdims=True)
+    dull = gray + (calm - gray) * random.uniform(0.3, 0.8)
     return texture(random, size, dull.astype(np.float32)).astype(np.float32)
 
 

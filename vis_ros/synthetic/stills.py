@@ -44,7 +44,7 @@ class CropCamera:
             window=float(np.exp(window)),
             roll=float(own.normal(0, 0.04)),
             stretch=float(np.exp(own.uniform(-0.2, 0.2))),
-            centre=(float(x), float(y)),
+            center=(float(x), float(y)),
             mirrored=self.mirrored,
         ).matrix(time)
 
@@ -57,7 +57,7 @@ class StillVideos:
     """Images as videos: each frame is another crop in another light, with the same object ids.
 
     Args:
-        images: labelled images.
+        images: labeled images.
         size: (height, width) of the frames.
         config: its length, light, noise, blur, compression and visibility are used; None for the defaults.
         cached_images: number of images kept in memory.

@@ -12,7 +12,7 @@ from vis_ros.datasets.coco_rle import encode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.synthetic.coco_images import CocoDataset
 from vis_ros.synthetic.composites import CompositeVideos
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.scene import SHAPE, Scene
 
 FIRST_STAMP_NS = 1_000_000_000
@@ -22,7 +22,7 @@ FIRST_STAMP_NS = 1_000_000_000
 class SyntheticVideo(AnnotatedVideo):
     """A synthetic video with stamps at a rate in Hz. Each frame is made when it is read."""
 
-    def __init__(self, name: str, make: Callable[[int], LabelledFrame], frames: int, rate: float) -> None:
+    def __init__(self, name: str, make: Callable[[int], LabeledFrame], frames: int, rate: float) -> None:
         super().__init__(name, frames)
         self._make, self._rate = make, rate
 
@@ -72,7 +72,7 @@ def composites(
 
 
 def _videos(
-    makers: Mapping[str, Callable[[int], LabelledFrame]],
+    makers: Mapping[str, Callable[[int], LabeledFrame]],
     frames: int,
     rate: float,
     source: str,

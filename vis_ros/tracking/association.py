@@ -26,7 +26,7 @@ def log_probabilities(embeddings: Floats, known: Floats) -> Floats:
         known: (M, D) f_n of the tracks.
 
     Returns:
-        (N, 1 + M) float32. Stable for dot products of any size: embeddings are not normalised and reach hundreds.
+        (N, 1 + M) float32. Stable for dot products of any size: embeddings are not normalized and reach hundreds.
     """
     logits = np.empty((len(embeddings), 1 + len(known)), np.float32)
     logits[:, 0] = 0

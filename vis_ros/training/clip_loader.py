@@ -44,7 +44,7 @@ def _collate(clips: list[ClipTensors]) -> ClipTensors:
 def to_clip_input(
     images: Tensor, labels: Tensor, config: PropagationConfig, scale: float, device: torch.device
 ) -> ClipTensors:
-    """Resize and normalise a batch of clips.
+    """Resize and normalize a batch of clips.
 
     Args:
         images: (B, T, H, W, 3) uint8 BGR.
@@ -54,7 +54,7 @@ def to_clip_input(
         device: of the result.
 
     Returns:
-        images (B, T, 3, h, w), normalised RGB float, and labels (B, T, h, w) int64.
+        images (B, T, 3, h, w), normalized RGB float, and labels (B, T, h, w) int64.
     """
     height, width = (max(round(side * scale / _DIVISOR), 1) * _DIVISOR for side in labels.shape[2:])
     pixels = images.to(device, non_blocking=True).flatten(0, 1).permute(0, 3, 1, 2).flip(1).float()

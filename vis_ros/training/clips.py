@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vis_ros.propagation.blocks.clip_labels import UNKNOWN
 from vis_ros.synthetic.composites import Video
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.training.mixture import Mixture
 
 ENLARGEMENT = 1.35
@@ -113,7 +113,7 @@ class Clips:
         return int(random.integers(video.length)), times
 
 
-def _object_indices(frame: LabelledFrame, ids: list[int]) -> NDArray[np.uint8]:
+def _object_indices(frame: LabeledFrame, ids: list[int]) -> NDArray[np.uint8]:
     """(H, W) uint8: 1 + index of the pixel's object in `ids`, 0 if it is not among them, UNKNOWN."""
     indices = np.zeros(frame.image.shape[:2], np.uint8)
     if frame.ignored is not None:
@@ -144,7 +144,7 @@ class _Window:
             return image, labels
         scale = min(self.size[0] / height, self.size[1] / width) * self.enlargement
         left, top = (self.size[1] - width * scale) * self.x, (self.size[0] - height * scale) * self.y
-        # pixel centres: (u + 0.5) = (x + 0.5) * scale + left
+        # pixel centers: (u + 0.5) = (x + 0.5) * scale + left
         matrix = np.array([[scale, 0, left + (scale - 1) / 2], [0, scale, top + (scale - 1) / 2]])
         to = self.size[1], self.size[0]
         pixels = cv2.warpAffine(image, matrix, to, flags=cv2.INTER_LINEAR)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from vis_ros.synthetic.composites import Video, Videos
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 
 DISTANCES: tuple[tuple[float, int], ...] = ((0.5, 5), (0.3, 20), (0.2, 1_000_000))
 """(probability, largest distance in frames) between the two frames of a pair, limited by the length of the video."""
@@ -37,7 +37,7 @@ class Mixture:
         """Draw a video of one of the sources."""
         return self.videos[int(random.choice(len(self.videos), p=self.weights))].video(int(random.integers(2**31)))
 
-    def pair(self, index: int) -> tuple[LabelledFrame, LabelledFrame]:
+    def pair(self, index: int) -> tuple[LabeledFrame, LabeledFrame]:
         """Key and reference frame of pair `index`, any integer from 0. An object has the same id in both."""
         random = np.random.default_rng((self.seed, index))
         video = self.draw(random)
@@ -56,7 +56,7 @@ def _other_time(random: np.random.Generator, key: int, length: int) -> int:
     return other + 1 if other >= key else other
 
 
-def mirror(frame: LabelledFrame) -> LabelledFrame:
+def mirror(frame: LabeledFrame) -> LabeledFrame:
     """The frame flipped left to right."""
     return replace(
         frame,

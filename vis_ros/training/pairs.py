@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from vis_ros.networks.model_config import ModelConfig
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.training.detection_losses import TrainingTarget
 from vis_ros.training.mixture import Mixture
 from vis_ros.training.sample_loader import numbered_loader
@@ -55,7 +55,7 @@ def _collate(pairs: list[Pair]) -> tuple[list[Tensor], list[TrainingTarget]]:
     return [image for image, _ in frames], [target for _, target in frames]
 
 
-def _to_tensors(frame: LabelledFrame) -> tuple[Tensor, TrainingTarget]:
+def _to_tensors(frame: LabeledFrame) -> tuple[Tensor, TrainingTarget]:
     target = TrainingTarget(
         boxes=torch.from_numpy(frame.boxes()),
         labels=torch.from_numpy(frame.class_ids.astype(np.int64)) + 1,
@@ -78,7 +78,7 @@ class Batch:
 def to_input(
     images: list[Tensor], targets: list[TrainingTarget], config: ModelConfig, scale: float, device: torch.device
 ) -> Batch:
-    """Resize, normalise and pad the images of a batch.
+    """Resize, normalize and pad the images of a batch.
 
     Args:
         images: (H, W, 3) uint8 BGR, of any sizes.

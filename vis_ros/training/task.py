@@ -48,7 +48,7 @@ class Task(Protocol):
     def unused_weights(self) -> bool: ...
 
     def build(self) -> nn.Module:
-        """The network with newly initialised weights."""
+        """The network with newly initialized weights."""
         ...
 
     def start(self, network: nn.Module) -> str:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.training.detection_task import DetectionTask
-from vis_ros.training.optimisation import build_optimizer, choose_precision, freeze, learning_rate_factor
+from vis_ros.training.optimization import build_optimizer, choose_precision, freeze, learning_rate_factor
 from vis_ros.training.propagation_task import PropagationTask
 from vis_ros.training.ranks import Ranks, choose_device, join_ranks
 from vis_ros.training.run_log import RunLog
@@ -44,7 +44,7 @@ def open_task(config: TrainConfig, console: Console, first: bool) -> Task:
 
 
 class Trainer:
-    """The state of a run: network, averaged weights, optimiser and step. `run` continues from the last checkpoint.
+    """The state of a run: network, averaged weights, optimizer and step. `run` continues from the last checkpoint.
 
     Args:
         config: of the run.
@@ -136,7 +136,7 @@ class Trainer:
         return self.task.loader(remaining, self.pairs_seen, self.ranks.rank, self.ranks.world)
 
     def train_step(self, images: Any, truth: Any) -> dict[str, float]:
-        """Do one optimiser step.
+        """Do one optimizer step.
 
         Returns:
             the losses by name, 'total' and 'gradient_norm', averaged over all processes.

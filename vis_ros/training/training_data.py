@@ -17,11 +17,11 @@ from vis_ros.networks.model_config import ModelConfig
 from vis_ros.synthetic.coco_images import CocoDataset
 from vis_ros.synthetic.composites import CompositeVideos, Video, Videos
 from vis_ros.synthetic.davis_sequence import davis_objects
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.object_crop import ObjectSource
 from vis_ros.synthetic.scene import SHAPE, SceneVideos
 from vis_ros.synthetic.stills import StillVideos
-from vis_ros.training.labelled_videos import LabelledVideos
+from vis_ros.training.labeled_videos import LabeledVideos
 from vis_ros.training.mixture import Mixture
 from vis_ros.training.train_config import DataSource, TrainConfig
 
@@ -42,7 +42,7 @@ class TrainingSource:
     report: str = ''
 
 
-class RelabelledVideos:
+class RelabeledVideos:
     """The videos of a source with the class ids of another list, which has all of the source's class names."""
 
     def __init__(self, source: TrainingSource, class_names: Sequence[str]) -> None:
@@ -50,15 +50,15 @@ class RelabelledVideos:
         self._class_ids = np.array([list(class_names).index(name) for name in source.class_names], np.int32)
 
     def video(self, seed: int) -> Video:
-        return _RelabelledVideo(self._videos.video(seed), self._class_ids)
+        return _RelabeledVideo(self._videos.video(seed), self._class_ids)
 
 
-class _RelabelledVideo:
+class _RelabeledVideo:
     def __init__(self, video: Video, class_ids: NDArray[np.int32]) -> None:
         self.length = video.length
         self._video, self._class_ids = video, class_ids
 
-    def frame(self, time: int) -> LabelledFrame:
+    def frame(self, time: int) -> LabeledFrame:
         frame = self._video.frame(time)
         return replace(frame, class_ids=self._class_ids[frame.class_ids])
 
@@ -88,7 +88,7 @@ def open_training_sources(
 def build_mixture(sources: Sequence[TrainingSource], config: TrainConfig, class_names: Sequence[str]) -> Mixture:
     """The mixture of all sources by their weights, with the class ids of the model."""
     weighted = zip(config.data, sources, strict=True)
-    return Mixture([(each.weight, RelabelledVideos(source, class_names)) for each, source in weighted], config.seed)
+    return Mixture([(each.weight, RelabeledVideos(source, class_names)) for each, source in weighted], config.seed)
 
 
 def model_classes(config: TrainConfig, sources: Sequence[TrainingSource]) -> tuple[tuple[str, ...], str]:
@@ -135,7 +135,7 @@ def open_training_source(
     if source.kind == 'scenes':
         return TrainingSource((SHAPE,), SceneVideos(size, 0))
     if source.kind == 'videos':
-        videos = LabelledVideos(
+        videos = LabeledVideos(
             read_annotations(source),
             size,
             only=source.only,

@@ -22,7 +22,7 @@ _WIDTH = 1000
 
 
 def draw_pairs(images: Sequence[Tensor], targets: Sequence[TrainingTarget], class_names: Sequence[str]) -> Image:
-    """Draw the pairs of a batch, one in a row: key frame and reference frame. An object has the same colour in both.
+    """Draw the pairs of a batch, one in a row: key frame and reference frame. An object has the same color in both.
 
     Args:
         images: (H, W, 3) uint8 BGR, all key frames first, then all reference frames.

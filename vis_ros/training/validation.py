@@ -17,9 +17,9 @@ from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.synthetic.synthetic_video import SyntheticVideo
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.settings import Settings
-from vis_ros.training.labelled_videos import select_videos
+from vis_ros.training.labeled_videos import select_videos
 from vis_ros.training.train_config import TrainConfig, Validation
-from vis_ros.training.training_data import RelabelledVideos, TrainingSource, open_training_source, read_annotations
+from vis_ros.training.training_data import RelabeledVideos, TrainingSource, open_training_source, read_annotations
 from vis_ros.training.training_images import draw_predictions
 
 _RATE = 10.0
@@ -110,7 +110,7 @@ def open_truth(
     unknown = [name for name in opened.class_names if name not in class_names]
     if unknown:
         raise ValueError(f'the validation data have classes that the model does not have: {", ".join(unknown)}')
-    renamed = RelabelledVideos(opened, class_names)
+    renamed = RelabeledVideos(opened, class_names)
     seeds = range(validation.seed, validation.seed + validation.videos)
     synthetic = [SyntheticVideo(f'{seed}', renamed.video(seed).frame, validation.frames, _RATE) for seed in seeds]
     return AnnotatedVideos(f'{source.kind} of seed {validation.seed}', 'synthetic videos', class_names, synthetic)

@@ -118,7 +118,7 @@ class _Tiling:
     def patch_pixels(self) -> NDArray[np.int64]:
         """(36 T,) index of each pixel of each patch in the padded image, which is a flat list of pixels.
 
-        Ordered by the place in the patch first: the top left pixels of all T patches, then their neighbours, ...
+        Ordered by the place in the patch first: the top left pixels of all T patches, then their neighbors, ...
         """
         y = _TILE * np.arange(self.rows) + np.arange(_PATCH)[:, None]
         x = _TILE * np.arange(self.columns) + np.arange(_PATCH)[:, None]

@@ -84,14 +84,14 @@ def _choose_target(trt: Any, config: Any, capability: str) -> None:
 
 
 def _graph_precision(trt: Any, network: Any) -> str:
-    """The precision of most convolutions and matrix products. A quantised input counts as int8."""
+    """The precision of most convolutions and matrix products. A quantized input counts as int8."""
     kinds = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)
     layers = [network.get_layer(index) for index in range(network.num_layers)]
-    dequantised = {
+    dequantized = {
         layer.get_output(0).name: layer.get_input(0).dtype for layer in layers if layer.type == trt.LayerType.DEQUANTIZE
     }
     inputs = [layer.get_input(0) for layer in layers if layer.type in kinds]
-    types = Counter(dequantised.get(tensor.name, tensor.dtype).name for tensor in inputs)
+    types = Counter(dequantized.get(tensor.name, tensor.dtype).name for tensor in inputs)
     return PRECISION_OF_TYPE.get(types.most_common(1)[0][0].lower(), 'unknown') if types else 'unknown'
 
 

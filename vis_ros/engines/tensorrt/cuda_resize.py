@@ -157,14 +157,14 @@ class CudaResize:
             self._free(name)
             (address,) = self._check(cudart.cudaMalloc(array.nbytes), f'allocate {array.nbytes} bytes')
             self._buffers[name] = int(address), array.nbytes
-        self._in_flight.append(array)  # the copy may read it at any time until the stream is synchronised
+        self._in_flight.append(array)  # the copy may read it at any time until the stream is synchronized
         kind = cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
         copied = cudart.cudaMemcpyAsync(address, array.ctypes.data, array.nbytes, kind, self._stream)
         self._check(copied, 'copy to the GPU')
         return int(address)
 
     def release_images(self) -> None:
-        """Drop the images that were queued. To be called once the stream is synchronised."""
+        """Drop the images that were queued. To be called once the stream is synchronized."""
         self._in_flight.clear()
 
     def _free(self, name: str) -> None:

@@ -25,7 +25,7 @@ _WITH_WEIGHTS = re.compile(r'conv|gemm|matrix|matmul', re.IGNORECASE)
 def actual_precision(information: str) -> str:
     """The precision in which most layers with weights read their input; 'unknown' if it cannot be determined.
 
-    It is 'int8' if any layer reads int8, because a quantised graph has only some of its layers in int8.
+    It is 'int8' if any layer reads int8, because a quantized graph has only some of its layers in int8.
 
     Args:
         information: JSON of `EngineInspector.get_engine_information`, for an engine built with detailed verbosity.

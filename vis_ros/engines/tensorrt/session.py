@@ -97,7 +97,7 @@ class TensorRtSession:
 
     @property
     def note(self) -> str:
-        """Which optimisations could not be used, and why; '' if all are used."""
+        """Which optimizations could not be used, and why; '' if all are used."""
         return '; '.join(self._notes)
 
     @property

@@ -190,7 +190,7 @@ def finds_gpu() -> bool:
 
 
 def preprocess(image: NDArray[np.uint8], config: ModelConfig) -> tuple[Tensor, tuple[float, float]]:
-    """Resize and normalise an image.
+    """Resize and normalize an image.
 
     Args:
         image: (height, width, 3) uint8 BGR.

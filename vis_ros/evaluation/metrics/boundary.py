@@ -30,7 +30,7 @@ def boundary_f(a: Rle, b: Rle) -> float:
 
 
 def contour(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W) uint8 0 or 1: pixels that differ from their right, lower or lower right neighbour."""
+    """(H, W) uint8 0 or 1: pixels that differ from their right, lower or lower right neighbor."""
     edge = np.zeros_like(mask)
     edge[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
     edge[:-1] |= mask[:-1] ^ mask[1:]

@@ -1,7 +1,7 @@
 """HOTA, Higher Order Tracking Accuracy (Luiten et al. 2021, "HOTA: A Higher Order Metric for Evaluating Multi-Object
 Tracking", section 5).
 
-At a localisation threshold a, true objects and predictions of a frame match one to one where their IoU is at least a:
+At a localization threshold a, true objects and predictions of a frame match one to one where their IoU is at least a:
 
     DetA = TP / (TP + FN + FP)
     AssA = mean over all TP c of A(c),  A(c) = TPA(c) / (TPA(c) + FNA(c) + FPA(c))
@@ -22,7 +22,7 @@ from scipy.optimize import linear_sum_assignment
 
 from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps
 
-LOCALISATION_THRESHOLDS = np.arange(1, 20) / 20
+LOCALIZATION_THRESHOLDS = np.arange(1, 20) / 20
 """0.05, 0.10, ..., 0.95: the mask IoU from which a detection may match a true object."""
 
 
@@ -44,11 +44,11 @@ class HotaCounts:
 def count_hota(video: VideoOverlaps) -> HotaCounts:
     """Match one video at every threshold and count."""
     truth_frames, predicted_frames, alignment = _align_tracks(video)
-    matches = np.zeros((len(LOCALISATION_THRESHOLDS), *alignment.shape), np.int64)
+    matches = np.zeros((len(LOCALIZATION_THRESHOLDS), *alignment.shape), np.int64)
     for frame in video.frames:
         rows, columns = video.truth_rows(frame), video.result_columns(frame)
         pairs = linear_sum_assignment(alignment[np.ix_(rows, columns)] * frame.iou, maximize=True)
-        matches[:, rows[pairs[0]], columns[pairs[1]]] += frame.iou[pairs] >= LOCALISATION_THRESHOLDS[:, None]
+        matches[:, rows[pairs[0]], columns[pairs[1]]] += frame.iou[pairs] >= LOCALIZATION_THRESHOLDS[:, None]
     association = matches / np.maximum(1, truth_frames[:, None] + predicted_frames - matches)
     return HotaCounts(
         true_positives=matches.sum((1, 2)),
@@ -71,7 +71,7 @@ def hota(videos: Sequence[HotaCounts]) -> dict[str, float]:
 def _align_tracks(video: VideoOverlaps) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Measure how well each pair of tracks agrees over the whole video.
 
-    Like the authors' reference implementation, one matching per frame serves all thresholds: it maximises the sum of
+    Like the authors' reference implementation, one matching per frame serves all thresholds: it maximizes the sum of
     alignment * IoU. The alignment is the Jaccard index of the frames of both tracks. Each frame contributes IoU / (sum
     of all IoUs of the two detections - IoU), so a detection that overlaps several others is shared among them.
 

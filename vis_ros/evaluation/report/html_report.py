@@ -12,13 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import vis_ros
 from vis_ros.datasets.video import EPOCH, AnnotatedVideos, id_text
-from vis_ros.datasets.video_summary import summarise
+from vis_ros.datasets.video_summary import summarize
 from vis_ros.evaluation.alignment import align, pair_videos
 from vis_ros.evaluation.compare_results import Comparison, MetricDifference
 from vis_ros.evaluation.evaluation import COUNTS, METRICS, Evaluation, IdentitySwitch, ObjectTrack
 from vis_ros.evaluation.report import charts
 from vis_ros.evaluation.report.switch_images import Moment, draw_moments
-from vis_ros.evaluation.report.timeline import Strip, Timeline, strip, svg_colour, svg_ink, timeline
+from vis_ros.evaluation.report.timeline import Strip, Timeline, strip, svg_color, svg_ink, timeline
 from vis_ros.tracking.settings import NodeSettings
 
 METRIC_DESCRIPTIONS = {
@@ -115,7 +115,7 @@ def write_report(
     environment.filters['metric'] = metric_text
     environment.filters['change'] = change_text
     environment.filters['id'] = id_text
-    environment.filters['colour'] = svg_colour
+    environment.filters['color'] = svg_color
     environment.filters['ink'] = svg_ink
     text = environment.get_template('report.html.j2').render(
         evaluation=evaluation,
@@ -251,7 +251,7 @@ def _cards(evaluation: Evaluation, truth: AnnotatedVideos | None, results: Annot
         }
         if not pairs:
             continue
-        keys = [summarise(video).frames if video else () for video in (truth_video, result_video)]
+        keys = [summarize(video).frames if video else () for video in (truth_video, result_video)]
         alignment = align(truth_video, keys[0], result_video, keys[1], common_frames=common_frames)
         drawn = draw_moments(alignment.pairs(), [moment for pair in pairs.values() for moment in pair])
         cards += [

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vis_ros.datasets.coco_rle import Rle, decode
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame
 from vis_ros.evaluation.alignment import FramePair
-from vis_ros.visualization import identity_colour
+from vis_ros.visualization import identity_color
 
 WIDTH, HEIGHT = 240, 180
 """Maximum size of an image in pixels."""
@@ -81,7 +81,7 @@ def _draw_frame(
 
 
 def draw_outlines(image: Image, masks: tuple[Rle | None, Rle | None], result_id: int) -> Image:
-    """Crop an object with some context, and draw its true outline in white and the predicted one in the track's colour.
+    """Crop an object with some context, and draw its true outline in white and the predicted one in the track's color.
 
     Args:
         image: (H, W, 3) uint8 BGR.
@@ -97,11 +97,11 @@ def draw_outlines(image: Image, masks: tuple[Rle | None, Rle | None], result_id:
     size = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
     crop = cv2.resize(image[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     contours = [None if mask is None else _contours(mask[y0:y1, x0:x1], size) for mask in decoded]
-    # The white line gets a dark edge, or one in the track's colour where both outlines agree.
-    lines = ((0, (0, 0, 0), 3), (1, identity_colour(result_id % EPOCH), 3), (0, (255, 255, 255), 1))
-    for side, colour, thickness in lines:
+    # The white line gets a dark edge, or one in the track's color where both outlines agree.
+    lines = ((0, (0, 0, 0), 3), (1, identity_color(result_id % EPOCH), 3), (0, (255, 255, 255), 1))
+    for side, color, thickness in lines:
         if (outline := contours[side]) is not None:
-            cv2.drawContours(crop, outline, -1, colour, thickness, cv2.LINE_AA)
+            cv2.drawContours(crop, outline, -1, color, thickness, cv2.LINE_AA)
     return crop
 
 
@@ -133,8 +133,8 @@ def _window(masks: Sequence[NDArray[np.uint8]], size: tuple[int, ...]) -> tuple[
     return left, top, right, bottom
 
 
-def _interval(centre: float, length: float, end: int) -> tuple[int, int]:
-    """An interval of whole pixels in 0..end of about `length`, centred if possible."""
+def _interval(center: float, length: float, end: int) -> tuple[int, int]:
+    """An interval of whole pixels in 0..end of about `length`, centerd if possible."""
     size = min(end, max(1, round(length)))
-    first = min(max(0, round(centre - size / 2)), end - size)
+    first = min(max(0, round(center - size / 2)), end - size)
     return first, first + size

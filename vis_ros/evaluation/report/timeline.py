@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from vis_ros.datasets.video import EPOCH, id_text
 from vis_ros.evaluation.evaluation import IdentitySwitch, MatchedRun, ObjectTrack
-from vis_ros.visualization import identity_colour
+from vis_ros.visualization import identity_color
 
 MIN_WIDTH, MAX_WIDTH = 640, 4000
 """Limits of the minimum width of a strip in pixels. In between it has one pixel for four frames."""
 
-MAX_COLOURED_TRACKS = 200
-"""Number of tracks of an object with bars in their own colour; those with the fewest frames share one grey bar."""
+MAX_COLORED_TRACKS = 200
+"""Number of tracks of an object with bars in their own color; those with the fewest frames share one gray bar."""
 
 _DIGIT, _PAD = 8, 6  # pixels per character of a label, and around it
-_OTHERS_COLOUR = '#777777'
+_OTHERS_COLOR = '#777777'
 _DESCRIBED_RUNS = 12
 
 
@@ -25,13 +25,13 @@ class Bars:
     """One track on one object: an SVG path of horizontal lines in units of frames, (0, 0.5) to (length, 0.5)."""
 
     title: str
-    colour: str
+    color: str
     path: str
 
 
 @dataclass(frozen=True)
 class Label:
-    """The id of a track on its bar; `x` is its centre in percent of the strip."""
+    """The id of a track on its bar; `x` is its center in percent of the strip."""
 
     x: float
     text: str
@@ -55,7 +55,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class TimelineTick:
-    """A labelled frame number, `x` in percent of the strip."""
+    """A labeled frame number, `x` in percent of the strip."""
 
     x: float
     frame: int
@@ -114,15 +114,15 @@ def strip(
     )
 
 
-def svg_colour(result_id: int) -> str:
-    """The colour of a track in the overlay, as #rrggbb."""
-    blue, green, red = identity_colour(result_id % EPOCH)
+def svg_color(result_id: int) -> str:
+    """The color of a track in the overlay, as #rrggbb."""
+    blue, green, red = identity_color(result_id % EPOCH)
     return f'#{red:02x}{green:02x}{blue:02x}'
 
 
 def svg_ink(result_id: int) -> str:
-    """Black or white, whichever is legible on the colour of a track."""
-    blue, green, red = identity_colour(result_id % EPOCH)
+    """Black or white, whichever is legible on the color of a track."""
+    blue, green, red = identity_color(result_id % EPOCH)
     return '#000' if 0.114 * blue + 0.587 * green + 0.299 * red > 128 else '#fff'  # Rec. 601 luma
 
 
@@ -137,18 +137,18 @@ def _bars(runs: Sequence[MatchedRun]) -> list[Bars]:
     for run in runs:
         by_track.setdefault(run.result_id, []).append(run)
     frames = {result_id: sum(map(_frames, its)) for result_id, its in by_track.items()}
-    coloured = sorted(by_track, key=lambda result_id: -frames[result_id])[:MAX_COLOURED_TRACKS]
+    colored = sorted(by_track, key=lambda result_id: -frames[result_id])[:MAX_COLORED_TRACKS]
     bars = [
         Bars(
             f'track {id_text(result_id)}: {frames[result_id]} frames',
-            svg_colour(result_id),
+            svg_color(result_id),
             _path([(run.first, run.last) for run in by_track[result_id]]),
         )
-        for result_id in coloured
+        for result_id in colored
     ]
-    if others := by_track.keys() - set(coloured):
+    if others := by_track.keys() - set(colored):
         spans = [(run.first, run.last) for run in runs if run.result_id in others]
-        bars.append(Bars(f'{len(others)} other tracks with fewer frames', _OTHERS_COLOUR, _path(spans)))
+        bars.append(Bars(f'{len(others)} other tracks with fewer frames', _OTHERS_COLOR, _path(spans)))
     return bars
 
 

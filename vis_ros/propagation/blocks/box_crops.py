@@ -20,9 +20,9 @@ def mask_boxes(masks: Tensor) -> Tensor:
 
 
 def enlarge_boxes(boxes: Tensor, factor: float | Tensor) -> Tensor:
-    """Boxes (N, 4) with the same centres, `factor` times as wide and as high. factor: a number or (N, 1)."""
-    centre, half = (boxes[:, 2:] + boxes[:, :2]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
-    return torch.cat((centre - half, centre + half), 1)
+    """Boxes (N, 4) with the same centers, `factor` times as wide and as high. factor: a number or (N, 1)."""
+    center, half = (boxes[:, 2:] + boxes[:, :2]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
+    return torch.cat((center - half, center + half), 1)
 
 
 def clip_to(boxes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -33,13 +33,13 @@ def clip_to(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def shake_boxes(boxes: Tensor) -> Tensor:
-    """Boxes (N, 4) with Laplace noise on sides and centres, as if a tracker found them (GOTURN, Held et al. 2016)."""
+    """Boxes (N, 4) with Laplace noise on sides and centers, as if a tracker found them (GOTURN, Held et al. 2016)."""
     noise = torch.distributions.Laplace(boxes.new_zeros(()), boxes.new_ones(()))
     sides = boxes[:, 2:] - boxes[:, :2]
     scale = 1 + (noise.sample(sides.shape) * _SCALE).clamp(-_LARGEST_SCALE, _LARGEST_SCALE)
-    shift = (noise.sample(sides.shape) * _SHIFT).clamp(-0.5, 0.5) * sides  # the centre stays inside
-    centre, half = (boxes[:, 2:] + boxes[:, :2]) / 2 + shift, sides * scale / 2
-    return torch.cat((centre - half, centre + half), 1)
+    shift = (noise.sample(sides.shape) * _SHIFT).clamp(-0.5, 0.5) * sides  # the center stays inside
+    center, half = (boxes[:, 2:] + boxes[:, :2]) / 2 + shift, sides * scale / 2
+    return torch.cat((center - half, center + half), 1)
 
 
 def crop_transform(boxes: Tensor, size: tuple[int, int]) -> Tensor:

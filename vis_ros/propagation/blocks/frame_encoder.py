@@ -15,7 +15,7 @@ _EXTRA_STD = 1e-2
 class FrameEncoder(nn.Module):
     """Planes (B, 3 + extra, H, W) to features at strides 4, 8, 16 and 32; H and W are multiples of 32.
 
-    The first three planes are normalised RGB. For additional planes the first convolution is widened, which equals
+    The first three planes are normalized RGB. For additional planes the first convolution is widened, which equals
     adding the output of a second convolution, as in RGMP. Batch norm is frozen.
 
     channels: number of channels of the four feature maps.

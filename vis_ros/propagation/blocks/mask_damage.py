@@ -29,18 +29,18 @@ def damage_binary_masks(masks: Tensor) -> Tensor:
     height, width = masks.shape[1:]
     box = torch.stack([_box(mask) for mask in masks]).to(masks.device)
     extent = (box[:, 2:] - box[:, :2]).clamp(min=1)
-    centre = (box[:, 2:] + box[:, :2]) / 2
+    center = (box[:, 2:] + box[:, :2]) / 2
     count = len(masks)
     shift = _uniform(count, 2, masks.device) * _SHIFT * extent.prod(1, keepdim=True).sqrt()
     scale = 1 + _uniform(count, 1, masks.device) * _SCALE
     angle = _uniform(count, 1, masks.device)[:, 0] * _ANGLE
-    # Pixel q of the result comes from R (q - centre - shift) / scale + centre.
+    # Pixel q of the result comes from R (q - center - shift) / scale + center.
     turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), 1).unflatten(1, (2, 2)) / scale[..., None]
     ys, xs = torch.meshgrid(
         torch.arange(height, device=masks.device), torch.arange(width, device=masks.device), indexing='ij'
     )
     pixels = torch.stack((xs, ys), 2).flatten(0, 1).float()
-    source = (pixels[None] - (centre + shift)[:, None]) @ turn.transpose(1, 2) + centre[:, None]
+    source = (pixels[None] - (center + shift)[:, None]) @ turn.transpose(1, 2) + center[:, None]
     source = source.round().long()
     inside = ((source >= 0) & (source < source.new_tensor([width, height]))).all(2)
     index = source[..., 1].clamp(0, height - 1) * width + source[..., 0].clamp(0, width - 1)
@@ -56,15 +56,15 @@ def damage_soft_masks(masks: Tensor) -> Tensor:
     area = masks.sum((1, 2, 3))
     xs = (torch.arange(width, device=masks.device) + 0.5) / width * 2 - 1
     ys = (torch.arange(height, device=masks.device) + 0.5) / height * 2 - 1
-    centre = torch.stack(((masks[:, 0].sum(1) * xs).sum(1), (masks[:, 0].sum(2) * ys).sum(1)), 1)
-    centre = centre / area[:, None].clamp(min=1)
+    center = torch.stack(((masks[:, 0].sum(1) * xs).sum(1), (masks[:, 0].sum(2) * ys).sum(1)), 1)
+    center = center / area[:, None].clamp(min=1)
     side = area.sqrt()[:, None] * 2 / masks.new_tensor([width, height])
-    shift = torch.randn_like(centre) * _SOFT_SHIFT * side
-    scale = torch.exp(torch.randn_like(centre[:, :1]) * _SOFT_SCALE)
-    # Pixel q of the result comes from (q - centre - shift) / scale + centre.
+    shift = torch.randn_like(center) * _SOFT_SHIFT * side
+    scale = torch.exp(torch.randn_like(center[:, :1]) * _SOFT_SCALE)
+    # Pixel q of the result comes from (q - center - shift) / scale + center.
     theta = masks.new_zeros(len(masks), 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale[:, 0]
-    theta[:, :, 2] = centre - (centre + shift) / scale
+    theta[:, :, 2] = center - (center + shift) / scale
     grid = functional.affine_grid(theta, list(masks.shape), align_corners=False)
     moved = functional.grid_sample(masks, grid, align_corners=False)
     cells = functional.avg_pool2d(moved, 4)  # predictions have stride 4

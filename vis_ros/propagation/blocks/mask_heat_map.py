@@ -12,22 +12,22 @@ _SHIFT, _SCALE = 0.2, 1.4
 
 
 def robust_moments(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres and standard deviations (N, 2), x and y in pixels, of masks (N, H, W) bool.
+    """Centers and standard deviations (N, 2), x and y in pixels, of masks (N, H, W) bool.
 
-    On each axis, the centre is the median of the pixel coordinates, and the standard deviation is 1.4826 times their
+    On each axis, the center is the median of the pixel coordinates, and the standard deviation is 1.4826 times their
     median absolute deviation. The values of an empty mask are meaningless.
     """
     moments = [_moments(masks.sum(axis)) for axis in (1, 2)]
-    centre, std = (torch.stack(each, 1) for each in zip(*moments, strict=True))
-    return centre, std
+    center, std = (torch.stack(each, 1) for each in zip(*moments, strict=True))
+    return center, std
 
 
 def _moments(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and standard deviation (N,) of coordinates that occur `counts` (N, L) times."""
+    """Center and standard deviation (N,) of coordinates that occur `counts` (N, L) times."""
     places = torch.arange(counts.shape[1], device=counts.device, dtype=torch.float32).expand(counts.shape)
-    centre = _median(places, counts)
-    deviations, order = (places - centre[:, None]).abs().sort(1)
-    return centre, _NORMAL * _median(deviations, counts.gather(1, order))
+    center = _median(places, counts)
+    deviations, order = (places - center[:, None]).abs().sort(1)
+    return center, _NORMAL * _median(deviations, counts.gather(1, order))
 
 
 def _median(values: Tensor, counts: Tensor) -> Tensor:
@@ -47,16 +47,16 @@ def mask_heat_map(masks: Tensor, perturbed: bool = False) -> Tensor:
 
     Args:
         masks: the masks.
-        perturbed: for training, shift the centre by up to 0.2 standard deviations and scale the standard deviation by
+        perturbed: for training, shift the center by up to 0.2 standard deviations and scale the standard deviation by
             up to 1.4 or its inverse, both uniformly at random.
     """
-    centre, std = robust_moments(masks)
+    center, std = robust_moments(masks)
     std = std.clamp(min=_LEAST_STD)
     if perturbed:
-        centre = centre + std * torch.empty_like(std).uniform_(-_SHIFT, _SHIFT)
+        center = center + std * torch.empty_like(std).uniform_(-_SHIFT, _SHIFT)
         std = std * torch.empty_like(std).uniform_(1 / _SCALE, _SCALE)
     height, width = masks.shape[1:]
     xs, ys = (torch.arange(side, device=masks.device, dtype=torch.float32) for side in (width, height))
-    row = torch.exp(-0.5 * ((xs - centre[:, :1]) / std[:, :1]) ** 2)
-    column = torch.exp(-0.5 * ((ys - centre[:, 1:]) / std[:, 1:]) ** 2)
+    row = torch.exp(-0.5 * ((xs - center[:, :1]) / std[:, :1]) ** 2)
+    column = torch.exp(-0.5 * ((ys - center[:, 1:]) / std[:, 1:]) ** 2)
     return column[:, :, None] * row[:, None] * masks.flatten(1).any(1)[:, None, None]

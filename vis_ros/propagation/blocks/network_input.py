@@ -19,7 +19,7 @@ class NetworkInput:
         self._std = torch.tensor(config.std, device=device)[:, None, None]
 
     def image(self, image: NDArray[np.uint8]) -> Tensor:
-        """(1, 3, h, w) normalised RGB of an image (h, w, 3) uint8 BGR."""
+        """(1, 3, h, w) normalized RGB of an image (h, w, 3) uint8 BGR."""
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1).flip(0).float()
         return ((pixels - self._mean) / self._std)[None]
 

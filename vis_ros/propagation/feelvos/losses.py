@@ -50,7 +50,7 @@ class FeelvosLosses(nn.Module):
         """The loss 'mask', a mean over frames and clips; zero if no clip has an object in frame 0.
 
         Args:
-            images: (B, T, 3, H, W), normalised RGB.
+            images: (B, T, 3, H, W), normalized RGB.
             labels: (B, T, H, W) int64: 0 background, else objects, UNKNOWN. Frame 0 is the reference frame.
             progress: of the run, from 0 to 1.
         """

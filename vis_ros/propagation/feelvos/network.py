@@ -50,13 +50,13 @@ class Feelvos(nn.Module):
         self.to(memory_format=torch.channels_last)  # faster by a quarter on a CPU
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, C, H / 4, W / 4) and embeddings (B, E, h, w) of images (B, 3, H, W), normalised RGB."""
+        """Features (B, C, H / 4, W / 4) and embeddings (B, E, h, w) of images (B, 3, H, W), normalized RGB."""
         features = self.backbone(images.contiguous(memory_format=torch.channels_last))
         ratio = self.config.matching_stride // STRIDE
         return features, self.embedding(functional.avg_pool2d(features, ratio) if ratio > 1 else features)
 
     def cells(self, masks: Tensor) -> Tensor:
-        """Masks (..., H, W) at the stride of the embeddings, sampled at the centre of each cell."""
+        """Masks (..., H, W) at the stride of the embeddings, sampled at the center of each cell."""
         return _subsample(masks, self.config.matching_stride)
 
     def global_maps(self, embedding: Tensor, references: Sequence[Tensor]) -> Tensor:
@@ -112,7 +112,7 @@ class PyramidEncoder(nn.Module):
 class Embedding(nn.Module):
     """Features to non-negative embeddings of the same size: depthwise 3x3, ReLU, pointwise, ReLU.
 
-    Initialised close to the identity times `diagonal`.
+    Initialized close to the identity times `diagonal`.
     """
 
     def __init__(self, inputs: int, outputs: int, diagonal: float) -> None:
@@ -133,7 +133,7 @@ class Embedding(nn.Module):
 class DynamicHead(nn.Module):
     """Four layers of depthwise 7x7 and pointwise convolution, each followed by a ReLU, and a logit.
 
-    The initialisation is not published: the first channels pass the distance maps and the previous mask on to the
+    The initialization is not published: the first channels pass the distance maps and the previous mask on to the
     logit, so that training starts from plain matching and learns to correct it.
     """
 

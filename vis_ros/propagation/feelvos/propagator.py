@@ -139,7 +139,7 @@ class FeelvosPropagator:
         return frame.embedding[:, cells].T.contiguous()
 
     def _pixels(self, frame: _Frame, mask: Tensor) -> Tensor:
-        """Embeddings (N, E) under a mask (H, W). A mask that contains no cell centre gets the cells it touches."""
+        """Embeddings (N, E) under a mask (H, W). A mask that contains no cell center gets the cells it touches."""
         cells = self._network.cells(mask)
         if mask.any() and not cells.any():
             stride = self._network.config.matching_stride

@@ -43,7 +43,7 @@ class MaskRnnLosses(nn.Module):
         All are zero if no clip has an object that is visible in all frames after the reference frame.
 
         Args:
-            images: (B, T, 3, H, W), normalised RGB.
+            images: (B, T, 3, H, W), normalized RGB.
             labels: (B, T, H, W) int64: 0 background, else objects, UNKNOWN. Frame 0 is not used.
             progress: of the run, from 0 to 1.
 
@@ -85,7 +85,7 @@ class MaskRnnLosses(nn.Module):
     def _moved(
         self, previous: Tensor, frames: list[list[np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]]], t: int
     ) -> tuple[Tensor, Tensor]:
-        """The previous masks warped into frame t, and the magnitudes of the flow from frame t to its neighbours."""
+        """The previous masks warped into frame t, and the magnitudes of the flow from frame t to its neighbors."""
         others = [t - 1] if self.network.config.causal else [t - 1, t + 1]
         flows = [
             torch.from_numpy(np.stack([self._flow(clip[t], clip[other]) for clip in frames])).permute(0, 3, 1, 2)

@@ -18,7 +18,7 @@ from vis_ros.propagation.blocks.frame_encoder import FrameEncoder, widen_stem
 from vis_ros.propagation.maskrnn.config import MaskRnnConfig
 
 _POOL = 7
-_LOCALISATION_CHANNELS = 256
+_LOCALIZATION_CHANNELS = 256
 _GATE = 1.2
 """Ratio of the sides of the gate and of the refined box."""
 _VGG_SIDES = (9, 16, 23, 30)
@@ -51,7 +51,7 @@ class MaskRnn(nn.Module):
 
     The appearance stream takes the image and the warped mask. The flow stream takes the warped mask and the magnitudes
     of the flow to the previous and, unless `config.causal`, to the next frame (section 3.2). Their logits are averaged.
-    The localisation network refines the box of the warped mask; `gate` removes everything outside the refined box.
+    The localization network refines the box of the warped mask; `gate` removes everything outside the refined box.
 
     The published network has VGG-16 in both streams. The light one has a light backbone with a feature pyramid, for
     precise edges, in the appearance stream, and a small network in the flow stream, whose input is simple.
@@ -67,22 +67,22 @@ class MaskRnn(nn.Module):
         else:
             self.appearance = StreamNetwork(PyramidSides(config), config.side_channels)
             self.motion = StreamNetwork(MotionSides(motions), config.side_channels)
-        self.localisation = Localisation(self.appearance.body.deep_channels, self.appearance.body.deep_stride)
+        self.localization = Localization(self.appearance.body.deep_channels, self.appearance.body.deep_stride)
         self.to(memory_format=torch.channels_last)  # faster by a fifth on a CPU
 
     def forward(self, images: Tensor, warped: Tensor, magnitudes: Tensor, boxes: Tensor) -> MaskRnnOutput:
         """Segment B objects.
 
         Args:
-            images: (B, 3, H, W), normalised RGB; H and W are multiples of 32.
+            images: (B, 3, H, W), normalized RGB; H and W are multiples of 32.
             warped: (B, 1, H, W), the probabilities of the previous frame, warped.
             magnitudes: (B, 1 or 2, H, W), `scaled_magnitude` of the flow to the previous and to the next frame.
             boxes: (B, 4) x0 y0 x1 y1 of the warped masks in pixels.
         """
-        centred = warped * 2 - 1
-        appearance, sides, deep = self.appearance(_channels_last(images, centred))
-        motion, motion_sides, _ = self.motion(_channels_last(magnitudes, centred))
-        deltas = self.localisation(deep, boxes)
+        centerd = warped * 2 - 1
+        appearance, sides, deep = self.appearance(_channels_last(images, centerd))
+        motion, motion_sides, _ = self.motion(_channels_last(magnitudes, centerd))
+        deltas = self.localization(deep, boxes)
         return MaskRnnOutput((appearance + motion) / 2, [appearance, motion], [sides, motion_sides], deltas)
 
 
@@ -99,7 +99,7 @@ def scaled_magnitude(flow: Tensor) -> Tensor:
 
 
 def refine(boxes: Tensor, deltas: Tensor) -> Tensor:
-    """Boxes (B, 4) refined by the deltas (B, 4) of the localisation network."""
+    """Boxes (B, 4) refined by the deltas (B, 4) of the localization network."""
     return _BOXES.decode_single(deltas, boxes)
 
 
@@ -224,15 +224,15 @@ def _group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(channels // 8, channels)
 
 
-class Localisation(nn.Module):
+class Localization(nn.Module):
     """RoI pooling and two fully connected layers, from boxes to the deltas that refine them."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.fc1 = nn.Linear(channels * _POOL * _POOL, _LOCALISATION_CHANNELS)
-        self.fc2 = nn.Linear(_LOCALISATION_CHANNELS, _LOCALISATION_CHANNELS)
-        self.deltas = nn.Linear(_LOCALISATION_CHANNELS, 4)
+        self.fc1 = nn.Linear(channels * _POOL * _POOL, _LOCALIZATION_CHANNELS)
+        self.fc2 = nn.Linear(_LOCALIZATION_CHANNELS, _LOCALIZATION_CHANNELS)
+        self.deltas = nn.Linear(_LOCALIZATION_CHANNELS, 4)
         nn.init.zeros_(self.deltas.weight)
         nn.init.zeros_(self.deltas.bias)
 

@@ -21,8 +21,8 @@ def dis_flow(preset: int = cv2.DISOPTICAL_FLOW_PRESET_FAST) -> Flow:
     search = cv2.DISOpticalFlow.create(preset)
 
     def flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-        grey = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (first, second)]
-        return np.asarray(search.calc(grey[0], grey[1], None), np.float32)
+        gray = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (first, second)]
+        return np.asarray(search.calc(gray[0], gray[1], None), np.float32)
 
     return flow
 

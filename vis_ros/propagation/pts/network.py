@@ -25,7 +25,7 @@ class Pts(nn.Module):
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def frame(self, image: Tensor) -> list[Tensor]:
-        """The input of `otn.box_features` for an image (1, 3, h, w), normalised RGB.
+        """The input of `otn.box_features` for an image (1, 3, h, w), normalized RGB.
 
         Returns:
             the image and, with otn_features 'backbone', the features of the encoder of RGSN at strides 8 and 16.

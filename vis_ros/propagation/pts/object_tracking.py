@@ -171,9 +171,9 @@ class ObjectTracker:
         boxes = boxes[torch.arange(count, device=boxes.device) % len(boxes)]
         noise = (torch.randn(count, 3, generator=self._random) / 2).clamp(-1, 1).to(boxes.device)
         sides = boxes[:, 2:] - boxes[:, :2]
-        centre = (boxes[:, 2:] + boxes[:, :2]) / 2 + noise[:, :2] * shift * sides.mean(1, keepdim=True)
+        center = (boxes[:, 2:] + boxes[:, :2]) / 2 + noise[:, :2] * shift * sides.mean(1, keepdim=True)
         half = sides * scale ** noise[:, 2:] / 2
-        return torch.cat((centre - half, centre + half), 1)
+        return torch.cat((center - half, center + half), 1)
 
     def _anywhere(self, count: int, size: tuple[int, int]) -> Tensor:
         """(count, 4): boxes of the size of the object at random positions."""

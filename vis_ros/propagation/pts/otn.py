@@ -49,7 +49,7 @@ class Otn(nn.Module):
         """Features (P, 9 * C) of boxes (P, 4) in pixels of the frame.
 
         Args:
-            frame: the normalised image (1, 3, h, w), for 'backbone' followed by its feature maps
+            frame: the normalized image (1, 3, h, w), for 'backbone' followed by its feature maps
                 (1, C, h / s, w / s).
             boxes: the boxes.
         """
@@ -59,7 +59,7 @@ class Otn(nn.Module):
         if self.convolutions is not None:
             images = image.expand(len(boxes), -1, -1, -1)
             return self.convolutions(crop(images, crop_transform(regions, size), _CROP)).flatten(1)
-        cells = [roi_align(_normalised(each), [regions], _CELLS, each.shape[3] / size[1], 2, True) for each in maps]
+        cells = [roi_align(_normalized(each), [regions], _CELLS, each.shape[3] / size[1], 2, True) for each in maps]
         return torch.cat(cells, 1).flatten(1)
 
 
@@ -95,6 +95,6 @@ def vgg_m_convolutions() -> nn.Sequential:
     )
 
 
-def _normalised(features: Tensor) -> Tensor:
+def _normalized(features: Tensor) -> Tensor:
     """Feature maps (1, C, h, w) with mean 0 and variance 1 in each cell, so that all maps have equal weight."""
     return functional.layer_norm(features.permute(0, 2, 3, 1), (features.shape[1],)).permute(0, 3, 1, 2).contiguous()

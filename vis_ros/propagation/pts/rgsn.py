@@ -21,7 +21,7 @@ class Rgsn(nn.Module):
     the coarsest features of both; they are refined with the finer features of the target. The published network has the
     backbone 'resnet50' and 256 decoder channels.
 
-    Images are (B, 3, S, S), normalised RGB. Masks and heat maps are (B, 1, S, S) in [0, 1]. S is a multiple of 32.
+    Images are (B, 3, S, S), normalized RGB. Masks and heat maps are (B, 1, S, S) in [0, 1]. S is a multiple of 32.
     """
 
     def __init__(self, config: PtsConfig) -> None:

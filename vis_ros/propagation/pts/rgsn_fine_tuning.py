@@ -28,7 +28,7 @@ def fine_tuned(rgsn: Rgsn, image: Tensor, mask: Tensor, side: int, steps: int) -
 
     Args:
         rgsn: in evaluation mode; it is not changed.
-        image: (1, 3, h, w), normalised RGB.
+        image: (1, 3, h, w), normalized RGB.
         mask: (h, w) bool, not empty.
         side: of the crops in pixels.
         steps: number of training steps.

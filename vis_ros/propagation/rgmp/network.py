@@ -18,7 +18,7 @@ class Rgmp(nn.Module):
     convolution joins the coarsest features of both; they are refined with the finer features of the target (section
     3.1, figure 2). The published network has the backbone 'resnet50' and 256 decoder channels.
 
-    Images are (B, 3, H, W), normalised RGB. Masks are (B, 1, H, W), probabilities. H and W are multiples of 32.
+    Images are (B, 3, H, W), normalized RGB. Masks are (B, 1, H, W), probabilities. H and W are multiples of 32.
     """
 
     def __init__(self, config: RgmpConfig) -> None:
@@ -57,8 +57,8 @@ class Rgmp(nn.Module):
         return mask_probability(self.segment(image, previous, reference)[0], image.shape[2:])
 
     def _encode(self, image: Tensor, mask: Tensor) -> list[Tensor]:
-        centred = mask * 2 - 1  # into the range of the image
-        return self.encoder(torch.cat((image, centred), 1))
+        centerd = mask * 2 - 1  # into the range of the image
+        return self.encoder(torch.cat((image, centerd), 1))
 
 
 def mask_probability(logits: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""LabelledFrame: one image of a video with its ground truth."""
+"""LabeledFrame: one image of a video with its ground truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledFrame:
+class LabeledFrame:
     """An image and its N visible objects.
 
     image: (H, W, 3) uint8 BGR.
@@ -17,7 +17,7 @@ class LabelledFrame:
     class_ids: (N,) int32, index into the class names of the data set.
     masks: (N, H, W) bool, the visible pixels of each object, never empty. Disjoint in synthetic videos.
     pasted: (N,) bool, True for pasted objects, False for objects of the background image.
-    ignored: (H, W) bool or None, pixels that are neither labelled objects nor background (crowds, unlabelled objects).
+    ignored: (H, W) bool or None, pixels that are neither labeled objects nor background (crowds, unlabeled objects).
     """
 
     image: NDArray[np.uint8]
@@ -31,9 +31,9 @@ class LabelledFrame:
         count, size = len(self.object_ids), self.image.shape[:2]
         for name in ('class_ids', 'masks', 'pasted'):
             if len(getattr(self, name)) != count:
-                raise ValueError(f'LabelledFrame.{name} has length {len(getattr(self, name))}, object_ids has {count}')
+                raise ValueError(f'LabeledFrame.{name} has length {len(getattr(self, name))}, object_ids has {count}')
         if self.masks.shape[1:] != size:
-            raise ValueError(f'LabelledFrame.masks has shape {self.masks.shape}, the image has size {size}')
+            raise ValueError(f'LabeledFrame.masks has shape {self.masks.shape}, the image has size {size}')
 
     def __len__(self) -> int:
         return len(self.object_ids)

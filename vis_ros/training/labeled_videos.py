@@ -1,4 +1,4 @@
-"""LabelledVideos: annotated videos of any format as a source of training frames, checked frame by frame before use."""
+"""LabeledVideos: annotated videos of any format as a source of training frames, checked frame by frame before use."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.problems import AnnotationError
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
-from vis_ros.synthetic.labelled_frame import LabelledFrame
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 
 
-class LabelledVideo:
+class LabeledVideo:
     """The usable frames of one annotated video, in order.
 
     Args:
@@ -24,7 +24,7 @@ class LabelledVideo:
         track_ids: of the objects in these frames.
         class_id: class of all objects, or None if the frames have class labels.
         size: (height, width) that frames are resized into, aspect ratio kept.
-        exhaustive: whether every object is annotated; see LabelledVideos.
+        exhaustive: whether every object is annotated; see LabeledVideos.
 
     length: number of usable frames. object_ids: track id -> object id, counted from 1.
     """
@@ -43,7 +43,7 @@ class LabelledVideo:
         self._video, self._times = video, times
         self._class_id, self._size, self._exhaustive = class_id, size, exhaustive
 
-    def frame(self, time: int) -> LabelledFrame:
+    def frame(self, time: int) -> LabeledFrame:
         """Usable frame number `time`, resized. Objects that become smaller than a pixel are left out."""
         frame = self._video.frame(self._times[time])
         assert frame.read_image is not None
@@ -57,7 +57,7 @@ class LabelledVideo:
         small = np.array([_shrink(mask, width, height) for mask in masks], bool).reshape(-1, height, width)
         classes = frame.class_ids if self._class_id is None else np.full(len(frame), self._class_id)
         shown = np.flatnonzero(small.any((1, 2)))
-        return LabelledFrame(
+        return LabeledFrame(
             image=np.asarray(cv2.resize(frame.read_image(), (width, height)), np.uint8),
             object_ids=np.array([self.object_ids[int(frame.track_ids[n])] for n in shown], np.int32),
             class_ids=classes[shown].astype(np.int32),
@@ -80,7 +80,7 @@ def _shrink(mask: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-class LabelledVideos:
+class LabeledVideos:
     """The videos of a set that have at least one frame with an object and an image.
 
     Every frame is read and every image decoded at construction. What cannot be used is left out and listed by kind in
@@ -118,7 +118,7 @@ class LabelledVideos:
         names = class_of_video.values() if class_of_video else videos.class_names
         self.class_names = tuple(dict.fromkeys(names))
         exhaustive = videos.has_classes if exhaustive is None else exhaustive
-        self.videos: list[LabelledVideo] = []
+        self.videos: list[LabeledVideo] = []
         with ThreadPoolExecutor(4) as pool:
             for video in progress(chosen):
                 if not isinstance(video, IndexedVideo):
@@ -129,13 +129,13 @@ class LabelledVideos:
                 times, tracks = self._check(video, pool)
                 constant = self.class_names.index(class_of_video[video.name]) if class_of_video else None
                 if times:
-                    self.videos.append(LabelledVideo(video, times, tracks, constant, size, exhaustive))
+                    self.videos.append(LabeledVideo(video, times, tracks, constant, size, exhaustive))
                 else:
                     self._add_problem('video without a usable frame', video.name)
         if not self.videos:
             raise ValueError(f'{videos.source} has no frame with both an object and an image; {self.report()}')
 
-    def video(self, seed: int) -> LabelledVideo:
+    def video(self, seed: int) -> LabeledVideo:
         """One of the videos, drawn by a seed, any integer from 0."""
         return self.videos[int(np.random.default_rng((int(seed), 0xF7A)).integers(len(self.videos)))]
 

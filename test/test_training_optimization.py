@@ -16,7 +16,7 @@ from rich.console import Console
 
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_config import ModelConfig
-from vis_ros.training.optimisation import build_optimizer, choose_precision, freeze, learning_rate_factor
+from vis_ros.training.optimization import build_optimizer, choose_precision, freeze, learning_rate_factor
 from vis_ros.training.run_log import RunLog
 from vis_ros.training.train_config import TrainConfig
 

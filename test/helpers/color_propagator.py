@@ -1,4 +1,4 @@
-"""A Propagator without a network: an object is the pixels that have its colour."""
+"""A Propagator without a network: an object is the pixels that have its color."""
 
 import numpy as np
 
@@ -6,39 +6,39 @@ BLUE, GREEN, RED = (250, 20, 20), (20, 250, 20), (20, 20, 250)
 
 
 def draw(*rectangles, height=96, width=160):
-    """(height, width, 3) uint8 BGR, grey, with rectangles (x0, y0, x1, y1, colour), x1 and y1 exclusive."""
+    """(height, width, 3) uint8 BGR, gray, with rectangles (x0, y0, x1, y1, color), x1 and y1 exclusive."""
     image = np.full((height, width, 3), 128, np.uint8)
-    for x0, y0, x1, y1, colour in rectangles:
-        image[y0:y1, x0:x1] = colour
+    for x0, y0, x1, y1, color in rectangles:
+        image[y0:y1, x0:x1] = color
     return image
 
 
-def mask_of(image, colour):
-    """(H, W) bool, the pixels of a colour."""
-    return np.abs(image.astype(int) - np.array(colour)).max(2) < 60
+def mask_of(image, color):
+    """(H, W) bool, the pixels of a color."""
+    return np.abs(image.astype(int) - np.array(color)).max(2) < 60
 
 
-class ColourPropagator:
-    """finds_lost: whether an object whose mask was emptied by `correct` is looked for by its colour."""
+class ColorPropagator:
+    """finds_lost: whether an object whose mask was emptied by `correct` is looked for by its color."""
 
     input_size = (96, 160)
 
     def __init__(self, finds_lost=True):
         self._finds_lost = finds_lost
-        self._colours, self._blind = {}, set()
+        self._colors, self._blind = {}, set()
 
     @property
     def object_ids(self):
-        return tuple(sorted(self._colours))
+        return tuple(sorted(self._colors))
 
     def start(self, object_id, image, mask):
         if mask.shape != image.shape[:2] or not mask.any():
             raise ValueError('no such mask')
-        self._colours[object_id] = np.median(image[mask], axis=0)
+        self._colors[object_id] = np.median(image[mask], axis=0)
         self._blind.discard(object_id)
 
     def step(self, image):
-        planes = [mask_of(image, self._colours[n]) & (n not in self._blind) for n in self.object_ids]
+        planes = [mask_of(image, self._colors[n]) & (n not in self._blind) for n in self.object_ids]
         objects = np.array(planes, np.float32).reshape(-1, *image.shape[:2]) * np.float32(0.9)
         return np.concatenate((np.full((1, *image.shape[:2]), 0.5, np.float32), objects))
 
@@ -49,21 +49,21 @@ class ColourPropagator:
             self._blind.add(object_id)
 
     def forget(self, object_id):
-        del self._colours[object_id]
+        del self._colors[object_id]
         self._blind.discard(object_id)
 
     def reset(self):
-        self._colours.clear()
+        self._colors.clear()
         self._blind.clear()
 
 
-class ColourPropagators:
+class ColorPropagators:
     """Stands in for a loaded network."""
 
-    weights, engine = 'colours', 'numpy'
+    weights, engine = 'colors', 'numpy'
 
     def __init__(self, model, weights, **_settings):
         self.model = model
 
     def new(self):
-        return ColourPropagator()
+        return ColorPropagator()

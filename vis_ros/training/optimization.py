@@ -1,4 +1,4 @@
-"""Optimiser, learning rate schedule, frozen weights and precision of a run."""
+"""Optimizer, learning rate schedule, frozen weights and precision of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vis_ros.training.train_config import TrainConfig
 
 _MOMENTUM = 0.9
 _DECAY = 0.1
-_COLOURS = 3
+_COLORS = 3
 _PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
@@ -24,7 +24,7 @@ def backbone_bodies(network: nn.Module) -> list[nn.Module]:
 
 
 def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of all weights that are not frozen. Backbones have a learning rate of their own."""
+    """The optimizer of all weights that are not frozen. Backbones have a learning rate of their own."""
     body = [p for each in backbone_bodies(network) for p in each.parameters() if p.requires_grad]
     inside = {id(p) for p in body}
     heads = [p for p in network.parameters() if p.requires_grad and id(p) not in inside]
@@ -67,7 +67,7 @@ def _freeze_body(body: nn.Module, blocks: int) -> None:
     inner = body.network if isinstance(body, TimmBody) else body
     for name, parameter in inner.named_parameters():
         head, _, rest = name.partition('.')
-        stem = head in ('conv_stem', 'conv1', 'bn1') and not (parameter.ndim == 4 and parameter.shape[1] > _COLOURS)
+        stem = head in ('conv_stem', 'conv1', 'bn1') and not (parameter.ndim == 4 and parameter.shape[1] > _COLORS)
         first = stem or head in {f'layer{i + 1}' for i in range(blocks)}
         if first or (head == 'blocks' and int(rest.split('.')[0]) < blocks):
             parameter.requires_grad_(False)
