@@ -10,7 +10,6 @@ from vis_ros.synthetic.davis_sequence import (
     DAVIS_TEST,
     DAVIS_TRAIN,
     DavisSequence,
-    davis_objects,
 )
 
 
@@ -121,11 +120,3 @@ def test_training_and_test_halves_are_fixed_and_disjoint():
     assert DAVIS_TRAIN == ('blackswan', 'breakdance', 'cows', 'horsejump-high', 'motocross-jump', 'scooter-black')
     assert not set(DAVIS_TRAIN) & set(DAVIS_TEST) and set(DAVIS_TRAIN) | set(DAVIS_TEST) == set(DAVIS_CLASSES)
     assert set(DAVIS_CLASSES.values()) <= set(SUPERCATEGORIES)
-
-
-def test_objects_have_the_class_of_their_sequence(root):
-    names = list(SUPERCATEGORIES)
-    objects = davis_objects(root, names, ['cows'], copies=3)
-    assert len(objects) == 3 and names[objects[0].class_id] == 'animal'
-    with pytest.raises(ValueError, match="'cows'"):
-        davis_objects(root, ['person'], ['cows'])

@@ -16,7 +16,7 @@ from vis_ros.networks.model_config import DEMO, ModelConfig
 from vis_ros.propagation.propagation_file import PROPAGATION_KEY
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN
-from vis_ros.training.train_config import DataSource, TrainConfig, Validation
+from vis_ros.training.train_config import CropSource, DataSource, TrainConfig, Validation
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / 'config' / 'train_masktrack_rcnn.yaml'
@@ -43,7 +43,7 @@ def test_the_reference_file_names_every_field_and_its_default() -> None:
     """Each as a setting or as a comment '# field: default'."""
     text = REFERENCE.read_text()
     named = set(re.findall(r'^[\s#-]*(\w+):', text, re.MULTILINE))
-    for kind in (TrainConfig, DataSource, Validation):
+    for kind in (TrainConfig, DataSource, CropSource, Validation):
         assert {field.name for field in fields(kind)} - named == set(), kind
     indented = text[text.index('validation:') :]
     for kind, commented in (
@@ -59,33 +59,28 @@ def test_the_reference_file_names_every_field_and_its_default() -> None:
 
 def test_every_field_has_a_docstring() -> None:
     source = (ROOT / 'vis_ros' / 'training' / 'train_config.py').read_text()
-    for kind in (DataSource, Validation):
+    for kind in (DataSource, CropSource, Validation):
         for field in fields(kind):
             assert re.search(rf'^    {field.name}: .*\n    """', source, re.MULTILINE), field.name
 
 
-def test_the_demo_recipe_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_recipe_keeps_the_test_images_and_a_tenth_for_validation_out_of_training() -> None:
     config = TrainConfig.read(ROOT / 'config' / 'train_demo.yaml')
-    assert config.model == DEMO.with_fields(input_height=224, input_width=384)
-    assert config.size == (224, 384) and config.ema == 0.997
-    assert [source.kind for source in config.data] == ['composites', 'images', 'scenes']
-    effects = config.data[0].composite_config()
-    assert effects.sizes == (0.07, 0.9) and effects.enlargement == 2.5 and effects.noise == 5.0
-
-
-def test_the_second_run_of_the_demo_is_validated_on_held_out_images(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr('vis_ros.training.train_config.resolve', lambda name: ROOT / 'vis_ros/weights/demo.safetensors')
-    config = TrainConfig.read(ROOT / 'config' / 'train_demo_fine.yaml')
-    assert config.size == (config.model.input_height, config.model.input_width) == (288, 512)
+    assert isinstance(config.model, ModelConfig)
+    assert config.size == (config.model.input_height, config.model.input_width)
     assert config.validation is not None and config.validation.data.part == 'held-out'
+    validated = config.validation.data.annotations
     for source in (config.validation.data, *config.data):
         assert 'val2017' not in source.images + source.annotations
-        if source.kind in ('composites', 'images') and source is not config.validation.data:
+        if source.annotations == validated and source is not config.validation.data:
             assert source.part == 'training'
-        if source.annotations == 'datasets/davis':
-            assert set(source.only) == set(DAVIS_TRAIN)
+        assert validated not in [crops.annotations for crops in source.crops]
+        for videos in (source, *source.crops):
+            if videos.annotations == 'datasets/davis':
+                assert videos.only and set(videos.only) <= set(DAVIS_TRAIN)
+
+
+COMPOSITES = {'kind': 'composites', 'images': 'a', 'annotations': 'b'}
 
 
 def make(**values: Any) -> TrainConfig:
@@ -116,6 +111,13 @@ def test_a_model_starts_from_that_of_the_weights() -> None:
         ({'data': [{'kind': 'scenes', 'color': 2}]}, 'color of data'),
         ({'data': [{'kind': 'scenes', 'effects': {'fog': 1}}]}, 'fog of effects'),
         ({'data': [{'kind': 'scenes', 'effects': {'shadows': 1}}]}, 'did you mean shadow'),
+        ({'data': [COMPOSITES | {'classes': 'all'}]}, "classes 'all' is not one of supercategories, categories"),
+        ({'data': [COMPOSITES | {'classes': ['cat']}]}, 'expected a mapping'),
+        ({'data': [COMPOSITES | {'classes': {'pet': 'cat'}}]}, "classes pet is 'cat', expected a list"),
+        ({'data': [COMPOSITES | {'classes': {'a': [], 'b': []}}]}, 'more than one class without categories'),
+        ({'data': [COMPOSITES | {'crops': [{'images': 'a'}]}]}, 'expected fields such as annotations'),
+        ({'data': [COMPOSITES | {'crops': [{'annotations': 'a', 'copies': 0}]}]}, 'copies 0 is less than 1'),
+        ({'data': [COMPOSITES | {'crops': [{'annotations': 'a', 'folder': 'b'}]}]}, 'folder of crops'),
         ({'optimizer': 'adam'}, "optimizer 'adam' is not one of adamw, sgd"),
         ({'schedule': 'step'}, 'needs decay_steps'),
         ({'precision': 'half'}, "precision 'half' is not one of auto"),

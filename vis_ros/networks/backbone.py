@@ -13,7 +13,9 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from vis_ros.networks import shuffle_pyramid
 from vis_ros.networks.model_config import ModelConfig
+from vis_ros.networks.shuffle_pyramid import ShufflePyramid
 
 STRIDES = (4, 8, 16, 32, 64)
 """Pixels per cell of P2 to P6."""
@@ -45,6 +47,17 @@ class PyramidBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return list(self.fpn(self.body(images)).values())
+
+
+def build_pyramid(config: ModelConfig) -> PyramidBackbone | ShufflePyramid:
+    """The ConvNet and pyramid for `ModelConfig.backbone`. ValueError if fpn_channels does not fit."""
+    if config.backbone != shuffle_pyramid.NAME:
+        return PyramidBackbone(config)
+    if config.fpn_channels != shuffle_pyramid.CHANNELS:
+        raise ValueError(
+            f'fpn_channels is {config.fpn_channels}, but backbone {config.backbone} has {shuffle_pyramid.CHANNELS}'
+        )
+    return ShufflePyramid()
 
 
 class TimmBody(nn.Module):

@@ -25,7 +25,7 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import batched_nms, roi_align
 
 from vis_ros.networks.anchors import BOX_WEIGHTS, RPN_WEIGHTS, clip_boxes, decode_boxes, pyramid_anchors
-from vis_ros.networks.backbone import STRIDES, PyramidBackbone
+from vis_ros.networks.backbone import STRIDES, build_pyramid
 from vis_ros.networks.model_config import ModelConfig
 
 BOX_ROI_SIZE, MASK_ROI_SIZE = 7, 14
@@ -82,7 +82,7 @@ class MaskRCNN(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = PyramidBackbone(config)
+        self.backbone = build_pyramid(config)
         self.rpn = _ProposalNetwork(config)
         self.roi_heads = _RoiHeads(config)
         self._anchors: dict[tuple[object, ...], list[Tensor]] = {}

@@ -48,7 +48,8 @@ class ModelConfig:
 
     # ConvNet and feature pyramid
     backbone: str = 'resnet50'
-    """'resnet18', 'resnet50', 'resnet101', 'resnext101_64x4d' of torchvision, or the name of a timm network."""
+    """'resnet18', 'resnet50', 'resnet101', 'resnext101_64x4d' of torchvision, 'nanodet_plus_m'
+    (`vis_ros.networks.shuffle_pyramid`, with a pyramid of its own), or the name of a timm network."""
     batch_norm_eps: float = 1e-5
     batch_norm_folded: bool = False
     """A timm backbone without batch norm, which was folded into the convolutions before training. It runs faster."""

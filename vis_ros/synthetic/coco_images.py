@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +43,11 @@ SUPERCATEGORIES: dict[str, tuple[str, ...]] = {
 _SUPERCATEGORY_OF = {category: name for name, categories in SUPERCATEGORIES.items() for category in categories}
 Part = Literal['all', 'training', 'held-out']
 
+Box = tuple[float, float, float, float]
+
 _TENTH = 10
+_SAME_OBJECT = 0.5
+"""Smallest IoU at which an ignored box shows an annotated object."""
 _FINENESS = 4
 """Polygons are filled on a grid this many times finer than the pixels."""
 
@@ -69,17 +73,21 @@ class CocoAnnotation:
 
     class_id: int
     crowd: bool
-    box: tuple[float, float, float, float]
+    box: Box
     segmentation: list[NDArray[np.float32]] | NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class CocoImage:
-    """An image file, its (height, width) and its annotations."""
+    """An image file, its (height, width) and its annotations.
+
+    ignored: boxes x0 y0 x1 y1 in pixels of what is there but not annotated.
+    """
 
     path: Path
     size: tuple[int, int]
     annotations: list[CocoAnnotation] = field(default_factory=list)
+    ignored: list[Box] = field(default_factory=list)
 
 
 class CocoDataset:
@@ -95,6 +103,10 @@ class CocoDataset:
         classes: 'supercategories' (for COCO's 80 categories always the 12 of COCO, in its order; for other files those
             in the file, in order of appearance) or 'categories' (as listed in the file).
         part: 'all' images, 'training' (all but every tenth) or 'held-out' (every tenth), in the order of the file.
+        exhaustive: whether every object of the classes is annotated. If not, all other pixels are ignored instead of
+            counted as background.
+        ignored_boxes: a COCO results file, such as detections of another network: pixels in its boxes are ignored
+            unless an annotated object fills the box with an IoU of at least 0.5.
 
     Raises:
         ValueError: the file cannot be read, or no image is usable.
@@ -106,6 +118,8 @@ class CocoDataset:
         annotation_file: str | Path,
         classes: Literal['supercategories', 'categories'] = 'supercategories',
         part: Part = 'all',
+        exhaustive: bool = True,
+        ignored_boxes: str | Path = '',
     ) -> None:
         if classes not in ('supercategories', 'categories'):
             raise ValueError(f"classes is {classes!r}, expected 'supercategories' or 'categories'")
@@ -115,6 +129,9 @@ class CocoDataset:
         class_of = self._read_categories(record['categories'], classes)
         by_id = self._read_images(record['images'])
         self._read_annotations(record['annotations'], by_id, class_of)
+        if ignored_boxes:
+            _add_ignored(by_id, Path(ignored_boxes))
+        self.exhaustive = exhaustive
         self.images = [
             image
             for number, image in enumerate(by_id.values(), 1)
@@ -140,12 +157,15 @@ class CocoDataset:
     def frame(self, index: int) -> LabeledFrame:
         """Image `index` with its objects, in the order of the file: object id k is annotation k of the image.
 
-        Pixels of crowds are ignored. A pixel claimed by two annotations belongs to the smaller one.
+        Pixels of crowds and of what is not annotated are ignored. A pixel claimed by two annotations belongs to the
+        smaller one.
         """
         entry = self.images[index]
         height, width = entry.size
         owner = np.full((height, width), -1, np.int32)
-        ignored = np.zeros((height, width), bool)
+        ignored = np.full((height, width), not self.exhaustive)
+        for x0, y0, x1, y1 in entry.ignored:
+            ignored[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))] = True
         regions = [annotation_coverage(annotation, entry.size) for annotation in entry.annotations]
         order = sorted(range(len(regions)), key=lambda i: -np.count_nonzero(regions[i][0] >= 128))
         for number in order:
@@ -385,6 +405,15 @@ def largest_part_area(annotation: CocoAnnotation, size: tuple[int, int]) -> int:
     return int(np.count_nonzero(largest_part(annotation_coverage(annotation, size)[0]) >= 128))
 
 
+def is_coco_instances(path: str | Path) -> bool:
+    """Whether a file holds the annotations of images, not of videos. False if it cannot be read."""
+    try:
+        record = read_json(Path(path)) if Path(path).is_file() else None
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and isinstance(record.get('images'), list)
+
+
 def _read_instances(path: Path) -> dict[str, list[Any]]:
     """The content of a COCO instance file. ValueError if it is none."""
     try:
@@ -395,6 +424,38 @@ def _read_instances(path: Path) -> dict[str, list[Any]]:
         if not isinstance(record, dict) or not isinstance(record.get(key), list):
             raise ValueError(f'the annotation file {path} has no list {key!r}: it is not a COCO instance file')
     return record
+
+
+def _add_ignored(images: Mapping[Any, CocoImage], path: Path) -> None:
+    """Give the boxes of a COCO results file to their images, but for those that show an annotated object.
+
+    ValueError if the file is none or belongs to other images.
+    """
+    try:
+        records = read_json(path)
+        if not isinstance(records, list):
+            raise TypeError
+        boxes = [(record['image_id'], [float(value) for value in record['bbox']]) for record in records]
+    except OSError as error:
+        raise ValueError(f'cannot read the results file {path}: {error.strerror}') from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{path} is no COCO results file: a list of records with image_id and bbox') from error
+    if boxes and not any(identity in images for identity, _ in boxes):
+        raise ValueError(f'{path} has boxes of {len(boxes)} records, but of no image of the annotation file')
+    for identity, (x, y, width, height) in boxes:
+        if identity in images:
+            entry, box = images[identity], (max(x, 0.0), max(y, 0.0), x + width, y + height)
+            if all(_box_iou(box, annotation.box) < _SAME_OBJECT for annotation in entry.annotations):
+                entry.ignored.append(box)
+
+
+def _box_iou(one: Box, other: Box) -> float:
+    """The IoU of two boxes x0 y0 x1 y1."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    common = max(width, 0.0) * max(height, 0.0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return common / max(areas - common, 1e-9)
 
 
 def _image_fault(entry: CocoImage) -> str | None:

@@ -59,6 +59,7 @@ class CompositeConfig:
     absence: probability that an object enters, leaves, or leaves and returns.
     meeting: probability that the path of an object crosses that of another.
     standing: probability that an object stands in the scene and moves with the camera.
+    class_balance: how much rare classes are favored: 0 draws every object of the source equally often, 1 every class.
     same_class: probability that an object has the class of an earlier one.
     duplicate: probability that an object is an exact copy of an earlier one.
     empty: probability that all pasted objects are absent for a while.
@@ -93,6 +94,7 @@ class CompositeConfig:
     absence: float = 0.5
     meeting: float = 0.4
     standing: float = 0.5
+    class_balance: float = 0.0
     same_class: float = 0.3
     duplicate: float = 0.15
     empty: float = 0.05
@@ -148,6 +150,8 @@ class CompositeVideos:
         self._of_class: dict[int, list[ObjectSource]] = {}
         for source in self.objects:
             self._of_class.setdefault(source.class_id, []).append(source)
+        shares = np.array([len(sources) ** (1 - config.class_balance) for sources in self._of_class.values()])
+        self._class_shares = shares / max(shares.sum(), 1)
 
     def video(self, seed: int) -> CompositeVideo:
         """Video number `seed`, any integer from 0."""
@@ -249,7 +253,7 @@ class CompositeVideos:
         if moving_objects and draw < self.config.duplicate:
             twin = moving_objects[int(random.integers(len(moving_objects)))]
             return twin.source, twin.motion.scale * twin.source.extent * float(np.exp(random.uniform(-0.2, 0.2)))
-        candidates = self.objects
+        candidates = self._candidates(random)
         if moving_objects and draw < self.config.duplicate + self.config.same_class:
             candidates = self._of_class[moving_objects[int(random.integers(len(moving_objects)))].source.class_id]
         for _ in range(8):
@@ -257,6 +261,13 @@ class CompositeVideos:
             if source.extent * self.config.enlargement >= size:
                 break
         return source, min(size, source.extent * self.config.enlargement)
+
+    def _candidates(self, random: np.random.Generator) -> list[ObjectSource]:
+        """All objects, or with `class_balance` those of a class drawn by its share."""
+        if not self.config.class_balance:
+            return self.objects
+        classes = list(self._of_class.values())
+        return classes[int(random.choice(len(classes), p=self._class_shares))]
 
     def _object_motion(
         self,

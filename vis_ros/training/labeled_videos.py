@@ -114,22 +114,17 @@ class LabeledVideos:
         self.source = videos.source
         self.problems: dict[str, list[str]] = {}
         chosen = select_videos(videos, only)
-        class_of_video = _classes_of_videos(videos, chosen, object_class)
+        class_of_video = classes_of_videos(videos, chosen, object_class)
         names = class_of_video.values() if class_of_video else videos.class_names
         self.class_names = tuple(dict.fromkeys(names))
         exhaustive = videos.has_classes if exhaustive is None else exhaustive
         self.videos: list[LabeledVideo] = []
         with ThreadPoolExecutor(4) as pool:
             for video in progress(chosen):
-                if not isinstance(video, IndexedVideo):
-                    raise ValueError(
-                        f'{videos.source} ({videos.kind}) cannot be read frame by frame: convert it, for example with '
-                        f'vis-ros data convert {videos.source} FOLDER --to youtube-vis'
-                    )
-                times, tracks = self._check(video, pool)
+                times, tracks = self._check(indexed(video, videos), pool)
                 constant = self.class_names.index(class_of_video[video.name]) if class_of_video else None
                 if times:
-                    self.videos.append(LabeledVideo(video, times, tracks, constant, size, exhaustive))
+                    self.videos.append(LabeledVideo(indexed(video, videos), times, tracks, constant, size, exhaustive))
                 else:
                     self._add_problem('video without a usable frame', video.name)
         if not self.videos:
@@ -186,6 +181,16 @@ def select_videos(videos: AnnotatedVideos, only: Sequence[str]) -> list[Annotate
     return [video for video in videos.videos if not only or video.name in only]
 
 
+def indexed(video: AnnotatedVideo, videos: AnnotatedVideos) -> IndexedVideo:
+    """The video, if it can be read frame by frame; otherwise ValueError says how to convert the set."""
+    if isinstance(video, IndexedVideo):
+        return video
+    raise ValueError(
+        f'{videos.source} ({videos.kind}) cannot be read frame by frame: convert it, for example with '
+        f'vis-ros data convert {videos.source} FOLDER --to youtube-vis'
+    )
+
+
 def _image_fault(frame: AnnotatedFrame) -> str | None:
     """What is wrong with the image of a frame, or None."""
     if frame.read_image is None:
@@ -197,7 +202,7 @@ def _image_fault(frame: AnnotatedFrame) -> str | None:
     return None if size == tuple(frame.size) else 'image of another size than its masks'
 
 
-def _classes_of_videos(
+def classes_of_videos(
     videos: AnnotatedVideos, chosen: Sequence[AnnotatedVideo], object_class: str | Mapping[str, str]
 ) -> dict[str, str]:
     """Video name -> class of all its objects; empty if the format has class labels."""

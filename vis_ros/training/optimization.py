@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vis_ros.networks.backbone import PyramidBackbone, TimmBody
+from vis_ros.networks.shuffle_pyramid import ShufflePyramid
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
 from vis_ros.training.train_config import TrainConfig
 
@@ -20,7 +21,8 @@ _PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': 
 
 def backbone_bodies(network: nn.Module) -> list[nn.Module]:
     """The backbones of a network: one in Mask R-CNN, one for each frame encoder of a propagation network."""
-    return [each.body for each in network.modules() if isinstance(each, (PyramidBackbone, FrameEncoder))]
+    bodies = (PyramidBackbone, ShufflePyramid, FrameEncoder)
+    return [each.body for each in network.modules() if isinstance(each, bodies)]
 
 
 def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -50,8 +52,8 @@ def learning_rate_factor(step: int, config: TrainConfig) -> float:
 def freeze(network: nn.Module, blocks: int) -> None:
     """Freeze all batch norms, the stem and the first `blocks` blocks of every backbone; -1 freezes batch norms only.
 
-    The blocks of a ResNet are its layers, from layer1. The first convolution of a widened stem stays trainable, because
-    the weights of its additional input planes are new.
+    The blocks of a ResNet are its layers, from layer1; those of ShuffleNet are its stages. The first convolution of a
+    widened stem stays trainable, because the weights of its additional input planes are new.
     """
     for body in backbone_bodies(network):
         _freeze_body(body, blocks)
@@ -67,9 +69,11 @@ def _freeze_body(body: nn.Module, blocks: int) -> None:
     inner = body.network if isinstance(body, TimmBody) else body
     for name, parameter in inner.named_parameters():
         head, _, rest = name.partition('.')
-        stem = head in ('conv_stem', 'conv1', 'bn1') and not (parameter.ndim == 4 and parameter.shape[1] > _COLORS)
+        stem = head in ('conv_stem', 'conv1', 'bn1', 'stem') and not (
+            parameter.ndim == 4 and parameter.shape[1] > _COLORS
+        )
         first = stem or head in {f'layer{i + 1}' for i in range(blocks)}
-        if first or (head == 'blocks' and int(rest.split('.')[0]) < blocks):
+        if first or (head in ('blocks', 'stages') and int(rest.split('.')[0]) < blocks):
             parameter.requires_grad_(False)
 
 

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
-from vis_ros.networks.backbone import TimmBody, fold_batch_norm, noise_images
+from vis_ros.networks.backbone import PyramidBackbone, TimmBody, fold_batch_norm, noise_images
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.model_file import load_model
 from vis_ros.networks.named_weights import resolve
+from vis_ros.networks.ncnn_weights import load_nanodet
+from vis_ros.networks.shuffle_pyramid import NanoDetBody
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_file import load_propagation
@@ -88,8 +90,14 @@ def load_pretrained_backbone(network: MaskRCNN, pretrained: str) -> int:
     """Load the backbone named by TrainConfig.pretrained into a detector. Returns the number of tensors loaded."""
     if not pretrained:
         return 0
-    _check_backbone(network.config.backbone, pretrained)
     body = network.backbone.body
+    if pretrained.endswith('.bin'):
+        if not isinstance(body, NanoDetBody):
+            raise ValueError(
+                f'pretrained: {pretrained} fits the backbone nanodet_plus_m, not {network.config.backbone}'
+            )
+        return load_nanodet(body, Path(pretrained))
+    _check_backbone(network.config.backbone, pretrained)
     body.load_state_dict(_imagenet_body(network.config.batch_norm_folded))
     return len(body.state_dict())
 
@@ -114,6 +122,8 @@ def load_pretrained_encoders(network: nn.Module, config: PropagationConfig, pret
         if not config.batch_norm_folded:
             raise ValueError('the backbone of pretrained: demo has its batch norm folded: set batch_norm_folded: true')
         demo = load_model(resolve('demo')).backbone
+        if not isinstance(demo, PyramidBackbone):
+            raise ValueError('the packaged detector has another backbone: set pretrained: efficientnet_lite0')
         state, pyramid = demo.body.state_dict(), demo.fpn.state_dict()
     else:
         state = _imagenet_body(config.batch_norm_folded)

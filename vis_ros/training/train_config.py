@@ -28,6 +28,40 @@ LARGE_OBJECTS: Mapping[str, Any] = {'sizes': (0.07, 0.9), 'enlargement': 2.5}
 are enlarged and blurred."""
 
 
+Classes = Literal['supercategories', 'categories'] | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CropSource:
+    """Objects that are cut out and pasted into 'composites'. Their own images are not used, so that it does not matter
+    what else they show."""
+
+    annotations: str
+    """A COCO instance JSON (stills), or a YouTube-VIS JSON, a DAVIS folder or MOTS annotations (moving objects)."""
+    images: str = ''
+    """Folder of the images; empty means the default place of the format. COCO needs it."""
+    classes: Classes = 'supercategories'
+    """As in a data source."""
+    object_class: str | Mapping[str, str] = ''
+    """For a format without class labels: the class of all objects, or video name -> class."""
+    only: tuple[str, ...] = ()
+    """Names of the videos to use; empty uses all."""
+    copies: int = 1
+    """How often each object counts when objects are drawn: a moving object shows many poses, a still image one."""
+
+    def __post_init__(self) -> None:
+        _check_classes(self.classes)
+        if self.copies < 1:
+            raise ValueError(f'crops copies {self.copies} is less than 1')
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CropSource:
+        if not isinstance(values, Mapping) or 'annotations' not in values:
+            raise ValueError(f'a source of crops is {values!r}, expected fields such as annotations')
+        check_names('crops', values, (each.name for each in fields(cls)))
+        return cls(**typed_fields(cls, 'crops ', values))
+
+
 @dataclass(frozen=True)
 class DataSource:
     """One source of videos. Class names come from the data; equal names are the same class in all sources."""
@@ -43,8 +77,10 @@ class DataSource:
     JSON."""
     images: str = ''
     """Folder of the images. For 'videos', empty means the default place of the format."""
-    classes: Literal['supercategories', 'categories'] = 'supercategories'
-    """Which names of a COCO JSON are the classes. A YouTube-VIS JSON always uses its categories."""
+    classes: Classes = 'supercategories'
+    """Which names of a COCO JSON are the classes, 'supercategories' or 'categories'; a YouTube-VIS JSON always uses its
+    categories. Or a mapping from each class to the list of its categories, in which a class with an empty list takes
+    all categories that are not listed: {person: [person], vehicle: [car, bus], object: []}."""
     part: Part = 'all'
     """'composites' and 'images': 'all' images, 'training' (all but every tenth) or 'held-out' (every tenth), to split
     one data set for training and validation."""
@@ -53,16 +89,19 @@ class DataSource:
     only: tuple[str, ...] = ()
     """'videos': names of the videos to use; empty uses all."""
     exhaustive: bool | None = None
-    """'videos': whether every object of the classes is annotated. If not, all other pixels are ignored instead of
-    counted as background. Default: true for formats with class labels, false for others (DAVIS)."""
-    davis: str = ''
-    """'composites': DAVIS-2016 folder; its training half provides additional, moving object crops."""
+    """Whether every object of the classes is annotated. If not, all other pixels are ignored instead of counted as
+    background. Default: true, but false for formats without class labels (DAVIS)."""
+    ignored_boxes: str = ''
+    """'composites' and 'images': a COCO results file. Its boxes are ignored where they show no annotated object: with
+    the detections of another network, a data set that annotates only some objects teaches background all the same."""
+    crops: tuple[CropSource, ...] = ()
+    """'composites': further objects to paste."""
     effects: Mapping[str, Any] = field(default_factory=dict)
     """'composites' and 'images': fields of `vis_ros.synthetic.composites.CompositeConfig`."""
 
     def __post_init__(self) -> None:
         check_choice('data kind', self.kind, get_args(Kind))
-        check_choice('classes', self.classes, ('supercategories', 'categories'))
+        _check_classes(self.classes)
         check_choice('part', self.part, get_args(Part))
         if not self.weight > 0:
             raise ValueError(f'data weight {self.weight} of {self.kind!r} is not positive')
@@ -85,7 +124,24 @@ class DataSource:
         check_names('data', values, (each.name for each in fields(cls)))
         if 'kind' not in values:
             raise ValueError(f'a data source needs a kind, one of {", ".join(get_args(Kind))}')
-        return cls(**typed_fields(cls, 'data ', values))
+        values = typed_fields(cls, 'data ', values)
+        if 'crops' in values:
+            values['crops'] = tuple(CropSource.from_dict(crops) for crops in values['crops'])
+        return cls(**values)
+
+
+def _check_classes(classes: Classes) -> None:
+    """ValueError if `classes` is neither a choice nor a mapping from names to lists of names."""
+    if isinstance(classes, str):
+        check_choice('classes', classes, ('supercategories', 'categories'))
+        return
+    if not isinstance(classes, Mapping):
+        raise ValueError(f'classes is {classes!r}, expected a mapping such as {{person: [person], object: []}}')
+    for name, categories in classes.items():
+        if not isinstance(categories, (list, tuple)):
+            raise ValueError(f'classes {name} is {categories!r}, expected a list of categories, such as [car, bus]')
+    if sum(not categories for categories in classes.values()) > 1:
+        raise ValueError('classes has more than one class without categories: only one can take all others')
 
 
 @dataclass(frozen=True)
@@ -149,9 +205,10 @@ class TrainConfig:
     class_names: tuple[str, ...] = ()
     """Classes of the model, given under `model:`. Default: the classes of the weights if they contain all classes of
     the data, otherwise the classes of the data in order of appearance."""
-    pretrained: Literal['', 'efficientnet_lite0', 'demo'] = 'efficientnet_lite0'
+    pretrained: str = 'efficientnet_lite0'
     """Backbone weights if `weights` is empty: 'efficientnet_lite0' (ImageNet), 'demo' (the backbone of the packaged
-    detector; mask propagation networks only), or '' for none."""
+    detector; mask propagation networks only), the `.ncnn.bin` file of NanoDet-Plus-m (detectors with the backbone
+    nanodet_plus_m only), or '' for none."""
     frozen_blocks: int = 1
     """Number of frozen blocks of the backbone, after its stem, which is frozen too; -1 freezes neither. Batch norm is
     always frozen."""
@@ -237,7 +294,8 @@ class TrainConfig:
         """Check what depends on the kind of network. ValueError if a setting does not fit it."""
         propagates = isinstance(self.model, PropagationConfig)
         choices = ('efficientnet_lite0', *(['demo'] if propagates else []))
-        if self.pretrained and self.pretrained not in choices:
+        is_file = not propagates and self.pretrained.endswith('.ncnn.bin')
+        if self.pretrained and self.pretrained not in choices and not is_file:
             known = ', '.join(map(repr, choices))
             raise ValueError(
                 f"pretrained {self.pretrained!r} is not {known} or '': a whole model is given as `weights`"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +15,16 @@ from rich.progress import track
 from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.video import AnnotatedVideo, AnnotatedVideos
 from vis_ros.networks.model_config import ModelConfig
-from vis_ros.synthetic.coco_images import CocoDataset
+from vis_ros.synthetic.coco_images import CocoDataset, is_coco_instances
 from vis_ros.synthetic.composites import CompositeVideos, Video, Videos
-from vis_ros.synthetic.davis_sequence import davis_objects
 from vis_ros.synthetic.labeled_frame import LabeledFrame
-from vis_ros.synthetic.object_crop import ObjectSource
+from vis_ros.synthetic.object_crop import ObjectCrop, ObjectSource
 from vis_ros.synthetic.scene import SHAPE, SceneVideos
 from vis_ros.synthetic.stills import StillVideos
-from vis_ros.training.labeled_videos import LabeledVideos
+from vis_ros.synthetic.video_object import VideoObject, video_objects
+from vis_ros.training.labeled_videos import LabeledVideos, classes_of_videos, indexed, select_videos
 from vis_ros.training.mixture import Mixture
-from vis_ros.training.train_config import DataSource, TrainConfig
-
-DAVIS_COPIES = 15
-"""Weight of a DAVIS sequence when objects are drawn: it shows one object in many poses, a still image in one."""
+from vis_ros.training.train_config import Classes, CropSource, DataSource, TrainConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +38,21 @@ class TrainingSource:
     class_names: tuple[str, ...]
     videos: Videos
     report: str = ''
+
+
+@dataclass(frozen=True, eq=False)
+class RelabeledObject:
+    """An object to paste with another class id."""
+
+    source: ObjectSource
+    class_id: int
+
+    @property
+    def extent(self) -> float:
+        return self.source.extent
+
+    def crop(self, phase: float) -> ObjectCrop:
+        return replace(self.source.crop(phase), class_id=self.class_id)
 
 
 class RelabeledVideos:
@@ -77,7 +90,7 @@ def open_training_sources(
         ValueError: a source cannot be used.
         FileNotFoundError: a file or folder is missing.
     """
-    datasets: dict[tuple[str, ...], CocoDataset] = {}
+    datasets: dict[tuple[object, ...], CocoDataset] = {}
     sizes = {'videos': video_size or config.size}
     sources = [open_training_source(each, sizes.get(each.kind, config.size), datasets, console) for each in config.data]
     for report in dict.fromkeys(source.report for source in sources if source.report):
@@ -118,7 +131,7 @@ def _with_close_match(name: str, known: Sequence[str]) -> str:
 
 
 def open_training_source(
-    source: DataSource, size: tuple[int, int], datasets: dict[tuple[str, ...], CocoDataset], console: Console
+    source: DataSource, size: tuple[int, int], datasets: dict[tuple[object, ...], CocoDataset], console: Console
 ) -> TrainingSource:
     """Open one source of training data.
 
@@ -143,19 +156,72 @@ def open_training_source(
             exhaustive=source.exhaustive,
             progress=lambda found: _with_progress(found, source.annotations, console),
         )
-        return TrainingSource(videos.class_names, videos, videos.report())
-    key = (source.images, source.annotations, source.classes, source.part)
-    if key not in datasets:
-        datasets[key] = CocoDataset(source.images, source.annotations, source.classes, source.part)
-    dataset = datasets[key]
+        names = class_names(videos.class_names, source.classes, source.annotations)
+        return TrainingSource(names, videos, videos.report())
+    dataset = _open_images(source, datasets)
     report = dataset.report() if dataset.problems else ''
-    names = tuple(dataset.class_names)
+    names = class_names(dataset.class_names, source.classes, source.annotations)
     if source.kind == 'images':
         return TrainingSource(names, StillVideos(dataset, size, source.composite_config()), report)
     objects: list[ObjectSource] = [*dataset.objects()]
-    if source.davis:
-        objects += davis_objects(source.davis, names, copies=DAVIS_COPIES)
+    for crops in source.crops:
+        names = _add_crops(objects, names, crops, datasets)
     return TrainingSource(names, CompositeVideos(dataset, objects, size, source.composite_config()), report)
+
+
+def _open_images(source: DataSource | CropSource, datasets: dict[tuple[object, ...], CocoDataset]) -> CocoDataset:
+    classes = source.classes if isinstance(source.classes, str) else 'categories'
+    rest: tuple[Any, ...] = ('all', True, '')
+    if isinstance(source, DataSource):
+        rest = source.part, source.exhaustive is not False, source.ignored_boxes
+    key = (source.images, source.annotations, classes, *rest)
+    if key not in datasets:
+        datasets[key] = CocoDataset(source.images, source.annotations, classes, *rest)
+    return datasets[key]
+
+
+def class_names(categories: Sequence[str], classes: Classes, where: str) -> tuple[str, ...]:
+    """The class of each category for DataSource.classes. ValueError if the mapping has none for a category."""
+    if isinstance(classes, str):
+        return tuple(categories)
+    class_of = {category: name for name, listed in classes.items() for category in listed}
+    rest = next((name for name, listed in classes.items() if not listed), None)
+    missing = [category for category in categories if category not in class_of]
+    if missing and rest is None:
+        raise ValueError(
+            f'classes has no class for {", ".join(map(repr, missing))} of {where}: list them, or add a class with an '
+            'empty list, such as object: []'
+        )
+    return tuple(class_of.get(category, rest or '') for category in categories)
+
+
+def _add_crops(
+    objects: list[ObjectSource],
+    names: tuple[str, ...],
+    source: CropSource,
+    datasets: dict[tuple[object, ...], CocoDataset],
+) -> tuple[str, ...]:
+    """Add the objects of a source of crops, with class ids for `names`. Returns the names with those that are new."""
+    found: Sequence[ObjectSource]
+    if source.images and is_coco_instances(source.annotations):
+        dataset = _open_images(source, datasets)
+        found, own = dataset.objects(), class_names(dataset.class_names, source.classes, source.annotations)
+    else:
+        found, own = _moving_objects(source)
+    names = (*names, *(name for name in dict.fromkeys(own) if name not in names))
+    ids = [names.index(name) for name in own]
+    objects += [RelabeledObject(each, ids[each.class_id]) for each in found for _ in range(source.copies)]
+    return names
+
+
+def _moving_objects(source: CropSource) -> tuple[list[VideoObject], tuple[str, ...]]:
+    """The objects of annotated videos, and the class names of their ids."""
+    videos = open_annotations(source.annotations, images=source.images or None)
+    chosen = select_videos(videos, source.only)
+    class_of = classes_of_videos(videos, chosen, source.object_class)
+    own = tuple(dict.fromkeys(class_of.values())) or class_names(videos.class_names, source.classes, videos.source)
+    pairs = [(indexed(video, videos), own.index(class_of[video.name]) if class_of else None) for video in chosen]
+    return video_objects(pairs), own
 
 
 def read_annotations(source: DataSource) -> AnnotatedVideos:
