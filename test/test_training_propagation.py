@@ -15,8 +15,6 @@ from helpers.tiny_propagation import TinyLosses, TinyNetwork, use_tiny_network
 from safetensors.torch import load_file
 from test_trainer import rows, same
 
-from vis_ros.networks.model_file import load_model
-from vis_ros.networks.named_weights import resolve
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
 from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.propagation_config import PropagationConfig
@@ -139,12 +137,11 @@ def folded(extra: int) -> FrameEncoder:
     return FrameEncoder(FeelvosConfig('a'), extra)
 
 
-def test_demo_backbone_fills_the_first_three_planes_of_a_widened_stem() -> None:
+def test_the_backbone_fills_the_first_three_planes_of_a_widened_stem() -> None:
     network = torch.nn.ModuleDict({'plain': folded(0), 'widened': folded(2)})
     fresh = network['widened'].body.network.conv_stem.weight.detach().clone()
-    count = len(network['plain'].body.state_dict())
-    assert load_pretrained_encoders(network, FeelvosConfig('a'), 'demo') == 2 * count
-    published = load_model(resolve('demo')).backbone.body.state_dict()
+    published = network['plain'].body.state_dict()
+    assert load_pretrained_encoders(network, FeelvosConfig('a'), 'efficientnet_lite0') == 2 * len(published)
     assert same(dict(network['plain'].body.state_dict()), dict(published))
     for name, tensor in network['widened'].body.state_dict().items():
         assert torch.equal(tensor[:, :3] if 'conv_stem.weight' in name else tensor, published[name]), name
@@ -160,14 +157,12 @@ def test_imagenet_backbone_without_folding_is_loaded_unchanged() -> None:
     mine = network.body.network.state_dict()
     assert torch.equal(mine['conv_stem.weight'][:, :3], state['conv_stem.weight'])
     assert all(torch.equal(mine[name], state[name]) for name in mine if name != 'conv_stem.weight')
-    with pytest.raises(ValueError, match='batch_norm_folded'):
-        load_pretrained_encoders(network, config, 'demo')
 
 
 def test_backbones_that_do_not_fit_are_rejected() -> None:
     config = FeelvosConfig('a', backbone='resnet18')
     with pytest.raises(ValueError, match="does not fit the backbone 'resnet18'"):
-        load_pretrained_encoders(FrameEncoder(config), config, 'demo')
+        load_pretrained_encoders(FrameEncoder(config), config, 'efficientnet_lite0')
 
 
 def test_a_run_starts_from_a_file(tmp_path: Path) -> None:
@@ -205,17 +200,23 @@ def test_every_encoder_has_the_rate_of_backbones_and_a_widened_stem_is_trained()
 
 
 @pytest.mark.parametrize('architecture', PROPAGATION_SYSTEMS)
-def test_shipped_recipes(architecture: str) -> None:
-    """They do not train on the DAVIS test half, and are validated on held-out images."""
-    config = TrainConfig.read(ROOT / 'config' / f'train_{architecture}.yaml')
+@pytest.mark.parametrize('run', ['', '_fine'])
+def test_shipped_recipes(architecture: str, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not train on the DAVIS test half or val2017, and are validated on held-out images."""
+    values = yaml.safe_load((ROOT / 'config' / f'train_{architecture}{run}.yaml').read_text())
+    assert values.pop('weights', '') == (f'runs/{architecture}/{architecture}.safetensors' if run else '')
+    config = TrainConfig.from_dict(values)
     assert isinstance(config.model, PROPAGATION_SYSTEMS[architecture].config) and config.model.name == architecture
     assert config.validation is not None and config.validation.figure == 'J'
     assert config.validation.data.part == 'held-out'
+    assert any(source.kind == 'videos' for source in config.data) == bool(run)
     for source in config.data:
-        if source.kind == 'videos':
-            assert set(source.only) == set(DAVIS_TRAIN)
-        else:
+        if source.annotations == config.validation.data.annotations:
             assert source.part == 'training'
+        for videos in (source, *source.crops):
+            assert 'val2017' not in videos.images + videos.annotations
+            if videos.annotations == 'datasets/davis':
+                assert set(videos.only) == set(DAVIS_TRAIN)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_shipped_recipes(architecture: str) -> None:
         ({'clip_objects': 0}, 'clip_objects 0'),
         ({'clip_stride': 0}, 'clip_stride 0'),
         ({'image_width': 100}, 'image_width 100 is not a multiple of 32'),
-        ({'pretrained': 'demos'}, "'demos' is not 'efficientnet_lite0', 'demo' or ''"),
+        ({'pretrained': 'demos'}, "'demos' is not 'efficientnet_lite0' or ''"),
         ({'weights': 'demo'}, 'demo.safetensors is a detector'),
         ({'validation': VALIDATION | {'figure': 'AP'}}, "figure 'AP' is not 'J'"),
     ],
@@ -243,8 +244,3 @@ def test_weights_of_another_architecture_are_rejected(tmp_path: Path) -> None:
     values = SETTINGS | {'weights': str(tmp_path / 'old.safetensors'), 'model': {'architecture': 'rgmp'}}
     with pytest.raises(ValueError, match='holds a feelvos network, but model architecture is rgmp'):
         TrainConfig.from_dict(values)
-
-
-def test_a_detector_has_no_demo_backbone() -> None:
-    with pytest.raises(ValueError, match='a whole model is given as `weights`'):
-        TrainConfig.from_dict({'data': [{'kind': 'scenes'}], 'pretrained': 'demo'})

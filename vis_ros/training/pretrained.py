@@ -10,12 +10,10 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FeaturePyramidNetwork
 
-from vis_ros.networks.backbone import PyramidBackbone, TimmBody, fold_batch_norm, noise_images
+from vis_ros.networks.backbone import TimmBody, fold_batch_norm, noise_images
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.model_file import load_model
-from vis_ros.networks.named_weights import resolve
 from vis_ros.networks.ncnn_weights import load_nanodet
 from vis_ros.networks.shuffle_pyramid import NanoDetBody
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
@@ -105,8 +103,7 @@ def load_pretrained_backbone(network: MaskRCNN, pretrained: str) -> int:
 def load_pretrained_encoders(network: nn.Module, config: PropagationConfig, pretrained: str) -> int:
     """Load the backbone named by TrainConfig.pretrained into every frame encoder of a propagation network.
 
-    In a widened first convolution only the first three input planes are loaded. 'demo' also has a feature pyramid,
-    which is loaded if the network has one with as many channels.
+    In a widened first convolution only the first three input planes are loaded.
 
     Returns:
         the number of tensors loaded.
@@ -117,23 +114,8 @@ def load_pretrained_encoders(network: nn.Module, config: PropagationConfig, pret
     if not pretrained:
         return 0
     _check_backbone(config.backbone, pretrained)
-    pyramid: dict[str, Tensor] = {}
-    if pretrained == 'demo':
-        if not config.batch_norm_folded:
-            raise ValueError('the backbone of pretrained: demo has its batch norm folded: set batch_norm_folded: true')
-        demo = load_model(resolve('demo')).backbone
-        if not isinstance(demo, PyramidBackbone):
-            raise ValueError('the packaged detector has another backbone: set pretrained: efficientnet_lite0')
-        state, pyramid = demo.body.state_dict(), demo.fpn.state_dict()
-    else:
-        state = _imagenet_body(config.batch_norm_folded)
-    loaded = 0
-    for module in network.modules():
-        if isinstance(module, FrameEncoder):
-            loaded += _fill_planes(module.body, state)
-        elif isinstance(module, FeaturePyramidNetwork):
-            loaded += _load(module, pyramid).loaded
-    return loaded
+    state = _imagenet_body(config.batch_norm_folded)
+    return sum(_fill_planes(module.body, state) for module in network.modules() if isinstance(module, FrameEncoder))
 
 
 def load_propagation_weights(network: nn.Module, path: Path) -> LoadReport:

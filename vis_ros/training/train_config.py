@@ -206,9 +206,8 @@ class TrainConfig:
     """Classes of the model, given under `model:`. Default: the classes of the weights if they contain all classes of
     the data, otherwise the classes of the data in order of appearance."""
     pretrained: str = 'efficientnet_lite0'
-    """Backbone weights if `weights` is empty: 'efficientnet_lite0' (ImageNet), 'demo' (the backbone of the packaged
-    detector; mask propagation networks only), the `.ncnn.bin` file of NanoDet-Plus-m (detectors with the backbone
-    nanodet_plus_m only), or '' for none."""
+    """Backbone weights if `weights` is empty: 'efficientnet_lite0' (ImageNet), the `.ncnn.bin` file of NanoDet-Plus-m
+    (detectors with the backbone nanodet_plus_m only), or '' for none."""
     frozen_blocks: int = 1
     """Number of frozen blocks of the backbone, after its stem, which is frozen too; -1 freezes neither. Batch norm is
     always frozen."""
@@ -293,12 +292,10 @@ class TrainConfig:
     def _check_model(self) -> None:
         """Check what depends on the kind of network. ValueError if a setting does not fit it."""
         propagates = isinstance(self.model, PropagationConfig)
-        choices = ('efficientnet_lite0', *(['demo'] if propagates else []))
         is_file = not propagates and self.pretrained.endswith('.ncnn.bin')
-        if self.pretrained and self.pretrained not in choices and not is_file:
-            known = ', '.join(map(repr, choices))
+        if self.pretrained not in ('', 'efficientnet_lite0') and not is_file:
             raise ValueError(
-                f"pretrained {self.pretrained!r} is not {known} or '': a whole model is given as `weights`"
+                f"pretrained {self.pretrained!r} is not 'efficientnet_lite0' or '': a whole model is given as `weights`"
             )
         if isinstance(self.model, ModelConfig):
             if self.model.legacy_boxes:
@@ -368,9 +365,7 @@ def _model(own: Mapping[str, Any], weights: Path | None) -> ModelConfig | Propag
         return base.with_fields(**({'name': base.architecture} | own))
     if architecture in PROPAGATION_SYSTEMS:
         if weights is not None:
-            raise ValueError(
-                f'{weights} is a detector: for {architecture} leave weights empty and set pretrained: demo'
-            )
+            raise ValueError(f'{weights} is a detector: for {architecture} leave weights empty')
         check_names(
             'model', own, ('architecture', *(each.name for each in fields(PROPAGATION_SYSTEMS[architecture].config)))
         )
