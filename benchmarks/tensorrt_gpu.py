@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.engines.accuracy_check import count_matches
 from vis_ros.engines.engine import Engine
 from vis_ros.engines.loading import load_engine, network_config
-from vis_ros.engines.tensorrt.accuracy_check import count_matches
 from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.named_weights import resolve

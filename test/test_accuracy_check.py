@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from vis_ros.engines.tensorrt.accuracy_check import check_accuracy, count_matches, reference_frames
+from vis_ros.engines.accuracy_check import (
+    InaccurateEngineError,
+    check_accuracy,
+    count_matches,
+    keep_if_accurate,
+    reference_frames,
+)
 from vis_ros.instances import Instances
+from vis_ros.networks.model_config import DEMO
 
 SIZE = (120, 128)
 THRESHOLD = 0.5
@@ -115,3 +123,62 @@ def test_the_reference_runs_once_and_is_stored(tmp_path: Path) -> None:
     assert len(asked) == 2
     (tmp_path / 'file').touch()
     check_accuracy(engine(found), engine(found, asked), SIZE, THRESHOLD, tmp_path / 'file' / 'stored.npz')
+
+
+# --- reduced precision ------------------------------------------------------------------------------------------------
+
+
+class FakeEngine:
+    """An engine whose detections depend on its precision."""
+
+    input_size = SIZE
+
+    def __init__(self, precision: str, found: Instances, note: str = '') -> None:
+        self.precision, self.found, self.note = precision, found, note
+
+    def describe(self) -> Any:
+        return SimpleNamespace(precision=self.precision)
+
+    def infer(self, images: Sequence[Any]) -> list[Instances]:
+        return [self.found] * len(images)
+
+
+def kept(requested: str, reduced: Instances, exact: Instances) -> Any:
+    return keep_if_accurate(
+        cast(Any, FakeEngine('bf16', reduced)),
+        requested,
+        lambda note: cast(Any, FakeEngine('fp32', exact, note)),
+        'a' * 64,
+        DEMO.with_fields(score_threshold=THRESHOLD),
+    )
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+
+
+@pytest.mark.usefixtures('cache')
+def test_a_reduced_precision_that_keeps_the_results_is_used() -> None:
+    assert kept('auto', GOOD, GOOD).precision == 'bf16'
+    assert kept('bf16', GOOD, GOOD).precision == 'bf16'
+
+
+@pytest.mark.usefixtures('cache')
+def test_auto_falls_back_to_fp32_with_the_numbers() -> None:
+    engine = kept('auto', detections(5), GOOD)
+    assert engine.precision == 'fp32'
+    assert engine.note.startswith('fp32 is used instead of bf16: accuracy check failed: only 40 of 60 confident')
+
+
+@pytest.mark.usefixtures('cache')
+def test_auto_falls_back_to_fp32_if_nothing_can_be_compared(caplog: pytest.LogCaptureFixture) -> None:
+    assert 'inconclusive' in kept('auto', detections(0), detections(0)).note
+    assert kept('bf16', detections(0), detections(0)).precision == 'bf16'
+    assert 'bf16: the accuracy check is inconclusive' in caplog.text
+
+
+@pytest.mark.usefixtures('cache')
+def test_a_named_precision_that_changes_the_results_is_rejected() -> None:
+    with pytest.raises(InaccurateEngineError, match='The engine is rejected: try precision fp32'):
+        kept('bf16', detections(5), GOOD)

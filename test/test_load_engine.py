@@ -35,7 +35,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Fakes:
                     raise RuntimeError((faults or {})[name])
                 self.name, self.config, self.note, self.arguments = name, config, note, arguments
 
-            return type(name, (), {'__init__': construct})
+            info = types.SimpleNamespace(precision='fp32')
+            return type(name, (), {'__init__': construct, 'describe': lambda self: info})
 
         modules = {
             'tensorrt': {'TensorRtEngine': fake('tensorrt')},

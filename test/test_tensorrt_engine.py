@@ -17,10 +17,10 @@ from helpers.fake_cuda import Arrays, FakeCuda, FakeDriver, fake_tensorrt
 from test_cuda_resize import kernel  # noqa: F401  # a fixture
 
 from vis_ros.engines import loading
+from vis_ros.engines.accuracy_check import count_matches
 from vis_ros.engines.loading import load_engine
 from vis_ros.engines.tensorrt import library as tensorrt_library
 from vis_ros.engines.tensorrt import tensorrt_engine as tensorrt_module
-from vis_ros.engines.tensorrt.accuracy_check import count_matches
 from vis_ros.engines.tensorrt.library import Gpu, TensorRt, find_gpu, find_tensorrt
 from vis_ros.export.find_graph import find_graph
 from vis_ros.networks.named_weights import resolve

@@ -8,8 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vis_ros.engines.engine import ENGINES, PRECISIONS, Engine
+from vis_ros.engines.accuracy_check import keep_if_accurate
+from vis_ros.engines.engine import ENGINES, PRECISIONS, Engine, join_notes
 from vis_ros.engines.nvidia import nvidia_gpus
+from vis_ros.export.graph_file import sha256_of
 from vis_ros.extras import missing, require
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_header import read_config
@@ -48,7 +50,8 @@ def load_engine(
         max_detections: maximum number of detections per image; None uses the model's own.
         threads: number of CPU threads; 0 leaves the choice to the library.
         batch: number of images that TensorRT runs at once. Other engines accept any number.
-        accuracy_check: compare TensorRT with an fp32 reference before it is used.
+        accuracy_check: compare a reduced precision with fp32 before it is used. 'auto' then falls back to fp32; a
+            named precision, and TensorRT, are rejected.
 
     Raises:
         FileNotFoundError: the weights, or their exported graph, are missing. The message has the command to get them.
@@ -65,9 +68,15 @@ def load_engine(
     def load(name: str, note: str = '') -> Engine:
         if name == 'tensorrt':
             return _tensorrt(path, config, device, precision=precision, batch=batch, accuracy_check=accuracy_check)
-        if name == 'openvino':
-            return _openvino(path, config, device, precision=precision, threads=threads, note=note)
-        return _torch(path, config, device, precision=precision, threads=threads, note=note)
+        make = _openvino if name == 'openvino' else _torch
+        found = make(path, config, device, precision=precision, threads=threads, note=note)
+        if not accuracy_check or found.describe().precision == 'fp32':
+            return found
+
+        def in_fp32(reason: str) -> Engine:
+            return make(path, config, device, precision='fp32', threads=threads, note=join_notes(note, reason))
+
+        return keep_if_accurate(found, precision, in_fp32, sha256_of(path), config)
 
     return load(engine) if engine != 'auto' else _load_fastest(load, device)
 

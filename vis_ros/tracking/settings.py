@@ -97,7 +97,7 @@ class Settings:
     device: str = _setting('auto', 'network', 'Device: auto (a GPU if there is one), cpu, cuda or cuda:N.')
     threads: int = _setting(0, 'network', 'CPU threads of the network; 0 lets its library choose.', limits=(0, 256))
     accuracy_check: bool = _setting(
-        True, 'network', 'Reject a TensorRT engine whose detections differ from the fp32 reference on the CPU.'
+        True, 'network', 'Compare the detections of a reduced precision with those of fp32 before the network is used.'
     )
     input_height: int = _setting(
         0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import vis_ros
+from vis_ros.engines.accuracy_check import Infer, check_accuracy, reference_file
 from vis_ros.engines.engine import EngineInfo, join_notes, timed_warm_up
-from vis_ros.engines.tensorrt.accuracy_check import Infer, check_accuracy
 from vis_ros.engines.tensorrt.batch_detector import BatchDetector
 from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
 from vis_ros.engines.tensorrt.cuda_resize import CudaResize, compile_resize
@@ -111,8 +109,7 @@ class TensorRtEngine:
 
     def _check_accuracy(self, path: Path, digest: str) -> str:
         """A note if the check cannot decide; ValueError if the results differ too much from the reference."""
-        content = f'{vis_ros.__version__} {digest} {self.config.to_json()}'
-        stored = cache_folder() / 'accuracy_check' / f'{hashlib.sha256(content.encode()).hexdigest()[:16]}.npz'
+        stored = reference_file(digest, self.config)
         reference = _openvino_reference(path, self.config)
         return check_accuracy(self.infer, reference, self.input_size, self.config.score_threshold, stored)
 

@@ -1,7 +1,8 @@
-"""Accuracy check: compares the detections of an engine with those of the same weights in fp32 on the CPU."""
+"""Accuracy check: compares the detections of an engine with those of the same weights in fp32."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -11,9 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import vis_ros
+from vis_ros.engines.engine import Engine
 from vis_ros.instances import Instances
 from vis_ros.masks.iou import box_iou, mask_iou
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.synthetic.scene import Scene
+from vis_ros.user_cache import user_cache
 
 MIN_MATCHED_SHARE = 0.9
 """Share of the confident detections that must match."""
@@ -31,6 +36,57 @@ Image = NDArray[np.uint8]
 Infer = Callable[[Sequence[Image]], list[Instances]]
 
 _log = logging.getLogger(__name__)
+
+
+class InaccurateEngineError(ValueError):
+    """The detections of an engine differ too much from the reference. finding: the numbers, without advice."""
+
+    def __init__(self, finding: str) -> None:
+        super().__init__(
+            f'{finding}. The engine is rejected: try precision fp32, or set accuracy_check to false to see its results'
+        )
+        self.finding = finding
+
+
+def keep_if_accurate(
+    engine: Engine, requested: str, in_fp32: Callable[[str], Engine], weights_sha256: str, config: ModelConfig
+) -> Engine:
+    """The engine, unless it computes in a reduced precision that does not keep the results.
+
+    Args:
+        engine: what was loaded.
+        requested: the precision that was asked for. 'auto' falls back to fp32, also if the check cannot decide.
+        in_fp32: loads the same engine in fp32, with a note that says why.
+        weights_sha256: digest of the model file.
+        config: of the model, with the settings of the engine.
+
+    Raises:
+        InaccurateEngineError: a precision that was named does not keep the results.
+    """
+    precision = engine.describe().precision
+    if precision == 'fp32':
+        return engine
+    stored = reference_file(weights_sha256, config)
+    threshold = config.score_threshold
+    try:
+        doubt = check_accuracy(
+            engine.infer, lambda images: in_fp32('').infer(images), engine.input_size, threshold, stored
+        )
+    except InaccurateEngineError as error:
+        if requested != 'auto':
+            raise
+        doubt = error.finding
+    if doubt and requested == 'auto':
+        return in_fp32(f'fp32 is used instead of {precision}: {doubt}')
+    if doubt:
+        _log.warning('%s: %s', precision, doubt)
+    return engine
+
+
+def reference_file(weights_sha256: str, config: ModelConfig) -> Path:
+    """Where the detections of the reference for a model and its settings are stored."""
+    content = f'{vis_ros.__version__} {weights_sha256} {config.to_json()}'
+    return user_cache('accuracy_check') / f'{hashlib.sha256(content.encode()).hexdigest()[:16]}.npz'
 
 
 def reference_frames(size: tuple[int, int]) -> list[Image]:
@@ -52,7 +108,7 @@ def check_accuracy(infer: Infer, reference: Infer, size: tuple[int, int], thresh
         A note if the check could not decide, else ''.
 
     Raises:
-        ValueError: the detections differ too much; the message has the numbers.
+        InaccurateEngineError: the detections differ too much.
     """
     loaded = _load(stored)
     if loaded is None:
@@ -65,11 +121,10 @@ def check_accuracy(infer: Infer, reference: Infer, size: tuple[int, int], thresh
     if not total:
         return 'the accuracy check is inconclusive: there is no confident detection in the reference frames'
     if matched < MIN_MATCHED_SHARE * total:
-        raise ValueError(
+        raise InaccurateEngineError(
             f'accuracy check failed: only {matched} of {total} confident detections in the reference frames match '
-            f'those of the same weights in fp32 on the CPU (same class, box and mask IoU of at least {MIN_IOU}, '
-            f'embedding cosine of at least {MIN_COSINE}); at least {MIN_MATCHED_SHARE:.0%} must. The engine is '
-            'rejected: try precision fp32, or set accuracy_check to false to see its results'
+            f'those of the same weights in fp32 (same class, box and mask IoU of at least {MIN_IOU}, '
+            f'embedding cosine of at least {MIN_COSINE}); at least {MIN_MATCHED_SHARE:.0%} must'
         )
     _log.info('accuracy check: %d of %d confident detections in the reference frames match', matched, total)
     return ''
