@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_type_hints
 
@@ -328,8 +329,13 @@ def setting(item: Field[Any]) -> Setting:
 
 def setting_type(item: Field[Any]) -> type:
     """bool, int, float, str or tuple (of str)."""
-    kind = get_type_hints(NodeSettings)[item.name]
+    kind = _type_hints()[item.name]
     return kind if isinstance(kind, type) else tuple
+
+
+@cache
+def _type_hints() -> dict[str, Any]:
+    return get_type_hints(NodeSettings)  # slow: it compiles each annotation
 
 
 def convert(item: Field[Any], value: Any) -> Any:
