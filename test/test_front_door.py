@@ -97,6 +97,7 @@ def test_settings_decide_the_tracker(
     described = loaded.describe()
     assert described['model'] == name and described['settings']['bridge'] == settings.get('bridge', '')
     assert ('propagation' in described) == (kind is not DetectAndTrack)
+    assert described['device'].startswith('cpu'), 'the real device, and not auto'
 
 
 def test_published_rules_are_chosen_by_name() -> None:

@@ -269,6 +269,11 @@ def test_numbers_out_of_range(folder, tmp_path, arguments):
         run(open_recording(folder), tmp_path, **arguments)
 
 
+def test_without_a_recording_there_is_nothing_to_replay(tmp_path):
+    with pytest.raises(ValueError, match='no recording to replay'):
+        replay([], Model(Settings(), RectangleEngine), tmp_path)
+
+
 # --- the bag ----------------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from vis_ros.msg import InstanceMask, InstanceMaskArray
 
 from vis_ros.masks.encodings import decode
 from vis_ros.node import vis_node, worker
+from vis_ros.node.parameters import read
 from vis_ros.visualization import draw_overlay
 
 
@@ -148,6 +149,18 @@ def test_reset_starts_an_epoch_and_counts_ids_from_one(graph):
     array = graph.process(draw((4, 4, 14, 14, GREEN)))
     assert (array.epoch, array.sequence, ids(array)) == (2, 1, [1])
     assert array.instances[0].first_seen == array.header.stamp
+
+
+def test_reset_names_the_epoch_that_really_starts(graph):
+    """Also where another reset follows before an image does, which activation is too."""
+    node = graph.start()
+    graph.process(scene(0))
+    assert node.trigger_deactivate().name == 'SUCCESS'
+    answers = [graph.call(Trigger, '/vis_node/reset', Trigger.Request()).message for _ in range(2)]
+    assert node.trigger_activate().name == 'SUCCESS'
+    answers.append(graph.call(Trigger, '/vis_node/reset', Trigger.Request()).message)
+    assert answers == ['camera starts epoch 2'] * 3
+    assert graph.process(scene(0)).epoch == 2
 
 
 def test_stamps_that_jump_back_start_one_epoch(graph):
@@ -546,7 +559,9 @@ def test_an_overlay_that_fails_skips_no_image(graph, monkeypatch):
         ('new_track_score', -0.1, 'new_track_score'),
         ('max_identities', 0, 'max_identities'),
         ('mask_encoding', 'polygon', 'mono8'),
-        ('max_age_s', 5, 'type'),
+        ('max_age_s', 5000, 'max_age_s is 5000.0, but must be from 0.0 to 3600.0'),
+        ('max_age_s', 'long', "max_age_s is 'long', but must be float"),
+        ('max_age_s', True, 'max_age_s is True, but must be float'),
         ('weights', 'other', 'unconfigured'),
         ('cameras', ['front'], 'unconfigured'),
         ('autostart', True, 'read-only'),
@@ -569,6 +584,15 @@ def test_a_value_just_outside_its_range_is_rejected(graph, name, value):
     node = graph.start()
     (result,) = node.set_parameters([Parameter(name, value=value)])
     assert not result.successful and name in result.reason
+    assert ids(graph.process(scene(0))) == [1, 2]
+
+
+def test_an_int_is_a_float(graph):
+    """As in a parameter file that is read offline."""
+    node = graph.start(max_age_s=2, new_track_score=0)
+    assert read(node).max_age_s == 2.0 and read(node).new_track_score == 0.0
+    assert node.set_parameters([Parameter('max_age_s', value=5)])[0].successful
+    assert read(node).max_age_s == 5.0 and type(read(node).max_age_s) is float
     assert ids(graph.process(scene(0))) == [1, 2]
 
 

@@ -74,7 +74,7 @@ class Model:
         if self._engine is not None:
             return self._engine.describe()
         assert self._propagation is not None
-        return EngineInfo(self._propagation.engine, self.settings.device, 'fp32', self.settings.model, 0, (0, 0))
+        return EngineInfo(self._propagation.engine, self._propagation.device, 'fp32', self.settings.model, 0, (0, 0))
 
     @property
     def propagation(self) -> str:

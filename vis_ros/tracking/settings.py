@@ -20,6 +20,7 @@ import numpy as np
 from vis_ros.engines.engine import ENGINES, PRECISIONS
 from vis_ros.masks.encodings import ENCODINGS
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
+from vis_ros.recordings.topics import CAMERA_NAMES, is_camera_name
 from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.propagate_config import PropagateConfig
 from vis_ros.tracking.published_memory import PublishedConfig, PublishedRule
@@ -31,7 +32,6 @@ PROPAGATION_MODELS = tuple(PROPAGATION_SYSTEMS)
 PUBLISHED_RULES = get_args(PublishedRule)
 DEPTH_MODES = ('none', 'raw', 'rectified')
 
-_CAMERA = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
 _DEVICE = re.compile(r'auto|cpu|cuda(:\d+)?')
 _FOREIGN = re.compile(r'use_sim_time|start_type_description_service|qos_overrides\b.*')
 """Parameters that rclpy itself declares on a node."""
@@ -374,10 +374,8 @@ def _objection_to_cameras(names: tuple[Any, ...]) -> str:
     if not names:
         return "cameras is empty; [''] is one camera without a prefix"
     for name in names:
-        if not (isinstance(name, str) and _CAMERA.fullmatch(name)):
-            return (
-                f'cameras has {name!r}, which is not a ROS name: use letters, digits, _ and /, starting with a letter'
-            )
+        if not (isinstance(name, str) and is_camera_name(name)):
+            return f'cameras has {name!r}, which is not a ROS name: {CAMERA_NAMES}'
     if len(set(names)) < len(names):
         return f'cameras is {list(names)}: a name occurs twice'
     return ''
