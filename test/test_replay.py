@@ -463,10 +463,11 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     peaks = []
     for count in (64, 256):
         source = Recorded([(index / 10, 0) for index in range(count)])
+        tracker = rectangle_model().tracker()
         tracemalloc.start()
         with ResultsJson(tmp_path) as results:
             for frame in source:
-                found = rectangle_model().tracker().step(frame.image, frame.stamp)
+                found = tracker.step(frame.image, frame.stamp)
                 results.add(1, frame.index, 0, found)
             results.write()
         peaks.append(tracemalloc.get_traced_memory()[1])
