@@ -207,8 +207,14 @@ def test_little_shared_memory_is_a_hint(monkeypatch):
     assert check.state == 'weak' and '--shm-size' in check.hint
 
 
-def test_the_exit_code_of_the_doctor_says_whether_something_essential_is_missing(tmp_path):
-    here = all(weights.path_of(name).is_file() for name, row in weights.WEIGHTS.items() if not row.url)
-    result = run('doctor', XDG_CACHE_HOME=str(tmp_path))
-    assert result.returncode == (0 if here else 1)
-    assert ('missing' in result.stdout) is not here
+@pytest.mark.parametrize(('rows', 'code'), [({}, 0), ({'packaged': weights.NamedWeights('')}, 1)])
+def test_the_exit_code_of_the_doctor_says_whether_something_essential_is_missing(
+    tmp_path, monkeypatch, capsys, rows, code
+):
+    monkeypatch.setattr(doctor, 'WEIGHTS', rows)
+    monkeypatch.setattr(doctor, 'path_of', lambda name: tmp_path / 'nowhere')
+    monkeypatch.setattr(sys, 'argv', ['vis-ros', 'doctor'])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == code
+    assert ('missing' in capsys.readouterr().out) == bool(code)

@@ -229,7 +229,7 @@ def test_memory_does_not_grow():
     image = draw(square(10))
     start(tracker, image, mask_of(image, RED))
     sizes = set()
-    for time in range(3000):
+    for time in range(1000):
         tracker.step(image if time % 7 else draw(), time / 100)
         if time > 500:
             sizes.add((len(tracker._objects), len(tracker._history)))
