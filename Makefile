@@ -64,8 +64,9 @@ $(VENV)/installed: $(VENV)/build-requirements.txt $(SOURCES)
 	$(PIP) install --no-build-isolation .
 	touch $@
 
+# The package is there already and is not built again: this adds what its extras need.
 $(VENV)/installed-for-test: pyproject.toml | $(VENV)/installed
-	$(PIP) install --no-build-isolation '.[export,tensorrt,test,train]'
+	$(PIP) install 'vis_ros[export,tensorrt,test,train]'
 	$(PIP) install --no-deps 'trackeval>=1.3'  # see pyproject.toml
 	touch $@
 

@@ -491,6 +491,57 @@ def test_cameras_have_separate_memories_and_topics(graph):
     assert 'front starts epoch 2' in answer.message and 'left starts epoch 3' in answer.message
 
 
+# --- more images than the network can process -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(graph):
+    """A node with one image in flight, and the event that lets its network go on."""
+    go_on, at_work = threading.Event(), threading.Event()
+
+    class SlowEngine(RectangleEngine):
+        def infer(self, images):
+            if images[0].any():  # not while it warms up
+                at_work.set()
+                go_on.wait(60)
+            return super().infer(images)
+
+    graph.start(engine_factory=SlowEngine)
+    graph.send(scene(0))
+    graph.spin_until(at_work.is_set)
+    yield graph, go_on
+    go_on.set()
+
+
+def send_and_receive(graph, image):
+    """Send an image, and return its stamp once the node has it."""
+    counts = graph.under_test._cameras[0].statistics.counts
+    before = counts.received
+    stamp = graph.send(image)
+    graph.spin_until(lambda: counts.received > before)
+    return stamp
+
+
+def test_only_the_newest_image_waits_for_the_network(busy):
+    graph, go_on = busy
+    stamps = [send_and_receive(graph, scene(step)) for step in (1, 2, 3)]
+    go_on.set()
+    graph.spin_until(lambda: len(graph.arrays) == 2)
+    assert graph.arrays[1].header.stamp == stamps[2]
+    assert sum(array.dropped for array in graph.arrays) == 2
+    assert ids(graph.process(scene(4))) == [1, 2]
+
+
+def test_an_image_that_waits_is_ignored_when_the_node_is_disabled(busy):
+    graph, go_on = busy
+    send_and_receive(graph, scene(1))
+    assert graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=False)).success
+    go_on.set()
+    graph.status(lambda status, values: values['images ignored'] == '1' and values['images processed'] == '1')
+    assert graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=True)).success
+    assert graph.process(scene(2)).sequence == 2
+
+
 # --- services and lazy topics ---------------------------------------------------------------------------------------
 
 
