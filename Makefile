@@ -38,9 +38,10 @@ lint: $(VENV)/installed-for-test
 types: $(VENV)/installed-for-test
 	$(VENV)/bin/mypy
 
-# One thread a process: networks in several processes at once wait for each other's threads.
+# Two processes with one thread each: networks in several processes at once wait for each other's threads. All tests of
+# a file run in one process, and so share what is made once for the file.
 pytest: $(VENV)/installed-for-test
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 # The same tree as a colcon package, over the wheels; its tests say whether what colcon installed is complete.
 colcon: $(VENV)/installed-for-test
@@ -51,7 +52,7 @@ colcon: $(VENV)/installed-for-test
 	PATH=$(VENV)/bin:$$PATH AMENT_PREFIX_PATH=$(VENV) \
 	  colcon --log-base $(COLCON)/log test --base-paths $(CURDIR) --build-base $(COLCON)/build \
 	  --install-base $(COLCON)/install --event-handlers console_cohesion+ --return-code-on-test-failure \
-	  --ctest-args --tests-regex '^test_package$$'
+	  --ctest-args --tests-regex '^test_installation$$'
 	cd $(COLCON) && PATH=$(VENV)/bin:$$PATH && . install/setup.sh && install/vis_ros/lib/vis_ros/vis_ros --help
 
 # Needs neither ROS nor the package: the API pages are read from the source. The variable turns off advertising.
@@ -63,8 +64,9 @@ $(VENV)/installed: $(VENV)/build-requirements.txt $(SOURCES)
 	$(PIP) install --no-build-isolation .
 	touch $@
 
+# The package is there already and is not built again: this adds what its extras need.
 $(VENV)/installed-for-test: pyproject.toml | $(VENV)/installed
-	$(PIP) install --no-build-isolation '.[export,tensorrt,test,train]'
+	$(PIP) install 'vis_ros[export,tensorrt,test,train]'
 	$(PIP) install --no-deps 'trackeval>=1.3'  # see pyproject.toml
 	touch $@
 

@@ -29,7 +29,6 @@ from vis_ros.networks.named_weights import resolve
 from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.model import new_memory
-from vis_ros.tracking.score_filter import ScoreFilter
 from vis_ros.tracking.settings import Settings
 
 FRAME_RATE = 24.0
@@ -67,7 +66,7 @@ def main() -> None:
 
 def follow(engine: Engine, config: ModelConfig, settings: Settings, root: Path, name: str) -> tuple[float, float, int]:
     """Mean IoU of the best track, mean IoU of the best detection, and identity switches of one sequence."""
-    tracker = DetectAndTrack(ScoreFilter(engine, LOWEST_SCORE), new_memory(settings))
+    tracker = DetectAndTrack(engine, new_memory(settings))
     sums: dict[int, float] = defaultdict(float)
     best: list[float] = []
     switches, last = 0, 0

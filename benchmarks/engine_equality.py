@@ -39,7 +39,6 @@ from vis_ros.recordings.opening import open_recordings
 from vis_ros.synthetic.scene import Scene
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory
-from vis_ros.tracking.score_filter import ScoreFilter
 
 SIZES = ((360, 640), (480, 640), (720, 1280), (640, 360), (333, 517))
 LOWEST_SCORE, COUNTED_SCORE, MATCH_IOU = 0.25, 0.3, 0.9
@@ -211,7 +210,7 @@ def videos(clips: Path | None, frames: int) -> Iterator[tuple[str, list[Image]]]
 def compare(images: list[Image], engines: dict[str, Any], found: dict[str, Differences]) -> None:
     """Run all engines on one video and add their differences to `found`."""
     random = np.random.default_rng(0)
-    detector = ScoreFilter(engines[REFERENCE], LOWEST_SCORE)  # unused: all detections are given to the trackers
+    detector = engines[REFERENCE]  # unused: all detections are given to the trackers
     trackers = {name: DetectAndTrack(detector, IdentityMemory()) for name in (*engines, NOISE)}
     names: dict[str, dict[int, int]] = {name: {} for name in found}
     for number, image in enumerate(images):

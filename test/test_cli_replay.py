@@ -170,6 +170,8 @@ def interrupting(infer):
         (['{two}', '--camera', 'a', '--camera', 'a=/b/image'], '--camera a=/b/image: there already is a camera a'),
         (['{two}', '--camera', '=/b/image'], "--camera =/b/image: '' is not a ROS name"),
         (['{two}', '--camera', 'my-cam'], "--camera my-cam: 'my-cam' is not a ROS name"),
+        (['{two}', '--camera', '_a=/a/image'], "'_a' is not a ROS name: use letters, digits, _ and /"),
+        (['{two}', '--camera', 'a/=/a/image'], "'a/' is not a ROS name"),
         (['{two}/nothing'], 'there is no file or folder'),
         (['{silent}'], 'has no topic with images'),
         (['{empty}'], 'has no message on /image'),

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from helpers.processes import RECTANGLE_NODE, Process
 
+from vis_ros.ros.isolation import free_domain
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / 'examples'
 LONGEST = 39
@@ -59,7 +61,7 @@ def test_track_a_video(scene, tmp_path, capsys):
 
 def test_subscribe_and_decode(tmp_path):
     """Against the real node, with a detector of colored rectangles, and a camera: three processes."""
-    environment = {'ROS_DOMAIN_ID': str(101 + os.getpid() % 100), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    environment = {'ROS_DOMAIN_ID': str(free_domain()), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
     if (Path(sys.prefix) / 'share' / 'ament_index').is_dir():
         environment['AMENT_PREFIX_PATH'] = sys.prefix
     camera = [str(ROOT / 'test' / 'helpers' / 'camera_process.py')]

@@ -146,33 +146,6 @@ def test_openvino_runs_the_cpu_graph(model: Path, cpu_graph: Path, batch: int, h
     assert_equals_network(OpenVino(cpu_graph, batch, height, width), model, batch, height, width)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('precision', ['fp16', 'bf16', 'fp32'])
-@pytest.mark.parametrize('batch', [1, 4])
-def test_tensorrt_builds_the_gpu_graph(precision: str, batch: int, model: Path, tmp_path: Path) -> None:
-    """It is really parsed and built, which needs no GPU."""
-    assert build(export(model, 'gpu', precision=precision, batch=batch, out=tmp_path))
-
-
-def test_tensorrt_builds_the_packaged_graph() -> None:
-    assert build(graph_path(DEMO, 'masktrack_rcnn', 'gpu'))
-
-
-def build(graph: Path) -> int:
-    """Build the engine of a graph; returns its size in bytes."""
-    trt = pytest.importorskip('tensorrt_rtx_bindings')
-    logger = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(logger)
-    definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(definition, logger)
-    assert parser.parse_from_file(str(graph)), [parser.get_error(i).desc() for i in range(parser.num_errors)]
-    config = builder.create_builder_config()
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM86, 0)  # that of a Jetson Orin, SM87, is not to be had
-    plan = builder.build_serialized_network(definition, config)
-    return 0 if plan is None else int(plan.nbytes)
-
-
 def test_a_gpu_graph_with_another_size_and_batch(model: Path, tmp_path: Path) -> None:
     graph = export(model, 'gpu', precision='fp32', size=(100, 130), batch=2, out=tmp_path)
     assert graph.name == 'small.masktrack_rcnn.gpu.fp32.100x130.b2.onnx'

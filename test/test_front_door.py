@@ -97,6 +97,7 @@ def test_settings_decide_the_tracker(
     described = loaded.describe()
     assert described['model'] == name and described['settings']['bridge'] == settings.get('bridge', '')
     assert ('propagation' in described) == (kind is not DetectAndTrack)
+    assert described['device'].startswith('cpu'), 'the real device, and not auto'
 
 
 def test_published_rules_are_chosen_by_name() -> None:
@@ -167,6 +168,15 @@ def test_settings_change_while_running() -> None:
     assert states is not None and states.tolist() == [CONFIRMED]
     with pytest.raises(ValueError, match=r'score_threshold is 0\.1, but the network was loaded with 0\.2'):
         tracker.configure(Settings(score_threshold=0.1))
+
+
+def test_a_score_threshold_below_that_of_the_network_is_refused() -> None:
+    """The network was loaded with its own threshold, and gives no weaker detections."""
+    tracker = model(score_threshold=0).tracker()
+    with pytest.raises(ValueError, match=r'score_threshold is 0\.05, but the network was loaded with 0\.1;'):
+        tracker.configure(Settings(score_threshold=0.05))
+    for allowed in (0.1, 0.7, 0.0):
+        tracker.configure(Settings(score_threshold=allowed))
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,24 @@ vis_node:
     [
         ('', 'has no ros__parameters'),
         ('a: [', 'is not a YAML file'),
-        ('/**: {ros__parameters: {weights: 2026-13-45}}', 'is not a YAML file'),
+        ('/**: {ros__parameters: {weights: 2026-13-45}}', 'is not a valid YAML file'),
         ('/**: {ros__parameters: }', 'ros__parameters of .* is None, but must be a mapping'),
-        ('/**: {ros__parameters: {3: []}}', 'parameters that vis_node does not have: 3'),
-        ('/**: {ros__parameters: {new_track_scor: 1}}', 'does not have: new_track_scor'),
+        ('vis_node: {ros__parameters: {3: []}}', 'parameters that vis_node does not have: 3'),
+        ('/vis_node: {ros__parameters: {new_track_scor: 1}}', 'does not have: new_track_scor'),
         ('/**: {ros__parameters: {mask_encoding: jpeg}}', "mask_encoding is 'jpeg', but must be one of"),
         ('/**: {ros__parameters: {min_hits: many}}', "min_hits is 'many', but must be int"),
+        (
+            'vis_node: {ros__parameters: {min_hits: 1}}\nother: {}\nvis_node: {ros__parameters: {max_age_s: 1}}',
+            "'vis_node' is there twice, in lines 1 and 3",
+        ),
+        (
+            '/**:\n  ros__parameters:\n    min_hits: 1\n    min_hits: 2',
+            "'min_hits' is there twice, in lines 3 and 4",
+        ),
+        (
+            'robot: {vis_node: {ros__parameters: {min_hits: 1}}}\n/robot/vis_node: {ros__parameters: {min_hits: 2}}',
+            'section /robot/vis_node is there twice',
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, message: str) -> None:
@@ -76,3 +88,13 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, message:
     with pytest.raises(ValueError, match=message) as caught:
         settings_from(path, {})
     assert str(path) in str(caught.value)
+
+
+def test_parameters_of_other_nodes_in_a_shared_section_are_ignored_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = '/**: {ros__parameters: {min_hits: 2, use_sim_time: true, frame_rate: 30, base_frame: base_link}}'
+    path = written(tmp_path, text)
+    assert settings_from(path, {}).min_hits == 2
+    note = capsys.readouterr().err
+    assert f'{path}: section /** ' in note and 'ignored: frame_rate, base_frame' in note and 'use_sim_time' not in note

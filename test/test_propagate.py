@@ -9,7 +9,6 @@ from vis_ros.instances import CONFIRMED, LOST
 from vis_ros.tracking.prompts import Prompt, PromptError
 from vis_ros.tracking.propagate import OBJECT, Propagate
 from vis_ros.tracking.propagate_config import PropagateConfig
-from vis_ros.tracking.score_filter import ScoreFilter
 from vis_ros.tracking.settings import Settings
 
 PROMPTED = PropagateConfig(start_from_detections=False)
@@ -230,7 +229,7 @@ def test_memory_does_not_grow():
     image = draw(square(10))
     start(tracker, image, mask_of(image, RED))
     sizes = set()
-    for time in range(3000):
+    for time in range(1000):
         tracker.step(image if time % 7 else draw(), time / 100)
         if time > 500:
             sizes.add((len(tracker._objects), len(tracker._history)))
@@ -253,7 +252,7 @@ def test_detections_need_an_engine():
 
 
 def test_settings_change_while_running():
-    tracker = Propagate(ColorPropagator(), ScoreFilter(PatchEngine(), 0.5), PropagateConfig(detect_every=1))
+    tracker = Propagate(ColorPropagator(), PatchEngine(), PropagateConfig(detect_every=1))
     assert len(tracker.step(draw(square(10)), 0.0)) == 1
     tracker.configure(Settings(model='feelvos', score_threshold=0.95))
     tracker.reset()

@@ -269,6 +269,11 @@ def test_numbers_out_of_range(folder, tmp_path, arguments):
         run(open_recording(folder), tmp_path, **arguments)
 
 
+def test_without_a_recording_there_is_nothing_to_replay(tmp_path):
+    with pytest.raises(ValueError, match='no recording to replay'):
+        replay([], Model(Settings(), RectangleEngine), tmp_path)
+
+
 # --- the bag ----------------------------------------------------------------------------------------------------------
 
 
@@ -458,10 +463,11 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     peaks = []
     for count in (64, 256):
         source = Recorded([(index / 10, 0) for index in range(count)])
+        tracker = rectangle_model().tracker()
         tracemalloc.start()
         with ResultsJson(tmp_path) as results:
             for frame in source:
-                found = rectangle_model().tracker().step(frame.image, frame.stamp)
+                found = tracker.step(frame.image, frame.stamp)
                 results.add(1, frame.index, 0, found)
             results.write()
         peaks.append(tracemalloc.get_traced_memory()[1])

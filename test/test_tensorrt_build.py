@@ -156,7 +156,7 @@ def test_the_packaged_graph_is_built(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('precision', 'batch'), [('fp16', 4), ('fp32', 1), ('fp32', 4), ('bf16', 1)])
+@pytest.mark.parametrize(('precision', 'batch'), [('fp16', 4), ('fp32', 1), ('bf16', 1)])
 def test_other_precisions_and_batches(tmp_path: Path, small_weights: Path, precision: str, batch: int) -> None:
     from vis_ros.export.graph_export import export
 

@@ -147,18 +147,18 @@ def test_validation_data_are_checked_before_the_first_step(tmp_path: Path) -> No
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
-def test_lower_precision_learns_the_same(tmp_path: Path, precision: str) -> None:
+def test_lower_precision_learns_the_same(tmp_path: Path) -> None:
     """On a CPU, which has the autocast and the loss scaling of a GPU. The losses stay close to those of float32."""
     losses = {}
-    for name in ('float32', precision):
-        train(write(tmp_path / f'{name}.yaml', steps=3, precision=name, log_every=1), tmp_path / name)
+    for name in ('float32', 'bfloat16', 'float16'):
+        train(write(tmp_path / f'{name}.yaml', steps=2, precision=name, log_every=1), tmp_path / name)
         losses[name] = [row['total'] for row in rows(tmp_path / name / 'losses.jsonl')]
         assert all('not_finite' not in row for row in rows(tmp_path / name / 'losses.jsonl'))
-    assert losses[precision] != losses['float32']
-    assert losses[precision] == pytest.approx(losses['float32'], rel=0.1)
-    average = torch.load(tmp_path / precision / 'checkpoint.pt', weights_only=True)['average']
-    assert {tensor.dtype for tensor in average.values()} == {torch.float32}
+        average = torch.load(tmp_path / name / 'checkpoint.pt', weights_only=True)['average']
+        assert {tensor.dtype for tensor in average.values()} == {torch.float32}
+    for name in ('bfloat16', 'float16'):
+        assert losses[name] != losses['float32']
+        assert losses[name] == pytest.approx(losses['float32'], rel=0.1)
 
 
 def test_a_step_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:

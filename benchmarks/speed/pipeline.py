@@ -27,7 +27,6 @@ from vis_ros.ros.messages import MessageContext, to_image, to_message
 from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory
-from vis_ros.tracking.score_filter import ScoreFilter
 
 STAGES = ('copy_in', 'preprocess', 'engine', 'association', 'paste', 'encode', 'publish')
 """Stages of an image. They do not overlap, so their sum is the time of the image.
@@ -123,7 +122,7 @@ class Pipeline:
     def __init__(
         self, engine: Engine, images: Sequence[bytes], cameras: int, association: AssociationConfig, known: int
     ) -> None:
-        self._engine = ScoreFilter(engine, threshold=0.0)  # as every tracker of a model has it; drops nothing
+        self._engine = engine
         self._images = [*images, *images[-2:0:-1]]
         self._memories = [IdentityMemory(association) for _ in range(cameras)]
         self._trackers = [DetectAndTrack(self._engine, memory) for memory in self._memories]

@@ -60,7 +60,7 @@ class ColorPropagator:
 class ColorPropagators:
     """Stands in for a loaded network."""
 
-    weights, engine = 'colors', 'numpy'
+    weights, engine, device = 'colors', 'numpy', 'cpu (1 threads)'
 
     def __init__(self, model, weights, **_settings):
         self.model = model

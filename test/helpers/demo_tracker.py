@@ -17,6 +17,7 @@ class TruthEngine:
     """An `Engine` that finds the frame by its pixels. The embeddings of the objects are orthogonal."""
 
     class_names = ('shape',)
+    score_threshold = 0.0
 
     def __init__(self, scene):
         self.scene = scene

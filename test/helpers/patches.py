@@ -12,6 +12,7 @@ class PatchEngine:
 
     class_names = ('blue', 'green', 'red')
     input_size = (96, 160)
+    score_threshold = 0.5
     colors = (BLUE, GREEN, RED)
 
     def __init__(self):

@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -114,7 +115,20 @@ class Graph:
             self._publishers[topic] = self.node.create_publisher(message_type, topic, qos)
         publisher = self._publishers[topic]
         self.spin_until(publisher.get_subscription_count)
+        self.spin_until(self._have_discovered_each_other)
         return publisher
+
+    def _have_discovered_each_other(self):
+        """Whether nothing that this node and the one under test send to each other can be lost: a best-effort message
+        is, while its subscription does not know the publisher yet.
+        """
+        nodes = [self.node] if self.under_test is None else [self.node, self.under_test]
+        publishers = Counter(each.topic_name for node in nodes for each in node.publishers)
+        subscriptions = [each for node in nodes for each in node.subscriptions]
+        subscribed = Counter(each.topic_name for each in subscriptions)
+        return all(each.get_publisher_count() >= publishers[each.topic_name] for each in subscriptions) and all(
+            each.get_subscription_count() >= subscribed[each.topic_name] for node in nodes for each in node.publishers
+        )
 
     def stamp(self):
         """Stamps at 10 Hz, with odd nanoseconds."""
@@ -134,18 +148,24 @@ class Graph:
         arrays = self.arrays if arrays is None else arrays
         count = len(arrays)
         stamp = self.send(image, stamp, topic)
-        self.spin_until(lambda: len(arrays) > count)
-        assert arrays[-1].header.stamp == stamp
+        self.spin_until(lambda: len(arrays) > count and arrays[-1].header.stamp == stamp)
         return arrays[-1]
 
-    def connect(self, stamp=None, size=(48, 64)):
-        """Send empty images until one is processed: discovery takes a moment."""
+    def send_until(self, condition, image, stamp=None):
+        """Publish an image again and again until the condition holds: to a node in another process the first ones may
+        be lost. Returns the stamp of the last one.
+        """
         end = time.monotonic() + TIMEOUT_S
-        while not self.arrays:
-            assert time.monotonic() < end, f'no array within {TIMEOUT_S} s'
-            self.send(np.full((*size, 3), 128, np.uint8), stamp)
+        while not condition():
+            assert time.monotonic() < end, f'did not happen within {TIMEOUT_S} s'
+            newest = self.send(image, stamp)
             self.spin_for(0.2)
-        self.spin_for(0.5)
+        return newest
+
+    def connect(self, stamp=None, size=(48, 64)):
+        """Send empty images until one is processed, and return when all that arrived are."""
+        newest = self.send_until(lambda: self.arrays, np.full((*size, 3), 128, np.uint8), stamp)
+        self.spin_until(lambda: self.arrays[-1].header.stamp == newest)
 
     def call(self, service_type, name, request):
         client = self.node.create_client(service_type, name)
@@ -158,17 +178,17 @@ class Graph:
     def status(self, condition, name='vis_node: camera', timeout_s=TIMEOUT_S):
         """The next diagnostic status of that name for which the condition holds, and its values."""
         self.diagnostics.clear()
+        self.spin_until(lambda: self.reported(condition, name), timeout_s)
+        return self.reported(condition, name)
 
-        def found():
-            for message in self.diagnostics:
-                for status in message.status:
-                    values = {pair.key: pair.value for pair in status.values}
-                    if status.name == name and condition(status, values):
-                        return status, values
-            return None
-
-        self.spin_until(found, timeout_s)
-        return found()
+    def reported(self, condition, name='vis_node: camera'):
+        """The first diagnostic status of that name for which the condition holds, and its values; None if none does."""
+        for message in self.diagnostics:
+            for status in message.status:
+                values = {pair.key: pair.value for pair in status.values}
+                if status.name == name and condition(status, values):
+                    return status, values
+        return None
 
     def logged(self, text):
         """Messages in the log of the node under test that contain the text."""

@@ -6,9 +6,16 @@ import sys
 
 import pytest
 
+from vis_ros.ros import isolation
 from vis_ros.ros.environment import prepare_environment
 
 NAMES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE', 'RMW_IMPLEMENTATION', 'OMP_WAIT_POLICY')
+
+
+def test_the_domain_of_a_running_node_is_not_free(graph):
+    own = int(os.environ['ROS_DOMAIN_ID'])
+    assert own not in {isolation.free_domain() for _ in range(300)}
+    assert 1 <= isolation.free_domain() <= 101
 
 
 @pytest.fixture

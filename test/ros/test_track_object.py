@@ -133,7 +133,6 @@ def test_request_is_served_while_no_image_arrives_and_lost_tracks_are_counted(tr
 def test_tracks_can_start_from_detections(graph):
     graph.start(factories={'propagation_factory': ColorPropagators}, model='feelvos')
     graph.connect(size=SIZE)
-    graph.spin_for(0.2)
     for _ in range(12):
         message = graph.process(scene(10))
     assert [instance.class_name for instance in message.instances] == ['red']
@@ -188,7 +187,7 @@ def busy(graph, monkeypatch):
     def send_request():
         Gate.opened.clear()
         graph.send(scene())
-        graph.spin_for(0.3)
+        graph.spin_until(lambda: graph.under_test._worker.in_flight)
         return client.call_async(ForgetObject.Request(track_id=1))
 
     yield graph, send_request
@@ -221,7 +220,7 @@ def test_request_that_times_out_is_rejected_and_never_processed(busy, monkeypatc
 def test_pending_request_is_rejected_when_the_node_is_stopped(busy):
     graph, send_request = busy
     future = send_request()
-    graph.spin_for(0.2)
+    graph.spin_until(lambda: graph.under_test._vis_services._pending)
     threading.Timer(0.2, Gate.opened.set).start()
     assert graph.under_test.trigger_deactivate().name == 'SUCCESS'
     graph.spin_until(future.done)

@@ -24,6 +24,7 @@ from vis_ros.msg import InstanceMask, InstanceMaskArray
 
 from vis_ros.masks.encodings import decode
 from vis_ros.node import vis_node, worker
+from vis_ros.node.parameters import read
 from vis_ros.visualization import draw_overlay
 
 
@@ -148,6 +149,18 @@ def test_reset_starts_an_epoch_and_counts_ids_from_one(graph):
     array = graph.process(draw((4, 4, 14, 14, GREEN)))
     assert (array.epoch, array.sequence, ids(array)) == (2, 1, [1])
     assert array.instances[0].first_seen == array.header.stamp
+
+
+def test_reset_names_the_epoch_that_really_starts(graph):
+    """Also where another reset follows before an image does, which activation is too."""
+    node = graph.start()
+    graph.process(scene(0))
+    assert node.trigger_deactivate().name == 'SUCCESS'
+    answers = [graph.call(Trigger, '/vis_node/reset', Trigger.Request()).message for _ in range(2)]
+    assert node.trigger_activate().name == 'SUCCESS'
+    answers.append(graph.call(Trigger, '/vis_node/reset', Trigger.Request()).message)
+    assert answers == ['camera starts epoch 2'] * 3
+    assert graph.process(scene(0)).epoch == 2
 
 
 def test_stamps_that_jump_back_start_one_epoch(graph):
@@ -394,7 +407,8 @@ def test_a_network_that_no_longer_hangs_is_logged(graph, monkeypatch):
 
     class SlowEngine(RectangleEngine):
         def infer(self, images):
-            go_on.wait(60)
+            if images[0].any():  # not while it warms up
+                go_on.wait(60)
             return super().infer(images)
 
     graph.start(engine_factory=SlowEngine)
@@ -477,6 +491,57 @@ def test_cameras_have_separate_memories_and_topics(graph):
     assert 'front starts epoch 2' in answer.message and 'left starts epoch 3' in answer.message
 
 
+# --- more images than the network can process -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(graph):
+    """A node with one image in flight, and the event that lets its network go on."""
+    go_on, at_work = threading.Event(), threading.Event()
+
+    class SlowEngine(RectangleEngine):
+        def infer(self, images):
+            if images[0].any():  # not while it warms up
+                at_work.set()
+                go_on.wait(60)
+            return super().infer(images)
+
+    graph.start(engine_factory=SlowEngine)
+    graph.send(scene(0))
+    graph.spin_until(at_work.is_set)
+    yield graph, go_on
+    go_on.set()
+
+
+def send_and_receive(graph, image):
+    """Send an image, and return its stamp once the node has it."""
+    counts = graph.under_test._cameras[0].statistics.counts
+    before = counts.received
+    stamp = graph.send(image)
+    graph.spin_until(lambda: counts.received > before)
+    return stamp
+
+
+def test_only_the_newest_image_waits_for_the_network(busy):
+    graph, go_on = busy
+    stamps = [send_and_receive(graph, scene(step)) for step in (1, 2, 3)]
+    go_on.set()
+    graph.spin_until(lambda: len(graph.arrays) == 2)
+    assert graph.arrays[1].header.stamp == stamps[2]
+    assert sum(array.dropped for array in graph.arrays) == 2
+    assert ids(graph.process(scene(4))) == [1, 2]
+
+
+def test_an_image_that_waits_is_ignored_when_the_node_is_disabled(busy):
+    graph, go_on = busy
+    send_and_receive(graph, scene(1))
+    assert graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=False)).success
+    go_on.set()
+    graph.status(lambda status, values: values['images ignored'] == '1' and values['images processed'] == '1')
+    assert graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=True)).success
+    assert graph.process(scene(2)).sequence == 2
+
+
 # --- services and lazy topics ---------------------------------------------------------------------------------------
 
 
@@ -545,7 +610,9 @@ def test_an_overlay_that_fails_skips_no_image(graph, monkeypatch):
         ('new_track_score', -0.1, 'new_track_score'),
         ('max_identities', 0, 'max_identities'),
         ('mask_encoding', 'polygon', 'mono8'),
-        ('max_age_s', 5, 'type'),
+        ('max_age_s', 5000, 'max_age_s is 5000.0, but must be from 0.0 to 3600.0'),
+        ('max_age_s', 'long', "max_age_s is 'long', but must be float"),
+        ('max_age_s', True, 'max_age_s is True, but must be float'),
         ('weights', 'other', 'unconfigured'),
         ('cameras', ['front'], 'unconfigured'),
         ('autostart', True, 'read-only'),
@@ -568,6 +635,15 @@ def test_a_value_just_outside_its_range_is_rejected(graph, name, value):
     node = graph.start()
     (result,) = node.set_parameters([Parameter(name, value=value)])
     assert not result.successful and name in result.reason
+    assert ids(graph.process(scene(0))) == [1, 2]
+
+
+def test_an_int_is_a_float(graph):
+    """As in a parameter file that is read offline."""
+    node = graph.start(max_age_s=2, new_track_score=0)
+    assert read(node).max_age_s == 2.0 and read(node).new_track_score == 0.0
+    assert node.set_parameters([Parameter('max_age_s', value=5)])[0].successful
+    assert read(node).max_age_s == 5.0 and type(read(node).max_age_s) is float
     assert ids(graph.process(scene(0))) == [1, 2]
 
 

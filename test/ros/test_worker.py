@@ -13,9 +13,15 @@ class Stream:
     def __init__(self, done, topic='/image'):
         self.topic = topic
         self.done = done
+        self.image = None
         self.entered, self.gate = threading.Event(), threading.Event()
 
-    def process(self, image):
+    @property
+    def has_image(self):
+        return self.image is not None
+
+    def process(self):
+        image, self.image = self.image, None
         self._do('image', image)
 
     def serve(self, request):
@@ -25,6 +31,11 @@ class Stream:
         self.entered.set()
         assert self.gate.wait(10)
         self.done.append((self, kind, item))
+
+
+def put(worker, stream, image):
+    stream.image = image
+    worker.wake()
 
 
 @pytest.fixture
@@ -40,7 +51,7 @@ def streams():
 def worker(streams):
     """A worker whose first stream blocks it with an image."""
     worker = Worker(streams)
-    worker.put(streams[0], 'first')
+    put(worker, streams[0], 'first')
     assert streams[0].entered.wait(5)
     yield worker
     for stream in streams:
@@ -61,15 +72,9 @@ def finish(streams, count):
     return [(streams.index(stream), kind, item) for stream, kind, item in done]
 
 
-def test_only_the_newest_image_is_kept(streams, worker):
-    assert [worker.put(streams[0], item) for item in 'abc'] == [False, True, True]
-    assert finish(streams, 2) == [(0, 'image', 'first'), (0, 'image', 'c')]
-    assert not worker.put(streams[0], 'd')
-
-
 def test_streams_take_turns_and_requests_come_first(streams, worker):
     for stream in (streams[2], streams[0], streams[1]):
-        worker.put(stream, 'image')
+        put(worker, stream, 'image')
     assert worker.submit(streams[2], 'one') and worker.submit(streams[0], 'two')
     assert finish(streams, 6)[1:] == [
         (2, 'request', 'one'),
@@ -85,30 +90,23 @@ def test_a_fast_stream_does_not_starve_the_others(streams):
     done = streams[0].done
 
     class Fast(Stream):
-        def process(self, image):
-            worker.put(self, image + 1)
-            super().process(image)
+        def process(self):
+            super().process()
+            put(worker, self, 'another')
 
     fast = Fast(done)
     worker = Worker([fast, *streams[1:]])
     for stream in streams[1:]:
-        worker.put(stream, 0)
-    worker.put(fast, 0)
+        put(worker, stream, 0)
+    put(worker, fast, 0)
     fast.gate.set()
     finish([fast, *streams[1:]], 5)
     worker.stop(10)
     assert streams[1] in [stream for stream, _, _ in done[:5]] and streams[2] in [stream for stream, _, _ in done[:5]]
 
 
-def test_discard_drops_the_image_of_one_stream(streams, worker):
-    worker.put(streams[1], 'a')
-    worker.put(streams[2], 'b')
-    assert worker.discard(streams[1]) and not worker.discard(streams[1])
-    assert finish(streams, 2)[1:] == [(2, 'image', 'b')]
-
-
 def test_stop_finishes_the_job_in_flight_and_drops_the_rest(streams, worker):
-    worker.put(streams[1], 'dropped')
+    put(worker, streams[1], 'dropped')
     worker.submit(streams[1], 'dropped too')
     threading.Timer(0.1, streams[0].gate.set).start()
     worker.stop(10)

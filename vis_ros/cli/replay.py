@@ -114,13 +114,13 @@ def _depth_topics(depth: str | None, camera_info: str | None, rectified: bool) -
 
 def parse_cameras(options: list[str]) -> dict[str, str | None]:
     """Name -> topic of --camera NAME[=TOPIC] options. ValueError for a name that is not allowed or occurs twice."""
-    from vis_ros.recordings.topics import topic_name
+    from vis_ros.recordings.topics import CAMERA_NAMES, is_camera_name
 
     cameras: dict[str, str | None] = {}
     for option in options:
         name, _, topic = option.partition('=')
-        if not name or any(topic_name(part) != part for part in name.split('/')):
-            raise ValueError(f'--camera {option}: {name!r} is not a ROS name (letters, digits, _ and /)')
+        if not is_camera_name(name):
+            raise ValueError(f'--camera {option}: {name!r} is not a ROS name: {CAMERA_NAMES}')
         if name in cameras:
             raise ValueError(f'--camera {option}: there already is a camera {name}')
         cameras[name] = topic or None

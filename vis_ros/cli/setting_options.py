@@ -50,7 +50,9 @@ def with_settings(*left_out: str) -> Callable[[Callable[..., None]], Callable[..
 
 def settings_from(params_file: Path | None, chosen: dict[str, Any]) -> Settings:
     """The settings of a parameter file, if there is one, with the chosen ones instead."""
-    values: dict[str, Any] = {} if params_file is None else read_params_file(params_file)
+    values: dict[str, Any] = {}
+    if params_file is not None:
+        values = read_params_file(params_file, on_note=lambda text: typer.echo(f'vis-ros: {text}', err=True))
     for each in fields(NodeSettings):  # a value of the file that only the node uses is checked too
         if each.name in values and (reason := objection(each, convert(each, values[each.name]))):
             raise ValueError(f'{params_file}: {reason}')

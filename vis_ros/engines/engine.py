@@ -49,6 +49,8 @@ class Engine(Protocol):
     class_names: tuple[str, ...]
     input_size: tuple[int, int]
     """(height, width) of the network's largest input."""
+    score_threshold: float
+    """It returns no detection with a lower score."""
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
         """Detect objects in a batch of images, each (height, width, 3) uint8 BGR. Sizes may differ."""

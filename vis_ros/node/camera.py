@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ class Camera:
     """One camera of the node, with its topics, tracker and statistics.
 
     The executor thread receives images and requests; the worker thread processes them. Only the worker touches the
-    tracker. A reset therefore waits for no network: it applies before the next image.
+    tracker. A reset therefore waits for no network: it applies before the next image. A new image replaces one that
+    still waits: a slow network skips images instead of falling behind.
 
     An image up to REGRESSION_TOLERANCE_NS older than the last processed one is late and skipped. A larger step back
     means that time was set back, as in a bag that loops, and deletes all tracks. An image of another size than the last
@@ -81,8 +83,9 @@ class Camera:
         if settings.depth != 'none':
             self.depth = DepthStream(node, self._prefix, settings.depth == 'rectified', self.log)
         self._worker: Worker | None = None
-        self._lock = threading.Lock()  # of `epoch` and `_reset_pending`
-        self._reset_pending = True
+        self._lock = threading.Lock()  # of `epoch`, `_reset_pending` and `_waiting`
+        self._waiting: Any = None
+        self._reset_pending = False
         self._set_back_at = -math.inf
         # The worker thread alone uses these:
         self._tracked_epoch = epoch
@@ -113,6 +116,7 @@ class Camera:
         if self.depth is not None:
             self.depth.unsubscribe()
         self._worker = None
+        self._take()
 
     def destroy(self) -> None:
         """Unsubscribe and remove the publishers."""
@@ -120,12 +124,15 @@ class Camera:
         self.publishers.destroy()
 
     def receive(self, message: Any) -> None:
-        """Pass the newest image to the worker."""
+        """Make this the next image to process, in place of one that still waits."""
         self.statistics.received()
         if not self.enabled:
             self.statistics.ignored()
-        elif self._worker is not None and self._worker.put(self, message):
-            self.statistics.skipped('dropped')
+        elif self._worker is not None:
+            if self._take() is not None:
+                self.statistics.skipped('dropped')
+            self._waiting = message
+            self._worker.wake()
 
     def submit(self, request: ObjectRequest) -> bool:
         """Pass a request to the worker. Returns False if the camera is inactive."""
@@ -134,7 +141,7 @@ class Camera:
     def enable(self, enabled: bool) -> None:
         """Process images, or ignore them, the waiting one included."""
         self.enabled = enabled
-        if not enabled and self._worker is not None and self._worker.discard(self):
+        if not enabled and self._take() is not None:
             self.statistics.ignored()
 
     def configure(self, settings: NodeSettings) -> None:
@@ -145,8 +152,8 @@ class Camera:
     def request_reset(self) -> int:
         """Delete all tracks before the next image. Returns the epoch that starts with it. Safe from any thread."""
         with self._lock:
+            self.epoch += not self._reset_pending
             self._reset_pending = True
-            self.epoch += 1
             return self.epoch
 
     def clock_went_back(self, now_ns: int) -> bool:
@@ -154,7 +161,7 @@ class Camera:
 
         Returns False if stamps have already shown the same jump.
         """
-        if self._worker is not None and self._worker.discard(self):  # it was taken before the jump
+        if self._take() is not None:  # it was taken before the jump
             self.statistics.skipped('dropped')
         last = self._order.last
         if time.monotonic() - self._set_back_at < _ONE_JUMP_S and (last or 0) <= now_ns + REGRESSION_TOLERANCE_NS:
@@ -169,9 +176,17 @@ class Camera:
 
     # --- worker thread ----------------------------------------------------------------------------------------------
 
-    def process(self, message: Any) -> None:
-        """Track the objects of one image and publish them. Errors are logged; only this image is skipped."""
+    @property
+    def has_image(self) -> bool:
+        """Whether an image waits."""
+        return self._waiting is not None
+
+    def process(self) -> None:
+        """Track the objects of the waiting image and publish them. Errors are logged; only this image is skipped."""
         started = time.perf_counter()
+        message = self._take()
+        if message is None:  # discarded a moment ago
+            return
         try:
             self._track(message, started)
         except ImageError as error:
@@ -205,11 +220,15 @@ class Camera:
             self.statistics.skipped('late')
             return
         self._check_size(image)
-        depth = None if self.depth is None else self.depth.expect(nanoseconds(message.header.stamp))
-        instances = self.tracker.step(image, self._order.seconds(stamp))
-        if depth is not None:
-            instances = depth.locate(instances)
+        find = partial(self.tracker.step, image, self._order.seconds(stamp))
+        instances = find() if self.depth is None else self.depth.locate(find, nanoseconds(message.header.stamp))
         self._publish(message.header, image, instances, started)
+
+    def _take(self) -> Any:
+        """Remove and return the waiting image; None if there is none. Safe from any thread."""
+        with self._lock:
+            message, self._waiting = self._waiting, None
+            return message
 
     def _skip(self, reason: str, kind: str, text: str) -> None:
         self.statistics.skipped(reason)

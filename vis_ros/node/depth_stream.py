@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -101,16 +101,18 @@ class DepthStream:
 
     # --- worker thread ----------------------------------------------------------------------------------------------
 
-    def expect(self, stamp_ns: int | None) -> DepthTicket:
-        """Buffer the depth image nearest to an image, from before that image is processed until its objects are
-        located. None: the stamp of the image is invalid.
+    def locate(self, find: Callable[[], Instances], stamp_ns: int | None) -> Instances:
+        """The objects that `find` returns, with positions, NaN where unknown; unchanged if there is no usable depth.
+
+        While `find` runs, the depth image nearest to the stamp stays buffered.
+
+        Args:
+            find: finds the objects of an image.
+            stamp_ns: of that image in nanoseconds; None if it is invalid.
         """
         with self._changed:
             self._depths.want(stamp_ns)
-        return DepthTicket(self, stamp_ns)
-
-    def locate(self, instances: Instances, stamp_ns: int | None) -> Instances:
-        """See `DepthTicket.locate`."""
+        instances = find()
         try:
             message = self._wait_for_depth(stamp_ns)
             if self._info is None:
@@ -142,15 +144,3 @@ class DepthStream:
 
     def _warn(self, text: str) -> None:
         self._log.warn('depth', text, _PERIOD_S)
-
-
-@dataclass(frozen=True)
-class DepthTicket:
-    """Reserves the depth image of one image while that image is processed. Only the newest ticket is valid."""
-
-    stream: DepthStream
-    stamp_ns: int | None
-
-    def locate(self, instances: Instances) -> Instances:
-        """The objects of the image with positions, NaN where unknown; unchanged if there is no usable depth."""
-        return self.stream.locate(instances, self.stamp_ns)

@@ -84,6 +84,7 @@ def descriptor(item: Field[Any]) -> ParameterDescriptor:
     if described.limits is not None:
         low, high = described.limits
         if setting_type(item) is float:
+            found.dynamic_typing = True  # otherwise rclpy refuses an int; `check` does what it would do
             found.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
         else:
             found.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]

@@ -40,7 +40,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 class VisNode(LifecycleNode):
     """Tracks the objects in the images of one or several cameras.
 
-    The way of an image: rclpy calls `Camera.receive`, which passes it to the `Worker`. The worker thread calls
+    The way of an image: rclpy calls `Camera.receive`, which wakes the `Worker`. The worker thread calls
     `Camera.process`: decode, `Tracker.step`, publish.
 
     configure loads the model and warms it up, activate subscribes and starts without tracks, deactivate unsubscribes

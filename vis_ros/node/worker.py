@@ -20,8 +20,13 @@ class ImageStream(Protocol):
 
     topic: str
 
-    def process(self, image: Any) -> None:
-        """Track the objects of an image."""
+    @property
+    def has_image(self) -> bool:
+        """Whether an image waits."""
+        ...
+
+    def process(self) -> None:
+        """Track the objects of the waiting image, if there still is one."""
         ...
 
     def serve(self, request: Any) -> None:
@@ -30,16 +35,14 @@ class ImageStream(Protocol):
 
 
 class Worker:
-    """Processes the newest image of each stream in turn, and requests before all images, in a thread of its own.
+    """Processes the waiting image of each stream in turn, and requests before all images, in a thread of its own.
 
-    A new image replaces one of the same stream that still waits: a slow network skips images instead of falling
-    behind. Streams are served round-robin, so that a fast one cannot starve the others. The executor of rclpy stays
-    free meanwhile. All methods may be called from any thread.
+    Streams are served round-robin, so that a fast one cannot starve the others. The executor of rclpy stays free
+    meanwhile. All methods may be called from any thread.
     """
 
     def __init__(self, streams: Sequence[ImageStream]) -> None:
         self._streams = tuple(streams)
-        self._images: dict[ImageStream, Any] = {}
         self._requests: deque[tuple[ImageStream, Any]] = deque()
         self._next = 0
         self._stopped = False
@@ -49,18 +52,10 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name='vis_worker', daemon=True)
         self._thread.start()
 
-    def put(self, stream: ImageStream, image: Any) -> bool:
-        """Make `image` the next one of its stream. Returns whether it replaced one that waited."""
+    def wake(self) -> None:
+        """A stream has a new image."""
         with self._changed:
-            replaced = stream in self._images
-            self._images[stream] = image
             self._changed.notify()
-            return replaced
-
-    def discard(self, stream: ImageStream) -> bool:
-        """Drop the waiting image of a stream. Returns whether there was one."""
-        with self._changed:
-            return self._images.pop(stream, None) is not None
 
     def submit(self, stream: ImageStream, request: Any) -> bool:
         """Serve a request before any image. Returns False, and does nothing, once the worker is being stopped."""
@@ -108,9 +103,9 @@ class Worker:
                 for offset in range(len(self._streams)):
                     index = (self._next + offset) % len(self._streams)
                     stream = self._streams[index]
-                    if stream in self._images:
+                    if stream.has_image:
                         self._next = index + 1
-                        return stream, partial(stream.process, self._images.pop(stream))
+                        return stream, stream.process
                 self._changed.wait()
             return None
 

@@ -22,6 +22,7 @@ class PropagationModel:
 
     weights: path of the model file.
     engine: description of the runtime, such as "torch 2.6.0, cpu, fp32".
+    device: name of the GPU, or 'cpu' with the number of threads.
     """
 
     def __init__(self, network: nn.Module, device: torch.device, weights: str, **options: Any) -> None:
@@ -29,6 +30,8 @@ class PropagationModel:
 
         self._network, self._device, self._options = network.to(device), device, options
         self.weights = weights
+        is_gpu = device.type == 'cuda'
+        self.device = torch.cuda.get_device_name(device) if is_gpu else f'cpu ({torch.get_num_threads()} threads)'
         self.engine = f'torch {torch.__version__}, {device}, fp32'
 
     def new(self) -> Propagator:

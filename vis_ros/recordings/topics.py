@@ -11,6 +11,11 @@ IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE)
 CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 INSTANCES_TYPE = 'vis_ros/msg/InstanceMaskArray'
 
+CAMERA_NAMES = 'use letters, digits, _ and /, each part starting with a letter'
+"""What the name of a camera may be, in words."""
+
+_CAMERA = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -32,6 +37,15 @@ def absolute(name: str) -> str:
 def ignored_topic(instances: str) -> str:
     """The topic of an annotation's ignored regions, for the topic of its arrays: /truth/ignored/compressed."""
     return f'{instances.removesuffix("/instances")}/ignored/compressed'
+
+
+def is_camera_name(name: str) -> bool:
+    """Whether a camera can have this name, of which topics are made: topics that start with _ are hidden.
+
+    >>> is_camera_name('head/left'), is_camera_name('_left')
+    (True, False)
+    """
+    return bool(_CAMERA.fullmatch(name))
 
 
 def topic_name(text: str) -> str:

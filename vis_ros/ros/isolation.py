@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 from pathlib import Path
 
 import vis_ros
@@ -12,12 +13,27 @@ from vis_ros.ros.environment import prepare_environment
 
 def isolate() -> None:
     """Give this process and its children a private ROS domain on this machine."""
-    # Ports of higher domains may collide with ephemeral UDP ports.
-    os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
+    os.environ['ROS_DOMAIN_ID'] = str(free_domain())
     if os.environ.get('ROS_DISTRO') == 'humble':
         os.environ['ROS_LOCALHOST_ONLY'] = '1'
     else:
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+
+def free_domain() -> int:
+    """A ROS domain in which no process of this machine is."""
+    domains = random.SystemRandom().sample(range(1, 102), 101)  # ports of higher ones may collide with ephemeral ports
+    return next(filter(_is_free, domains), domains[0])
+
+
+def _is_free(domain: int) -> bool:
+    """Whether the port of the first DDS participant of a domain is free (RTPS 2.2, 9.6.1.1)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+        try:
+            port.bind(('', 7410 + 250 * domain))
+        except OSError:
+            return False
+    return True
 
 
 def child_environment() -> dict[str, str]:

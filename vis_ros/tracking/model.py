@@ -17,7 +17,6 @@ from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory, Memory
 from vis_ros.tracking.propagate import OBJECT, Propagate
 from vis_ros.tracking.published_memory import PublishedMemory
-from vis_ros.tracking.score_filter import ScoreFilter
 from vis_ros.tracking.settings import PUBLISHED_RULES, Settings
 from vis_ros.tracking.tracker import Tracker
 
@@ -75,7 +74,7 @@ class Model:
         if self._engine is not None:
             return self._engine.describe()
         assert self._propagation is not None
-        return EngineInfo(self._propagation.engine, self.settings.device, 'fp32', self.settings.model, 0, (0, 0))
+        return EngineInfo(self._propagation.engine, self._propagation.device, 'fp32', self.settings.model, 0, (0, 0))
 
     @property
     def propagation(self) -> str:
@@ -94,12 +93,12 @@ class Model:
     def tracker(self) -> Tracker:
         """A tracker without tracks, for one camera."""
         settings = self.settings
-        engine = None if self._engine is None else ScoreFilter(self._engine, settings.score_threshold)
         if settings.propagates:
             assert self._propagation is not None
-            return Propagate(self._propagation.new(), engine, settings.propagate_config())
-        assert engine is not None
-        tracker = DetectAndTrack(engine, new_memory(settings))
+            config = settings.propagate_config()
+            return Propagate(self._propagation.new(), self._engine, config, settings.score_threshold)
+        assert self._engine is not None
+        tracker = DetectAndTrack(self._engine, new_memory(settings), settings.score_threshold)
         return (
             tracker
             if self._propagation is None

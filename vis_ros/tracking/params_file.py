@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,54 +13,76 @@ import yaml
 from vis_ros.tracking.settings import NodeSettings, is_foreign
 
 
-def read_params_file(path: str | Path, node: str = '/vis_node') -> dict[str, Any]:
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Reads YAML, in which a key that occurs twice in a mapping is an error; PyYAML takes the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                raise ValueError(f'{name!r} is there twice, in lines {lines[name]} and {line}: join them')
+            lines[name] = line
+        return super().construct_mapping(node, deep)
+
+
+def read_params_file(
+    path: str | Path, node: str = '/vis_node', on_note: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
     """The settings in a parameter file that a node takes, as it would take them: later sections override earlier ones.
 
     Args:
         path: a YAML file with sections such as `/**`, `vis_node` or `/robot/vis_node`, each with `ros__parameters`.
         node: full name of the node. `/*` and `**` in the name of a section match as in ROS.
+        on_note: called with a text for each section that other nodes share and that has parameters which this node
+            does not have. They are ignored.
 
     Raises:
-        ValueError: the file is not a parameter file, no section is for this node, or it has an unknown parameter.
+        ValueError: the file is not a parameter file, a section or parameter is there twice, no section is for this
+            node, or its own section has an unknown parameter.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-    except (
-        yaml.YAMLError,
-        ValueError,
-    ) as error:  # such as a date that does not exist
+        content = yaml.load(Path(path).read_text(encoding='utf-8'), _UniqueKeyLoader)
+    except yaml.YAMLError as error:
         raise ValueError(f'{path} is not a YAML file: {error}') from error
+    except ValueError as error:  # such as a date that does not exist
+        raise ValueError(f'{path} is not a valid YAML file: {error}') from error
     try:
         sections = _sections(content, '')
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
     if not sections:
         raise ValueError(f'{path} has no ros__parameters: it is not a ROS parameter file')
-    values: dict[str, Any] = {}
-    matching = [parameters for name, parameters in sections if _matches(name, node)]
+    matching = {name: parameters for name, parameters in sections.items() if _matches(name, node)}
     if not matching:
-        raise ValueError(f'{path} has parameters of {", ".join(name for name, _ in sections)}, but none of {node}')
-    for parameters in matching:
-        values |= parameters
+        raise ValueError(f'{path} has parameters of {", ".join(sections)}, but none of {node}')
     known = {each.name for each in fields(NodeSettings)}
-    unknown = [name for name in values if name not in known and not is_foreign(name)]
-    if unknown:
-        raise ValueError(f'{path} has parameters that vis_node does not have: {", ".join(unknown)}')
-    return {name: value for name, value in values.items() if name in known}
+    values: dict[str, Any] = {}
+    for name, parameters in matching.items():
+        unknown = ', '.join(each for each in parameters if each not in known and not is_foreign(each))
+        if unknown and '*' not in name:
+            raise ValueError(f'{path} has parameters that vis_node does not have: {unknown}')
+        if unknown:
+            on_note(f'{path}: section {name} has parameters that vis_node does not have; they are ignored: {unknown}')
+        values |= {each: value for each, value in parameters.items() if each in known}
+    return values
 
 
-def _sections(content: Any, name: str) -> list[tuple[str, dict[str, Any]]]:
-    """(name of the node, its parameters) of every section, namespaces included."""
+def _sections(content: Any, name: str) -> dict[str, dict[str, Any]]:
+    """Name of the node -> its parameters, for every section, namespaces included."""
     if not isinstance(content, dict):
-        return []
-    found = []
+        return {}
+    found: dict[str, dict[str, Any]] = {}
     for key, value in content.items():
         if key == 'ros__parameters':
             if not isinstance(value, dict):
                 raise ValueError(f'ros__parameters of {name or "/"} is {value!r}, but must be a mapping of parameters')
-            found.append((name, {str(each): setting for each, setting in value.items()}))
+            own = {name: {str(each): setting for each, setting in value.items()}}
         else:
-            found += _sections(value, f'{name}/{str(key).strip("/")}')
+            own = _sections(value, f'{name}/{str(key).strip("/")}')
+        if again := found.keys() & own.keys():
+            raise ValueError(f'section {again.pop()} is there twice, with and without a leading slash: join them')
+        found |= own
     return found
 
 

@@ -20,7 +20,7 @@ from vis_ros.propagation.propagator import Propagator
 from vis_ros.propagation.working_size import resize_to_working_size, working_size
 from vis_ros.tracking.prompts import Prompt, PromptError, resolve_prompt
 from vis_ros.tracking.propagate_config import PropagateConfig
-from vis_ros.tracking.score_filter import ScoreFilter
+from vis_ros.tracking.score_threshold import ScoreThreshold
 from vis_ros.tracking.settings import Settings
 from vis_ros.tracking.tracker import Box, Point
 
@@ -101,11 +101,17 @@ class Propagate:
     A track is LOST while its mask vanishes, explodes or drifts. It recovers by what the propagator stores of its
     reference frame, or by a detection with a similar embedding.
 
+    loaded_threshold: see `ScoreThreshold`.
+
     Raises ValueError where tracks are to start from detections and there is no engine.
     """
 
     def __init__(
-        self, propagator: Propagator, engine: ScoreFilter | None, config: PropagateConfig | None = None
+        self,
+        propagator: Propagator,
+        engine: Engine | None,
+        config: PropagateConfig | None = None,
+        loaded_threshold: float = 0.0,
     ) -> None:
         self.config = config or PropagateConfig()
         if self.config.start_from_detections and engine is None:
@@ -113,6 +119,7 @@ class Propagate:
         self.class_names: tuple[str, ...] = (*(engine.class_names if engine else ()), OBJECT)
         self._propagator = propagator
         self._engine = engine
+        self._threshold = None if engine is None else ScoreThreshold(engine, loaded_threshold)
         self._clear()
 
     def _clear(self) -> None:
@@ -136,8 +143,8 @@ class Propagate:
         self._clear()
 
     def configure(self, settings: Settings) -> None:
-        if self._engine is not None:
-            self._engine.set_threshold(settings.score_threshold)
+        if self._threshold is not None:
+            self._threshold.set(settings.score_threshold)
         self.config = settings.propagate_config()
 
     # --- frames -----------------------------------------------------------------------------------------------------
@@ -150,7 +157,7 @@ class Propagate:
         propagated = self._propagate(frame)
         self._check_drift(propagated, stamp)
         if self._engine is not None and self._count % self.config.detect_every == 0:
-            self._detect(self._engine, image, frame, propagated)
+            self._detect(image, frame, propagated)
         self._count += 1
         return self._instances(propagated, frame)
 
@@ -200,12 +207,12 @@ class Propagate:
 
     # --- the detector -----------------------------------------------------------------------------------------------
 
-    def _detect(self, engine: Engine, image: Image, frame: _BufferedFrame, propagated: dict[int, _Propagated]) -> None:
+    def _detect(self, image: Image, frame: _BufferedFrame, propagated: dict[int, _Propagated]) -> None:
         """Recover lost tracks, and start new ones; adds their masks to `propagated`."""
         if not (self.lost or self._may_start()):
             return
         assert self._size is not None
-        (found,) = engine.infer([image])
+        found = self._detections(image)
         taken = np.zeros(self._size, bool)
         for number, each in propagated.items():
             if not self._objects[number].lost:
@@ -220,6 +227,13 @@ class Propagate:
             if track is not None:
                 taken |= mask
                 propagated[track] = _Propagated.detected(mask, float(found.scores[index]))
+
+    def _detections(self, image: Image) -> Instances:
+        """The detections above the threshold; none without a detector."""
+        if self._engine is None or self._threshold is None:
+            return Instances.empty((image.shape[0], image.shape[1]))
+        (found,) = self._engine.infer([image])
+        return found[found.least_scores >= self._threshold.value]
 
     def _track_of(self, detection: Instances, mask: Mask, frame: _BufferedFrame) -> int | None:
         """The track that a detection recovers or starts, None if it does neither."""
@@ -282,9 +296,7 @@ class Propagate:
             raise PromptError(
                 f'{len(self._objects)} objects are tracked, which is the limit: forget one, or raise max_objects'
             )
-        found = Instances.empty((frame.image.shape[0], frame.image.shape[1]))
-        if self._engine is not None:
-            (found,) = self._engine.infer([frame.image])
+        found = self._detections(frame.image)
         prompted = resolve_prompt(prompt, frame.image, frame.source_size, found)
         pixels = int(np.count_nonzero(prompted.mask))
         if pixels < self.config.min_area:  # it would be lost at once

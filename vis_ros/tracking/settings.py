@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_type_hints
 
@@ -19,6 +20,7 @@ import numpy as np
 from vis_ros.engines.engine import ENGINES, PRECISIONS
 from vis_ros.masks.encodings import ENCODINGS
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
+from vis_ros.recordings.topics import CAMERA_NAMES, is_camera_name
 from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.propagate_config import PropagateConfig
 from vis_ros.tracking.published_memory import PublishedConfig, PublishedRule
@@ -30,7 +32,6 @@ PROPAGATION_MODELS = tuple(PROPAGATION_SYSTEMS)
 PUBLISHED_RULES = get_args(PublishedRule)
 DEPTH_MODES = ('none', 'raw', 'rectified')
 
-_CAMERA = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
 _DEVICE = re.compile(r'auto|cpu|cuda(:\d+)?')
 _FOREIGN = re.compile(r'use_sim_time|start_type_description_service|qos_overrides\b.*')
 """Parameters that rclpy itself declares on a node."""
@@ -328,8 +329,13 @@ def setting(item: Field[Any]) -> Setting:
 
 def setting_type(item: Field[Any]) -> type:
     """bool, int, float, str or tuple (of str)."""
-    kind = get_type_hints(NodeSettings)[item.name]
+    kind = _type_hints()[item.name]
     return kind if isinstance(kind, type) else tuple
+
+
+@cache
+def _type_hints() -> dict[str, Any]:
+    return get_type_hints(NodeSettings)  # slow: it compiles each annotation
 
 
 def convert(item: Field[Any], value: Any) -> Any:
@@ -368,10 +374,8 @@ def _objection_to_cameras(names: tuple[Any, ...]) -> str:
     if not names:
         return "cameras is empty; [''] is one camera without a prefix"
     for name in names:
-        if not (isinstance(name, str) and _CAMERA.fullmatch(name)):
-            return (
-                f'cameras has {name!r}, which is not a ROS name: use letters, digits, _ and /, starting with a letter'
-            )
+        if not (isinstance(name, str) and is_camera_name(name)):
+            return f'cameras has {name!r}, which is not a ROS name: {CAMERA_NAMES}'
     if len(set(names)) < len(names):
         return f'cameras is {list(names)}: a name occurs twice'
     return ''

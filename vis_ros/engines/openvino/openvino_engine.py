@@ -46,6 +46,7 @@ class OpenVinoEngine:
         self.config = config
         self.class_names = config.class_names
         self.input_size = (config.input_height, config.input_width)
+        self.score_threshold = config.score_threshold
         is_int8 = precision == 'int8'
         graph = find_graph(path, config.architecture, 'cpu', 'int8' if is_int8 else None)
         digest = read_metadata(graph).weights_sha256

@@ -62,6 +62,7 @@ class TensorRtEngine:
         self.config = config
         self.class_names = config.class_names
         self.input_size = (config.input_height, config.input_width)
+        self.score_threshold = config.score_threshold
         requested = 'fp16' if precision == 'auto' else precision
         graph = find_graph(path, config.architecture, 'gpu', requested, self.input_size, batch)
         digest = read_graph(graph, path).weights_sha256

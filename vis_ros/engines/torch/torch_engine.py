@@ -88,6 +88,7 @@ class TorchEngine:
         self.config = network.config
         self.class_names = self.config.class_names
         self.input_size = (self.config.input_height, self.config.input_width)
+        self.score_threshold = self.config.score_threshold
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
         """Detect objects in images, each (height, width, 3) uint8 BGR. Sizes may differ."""

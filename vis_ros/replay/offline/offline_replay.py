@@ -118,6 +118,8 @@ def replay(
     """
     if stride < 1 or (max_frames is not None and max_frames < 1):
         raise ValueError(f'stride ({stride}) and max_frames ({max_frames}) must be at least 1')
+    if not recordings:
+        raise ValueError('there is no recording to replay: the list is empty')
     streams = [stream for recording in recordings for stream in recording.streams]
     if copy_images and not all(stream.topic for stream in streams):
         raise ValueError(f'{recordings[0].description} has no image messages to copy; leave --copy-images out')
