@@ -163,9 +163,11 @@ def open_training_source(
     names = class_names(dataset.class_names, source.classes, source.annotations)
     if source.kind == 'images':
         return TrainingSource(names, StillVideos(dataset, size, source.composite_config()), report)
-    objects: list[ObjectSource] = [*dataset.objects()]
-    for crops in source.crops:
-        names = _add_crops(objects, names, crops, datasets)
+    objects: list[ObjectSource] = []
+    for found, own in (dataset.objects(), names), *(_open_crops(crops, datasets) for crops in source.crops):
+        names = (*names, *(name for name in dict.fromkeys(own) if name not in names))
+        # Several categories can be one class: all have its first id, so that `class_balance` draws classes.
+        objects += [RelabeledObject(each, names.index(own[each.class_id])) for each in found]
     return TrainingSource(names, CompositeVideos(dataset, objects, size, source.composite_config()), report)
 
 
@@ -195,23 +197,17 @@ def class_names(categories: Sequence[str], classes: Classes, where: str) -> tupl
     return tuple(class_of.get(category, rest or '') for category in categories)
 
 
-def _add_crops(
-    objects: list[ObjectSource],
-    names: tuple[str, ...],
-    source: CropSource,
-    datasets: dict[tuple[object, ...], CocoDataset],
-) -> tuple[str, ...]:
-    """Add the objects of a source of crops, with class ids for `names`. Returns the names with those that are new."""
+def _open_crops(
+    source: CropSource, datasets: dict[tuple[object, ...], CocoDataset]
+) -> tuple[Sequence[ObjectSource], tuple[str, ...]]:
+    """The objects of a source of crops, as often as it says, and the class names of their ids."""
     found: Sequence[ObjectSource]
     if source.images and is_coco_instances(source.annotations):
         dataset = _open_images(source, datasets)
         found, own = dataset.objects(), class_names(dataset.class_names, source.classes, source.annotations)
     else:
         found, own = _moving_objects(source)
-    names = (*names, *(name for name in dict.fromkeys(own) if name not in names))
-    ids = [names.index(name) for name in own]
-    objects += [RelabeledObject(each, ids[each.class_id]) for each in found for _ in range(source.copies)]
-    return names
+    return [each for each in found for _ in range(source.copies)], own
 
 
 def _moving_objects(source: CropSource) -> tuple[list[VideoObject], tuple[str, ...]]:
