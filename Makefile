@@ -4,11 +4,19 @@
 # make docs   the documentation as a site in .docs/site; fails if a link leads nowhere
 #
 # Both set up .venv by themselves: ROS 2 comes as wheels, nothing is installed outside this directory. The demo needs no
-# torch, the tests install everything. What the machine must have: Python 3.10 to 3.13 with its venv module, and a C++
-# compiler.
+# torch, the tests install everything. What the machine must have: Python 3.10 to 3.14 with its venv module, and a C++
+# compiler. `make demo ROS=kilted` takes the wheels of Kilted instead of Jazzy.
 
 PYTHON ?= python3
+ROS ?= jazzy
+# pyproject.toml names the wheels of Jazzy; those of another distribution are installed over a copy of the sources.
+ifeq ($(ROS),jazzy)
 VENV := $(CURDIR)/.venv
+TREE := $(CURDIR)
+else
+VENV := $(CURDIR)/.venv-$(ROS)
+TREE := $(VENV)/source
+endif
 COLCON := $(CURDIR)/.colcon
 DOCS := $(CURDIR)/.docs
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -60,25 +68,30 @@ docs: $(DOCS)/requirements.txt
 
 # The package as a user has it. Built without isolation: its build requirements are in .venv for colcon anyway.
 $(VENV)/installed: $(VENV)/build-requirements.txt $(SOURCES)
-	$(PIP) install --no-build-isolation .
+ifneq ($(ROS),jazzy)
+	cp -r CMakeLists.txt LICENSE README.md cmake config launch msg package.xml pyproject.toml setup.py srv vis_ros $(TREE)
+	sed -i 's/ros-jazzy-/ros-$(ROS)-/' $(TREE)/pyproject.toml
+endif
+	$(PIP) install --no-build-isolation $(TREE)
 	touch $@
 
 $(VENV)/installed-for-test: pyproject.toml | $(VENV)/installed
-	$(PIP) install --no-build-isolation '.[export,tensorrt,test,train]'
+	$(PIP) install --no-build-isolation '$(TREE)[export,tensorrt,test,train]'
 	$(PIP) install --no-deps 'trackeval>=1.3'  # see pyproject.toml
 	touch $@
 
 $(VENV)/build-requirements.txt: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo 'vis_ros needs Python 3.10 to 3.13; name one: make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' || { \
+	  echo 'vis_ros needs Python 3.10 to 3.14; name one: make PYTHON=python3.12'; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 	  echo 'the venv module of Python is missing: sudo apt install python3-venv'; exit 1; }
 	@command -v "$${CXX:-c++}" || command -v g++ || command -v clang++ || { \
 	  echo 'a C++ compiler is missing: sudo apt install g++'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade pip tomli
-	$(VENV)/bin/python -c 'import tomli; print(*tomli.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' > $@.new
+	$(VENV)/bin/python -c 'import tomli; print(*tomli.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | sed 's/ros-jazzy-/ros-$(ROS)-/' > $@.new
 	$(PIP) install -r $@.new
+	mkdir -p $(TREE)
 	mv $@.new $@
 
 $(DOCS)/requirements.txt: pyproject.toml
