@@ -1,6 +1,8 @@
 # make demo   two real ROS 2 nodes exchange images and tracked masks; afterwards see demo/
 # make quick  before a commit: lint, types and the tests without neural networks, ROS and processes
 # make test   everything that must hold before a change is merged: all tests, the colcon build, the documentation
+# make test-distros   by hand, half an hour: with the versions of Ubuntu's packages, and over other wheels; the result is
+#             recorded in doc/install.md
 # make docs   the documentation as a site in .docs/site; fails if a link leads nowhere
 #
 # Both set up .venv by themselves: ROS 2 comes as wheels, nothing is installed outside this directory. The demo needs no
@@ -27,7 +29,14 @@ SOURCES := CMakeLists.txt package.xml pyproject.toml setup.py \
 # A ROS 2 installation sourced in this shell must not mix with the wheels.
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test quick lint types pytest colcon docs
+DISTROS := $(CURDIR)/.distros
+# What `apt` installs beside ROS 2 on Ubuntu 22.04 and 24.04.
+APT_humble := numpy==1.21.5 opencv-python-headless==4.5.4.60 scipy==1.8.0 jinja2==3.0.3
+APT_jazzy := numpy==1.26.4 opencv-python-headless==4.6.0.66 scipy==1.11.4 jinja2==3.1.2
+PYTHON_humble := python3.10
+PYTHON_jazzy := python3.12
+
+.PHONY: demo test test-distros quick lint types pytest colcon docs
 
 demo: $(VENV)/installed
 	$(VENV)/bin/vis-ros demo
@@ -61,6 +70,19 @@ colcon: $(VENV)/installed-for-test
 	  --install-base $(COLCON)/install --event-handlers console_cohesion+ --return-code-on-test-failure \
 	  --ctest-args --tests-regex '^test_package$$'
 	cd $(COLCON) && PATH=$(VENV)/bin:$$PATH && . install/setup.sh && install/vis_ros/lib/vis_ros/vis_ros --help
+
+# The wheels stand for the ROS 2 of the distribution; test/ros/test_distributions.py compares the names that are used.
+test-distros: $(DISTROS)/humble.passed $(DISTROS)/jazzy.passed
+	$(MAKE) demo ROS=kilted
+
+$(DISTROS)/%.passed: $(VENV)/build-requirements.txt $(SOURCES)
+	$(PYTHON_$*) -m venv $(DISTROS)/$*
+	$(DISTROS)/$*/bin/pip --disable-pip-version-check install -r $(VENV)/build-requirements.txt $(APT_$*)
+	$(DISTROS)/$*/bin/pip --disable-pip-version-check install --no-build-isolation . $(APT_$*) pytest hypothesis tabulate
+	$(DISTROS)/$*/bin/python -m pytest test/test_imports.py
+	$(DISTROS)/$*/bin/vis-ros doctor
+	OMP_NUM_THREADS=1 $(DISTROS)/$*/bin/python -m pytest --quick
+	touch $@
 
 # Needs neither ROS nor the package: the API pages are read from the source. The variable turns off advertising.
 docs: $(DOCS)/requirements.txt
