@@ -8,8 +8,6 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {
     'torch': ('vis_ros.engines.torch', 'vis_ros.networks', 'vis_ros.propagation', 'vis_ros.training', 'vis_ros.export'),

@@ -18,7 +18,7 @@ from vis_ros.engines.engine import Engine
 from vis_ros.node.camera import Camera
 from vis_ros.node.diagnostics import camera_status, node_status
 from vis_ros.node.library_log import LibraryLog
-from vis_ros.node.parameters import changed, check, declare, read
+from vis_ros.node.parameters import changed, check, declare, read, unknown
 from vis_ros.node.services import Services
 from vis_ros.node.transitions import Transitions
 from vis_ros.node.worker import StallWatch, Worker
@@ -79,6 +79,8 @@ class VisNode(LifecycleNode):
         self._parameter_faults.update(declare(self))
         for fault in self._parameter_faults.values():
             self.get_logger().error(fault)
+        if ignored := unknown(self):
+            self.get_logger().warning(f'not parameters of this node, and ignored: {", ".join(ignored)}')
 
         self._transitions = Transitions(self)
         self._vis_services = Services(self, lambda: self._cameras, lambda: self._state)

@@ -57,12 +57,10 @@ def variables() -> tuple[str, ...]:
     """The environment variables that name the profile: Fast DDS 2 (Humble, Jazzy) has another one than Fast DDS 3
     (Kilted, Lyrical), which warns about the old one. Both if the version cannot be seen.
     """
-    prefixes = [Path(prefix) / 'share' for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)]
-    if any((share / 'fastdds').is_dir() for share in prefixes):
-        return (_VARIABLE,)
-    if any((share / 'fastrtps').is_dir() for share in prefixes):
-        return (_OLD_VARIABLE,)
-    return (_OLD_VARIABLE, _VARIABLE)
+    shares = [Path(prefix) / 'share' for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)]
+    libraries = {'fastrtps': _OLD_VARIABLE, 'fastdds': _VARIABLE}
+    found = tuple(name for library, name in libraries.items() if any((share / library).is_dir() for share in shares))
+    return found or tuple(libraries.values())
 
 
 def profile(*, sends_images: bool = True) -> Path | None:
