@@ -59,8 +59,10 @@ types: $(VENV)/installed-for-test
 pytest: $(VENV)/installed-for-test
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-# The same tree as a colcon package, over the wheels; its tests say whether what colcon installed is complete.
+# The same tree as a colcon package, over the wheels; its tests say whether what colcon installed is complete. The pip
+# wheel beside it could hide what is missing.
 colcon: $(VENV)/installed-for-test
+	$(PIP) uninstall --yes vis_ros && rm $(VENV)/installed
 	PATH=$(VENV)/bin:$$PATH AMENT_PREFIX_PATH=$(VENV) CMAKE_PREFIX_PATH=$(VENV) \
 	  colcon --log-base $(COLCON)/log build --base-paths $(CURDIR) \
 	  --build-base $(COLCON)/build --install-base $(COLCON)/install \
@@ -68,7 +70,7 @@ colcon: $(VENV)/installed-for-test
 	PATH=$(VENV)/bin:$$PATH AMENT_PREFIX_PATH=$(VENV) \
 	  colcon --log-base $(COLCON)/log test --base-paths $(CURDIR) --build-base $(COLCON)/build \
 	  --install-base $(COLCON)/install --event-handlers console_cohesion+ --return-code-on-test-failure \
-	  --ctest-args --tests-regex '^test_package$$'
+	  --ctest-args --tests-regex '^package$$'
 	cd $(COLCON) && PATH=$(VENV)/bin:$$PATH && . install/setup.sh && install/vis_ros/lib/vis_ros/vis_ros --help
 
 # The wheels stand for the ROS 2 of the distribution; test/ros/test_distributions.py compares the names that are used.

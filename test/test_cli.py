@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.python_path import python_path
 
 from vis_ros import __version__
 from vis_ros.cli import doctor
@@ -60,7 +61,7 @@ def frames(tmp_path_factory):
 
 def run(*arguments, **environment):
     command = [sys.executable, '-m', 'vis_ros.cli', *map(str, arguments)]
-    variables = {**os.environ, 'PYTHONPATH': str(ROOT), 'COLUMNS': '200', 'NO_COLOR': '1', **environment}
+    variables = {**os.environ, 'PYTHONPATH': python_path(ROOT), 'COLUMNS': '200', 'NO_COLOR': '1', **environment}
     return subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from helpers.python_path import python_path
 
 import vis_ros
 from vis_ros import instances
@@ -212,7 +213,7 @@ def without_torch(tmp_path: Path) -> dict[str, str]:
     blocked = {'torch', 'torchvision', 'timm', 'onnx', 'onnxruntime', 'tensorboard'}
     (folder / 'sitecustomize.py').write_text(f'import sys\nsys.modules |= dict.fromkeys({blocked})\n')
     return os.environ | {
-        'PYTHONPATH': f'{folder}{os.pathsep}{ROOT}',
+        'PYTHONPATH': python_path(folder, ROOT),
         'XDG_CACHE_HOME': str(tmp_path / 'cache'),
         'ROS_DOMAIN_ID': '62',
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
