@@ -48,7 +48,7 @@ below vis_ros/, the masks and the generated messages."""
 LIVE = {'demo', 'replay'}
 """What besides `node` may import rclpy: the camera and the recorder of the demo and the live replay are ROS nodes."""
 
-ROS_PACKAGES = re.compile(r'(rclpy|.*_msgs|std_srvs|builtin_interfaces|.*_interfaces|ament_index_python)$')
+ROS_PACKAGES = re.compile(r'(rclpy|cv_bridge|.*_msgs|std_srvs|builtin_interfaces|.*_interfaces|ament_index_python)$')
 
 
 def modules() -> Iterator[tuple[str, Path]]:

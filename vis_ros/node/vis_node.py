@@ -13,6 +13,8 @@ from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Header
 
 from vis_ros.engines.engine import Engine
 from vis_ros.node.camera import Camera
@@ -24,6 +26,7 @@ from vis_ros.node.transitions import Transitions
 from vis_ros.node.worker import StallWatch, Worker
 from vis_ros.propagation.propagation_model import PropagationModel
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS
+from vis_ros.ros.vision_msgs import LABEL_INFO, to_label_info
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.settings import NodeSettings
 
@@ -84,6 +87,7 @@ class VisNode(LifecycleNode):
 
         self._transitions = Transitions(self)
         self._vis_services = Services(self, lambda: self._cameras, lambda: self._state)
+        self._label_info: Any = None
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
@@ -183,6 +187,17 @@ class VisNode(LifecycleNode):
         )
         if info.note:
             self.get_logger().warning(info.note)
+        self._publish_label_info(model.class_names, settings.score_threshold)
+
+    def _publish_label_info(self, class_names: Sequence[str], threshold: float) -> None:
+        """Publish which class is meant by each number, for those who subscribe later too."""
+        if LABEL_INFO is None:
+            return
+        if self._label_info is None:
+            latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            self._label_info = self.create_publisher(LABEL_INFO, '~/label_info', latched)
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._label_info.publish(to_label_info(class_names, header, threshold))
 
     def _load(self, settings: NodeSettings) -> Model:
         self.is_loading = True

@@ -76,7 +76,7 @@ class DetectAndTrack:
         self._memory.reset()
 
     def configure(self, settings: Settings) -> None:
-        self._engine.set_threshold(settings.score_threshold)
+        self._engine.configure(settings.score_threshold, settings.classes)
         if isinstance(self._memory, IdentityMemory):
             self._memory.config = settings.association_config()
         elif isinstance(self._memory, PublishedMemory):

@@ -94,7 +94,9 @@ class Model:
     def tracker(self) -> Tracker:
         """A tracker without tracks, for one camera."""
         settings = self.settings
-        engine = None if self._engine is None else ScoreFilter(self._engine, settings.score_threshold)
+        engine = None
+        if self._engine is not None:
+            engine = ScoreFilter(self._engine, settings.score_threshold, settings.classes)
         if settings.propagates:
             assert self._propagation is not None
             return Propagate(self._propagation.new(), engine, settings.propagate_config())

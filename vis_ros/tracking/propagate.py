@@ -137,7 +137,7 @@ class Propagate:
 
     def configure(self, settings: Settings) -> None:
         if self._engine is not None:
-            self._engine.set_threshold(settings.score_threshold)
+            self._engine.configure(settings.score_threshold, settings.classes)
         self.config = settings.propagate_config()
 
     # --- frames -----------------------------------------------------------------------------------------------------

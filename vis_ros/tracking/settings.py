@@ -20,6 +20,7 @@ from vis_ros.engines.engine import ENGINES, PRECISIONS
 from vis_ros.masks.encodings import ENCODINGS
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.tracking.association_config import AssociationConfig
+from vis_ros.tracking.class_scores import parse_classes
 from vis_ros.tracking.propagate_config import PropagateConfig
 from vis_ros.tracking.published_memory import PublishedConfig, PublishedRule
 
@@ -118,6 +119,13 @@ class Settings:
         "Detections below this score are dropped; 0 uses the model's own threshold. While running it can be raised, "
         'and lowered again to its value at load.',
         limits=(0.0, 1.0),
+        change='always',
+    )
+    classes: str = _setting(
+        '',
+        'network',
+        'Classes that are detected, with commas between them; the others are dropped. A class may have a score '
+        "threshold of its own, above score_threshold: 'person, vehicle:0.5'. Empty: all.",
         change='always',
     )
     max_detections: int = _setting(
@@ -359,6 +367,11 @@ def objection(item: Field[Any], value: Any) -> str:
         return f'{item.name} is {value!r}, but must be one of {", ".join(map(repr, described.choices))}'
     if item.name == 'device' and not _DEVICE.fullmatch(value):
         return f'device is {value!r}, but must be auto, cpu, cuda or cuda:N'
+    if item.name == 'classes':
+        try:
+            parse_classes(value)
+        except ValueError as error:
+            return str(error)
     return _objection_to_cameras(value) if item.name == 'cameras' else ''
 
 
