@@ -79,8 +79,8 @@ def advice() -> str:
         return f'Check that the publisher uses {middleware} too, and that it is set up for large messages'
     if chosen.startswith(_BUILTIN):
         return (
-            f'{chosen} was chosen: over UDP large best-effort images are lost. Unset it, or set it to LARGE_DATA, for '
-            'the publisher and the node'
+            f'{chosen} was chosen, with which large best-effort images are lost. Unset it for the publisher and the '
+            'node, or use compressed images'
         )
     if chosen.endswith('.xml') and not Path(chosen.partition('=')[2] or chosen).is_file():
         return f'The profile of {chosen} does not exist: correct or unset the variable'
