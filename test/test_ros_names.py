@@ -35,7 +35,15 @@ IN_HUMBLE = {
     'rclpy.lifecycle': {'LifecycleNode', 'LifecycleState', 'TransitionCallbackReturn'},
     'rclpy.node': {'Node'},
     'rclpy.parameter': {'Parameter', 'parameter_value_to_python'},
-    'rclpy.qos': {'QoSProfile', 'ReliabilityPolicy', 'qos_policy_name_from_kind', 'qos_profile_sensor_data'},
+    'rclpy.qos': {
+        *(
+            'DurabilityPolicy',
+            'QoSProfile',
+            'ReliabilityPolicy',
+            'qos_policy_name_from_kind',
+            'qos_profile_sensor_data',
+        ),
+    },
     'rclpy.qos_event': {'SubscriptionEventCallbacks', 'UnsupportedEventTypeError'},
     'rclpy.qos_overriding_options': {'QoSOverridingOptions'},
     'rclpy.serialization': {'deserialize_message'},

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -337,7 +337,7 @@ def setting(item: Field[Any]) -> Setting:
 def setting_type(item: Field[Any]) -> type:
     """bool, int, float, str or tuple (of str)."""
     kind = get_type_hints(NodeSettings)[item.name]
-    return kind if isinstance(kind, type) else tuple
+    return get_origin(kind) or kind
 
 
 def convert(item: Field[Any], value: Any) -> Any:
