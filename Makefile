@@ -1,14 +1,24 @@
 # make demo   two real ROS 2 nodes exchange images and tracked masks; afterwards see demo/
 # make quick  before a commit: lint, types and the tests without neural networks, ROS and processes
 # make test   everything that must hold before a change is merged: all tests, the colcon build, the documentation
+# make test-distros   by hand, half an hour: with the versions of Ubuntu's packages, and over other wheels; the result is
+#             recorded in doc/install.md
 # make docs   the documentation as a site in .docs/site; fails if a link leads nowhere
 #
 # Both set up .venv by themselves: ROS 2 comes as wheels, nothing is installed outside this directory. The demo needs no
-# torch, the tests install everything. What the machine must have: Python 3.10 to 3.13 with its venv module, and a C++
-# compiler.
+# torch, the tests install everything. What the machine must have: Python 3.10 to 3.14 with its venv module, and a C++
+# compiler. `make demo ROS=kilted` takes the wheels of Kilted instead of Jazzy.
 
 PYTHON ?= python3
+ROS ?= jazzy
+# pyproject.toml names the wheels of Jazzy; those of another distribution are installed over a copy of the sources.
+ifeq ($(ROS),jazzy)
 VENV := $(CURDIR)/.venv
+TREE := $(CURDIR)
+else
+VENV := $(CURDIR)/.venv-$(ROS)
+TREE := $(VENV)/source
+endif
 COLCON := $(CURDIR)/.colcon
 DOCS := $(CURDIR)/.docs
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -19,7 +29,14 @@ SOURCES := CMakeLists.txt package.xml pyproject.toml setup.py \
 # A ROS 2 installation sourced in this shell must not mix with the wheels.
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test quick lint types pytest colcon docs
+DISTROS := $(CURDIR)/.distros
+# What `apt` installs beside ROS 2 on Ubuntu 22.04 and 24.04.
+APT_humble := numpy==1.21.5 opencv-python-headless==4.5.4.60 scipy==1.8.0 jinja2==3.0.3
+APT_jazzy := numpy==1.26.4 opencv-python-headless==4.6.0.66 scipy==1.11.4 jinja2==3.1.2
+PYTHON_humble := python3.10
+PYTHON_jazzy := python3.12
+
+.PHONY: demo test test-distros quick lint types pytest colcon docs
 
 demo: $(VENV)/installed
 	$(VENV)/bin/vis-ros demo
@@ -43,8 +60,10 @@ types: $(VENV)/installed-for-test
 pytest: $(VENV)/installed-for-test
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
-# The same tree as a colcon package, over the wheels; its tests say whether what colcon installed is complete.
+# The same tree as a colcon package, over the wheels; its tests say whether what colcon installed is complete. The pip
+# wheel beside it could hide what is missing.
 colcon: $(VENV)/installed-for-test
+	$(PIP) uninstall --yes vis_ros && rm $(VENV)/installed
 	PATH=$(VENV)/bin:$$PATH AMENT_PREFIX_PATH=$(VENV) CMAKE_PREFIX_PATH=$(VENV) \
 	  colcon --log-base $(COLCON)/log build --base-paths $(CURDIR) \
 	  --build-base $(COLCON)/build --install-base $(COLCON)/install \
@@ -52,8 +71,22 @@ colcon: $(VENV)/installed-for-test
 	PATH=$(VENV)/bin:$$PATH AMENT_PREFIX_PATH=$(VENV) \
 	  colcon --log-base $(COLCON)/log test --base-paths $(CURDIR) --build-base $(COLCON)/build \
 	  --install-base $(COLCON)/install --event-handlers console_cohesion+ --return-code-on-test-failure \
-	  --ctest-args --tests-regex '^test_installation$$'
+	  --ctest-args --tests-regex '^installation$$'
 	cd $(COLCON) && PATH=$(VENV)/bin:$$PATH && . install/setup.sh && install/vis_ros/lib/vis_ros/vis_ros --help
+
+# The wheels stand for the ROS 2 of the distribution; test/ros/test_distributions.py compares the names that are used.
+test-distros: $(DISTROS)/humble.passed $(DISTROS)/jazzy.passed
+	$(MAKE) demo ROS=kilted
+
+$(DISTROS)/%.passed: $(VENV)/build-requirements.txt $(SOURCES)
+	$(PYTHON_$*) -m venv $(DISTROS)/$*
+	$(DISTROS)/$*/bin/pip --disable-pip-version-check install -r $(VENV)/build-requirements.txt $(APT_$*)
+	$(DISTROS)/$*/bin/pip --disable-pip-version-check install --no-build-isolation . $(APT_$*) pytest hypothesis pillow tabulate
+	$(DISTROS)/$*/bin/pip --disable-pip-version-check install --no-deps trackeval
+	$(DISTROS)/$*/bin/python -m pytest test/test_imports.py
+	$(DISTROS)/$*/bin/vis-ros doctor
+	OMP_NUM_THREADS=1 $(DISTROS)/$*/bin/python -m pytest --quick $(patsubst %,--ignore=test/test_%.py,first_masks training_config weights)
+	touch $@
 
 # Needs neither ROS nor the package: the API pages are read from the source. The variable turns off advertising.
 docs: $(DOCS)/requirements.txt
@@ -61,7 +94,11 @@ docs: $(DOCS)/requirements.txt
 
 # The package as a user has it. Built without isolation: its build requirements are in .venv for colcon anyway.
 $(VENV)/installed: $(VENV)/build-requirements.txt $(SOURCES)
-	$(PIP) install --no-build-isolation .
+ifneq ($(ROS),jazzy)
+	cp -r CMakeLists.txt LICENSE README.md cmake config launch msg package.xml pyproject.toml setup.py srv vis_ros $(TREE)
+	sed -i 's/ros-jazzy-/ros-$(ROS)-/' $(TREE)/pyproject.toml
+endif
+	$(PIP) install --no-build-isolation $(TREE)
 	touch $@
 
 # The package is there already and is not built again: this adds what its extras need.
@@ -71,16 +108,17 @@ $(VENV)/installed-for-test: pyproject.toml | $(VENV)/installed
 	touch $@
 
 $(VENV)/build-requirements.txt: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo 'vis_ros needs Python 3.10 to 3.13; name one: make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' || { \
+	  echo 'vis_ros needs Python 3.10 to 3.14; name one: make PYTHON=python3.12'; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 	  echo 'the venv module of Python is missing: sudo apt install python3-venv'; exit 1; }
 	@command -v "$${CXX:-c++}" || command -v g++ || command -v clang++ || { \
 	  echo 'a C++ compiler is missing: sudo apt install g++'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade pip tomli
-	$(VENV)/bin/python -c 'import tomli; print(*tomli.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' > $@.new
+	$(VENV)/bin/python -c 'import tomli; print(*tomli.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | sed 's/ros-jazzy-/ros-$(ROS)-/' > $@.new
 	$(PIP) install -r $@.new
+	mkdir -p $(TREE)
 	mv $@.new $@
 
 $(DOCS)/requirements.txt: pyproject.toml

@@ -53,6 +53,7 @@ def cmake_install(build: Path, prefix: Path) -> None:
         f'-DCMAKE_PREFIX_PATH={ros_prefix}',
         f'-DPYTHON_INSTALL_DIR={PYTHON_DIRECTORY}',
         f'-DPython3_EXECUTABLE={sys.executable}',
+        '-DVIS_ROS_PYTHON=/usr/bin/env python3',  # a wheel is installed elsewhere
         '-DBUILD_TESTING=OFF',
     ]
     environment = os.environ | {'AMENT_PREFIX_PATH': str(ros_prefix)}

@@ -17,7 +17,7 @@ TIMEOUTS = {'sigterm_timeout': '60', 'sigkill_timeout': '60'}
 
 def start_replay(context: LaunchContext) -> list[ExecuteProcess]:
     """The replay, with the arguments that were given. Everything stops when it ends."""
-    options = ['--node', ['/', LaunchConfiguration('namespace'), '/vis_node']]
+    options = ['--node', ['/', LaunchConfiguration('namespace'), '/', LaunchConfiguration('node_name')]]
     for name in ('out', 'topic', 'rate', 'loop'):
         if LaunchConfiguration(name).perform(context):
             options += [f'--{name}', LaunchConfiguration(name)]

@@ -5,12 +5,15 @@ import os
 import re
 import subprocess
 import sys
+from math import nan
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.python_path import python_path
 
 from vis_ros import __version__
 from vis_ros.cli import doctor
@@ -19,6 +22,9 @@ from vis_ros.networks import named_weights as weights
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import save_model
+from vis_ros.node import image_arrival
+from vis_ros.node.image_arrival import ImageArrival
+from vis_ros.ros import shared_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,7 +62,7 @@ def frames(tmp_path_factory):
 
 def run(*arguments, **environment):
     command = [sys.executable, '-m', 'vis_ros.cli', *map(str, arguments)]
-    variables = {**os.environ, 'PYTHONPATH': str(ROOT), 'COLUMNS': '200', 'NO_COLOR': '1', **environment}
+    variables = {**os.environ, 'PYTHONPATH': python_path(ROOT), 'COLUMNS': '200', 'NO_COLOR': '1', **environment}
     return subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
@@ -148,11 +154,22 @@ def test_weights_list_names_every_row_and_says_what_is_here(tmp_path):
 # --- doctor -----------------------------------------------------------------------------------------------------------
 
 
+ARRIVED, LOST = ImageArrival(30, 30, 9.0, 'shared memory', ''), ImageArrival(30, 2, 9.0, 'the network stack', '')
+
+
+@pytest.fixture
+def arrivals(monkeypatch):
+    """What becomes of the images that a driver without and with the profile sends; without this, processes find out."""
+    found = {False: ARRIVED, True: ARRIVED}
+    monkeypatch.setattr(image_arrival, 'measure_arrival', lambda camera_has_profile: found[camera_has_profile])
+    return found
+
+
 def checks_of(subject):
     return [check for check in doctor.run_checks() if check.subject.startswith(subject)]
 
 
-def test_the_doctor_finds_what_is_installed_here(model, monkeypatch):
+def test_the_doctor_finds_what_is_installed_here(model, monkeypatch, arrivals):
     monkeypatch.setattr(doctor, 'WEIGHTS', {'mine': weights.NamedWeights('for the test', url='somewhere')})
     monkeypatch.setattr(doctor, 'path_of', lambda name: model)
     monkeypatch.setenv('XDG_CACHE_HOME', str(model.parent))
@@ -164,7 +181,7 @@ def test_the_doctor_finds_what_is_installed_here(model, monkeypatch):
     assert re.search(r'random.*M parameters, 2 classes; runs on OpenVINO .* ms per image', found['weights mine'].value)
 
 
-def test_the_doctor_says_what_is_missing_and_what_to_do(monkeypatch):
+def test_the_doctor_says_what_is_missing_and_what_to_do(monkeypatch, arrivals):
     for module in ('torch', 'openvino', 'vis_ros.msg'):
         monkeypatch.setitem(sys.modules, module, None)  # its import fails
     monkeypatch.setattr(doctor, 'WEIGHTS', {})
@@ -175,7 +192,7 @@ def test_the_doctor_says_what_is_missing_and_what_to_do(monkeypatch):
     assert found['numpy'].state == 'good', 'the other checks are made all the same'
 
 
-def test_the_doctor_tries_tensorrt_only_where_there_is_a_gpu(tmp_path, monkeypatch):
+def test_the_doctor_tries_tensorrt_only_where_there_is_a_gpu(tmp_path, monkeypatch, arrivals):
     """Without one it can end the process; and its loader raises more than ImportError."""
     (tmp_path / 'tensorrt.py').write_text('raise OSError("libnvinfer.so.10: cannot open shared object file")')
     monkeypatch.syspath_prepend(tmp_path)
@@ -188,7 +205,7 @@ def test_the_doctor_tries_tensorrt_only_where_there_is_a_gpu(tmp_path, monkeypat
     assert 'tensorrt_rtx_bindings' in found and 'packages' not in found
 
 
-def test_the_doctor_tells_damaged_and_missing_weights(tmp_path, monkeypatch):
+def test_the_doctor_tells_damaged_and_missing_weights(tmp_path, monkeypatch, arrivals):
     damaged = tmp_path / 'damaged.safetensors'
     damaged.write_bytes(b'damaged')
     rows = {'fetched': weights.NamedWeights('', url='somewhere'), 'packaged': weights.NamedWeights('')}
@@ -199,12 +216,28 @@ def test_the_doctor_tells_damaged_and_missing_weights(tmp_path, monkeypatch):
     assert packaged.state == 'bad' and 'reinstall vis_ros' in packaged.hint
 
 
-def test_little_shared_memory_is_a_hint(monkeypatch):
-    usage = type('Usage', (), {'total': 64 << 20, 'free': 60 << 20})
+@pytest.mark.parametrize(('free', 'state'), [(10, 'weak'), (60, 'good')])
+def test_little_shared_memory_is_a_hint(free, state, monkeypatch, arrivals):
     monkeypatch.setattr(doctor, 'WEIGHTS', {})
-    monkeypatch.setattr(doctor.shutil, 'disk_usage', lambda folder: usage)
+    monkeypatch.setattr(shared_memory.shutil, 'disk_usage', lambda folder: SimpleNamespace(free=free << 20))
     (check,) = checks_of('shared memory')
-    assert check.state == 'weak' and '--shm-size' in check.hint
+    assert check.state == state and '--shm-size' in check.hint
+
+
+def test_the_doctor_says_whether_images_arrive_and_what_to_do(monkeypatch, arrivals):
+    monkeypatch.setattr(doctor, 'WEIGHTS', {})
+    (check,) = checks_of('images')
+    assert check.state == 'good' and 'over shared memory, 9 ms' in check.value and not check.hint
+    arrivals[False] = LOST
+    (check,) = checks_of('images')
+    assert check.state == 'weak' and '2 of 30' in check.value and '30 of 30' in check.value
+    assert 'export FAST' in check.hint
+    arrivals[True] = LOST
+    (check,) = checks_of('images')
+    assert check.state == 'weak' and '30 of 30' not in check.value and check.hint == doctor.transport.advice()
+    arrivals[True] = ImageArrival(0, 0, nan, 'unknown', '')
+    (check,) = checks_of('images')
+    assert check.state == 'weak' and 'multicast' in check.hint
 
 
 @pytest.mark.parametrize(('rows', 'code'), [({}, 0), ({'packaged': weights.NamedWeights('')}, 1)])

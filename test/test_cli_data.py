@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.python_path import python_path
 from helpers.random_annotations import content, random_videos
 from test_annotations_youtube_vis import truth
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(*arguments):
     command = [sys.executable, '-m', 'vis_ros.cli', 'data', *map(str, arguments)]
-    variables = {**os.environ, 'PYTHONPATH': str(ROOT), 'COLUMNS': '200', 'NO_COLOR': '1'}
+    variables = {**os.environ, 'PYTHONPATH': python_path(ROOT), 'COLUMNS': '200', 'NO_COLOR': '1'}
     return subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 

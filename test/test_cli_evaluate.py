@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.annotated_memory import box
+from helpers.python_path import python_path
 
 from vis_ros.datasets.coco_rle import encode
 
@@ -20,7 +21,7 @@ A, B = (5, 5, 25, 30), (40, 20, 70, 50)
 
 def run(*arguments):
     command = [sys.executable, '-m', 'vis_ros.cli', 'evaluate', *map(str, arguments)]
-    variables = {**os.environ, 'PYTHONPATH': str(ROOT), 'COLUMNS': '160', 'NO_COLOR': '1'}
+    variables = {**os.environ, 'PYTHONPATH': python_path(ROOT), 'COLUMNS': '160', 'NO_COLOR': '1'}
     return subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.python_path import python_path
 from rosbags.highlevel import AnyReader
 
 from vis_ros.demo.child_process import ChildProcess
@@ -21,7 +22,7 @@ from vis_ros.recordings.opening import open_recording
 from vis_ros.synthetic.scene import Scene
 
 ROOT = Path(__file__).resolve().parents[1]
-ENVIRONMENT = {**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "test"}'}
+ENVIRONMENT = {**os.environ, 'PYTHONPATH': python_path(ROOT, ROOT / 'test')}
 SIZE, FRAMES, SEED = (120, 160), 30, 3
 HANG_S = 400
 """Only limits how long a test hangs."""

@@ -158,7 +158,7 @@ def test_the_readme_installs_what_rosdep_does_not():
     names = set(re.findall(r"^    '(?!ros-)([\w-]+)", dependencies, re.MULTILINE))
     package = (ROOT / 'package.xml').read_text()
     by_rosdep = {name for name in names if f'>python3-{DEBIAN_NAMES.get(name, name)}<' in package}
-    installed = re.search(r'^pip install (.*)$', text(ROOT / 'README.md'), re.MULTILINE)[1]
+    installed = re.search(r'^venv/bin/pip install (.*)$', text(ROOT / 'README.md'), re.MULTILINE)[1]
     assert len(by_rosdep) > 4 and names - by_rosdep <= set(re.findall(r'[\w-]+', installed))
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.color_propagator import ColorPropagators
+from helpers.python_path import python_path
 from helpers.rectangles import BLUE, RED, RectangleEngine, draw
 
 import vis_ros
@@ -58,7 +59,7 @@ print(sorted(heavy), sorted(set(vis_ros.__all__) - set(dir(vis_ros))))
 assert vis_ros.open.__name__ == 'open_recording' and vis_ros.Settings().weights == 'demo'
 assert not {'torch', 'rclpy'} & sys.modules.keys()
 """
-    environment = os.environ | {'PYTHONPATH': str(ROOT)}
+    environment = os.environ | {'PYTHONPATH': python_path(ROOT)}
     done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ('[] []\n', '')
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from vis_ros.tracking.settings import NodeSettings, setting
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = {
     *('image', 'depth_image', 'camera_info', 'params_file', 'namespace', 'use_sim_time'),
-    *('respawn', 'log_level', 'rviz'),
+    *('respawn', 'log_level', 'rviz', 'fixed_frame', 'node_name'),
 }
 
 
@@ -32,6 +34,7 @@ def context(launch_file: dict[str, Any]) -> dict[str, str]:
 
 def start(launch_file: dict[str, Any], context: dict[str, str]) -> tuple[Any, dict[str, Any]]:
     """The node that is started, and the parameters it is given beside the parameter file."""
+    assert launch_file['start_rviz'](context) == []
     (node,) = launch_file['start_node'](context)
     file, given = node.keywords['parameters']
     assert file == context['params_file']
@@ -100,6 +103,37 @@ def test_a_wrong_value_is_an_error_that_names_the_argument_and_what_is_allowed(
 def test_a_missing_parameter_file_is_an_error(launch_file: dict[str, Any], context: dict[str, str]) -> None:
     with pytest.raises(FileNotFoundError, match='/nowhere/vis'):
         launch_file['start_node'](context | {'params_file': '/nowhere/vis.yaml'})
+
+
+@pytest.mark.parametrize(
+    ('argument', 'hint'),
+    [('score_treshold:=0.5', 'did you mean score_threshold'), ('foo:=1', 'see --show-args'), ('bag:=x', 'bag')],
+)
+def test_an_unknown_argument_is_an_error(
+    launch_file: dict[str, Any], argument: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = SimpleNamespace(argv=['score_threshold:=0.5', 'sigterm_timeout:=3', argument])
+    monkeypatch.setattr(sys, 'argv', ['ros2', 'launch', 'vis_ros', 'vis.launch.py', *given.argv])
+    with pytest.raises(ValueError, match=argument.partition(':')[0]) as error:
+        launch_file['check_arguments'](given)
+    assert hint in str(error.value)
+    monkeypatch.setattr(sys, 'argv', ['ros2', 'launch', 'my_robot', 'robot.launch.py', *given.argv])
+    launch_file['check_arguments'](given)
+
+
+def test_replay_may_be_given_its_own_arguments(launch_file: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = declared_arguments(run_launch_file('replay.launch.py', monkeypatch))
+    assert launch_file['OF_REPLAY'] == declared.keys()
+    monkeypatch.setattr(sys, 'argv', ['ros2', 'launch', 'vis_ros', 'replay.launch.py', 'bag:=x'])
+    launch_file['check_arguments'](SimpleNamespace(argv=['bag:=x', 'weights:=demo']))
+
+
+def test_rviz_without_rviz2_says_what_to_install(
+    launch_file: dict[str, Any], context: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('AMENT_PREFIX_PATH', '/nowhere')
+    with pytest.raises(RuntimeError, match='rviz:=true needs rviz2'):
+        launch_file['start_rviz'](context | {'rviz': 'true'})
 
 
 def test_it_only_describes() -> None:

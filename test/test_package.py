@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.checkout import ROOT, pyproject, run_python
+from helpers.python_path import python_path
 
 import vis_ros
 
@@ -34,7 +35,7 @@ below vis_ros/, the masks and the generated messages."""
 LIVE = {'demo', 'replay'}
 """What besides `node` may import rclpy: the camera and the recorder of the demo and the live replay are ROS nodes."""
 
-ROS_PACKAGES = re.compile(r'(rclpy|.*_msgs|std_srvs|builtin_interfaces|.*_interfaces|ament_index_python)$')
+ROS_PACKAGES = re.compile(r'(rclpy|cv_bridge|.*_msgs|std_srvs|builtin_interfaces|.*_interfaces|ament_index_python)$')
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -184,7 +185,7 @@ def without_torch(tmp_path: Path) -> dict[str, str]:
     blocked = {'torch', 'torchvision', 'timm', 'onnx', 'onnxruntime', 'tensorboard'}
     (folder / 'sitecustomize.py').write_text(f'import sys\nsys.modules |= dict.fromkeys({blocked})\n')
     return os.environ | {
-        'PYTHONPATH': f'{folder}{os.pathsep}{ROOT}',
+        'PYTHONPATH': python_path(folder, ROOT),
         'XDG_CACHE_HOME': str(tmp_path / 'cache'),
         'COLUMNS': '200',
     }

@@ -19,7 +19,7 @@ def launch_file(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def command(launch_file: dict[str, Any], **given: str) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of the program that is started, with launch configurations by value, and the other keywords."""
     context = {name: keywords.get('default_value', '') for name, keywords in declared_arguments(launch_file).items()}
-    context |= {'namespace': ''} | given
+    context |= {'namespace': '', 'node_name': 'vis_node'} | given
     (process,) = launch_file['start_replay'](context)
     return [text(part, context) for part in process.keywords['cmd'][1:]], process.keywords
 

@@ -1,4 +1,5 @@
-"""Decode the images of `sensor_msgs/Image` and `sensor_msgs/CompressedImage` to arrays, without ROS and cv_bridge.
+"""Decode the images of `sensor_msgs/Image` and `sensor_msgs/CompressedImage` to arrays, without ROS. cv_bridge is asked
+only for encodings that are unknown here.
 
 Color images become (H, W, 3) uint8 BGR, contiguous; depth keeps its numbers. The encoding names are those of
 `sensor_msgs/image_encodings.hpp`.
@@ -6,6 +7,7 @@ Color images become (H, W, 3) uint8 BGR, contiguous; depth keeps its numbers. Th
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Protocol
 
 import cv2
@@ -79,7 +81,7 @@ def decode_image(message: ImageMessage) -> NDArray[np.uint8]:
     YUV is ITU-R BT.601 with limited range, as cameras and cv_bridge have it.
 
     Args:
-        message: its encoding is one of IMAGE_ENCODINGS.
+        message: its encoding is one of IMAGE_ENCODINGS, or one that cv_bridge converts to bgr8 where it is installed.
 
     Returns:
         (height, width, 3) uint8 BGR, contiguous. For bgr8 and 8UC3 without padding it is a view of `message.data`.
@@ -90,7 +92,7 @@ def decode_image(message: ImageMessage) -> NDArray[np.uint8]:
     """
     encoding = message.encoding
     if encoding not in _BYTES_PER_PIXEL:
-        raise ImageError(f'encoding {encoding!r} is not supported; supported are {", ".join(IMAGE_ENCODINGS)}')
+        return _decode_with_cv_bridge(message)
     rows = _rows(message, _BYTES_PER_PIXEL[encoding])
     if encoding == 'mono16':
         dtype = '>u2' if message.is_bigendian else '<u2'
@@ -121,6 +123,30 @@ def decode_depth(message: ImageMessage) -> NDArray[Any]:
     dtype = np.dtype(DEPTH_ENCODINGS[encoding]).newbyteorder('>' if message.is_bigendian else '<')
     rows = np.ascontiguousarray(_rows(message, dtype.itemsize))
     return rows.view(dtype).astype(dtype.newbyteorder('='), copy=False)
+
+
+def _decode_with_cv_bridge(message: ImageMessage) -> NDArray[np.uint8]:
+    bridge = _cv_bridge()
+    reason = 'others need cv_bridge, which cannot be imported'
+    if bridge is not None:
+        try:
+            return np.ascontiguousarray(bridge.imgmsg_to_cv2(message, 'bgr8'), np.uint8)
+        except Exception as error:
+            reason = f'cv_bridge says: {error}'
+    raise ImageError(
+        f'encoding {message.encoding!r} is not supported; supported are {", ".join(IMAGE_ENCODINGS)}; {reason}'
+    )
+
+
+@lru_cache(maxsize=1)
+def _cv_bridge() -> Any:
+    """A CvBridge; None where it is not installed, or was built for another numpy."""
+    try:
+        from cv_bridge import CvBridge
+
+        return CvBridge()
+    except Exception:  # a numpy of another major version raises nearly anything
+        return None
 
 
 def _rows(message: ImageMessage, bytes_per_pixel: int) -> NDArray[np.uint8]:

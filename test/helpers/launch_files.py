@@ -24,6 +24,15 @@ class LaunchConfiguration(Recorded):
         return context[self.arguments[0]]
 
 
+class DeclareLaunchArgument(Recorded):
+    @property
+    def name(self) -> str:
+        return self.arguments[0]
+
+
+OWN = {each.__name__: each for each in (LaunchConfiguration, DeclareLaunchArgument)}
+
+
 def run_launch_file(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The globals of launch/NAME after running it."""
     for node in ast.parse((FOLDER / name).read_text()).body:
@@ -31,7 +40,7 @@ def run_launch_file(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
             assert node.module is not None
             stand_in = types.ModuleType(node.module)
             for alias in node.names:
-                kind = LaunchConfiguration if alias.name == 'LaunchConfiguration' else type(alias.name, (Recorded,), {})
+                kind = OWN.get(alias.name) or type(alias.name, (Recorded,), {})
                 setattr(stand_in, alias.name, kind)
             monkeypatch.setitem(sys.modules, node.module, stand_in)
     monkeypatch.setitem(sys.modules, 'launch_ros', types.ModuleType('launch_ros'))

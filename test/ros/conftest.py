@@ -27,13 +27,14 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import qos_profile_rosout_default
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from vis_ros.msg import InstanceMaskArray
 
 from vis_ros.node.vis_node import VisNode
 
 TIMEOUT_S = 30.0
+ROSOUT = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Graph:
@@ -49,7 +50,7 @@ class Graph:
         self.arrays, self.logs, self.diagnostics = [], [], []
         self._publishers = {}
         self._seconds = 100.0
-        self.node.create_subscription(Log, '/rosout', self.logs.append, qos_profile_rosout_default)
+        self.node.create_subscription(Log, '/rosout', self.logs.append, ROSOUT)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self.diagnostics.append, 10)
         self.listen(InstanceMaskArray, '/vis_node/instances', self.arrays)
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import PoseWithCovariance
 from helpers.rectangles import GREEN, draw
-from std_msgs.msg import Header
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Header, String
 
 from vis_ros.instances import CONFIRMED, LOST, Instances
 
@@ -42,13 +43,15 @@ HYPOTHESIS = message('ObjectHypothesis', class_id=str, score=float)
 RESULT = message('ObjectHypothesisWithPose', hypothesis=HYPOTHESIS, pose=PoseWithCovariance)
 DETECTION = message('Detection2D', header=Header, results=list, bbox=BOX, id=str)
 ARRAY = message('Detection2DArray', header=Header, detections=list)
+CLASS = message('VisionClass', class_id=int, class_name=str)
+LABELS = message('LabelInfo', header=Header, class_map=list, threshold=float)
 
 
 @pytest.fixture
 def detections(monkeypatch):
     """The module, imported with vision_msgs."""
     package, messages = ModuleType('vision_msgs'), ModuleType('vision_msgs.msg')
-    for kind in (DETECTION, ARRAY, RESULT):
+    for kind in (DETECTION, ARRAY, RESULT, CLASS, LABELS):
         setattr(messages, kind.__name__, kind)
     monkeypatch.setitem(sys.modules, 'vision_msgs', package)
     monkeypatch.setitem(sys.modules, 'vision_msgs.msg', messages)
@@ -95,6 +98,30 @@ def test_without_depth_or_identities(detections):
     array = detections.to_detections(instances(track_ids=[1, 2, 3, 4]), Header())
     assert len(array.detections) == 4 and math.isnan(array.detections[0].results[0].pose.pose.position.x)
     assert detections.to_detections(instances(), Header()).detections == []
+
+
+def test_classes_become_label_info(detections):
+    info = detections.to_label_info(('cat', 'dog'), Header(), 0.25)
+    assert [(each.class_id, each.class_name) for each in info.class_map] == [(0, 'cat'), (1, 'dog')]
+    assert info.threshold == 0.25
+
+
+def test_the_node_publishes_label_info_for_late_subscribers(graph, monkeypatch):
+    """With a message that has a wheel in the place of LabelInfo."""
+    monkeypatch.setattr('vis_ros.node.vis_node.LABEL_INFO', String)
+    monkeypatch.setattr(
+        'vis_ros.node.vis_node.to_label_info', lambda names, header, score: String(data=' '.join(names))
+    )
+    graph.start(active=False)
+    for _ in range(2):  # also when it is configured again
+        assert graph.under_test.trigger_configure().name == 'SUCCESS'
+        received = []
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        subscription = graph.node.create_subscription(String, '/vis_node/label_info', received.append, latched)
+        graph.spin_until(lambda received=received: received)
+        assert 'green' in received[0].data.split()
+        graph.node.destroy_subscription(subscription)
+        assert graph.under_test.trigger_cleanup().name == 'SUCCESS'
 
 
 def test_the_node_runs_without_vision_msgs(graph):

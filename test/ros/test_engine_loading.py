@@ -2,6 +2,7 @@
 
 import logging
 import time
+from threading import Event
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -10,7 +11,9 @@ from helpers.rectangles import RectangleEngine
 
 
 class ReportingEngine(RectangleEngine):
-    """Logs its progress, as building an engine does."""
+    """Logs its progress, as building an engine does, and goes on when the test has seen it."""
+
+    reported = Event()
 
     def __init__(self, weights, **arguments):
         log = logging.getLogger('vis_ros.engines.somewhere')
@@ -18,22 +21,20 @@ class ReportingEngine(RectangleEngine):
             log.info('building the engine: %d s', second)
             log.debug('layer 17 has a tactic')
         log.warning('a layer is slow')
-        time.sleep(1.5)  # until the heartbeat has published the progress
+        while not self.reported.is_set():  # until the executor has published the progress
+            time.sleep(0.05)
         assert arguments['accuracy_check'] is False
         super().__init__(weights, **arguments)
 
 
 def test_progress_is_in_the_log_and_in_the_diagnostics(graph):
-    graph.start(engine_factory=ReportingEngine, accuracy_check=False)
+    ReportingEngine.reported.clear()
+    graph.start(active=False, engine_factory=ReportingEngine, accuracy_check=False, autostart=True)
     graph.spin_until(lambda: graph.logged('a layer is slow'))
     assert len(graph.logged('building the engine')) == 2
     assert not graph.logged('tactic')
-    (status,) = [
-        status
-        for array in graph.diagnostics
-        for status in array.status
-        if status.message == 'configuring: a layer is slow'
-    ][:1]
+    status, _ = graph.status(lambda status, values: status.message == 'configuring: a layer is slow', 'vis_node')
+    ReportingEngine.reported.set()
     assert status.level == DiagnosticStatus.STALE
     status, _ = graph.status(lambda status, values: values['state'] == 'active', 'vis_node')
     assert status.message == 'active'

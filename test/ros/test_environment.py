@@ -9,8 +9,6 @@ import pytest
 from vis_ros.ros import isolation
 from vis_ros.ros.environment import prepare_environment
 
-NAMES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE', 'RMW_IMPLEMENTATION', 'OMP_WAIT_POLICY')
-
 
 def test_the_domain_of_a_running_node_is_not_free(graph):
     own = int(os.environ['ROS_DOMAIN_ID'])
@@ -18,34 +16,13 @@ def test_the_domain_of_a_running_node_is_not_free(graph):
     assert 1 <= isolation.free_domain() <= 101
 
 
-@pytest.fixture
-def environment(monkeypatch):
-    """An environment without variables of the user."""
-    monkeypatch.setattr(os, 'environ', {name: value for name, value in os.environ.items() if name not in NAMES})
-    return os.environ
-
-
-def test_images_use_shared_memory_and_waiting_threads_sleep(environment):
+def test_waiting_threads_sleep_and_the_user_has_the_last_word(monkeypatch):
+    monkeypatch.setattr(os, 'environ', {name: value for name, value in os.environ.items() if name != 'OMP_WAIT_POLICY'})
     prepare_environment()
-    assert environment['FASTDDS_DEFAULT_PROFILES_FILE'].endswith('config/fastdds_shm.xml')
-    assert os.path.isfile(environment['FASTDDS_DEFAULT_PROFILES_FILE'])
-    assert environment['OMP_WAIT_POLICY'] == 'PASSIVE'
-
-
-@pytest.mark.parametrize('name', ['FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'])
-def test_variables_of_the_user_are_kept(environment, name):
-    environment.update({name: '/etc/profile.xml', 'OMP_WAIT_POLICY': 'ACTIVE'})
+    assert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'
+    os.environ['OMP_WAIT_POLICY'] = 'ACTIVE'
     prepare_environment()
-    assert {key: environment[key] for key in NAMES if key in environment} == {
-        name: '/etc/profile.xml',
-        'OMP_WAIT_POLICY': 'ACTIVE',
-    }
-
-
-def test_other_middleware_needs_no_profile(environment):
-    environment['RMW_IMPLEMENTATION'] = 'rmw_cyclonedds_cpp'
-    prepare_environment()
-    assert 'FASTDDS_DEFAULT_PROFILES_FILE' not in environment
+    assert os.environ['OMP_WAIT_POLICY'] == 'ACTIVE'
 
 
 FAULTS = """

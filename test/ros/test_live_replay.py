@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.processes import PACKAGE_ROOT, RECTANGLE_NODE
+from helpers.python_path import python_path
 from helpers.rectangle_scene import (
     DELAY_NS,
     FRAMES,
@@ -257,7 +258,7 @@ def test_the_command_prints_the_figures(nodes, tmp_path):
     command = ['replay-live', tmp_path / 'bag', '--out', tmp_path / 'out', '--rate', '2', '--loop', '2']
     result = subprocess.run(
         [sys.executable, '-m', 'vis_ros.cli', *map(str, command)],
-        env=os.environ | {'PYTHONPATH': str(PACKAGE_ROOT), 'COLUMNS': '200'},
+        env=os.environ | {'PYTHONPATH': python_path(PACKAGE_ROOT), 'COLUMNS': '200'},
         capture_output=True,
         text=True,
         timeout=HANG_S,

@@ -1,5 +1,5 @@
 """`python -m vis_ros.cli`."""
 
-from vis_ros.cli.main import main
+from vis_ros.cli.start import main
 
 main()

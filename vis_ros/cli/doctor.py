@@ -10,6 +10,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,15 +24,13 @@ from vis_ros.engines.nvidia import nvidia_gpus
 from vis_ros.engines.tensorrt.library import FLAVOURS
 from vis_ros.extras import EXTRAS
 from vis_ros.networks.named_weights import WEIGHTS, path_of
+from vis_ros.ros import transport
+from vis_ros.ros.environment import find_wheels
+from vis_ros.ros.shared_memory import FOLDER, free_bytes, remove_stale_segments
 
 _REQUIRED = ('numpy', 'cv2', 'openvino', 'safetensors', 'rosbags', 'mcap', 'pycocotools')
 _DISTRIBUTIONS = {'cv2': 'opencv-python-headless'}
 """Module -> the distribution that provides it, if it has another name."""
-
-_SEGMENT_BYTES = 64 << 20
-"""Shared memory of one ROS process, as set in config/fastdds_shm.xml."""
-_ROS_PROCESSES = 3
-"""A camera, the node, and one more."""
 
 _LABELS = {'good': '[green]ok', 'absent': '[dim]-', 'weak': '[yellow]!', 'bad': '[red]missing'}
 
@@ -71,7 +70,15 @@ def doctor() -> None:
 
 def run_checks() -> list[Check]:
     """Run all checks. A check that raises an exception is reported as 'bad', and the others still run."""
-    groups: tuple[Callable[[], Iterator[Check]], ...] = (_python, _packages, _ros, _gpu, _weights, _shared_memory)
+    groups: tuple[Callable[[], Iterator[Check]], ...] = (
+        _python,
+        _packages,
+        _ros,
+        _shared_memory,
+        _images,
+        _gpu,
+        _weights,
+    )
     checks: list[Check] = []
     for group in groups:
         try:
@@ -85,8 +92,8 @@ def run_checks() -> list[Check]:
 
 
 def _python() -> Iterator[Check]:
-    is_supported = (3, 10) <= sys.version_info[:2] <= (3, 13)
-    hint = '' if is_supported else 'the ROS 2 wheels are for Python 3.10 to 3.13'
+    is_supported = (3, 10) <= sys.version_info[:2] <= (3, 14)
+    hint = '' if is_supported else 'vis_ros is tested with Python 3.10 to 3.14'
     yield Check('Python', 'good' if is_supported else 'weak', f'{platform.python_version()}, {sys.executable}', hint)
     yield Check('processor', 'good', f'{os.cpu_count()} cores, {platform.machine()}')
 
@@ -130,14 +137,14 @@ def _tensorrt(modules: tuple[str, ...]) -> Check:
 
 
 def _ros() -> Iterator[Check]:
+    find_wheels()
     try:
         rclpy = importlib.import_module('rclpy')
     except ImportError as error:
-        hint = 'source the setup file of a ROS 2 distribution, or: pip install ros-kilted-rclpy'
+        hint = 'source the setup file of a ROS 2 distribution, or: pip install ros-jazzy-rclpy'
         yield Check('rclpy', 'bad', str(error), hint)
         return
-    has_wheels = (Path(sys.prefix) / 'share' / 'ament_index').is_dir() and 'ROS_DISTRO' not in os.environ
-    distribution = os.environ.get('ROS_DISTRO') or ('kilted, from wheels' if has_wheels else 'unknown distribution')
+    distribution = os.environ.get('ROS_DISTRO') or _wheels() or 'unknown distribution'
     yield Check('rclpy', 'good', f'{distribution}, {Path(str(rclpy.__file__)).parent}')
     yield _middleware()
     try:
@@ -148,20 +155,49 @@ def _ros() -> Iterator[Check]:
         yield Check('vis_ros.msg', 'bad', f'{type(error).__name__}: {error}', hint)
 
 
-def _middleware() -> Check:
-    from vis_ros.ros.share import share_file
+def _wheels() -> str:
+    """The distribution whose wheels are installed, '' if none are."""
+    for name in ('jazzy', 'kilted'):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.version(f'ros-{name}-rclpy')
+            return f'{name}, from wheels'
+    return ''
 
+
+def _middleware() -> Check:
     name = importlib.import_module('rclpy.utilities').get_rmw_implementation_identifier()
+    profile = os.environ.get('FASTDDS_DEFAULT_PROFILES_FILE') or os.environ.get('FASTRTPS_DEFAULT_PROFILES_FILE')
     if not name.startswith('rmw_fastrtps'):
         return Check('middleware', 'good', name)
-    profile = os.environ.get('FASTDDS_DEFAULT_PROFILES_FILE') or os.environ.get('FASTRTPS_DEFAULT_PROFILES_FILE')
-    if profile is None:
-        value = f'{name}; the programs of vis_ros use the profile {share_file("config/fastdds_shm.xml")}'
-        return Check('middleware', 'good', value, 'set FASTDDS_DEFAULT_PROFILES_FILE to it for your camera driver too')
-    if not Path(profile).is_file():
-        hint = 'Fast DDS then uses its default transports, which lose best-effort images'
-        return Check('middleware', 'weak', f'{name}; the profile {profile} does not exist', hint)
-    return Check('middleware', 'good', f'{name}, profile {profile}')
+    if profile and not Path(profile).is_file():
+        return Check('middleware', 'weak', f'{name}; the profile {profile} does not exist', transport.advice())
+    chosen = transport.choice_of_user()
+    return Check('middleware', 'good', f'{name}; transports: {chosen or transport.profile() or "the defaults"}')
+
+
+def _images() -> Iterator[Check]:
+    """Whether images arrive from another process: first as a camera driver sends them that was started from this shell,
+    then with the profile of this package.
+    """
+    if importlib.util.find_spec('rclpy') is None:
+        return
+    from vis_ros.node.image_arrival import measure_arrival
+
+    plain = measure_arrival(camera_has_profile=False)
+    if plain.is_good:
+        yield Check('images', 'good', str(plain))
+        return
+    better = measure_arrival(camera_has_profile=True)
+    if better.is_good:
+        value = f'from a camera driver started in this shell: {plain}; with the profile of vis_ros: {better}'
+        yield Check('images', 'weak', value, f'before you start the camera driver: {transport.exports()}')
+    elif not better.sent:
+        hint = better.errors.strip().rpartition('\n')[2] or (
+            'DDS discovery fails: check the firewall, and that the network interface (also lo) allows multicast'
+        )
+        yield Check('images', 'weak', 'two processes on this machine do not find each other', hint)
+    else:
+        yield Check('images', 'weak', str(better), transport.advice())
 
 
 # --- hardware and models ----------------------------------------------------------------------------------------------
@@ -205,17 +241,17 @@ def _run_weights(name: str, hint: str) -> Check:
 
 
 def _shared_memory() -> Iterator[Check]:
-    folder = Path('/dev/shm')
-    if not folder.is_dir():
-        yield Check('shared memory', 'weak', 'there is no /dev/shm', 'images then use UDP and may be lost')
-        return
-    usage = shutil.disk_usage(folder)
-    value = f'{usage.free / 2**20:.0f} of {usage.total / 2**20:.0f} MiB free in {folder}'
-    if usage.free >= _ROS_PROCESSES * _SEGMENT_BYTES:
+    stale = remove_stale_segments()
+    free = free_bytes()
+    value = f'{free >> 20} MiB free in {FOLDER}'
+    if stale:
+        value += f'; removed {stale >> 20} MiB that killed processes had left behind'
+    if transport.profile() is None:
+        needed = 3 * transport.SMALL_SEGMENT_BYTES >> 20
+        hint = f'images need at least {needed} MiB. In Docker: --shm-size=1g or --ipc=host'
+        yield Check('shared memory', 'weak', value, hint)
+    elif free < 3 * transport.SEGMENT_BYTES:
+        hint = 'enough for images of 1280x720. For larger ones, in Docker: --shm-size=1g or --ipc=host'
+        yield Check('shared memory', 'good', value, hint)
+    else:
         yield Check('shared memory', 'good', value)
-        return
-    hint = (
-        f'each ROS process uses {_SEGMENT_BYTES >> 20} MiB. In Docker: --shm-size=1g. Killed processes leave theirs '
-        'behind: stop all ROS processes, then run: rm /dev/shm/*fastdds_*'
-    )
-    yield Check('shared memory', 'weak', value, hint)

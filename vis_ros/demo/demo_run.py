@@ -18,6 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from vis_ros.demo.child_process import ChildProcess, ended_by_signals
 from vis_ros.demo.demo_recorder import DemoRecorder, TrackerReply
 from vis_ros.demo.scene_camera import IMAGE_TOPIC
+from vis_ros.ros.environment import prepare_environment
 from vis_ros.ros.isolation import child_environment, isolate
 from vis_ros.synthetic.scene import Scene
 
@@ -78,6 +79,7 @@ def record(
     report.unlink(missing_ok=True)
     isolate()
     environment = child_environment()
+    prepare_environment(sends_images=False)  # this process only records
     tracker = [*tracker_command, '--ros-args', '-r', f'image:={IMAGE_TOPIC}']
     camera = [sys.executable, '-m', 'vis_ros.demo.scene_camera', '--subscribers', '2', '--rate', str(rate)]
     camera += ['--seed', str(scene.seed), '--frames', str(scene.frames), '--report', str(report), '--start', str(start)]

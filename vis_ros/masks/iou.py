@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vis_ros.masks.crop import area
 
-Float = TypeVar('Float', bound=np.floating[Any])
+Float = TypeVar('Float', bound='np.floating[Any]')
 
 
 def box_iou(boxes: NDArray[Float], others: NDArray[Float], inclusive: bool = False) -> NDArray[Float]:

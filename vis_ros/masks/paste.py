@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,7 +69,7 @@ def paste(
     return inside.view(np.uint8), roi
 
 
-_Axis = tuple[int, int, NDArray[np.floating[Any]]]
+_Axis: TypeAlias = 'tuple[int, int, NDArray[np.floating[Any]]]'
 """One axis of the box under a rule: the first pixel, the pixel after the last, and the position of each pixel in cells
 of the small mask. The center of cell k is at k; the mask is zero at -1 and at the number of cells."""
 

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from vis_ros.node.statistics import StreamStatistics
 from vis_ros.node.throttled_log import ThrottledLog
+from vis_ros.ros.transport import advice
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
@@ -28,11 +29,6 @@ _PERIOD_S = 30.0
 
 _MANY_LOST = 10
 """Losing fewer images than this is normal while publisher and subscription discover each other."""
-
-_TRANSPORT_HINT = (
-    'Large best-effort images need a shared-memory transport at their publisher: start it with '
-    'FASTDDS_DEFAULT_PROFILES_FILE set to config/fastdds_shm.xml of vis_ros'
-)
 
 
 class ImageSubscription:
@@ -101,9 +97,7 @@ class ImageSubscription:
         self._statistics.lost(event.total_count_change)
         total = self._statistics.counts.lost
         if total >= _MANY_LOST:
-            self._log.warn(
-                'lost', f'{total} images on {self.topic} were lost in the middleware. {_TRANSPORT_HINT}', _PERIOD_S
-            )
+            self._log.warn('lost', f'{total} images on {self.topic} were lost in the middleware. {advice()}', _PERIOD_S)
 
     def silence(self) -> str:
         """What to report if no image arrives; '' if images do."""
@@ -118,7 +112,7 @@ class ImageSubscription:
         if others:
             text += f', of type {", ".join(others)} instead of {expected}'
         elif self._never_arrives():
-            text += f'. {_TRANSPORT_HINT}'
+            text += f'. {advice()}'
         self._log.warn('silence', text, _PERIOD_S)
         return text
 

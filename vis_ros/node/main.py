@@ -20,25 +20,18 @@ class _Signals:
 
     At a signal, rclpy stops spinning and then calls the handler set here. Python's own handler would raise
     KeyboardInterrupt wherever the program happens to be, at a second signal even during the shutdown. This one raises
-    it only where rclpy cannot stop the program: before rclpy is initialized, and once while the node loads its model.
+    it only where rclpy cannot stop the program: before rclpy is initialized.
     """
 
     _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
         self.initialized = False
-        self.node: VisNode | None = None
         for number in self._NUMBERS:
             signal.signal(number, self._handle)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if not self.initialized:
-            raise KeyboardInterrupt
-        if self.node is None:
-            return
-        self.node.is_interrupted = True
-        if self.node.is_loading:
-            self.node.is_loading = False
             raise KeyboardInterrupt
 
     def ignore(self) -> None:
@@ -74,12 +67,13 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory | None = N
     except RuntimeError as error:  # of rcl, about invalid ROS arguments
         print(f'vis_node: {error}', file=sys.stderr)
         return 1
+    node = None
     try:
-        signals.node = VisNode(engine_factory)
+        node = VisNode(engine_factory)
         try:
-            rclpy.spin(signals.node)
+            rclpy.spin(node)
         finally:
-            signals.node.destroy_node()
+            node.destroy_node()
     except (ExternalShutdownException, KeyboardInterrupt):
         pass
     except Exception:
@@ -88,9 +82,9 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory | None = N
     finally:
         rclpy.try_shutdown()
         signals.ignore()
-    if signals.node is None:
+    if node is None:
         return 0
-    if signals.node.hangs:
+    if node.hangs or node.is_loading:
         sys.stdout.flush()
-        os._exit(1)  # the interpreter would wait for the thread that hangs, or crash it
-    return signals.node.exit_status
+        os._exit(int(node.hangs))  # the interpreter would wait for the thread that is busy, or crash it
+    return node.exit_status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import MISSING, Field, fields
 from typing import Any
@@ -11,7 +12,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from vis_ros.tracking.settings import NodeSettings, convert, objection, setting, setting_type
+from vis_ros.tracking.settings import NodeSettings, convert, is_foreign, objection, setting, setting_type
 
 _FIELDS = {item.name: item for item in fields(NodeSettings)}
 
@@ -32,6 +33,17 @@ def declare(node: Node) -> dict[str, str]:
             faults[name] = f'parameter {name}: {error}'
             node.declare_parameter(name, default, descriptor(item), ignore_override=True)
     return faults
+
+
+def unknown(node: Node) -> list[str]:
+    """What was given in a file or on the command line and is no parameter of the node, in words."""
+    given = node._parameter_overrides
+    found = []
+    for name in sorted(given.keys() - _FIELDS.keys()):
+        if not is_foreign(name):
+            close = difflib.get_close_matches(name, _FIELDS, 1)
+            found.append(f'{name} (did you mean {close[0]}?)' if close else name)
+    return found
 
 
 def read(node: Node) -> NodeSettings:

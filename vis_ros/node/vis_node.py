@@ -9,22 +9,24 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, JumpThreshold, TimeJump
-from rclpy.clock_type import ClockType
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Header
 
 from vis_ros.engines.engine import Engine
 from vis_ros.node.camera import Camera
 from vis_ros.node.diagnostics import camera_status, node_status
-from vis_ros.node.heartbeat import heartbeat
 from vis_ros.node.library_log import LibraryLog
-from vis_ros.node.parameters import changed, check, declare, read
+from vis_ros.node.parameters import changed, check, declare, read, unknown
 from vis_ros.node.services import Services
+from vis_ros.node.transitions import Transitions
 from vis_ros.node.worker import StallWatch, Worker
 from vis_ros.propagation.propagation_model import PropagationModel
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS
+from vis_ros.ros.vision_msgs import LABEL_INFO, to_label_info
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.settings import NodeSettings
 
@@ -44,7 +46,8 @@ class VisNode(LifecycleNode):
     `Camera.process`: decode, `Tracker.step`, publish.
 
     configure loads the model and warms it up, activate subscribes and starts without tracks, deactivate unsubscribes
-    and keeps the model loaded, cleanup frees it. A configuration that fails reports why and can be repeated.
+    and keeps the model loaded, cleanup frees it. On request, configure runs in a thread; see `Transitions`. A
+    configuration that fails reports why and can be repeated.
 
     Args:
         engine_factory: called in place of `load_engine`, see `Model`.
@@ -59,9 +62,7 @@ class VisNode(LifecycleNode):
     ) -> None:
         super().__init__('vis_node', **node_arguments)
         self.is_loading = False
-        """True while the model is being loaded, which may take minutes; only an exception can interrupt it."""
-        self.is_interrupted = False
-        """True once a signal has asked the process to end; no model is loaded after that."""
+        """True while the model is being loaded, which may take minutes."""
         self.exit_status = 0
         """Exit status for the process if the node ends by itself."""
         self._factories = engine_factory, propagation_factory
@@ -81,8 +82,12 @@ class VisNode(LifecycleNode):
         self._parameter_faults.update(declare(self))
         for fault in self._parameter_faults.values():
             self.get_logger().error(fault)
+        if ignored := unknown(self):
+            self.get_logger().warning(f'not parameters of this node, and ignored: {", ".join(ignored)}')
 
+        self._transitions = Transitions(self)
         self._vis_services = Services(self, lambda: self._cameras, lambda: self._state)
+        self._label_info: Any = None
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
@@ -92,19 +97,21 @@ class VisNode(LifecycleNode):
         )
         if read(self).autostart or read(self).build_only:
             # In the executor, so that the node is visible in the graph before it starts loading.
-            self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
+            self._autostart_timer = self.create_timer(
+                0.0, self._autostart, callback_group=self._transitions.group, clock=steady
+            )
 
     # --- lifecycle --------------------------------------------------------------------------------------------------
 
-    def _autostart(self) -> None:
+    async def _autostart(self) -> None:
         self._autostart_timer.cancel()
         self.destroy_timer(self._autostart_timer)
-        configured = self._state == 'unconfigured' and self.trigger_configure() is SUCCESS
+        configured = self._state == 'unconfigured' and await self._transitions.configure() is SUCCESS
         if read(self).build_only:
             self.get_logger().info('build_only is set: the node exits')
             self.exit_status = 0 if configured else 1
             self.context.try_shutdown()
-        elif configured:
+        elif configured and self._state == 'inactive':  # unless a lifecycle manager was faster
             self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -141,7 +148,8 @@ class VisNode(LifecycleNode):
         return SUCCESS
 
     def destroy_node(self) -> None:
-        self._free()
+        if not self.is_loading:
+            self._free()
         self._library_log.close()
         self._jump_handle.unregister()
         super().destroy_node()
@@ -179,15 +187,23 @@ class VisNode(LifecycleNode):
         )
         if info.note:
             self.get_logger().warning(info.note)
+        self._publish_label_info(model.class_names, settings.score_threshold)
+
+    def _publish_label_info(self, class_names: Sequence[str], threshold: float) -> None:
+        """Publish which class is meant by each number, for those who subscribe later too."""
+        if LABEL_INFO is None:
+            return
+        if self._label_info is None:
+            latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            self._label_info = self.create_publisher(LABEL_INFO, '~/label_info', latched)
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._label_info.publish(to_label_info(class_names, header, threshold))
 
     def _load(self, settings: NodeSettings) -> Model:
         self.is_loading = True
         self._library_log.newest = ''
         try:
-            if self.is_interrupted:  # since the executor began with this transition
-                raise KeyboardInterrupt
-            with heartbeat(self._publish_diagnostics):
-                return Model(settings.model_settings(), *self._factories)
+            return Model(settings.model_settings(), *self._factories)
         finally:
             self.is_loading = False
 
@@ -231,7 +247,7 @@ class VisNode(LifecycleNode):
     # --- callbacks --------------------------------------------------------------------------------------------------
 
     def _on_set_parameters(self, changes: Sequence[Parameter[Any]]) -> SetParametersResult:
-        result = check(changes, self._model is not None)
+        result = check(changes, self.is_loading or self._model is not None)
         if result.successful and self._model is not None:
             settings = changed(read(self), changes)
             try:

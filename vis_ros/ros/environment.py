@@ -7,30 +7,32 @@ import os
 import sys
 from pathlib import Path
 
-from vis_ros.ros.share import share_file
+from vis_ros.ros.transport import use_shared_memory
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES, _MAX_FROM_HEAP = 256 << 20, 32 << 20
 
 
-def prepare_environment() -> None:
+def prepare_environment(*, sends_images: bool = True) -> None:
     """Prepare this process for ROS: find its packages, send large images, share the cores. Call it before rclpy is
     initialized. Variables that the user has set stay as they are.
 
-    The default transports of Fast DDS cut best-effort images into UDP datagrams and lose them; the profile of vis_ros
-    sends them through shared memory.
-
     Threads of the network sleep while they wait for each other instead of spinning. On a machine that is busy with
     other processes, spinning has made an image take seconds instead of a tenth of a second.
+
+    Args:
+        sends_images: see `use_shared_memory`.
     """
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     _keep_freed_memory()
+    find_wheels()
+    use_shared_memory(sends_images=sends_images)
+
+
+def find_wheels() -> None:
+    """Let ROS find its packages where they are wheels, which have no setup file to source."""
     if (Path(sys.prefix) / 'share' / 'ament_index').is_dir():
-        os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)  # for the wheels, which have no setup file to source
-    if not os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fastrtps'):
-        return
-    if 'FASTRTPS_DEFAULT_PROFILES_FILE' not in os.environ:  # the old name of the variable
-        os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(share_file('config/fastdds_shm.xml')))
+        os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
 
 
 def _keep_freed_memory() -> None:

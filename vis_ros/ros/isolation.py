@@ -37,9 +37,16 @@ def _is_free(domain: int) -> bool:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment for child processes that use ROS. A checkout, which is not installed, is put on their path."""
+    """The environment for child processes that use ROS, and of this process. A checkout, which is not installed, is put
+    on their path.
+    """
     prepare_environment()
+    return {**os.environ, **python_path()}
+
+
+def python_path() -> dict[str, str]:
+    """The variable PYTHONPATH with the checkout that this process runs from, nothing where vis_ros is installed."""
     root = Path(vis_ros.__file__).parents[1]
-    paths = [str(root)] if (root / 'pyproject.toml').is_file() else []
-    paths += filter(None, [os.environ.get('PYTHONPATH')])
-    return {**os.environ, 'PYTHONPATH': os.pathsep.join(paths)} if paths else dict(os.environ)
+    if not (root / 'pyproject.toml').is_file():
+        return {}
+    return {'PYTHONPATH': os.pathsep.join(filter(None, [str(root), os.environ.get('PYTHONPATH')]))}

@@ -1,8 +1,9 @@
-"""The objects of an image as vision_msgs/Detection2DArray, if vision_msgs is installed."""
+"""Messages of vision_msgs, if it is installed: objects of an image as Detection2DArray, classes as LabelInfo."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from std_msgs.msg import Header
 from vis_ros.instances import LOST, Instances
 
 try:
-    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+    from vision_msgs.msg import Detection2D, Detection2DArray, LabelInfo, ObjectHypothesisWithPose, VisionClass
 except ImportError:  # optional
-    Detection2D = Detection2DArray = ObjectHypothesisWithPose = None
+    Detection2D = Detection2DArray = LabelInfo = ObjectHypothesisWithPose = VisionClass = None
 
 DETECTIONS: Any = Detection2DArray
-"""Type of the message, None if vision_msgs is not installed."""
+LABEL_INFO: Any = LabelInfo
+"""Types of the messages, None if vision_msgs is not installed."""
 
 _NOWHERE = (math.nan, math.nan, math.nan)
 
@@ -44,3 +46,9 @@ def to_detections(instances: Instances, header: Header) -> Any:
         detection.results.append(result)
         array.detections.append(detection)
     return array
+
+
+def to_label_info(class_names: Sequence[str], header: Header, threshold: float) -> Any:
+    """A LabelInfo: the name of each class id, and the lowest score of a detection; 0 for that of the model."""
+    classes = [VisionClass(class_id=index, class_name=name) for index, name in enumerate(class_names)]
+    return LabelInfo(header=header, class_map=classes, threshold=threshold)

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from vis_ros.engines.engine import Engine
 from vis_ros.instances import Instances
+from vis_ros.tracking.detection_filter import DetectionFilter
 from vis_ros.tracking.identity_memory import IdentityMemory, Memory
 from vis_ros.tracking.prompts import PromptError
 from vis_ros.tracking.published_memory import PublishedMemory
-from vis_ros.tracking.score_threshold import ScoreThreshold
 from vis_ros.tracking.settings import Settings
 from vis_ros.tracking.tracker import Box, Point
 
@@ -20,14 +20,14 @@ from vis_ros.tracking.tracker import Box, Point
 class DetectAndTrack:
     """A `Tracker` of one memory and one engine, which several cameras may share.
 
-    loaded_threshold: see `ScoreThreshold`.
+    wanted: which detections are tracked; None keeps all that the engine returns.
     """
 
-    def __init__(self, engine: Engine, memory: Memory, loaded_threshold: float = 0.0) -> None:
+    def __init__(self, engine: Engine, memory: Memory, wanted: DetectionFilter | None = None) -> None:
         self.class_names = engine.class_names
         self._engine = engine
         self._memory = memory
-        self._threshold = ScoreThreshold(engine, loaded_threshold)
+        self._filter = wanted or DetectionFilter(engine)
 
     @property
     def identities(self) -> int:
@@ -40,7 +40,7 @@ class DetectAndTrack:
     def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
         """Detect, associate, and return the detections that have a track, in ascending order of track id."""
         (detections,) = self._engine.infer([image])
-        return self.track(detections[detections.least_scores >= self._threshold.value], stamp)
+        return self.track(self._filter.keep(detections), stamp)
 
     def track(self, detections: Instances, stamp: float) -> Instances:
         """Associate detections made elsewhere (a batch of several cameras, a stored run).
@@ -81,7 +81,7 @@ class DetectAndTrack:
         self._memory.reset()
 
     def configure(self, settings: Settings) -> None:
-        self._threshold.set(settings.score_threshold)
+        self._filter.configure(settings.score_threshold, settings.classes)
         if isinstance(self._memory, IdentityMemory):
             self._memory.config = settings.association_config()
         elif isinstance(self._memory, PublishedMemory):

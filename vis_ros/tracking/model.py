@@ -14,6 +14,7 @@ from vis_ros.engines.loading import load_engine
 from vis_ros.propagation.propagation_model import PropagationModel, load_propagation_model
 from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
 from vis_ros.tracking.detect_and_track import DetectAndTrack
+from vis_ros.tracking.detection_filter import DetectionFilter
 from vis_ros.tracking.identity_memory import IdentityMemory, Memory
 from vis_ros.tracking.propagate import OBJECT, Propagate
 from vis_ros.tracking.published_memory import PublishedMemory
@@ -92,13 +93,14 @@ class Model:
 
     def tracker(self) -> Tracker:
         """A tracker without tracks, for one camera."""
-        settings = self.settings
+        settings, wanted = self.settings, None
+        if self._engine is not None:
+            wanted = DetectionFilter(self._engine, settings.score_threshold, settings.classes)
         if settings.propagates:
             assert self._propagation is not None
-            config = settings.propagate_config()
-            return Propagate(self._propagation.new(), self._engine, config, settings.score_threshold)
+            return Propagate(self._propagation.new(), self._engine, settings.propagate_config(), wanted)
         assert self._engine is not None
-        tracker = DetectAndTrack(self._engine, new_memory(settings), settings.score_threshold)
+        tracker = DetectAndTrack(self._engine, new_memory(settings), wanted)
         return (
             tracker
             if self._propagation is None

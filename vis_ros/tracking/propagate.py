@@ -18,9 +18,9 @@ from vis_ros.masks.crop import tight_box
 from vis_ros.propagation.margins import margins
 from vis_ros.propagation.propagator import Propagator
 from vis_ros.propagation.working_size import resize_to_working_size, working_size
+from vis_ros.tracking.detection_filter import DetectionFilter
 from vis_ros.tracking.prompts import Prompt, PromptError, resolve_prompt
 from vis_ros.tracking.propagate_config import PropagateConfig
-from vis_ros.tracking.score_threshold import ScoreThreshold
 from vis_ros.tracking.settings import Settings
 from vis_ros.tracking.tracker import Box, Point
 
@@ -101,7 +101,7 @@ class Propagate:
     A track is LOST while its mask vanishes, explodes or drifts. It recovers by what the propagator stores of its
     reference frame, or by a detection with a similar embedding.
 
-    loaded_threshold: see `ScoreThreshold`.
+    wanted: which detections of the engine are used; None uses all.
 
     Raises ValueError where tracks are to start from detections and there is no engine.
     """
@@ -111,7 +111,7 @@ class Propagate:
         propagator: Propagator,
         engine: Engine | None,
         config: PropagateConfig | None = None,
-        loaded_threshold: float = 0.0,
+        wanted: DetectionFilter | None = None,
     ) -> None:
         self.config = config or PropagateConfig()
         if self.config.start_from_detections and engine is None:
@@ -119,7 +119,7 @@ class Propagate:
         self.class_names: tuple[str, ...] = (*(engine.class_names if engine else ()), OBJECT)
         self._propagator = propagator
         self._engine = engine
-        self._threshold = None if engine is None else ScoreThreshold(engine, loaded_threshold)
+        self._filter = wanted if wanted or engine is None else DetectionFilter(engine)
         self._clear()
 
     def _clear(self) -> None:
@@ -143,8 +143,8 @@ class Propagate:
         self._clear()
 
     def configure(self, settings: Settings) -> None:
-        if self._threshold is not None:
-            self._threshold.set(settings.score_threshold)
+        if self._filter is not None:
+            self._filter.configure(settings.score_threshold, settings.classes)
         self.config = settings.propagate_config()
 
     # --- frames -----------------------------------------------------------------------------------------------------
@@ -230,10 +230,10 @@ class Propagate:
 
     def _detections(self, image: Image) -> Instances:
         """The detections above the threshold; none without a detector."""
-        if self._engine is None or self._threshold is None:
+        if self._engine is None or self._filter is None:
             return Instances.empty((image.shape[0], image.shape[1]))
         (found,) = self._engine.infer([image])
-        return found[found.least_scores >= self._threshold.value]
+        return self._filter.keep(found)
 
     def _track_of(self, detection: Instances, mask: Mask, frame: _BufferedFrame) -> int | None:
         """The track that a detection recovers or starts, None if it does neither."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from vis_ros.masks.encodings import ENCODINGS
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.recordings.topics import CAMERA_NAMES, is_camera_name
 from vis_ros.tracking.association_config import AssociationConfig
+from vis_ros.tracking.class_scores import parse_classes
 from vis_ros.tracking.propagate_config import PropagateConfig
 from vis_ros.tracking.published_memory import PublishedConfig, PublishedRule
 
@@ -119,6 +120,13 @@ class Settings:
         "Detections below this score are dropped; 0 uses the model's own threshold. While running it can be raised, "
         'and lowered again to its value at load.',
         limits=(0.0, 1.0),
+        change='always',
+    )
+    classes: str = _setting(
+        '',
+        'network',
+        'Classes that are detected, with commas between them; the others are dropped. A class may have a score '
+        "threshold of its own, above score_threshold: 'person, vehicle:0.5'. Empty: all.",
         change='always',
     )
     max_detections: int = _setting(
@@ -330,7 +338,7 @@ def setting(item: Field[Any]) -> Setting:
 def setting_type(item: Field[Any]) -> type:
     """bool, int, float, str or tuple (of str)."""
     kind = _type_hints()[item.name]
-    return kind if isinstance(kind, type) else tuple
+    return get_origin(kind) or kind
 
 
 @cache
@@ -365,6 +373,11 @@ def objection(item: Field[Any], value: Any) -> str:
         return f'{item.name} is {value!r}, but must be one of {", ".join(map(repr, described.choices))}'
     if item.name == 'device' and not _DEVICE.fullmatch(value):
         return f'device is {value!r}, but must be auto, cpu, cuda or cuda:N'
+    if item.name == 'classes':
+        try:
+            parse_classes(value)
+        except ValueError as error:
+            return str(error)
     return _objection_to_cameras(value) if item.name == 'cameras' else ''
 
 

@@ -1,0 +1,59 @@
+"""The configuration of RViz for the topics of one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def rviz_config(
+    template: Mapping[str, Any],
+    node: str,
+    images: Mapping[str, str],
+    fixed_frame: str = '',
+) -> dict[str, Any]:
+    """config/vis.rviz with one set of displays for each camera.
+
+    Args:
+        template: the content of config/vis.rviz: its topics are /image and those of /vis_node.
+        node: full name of the node.
+        images: name of each camera, '' for the only one -> its image topic as the node subscribes to it.
+        fixed_frame: the frame that positions are shown in; '' leaves it, and hides the positions.
+    """
+    manager = template['Visualization Manager']
+    displays = [
+        _display(each, node, camera, images[camera], fixed_frame) for camera in images for each in manager['Displays']
+    ]
+    options = manager['Global Options'] | ({'Fixed Frame': fixed_frame} if fixed_frame else {})
+    return {**template, 'Visualization Manager': {**manager, 'Displays': displays, 'Global Options': options}}
+
+
+def _display(display: Mapping[str, Any], node: str, camera: str, image: str, fixed_frame: str) -> dict[str, Any]:
+    topic: str = display['Topic']['Value']
+    topic = image if topic == '/image' else topic.replace('/vis_node', f'{node}/{camera}'.rstrip('/'))
+    shown = display['Enabled'] or bool(fixed_frame)
+    return {
+        **display,
+        'Name': f'{display["Name"]} {camera}'.rstrip(),
+        'Topic': {**display['Topic'], 'Value': topic},
+        'Enabled': shown,
+        'Value': shown,
+    }
+
+
+def resolved(namespace: str, name: str) -> str:
+    """The full name of a topic or node in a namespace."""
+    return name if name.startswith('/') else '/'.join(['', *filter(None, [namespace.strip('/'), name])])
+
+
+def image_topics(cameras: Sequence[str], image: str, namespace: str, compressed: bool) -> dict[str, str]:
+    """The image topic of each camera, as `images` of `rviz_config`.
+
+    Args:
+        cameras: their names, [''] for one without a name.
+        image: what the topic `image` of a camera without a name is remapped to.
+        namespace: of the node.
+        compressed: whether the node subscribes to compressed images.
+    """
+    ending = '/compressed' if compressed else ''
+    return {each: resolved(namespace, f'{each}/image' if each else image) + ending for each in cameras}
