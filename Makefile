@@ -3,6 +3,7 @@
 # make test   everything that must hold before a change is merged: all tests, the colcon build, the documentation
 # make test-distros   by hand, half an hour: with the versions of Ubuntu's packages, and over other wheels; the result is
 #             recorded in doc/install.md
+# make fuzz   read 950 damaged files of every kind, in half an hour, and print what happened
 # make docs   the documentation as a site in .docs/site; fails if a link leads nowhere
 #
 # Both set up .venv by themselves: ROS 2 comes as wheels, nothing is installed outside this directory. The demo needs no
@@ -36,7 +37,7 @@ APT_jazzy := numpy==1.26.4 opencv-python-headless==4.6.0.66 scipy==1.11.4 jinja2
 PYTHON_humble := python3.10
 PYTHON_jazzy := python3.12
 
-.PHONY: demo test test-distros quick lint types pytest colcon docs
+.PHONY: demo test test-distros quick lint types pytest fuzz colcon docs
 
 demo: $(VENV)/installed
 	$(VENV)/bin/vis-ros demo
@@ -59,6 +60,10 @@ types: $(VENV)/installed-for-test
 # a file run in one process, and so share what is made once for the file.
 pytest: $(VENV)/installed-for-test
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
+
+# All cases of test/robustness, of which `pytest` runs a share. It uses the package in this directory.
+fuzz: $(VENV)/installed-for-test
+	PYTHONPATH=$(CURDIR):$(CURDIR)/test OMP_NUM_THREADS=1 nice $(VENV)/bin/python -m robustness.fuzz
 
 # The same tree as a colcon package, over the wheels; its tests say whether what colcon installed is complete. The pip
 # wheel beside it could hide what is missing.

@@ -9,7 +9,7 @@ import pytest
 
 _HEAVY = re.compile(
     r'\b(torch|openvino|onnx\w*|rclpy|subprocess|trackeval|typer|load_engine|TorchEngine|RectangleEngine|Scene\w*|'
-    r'CompositeVideos|vis_ros\.(load|cli|evaluation)|helpers\.(rectangles|tiny_\w+|fake_cuda))\b|mark\.slow'
+    r'CompositeVideos|vis_ros\.(load|cli|evaluation)|robustness\.fuzz|helpers\.(rectangles|tiny_\w+|fake_cuda))\b|mark\.slow'
 )
 """What a test file mentions that takes long to import or to run."""
 

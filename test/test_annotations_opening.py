@@ -103,16 +103,18 @@ def test_a_folder_of_images_is_read_as_masks_only_without_other_annotations(tmp_
 def test_unknown_formats_are_reported_with_the_known_ones(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'there is no file or folder .*nowhere'):
         open_annotations(tmp_path / 'nowhere')
-    with pytest.raises(AnnotationError, match=r'holds no annotations. Known are a YouTube-VIS or COCO file.*a bag'):
+    with pytest.raises(
+        AnnotationError, match=r'holds no annotations. Known are a YouTube-VIS, CocoVID or COCO file.*bag'
+    ):
         open_annotations(tmp_path)
-    (tmp_path / 'notes.doc').write_text('')
+    (tmp_path / 'notes.doc').write_text('notes')
     with pytest.raises(AnnotationError, match=r'notes\.doc: is not a file of a known format\. Known are a YouTube-VIS'):
         open_annotations(tmp_path / 'notes.doc')
     for text, message in [
         ('{"pictures": [], "a": 1}', r"is an object with 'pictures', 'a', expected an object with 'videos'"),
         ('{}', 'is an object with nothing, expected'),
         ('"text"', "is 'text', expected"),
-        ('', 'line 1, column 1: is not JSON: Expecting value'),
+        ('', 'is empty: it has no bytes'),
         ('{"videos": [],\n  "categories": [}', 'line 2, column 18: is not JSON: Expecting value'),
     ]:
         (tmp_path / 'x.json').write_text(text)

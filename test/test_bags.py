@@ -141,12 +141,24 @@ def test_nothing_there_and_no_bag(tmp_path):
         BagReader(tmp_path)
 
 
-@pytest.mark.parametrize('text', ['', 'rosbag2_bagfile_information:\n  version: 9\n', ': [', '- 1', '\udcff'])
+KEY = 'rosbag2_bagfile_information'
+
+
+@pytest.mark.parametrize('text', [f'{KEY}:\n  version: 9\n', f'{KEY}: [', f'{KEY}: \udcff', f'- {KEY}'])
 def test_damaged_metadata_says_how_to_write_it_anew(tmp_path, text):
     path = write(tmp_path / 'bag', 2)
     (path / 'metadata.yaml').write_bytes(text.encode(errors='surrogateescape'))
     with pytest.raises(BagError, match=r'metadata\.yaml is damaged: .*ros2 bag reindex'):
         BagReader(path)
+
+
+@pytest.mark.parametrize('text', ['', ': [', '- 1', '\udcff', 'camera: front\nfps: 30\n'])
+def test_a_metadata_file_of_another_program_is_not_looked_at(tmp_path, text):
+    path = write(tmp_path / 'bag', 2)
+    (path / 'metadata.yaml').write_bytes(text.encode(errors='surrogateescape'))
+    assert is_bag(path) and numbers(BagReader(path)) == [0, 1]
+    storage(path).unlink()
+    assert not is_bag(path)
 
 
 @pytest.mark.parametrize('suffix', ['.mcap', '.db3'])

@@ -455,9 +455,9 @@ def test_tensors_in_safetensors_are_read(network: MaskRCNN, tmp_path: Path) -> N
     ('content', 'message'),
     [
         (b'', 'is empty'),
-        (b'<html>404 not found</html>', r'is not a (PyTorch checkpoint|\.safetensors file), or is truncated'),
-        (bytes(range(256)) * 40, r'is not a (PyTorch checkpoint|\.safetensors file), or is truncated'),
-        (b'\x80\x02}q\x00.', r'is not|contains no tensors'),
+        (b'<html>404 not found</html>', 'is an HTML page: the file itself was not downloaded'),
+        (bytes(range(256)) * 40, r'is not a (PyTorch checkpoint|\.safetensors file), or (is )?truncated'),
+        (b'\x80\x02}q\x00.', r'is not|contains no tensors|is a pickle of another program'),
     ],
 )
 def test_files_that_are_not_checkpoints(tmp_path: Path, suffix: str, content: bytes, message: str) -> None:
@@ -466,7 +466,7 @@ def test_files_that_are_not_checkpoints(tmp_path: Path, suffix: str, content: by
     with pytest.raises(ValueError, match=message) as error:
         convert(path, out=tmp_path / 'out.safetensors')
     assert str(path) in str(error.value)
-    assert 'weights_only=False' not in str(error.value)
+    assert 'weights_only' not in str(error.value)
 
 
 @pytest.mark.parametrize('zipped', [True, False])

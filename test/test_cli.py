@@ -80,8 +80,8 @@ def test_replay_writes_its_files_the_same_twice_and_prints_a_summary(model, fram
     assert re.search(r'images +│ 3 ', result.stdout) and 'mp4v: MPEG-4' in result.stdout
     files = [path.relative_to(tmp_path / 'a') for path in sorted((tmp_path / 'a').rglob('*')) if path.is_file()]
     assert [path.as_posix() for path in files] == [
-        'bag/bag.mcap', 'bag/metadata.yaml', 'contact_sheet.png', 'overlay.mp4', 'results.json', 'results.jsonl',
-        'run.json',
+        '.vis_ros', 'bag/bag.mcap', 'bag/metadata.yaml', 'contact_sheet.png', 'overlay.mp4', 'results.json',
+        'results.jsonl', 'run.json',
     ]  # fmt: skip
     for file in files:
         assert (tmp_path / 'a' / file).read_bytes() == (tmp_path / 'b' / file).read_bytes(), file

@@ -99,7 +99,7 @@ def test_the_same_files_give_the_same_bytes(files, tmp_path):
     for out in outs:
         assert run(swapped, truth, '--compare', good, '--out', out).returncode == 0
     names = sorted(path.name for path in outs[0].iterdir())
-    assert names == ['comparison.json', 'evaluation.json', 'report.html']
+    assert names == ['.vis_ros', 'comparison.json', 'evaluation.json', 'report.html']
     for name in names:
         assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes()
 

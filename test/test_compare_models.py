@@ -46,7 +46,7 @@ def test_sheet_has_one_row_a_model_and_nothing_else_is_left(tmp_path):
     truth = davis_folder(tmp_path / 'davis')
     out = tmp_path / 'out'
     compare_models([task(truth, out), task(truth, out, 'mask_rcnn')])
-    assert sorted(path.name for path in out.iterdir()) == ['comparison.json', 'square.jpg']
+    assert sorted(path.name for path in out.iterdir()) == ['.vis_ros', 'comparison.json', 'square.jpg']
     row = 480 * 96 // 160 + 4
     assert cv2.imread(str(out / 'square.jpg')).shape == (2 * row, 150 + 6 * 484, 3)
 
@@ -79,8 +79,22 @@ def test_bad_task_is_refused(tmp_path, settings, reason):
         run_model(task(davis_folder(tmp_path / 'davis'), tmp_path, **settings))
 
 
-def test_first_frame_without_an_object_is_refused(tmp_path):
-    truth = davis_folder(tmp_path / 'davis')
-    cv2.imwrite(str(truth / 'Annotations' / 'square' / '00000.png'), np.zeros((96, 160), np.uint8))
-    with pytest.raises(ValueError, match='shows no object'):
-        run_model(task(truth, tmp_path))
+def test_an_object_that_comes_later_is_compared_from_then_on(tmp_path):
+    """Videos of YouTube-VOS start before their objects. A video without any is left out."""
+    truth = davis_folder(davis_folder(tmp_path / 'davis'), 'empty', 3)
+    nothing = np.zeros((96, 160), np.uint8)
+    for file in (truth / 'Annotations' / 'square' / '00000.png', *(truth / 'Annotations' / 'empty').iterdir()):
+        cv2.imwrite(str(file), nothing)
+    found = compare_models([task(truth, tmp_path / 'out')])['models'][FIRST_MASK]
+    overlaps = [(SIDE - SHIFT * t) / (SIDE + SHIFT * t) for t in range(1, 5)]
+    assert found['videos']['square']['J'] == pytest.approx(np.mean(overlaps), abs=1e-4)
+    assert list(found['videos']) == ['square'] and found['videos']['square']['frames'] == 5
+    assert found['left_out'] == ['empty: no frame shows an object', 'square: the 1 frames before the first object']
+    with pytest.raises(ValueError, match=r'no video to compare on\. empty: no frame shows an object'):
+        run_model(task(truth, tmp_path, only=('empty',)))
+
+
+def test_the_name_of_a_video_never_becomes_a_path(tmp_path):
+    truth = davis_folder(tmp_path / 'davis', '[x] .. *')
+    compare_models([task(truth, tmp_path / 'out')])
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['.vis_ros', '_x_ .. _.jpg', 'comparison.json']

@@ -221,7 +221,7 @@ def cut(share, kind):
         ('h264', b'\0\0\0\1\x67', "'h264'"),
         ('jpeg', cut(0.5, 'JPEG'), "corrupt JPEG.*'jpeg'"),
         ('jpeg', cut(0.99, 'JPEG'), "corrupt JPEG.*'jpeg'"),
-        ('jpeg', b'\xff\xd8\xff\xd9', "corrupt JPEG: 4 bytes.*'jpeg'"),
+        ('jpeg', b'\xff\xd8\xff\xd9', "corrupt JPEG.*4 bytes.*'jpeg'"),
         ('png', cut(0.5, 'PNG'), "corrupt PNG.*'png'"),
     ],
 )

@@ -19,6 +19,7 @@ from std_msgs.msg import Header
 from vis_ros.msg import InstanceMaskArray
 
 import vis_ros
+from vis_ros.claim import MARKER
 from vis_ros.datasets.bag_annotations import read_bag
 from vis_ros.instances import Instances
 from vis_ros.recordings.bag_files import BagError
@@ -57,8 +58,8 @@ def courses(index):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return frames(tmp_path / 'frames')
+def folder(tmp_path_factory):
+    return frames(tmp_path_factory.mktemp('recorded') / 'frames')
 
 
 def frames(path, count=20):
@@ -196,8 +197,8 @@ def test_the_same_recording_gives_the_same_bytes_twice(tmp_path):
     run(source, tmp_path / 'b' / 'results', source='recording', copy_images=True)
     first, second = tree(tmp_path / 'a' / 'results'), tree(tmp_path / 'b' / 'results')
     assert list(first) == [
-        'bag/bag.mcap', 'bag/metadata.yaml', 'contact_sheet.png', 'overlay.mp4', 'results.json', 'results.jsonl',
-        'run.json',
+        '.vis_ros', 'bag/bag.mcap', 'bag/metadata.yaml', 'contact_sheet.png', 'overlay.mp4', 'results.json',
+        'results.jsonl', 'run.json',
     ]  # fmt: skip
     assert [name for name in first if first[name] != second[name]] == []
 
@@ -211,7 +212,7 @@ def test_run_json_says_what_was_done(folder, tmp_path):
         'settings': asdict(Settings(weights='made')),
         'cameras': {'': ''}, 'stride': 1, 'max_frames': None,
         'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'warnings': {},
-        'stopped_early': '', 'no_results_json': '', 'frames_of': {'': 19},
+        'left_out': [], 'inferred': [], 'stopped_early': '', 'no_results_json': '', 'frames_of': {'': 19},
     }  # fmt: skip
 
 
@@ -392,6 +393,9 @@ def test_a_recording_is_never_overwritten(folder, tmp_path):
         assert tree(source) == before
     (tmp_path / 'out' / 'bag').mkdir(parents=True)
     (tmp_path / 'out' / 'bag' / 'thesis.txt').write_text('mine')
+    with pytest.raises(FileExistsError, match='already holds files that vis-ros did not write'):
+        run(open_recording(folder), tmp_path / 'out')
+    (tmp_path / 'out' / MARKER).touch()
     with pytest.raises(FileExistsError, match='is not a bag folder and is not replaced'):
         run(open_recording(folder), tmp_path / 'out')
 
@@ -512,6 +516,7 @@ def test_no_codec_at_all(tmp_path):
 def test_a_damaged_run_json_of_before_does_not_matter(folder, tmp_path, content):
     out = tmp_path / 'out'
     out.mkdir()
+    (out / MARKER).touch()
     (out / 'run.json').write_text(content)
     assert run(open_recording(folder), out).frames == 20
 

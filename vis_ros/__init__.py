@@ -10,6 +10,7 @@
 Importing this package imports neither torch nor rclpy nor OpenCV.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from vis_ros.tracking.prompts import PromptError
     from vis_ros.tracking.settings import NodeSettings, Settings
     from vis_ros.tracking.tracker import Tracker
+
+# OpenCV refuses larger images of any format before it decodes them. It reads this when it is imported, later.
+os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(1 << 26))
+
+# FFmpeg's own messages do not say what to do; a video that cannot be decoded is an error of this package.
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 
 # Hand-written modules and the generated vis_ros.msg may lie in two places at once: a checkout and an install prefix.
 __path__ = __import__('pkgutil').extend_path(__path__, __name__)

@@ -7,6 +7,11 @@ import re
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 """Suffixes of image files, in lower case; all of them can be read by OpenCV."""
 
+_OTHER_IMAGES = ('.gif', '.heic', '.heif', '.avif', '.jxl', '.jp2', '.exr', '.hdr', '.dng', '.cr2', '.nef', '.raw')
+_VIDEOS = ('.mp4', '.mov', '.m4v', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.ts', '.wmv', '.h264', '.h265', '.bag')
+OTHER_FRAMES = (*_OTHER_IMAGES, *_VIDEOS)
+"""Suffixes of files that hold images too, but are not read as part of a folder of images."""
+
 
 def natural_order(name: str) -> list[tuple[int, str]]:
     """A key to sort names by, in which digits compare as numbers: frame 2 comes before frame 10.

@@ -8,15 +8,51 @@ Color images become (H, W, 3) uint8 BGR, contiguous; depth keeps its numbers. Th
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.file_kinds import foreign_content
+from vis_ros.image_headers import LARGEST_IMAGE, check_file, is_jpeg, is_png
+from vis_ros.image_headers import ImageError as ImageError
 
-class ImageError(ValueError):
-    """An image cannot be decoded; the message names the value that is wrong."""
+LARGEST_FILE = 1 << 29
+"""Largest image file that is read, in bytes."""
+
+
+class Scale16:
+    """How images of 16 bits become 8 bits: `low` is black, `high` white, and what lies outside is cut off.
+
+    met: smallest and largest value of all images so far; None without such an image.
+    """
+
+    def __init__(self, low: int = 0, high: int = 65535) -> None:
+        """Raises ValueError unless 0 <= low < high <= 65535."""
+        if not 0 <= low < high <= 65535:
+            raise ValueError(f'16-bit images from {low} to {high}: expected 0 <= low < high <= 65535')
+        self.low, self.high = low, high
+        self.met: tuple[int, int] | None = None
+
+    def to_8_bits(self, values: NDArray[np.uint16]) -> NDArray[np.uint8]:
+        """The values as uint8, in the same shape."""
+        low, high = int(values.min()), int(values.max())
+        self.met = (min(low, self.met[0]), max(high, self.met[1])) if self.met else (low, high)
+        if (self.low, self.high) == (0, 65535):
+            return np.asarray(cv2.convertScaleAbs(values, alpha=1 / 257), np.uint8)
+        cut = np.clip(values, self.low, self.high).astype(np.float32)
+        return np.asarray(np.rint((cut - self.low) * (255 / (self.high - self.low))), np.uint8)
+
+    def in_words(self) -> str:
+        """What was assumed; '' without an image of 16 bits."""
+        if self.met is None:
+            return ''
+        return (
+            f'16-bit images with values {self.met[0]} to {self.met[1]}: {self.low} is black and {self.high} white '
+            '(black_level, white_level)'
+        )
 
 
 class ImageMessage(Protocol):
@@ -67,6 +103,7 @@ _TO_BGR = {
 IMAGE_ENCODINGS = tuple(_BYTES_PER_PIXEL)
 """Every encoding that `decode_image` reads."""
 
+_DEPTH_ONLY = ('16UC1', '32FC1')  # mono16 is a picture too
 DEPTH_ENCODINGS = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
 """Every encoding that `decode_depth` reads -> the type of its numbers."""
 
@@ -74,14 +111,15 @@ _PLANAR = ('nv12', 'nv21')  # a plane of brightness, then half as many rows of i
 _PAIRED = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', *_PLANAR)  # two neighboring pixels share their color
 
 
-def decode_image(message: ImageMessage) -> NDArray[np.uint8]:
+def decode_image(message: ImageMessage, scale: Scale16 | None = None) -> NDArray[np.uint8]:
     """The pixels of a `sensor_msgs/Image` as BGR.
 
-    '8UC3' is read as BGR. mono16 is divided by 257, so that 65535 becomes 255: a fixed scale, the same in every frame.
-    YUV is ITU-R BT.601 with limited range, as cameras and cv_bridge have it.
+    '8UC3' is read as BGR. By default mono16 is divided by 257, so that 65535 becomes 255: a fixed scale, the same in
+    every frame. YUV is ITU-R BT.601 with limited range, as cameras and cv_bridge have it.
 
     Args:
         message: its encoding is one of IMAGE_ENCODINGS, or one that cv_bridge converts to bgr8 where it is installed.
+        scale: how mono16 becomes 8 bits.
 
     Returns:
         (height, width, 3) uint8 BGR, contiguous. For bgr8 and 8UC3 without padding it is a view of `message.data`.
@@ -97,7 +135,7 @@ def decode_image(message: ImageMessage) -> NDArray[np.uint8]:
     if encoding == 'mono16':
         dtype = '>u2' if message.is_bigendian else '<u2'
         values = np.ascontiguousarray(rows).view(dtype).astype(np.uint16, copy=False)
-        pixels = cv2.convertScaleAbs(values, alpha=1 / 257)
+        pixels = (scale or Scale16()).to_8_bits(values)
     else:
         pixels = rows.reshape(len(rows), message.width, -1)
     code = _TO_BGR.get(encoding)
@@ -174,7 +212,7 @@ def _check_size(encoding: str, height: int, width: int) -> None:
         raise ImageError(f'an image of {width}x{height} is too small for {encoding}, which needs at least 3x3')
 
 
-def decode_compressed(format: str, data: Any) -> NDArray[np.uint8]:
+def decode_compressed(format: str, data: Any, scale: Scale16 | None = None) -> NDArray[np.uint8]:
     """The pixels of a `sensor_msgs/CompressedImage` (JPEG or PNG) as BGR.
 
     Args:
@@ -182,46 +220,69 @@ def decode_compressed(format: str, data: Any) -> NDArray[np.uint8]:
             'compressed rgb8' changes the result: there red and blue are swapped.
         data: the bytes of the file. An EXIF orientation is ignored, as in compressed_image_transport, so that the
             pixels stay where the camera calibration expects them.
+        scale: how 16 bits become 8; by default as for mono16.
 
     Returns:
         (height, width, 3) uint8 BGR, contiguous.
 
     Raises:
-        ImageError: neither JPEG nor PNG, truncated, or visibly damaged. Damage inside a JPEG that has its end marker
-            is not detected.
+        ImageError: neither JPEG nor PNG, truncated, or visibly damaged; a depth image (16UC1, 32FC1); more than
+            LARGEST_IMAGE pixels. Damage inside a JPEG that has its end marker is not detected.
     """
+    encoding = format.partition(';')[0].strip()
+    if encoding in _DEPTH_ONLY or 'compressedDepth' in format:
+        raise ImageError(f'compressed image with format {format!r} is a depth image, not a picture')
     buffer = np.frombuffer(data, np.uint8)
-    kind = _container(buffer)
-    if kind is None:
+    if not is_jpeg(buffer) and not is_png(buffer):
         raise ImageError(
             f'compressed image with format {format!r} is neither JPEG nor PNG: its {len(buffer)} bytes start with '
             f'{bytes(buffer[:4]).hex(" ") or "nothing"}'
         )
-    # Some OpenCV versions fill the missing part with gray and report success.
-    whole = kind == 'PNG' or _has_end_of_image(buffer)
-    image = _decode_file(buffer) if whole else None
+    try:
+        image = decode_file(buffer, scale)
+    except ImageError as error:
+        raise ImageError(f'{error} (format {format!r})') from error
+    return cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if 'compressed rgb' in format else image
+
+
+def decode_file(data: Any, scale: Scale16 | None = None) -> NDArray[np.uint8]:
+    """The pixels of an image file of any format that OpenCV reads, without its EXIF orientation.
+
+    Args:
+        data: the bytes of the file.
+        scale: how 16 bits become 8; by default as for mono16.
+
+    Returns:
+        (height, width, 3) uint8 BGR, contiguous.
+
+    Raises:
+        ImageError: no image, truncated, visibly damaged, of floating-point values, or more than LARGEST_IMAGE pixels.
+    """
+    buffer = np.frombuffer(data, np.uint8)
+    check_file(buffer)
+    try:
+        image = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        if 'MAX_IMAGE_PIXELS' in str(error) or 'validateInputImageSize' in str(error):
+            raise ImageError(f'the image has more than {LARGEST_IMAGE} pixels, the limit') from error
+        image = None
     if image is None:
-        raise ImageError(f'corrupt {kind}: {len(buffer)} bytes with format {format!r} cannot be decoded')
-    if 'compressed rgb' in format:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        kind = foreign_content(bytes(buffer[:2048]))
+        reason = f'it is {kind}' if kind else f'its {len(buffer)} bytes are corrupt, or of an unknown format'
+        raise ImageError(f'no image that OpenCV can read: {reason}')
+    if image.dtype == np.uint16:
+        return (scale or Scale16()).to_8_bits(image)
+    if image.dtype != np.uint8:
+        raise ImageError(f'the image has values of type {image.dtype}; convert it to 8 or 16 bits')
     return np.ascontiguousarray(image, np.uint8)
 
 
-def _container(buffer: NDArray[np.uint8]) -> str | None:
-    start = bytes(buffer[:8])
-    if start.startswith(b'\xff\xd8\xff'):
-        return 'JPEG'
-    return 'PNG' if start == b'\x89PNG\r\n\x1a\n' else None
-
-
-def _has_end_of_image(buffer: NDArray[np.uint8]) -> bool:
-    """Whether a JPEG ends with its EOI marker; cameras may append padding."""
-    end = bytes(buffer[-4096:]).rstrip(b'\0') or bytes(buffer).rstrip(b'\0')
-    return b'\xff\xd9' in end[-64:]
-
-
-def _decode_file(buffer: NDArray[np.uint8]) -> NDArray[Any] | None:
+def read_image_file(path: Path, scale: Scale16 | None = None) -> NDArray[np.uint8]:
+    """As `decode_file`, from a path. ImageError names it."""
     try:
-        return cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        return None
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise ImageError(f'it has {size} bytes, more than the limit of {LARGEST_FILE}')
+        return decode_file(np.fromfile(path, np.uint8), scale)
+    except (ImageError, OSError) as error:
+        raise ImageError(f'{path} cannot be decoded: {error}') from error

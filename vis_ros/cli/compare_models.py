@@ -66,7 +66,15 @@ def compare_models(
     with console.status('starting') as status:
         result = run(tasks, status.update)
     _print(result['models'])
+    compared = [found for found in result['models'].values() if 'error' not in found]
+    if not compared:
+        raise ValueError(f'no model could be compared; see {out}/comparison.json')
+    left_out = list(dict.fromkeys(text for found in compared for text in found['left_out']))
+    for text in left_out:
+        console.print(Text(f'left out: {text}', style='yellow'), soft_wrap=True)
     console.print(f'See the contact sheets {out}/*.jpg; all figures are in {out}/comparison.json.', soft_wrap=True)
+    if left_out or len(compared) < len(result['models']):
+        raise typer.Exit(1)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-console = Console()
+console = Console(markup=False)  # names of files may hold square brackets
 
 
 class _RateColumn(ProgressColumn):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -21,7 +21,13 @@ _PATH = 'File or folder: YouTube-VIS or COCO JSON, DAVIS, MOTS text, output of v
 _IMAGES = 'Folder of the images, if they are not next to the annotations.'
 _TRUTH = 'Ground truth that provides the frames of YouTube-VIS results (a JSON list of rows).'
 _TOPIC = 'InstanceMaskArray topic, for a bag that has several.'
+_GRAY = (
+    'Gray mask images of a DAVIS folder: numbers of objects, or one mask of the values from 128 on; auto decides by '
+    'the values.'
+)
 _SHOWN_SIZES = 5
+_SHOWN_ALIKE = 100
+"""Problems that differ only in their numbers are all listed up to this many, and counted beyond it."""
 
 
 @app.command('check')
@@ -30,11 +36,12 @@ def check(
     images: Annotated[Path | None, typer.Option(help=_IMAGES)] = None,
     truth: Annotated[Path | None, typer.Option(help=_TRUTH)] = None,
     topic: Annotated[str | None, typer.Option(help=_TOPIC)] = None,
+    gray_masks: Annotated[Literal['auto', 'numbers', 'mask'], typer.Option(help=_GRAY)] = 'auto',
 ) -> None:
     """Read every record, mask and image. Prints a summary, and lists all problems (exit code 1)."""
     from vis_ros.datasets.checking import check_annotations
     from vis_ros.datasets.open_annotations import open_annotations
-    from vis_ros.datasets.problems import plural
+    from vis_ros.datasets.problems import alike, plural
 
     frames = None if truth is None else open_annotations(truth)
     with progress('reading', None) as (bar, task):
@@ -43,6 +50,7 @@ def check(
             topic=topic,
             truth=frames,
             images=images,
+            gray=gray_masks,
             on_open=lambda videos: bar.update(task, total=sum(len(video) for video in videos.videos)),
             on_frame=lambda: bar.advance(task),
         )
@@ -50,8 +58,9 @@ def check(
         _print_contents(path, found)
     if found.problems:
         table = Table('file', 'record', plural(len(found.problems), 'problem'))
-        for problem in found.problems:
-            table.add_row(*(Text(part, overflow='fold') for part in (problem.file, problem.record, problem.what)))
+        for problem, count in alike(found.problems, _SHOWN_ALIKE):
+            what = problem.what if count == 1 else f'{problem.what} (and {count - 1} more like it)'
+            table.add_row(*(Text(part, overflow='fold') for part in (problem.file, problem.record, what)))
         console.print(table)
         raise typer.Exit(1)
 
@@ -69,6 +78,7 @@ def _print_contents(path: Path, found: CheckedAnnotations) -> None:
         str(path),
         [
             ('format', found.videos.kind),
+            *[('assumed', text) for text in found.inferred],
             ('videos', len(found.videos.videos)),
             ('frames', sum(len(summary.frames) for summary in found.summaries)),
             ('sizes', shown_sizes),
@@ -90,15 +100,18 @@ def convert(
     images: Annotated[Path | None, typer.Option(help=_IMAGES)] = None,
     truth: Annotated[Path | None, typer.Option(help=_TRUTH)] = None,
     topic: Annotated[str | None, typer.Option(help=_TOPIC)] = None,
+    gray_masks: Annotated[Literal['auto', 'numbers', 'mask'], typer.Option(help=_GRAY)] = 'auto',
 ) -> None:
     """Write annotations and their images in another format. Reports what that format cannot hold."""
     from vis_ros.datasets.converting import PASSES, convert_annotations
     from vis_ros.datasets.open_annotations import open_annotations
 
     frames = None if truth is None else open_annotations(truth)
-    videos = open_annotations(source, topic=topic, truth=frames, images=images)
+    videos = open_annotations(source, topic=topic, truth=frames, images=images, gray=gray_masks)
     with progress('writing', PASSES * sum(len(video) for video in videos.videos)) as (bar, task):
         losses = convert_annotations(videos, out, to, lambda: bar.advance(task))
-    console.print(f'wrote {out}: {videos.kind} as {to}', soft_wrap=True)
+    console.print(Text(f'wrote {out}: {videos.kind} as {to}'), soft_wrap=True)
+    for text in videos.inferred:
+        console.print(Text(f'assumed: {text}'), soft_wrap=True)
     for loss in losses:
         console.print(Text(f'lost in conversion: {loss}', style='yellow'), soft_wrap=True)

@@ -16,11 +16,12 @@ def demo(
     rate: Annotated[float | None, typer.Option(help='Frames per second; default: the highest possible.')] = None,
 ) -> None:
     """Run a synthetic camera and the node as two processes that exchange images and masks over DDS; measure both."""
+    from vis_ros.claim import claim
     from vis_ros.demo.demo_report import write_report
     from vis_ros.demo.demo_run import SCENE_SIZE, record
     from vis_ros.synthetic.scene import Scene
 
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out)
     scene = Scene(seed=0, size=SCENE_SIZE, frames=frames)
     with progress('starting', frames) as (bar, task):
         recording = record(

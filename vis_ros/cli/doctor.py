@@ -62,7 +62,7 @@ def doctor() -> None:
         text = Text(check.value, overflow='fold')
         if check.hint:
             text.append(f'\n{check.hint}', style='yellow')
-        table.add_row(_LABELS[check.state], check.subject, text)
+        table.add_row(Text.from_markup(_LABELS[check.state]), check.subject, text)
     console.print(table)
     if any(check.state == 'bad' for check in checks):
         raise typer.Exit(1)

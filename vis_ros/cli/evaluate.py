@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -45,16 +45,25 @@ def evaluate(
     images: Annotated[
         Path | None, typer.Option(help='Folder of the images for the report, if they are not next to the ground truth.')
     ] = None,
+    gray_masks: Annotated[
+        Literal['auto', 'numbers', 'mask'],
+        typer.Option(
+            help='Gray mask images of a DAVIS ground truth: numbers of objects, or one mask of the values from 128 on; '
+            'auto decides by the values.'
+        ),
+    ] = 'auto',
     out: Annotated[Path, typer.Option(help='Folder for evaluation.json and report.html.')] = Path('evaluation'),
 ) -> None:
     """Evaluate results against ground truth: AP, HOTA, IDF1, identity switches, J and F, and a report in HTML."""
+    from vis_ros.claim import check_free, claim
     from vis_ros.datasets.open_annotations import open_annotations
     from vis_ros.datasets.video import renumber_epochs
     from vis_ros.evaluation.compare_results import compare as compare_evaluations
     from vis_ros.evaluation.report.html_report import write_report
 
+    check_free(out)
     with console.status('reading'):
-        truth_videos = open_annotations(truth, topic=truth_topic, images=images)
+        truth_videos = open_annotations(truth, topic=truth_topic, images=images, gray=gray_masks)
         result_videos = renumber_epochs(open_annotations(results, topic=topic, truth=truth_videos))
         other_videos = None
         if compare is not None:
@@ -63,7 +72,7 @@ def evaluate(
     comparison = None
     if other_videos is not None:
         comparison = compare_evaluations(_evaluate(other_videos, truth_videos, common_frames), evaluation)
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out)
     _write_json(out / 'evaluation.json', evaluation.to_json())
     if comparison:
         _write_json(out / 'comparison.json', comparison.to_json())
@@ -96,6 +105,8 @@ def _print_evaluation(evaluation: Evaluation) -> None:
     for name, value in evaluation.agnostic.items():
         table.add_row(name, _metric(name, value), _metric(name, evaluation.aware[name]) if evaluation.aware else '-')
     console.print(table)
+    for text in evaluation.inferred:
+        console.print(Text(f'assumed: {text}'), soft_wrap=True)
     for sentence in evaluation.coverage.statements():
         console.print(Text(sentence))
     if evaluation.aware is None:

@@ -91,6 +91,8 @@ def replay(
         raise typer.Exit(130)
     if summary.stopped_early:
         raise ValueError(f'{summary.stopped_early}. The files in {out} are complete up to there')
+    if not summary.is_complete:
+        raise typer.Exit(1)
 
 
 def _print_model(described: str, model: Model) -> None:
@@ -143,6 +145,8 @@ def _print_summary(out: Path, summary: ReplaySummary, codec: str) -> None:
             ('images', summary.frames),
             *([('images skipped', f'{summary.skipped} ({reasons}): {summary.last_problem}')] if reasons else []),
             *[(f'images: {warning}', count) for warning, count in summary.warnings.items()],
+            *[('left out', text) for text in summary.left_out],
+            *[('assumed', text) for text in summary.inferred],
             ('rate, including reading and drawing', f'{summary.frames / summary.seconds:.1f} images/s'),
             ('time per image p50, p95', f'{summary.latency_ms[0]:.1f} ms, {summary.latency_ms[1]:.1f} ms'),
             ('track ids', summary.identities),

@@ -32,9 +32,8 @@ def synth(
     if (images is None) != (annotations is None):
         raise ValueError('give both --images and --annotations of the COCO dataset, or neither')
     bag = out / 'bag'
-    for path in (bag, out / 'instances.json'):
-        if path.exists():
-            raise FileExistsError(f'{path} already exists: choose another folder, or remove it')
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f'{out} already exists; give a new or empty folder')
     if images is None or annotations is None:
         synthetic = scenes(videos, frames, (height, width), rate, seed)
     else:

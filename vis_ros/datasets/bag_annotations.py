@@ -19,6 +19,7 @@ from std_msgs.msg import Header
 from vis_ros.datasets import coco_rle
 from vis_ros.datasets.problems import AnnotationError, Problem, ProblemLog
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
+from vis_ros.image_headers import LARGEST_IMAGE
 from vis_ros.images import ImageError
 from vis_ros.instances import Instances
 from vis_ros.masks.encodings import MASK_NONE, decode
@@ -137,6 +138,13 @@ class _TopicSummary:
             log.add(f'{self.topic}, message {sum(self.stamps.values())}', str(error))
             return
         self.stamps[stamp_ns] += 1
+        if message.image_height * message.image_width > LARGEST_IMAGE:
+            size = f'{message.image_width}x{message.image_height}'
+            log.add(
+                f'{self.topic}, message {sum(self.stamps.values()) - 1}',
+                f'the image has {size} pixels, more than the limit of {LARGEST_IMAGE}',
+            )
+            return
         where = f'{self.topic}, stamp {_seconds(stamp_ns)} s'
         if message.model:
             self.models.add(message.model)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vis_ros.datasets.coco_json import JsonVideos
 from vis_ros.datasets.conversion_losses import overlapping_pixels
+from vis_ros.datasets.davis import GrayMasks
 from vis_ros.datasets.mots import MotsVideo
 from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.problems import AnnotationError, Problem
@@ -24,12 +27,14 @@ class CheckedAnnotations:
         problems: all problems.
         summaries: one for each video.
         empty: number of empty masks in results, which are left out of their frames.
+        inferred: what was assumed about the meaning of the files.
     """
 
     videos: AnnotatedVideos | None = None
     problems: list[Problem] = field(default_factory=list)
     summaries: list[VideoSummary] = field(default_factory=list)
     empty: int = 0
+    inferred: list[str] = field(default_factory=list)
 
 
 def check_annotations(
@@ -38,13 +43,14 @@ def check_annotations(
     topic: str | None = None,
     truth: AnnotatedVideos | None = None,
     images: str | Path | None = None,
+    gray: GrayMasks = 'auto',
     on_open: Callable[[AnnotatedVideos], None] = lambda videos: None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> CheckedAnnotations:
     """Open annotations, read every frame and decode every image.
 
     Args:
-        path, topic, truth, images: see `open_annotations`.
+        path, topic, truth, images, gray: see `open_annotations`.
         on_open: called with the opened annotations, before their frames are read.
         on_frame: called after each frame (a progress bar).
 
@@ -53,7 +59,7 @@ def check_annotations(
     """
     result = CheckedAnnotations()
     try:
-        result.videos = open_annotations(path, topic=topic, truth=truth, images=images)
+        result.videos = open_annotations(path, topic=topic, truth=truth, images=images, gray=gray)
     except AnnotationError as error:
         result.problems = error.problems
         return result
@@ -70,7 +76,11 @@ def check_annotations(
                 result.empty += len(video.empty_masks(position))
             on_frame()
         result.summaries.append(summary)
-    result.problems += _missing_images(result.summaries, source)
+    with suppress(AnnotationError):  # it is among the problems
+        result.inferred = result.videos.inferred
+    names_images = isinstance(result.videos, JsonVideos) and result.videos.names_images
+    result.problems += _missing_images(result.summaries, source, names_images)
+    result.problems = list(dict.fromkeys(result.problems))
     return result
 
 
@@ -115,10 +125,12 @@ def _image_problems(frame: AnnotatedFrame, source: str, where: str) -> list[Prob
     ]
 
 
-def _missing_images(summaries: list[VideoSummary], source: str) -> list[Problem]:
-    """Report missing images, unless there are none at all: these may be somewhere else."""
+def _missing_images(summaries: list[VideoSummary], source: str, names_images: bool) -> list[Problem]:
+    """Report missing images. A format that does not name its images may have none at all."""
     if not any(summary.images for summary in summaries):
-        return []
+        frames = sum(len(summary.frames) for summary in summaries)
+        text = f'names {frames} image files, and none of them is there: give their folder with --images'
+        return [Problem(source, '', text)] if names_images and frames else []
     missing = [(summary, len(summary.frames) - summary.images) for summary in summaries]
     return [
         Problem(source, summary.name, f'{count} of {len(summary.frames)} frames have no image')

@@ -61,10 +61,13 @@ class JsonVideos(AnnotatedVideos):
     """Videos with the ids of their file, by which YouTube-VIS results refer to videos and categories.
 
     Attributes:
+        names_images: whether the image files that the file names should be there. Files that were converted without
+            images say that they have none.
         video_ids: of each of `videos`.
         category_ids: of each of `class_names`.
     """
 
+    names_images: bool = True
     video_ids: tuple[int, ...] = ()
     category_ids: tuple[int, ...] = ()
 
@@ -97,8 +100,9 @@ class JsonVideo(IndexedVideo):
         super().__init__(name, len(record.files))
         self.size = record.size
         self._record, self._image_folders = record, image_folders
-        bases = [Path(file).name for file in record.files]
-        self._names = bases if len(set(bases)) == len(bases) else [file.replace('/', '_') for file in record.files]
+        files = [_posix(file) for file in record.files]
+        bases = [Path(file).name for file in files]
+        self._names = bases if len(set(bases)) == len(bases) else [file.replace('/', '_') for file in files]
         record.objects.sort(key=lambda each: each.track_id)
 
     def frame(self, index: int) -> AnnotatedFrame:
@@ -129,9 +133,25 @@ class JsonVideo(IndexedVideo):
         return [each for each in self._record.objects if each.segmentations[index] is not None]
 
     def _image(self, index: int) -> ImageFile | None:
-        file = self._record.files[index]
-        paths = [folder / name for folder in self._image_folders for name in dict.fromkeys((file, Path(file).name))]
-        return next((ImageFile(path) for path in paths if path.is_file()), None)
+        return find_image(self._record.files[index], self._image_folders)
+
+
+def find_image(name: str, folders: Sequence[Path]) -> ImageFile | None:
+    """The image file of a name in a JSON file, in one of the folders or below them and nowhere else.
+
+    A name that leads out of the folders, as an absolute one or one with '..', counts from where it is inside again. A
+    backslash separates folders, as on Windows, unless a file has it in its name.
+    """
+    parts = [part for part in _posix(name).split('/') if part not in ('', '.')]
+    begin = 1 + max((place for place, part in enumerate(parts) if part == '..'), default=-1)
+    tails = ['/'.join(parts[first:]) for first in range(begin, len(parts))]
+    names = [*([name] if '\\' in name and '/' not in name else []), *tails]
+    found = ((folder, folder / each) for folder in folders for each in names)
+    return next((ImageFile(path, folder) for folder, path in found if path.is_file()), None)
+
+
+def _posix(name: str) -> str:
+    return name.replace('\\', '/')
 
 
 def read_truth(
@@ -150,12 +170,14 @@ def read_truth(
     log.raise_any()
     usual = [path.parent, path.parent / layout.image_folder, path.parent.parent / layout.image_folder]
     folders = usual if images is None else [Path(images)]
+    info = content.get('info')
     names = _unique_names(list(videos.values()), layout.of_images)
     return JsonVideos(
         source=str(path),
         kind=layout.kind,
         class_names=tuple(categories.values()),
         videos=[JsonVideo(name, video, folders) for name, video in zip(names, videos.values(), strict=True)],
+        names_images=not isinstance(info, dict) or info.get('has_images') is not False,
         video_ids=tuple(videos),
         category_ids=tuple(categories),
     )
@@ -194,7 +216,7 @@ def _read_videos(content: dict[str, Any], layout: JsonLayout, log: ProblemLog) -
     seen: dict[int, str] = {}
     for where, record in log.records(content, layout.videos):
         identity = _read_id(record, where, seen, log)
-        size = log.positive(record, 'height', where), log.positive(record, 'width', where)
+        size = log.size(record, where)
         files = _read_files(record, where, layout, log)
         stamps = _read_stamps(record, where, len(files), log)
         if identity is not None:
@@ -306,7 +328,7 @@ def check_segmentations(
 
 def _unique_names(videos: Sequence[_VideoRecord], of_images: bool) -> list[str]:
     """The name of each video: its folder (for an image its file name), or its id if these are not unique."""
-    paths = [Path(video.files[0]) for video in videos]
+    paths = [Path(_posix(video.files[0])) for video in videos]
     by_name = [path.stem if of_images else path.parent.name for path in paths]
     by_path = ['_'.join((path.with_suffix('') if of_images else path.parent).parts) for path in paths]
     for names in (by_name, by_path):

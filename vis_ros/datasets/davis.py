@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +29,17 @@ from vis_ros.image_files import natural_order
 VOID = 255
 LARGEST_NUMBER = 254
 
+GrayMasks = Literal['auto', 'numbers', 'mask']
+"""What mask images without a palette mean: numbers of objects; one mask, of the values from 128 on; or what the values
+of the whole video suggest (0 and 255 alone are one mask)."""
+
+_HALF = 128
+_FEW_RIMS = 3
+_IN_WORDS = {
+    'binary': 'gray mask images: 255 is the one object (--gray-masks)',
+    'values': 'gray mask images: each value is the number of an object, 255 is void (--gray-masks)',
+}
+
 
 class DavisVideo(IndexedVideo):
     """One folder of mask images.
@@ -36,16 +48,20 @@ class DavisVideo(IndexedVideo):
         name: of the video.
         files: the mask image of each frame.
         images: image files by stem.
+        gray: what gray images mean, see `GrayMasks`.
     """
 
-    def __init__(self, name: str, files: list[Path], images: dict[str, Path]) -> None:
+    def __init__(self, name: str, files: list[Path], images: dict[str, Path], gray: GrayMasks = 'auto') -> None:
         super().__init__(name, len(files))
-        self._files, self._images = files, images
+        self._files, self._images, self._gray = files, images, gray
+        self._is_gray = False
 
     def frame(self, index: int) -> AnnotatedFrame:
         file = self._files[index]
         try:
             numbers = np.asfortranarray(self._numbers(_read_mask(file)))  # the order of run lengths
+        except AnnotationError:
+            raise
         except (OSError, ValueError) as error:
             raise AnnotationError([Problem(str(file), '', str(error))]) from error
         ids = [number for number in np.flatnonzero(_histogram(numbers)).tolist() if number not in (0, VOID)]
@@ -73,7 +89,14 @@ class DavisVideo(IndexedVideo):
             if self._meaning == 'colors' or not is_gray(values):
                 return checked_numbers(values)
             values = values[..., 0]
-        return (values > 0).astype(np.uint8) if self._meaning == 'binary' else values
+        if self._meaning == 'binary':
+            return (values > 0 if self._gray == 'auto' else values >= _HALF).astype(np.uint8)
+        return values
+
+    @property
+    def inferred(self) -> str:
+        meaning = self._meaning
+        return _IN_WORDS.get(meaning, '') if self._is_gray else ''
 
     @cached_property
     def _meaning(self) -> Literal['binary', 'values', 'colors']:
@@ -83,6 +106,8 @@ class DavisVideo(IndexedVideo):
         has a gray color in the palette.
         """
         meaning: Literal['binary', 'values'] = 'binary'
+        levels: set[int] = set()
+        solid: set[int] = set()
         for file in self._files:
             try:
                 mask = _read_mask(file)
@@ -92,20 +117,45 @@ class DavisVideo(IndexedVideo):
                 return 'values'
             if mask.meaning == 'colors' and not is_gray(mask.values):
                 return 'colors'
-            if _histogram(mask.values)[1:VOID].any():
+            values = mask.values if mask.values.ndim == 2 else mask.values[..., 0]
+            self._is_gray = True
+            between = _histogram(values)[:VOID] > 0
+            if between[1:].any():
                 meaning = 'values'
+                levels.update(np.flatnonzero(between)[1:].tolist())
+                solid.update(_solid_levels(values))
+        if self._gray != 'auto':
+            return 'values' if self._gray == 'numbers' else 'binary'
+        rims = levels - solid
+        if len(rims) > max(_FEW_RIMS, len(solid)):
+            raise AnnotationError([Problem(str(self._files[0].parent), '', _soft(len(levels), len(rims)))])
         return meaning
+
+
+def _solid_levels(values: NDArray[np.uint8]) -> list[int]:
+    """The values that fill 3x3 pixels somewhere, as an object does and the soft edge of a mask does not."""
+    kernel = np.ones((3, 3), np.uint8)
+    return np.unique(values[cv2.erode(values, kernel) == cv2.dilate(values, kernel)]).tolist()
+
+
+def _soft(levels: int, rims: int) -> str:
+    return (
+        f'the gray values are not plausible as numbers of objects: of {levels} values, {rims} nowhere fill 3x3 pixels, '
+        'as in masks with soft edges. Read them as one mask with --gray-masks mask (values from 128 on), or as numbers '
+        'nevertheless with --gray-masks numbers'
+    )
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_davis(path: str | Path, *, images: str | Path | None = None) -> AnnotatedVideos:
+def read_davis(path: str | Path, *, images: str | Path | None = None, gray: GrayMasks = 'auto') -> AnnotatedVideos:
     """Read a DAVIS folder, its folder of annotations, one resolution of them, or one folder of mask images.
 
     Args:
         path: the folder.
         images: folder with a folder of images for each video; by default JPEGImages in place of Annotations.
+        gray: what gray images mean.
 
     Raises:
         AnnotationError: there are no mask images, or several sets of annotations to choose from.
@@ -117,7 +167,7 @@ def read_davis(path: str | Path, *, images: str | Path | None = None) -> Annotat
         files = _mask_files(folder)
         if not files:
             problems.append(Problem(str(folder), '', 'has no mask image *.png'))
-        videos.append(DavisVideo(folder.name, files, images_by_stem(_image_folder(folder, images))))
+        videos.append(DavisVideo(folder.name, files, images_by_stem(_image_folder(folder, images)), gray))
     if problems:
         raise AnnotationError(problems)
     return AnnotatedVideos(

@@ -16,28 +16,28 @@ from numpy.typing import NDArray
 from vis_ros.datasets.problems import AnnotationError, Problem
 from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.image_files import IMAGE_SUFFIXES, natural_order
-from vis_ros.images import ImageError, decode_compressed
+from vis_ros.images import ImageError, read_image_file
 
 _JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """Call it to decode the file: (H, W, 3) uint8 BGR. Raises AnnotationError if that fails."""
+    """Call it to decode the file: (H, W, 3) uint8 BGR. Raises AnnotationError if that fails.
+
+    Attributes:
+        path: of the file.
+        folder: of the data set, in which it was found; None for the folder of the file.
+    """
 
     path: Path
+    folder: Path | None = None
 
     def __call__(self) -> NDArray[np.uint8]:
         try:
-            data = np.fromfile(self.path, np.uint8)
-            if self.path.suffix.lower() in ('.jpg', '.jpeg', '.png'):
-                return decode_compressed('', data)
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(data) else None
-        except (ImageError, OSError, cv2.error) as error:
-            raise AnnotationError([Problem(str(self.path), '', f'cannot be decoded: {error}')]) from error
-        if image is None:
-            raise AnnotationError([Problem(str(self.path), '', 'cannot be decoded')])
-        return np.asarray(image, np.uint8)
+            return read_image_file(self.path)
+        except ImageError as error:
+            raise AnnotationError([Problem(str(self.path), '', str(error).removeprefix(f'{self.path} '))]) from error
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
@@ -78,20 +78,28 @@ def _safe(name: str) -> str:
 def write_image(frame: AnnotatedFrame, folder: Path, stem: str) -> str | None:
     """Write the image of a frame as <folder>/<stem>: a copy of its file, or else a JPEG of its pixels.
 
+    Only what decodes as an image is copied, and only from below the folder of the data set: a data set of others must
+    not carry away any other file.
+
     Returns:
         The name of the file; None if the frame has no image.
 
     Raises:
         OSError: the file cannot be written.
+        AnnotationError: the image cannot be decoded, or is a link that leads out of the data set.
     """
     if frame.read_image is None:
         return None
+    pixels = frame.read_image()
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(frame.read_image, ImageFile):
+        path, root = frame.read_image.path, frame.read_image.folder or frame.read_image.path.parent
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise AnnotationError([Problem(str(path), '', f'is a link that leads out of {root}: copy the image there')])
         name = stem + frame.read_image.path.suffix.lower()
         shutil.copyfile(frame.read_image.path, folder / name)
         return name
     name = f'{stem}.jpg'
-    if not cv2.imwrite(str(folder / name), frame.read_image(), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
+    if not cv2.imwrite(str(folder / name), pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
         raise OSError(f'{folder / name} cannot be written: is the disk full?')
     return name

@@ -20,18 +20,22 @@ import numpy as np
 
 from vis_ros.datasets.coco_rle import Rle, areas
 from vis_ros.datasets.conversion_losses import ConversionLosses, disjoint
+from vis_ros.datasets.foreign_labels import foreign_text
 from vis_ros.datasets.frame_images import ImageFile, bare, folder_names, images_by_stem, write_image
 from vis_ros.datasets.problems import LARGEST_SIDE, AnnotationError, Problem, ProblemLog, plural, shown
 from vis_ros.datasets.segmentation import counts_fault, union
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
 from vis_ros.datasets.video_summary import VideoSummary, summarize
 from vis_ros.image_files import natural_order
+from vis_ros.image_headers import LARGEST_IMAGE
 
 CLASSES = {1: 'car', 2: 'pedestrian'}
 IGNORED = 10
 IDS_PER_CLASS = 1000
 LAST_FRAME = 9_999_999
 """Largest frame number accepted, so that a corrupt number cannot create a huge video."""
+_LARGEST_GAP, _FRAMES_PER_LINE = 100_000, 1000
+"""A video has at most this many frames, and for each frame with a line so many more: beyond it a number is corrupt."""
 TEXT_FOLDERS = ('instances_txt', 'instances', 'label_02')
 _IMAGE_FOLDERS = ('images', 'image_02')
 _FIELDS = ('frame', 'id', 'class', 'height', 'width')
@@ -258,7 +262,15 @@ def _scan(text: Path, images: str | Path | None, ranges: dict[str, _FrameRange])
         file.classes.add(line.class_number)
         if earlier != count:
             log.add(where, f'frame {line.frame} already has the id {line.track_id} in line {earlier + 1}')
+    if not file.lines and (kind := foreign_text(_first_line(text))):
+        log.problems = [Problem(str(text), '', f'the lines are {kind}')]
+    if file.lines and max(file.lines) > _LARGEST_GAP + _FRAMES_PER_LINE * len(file.lines):
+        log.add('', f'the last frame is {max(file.lines)}, but only {len(file.lines)} frames have a line')
     return file
+
+
+def _first_line(path: Path) -> bytes:
+    return next((raw for _, _, raw in _numbered_lines(path)), b'')
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
@@ -288,6 +300,8 @@ def _parse_line(raw: bytes) -> _Line | list[str]:
         return [f'frame is {line.frame}, expected at most {LAST_FRAME}']
     if max(line.size) > LARGEST_SIDE:
         return [f'height {line.size[0]} and width {line.size[1]} exceed the maximum of {LARGEST_SIDE}']
+    if line.size[0] * line.size[1] > LARGEST_IMAGE:
+        return [f'height {line.size[0]} and width {line.size[1]} are more than the limit of {LARGEST_IMAGE} pixels']
     if fault := counts_fault(parts[5], line.size):
         return [fault]
     return line

@@ -7,21 +7,24 @@ from functools import partial
 from pathlib import Path
 
 from vis_ros.datasets.coco_json import read_coco
-from vis_ros.datasets.davis import read_davis
+from vis_ros.datasets.coco_vid import is_coco_vid, read_coco_vid
+from vis_ros.datasets.davis import GrayMasks, read_davis
+from vis_ros.datasets.foreign_labels import foreign_json
 from vis_ros.datasets.mots import read_mots, text_files
 from vis_ros.datasets.problems import AnnotationError, Problem, read_json, shown
 from vis_ros.datasets.replay_folder import RUN, read_replay_folder, record_files
 from vis_ros.datasets.video import AnnotatedVideos
 from vis_ros.datasets.youtube_vis import read_youtube_vis
 from vis_ros.datasets.youtube_vis_results import read_youtube_vis_results
+from vis_ros.file_kinds import foreign_kind
 from vis_ros.recordings.bag_files import is_bag
 
 _NO_ANNOTATIONS = (RUN, 'results.json')
 """JSON files in folders of annotations that are not annotations themselves."""
 
 FORMATS = (
-    'a YouTube-VIS or COCO file (*.json), DAVIS mask images (Annotations/<video>/*.png, <video>/*.png, *.png), '
-    'MOTS text (*.txt, instances_txt/*.txt, <video>/gt/gt.txt), results of vis-ros replay (results.jsonl, '
+    'a YouTube-VIS, CocoVID or COCO file (*.json), DAVIS mask images (Annotations/<video>/*.png, <video>/*.png, '
+    '*.png), MOTS text (*.txt, instances_txt/*.txt, <video>/gt/gt.txt), results of vis-ros replay (results.jsonl, '
     '<video>/results.jsonl), a bag (metadata.yaml, *.mcap, *.db3)'
 )
 
@@ -32,6 +35,7 @@ def open_annotations(
     topic: str | None = None,
     truth: AnnotatedVideos | None = None,
     images: str | Path | None = None,
+    gray: GrayMasks = 'auto',
 ) -> AnnotatedVideos:
     """Open ground truth or results of any format.
 
@@ -40,6 +44,7 @@ def open_annotations(
         topic: of the InstanceMaskArray messages in a bag; None: all topics of this type.
         truth: ground truth of YouTube-VIS results, which do not list their frames themselves.
         images: the folder of the images, if it is not in the place that the format defines.
+        gray: what gray mask images of a DAVIS folder mean.
 
     Raises:
         FileNotFoundError: `path` does not exist.
@@ -53,7 +58,7 @@ def open_annotations(
         return _read_bag(path, topic)
     if topic is not None:
         raise ValueError(f'{path} is not a bag, so it has no topic {topic!r}; leave --topic out')
-    return _open_file(path, truth, images) if path.is_file() else _open_folder(path, truth, images)
+    return _open_file(path, truth, images) if path.is_file() else _open_folder(path, truth, images, gray)
 
 
 def _read_bag(path: Path, topic: str | None = None) -> AnnotatedVideos:
@@ -63,19 +68,25 @@ def _read_bag(path: Path, topic: str | None = None) -> AnnotatedVideos:
 
 
 def _open_file(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
-    if path.suffix == '.json':
+    if kind := foreign_kind(path):
+        raise AnnotationError([Problem(str(path), '', f'is {kind}')])
+    if path.suffix.lower() == '.json':
         return _open_json(path, truth, images)
-    if path.suffix == '.jsonl':
+    if path.suffix.lower() == '.jsonl':
         return read_replay_folder(path)
-    if path.suffix == '.txt':
+    if path.suffix.lower() == '.txt':
         return read_mots(path, images=images)
     raise AnnotationError([Problem(str(path), '', f'is not a file of a known format. Known are {FORMATS}')])
 
 
 def _open_json(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
     content = read_json(path)
+    if kind := foreign_json(content):
+        raise AnnotationError([Problem(str(path), '', f'is {kind}')])
     if isinstance(content, list):
         return _open_results(path, content, truth)
+    if isinstance(content, dict) and is_coco_vid(content):
+        return read_coco_vid(path, content, images)
     if isinstance(content, dict) and 'videos' in content:
         return read_youtube_vis(path, images=images, content=content)
     if isinstance(content, dict) and 'images' in content:
@@ -97,7 +108,9 @@ def _open_results(path: Path, rows: list[object], truth: AnnotatedVideos | None)
     raise AnnotationError([Problem(str(path), '', what)])
 
 
-def _open_folder(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
+def _open_folder(
+    path: Path, truth: AnnotatedVideos | None, images: str | Path | None, gray: GrayMasks
+) -> AnnotatedVideos:
     found: dict[str, Callable[[], AnnotatedVideos]] = {}
     if is_bag(path):
         found['bag'] = lambda: _read_bag(path)
@@ -107,11 +120,11 @@ def _open_folder(path: Path, truth: AnnotatedVideos | None, images: str | Path |
         if file.name not in _NO_ANNOTATIONS:
             found[str(file.relative_to(path))] = partial(_open_json, file, truth, images)
     if path.name.startswith('Annotations') or any(folder.is_dir() for folder in path.glob('Annotations*')):
-        found['DAVIS mask images'] = lambda: read_davis(path, images=images)
+        found['DAVIS mask images'] = lambda: read_davis(path, images=images, gray=gray)
     if text_files(path):
         found['MOTS text'] = lambda: read_mots(path, images=images)
     if not found and any(any(path.glob(pattern)) for pattern in ('*.png', '*/*.png')):
-        found['DAVIS mask images'] = lambda: read_davis(path, images=images)
+        found['DAVIS mask images'] = lambda: read_davis(path, images=images, gray=gray)
     if len(found) > 1:
         raise AnnotationError(
             [Problem(str(path), '', f'holds several annotations, choose one of them: {", ".join(found)}')]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from vis_ros.image_headers import LARGEST_IMAGE
+
 _SHOWN_PROBLEMS = 20
 
 LARGEST_SIDE = 1 << 15
 """Largest image height and width accepted, so that a corrupt size cannot cause a huge allocation."""
+
+_VALUES = re.compile(r"'[^']*'|\d+")
 
 _JSON_NAMES = {int: 'an integer', str: 'a string', list: 'a list', dict: 'an object'}
 
@@ -37,14 +42,44 @@ class Problem:
 
 
 class AnnotationError(ValueError):
-    """Annotations that cannot be used. `problems` holds all problems; the message shows the first twenty."""
+    """Annotations that cannot be used. `problems` holds all problems; the message shows the first twenty kinds."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = list(problems)
-        shown = [str(problem) for problem in self.problems[:_SHOWN_PROBLEMS]]
-        if len(self.problems) > len(shown):
-            shown.append(f'... and {len(self.problems) - len(shown)} more; `vis-ros data check` lists them all')
+        groups = alike(self.problems)
+        shown = [with_count(*group) for group in groups[:_SHOWN_PROBLEMS]]
+        if len(groups) > len(shown):
+            shown.append(f'... and {len(groups) - len(shown)} more kinds of problems; see `vis-ros data check`')
         super().__init__('\n'.join(shown))
+
+
+def alike(problems: Sequence[Problem], most: int = 3) -> list[tuple[Problem, int]]:
+    """The problems without those that differ from an earlier one only in numbers and quoted values: a file of another
+    format has the same problem in each of its thousand lines.
+
+    Args:
+        problems: in order.
+        most: number of problems of a kind that are all kept.
+
+    Returns:
+        the first of its kind, and how many there are, in order.
+    """
+    groups: dict[tuple[str, str, str], list[Problem]] = {}
+    for problem in problems:
+        kind = (problem.file, _VALUES.sub('#', problem.record), _VALUES.sub('#', problem.what))
+        groups.setdefault(kind, []).append(problem)
+    found = []
+    for group in groups.values():
+        if len(group) <= most:
+            found += [(problem, 1) for problem in group]
+        else:
+            found.append((group[0], len(group)))
+    return found
+
+
+def with_count(problem: Problem, count: int) -> str:
+    """A problem in words, with the number of those that are like it."""
+    return str(problem) if count == 1 else f'{problem} (and {count - 1} more like it)'
 
 
 class ProblemLog:
@@ -96,6 +131,14 @@ class ProblemLog:
             return value
         self.add(where, f'{key!r} is {value}, expected 1 to {LARGEST_SIDE}')
         return None
+
+    def size(self, record: dict[str, Any], where: str) -> tuple[int, int]:
+        """(height, width), each from 1 to LARGEST_SIDE, of at most LARGEST_IMAGE pixels; 0 for a wrong one."""
+        height, width = self.positive(record, 'height', where), self.positive(record, 'width', where)
+        if (height or 0) * (width or 0) > LARGEST_IMAGE:
+            self.add(where, f'the image has {width}x{height} pixels, more than the limit of {LARGEST_IMAGE}')
+            return 0, 0
+        return height or 0, width or 0
 
     def score(self, record: dict[str, Any], where: str) -> float | None:
         """The field `score`, a number from 0 to 1."""

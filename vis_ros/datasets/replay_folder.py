@@ -87,7 +87,10 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
     videos = []
     for file, name in zip(files, _video_names(files, runs), strict=True):
         log = ProblemLog(file)
-        videos.append(ReplayVideo(name, file, list(_scan(file, class_names, log))))
+        offsets = list(_scan(file, class_names, log))
+        if file.name == RECORDS and not log.problems:
+            _check_count(len(offsets), file, runs, log)
+        videos.append(ReplayVideo(name, file, offsets))
         problems += log.problems
     if problems:
         raise AnnotationError(problems)
@@ -99,6 +102,17 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
         videos=videos,
         settings=_common_settings(list(runs.values())),
     )
+
+
+def _check_count(lines: int, file: Path, runs: dict[Path, dict[str, Any]], log: ProblemLog) -> None:
+    """Compare the number of lines with that of the processed frames in run.json, if it has one for this video."""
+    place = _run_file(file)
+    counts = runs[place].get('frames_of') if place else None
+    if place and isinstance(counts, dict):
+        is_only = place.parent == file.parent and len(counts) == 1
+        expected = next(iter(counts.values())) if is_only else counts.get(file.parent.name)
+        if is_integer(expected) and expected != lines:
+            log.add('', f'has {lines} lines, but {place.name} says that {expected} frames were processed')
 
 
 def _common_settings(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -184,7 +198,7 @@ def _check_frame(record: dict[str, Any], where: str, class_names: dict[int, str]
     epoch = log.take(record, 'epoch', int, where)
     if epoch is not None and not 0 <= epoch < 1 << 31:
         log.add(where, f"'epoch' is {epoch}, expected at least 0")
-    size = log.positive(record, 'height', where), log.positive(record, 'width', where)
+    size = log.size(record, where)
     if record.get('stamp_ns') is not None:
         log.take(record, 'stamp_ns', int, where)
     seen: set[int] = set()

@@ -109,6 +109,11 @@ class AnnotatedVideo(ABC):
         self.name = name
         self.length = length
 
+    @property
+    def inferred(self) -> str:
+        """What was assumed about the meaning of the file, in words; '' for nothing."""
+        return ''
+
     @abstractmethod
     def __iter__(self) -> Iterator[AnnotatedFrame]:
         """Read from the start.
@@ -178,6 +183,11 @@ class AnnotatedVideos:
     videos: Sequence[AnnotatedVideo]
     has_classes: bool = True
     settings: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def inferred(self) -> list[str]:
+        """What was assumed about the meaning of the files, in words."""
+        return list(dict.fromkeys(video.inferred for video in self.videos if video.inferred))
 
 
 def renumber_epochs(videos: AnnotatedVideos) -> AnnotatedVideos:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,21 @@ _LARGEST_KEPT_ID = 1 << 31
 """Evaluation code allocates tables of the size of the largest id, so tracks with larger ids get new ones."""
 
 
-def read_youtube_vis(path: str | Path, *, images: str | Path | None = None, content: Any = None) -> JsonVideos:
+def read_youtube_vis(
+    path: str | Path, *, images: str | Path | None = None, content: Any = None, kind: str = _YOUTUBE_VIS.kind
+) -> JsonVideos:
     """Read ground truth. Crowds (`iscrowd`) become ignored regions; masks are decoded when their frame is read.
 
     Args:
         path: the JSON file.
         images: folder of the `file_names`; by default the folder of the file, or JPEGImages in it or next to it.
         content: content of the file, if it was read before.
+        kind: name of the format in the file, if `content` was rewritten from another one.
 
     Raises:
         AnnotationError: with every problem of every record.
     """
-    return read_truth(path, _YOUTUBE_VIS, images=images, content=content)
+    return read_truth(path, replace(_YOUTUBE_VIS, kind=kind), images=images, content=content)
 
 
 def write_youtube_vis(
@@ -75,6 +79,7 @@ def write_youtube_vis(
     folders = folder_names([summary.name for summary in summaries])
     next_crowd_id = max((identity for each in ids for identity in each.values()), default=0) + 1
     records = []
+    has_images = False
     with JsonListFile(file, '{"annotations": [') as annotations, _results_file(file, scored > 0) as results:
         for number, video in enumerate(videos.videos):
             writer = _VideoWriter(number + 1, summaries[number], folders[number], file.parent / 'JPEGImages', on_frame)
@@ -87,7 +92,8 @@ def write_youtube_vis(
                 annotations.add(writer.annotation(next_crowd_id, 0, writer.ignored, crowd=1))
                 next_crowd_id += 1
             records.append(writer.record)
-        annotations.end = _end_of_file(videos, records)
+            has_images |= writer.has_images
+        annotations.end = _end_of_file(videos, records, has_images)
     return _count_losses(summaries, ids, scored).in_words()
 
 
@@ -116,12 +122,13 @@ def _annotation_ids(summaries: Sequence[VideoSummary]) -> list[dict[int, int]]:
     return [{track_id: next(new_ids) for track_id in summary.tracks} for summary in summaries]
 
 
-def _end_of_file(videos: AnnotatedVideos, records: list[dict[str, Any]]) -> str:
+def _end_of_file(videos: AnnotatedVideos, records: list[dict[str, Any]], has_images: bool) -> str:
     """The text after the list of annotations."""
     categories = [
         {'id': number + 1, 'name': name, 'supercategory': 'object'} for number, name in enumerate(videos.class_names)
     ]
-    rest = {'videos': records, 'categories': categories, 'info': {'description': videos.kind}, 'licenses': []}
+    info = {'description': videos.kind, 'has_images': has_images}
+    rest = {'videos': records, 'categories': categories, 'info': info, 'licenses': []}
     return f'], {json.dumps(rest)[1:]}\n'
 
 
@@ -143,7 +150,10 @@ class _VideoWriter:
     Attributes:
         record: the record of `videos`.
         ignored: the ignored region of each frame, after `read_masks`.
+        has_images: whether an image was written.
     """
+
+    has_images = False
 
     def __init__(
         self, video_id: int, summary: VideoSummary, folder: str, images: Path, on_frame: Callable[[], None]
@@ -170,6 +180,7 @@ class _VideoWriter:
         names = self.record['file_names']
         name = write_image(frame, self._images / self._folder, Path(names[position]).stem)
         if name is not None:
+            self.has_images = True
             names[position] = f'{self._folder}/{name}'
         self.ignored[position] = frame.ignored
         self._on_frame()

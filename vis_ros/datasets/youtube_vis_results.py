@@ -71,7 +71,7 @@ def read_youtube_vis_results(path: str | Path, truth: AnnotatedVideos, *, conten
     if not isinstance(content, list):
         log.add('', f'is {shown(content)}, expected a list of rows')
         log.raise_any()
-    rows = _read_rows(content, truth, log)
+    rows = _read_rows(_of_images(content, truth, log), truth, log)
     log.raise_any()
     return AnnotatedVideos(
         source=str(path),
@@ -80,6 +80,21 @@ def read_youtube_vis_results(path: str | Path, truth: AnnotatedVideos, *, conten
         videos=[ResultVideo(video, own) for video, own in zip(truth.videos, rows, strict=True)],
         has_classes=truth.has_classes,
     )
+
+
+def _of_images(content: list[Any], truth: AnnotatedVideos, log: ProblemLog) -> list[Any]:
+    """Rows of COCO results as those of videos of one frame; other rows as they are."""
+    if not (content and isinstance(content[0], dict) and 'image_id' in content[0] and 'video_id' not in content[0]):
+        return content
+    if any(len(video) != 1 for video in truth.videos) or not isinstance(truth, JsonVideos):
+        log.add('', 'has COCO results (rows with image_id) of single images, but the ground truth has videos')
+        log.raise_any()
+    return [
+        {**row, 'video_id': row.get('image_id'), 'segmentations': [row.get('segmentation')]}
+        if isinstance(row, dict)
+        else row
+        for row in content
+    ]
 
 
 def _read_rows(content: list[Any], truth: AnnotatedVideos, log: ProblemLog) -> list[list[_ResultRow]]:

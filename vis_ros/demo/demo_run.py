@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from rclpy.signals import SignalHandlerOptions
 from vis_ros.demo.child_process import ChildProcess, ended_by_signals
 from vis_ros.demo.demo_recorder import DemoRecorder, TrackerReply
 from vis_ros.demo.scene_camera import IMAGE_TOPIC
+from vis_ros.recordings.bag_files import remove_bag
 from vis_ros.ros.environment import prepare_environment
 from vis_ros.ros.isolation import child_environment, isolate
 from vis_ros.synthetic.scene import Scene
@@ -74,7 +74,7 @@ def record(
     """
     out = out.resolve()
     bag, start, report = out / 'bag', out / 'start', out / 'camera.json'
-    shutil.rmtree(bag, ignore_errors=True)
+    remove_bag(bag)
     start.unlink(missing_ok=True)
     report.unlink(missing_ok=True)
     isolate()

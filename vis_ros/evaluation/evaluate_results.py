@@ -63,6 +63,7 @@ def evaluate(
         precision=_precision(whole),
         coverage=_coverage(results, [pair.alignment for pair in pairs], whole, unknown_classes),
         latencies_ms=_latencies_ms(results),
+        inferred=tuple(dict.fromkeys([*results.inferred, *truth.inferred])),
         truth_digest=hashlib.sha256(json.dumps([(video.name, video.digest) for video in videos]).encode()).hexdigest(),
     )
 

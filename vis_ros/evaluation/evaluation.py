@@ -167,6 +167,7 @@ class Evaluation:
         coverage: what was compared.
         latencies_ms: of a live replay, otherwise empty.
         truth_digest: SHA-256 of the compared frames and their true objects, equal for the same ground truth.
+        inferred: what was assumed about the meaning of the files, in words.
     """
 
     results: str
@@ -183,6 +184,7 @@ class Evaluation:
     coverage: Coverage
     latencies_ms: tuple[float, ...] = ()
     truth_digest: str = ''
+    inferred: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The content of evaluation.json."""

@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vis_ros.file_kinds import foreign_kind
+
 State = dict[str, Tensor]
 """Tensors by name."""
 
@@ -31,6 +33,8 @@ def read_checkpoint(path: Path) -> tuple[State, dict[str, Any]]:
         raise ValueError(f'{path} is empty: download it again')
     if path.suffix == '.safetensors':
         return _read_safetensors(path), {}
+    if (kind := foreign_kind(path)) and not kind.startswith('a ZIP'):  # torch writes ZIP archives
+        raise ValueError(f'{path} is no checkpoint: it is {kind}')
     content = _unpickle_plain(path)
     if not isinstance(content, dict):
         raise ValueError(f'{path} contains a {type(content).__name__}, not the named tensors of a checkpoint')
@@ -50,7 +54,9 @@ def _read_safetensors(path: Path) -> State:
             if any(key.startswith('vis_ros.') for key in file.metadata() or {}):
                 raise ValueError(f'{path} is a vis_ros model already: there is nothing to convert')
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
+        if kind := foreign_kind(path):
+            raise ValueError(f'{path} is no checkpoint: it is {kind}') from error
         raise ValueError(f'{path} is not a .safetensors file, or is truncated: {error}') from error
 
 
@@ -72,11 +78,19 @@ def _unpickle_plain(path: Path) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:
-    reason = (str(error).splitlines() or [''])[0][:200]
-    return ValueError(
-        f'{path} is not a PyTorch checkpoint, or is truncated ({path.stat().st_size} bytes): '
-        f'{type(error).__name__}: {reason}'
-    )
+    with path.open('rb') as file:
+        is_pickle = file.read(2) in (b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05')
+    if is_pickle:
+        what = 'a pickle of another program (detectron2 has such), or damaged: save its tensors with torch.save there'
+    else:
+        what = f'not a PyTorch checkpoint, or truncated ({path.stat().st_size} bytes): {_first_words(error)}'
+    return ValueError(f'{path} is {what}')
+
+
+def _first_words(error: Exception) -> str:
+    """The kind of an error and the start of its text, without torch's advice to read the file unsafely."""
+    text = (str(error).splitlines() or [''])[0][:200]
+    return type(error).__name__ if 'weights_only' in text else f'{type(error).__name__}: {text}'
 
 
 def _check_torch_version() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 COCO_SUPERCATEGORIES = (
     'person', 'vehicle', 'outdoor', 'animal', 'accessory', 'sports',
@@ -125,6 +127,9 @@ class ModelConfig:
     box-head features. With 20, a cosine of 0.8 outweighs one of 0.5 by e^6 in the softmax of association."""
 
     def __post_init__(self) -> None:
+        for name, hint in _hints().items():
+            if not _fits(getattr(self, name), hint):
+                raise ValueError(f'{name} is {getattr(self, name)!r}, expected {_words(hint)}')
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ValueError(f'{field} {getattr(self, field)!r} is not one of {", ".join(choices)}')
@@ -147,7 +152,10 @@ class ModelConfig:
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
         """The config in a JSON text. Raises ValueError if it has fields that this version does not know."""
-        return cls.from_dict(json.loads(text))
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f'the model config is {values!r:.60}, expected an object')
+        return cls.from_dict(values)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
@@ -157,8 +165,40 @@ class ModelConfig:
             raise ValueError(
                 f'unknown model fields {", ".join(unknown)}: the file is from a newer vis_ros, or not from vis_ros'
             )
+        if missing := sorted({'name', 'class_names'} - values.keys()):
+            raise ValueError(f'the model config has no {" and no ".join(missing)}')
         converted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**converted)
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(ModelConfig)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value has the type of a field. An integer is a number too; NaN and infinity are not."""
+    if get_origin(hint) is tuple:
+        item, *more = get_args(hint)
+        is_open = more == [...]
+        return (
+            isinstance(value, tuple)
+            and (is_open or len(value) == 1 + len(more))
+            and all(_fits(each, item) for each in value)
+        )
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if get_origin(hint) is Literal:
+        return True  # checked with its choices
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _words(hint: Any) -> str:
+    names = {int: 'a whole number', float: 'a number', str: 'text', bool: 'true or false'}
+    if get_origin(hint) is tuple:
+        item, *more = get_args(hint)
+        return f'{"" if more == [...] else f"{1 + len(more)} "}values, each {names[item]}'
+    return names.get(hint, str(hint))
 
 
 DEMO = ModelConfig(

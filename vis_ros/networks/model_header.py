@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from vis_ros.file_kinds import foreign_kind
 from vis_ros.networks.model_config import ModelConfig
 
 CONFIG_KEY = 'vis_ros.model'
@@ -29,13 +30,17 @@ def read_config(path: Path, architecture: str = 'auto') -> ModelConfig:
         with safe_open(path, 'np') as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f'{path} is not a .safetensors file: {error}') from error
+        kind = foreign_kind(path)
+        raise ValueError(f'{path} is not a .safetensors file: {f"it is {kind}" if kind else error}') from error
     if CONFIG_KEY not in metadata:
         raise ValueError(
             f'{path} contains no vis_ros model. To convert a checkpoint of torchvision, mmdetection, mmtracking or '
             f'MaskTrackRCNN, run: vis-ros weights convert {path}'
         )
-    config = ModelConfig.from_json(metadata[CONFIG_KEY])
+    try:
+        config = ModelConfig.from_json(metadata[CONFIG_KEY])
+    except ValueError as error:
+        raise ValueError(f'{path}: its config is not valid: {error}') from error
     if architecture not in ('auto', 'mask_rcnn', config.architecture):
         raise ValueError(f'{path} contains a {config.architecture}, not a {architecture}')
     return config if architecture == 'auto' else config.with_fields(architecture=architecture)

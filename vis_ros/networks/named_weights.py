@@ -14,13 +14,15 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from vis_ros.extras import require
 from vis_ros.user_cache import user_cache
 
 _TIMEOUT_S = 30.0
 _BLOCK_BYTES = 1 << 20
+_LARGEST_DOWNLOAD = 1 << 30
+"""Bytes; the largest published checkpoint has half of it."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of bytes received and the total number (0 if the server does not report it)."""
@@ -154,12 +156,26 @@ def fetch(name: str, on_progress: Progress = lambda done, total: None) -> Path:
     return target
 
 
+class _NoDowngrade(urllib.request.HTTPRedirectHandler):
+    """Refuses a redirect from https to anything else, which a third party could read and replace."""
+
+    def redirect_request(self, req: urllib.request.Request, *arguments: Any) -> urllib.request.Request | None:
+        target = str(arguments[-1])
+        if req.type == 'https' and not target.lower().startswith('https:'):
+            raise OSError(f'the server redirects to {target}, which is not encrypted')
+        return super().redirect_request(req, *arguments)
+
+
 def _download(weights: NamedWeights, path: Path, on_progress: Progress) -> None:
     by_hand = 'To do it by hand, download this file and run: vis-ros weights convert FILE'
     try:
         request = urllib.request.Request(weights.url, headers={'User-Agent': 'vis_ros'})
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response, path.open('wb') as file:
-            total = int(response.headers.get('Content-Length') or 0)
+        opener = urllib.request.build_opener(_NoDowngrade)
+        with opener.open(request, timeout=_TIMEOUT_S) as response, path.open('wb') as file:
+            length = response.headers.get('Content-Length') or ''
+            total = int(length) if length.isdecimal() else 0
+            if total > _LARGEST_DOWNLOAD:
+                raise OSError(f'the server offers {total} bytes, more than the limit of {_LARGEST_DOWNLOAD}')
             size, digest = _copy(response, file, total, on_progress)
     except urllib.error.HTTPError as error:
         raise OSError(f'{weights.url}: the server responds {error.code} {error.reason}. {by_hand}') from error
@@ -182,5 +198,7 @@ def _copy(response: BinaryIO, file: BinaryIO, total: int, on_progress: Progress)
         file.write(block)
         digest.update(block)
         size += len(block)
+        if size > _LARGEST_DOWNLOAD:
+            raise OSError(f'the server sends more than the limit of {_LARGEST_DOWNLOAD} bytes')
         on_progress(size, total)
     return size, digest.hexdigest()

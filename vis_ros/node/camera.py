@@ -14,7 +14,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from vis_ros.images import ImageError, decode_compressed, decode_image
+from vis_ros.images import ImageError, Scale16, decode_compressed, decode_image
 from vis_ros.instances import Instances
 from vis_ros.node.camera_publishers import CameraPublishers
 from vis_ros.node.depth_stream import DepthStream
@@ -75,7 +75,8 @@ class Camera:
         self._model = model
         self._mask_encoding = settings.mask_encoding
         self._transport = settings.image_transport
-        self._decode = _decode_compressed if settings.image_transport == 'compressed' else decode_image
+        decode = _decode_compressed if settings.image_transport == 'compressed' else decode_image
+        self._decode = partial(decode, scale=settings.scale16())
         self._prefix = f'{name}/' if name else ''
         self.publishers = CameraPublishers(node, self._prefix)
         self.images: ImageSubscription | None = None
@@ -221,8 +222,12 @@ class Camera:
             return
         self._check_size(image)
         find = partial(self.tracker.step, image, self._order.seconds(stamp))
-        instances = find() if self.depth is None else self.depth.locate(find, nanoseconds(message.header.stamp))
-        self._publish(message.header, image, instances, started)
+        header = message.header
+        if self.depth is None:
+            instances = find()
+        else:
+            instances = self.depth.locate(find, nanoseconds(header.stamp), header.frame_id)
+        self._publish(header, image, instances, started)
 
     def _take(self) -> Any:
         """Remove and return the waiting image; None if there is none. Safe from any thread."""
@@ -320,5 +325,5 @@ class Camera:
         return None if stamp is None or stamp > now else int(now - stamp)
 
 
-def _decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
-    return decode_compressed(message.format, message.data)
+def _decode_compressed(message: CompressedImage, scale: Scale16) -> NDArray[np.uint8]:
+    return decode_compressed(message.format, message.data, scale)

@@ -101,7 +101,7 @@ class DepthStream:
 
     # --- worker thread ----------------------------------------------------------------------------------------------
 
-    def locate(self, find: Callable[[], Instances], stamp_ns: int | None) -> Instances:
+    def locate(self, find: Callable[[], Instances], stamp_ns: int | None, frame_id: str) -> Instances:
         """The objects that `find` returns, with positions, NaN where unknown; unchanged if there is no usable depth.
 
         While `find` runs, the depth image nearest to the stamp stays buffered.
@@ -109,6 +109,7 @@ class DepthStream:
         Args:
             find: finds the objects of an image.
             stamp_ns: of that image in nanoseconds; None if it is invalid.
+            frame_id: of that image.
         """
         with self._changed:
             self._depths.want(stamp_ns)
@@ -118,6 +119,7 @@ class DepthStream:
             if self._info is None:
                 raise ValueError(f'no camera_info received on {self._topics[1]}')
             camera = camera_model(self._info, self._rectified)
+            self._check_frames(frame_id, message.header.frame_id, self._info.header.frame_id)
             return instances.with_fields(positions=positions(instances, decode_depth(message), camera))
         except ValueError as error:  # ImageError included
             self.missing += 1
@@ -141,6 +143,17 @@ class DepthStream:
                 f'than {DEPTH_TOLERANCE_NS / 1e6:.0f} ms'
             )
         return nearest[1]
+
+    def _check_frames(self, image: str, depth: str, info: str) -> None:
+        """Registered depth and its calibration have the frame of the image; others give positions that look right."""
+        for topic, frame_id in zip(self._topics, (depth, info), strict=True):
+            if frame_id != image:
+                self._log.warn(
+                    f'frame of {topic}',
+                    f'{topic} has the frame {frame_id!r}, but the image has {image!r}: unless it is registered to the '
+                    'image, positions are wrong',
+                    _PERIOD_S,
+                )
 
     def _warn(self, text: str) -> None:
         self._log.warn('depth', text, _PERIOD_S)

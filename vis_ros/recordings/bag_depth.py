@@ -38,6 +38,7 @@ class BagDepth:
     """Takes the messages of both topics in the order of recording, and gives the depth of an image by its stamp.
 
     topics: of the bag, to be read together with the images.
+    frame_ids: of the depth and the calibration that `at` used last. Registered depth has the frame of its image.
 
     Raises ValueError if the bag does not have them.
     """
@@ -52,7 +53,9 @@ class BagDepth:
         """Forget everything: the bag is read from its start."""
         self._waiting: NearestInTime[bytes] = NearestInTime(_MAX_WAITING)
         self._camera: CameraModel | None = None
+        self._camera_frame_id = ''
         self._has_fitted = False
+        self.frame_ids: tuple[str, str] | None = None
 
     def take(self, topic: Topic, data: bytes) -> None:
         """The next message of one of the topics; one that cannot be read is ignored."""
@@ -62,6 +65,7 @@ class BagDepth:
         elif self._camera is None:
             with suppress(BagError):
                 self._camera = camera_model(deserialize(data, CAMERA_INFO_TYPE), self._rectified)
+                self._camera_frame_id = read_header(data)[1]
 
     def at(self, stamp_ns: int) -> tuple[NDArray[np.generic], CameraModel] | None:
         """Depth (H, W) and camera of an image; None if no depth is near enough in time or it cannot be read.
@@ -77,6 +81,7 @@ class BagDepth:
             depth = decode_depth(deserialize(nearest[1], IMAGE_TYPE))
         except (BagError, ImageError):
             return None
+        self.frame_ids = read_header(nearest[1])[1], self._camera_frame_id
         self._has_fitted |= depth.shape == self._camera.size
         # A single image of another size is left out; if none has ever fitted, the caller reports the sizes.
         return None if self._has_fitted and depth.shape != self._camera.size else (depth, self._camera)

@@ -6,9 +6,14 @@ import shutil
 from pathlib import Path
 
 SUFFIXES = ('.mcap', '.db3')
-"""Suffixes of the storage files of a bag."""
+"""Suffixes of the storage files of a bag, in lower case. zstd may be appended: 'bag_0.db3.zstd'."""
 
 METADATA = 'metadata.yaml'
+INFORMATION = 'rosbag2_bagfile_information'
+"""The key in metadata.yaml by which it belongs to a bag; other programs write files of this name too."""
+
+MCAP_MAGIC = b'\x89MCAP0\r\n'
+SQLITE_MAGIC = b'SQLite format 3\0'
 
 
 class BagError(ValueError):
@@ -18,13 +23,35 @@ class BagError(ValueError):
 def is_bag(path: Path) -> bool:
     """Whether a path is a storage file of a bag, or a folder with such files or with their metadata."""
     if path.is_dir():
-        return (path / METADATA).is_file() or any(is_storage(file) for file in path.iterdir())
-    return is_storage(path)
+        return any(is_storage(file) for file in path.iterdir()) or has_metadata(path)
+    return is_storage(path) or starts_as_bag(path)
 
 
 def is_storage(file: Path) -> bool:
-    """Whether a path is a storage file of a bag."""
-    return file.is_file() and file.suffix in SUFFIXES
+    """Whether a path is a storage file of a bag, by its suffix."""
+    return file.name.lower().removesuffix('.zstd').endswith(SUFFIXES) and file.is_file()
+
+
+def storage_files(folder: Path) -> list[Path]:
+    """The storage files in a folder, unordered; none if the path is a file."""
+    return [file for file in folder.iterdir() if is_storage(file)] if folder.is_dir() else []
+
+
+def starts_as_bag(file: Path) -> bool:
+    """Whether the content of a file starts as that of a storage file of a bag."""
+    return file.is_file() and first_bytes(file).startswith((MCAP_MAGIC, SQLITE_MAGIC))
+
+
+def first_bytes(file: Path, count: int = 16) -> bytes:
+    """The first bytes of a file."""
+    with file.open('rb') as content:
+        return content.read(count)
+
+
+def has_metadata(folder: Path) -> bool:
+    """Whether a folder has the metadata of a bag."""
+    file = folder / METADATA
+    return file.is_file() and INFORMATION.encode() in file.read_bytes()
 
 
 def remove_bag(path: Path) -> None:

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
-from rosbags.rosbag2 import Reader
+from zstandard import ZstdError
 
+from vis_ros.file_kinds import foreign_kind
 from vis_ros.image_files import natural_order
-from vis_ros.recordings.bag_files import METADATA, SUFFIXES, BagError, is_storage
-from vis_ros.recordings.cut_mcap import CutMcap, TopicKey, cut_mcap
+from vis_ros.recordings.bag_files import (
+    INFORMATION,
+    MCAP_MAGIC,
+    METADATA,
+    SQLITE_MAGIC,
+    SUFFIXES,
+    BagError,
+    first_bytes,
+    has_metadata,
+    is_storage,
+    starts_as_bag,
+    storage_files,
+)
+from vis_ros.recordings.db3_file import Db3File
+from vis_ros.recordings.decompression import ZSTD_MAGIC, decompress, decompress_file
+from vis_ros.recordings.mcap_file import McapFile, TopicKey
 from vis_ros.recordings.topics import IMAGE_TYPES, INSTANCES_TYPE, Topic, ignored_topic
 from vis_ros.ros.stamps import NS_PER_S
 
-_REPAIR = '`mcap recover` (.mcap) or `sqlite3 FILE .recover` (.db3) saves what is left'
+_Part = McapFile | Db3File
 
 
 class BagReader:
@@ -27,7 +42,10 @@ class BagReader:
     recording that breaks off, as when the recorder was killed, is read up to there: an .mcap file, or a split bag whose
     last file cannot be read.
 
+    Every message that the files say they have is given: if fewer can be read, BagError says how many are missing.
+
     topics: sorted by name; a name occurs twice if it has messages of two types.
+    foreign: topics whose messages are not serialized as ROS 2 does it (JSON, Protobuf, ROS 1); they are left out.
     duration_s: from the first message to the last.
     damage: what is lost at the end of a file that breaks off, and how to repair it; '' for a complete bag.
     videos: name of a topic -> name of the recorded video, if metadata.yaml has it.
@@ -44,23 +62,34 @@ class BagReader:
         information = _metadata(self.path)
         custom = (information or {}).get('custom_data')
         self.videos: dict[str, str] = custom if isinstance(custom, dict) else {}
-        self._parts: list[_Part | CutMcap] = []
+        self._parts: list[_Part] = []
+        self._unpacked: TemporaryDirectory[str] | None = None
         self._unreadable_end = ''
         paths = _paths(self.path, information)
         for path in paths:
             try:
-                self._parts.append(cut_mcap(path) or _Part(path))
+                self._parts.append(_open_part(self._unpack(path)))
             except BagError as error:
                 if path is not paths[-1] or not self._parts:
                     raise
                 self._unreadable_end = str(error)
         self.damage = ' '.join([*(part.damage for part in self._parts), self._unreadable_end]).strip()
-        counts: Counter[TopicKey] = Counter()
-        for part in self._parts:
-            counts.update(part.counts)
-        self.topics = [Topic(name, kind, count) for (name, kind), count in sorted(counts.items())]
+        self.topics = _total([part.counts for part in self._parts])
+        self.foreign = _total([part.foreign for part in self._parts])
         times = [time for part in self._parts for time in part.times_ns]
         self.duration_s = (max(times) - min(times)) / NS_PER_S if times else 0.0
+
+    def _unpack(self, path: Path) -> Path:
+        """The storage file itself, or its content in a temporary folder if zstd has compressed the file."""
+        if not first_bytes(path).startswith(ZSTD_MAGIC):
+            return path
+        self._unpacked = self._unpacked or TemporaryDirectory(prefix='vis_ros_')  # removed with this object
+        target = Path(self._unpacked.name) / path.name.removesuffix('.zstd')
+        try:
+            decompress_file(path, target)
+        except ValueError as error:
+            raise BagError(str(error)) from error
+        return target
 
     def of_type(self, *types: str) -> list[Topic]:
         """The topics whose messages have one of these types, sorted by name."""
@@ -80,75 +109,71 @@ class BagReader:
             start_ns: leave out messages that were recorded earlier.
 
         Raises:
-            BagError: the bag is damaged; raised after all messages before the damage.
+            BagError: the bag is damaged, or has fewer messages than its files say; raised after all messages before
+                the damage.
         """
         wanted = {(topic.name, topic.type): topic for topic in topics}
+        read: Counter[Topic] = Counter()
         for part in self._parts:
             for key, recorded_ns, data in part.messages(wanted, start_ns):
-                yield wanted[key], recorded_ns, data
+                topic = wanted[key]
+                read[topic] += 1
+                try:
+                    plain = _plain(data)
+                except (ValueError, ZstdError) as error:
+                    raise BagError(f'{self.path}: a message of {topic.name} cannot be decompressed: {error}') from error
+                yield topic, recorded_ns, plain
             if part.damage:
                 raise BagError(part.damage)
         if self._unreadable_end:
             raise BagError(self._unreadable_end)
+        missing = {topic: topic.count - read[topic] for topic in topics if read[topic] < topic.count}
+        if missing and start_ns is None:
+            listed = ', '.join(f'{count} of the {topic.count} of {topic.name}' for topic, count in missing.items())
+            raise BagError(
+                f'{self.path} lacks messages that its own index counts: {listed}. The file is damaged or was made '
+                'incomplete; `mcap recover` or `sqlite3 FILE .recover` may find more'
+            )
 
 
-class _Part:
-    """What rosbags opens: a complete file, or a folder whose files are compressed. For the fields see `CutMcap`."""
+def _total(counts: Collection[Counter[TopicKey]]) -> list[Topic]:
+    """The topics of all parts with their counts."""
+    total: Counter[TopicKey] = Counter()
+    for each in counts:
+        total.update(each)
+    return [Topic(name, kind, count) for (name, kind), count in sorted(total.items())]
 
-    damage = ''
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.counts: Counter[TopicKey] = Counter()
-        self.times_ns: list[int] = []
-        with self._opened() as reader:
-            for each in reader.connections:
-                self.counts[each.topic, each.msgtype] += each.msgcount
-            if reader.message_count:
-                self.times_ns = [reader.start_time, reader.end_time - 1]  # the end is exclusive
+def _open_part(path: Path) -> _Part:
+    """Open a storage file by its content, whatever its suffix."""
+    if not path.stat().st_size:
+        raise BagError(f'{path} is empty: it has no bytes. Nothing was recorded, or copying it failed')
+    start = first_bytes(path)
+    if start.startswith(SQLITE_MAGIC):
+        return Db3File(path)
+    if MCAP_MAGIC.startswith(start[: len(MCAP_MAGIC)]):
+        return McapFile(path)
+    kind = foreign_kind(path)
+    raise BagError(f'{path} cannot be read as a bag: it {f"is {kind}" if kind else "starts as neither .mcap nor .db3"}')
 
-    def messages(self, topics: Collection[TopicKey], start_ns: int | None) -> Iterator[tuple[TopicKey, int, bytes]]:
-        """See `CutMcap.messages`."""
-        with self._opened() as reader:
-            chosen = [each for each in reader.connections if (each.topic, each.msgtype) in topics]
-            messages = reader.messages(chosen, start_ns) if chosen else iter(())
-            while True:
-                try:
-                    connection, recorded_ns, data = next(messages)
-                except StopIteration:
-                    return
-                except Exception as error:  # as in `_opened`
-                    raise BagError(f'{self._path} is damaged: {error}. {_REPAIR}') from error
-                yield (connection.topic, connection.msgtype), recorded_ns, bytes(data)
 
-    @contextmanager
-    def _opened(self) -> Iterator[Reader]:
-        with ExitStack() as stack:
-            try:
-                reader = stack.enter_context(Reader(self._path))
-            except Exception as error:  # a damaged file fails in as many ways as it has fields
-                raise BagError(self._unreadable(error)) from error
-            yield reader
-
-    def _unreadable(self, error: Exception) -> str:
-        if self._path.is_file() and not self._path.stat().st_size:
-            return f'{self._path} is empty: it has no bytes. Nothing was recorded, or copying it failed'
-        reason = str(error).rstrip('.')
-        return f'{self._path} cannot be read as a bag: {reason}. {_REPAIR}, and `ros2 bag reindex` rewrites {METADATA}'
+def _plain(data: bytes) -> bytes:
+    """A message that may be compressed with zstd. A message itself starts with the byte 0."""
+    return decompress(data, 'zstd') if data.startswith(ZSTD_MAGIC) else data
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
 def _metadata(path: Path) -> dict[str, Any] | None:
-    """The content of metadata.yaml; None if there is no such file."""
+    """The content of metadata.yaml; None if there is no such file of a bag."""
     if not path.exists():
         raise FileNotFoundError(f'there is no bag {path}')
     metadata = path / METADATA
-    if not metadata.is_file():
+    if not has_metadata(path):  # a file of this name without the key is of another program
         return None
     try:
-        information = yaml.safe_load(metadata.read_text(encoding='utf-8'))['rosbag2_bagfile_information']
+        information = yaml.safe_load(metadata.read_text(encoding='utf-8'))[INFORMATION]
         if not all(isinstance(name, str) for name in information['relative_file_paths']):
             raise TypeError('relative_file_paths is not a list of names')
         return dict(information)
@@ -160,14 +185,14 @@ def _metadata(path: Path) -> dict[str, Any] | None:
 
 
 def _paths(path: Path, information: dict[str, Any] | None) -> list[Path]:
-    """What to open, one after the other: files, or a folder whose files are compressed."""
+    """The storage files to open, one after the other."""
     if not path.is_dir():
-        if path.suffix not in SUFFIXES:
+        if not is_storage(path) and not starts_as_bag(path):
             raise BagError(f'{path} is not a bag: a bag is a folder or a file that ends in {" or ".join(SUFFIXES)}')
         return [_checkpointed(path)]
     if information is not None:
         return _listed_paths(path, information)
-    files = sorted((file for file in path.iterdir() if is_storage(file)), key=lambda file: natural_order(file.name))
+    files = sorted(storage_files(path), key=lambda file: natural_order(file.name))
     if not files:
         raise BagError(f'{path} is not a bag: it holds neither {METADATA} nor {" or ".join(SUFFIXES)} files')
     return [_checkpointed(file) for file in files]
@@ -175,13 +200,12 @@ def _paths(path: Path, information: dict[str, Any] | None) -> list[Path]:
 
 def _listed_paths(path: Path, information: dict[str, Any]) -> list[Path]:
     files = [path / Path(name).name for name in information['relative_file_paths']]
-    compressed = str(information.get('compression_mode', '')).lower() not in ('', 'none')
     if missing := [file.name for file in files if not file.is_file()]:
         raise FileNotFoundError(
             f'{path}: {METADATA} lists {", ".join(missing)}, which {"is" if len(missing) == 1 else "are"} missing. '
             'Restore them, or run `ros2 bag reindex` to list only the existing files'
         )
-    return [path] if compressed else [_checkpointed(file) for file in files]
+    return [_checkpointed(file) for file in files]
 
 
 def _checkpointed(file: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from vis_ros.recordings.recording import (
     LATE,
     NO_DEPTH,
     NO_TIME,
+    OTHER_FRAME,
     REORDERED,
     SAME_STAMP,
     SET_BACK,
@@ -36,6 +38,8 @@ from vis_ros.recordings.topics import IMAGE_TYPES, Topic, absolute
 from vis_ros.ros.stamps import StampWindow
 
 _GAP = 2.5  # times the median of the last intervals
+_VIDEO = re.compile(r'Packet|Video', re.IGNORECASE)
+"""Types of messages that hold encoded video (FFMPEGPacket, CompressedVideo), of which each needs the ones before."""
 _MIN_INTERVALS = 5  # the median of fewer says little
 
 
@@ -63,6 +67,7 @@ class BagRecording(Recording):
         if depth is not None and len(cameras) > 1:
             raise ValueError('--depth works with one camera; replay the cameras one by one')
         self._reader = BagReader(path)
+        self._other_frames: dict[tuple[str, ...], None] = {}
         self._depth = None if depth is None else BagDepth(self._reader, depth)
         wanted: dict[str, list[str] | None] = {name: None if topic is None else [topic]}
         if cameras:
@@ -71,12 +76,16 @@ class BagRecording(Recording):
         streams = list(self._streams.values())
         listed = ', '.join(stream.topic for stream in streams)
         super().__init__(path, f'bag {path}, topic{"s" if len(streams) > 1 else ""} {listed}', streams)
+        unread = [each for each in (*self._reader.topics, *self._reader.foreign) if is_picture(each)]
+        if topic is None and not cameras and unread:
+            self.left_out.append(f'topics of types that are not read: {", ".join(map(str, unread))}')
 
     def _read(self, stride: int) -> Iterator[Frame]:
         cameras = {topic: _RecordedCamera(self, stream, stride) for topic, stream in self._streams.items()}
         depth_topics: tuple[Topic, ...] = ()
         if self._depth is not None:
             self._depth.restart()
+            self._other_frames.clear()
             depth_topics = self._depth.topics
         messages = self._reader.messages([*cameras, *depth_topics])
         damage: BagError | None = None
@@ -97,14 +106,33 @@ class BagRecording(Recording):
         if damage:
             raise damage
 
-    def depth_at(self, stamp_ns: int) -> tuple[NDArray[np.generic], CameraModel] | None:
-        """`Frame.depth` of the image with this stamp."""
+    def depth_at(self, stamp_ns: int, frame_id: str) -> tuple[NDArray[np.generic], CameraModel] | None:
+        """`Frame.depth` of the image with this stamp and frame. Depth and calibration of another frame are counted."""
         if self._depth is None:
             return None
         found = self._depth.at(stamp_ns)
         if found is None:
             self.warnings[NO_DEPTH] += 1
+        elif other := sorted({*(self._depth.frame_ids or ())} - {frame_id}):
+            self.warnings[OTHER_FRAME] += 1
+            self._other_frames[(frame_id, *other)] = None
         return found
+
+    @property
+    def inferred(self) -> list[str]:
+        return [
+            *super().inferred,
+            *(
+                f'depth or calibration of the frame {" and ".join(map(repr, others))} was used as registered to the '
+                f'images of the frame {frame_id!r}: if it is not, the positions are wrong'
+                for frame_id, *others in self._other_frames
+            ),
+        ]
+
+
+def is_picture(topic: Topic) -> bool:
+    """Whether a topic has images in messages that cannot be read: video packets, or another serialization."""
+    return bool(topic.count and (_VIDEO.search(topic.type) or ('Image' in topic.type and ' in ' in topic.type)))
 
 
 # --- topics -----------------------------------------------------------------------------------------------------------
@@ -135,7 +163,7 @@ def _choose(reader: BagReader, names: list[str] | None) -> Topic:
     topics = reader.image_topics
     listed = ', '.join(map(str, topics))
     if not topics:
-        raise ValueError(f'{reader.path} has no topic with images ({" or ".join(IMAGE_TYPES)})')
+        raise ValueError(f'{reader.path} has no topic with images ({" or ".join(IMAGE_TYPES)}). {_others(reader)}')
     if names is None and len(topics) > 1:
         raise ValueError(
             f'{reader.path} has several topics with images, choose one with --topic (or each with --camera): {listed}'
@@ -146,6 +174,18 @@ def _choose(reader: BagReader, names: list[str] | None) -> Topic:
     if not found[0].count:
         raise ValueError(f'{reader.path} has no message on {found[0].name}; it has {listed}')
     return found[0]
+
+
+def _others(reader: BagReader) -> str:
+    """What a bag without images has, and what to do with its video."""
+    others = [*reader.topics, *reader.foreign]
+    listed = f'It has {", ".join(f"{each.name} ({each.type}, {each.count})" for each in others) or "no topic at all"}'
+    if any(_VIDEO.search(topic.type) for topic in others):
+        listed += (
+            '. Video packets must be decoded first: republish the topic as raw images (image_transport republish, '
+        )
+        listed += 'with the plugin that encoded it) and record those'
+    return listed
 
 
 def _stream(camera: str, topic: Topic, duration_s: float) -> Stream:
@@ -239,7 +279,7 @@ class _RecordedCamera:
 
     def _frame(self, epoch: int, stamp_ns: int, message: _Message, index: int) -> Frame | None:
         try:
-            image = read_image(message.data, self._stream.type)
+            image = read_image(message.data, self._stream.type, self._bag.scale16)
         except (ImageError, BagError) as error:
             self._skip(UNREADABLE, f'image {index} of {self._stream.topic}: {error}')
             return None
@@ -255,7 +295,7 @@ class _RecordedCamera:
             has_clock=message.has_clock,
             recorded_ns=message.recorded_ns,
             message=message.data,
-            depth=self._bag.depth_at(stamp_ns),
+            depth=self._bag.depth_at(stamp_ns, message.frame_id),
         )
 
     def _skip(self, reason: str, problem: str) -> None:

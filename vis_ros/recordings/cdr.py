@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from vis_ros.images import decode_compressed, decode_image
+from vis_ros.images import Scale16, decode_compressed, decode_image
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.topics import COMPRESSED_TYPE
 from vis_ros.ros.share import share_file
@@ -60,15 +60,17 @@ def _with_ndarrays(value: Any) -> Any:
     return value
 
 
-def read_image(data: bytes, type: str) -> NDArray[np.uint8]:
-    """The pixels of a serialized message of IMAGE_TYPES, (H, W, 3) uint8 BGR.
+def read_image(data: bytes, type: str, scale: Scale16 | None = None) -> NDArray[np.uint8]:
+    """The pixels of a serialized message of IMAGE_TYPES, (H, W, 3) uint8 BGR. `scale`: how 16 bits become 8.
 
     Raises:
         BagError: the bytes are not such a message.
         ImageError: the image cannot be decoded; names the encoding or what is wrong.
     """
     message = deserialize(data, type)
-    return decode_compressed(message.format, message.data) if type == COMPRESSED_TYPE else decode_image(message)
+    if type == COMPRESSED_TYPE:
+        return decode_compressed(message.format, message.data, scale)
+    return decode_image(message, scale)
 
 
 def read_header(data: bytes) -> tuple[int, str]:

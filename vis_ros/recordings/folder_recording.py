@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from vis_ros.image_files import IMAGE_SUFFIXES, natural_order
-from vis_ros.recordings.recording import UNREADABLE, Frame, Recording, Stream
+from vis_ros.images import ImageError, read_image_file
+from vis_ros.recordings.recording import MISSING, UNREADABLE, Frame, Recording, Stream
 from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S
 
 
 class FolderRecording(Recording):
-    """Image files in natural order (frame 2 before frame 10), as if taken at FOLDER_RATE."""
+    """Image files in natural order (frame 2 before frame 10), as if taken at FOLDER_RATE. A truncated file is skipped,
+    and so are the further pages of a TIFF file."""
 
     def __init__(self, files: list[Path], path: Path, name: str = '') -> None:
         self._files = files
@@ -24,23 +24,22 @@ class FolderRecording(Recording):
     def _read(self, stride: int) -> Iterator[Frame]:
         dropped = 0
         for index, file in list(enumerate(self._files))[::stride]:
-            image = _read_image(file)
-            if image is None:
-                self.skip(UNREADABLE, f'{file} is not an image that OpenCV can read')
+            try:
+                image = read_image_file(file, self.scale16)
+            except ImageError as error:
+                self.skip(UNREADABLE, str(error))
                 dropped += 1
                 continue
+            if further := _pages(file) - 1:
+                self.skip(MISSING, f'only the first page of {file} is read', further)
             stamp_ns = round(index / FOLDER_RATE * NS_PER_S)
             yield Frame(image, stamp_ns, '', file.name, index, stream=self.streams[0].name, dropped=dropped)
             dropped = 0
 
 
-def _read_image(file: Path) -> NDArray[np.uint8] | None:
-    """The pixels of a file, without its EXIF orientation, as for the images of bags; None if it cannot be read."""
-    try:
-        image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # an impossible size in its header
-        return None
-    return None if image is None else np.asarray(image, np.uint8)
+def _pages(file: Path) -> int:
+    """Number of images in a readable file; only TIFF files have several."""
+    return max(1, cv2.imcount(str(file))) if file.suffix.lower() in ('.tif', '.tiff') else 1
 
 
 def images_in(path: Path) -> list[Path]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vis_ros.image_files import IMAGE_SUFFIXES, natural_order
+from vis_ros.file_kinds import foreign_kind
+from vis_ros.image_files import IMAGE_SUFFIXES, OTHER_FRAMES, natural_order
 from vis_ros.recordings.bag_depth import DepthTopics
-from vis_ros.recordings.bag_files import is_bag
+from vis_ros.recordings.bag_files import is_bag, is_storage, storage_files
 from vis_ros.recordings.bag_recording import BagRecording
 from vis_ros.recordings.folder_recording import FolderRecording, images_in
 from vis_ros.recordings.recording import Recording
 from vis_ros.recordings.video_recording import VideoRecording
+
+_SHOWN = 5
+"""Names that are listed where a folder holds more than what is read."""
 
 
 def open_recording(
@@ -45,7 +49,9 @@ def open_recording(
     if not path.exists():
         raise FileNotFoundError(f'there is no file or folder {path}')
     if is_bag(path):
-        return BagRecording(path, topic, cameras or {}, name, depth)
+        recording: Recording = BagRecording(path, topic, cameras or {}, name, depth)
+        recording.left_out += _left_out(path, storage_files(path), 'the files of the bag')
+        return recording
     if topic is not None:
         raise ValueError(f'{path} is not a bag, so it has no topic {topic!r}; leave --topic out')
     if cameras:
@@ -53,11 +59,17 @@ def open_recording(
     if depth is not None:
         raise ValueError(f'{path} is not a bag, so it has no topic {depth.depth!r}; leave --depth out')
     if images := images_in(path):
-        return FolderRecording(images, path, name)
+        recording = FolderRecording(images, path, name)
+        recording.left_out += _left_out(path, images, 'its own images')
+        return recording
     if path.is_dir():
+        beside = ', '.join(each.name for each in _with_frames(path)[:_SHOWN])
         raise ValueError(
             f'{path} holds neither images ({", ".join(IMAGE_SUFFIXES)}) nor a bag (metadata.yaml, .mcap, .db3)'
+            + (f'; give one of {beside} in it' if beside else '')
         )
+    if kind := foreign_kind(path):
+        raise ValueError(f'{path} is not a recording that can be read: it is {kind}')
     return VideoRecording(path, name)
 
 
@@ -74,8 +86,35 @@ def open_recordings(
     path = Path(path)
     if path.is_dir() and not is_bag(path) and not images_in(path):
         folders = sorted((each for each in path.iterdir() if each.is_dir()), key=lambda each: natural_order(each.name))
-        if recordings := [
-            open_recording(folder, topic, cameras, folder.name, depth) for folder in folders if images_in(folder)
-        ]:
+        used = [folder for folder in folders if images_in(folder)]
+        if recordings := [open_recording(folder, topic, cameras, folder.name, depth) for folder in used]:
+            recordings[0].left_out += _left_out(path, used, 'the folders with images')
             return recordings
     return [open_recording(path, topic, cameras, depth=depth)]
+
+
+def _left_out(folder: Path, used: Sequence[Path], what: str) -> list[str]:
+    """What a folder holds beside the files or folders that are read, in words; nothing for a file."""
+    found = [each for each in _with_frames(folder) if each not in used] if folder.is_dir() else []
+    if not found:
+        return []
+    listed = ', '.join(each.name for each in found[:_SHOWN])
+    if len(found) > _SHOWN:
+        listed += f' and {len(found) - _SHOWN} more'
+    return [f'{folder} also holds {listed}: only {what} are read']
+
+
+def _with_frames(folder: Path) -> list[Path]:
+    """The entries of a folder that hold images of any kind: image files, videos, bags, folders of them."""
+    entries = sorted(folder.iterdir(), key=lambda each: natural_order(each.name))
+    return [each for each in entries if _holds_frames(each)]
+
+
+def _holds_frames(path: Path) -> bool:
+    if path.is_dir():
+        return any(_is_frame_file(file) for file in path.iterdir())
+    return _is_frame_file(path)
+
+
+def _is_frame_file(path: Path) -> bool:
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_FRAMES) or is_storage(path)

@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.images import Scale16
 from vis_ros.positions import CameraModel
 from vis_ros.ros.stamps import NS_PER_S
 
-UNREADABLE, LATE, TWICE = 'unreadable', 'out of order', 'recorded twice'
+UNREADABLE, LATE, TWICE, MISSING = 'unreadable', 'out of order', 'recorded twice', 'missing'
 """Why a frame is left out: keys of `Recording.skips`."""
 
 SET_BACK, NO_TIME, SAME_STAMP = 'clock set back', 'invalid stamp', 'same stamp as the previous image'
 REORDERED, GAP, NO_DEPTH = 'reordered', 'gap', 'without depth'
+OTHER_FRAME = 'depth or calibration of another frame'
 """Keys of `Recording.warnings`. A gap is an interval of more than 2.5 times the usual one: images are missing."""
 
 
@@ -89,6 +91,8 @@ class Recording(ABC):
     skips: reason -> number of frames left out in the last iteration.
     warnings: problem -> its number in the last iteration.
     last_problem: why the last frame was left out.
+    left_out: what the source holds beside the frames that are read, in words; from the moment it is opened.
+    scale16: how images of 16 bits become 8 bits, and the values met.
     """
 
     def __init__(self, path: Path, description: str, streams: Sequence[Stream]) -> None:
@@ -98,6 +102,8 @@ class Recording(ABC):
         self.skips: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
         self.last_problem = ''
+        self.left_out: list[str] = []
+        self.scale16 = Scale16()
 
     @property
     def count(self) -> int | None:
@@ -121,6 +127,11 @@ class Recording(ABC):
         return self.streams[0].rate
 
     @property
+    def inferred(self) -> list[str]:
+        """What was assumed about the meaning of the frames of the last iteration, in words."""
+        return [text for text in [self.scale16.in_words()] if text]
+
+    @property
     def skipped(self) -> int:
         """Number of frames left out in the last iteration."""
         return sum(self.skips.values())
@@ -137,6 +148,7 @@ class Recording(ABC):
         """
         self.skips.clear()
         self.warnings.clear()
+        self.scale16 = Scale16(self.scale16.low, self.scale16.high)
         self.last_problem = ''
         empty = True
         for frame in self._read(stride):

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from vis_ros.claim import claim, is_ours
 from vis_ros.recordings.bag_files import remove_bag
 from vis_ros.replay.offline.video_files import NAMES
 
+_RUN = 'run.json'
 
-def make_room(folder: Path, recordings: Iterable[Path]) -> None:
-    """Create the folder, or remove the files of an earlier replay from it.
+
+def make_room(folder: Path, recordings: Iterable[Path], videos: Iterable[str]) -> None:
+    """Create the folder and one for each of several videos, without the files of an earlier replay.
+
+    Only files of known names are removed, in folders that are marked as ours.
+
+    Args:
+        folder: for the results.
+        recordings: that are replayed.
+        videos: names of the folders in it.
 
     Raises:
         ValueError: the folder and one of the recordings overlap.
-        FileExistsError: `folder/bag` is not a bag.
+        FileExistsError: one of the folders holds files that vis-ros has not written, or `folder/bag` is not a bag.
     """
     for path in (recording.resolve() for recording in recordings):
         written = [folder.resolve() / name for name in ('bag', *NAMES)]
@@ -23,17 +32,23 @@ def make_room(folder: Path, recordings: Iterable[Path]) -> None:
             raise ValueError(
                 f'{folder} cannot hold the results: it overlaps the recording {path}; choose another --out'
             )
+    claim(folder)
     remove_bag(folder / 'bag')
-    videos = _videos_of(folder / 'run.json')
-    for name in (*NAMES, *(f'{video}/{name}' for video in videos for name in NAMES), 'results.json', 'run.json'):
+    for video in (folder, *_videos_of(folder)):
+        for name in NAMES:
+            (video / name).unlink(missing_ok=True)
+    for name in ('results.json', _RUN):
         (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder / video for video in videos):
+        for part in reversed((path, *path.parents)):
+            if part.is_relative_to(folder) and part != folder:
+                claim(part)
 
 
-def _videos_of(run: Path) -> list[str]:
-    """The videos of an earlier replay; none if its run.json is missing or damaged."""
-    try:
-        found = json.loads(run.read_text(encoding='utf-8'))['cameras']
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return [str(name) for name in found] if isinstance(found, dict) else []
+def _videos_of(folder: Path) -> Iterator[Path]:
+    """The folders of the videos of an earlier replay. Other runs, with their own run.json, are none."""
+    for inside in folder.iterdir():
+        if inside.is_dir() and not inside.is_symlink() and not (inside / _RUN).exists():
+            if is_ours(inside):
+                yield inside
+            yield from _videos_of(inside)

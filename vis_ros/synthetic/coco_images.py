@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.datasets.frame_images import ImageFile
-from vis_ros.datasets.problems import AnnotationError, read_json
+from vis_ros.datasets.coco_json import find_image
+from vis_ros.datasets.problems import read_json
 from vis_ros.datasets.segmentation import fault
+from vis_ros.image_headers import check_file
+from vis_ros.images import ImageError, read_image_file
 from vis_ros.masks import rle
 from vis_ros.synthetic.bounded_cache import BoundedCache
 from vis_ros.synthetic.labeled_frame import LabeledFrame
@@ -190,8 +192,8 @@ class CocoDataset:
         """Image `index`, (H, W, 3) uint8 BGR. ValueError if its file has changed since construction."""
         entry = self.images[index]
         try:
-            image = ImageFile(entry.path)()
-        except AnnotationError as error:
+            image = read_image_file(entry.path)
+        except ImageError as error:
             raise ValueError(f'{entry.path} has changed since the data set was checked') from error
         if image.shape[:2] != entry.size:
             raise ValueError(f'{entry.path} has changed since the data set was checked')
@@ -272,8 +274,8 @@ class CocoDataset:
         return images
 
     def _find_file(self, name: str) -> Path:
-        path = self.image_folder / name
-        return path if path.is_file() else self.image_folder / Path(name).name
+        found = find_image(name, [self.image_folder])
+        return self.image_folder / Path(name).name if found is None else found.path
 
     def _read_annotations(self, records: list[Any], images: dict[Any, CocoImage], class_of: dict[Any, int]) -> None:
         seen: set[Any] = set()
@@ -465,8 +467,9 @@ def _image_fault(entry: CocoImage) -> str | None:
     flags = cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         data = np.fromfile(entry.path, np.uint8)
+        check_file(data)
         small = cv2.imdecode(data, flags) if len(data) else None
-    except OSError:
+    except (OSError, ImageError):
         small = None
     if small is None:
         return 'image file that cannot be decoded'

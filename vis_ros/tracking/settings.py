@@ -18,6 +18,7 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 import numpy as np
 
 from vis_ros.engines.engine import ENGINES, PRECISIONS
+from vis_ros.images import Scale16
 from vis_ros.masks.encodings import ENCODINGS
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.recordings.topics import CAMERA_NAMES, is_camera_name
@@ -133,6 +134,17 @@ class Settings:
         0, 'network', "Maximum number of detections per frame; 0 uses the model's own.", limits=(0, 1000)
     )
 
+    black_level: int = _setting(
+        0, 'network', 'Images of 16 bits: the value that becomes black. Lower ones are cut off.', limits=(0, 65534)
+    )
+    white_level: int = _setting(
+        65535,
+        'network',
+        'Images of 16 bits: the value that becomes white. Higher ones are cut off. Thermal cameras use a small part of '
+        'the range; replay prints the values it met.',
+        limits=(1, 65535),
+    )
+
     association: str = _setting(
         'one_to_one',
         'tracks',
@@ -245,6 +257,7 @@ class Settings:
     def check_together(self) -> None:
         """Raise ValueError where settings that are valid by themselves contradict each other."""
         _ = self.input_size
+        self.scale16()
         if self.propagates and self.bridge:
             raise ValueError(
                 f'bridge is {self.bridge!r}, but model {self.model!r} propagates every frame: leave bridge empty'
@@ -258,6 +271,12 @@ class Settings:
             raise ValueError(
                 f'association is {self.association!r}, but its duplicate ids cannot be propagated: use one_to_one'
             )
+
+    def scale16(self) -> Scale16:
+        """How images of 16 bits become 8 bits. ValueError unless `black_level` is below `white_level`."""
+        if self.black_level >= self.white_level:
+            raise ValueError(f'black_level is {self.black_level}, but must be below white_level, {self.white_level}')
+        return Scale16(self.black_level, self.white_level)
 
     def association_config(self) -> AssociationConfig:
         """The settings of the identity memory."""

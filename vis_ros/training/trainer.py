@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from vis_ros.claim import claim
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.training.detection_task import DetectionTask
 from vis_ros.training.optimization import build_optimizer, choose_precision, freeze, learning_rate_factor
@@ -78,7 +79,7 @@ class Trainer:
         self.pairs_seen = 0
         self.best: dict[str, float] = {}
         if ranks.first:
-            out.mkdir(parents=True, exist_ok=True)
+            claim(out)
         if self.checkpoint.exists():
             self._resume()
 

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 _DIGEST_BYTES = 32
 _SUFFIX = '.openvino'
+_ABANDONED_S = 600.0
+"""A partial file that nobody has written to for this long is left over."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +87,10 @@ class CompiledCache:
         return self.folder / f'{key}{_SUFFIX}'
 
     def _delete_least_recently_used(self) -> None:
+        for partial in self.folder.glob('*.part'):  # of a process that was killed
+            with contextlib.suppress(OSError):
+                if time.time() - partial.stat().st_mtime > _ABANDONED_S:
+                    partial.unlink()
         files = [(path.stat(), path) for path in self.folder.glob(f'*{_SUFFIX}')]
         total = 0
         for status, path in sorted(files, key=lambda item: -item[0].st_mtime):

@@ -7,15 +7,19 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.claim import claim
+from vis_ros.datasets.frame_images import folder_names
 from vis_ros.evaluation.comparison.run_model import ComparisonTask
+from vis_ros.images import read_image_file
 from vis_ros.machine import describe_machine
 from vis_ros.ros.isolation import child_environment
 
@@ -42,14 +46,17 @@ def compare_models(
         ChildProcessError: a process failed in another way; contains the end of its output.
     """
     out = Path(tasks[0].out)
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out)
     result: dict[str, Any] = {'machine': describe_machine(), 'truth': tasks[0].truth, 'models': {}}
-    for task in tasks:
-        on_model(task.model)
-        found = _run(task)
-        result['models'][task.model] = found if 'error' in found else found | {'mean': _mean(found['videos'])}
-    (out / 'comparison.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
-    _write_sheets(out, result['models'])
+    with TemporaryDirectory(prefix='vis_ros_') as images:
+        for task in tasks:
+            on_model(task.model)
+            folder = Path(images) / task.model
+            folder.mkdir()
+            found = _run(replace(task, out=str(folder)))
+            result['models'][task.model] = found if 'error' in found else found | {'mean': _mean(found['videos'])}
+        (out / 'comparison.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+        _write_sheets(out, Path(images), result['models'])
     return result
 
 
@@ -69,19 +76,16 @@ def _mean(videos: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in (metrics | times).items()}
 
 
-def _write_sheets(out: Path, models: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write one sheet per video with one row per model, and remove the images of the rows."""
+def _write_sheets(out: Path, images: Path, models: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write one sheet per video with one row per model, of the images in `images`/<model>."""
     rows: dict[str, list[NDArray[np.uint8]]] = {}
     for model, found in models.items():
-        for video, metrics in found.get('videos', {}).items():
-            paths = sorted(out.glob(f'{video}_{model}_*.jpg'))
-            images = [cv2.imread(str(path)) for path in paths]
-            rows.setdefault(video, []).append(_row(model, metrics, [np.asarray(image, np.uint8) for image in images]))
-            for path in paths:
-                path.unlink()
-    for video, strips in rows.items():
-        if not cv2.imwrite(str(out / f'{video}.jpg'), np.vstack(strips)):
-            raise OSError(f'cannot write {out / video}.jpg')
+        for position, (video, metrics) in enumerate(found.get('videos', {}).items()):
+            paths = sorted((images / model).glob(f'{position}_*.jpg'))
+            rows.setdefault(video, []).append(_row(model, metrics, [read_image_file(path) for path in paths]))
+    for name, strips in zip(folder_names(list(rows)), rows.values(), strict=True):
+        if not cv2.imwrite(str(out / f'{name}.jpg'), np.vstack(strips)):
+            raise OSError(f'cannot write {out / name}.jpg')
 
 
 def _row(model: str, metrics: Mapping[str, float], images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -49,7 +49,7 @@ class ComparisonTask:
         model: name of the model, see `candidates`.
         weights: its weights; '' for the packaged ones.
         truth: annotated videos with images.
-        out: folder for the images.
+        out: folder for the images: <position of the video>_<frame>.jpg.
         only: names of the videos to use; all if empty.
         max_frames: maximum number of frames of each video; 0 for all.
         settings: all other settings of the model.
@@ -86,9 +86,9 @@ def run_model(task: ComparisonTask) -> dict[str, Any]:
     Raises:
         ValueError: the videos cannot be used, or the model cannot run.
     """
-    truth = chosen_videos(task)
+    truth, left_out = chosen_videos(task)
     model = candidate(task.model, task.weights, task.settings)
-    runs = [_run_video(model, video, task) for video in truth.videos]
+    runs = [_run_video(model, video, task, position) for position, video in enumerate(truth.videos)]
     peak_mib = round(peak_memory_mib(), 1)  # without the memory of the evaluation
     predictions = [PredictedVideo(video.name, run.predictions) for video, run in zip(truth.videos, runs, strict=True)]
     results = AnnotatedVideos(task.model, 'predictions', model.class_names, predictions, has_classes=False)
@@ -99,6 +99,7 @@ def run_model(task: ComparisonTask) -> dict[str, Any]:
         'weights': model.weights,
         'engine': model.engine,
         'peak_mib': peak_mib,
+        'left_out': left_out,
         'videos': {
             video.name: {
                 'J': round(per_video[video.name]['J'], 4),
@@ -113,29 +114,45 @@ def run_model(task: ComparisonTask) -> dict[str, Any]:
     }
 
 
-def chosen_videos(task: ComparisonTask) -> AnnotatedVideos:
-    """The videos of a task. ValueError if one does not exist, has no images, or shows no object in its first frame."""
+def chosen_videos(task: ComparisonTask) -> tuple[AnnotatedVideos, list[str]]:
+    """The videos of a task from the first frame with an object on, and what is left out of them, in words.
+
+    Raises:
+        ValueError: a video does not exist, or none has images and an object to start from.
+    """
     truth = open_annotations(task.truth)
     missing = sorted(set(task.only) - {video.name for video in truth.videos})
     if missing:
         raise ValueError(f'{task.truth} has no video {", ".join(map(repr, missing))}')
-    videos = [
-        Excerpt(video, 0, task.max_frames or len(video))
-        for video in truth.videos
-        if not task.only or video.name in task.only
-    ]
-    for video in videos:
-        first = next(iter(video), None)
-        if first is None or len(video) < 2:
-            raise ValueError(f'{task.truth}: {video.name} has {len(video)} frames, but at least 2 are needed')
-        if first.read_image is None:
-            raise ValueError(f'{task.truth}: {video.name} has no images')
-        if not len(first):
-            raise ValueError(f'{task.truth}: the first frame of {video.name} shows no object')
-    return replace(truth, videos=videos)
+    videos: list[AnnotatedVideo] = []
+    left_out = []
+    for video in truth.videos:
+        if task.only and video.name not in task.only:
+            continue
+        begin, end = _first_labeled(video), task.max_frames or len(video)
+        part = Excerpt(video, begin or 0, min((begin or 0) + end, len(video)))
+        first = next(iter(part), None)
+        if begin is None:
+            left_out.append(f'{video.name}: no frame shows an object')
+        elif first is None or len(part) < 2:
+            left_out.append(f'{video.name}: at least 2 frames are needed from the first object on')
+        elif first.read_image is None:
+            left_out.append(f'{video.name}: it has no images')
+        else:
+            videos.append(part)
+            if begin:
+                left_out.append(f'{video.name}: the {begin} frames before the first object')
+    if not videos:
+        raise ValueError(f'{task.truth} has no video to compare on. {"; ".join(left_out)}')
+    return replace(truth, videos=videos), left_out
 
 
-def _run_video(model: Candidate, video: AnnotatedVideo, task: ComparisonTask) -> _VideoRun:
+def _first_labeled(video: AnnotatedVideo) -> int | None:
+    """Position of the first frame that shows an object; None if no frame does."""
+    return next((position for position, frame in enumerate(video) if len(frame)), None)
+
+
+def _run_video(model: Candidate, video: AnnotatedVideo, task: ComparisonTask, position: int) -> _VideoRun:
     run = _VideoRun()
     shown = set(np.linspace(0, len(video) - 1, min(_SHEET_IMAGES, len(video))).round().astype(int).tolist())
     for number, frame in enumerate(video):
@@ -150,7 +167,7 @@ def _run_video(model: Candidate, video: AnnotatedVideo, task: ComparisonTask) ->
         else:
             run.start_ms = elapsed_ms
         if number in shown:
-            _write_image(Path(task.out) / f'{video.name}_{task.model}_{number:05d}.jpg', image, found)
+            _write_image(Path(task.out) / f'{position}_{number:05d}.jpg', image, found)
     return run
 
 

@@ -61,7 +61,7 @@ def replay_live(
         ConnectionError: the node reports that it cannot work, or cannot be reset.
         ValueError: rate or loop is out of range, topics and cameras do not match, no image can be read, or `out` is in
             the recording.
-        FileExistsError: out/bag exists and is not a bag.
+        FileExistsError: `out` holds files that vis-ros has not written.
         KeyboardInterrupt: interrupted before the first image.
     """
     if not 0 < rate < math.inf or loop < 1:
@@ -76,7 +76,8 @@ def replay_live(
             counts = [images.counts[route.recorded_topic] for route in routes]
             total = None if None in counts else loop * sum(count or 0 for count in counts)
             on_ready(total, '; '.join(map(str, routes)))
-            make_room(folder, [images.path])
+            videos = [route.camera.name for route in routes] if len(routes) > 1 else []
+            make_room(folder, [images.path], videos)
             with BagWriter(folder / 'bag') as bag:
                 session = LiveSession(
                     player,

@@ -26,7 +26,7 @@ from vis_ros.positions import positions
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.cdr import serialize
-from vis_ros.recordings.recording import Frame, NoFrameError, Recording, Stream
+from vis_ros.recordings.recording import MISSING, OTHER_FRAME, Frame, NoFrameError, Recording, Stream
 from vis_ros.recordings.topics import INSTANCES_TYPE, topic_name
 from vis_ros.recordings.video_writer import CODECS
 from vis_ros.replay.interruption import INTERRUPTED, interruptible
@@ -57,6 +57,8 @@ class ReplaySummary:
     codec: FourCC of the overlay video.
     stopped_early: '' when the whole recording was replayed, INTERRUPTED, or where and how the recording is damaged.
     no_results_json: why there is no results.json, or ''.
+    left_out: what the recording holds beside the frames that were read, in words.
+    inferred: what was assumed about the meaning of the frames, in words.
     """
 
     frames: int
@@ -70,6 +72,13 @@ class ReplaySummary:
     codec: str
     stopped_early: str
     no_results_json: str
+    left_out: tuple[str, ...] = ()
+    inferred: tuple[str, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that the recording says it holds was used, or skipped for a reason of its own."""
+        return not (self.left_out or self.skips.get(MISSING) or self.warnings.get(OTHER_FRAME))
 
     @property
     def skipped(self) -> int:
@@ -114,7 +123,7 @@ def replay(
 
     Raises:
         ValueError: no frame can be read, there are no messages to copy, or `out` is in the recording.
-        FileExistsError: out/bag exists and is not a bag.
+        FileExistsError: `out` holds files that vis-ros has not written.
     """
     if stride < 1 or (max_frames is not None and max_frames < 1):
         raise ValueError(f'stride ({stride}) and max_frames ({max_frames}) must be at least 1')
@@ -127,7 +136,10 @@ def replay(
     if len(set(topics)) < len(topics):
         raise ValueError(f'videos of different names have the same topic: {", ".join(topics)}')
     folder = Path(out)
-    make_room(folder, (recording.path for recording in recordings))
+    videos = [stream.name for stream in streams] if len(streams) > 1 else []
+    make_room(folder, (recording.path for recording in recordings), videos)
+    for recording in recordings:
+        recording.scale16 = model.settings.scale16()
     start = time.perf_counter()
     with BagWriter(folder / 'bag') as bag, ResultsJson(folder) as results:
         outputs = _Outputs(folder, len(streams) == 1, bag, results, model.name, copy_images, codecs)
@@ -147,6 +159,8 @@ def replay(
         'skipped': summary.skipped,
         'skips': summary.skips,
         'warnings': summary.warnings,
+        'left_out': summary.left_out,
+        'inferred': summary.inferred,
         'stopped_early': summary.stopped_early,
         'no_results_json': summary.no_results_json,
         'frames_of': {run.stream.name: run.frames for run in runs},
@@ -176,6 +190,8 @@ def _summary(
         codec=next((run.codec for run in runs if run.codec), ''),
         stopped_early=stopped_early,
         no_results_json=no_results_json,
+        left_out=tuple(text for each in recordings for text in each.left_out),
+        inferred=tuple(dict.fromkeys(text for each in recordings for text in each.inferred)),
     )
 
 

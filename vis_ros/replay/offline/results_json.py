@@ -21,11 +21,13 @@ of each track has one entry for each frame of its video."""
 
 @dataclass
 class _Row:
-    """One track: the frames it is in, and the offsets of its masks in the temporary file."""
+    """One track: the frames it is in, the offsets of its masks in the temporary file (of several in a frame that of the
+    last), and the sum of the scores of its detections."""
 
     frames: array[int] = field(default_factory=lambda: array('Q'))
     offsets: array[int] = field(default_factory=lambda: array('Q'))
     score: float = 0.0
+    detections: int = 0
     classes: Counter[int] = field(default_factory=Counter)
 
 
@@ -72,9 +74,13 @@ class ResultsJson:
             runs = mask_runs(instances.masks, instances.rois, instances.image_size)
         for index, track_id in enumerate(instances.track_ids.tolist()):
             row = self._rows.setdefault((video_id, epoch, track_id), _Row())
-            row.frames.append(frame)
-            row.offsets.append(self._size)
+            if row.frames and row.frames[-1] == frame:  # the published rules may give one id to two detections
+                row.offsets[-1] = self._size
+            else:
+                row.frames.append(frame)
+                row.offsets.append(self._size)
             row.score += float(instances.scores[index])
+            row.detections += 1
             row.classes[int(instances.class_ids[index])] += 1
             counts = compress(runs[index].image).decode('ascii')
             text = json.dumps({'size': list(instances.image_size), 'counts': counts})
@@ -97,7 +103,7 @@ class ResultsJson:
             for number, (key, row) in enumerate(sorted(self._rows.items())):
                 head = {
                     'video_id': key[0],
-                    'score': round(row.score / len(row.frames), 6),
+                    'score': round(row.score / row.detections, 6),
                     'category_id': 1 + min(row.classes, key=lambda class_id: (-row.classes[class_id], class_id)),
                 }
                 file.write(',\n' if number else '\n')

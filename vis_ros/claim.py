@@ -1,0 +1,37 @@
+"""Folders that a command writes into: empty or made by this package, so that nothing of anybody else is replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MARKER = '.vis_ros'
+"""A file of this name marks a folder that vis-ros has made. Files of known names in it are replaced."""
+
+_TEXT = 'vis-ros made this folder. Another run with the same --out replaces the files that it writes itself.\n'
+
+
+def check_free(folder: Path) -> None:
+    """Check that a folder for output does not exist, is empty, or is marked as ours.
+
+    Raises:
+        FileExistsError: it holds files, and vis-ros did not make it; or the path is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f'{folder} is a file; give a folder for the output')
+    if folder.is_dir() and not is_ours(folder) and any(folder.iterdir()):
+        raise FileExistsError(
+            f'{folder} already holds files that vis-ros did not write, and nothing in it is replaced: '
+            'give a new or empty folder with --out'
+        )
+
+
+def claim(folder: Path) -> None:
+    """Make a folder for output and mark it as ours. Raises FileExistsError as `check_free`."""
+    check_free(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text(_TEXT, encoding='ascii')
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether `claim` has marked a folder."""
+    return (folder / MARKER).is_file()
