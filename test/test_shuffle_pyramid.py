@@ -71,8 +71,8 @@ def test_levels_have_the_strides_of_a_pyramid() -> None:
     ]  # fmt: skip
 
 
-def write_ncnn(folder: Path, body: NanoDetBody, number: type[np.generic], extra: int = 4) -> Path:
-    """The convolutions of a body in the order of the graph of NanoDet, and `extra` last layers."""
+def write_ncnn(folder: Path, body: NanoDetBody, number: type[np.generic], extra: int = 1) -> Path:
+    """The convolutions of a body in the order of the graph of NanoDet, and `extra` ones of a head."""
     lines, data = ['7767517', '0 0'], b''
     for name, conv in graph_order(body, extra):
         weight = conv.weight.detach()
@@ -106,10 +106,8 @@ def graph_order(body: NanoDetBody, extra: int) -> list[tuple[str, nn.Conv2d]]:
         order += [f'pan.shrink.{n}.0.0', f'pan.shrink.{n}.1.0', *(f'pan.up.{n}.{each}' for each in ghost)]
     order += [f'pan.{each}.{n}.0' for each in ('last_input', 'last_output') for n in range(2)]
     modules = dict(body.named_modules())
-    order += [f'head.{level}.0.{n}.0' for level in range(4) for n in range(2)]
-    order += [f'head.{level}.1.{n}.0' for level in (3, 2, 1, 0) for n in range(2)]
     convolutions = [(name.removesuffix('.0') if name == 'stem.0' else name, modules[name]) for name in order]
-    head = [(f'predictions{n}', nn.Conv2d(96, 112, 1)) for n in range(extra)]
+    head = [(f'head{n}', nn.Conv2d(96, 8, 1)) for n in range(extra)]
     return [(name, conv) for name, conv in (*convolutions, *head) if isinstance(conv, nn.Conv2d)]
 
 
@@ -117,7 +115,7 @@ def graph_order(body: NanoDetBody, extra: int) -> list[tuple[str, nn.Conv2d]]:
 def test_weights_of_an_ncnn_file_reach_their_layers(tmp_path: Path, number: type[np.generic]) -> None:
     torch.manual_seed(1)
     source, body = NanoDetBody().eval(), NanoDetBody().eval()
-    assert load_nanodet(body, write_ncnn(tmp_path, source, number)) == 106
+    assert load_nanodet(body, write_ncnn(tmp_path, source, number)) == 90
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         for mine, other in zip(body(images).values(), source(images).values(), strict=True):
@@ -128,7 +126,7 @@ def test_other_ncnn_files_are_refused(tmp_path: Path) -> None:
     path = write_ncnn(tmp_path, NanoDetBody(), np.float32)
     lines = path.with_suffix('.param').read_text().splitlines()
     path.with_suffix('.param').write_text('\n'.join([*lines[:2], *lines[4:]]))
-    with pytest.raises(ValueError, match=r'does not hold the 106 convolutions of NanoDet-Plus-m|unknown kind'):
+    with pytest.raises(ValueError, match=r'does not hold the 90 convolutions of NanoDet-Plus-m|unknown kind'):
         load_nanodet(NanoDetBody(), path)
 
 

@@ -13,13 +13,11 @@ from vis_ros.networks.shuffle_pyramid import GhostBlock, NanoDetBody, ShuffleRed
 
 _HALF = 0x01306B47
 """Tag of float16 weights in an ncnn file; 0 is float32."""
-_PREDICTIONS = 112
-"""Outputs of the last layers: 80 classes, and 8 distances for each side of a box."""
 _CONVOLUTIONS = ('Convolution', 'ConvolutionDepthWise')
 
 
 def load_nanodet(body: NanoDetBody, path: Path) -> int:
-    """Load the weights of NanoDet-Plus-m, all but those of its last layers, which predict classes and boxes.
+    """Load the weights of NanoDet-Plus-m, all but those of its own head, which has no counterpart here.
 
     Args:
         body: where they go.
@@ -33,7 +31,7 @@ def load_nanodet(body: NanoDetBody, path: Path) -> int:
         OSError: a file cannot be read.
     """
     mine = list(_in_order(body))
-    theirs = [each for each in _read(path) if len(each[1]) != _PREDICTIONS]
+    theirs = list(_read(path))[: len(mine)]
     shapes = [tuple(conv.weight.shape) for conv in mine]
     sizes = [conv.weight.numel() for conv in mine]
     if [len(weight) for weight, _ in theirs] != sizes:
@@ -92,9 +90,6 @@ def _in_order(body: NanoDetBody) -> Iterator[nn.Conv2d]:
         yield from _all(shrink)
         yield from _of_block(block)
     yield from (*_all(pan.last_input), *_all(pan.last_output))
-    first, second = ([_all(head)[2 * n : 2 * n + 2] for head in body.head] for n in (0, 1))
-    for convolutions in (*first, *reversed(second)):
-        yield from convolutions
 
 
 def _of_block(block: nn.Module) -> list[nn.Conv2d]:

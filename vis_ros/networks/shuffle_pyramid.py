@@ -126,10 +126,9 @@ def _twice(features: Tensor) -> Tensor:
 
 
 class NanoDetBody(nn.Module):
-    """NanoDet-Plus-m without its last layers: ShuffleNetV2 1.0x, GhostPAN, and the convolutions of its head.
+    """ShuffleNetV2 1.0x with GhostPAN: the part of NanoDet-Plus-m whose weights fit.
 
-    Computes features by level from images (B, 3, H, W) RGB: '2' is the stem (24 channels), '3' to '6' are those from
-    which NanoDet predicts classes and boxes (96 channels).
+    Computes features by level from images (B, 3, H, W) RGB: '2' is the stem (24 channels), '3' to '6' are the pyramid.
     """
 
     def __init__(self) -> None:
@@ -140,21 +139,20 @@ class NanoDetBody(nn.Module):
             for inputs, outputs, units in _STAGES
         )
         self.pan = GhostPan()
-        self.head = nn.ModuleList(nn.Sequential(Separable(CHANNELS), Separable(CHANNELS)) for _ in range(4))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         features = [functional.max_pool2d(self.stem(images), 3, 2, 1)]
         for stage in self.stages:
             features.append(stage(features[-1]))
-        levels = [head(level) for head, level in zip(self.head, self.pan(features[1:]), strict=True)]
-        return {str(level): each for level, each in enumerate((features[0], *levels), 2)}
+        levels = (features[0], *self.pan(features[1:]))
+        return {str(level): each for level, each in enumerate(levels, 2)}
 
 
 class ShufflePyramid(nn.Module):
     """Feature maps P2 to P6 (B, 96, H / stride, W / stride) from images (B, 3, H, W) RGB, H and W multiples of 32.
 
-    P3 to P6 are features of NanoDet-Plus-m (https://github.com/RangiLyu/nanodet). P2, which masks of small objects
-    need, adds the features of the stem to the enlarged P3.
+    P3 to P6 are those of NanoDet-Plus-m (https://github.com/RangiLyu/nanodet). P2, which masks of small objects need,
+    adds the features of the stem to the enlarged P3.
     """
 
     def __init__(self) -> None:
