@@ -25,8 +25,7 @@ def main(images: str, annotations: str, folder: str, steps: str) -> None:
         'validation': {'data': {'kind': 'composites', 'part': 'held-out', **source}, 'videos': 4, 'frames': 10},
         'steps': int(steps),
     }
-    path = Path(folder) / 'train.yaml'  # the same file works with `vis-ros train`
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = Path(f'{folder}.yaml')  # the same file works with `vis-ros train`
     path.write_text(yaml.safe_dump(config))
     weights = train(path)  # started again, an interrupted run continues
     print(f'{weights} knows {", ".join(vis_ros.load(weights, engine="torch").class_names)}')

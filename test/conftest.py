@@ -1,11 +1,14 @@
-"""`pytest --quick`: only the tests that need no neural network, no ROS graph and no other process."""
+"""`pytest --quick`: only the tests that need no neural network, no ROS graph and no other process. Tables are wide."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
+
+os.environ['COLUMNS'] = '240'  # before any console is made, some of which live as long as the process
 
 _HEAVY = re.compile(
     r'\b(torch|openvino|onnx\w*|rclpy|subprocess|trackeval|typer|load_engine|TorchEngine|RectangleEngine|Scene\w*|'

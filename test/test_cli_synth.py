@@ -35,5 +35,5 @@ def test_wrong_options_are_refused(tmp_path):
     assert 'give both --images and --annotations' in run('synth', tmp_path / 'a', '--images', tmp_path).stderr
     (tmp_path / 'b' / 'bag').mkdir(parents=True)
     result = run('synth', tmp_path / 'b', *OPTIONS)
-    assert result.returncode == 1 and 'bag already exists: choose another folder' in result.stderr
+    assert result.returncode == 1 and 'already exists; give a new or empty folder' in result.stderr
     assert not (tmp_path / 'b' / 'instances.json').exists()

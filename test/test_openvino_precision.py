@@ -136,7 +136,7 @@ def test_the_convnet_and_predictors_of_the_demo_network_stay_in_fp32():
 def test_a_dense_convnet_runs_in_bf16(tmp_path: Path):
     path = tmp_path / 'small.safetensors'
     save_model(network(input_height=96, input_width=160), path, torch.float32)
-    engine = openvino_engine(path, precision='bf16', threads=1)
+    engine = openvino_engine(path, precision='bf16', threads=1, accuracy_check=False)  # random weights
     found = precisions(engine, (96, 160))
     assert found['backbone/body'] == found['head/cls_logits'] == {'bf16'}
     assert len(engine.infer([Scene(seed=1, size=(96, 160), frames=2).frame(0).image])[0]) >= 5

@@ -371,7 +371,7 @@ def convert(item: Field[Any], value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
-        with suppress(ValueError):  # YAML 1.1, which PyYAML reads, takes 1e-4 for text
+        with suppress(ValueError, OverflowError):  # YAML 1.1, which PyYAML reads, takes 1e-4 for text
             return float(value)
     if kind is str and isinstance(value, Path):
         return str(value)
