@@ -145,7 +145,7 @@ KEY = 'rosbag2_bagfile_information'
 
 
 @pytest.mark.parametrize('text', [f'{KEY}:\n  version: 9\n', f'{KEY}: [', f'{KEY}: \udcff', f'- {KEY}'])
-def test_damaged_metadata_says_how_to_write_it_anew(tmp_path, text):
+def test_damaged_metadata_says_how_to_rewrite_it(tmp_path, text):
     path = write(tmp_path / 'bag', 2)
     (path / 'metadata.yaml').write_bytes(text.encode(errors='surrogateescape'))
     with pytest.raises(BagError, match=r'metadata\.yaml is damaged: .*ros2 bag reindex'):

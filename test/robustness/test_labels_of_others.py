@@ -1,4 +1,4 @@
-"""Labels that people have reported as lost, refused or wrong, and their brothers: made anew, with the right value."""
+"""Labels that users reported as lost, refused or read wrongly, similar ones, and the correct result of each."""
 
 import json
 

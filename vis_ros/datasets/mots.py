@@ -35,7 +35,7 @@ IDS_PER_CLASS = 1000
 LAST_FRAME = 9_999_999
 """Largest frame number accepted, so that a corrupt number cannot create a huge video."""
 _LARGEST_GAP, _FRAMES_PER_LINE = 100_000, 1000
-"""A video has at most this many frames, and for each frame with a line so many more: beyond it a number is corrupt."""
+"""A frame number is corrupt if it exceeds the first limit plus the second one for each line of the file."""
 TEXT_FOLDERS = ('instances_txt', 'instances', 'label_02')
 _IMAGE_FOLDERS = ('images', 'image_02')
 _FIELDS = ('frame', 'id', 'class', 'height', 'width')

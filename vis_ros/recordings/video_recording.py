@@ -45,7 +45,7 @@ class VideoRecording(Recording):
         if not capture.isOpened():
             raise ValueError(
                 f'{self._path} is not a video that OpenCV can read: it is corrupt, or of an unknown format or codec. '
-                f'If it plays elsewhere, encode it anew: {_encode(self._path)}'
+                f'If another player opens it, re-encode it: {_encode(self._path)}'
             )
         return capture
 
@@ -68,7 +68,7 @@ class VideoRecording(Recording):
             capture.release()
         if not index:
             self.last_problem = (
-                f'this OpenCV cannot decode its codec {self._codec!r}, or it is damaged. Encode it anew: '
+                f'this OpenCV cannot decode its codec {self._codec!r}, or the file is damaged. Re-encode it: '
                 f'{_encode(self._path)}'
             )
         elif self.count is not None and index < self.count:
