@@ -310,7 +310,9 @@ def test_a_video_whose_codec_cannot_be_decoded_is_named(tmp_path):
     writer.release()
     data = (tmp_path / 'clip.avi').read_bytes()
     (tmp_path / 'other.avi').write_bytes(data.replace(b'MJPG', b'VVC1'))
-    with pytest.raises(NoFrameError, match=r"cannot decode its codec 'vvc1', or the file is damaged.*ffmpeg -i .*other\.avi"):
+    with pytest.raises(
+        NoFrameError, match=r"cannot decode its codec 'vvc1', or the file is damaged.*ffmpeg -i .*other\.avi"
+    ):
         list(open_recording(tmp_path / 'other.avi'))
     (tmp_path / 'none.avi').write_bytes(data.replace(b'MJPG', b'NONE'))
     with pytest.raises(ValueError, match=r'unknown format or codec\. If another player opens it, re-encode it: ffmpeg'):
