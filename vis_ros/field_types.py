@@ -24,8 +24,8 @@ class _OtherTypeError(ValueError):
 def typed_fields(cls: type[Any], where: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with the types of the fields of a dataclass.
 
-    Lists become tuples, whole numbers become floats, and so does text like '1e-4', which YAML does not read as a number.
-    Dataclasses inside are left as they are.
+    Lists become tuples, whole numbers become floats, and so does text like '1e-4', which YAML does not read as a
+    number. Dataclasses inside are left as they are.
 
     Args:
         cls: the dataclass.

@@ -25,7 +25,8 @@ _FRACTIONS = np.arange(1, _MAX_PIXELS + 1) * (np.sqrt(5) - 1) / 2 % 1
 
 
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 100, 1e-9)
-"""When to stop inverting a distortion. OpenCV's default of 5 iterations is wrong by decimeters at the edge of a wide lens."""
+"""When to stop inverting a distortion. OpenCV's default of 5 iterations is off by decimeters at the edge of a wide
+lens."""
 
 _MAX_ERROR = 0.5
 """A ray is valid if it projects to within this many pixels of the pixel it came from."""
@@ -39,8 +40,8 @@ class CameraModel:
     matrix: (3, 3) float64: focal lengths and principal point in pixels; the center of the first pixel is (0, 0).
     distortion: float64 coefficients in OpenCV's order; empty for rectified images.
     fisheye: True if the coefficients are those of the equidistant model.
-    offset: (3,) float64 meters: the optical center in the frame of the positions; not 0 for the second camera of a stereo
-        pair, whose positions are in the frame of the first one.
+    offset: (3,) float64 meters: the optical center in the frame of the positions; not 0 for the second camera of a
+        stereo pair, whose positions are in the frame of the first one.
     """
 
     size: tuple[int, int]

@@ -12,8 +12,8 @@ from pathlib import Path
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to. At the end of the block its content is on the disk and replaces `path`.
 
-    After an error `path` is unchanged and nothing is left behind; after kill -9 one `.part` file is, which the next call
-    for the same path replaces.
+    After an error `path` is unchanged and nothing is left behind; after kill -9 one `.part` file is, which the next
+    call for the same path replaces.
 
     Raises:
         OSError: the file could not be written, whatever error the block raised for it; names the file.

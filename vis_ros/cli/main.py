@@ -73,8 +73,8 @@ def _explain(error: Exception) -> str:
     first_line = next(iter(str(error).splitlines()), '')
     kind = type(error).__name__ + (f': {first_line}' if first_line else '')
     return (
-        f'unexpected {kind} ({Path(place.filename).name}:{place.lineno}) in `{shlex.join(sys.argv[1:])}`. Please report '
-        'it with the output of the same command after --debug: `vis-ros --debug ...`'
+        f'unexpected {kind} ({Path(place.filename).name}:{place.lineno}) in `{shlex.join(sys.argv[1:])}`. Please '
+        'report it with the output of the same command after --debug: `vis-ros --debug ...`'
     )
 
 

@@ -30,6 +30,10 @@ _MAY_BE_ZERO = (
 """Numbers that may be 0; all others are above 0."""
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The description of one detector. It is stored in the metadata of its .safetensors file.
@@ -141,13 +145,11 @@ class ModelConfig:
         if not self.class_names:
             raise ValueError('class_names is empty: a detector needs at least one class')
         for each in fields(self):
+            least = 'above 0' if each.name not in _MAY_BE_ZERO else 'at least 0'
             value = getattr(self, each.name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            least = 0 if each.name in _MAY_BE_ZERO else None
-            for number in numbers:
-                if isinstance(number, int | float) and not isinstance(number, bool):
-                    if number < 0 or (number == 0 and least is None):
-                        raise ValueError(f'{each.name} is {value}, expected {"0 or more" if least == 0 else "above 0"}')
+            numbers = [number for number in (value if isinstance(value, tuple) else [value]) if _is_number(number)]
+            if any(number < 0 or (number == 0 and least == 'above 0') for number in numbers):
+                raise ValueError(f'{each.name} is {value}, expected {least}')
         for name in ('score_threshold', 'nms_threshold', 'proposal_nms_threshold', 'mask_threshold'):
             if getattr(self, name) > 1:
                 raise ValueError(f'{name} is {getattr(self, name)}, expected at most 1')

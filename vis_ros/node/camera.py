@@ -283,8 +283,8 @@ class Camera:
         self.statistics.wrong_stamp()
         self.log.warn(
             'stamp',
-            f'image on {self.topic} has {problem} ({header.stamp.sec} s {header.stamp.nanosec} ns): using the node clock '
-            'instead, and the latency is unknown',
+            f'image on {self.topic} has {problem} ({header.stamp.sec} s {header.stamp.nanosec} ns): using the node '
+            'clock instead, and the latency is unknown',
         )
 
     def _set_back(self, stamp: int) -> None:

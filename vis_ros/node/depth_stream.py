@@ -71,8 +71,8 @@ class DepthStream:
         depth, info = self._topics
         self._subscriptions = [self._subscribe(Image, depth, self._on_depth)]
         self._subscriptions.append(self._subscribe(CameraInfo, info, self._on_info))
-        # A driver may send its calibration once, before this node starts. Only this subscription receives it then, and it
-        # does not match drivers that send it with each image.
+        # A driver may send its calibration once, before this node starts. Only this subscription receives it then, and
+        # it does not match drivers that send it with each image.
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )

@@ -18,8 +18,8 @@ _COEFFICIENTS = (0, 4, 5, 8, 12, 14)
 def camera_model(info: Any, rectified: bool) -> CameraModel:
     """The calibration of a camera's images, as `sensor_msgs/CameraInfo` defines it.
 
-    `width`, `height`, `k` and `p` are those of the full sensor. The images are the region of interest of it, all of it if
-    that is empty, reduced by the binning factors.
+    `width`, `height`, `k` and `p` are those of the full sensor. The images are the region of interest of it, all of it
+    if that is empty, reduced by the binning factors.
 
     Args:
         info: a CameraInfo, of the classes of rclpy or rosbags.

@@ -13,8 +13,8 @@ REGRESSION_TOLERANCE_NS = 500_000_000
 as in a bag that loops."""
 
 FORWARD_TOLERANCE_NS = 1_000_000_000
-"""An image may be newer than the last one by the time that has passed and this much. If it is newer than that, either its
-stamp is wrong or time was set forward."""
+"""An image may be newer than the last one by the time that has passed and this much. If it is newer than that, either
+its stamp is wrong or time was set forward."""
 
 FOLDER_RATE = 30.0
 """Frames per second of an image folder, which has no stamps."""
@@ -72,8 +72,8 @@ class StampOrder:
     def follow(self, value: int, elapsed_ns: int | None = None) -> Order:
         """How a stamp in nanoseconds follows the last one. Only a FORWARD stamp becomes the last one.
 
-        One stamp that jumps is an OUTLIER, because a driver may write a wrong one. Time was set, forward or back, if the
-        clock jumped by as much or if the next stamp continues from the jump.
+        One stamp that jumps is an OUTLIER, because a driver may write a wrong one. Time was set, forward or back, if
+        the clock jumped by as much or if the next stamp continues from the jump.
 
         Args:
             value: the stamp.
