@@ -242,20 +242,20 @@ class _RecordedCamera:
             stamp_ns = last_ns + max(recorded_ns - last_recorded_ns, 0)
         elapsed_ns = recorded_ns - self._arrived[1] if self._arrived else 0
         self._arrived = stamp_ns, recorded_ns
-        last_ns = self._order.last
+        newest_ns = self._order.last
         order = self._order.follow(stamp_ns, elapsed_ns)
         message = _Message(recorded_ns, frame_id, header_ns != 0, data)
-        if self._suspect is not None and last_ns is not None:
+        if self._suspect is not None and newest_ns is not None:
             suspect_ns, expected_ns, suspect = self._suspect
             self._suspect = None
-            goes_on = last_ns <= suspect_ns <= stamp_ns + REGRESSION_TOLERANCE_NS
+            goes_on = newest_ns <= suspect_ns <= stamp_ns + REGRESSION_TOLERANCE_NS
             if order is Order.BACKWARD or (order is Order.FORWARD and goes_on):  # time was set
                 yield from self._add(suspect_ns, suspect)
             else:
-                yield from self._add_outlier(max(min(expected_ns, stamp_ns), last_ns), suspect)
+                yield from self._add_outlier(max(min(expected_ns, stamp_ns), newest_ns), suspect)
         if order is Order.OUTLIER:
-            assert last_ns is not None
-            self._suspect = stamp_ns, last_ns + max(elapsed_ns, 0), message
+            assert newest_ns is not None
+            self._suspect = stamp_ns, newest_ns + max(elapsed_ns, 0), message
             return
         if order is Order.BACKWARD:
             self._order.forget()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Literal
 from zlib import crc32
 
 from rosbags.interfaces import Connection
@@ -53,7 +53,7 @@ class _SafeMcapWriter(McapWriter):
 
 
 class _SafeWriter(Writer):
-    STORAGE_PLUGINS: ClassVar[Any] = {StoragePlugin.MCAP: _SafeMcapWriter}
+    STORAGE_PLUGINS = {StoragePlugin.MCAP: _SafeMcapWriter}  # noqa: RUF012
 
 
 class BagWriter:

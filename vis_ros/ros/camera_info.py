@@ -46,7 +46,7 @@ def camera_model(info: Any, rectified: bool) -> CameraModel:
             f'{info.distortion_model!r}'
         )
     size, matrix = _of_images(info, matrix)
-    offset = np.zeros(3)
+    offset: NDArray[np.float64] = np.zeros(3)
     if rectified:  # a second stereo camera: `p` projects from the frame of the first one
         offset = -np.linalg.solve(projection[:, :3], projection[:, 3])
     return CameraModel(size, matrix, distortion, fisheye, offset)
