@@ -46,5 +46,5 @@ def test_a_value_of_another_type_or_sign_is_named(values: dict[str, Any], told: 
 
 @pytest.mark.parametrize('values', [{'mean': [1, 2, 3, 4]}, {'mask_threshold': ''}, {'proposals': True}])
 def test_a_model_file_with_other_types_is_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f'model {next(iter(values))} is'):
+    with pytest.raises(ValueError, match=f'{next(iter(values))} is'):
         ModelConfig.from_json(json.dumps({**asdict(DEMO), **values}))

@@ -271,5 +271,5 @@ def test_a_header_that_claims_a_huge_image_is_refused_before_decoding(side, kind
         data[start : start + 4] = side.to_bytes(2, 'big') * 2
     else:
         data[16:24] = side.to_bytes(4, 'big') * 2
-    with pytest.raises(ImageError, match=rf'{side}x{side} has more than 67108864 pixels'):
+    with pytest.raises(ImageError, match='pixels'):
         decode_compressed('', bytes(data))

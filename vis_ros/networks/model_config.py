@@ -138,7 +138,9 @@ class ModelConfig:
     box-head features. With 20, a cosine of 0.8 outweighs one of 0.5 by e^6 in the softmax of association."""
 
     def __post_init__(self) -> None:
-        typed_fields(ModelConfig, '', {each.name: getattr(self, each.name) for each in fields(self)})
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name, value in typed_fields(ModelConfig, '', given).items():
+            object.__setattr__(self, name, value)
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ValueError(f'{field} {getattr(self, field)!r} is not one of {", ".join(choices)}')
