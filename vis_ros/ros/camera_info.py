@@ -48,7 +48,7 @@ def camera_model(info: Any, rectified: bool) -> CameraModel:
     size, matrix = _of_images(info, matrix)
     offset: NDArray[np.float64] = np.zeros(3)
     if rectified:  # a second stereo camera: `p` projects from the frame of the first one
-        offset = -np.linalg.solve(projection[:, :3], projection[:, 3])
+        offset = np.asarray(-np.linalg.solve(projection[:, :3], projection[:, 3]), np.float64)
     return CameraModel(size, matrix, distortion, fisheye, offset)
 
 
