@@ -5,6 +5,7 @@ import struct
 from array import array
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
@@ -260,3 +261,15 @@ def test_depth_that_cannot_be_read(values: tuple[str, int, int, int, bytes], tol
     encoding, height, width, step, data = values
     with pytest.raises(ImageError, match=told):
         decode_depth(message(encoding, height, width, step, False, data))
+
+
+@pytest.mark.parametrize(('side', 'kind'), [(20000, '.jpg'), (32000, '.jpg'), (60000, '.png'), (8193, '.png')])
+def test_a_header_that_claims_a_huge_image_is_refused_before_decoding(side, kind):
+    data = bytearray(cv2.imencode(kind, np.zeros((64, 100, 3), np.uint8))[1].tobytes())
+    if kind == '.jpg':
+        start = data.index(b'\xff\xc0') + 5
+        data[start : start + 4] = side.to_bytes(2, 'big') * 2
+    else:
+        data[16:24] = side.to_bytes(4, 'big') * 2
+    with pytest.raises(ImageError, match='pixels'):
+        decode_compressed('', bytes(data))

@@ -27,7 +27,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     made: list[str] = []
 
     def build(gpu: bool = False, tensorrt: bool = True, torch_cuda: bool = True, torch: bool = True,
-              faults: dict[str, str] | None = None) -> list[str]:  # fmt: skip
+              faults: dict[str, str] | None = None, first_run: dict[str, str] | None = None) -> list[str]:  # fmt: skip
         def fake(name: str) -> type:
             def construct(self: Any, path: object, config: ModelConfig, note: str = '', **arguments: Any) -> None:
                 made.append(name)
@@ -35,8 +35,13 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Fakes:
                     raise RuntimeError((faults or {})[name])
                 self.name, self.config, self.note, self.arguments = name, config, note, arguments
 
+            def infer(self: Any, images: object) -> None:
+                if name in (first_run or {}):
+                    raise RuntimeError((first_run or {})[name])
+
             info = types.SimpleNamespace(precision='fp32')
-            return type(name, (), {'__init__': construct, 'describe': lambda self: info})
+            return type(name, (), {'__init__': construct, 'describe': lambda self: info,
+                               'input_size': (8, 8), 'infer': infer})  # fmt: skip
 
         modules = {
             'tensorrt': {'TensorRtEngine': fake('tensorrt')},
@@ -186,3 +191,9 @@ def test_gpu_names_come_from_the_driver(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(nvidia.ctypes, 'CDLL', lambda name: Driver())
     assert nvidia.nvidia_gpus.__wrapped__() == ('First GPU', 'GPU 1')
+
+
+def test_an_engine_that_fails_at_its_first_image_is_replaced(machine: Fakes) -> None:
+    machine(first_run={'openvino': 'Exception from src/inference\nwith many lines'})
+    engine = chosen(accuracy_check=False)
+    assert (engine.name, engine.note) == ('torch', 'openvino: Exception from src/inference')

@@ -253,10 +253,10 @@ def test_images_out_of_order_are_put_in_order(tmp_path):
 
 
 def test_a_clock_that_is_set_back_raises_the_epoch_after_everything_before_it(tmp_path):
-    recording = stamped(tmp_path / 'bag', [10.0, 10.2, 10.1, 9.2, 9.3, 5.0])
+    recording = stamped(tmp_path / 'bag', [10.0, 10.2, 10.1, 9.2, 9.3, 5.0, 5.1])
     frames = list(recording)
-    assert numbers(frames) == [0, 2, 1, 3, 4, 5]
-    assert [frame.epoch for frame in frames] == [0, 0, 0, 1, 1, 2]
+    assert numbers(frames) == [0, 2, 1, 3, 4, 5, 6]
+    assert [frame.epoch for frame in frames] == [0, 0, 0, 1, 1, 2, 2]
     assert recording.warnings == {'reordered': 1, 'clock set back': 2}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -24,6 +24,14 @@ _FRACTIONS = np.arange(1, _MAX_PIXELS + 1) * (np.sqrt(5) - 1) / 2 % 1
 """Evenly distributed over [0, 1), without aliasing with any mask width (additive recurrence of the golden ratio)."""
 
 
+_CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 100, 1e-9)
+"""When to stop inverting a distortion. OpenCV's default of 5 iterations is off by decimeters at the edge of a wide
+lens."""
+
+_MAX_ERROR = 0.5
+"""A ray is valid if it projects to within this many pixels of the pixel it came from."""
+
+
 @dataclass(frozen=True, eq=False)
 class CameraModel:
     """Intrinsic calibration of a camera.
@@ -32,19 +40,32 @@ class CameraModel:
     matrix: (3, 3) float64: focal lengths and principal point in pixels; the center of the first pixel is (0, 0).
     distortion: float64 coefficients in OpenCV's order; empty for rectified images.
     fisheye: True if the coefficients are those of the equidistant model.
+    offset: (3,) float64 meters: the optical center in the frame of the positions; not 0 for the second camera of a
+        stereo pair, whose positions are in the frame of the first one.
     """
 
     size: tuple[int, int]
     matrix: NDArray[np.float64]
     distortion: NDArray[np.float64]
     fisheye: bool = False
+    offset: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
 
     def rays(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The viewing rays (P, 2), x / z and y / z, of pixels (P, 2), column and row."""
+        """The viewing rays (P, 2), x / z and y / z, of pixels (P, 2), column and row; NaN where the lens has none.
+
+        OpenCV inverts the distortion iteratively and does not say where that fails, so each ray is projected again.
+        """
         if not len(pixels) or not self.distortion.any():
             return (pixels - self.matrix[:2, 2]) / self.matrix[[0, 1], [0, 1]]
+        source = pixels[:, None]
         undistort = cv2.fisheye.undistortPoints if self.fisheye else cv2.undistortPoints
-        rays: NDArray[np.float64] = undistort(pixels[:, None], self.matrix, self.distortion).reshape(-1, 2)
+        rays: NDArray[np.float64] = undistort(source, self.matrix, self.distortion, None, None, None, _CRITERIA)
+        project = cv2.fisheye.projectPoints if self.fisheye else cv2.projectPoints
+        points = cv2.convertPointsToHomogeneous(rays.reshape(-1, 2)).astype(np.float64)
+        projected = project(points, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0].reshape(-1, 2)
+        error = np.abs(projected - pixels).max(1)
+        rays = rays.reshape(-1, 2)
+        rays[~(error <= _MAX_ERROR)] = np.nan
         return rays
 
 
@@ -95,6 +116,9 @@ def _points(
     known = np.isfinite(z) & (z > 0)
     if np.count_nonzero(known) < _MIN_SHARE * len(chosen):
         return np.zeros((0, 3))
-    z = z[known, None]
     pixels = np.stack([columns[known], rows[known]], 1).astype(np.float64)
-    return np.concatenate([camera.rays(pixels) * z, z], axis=1)
+    rays, z = camera.rays(pixels), z[known, None]
+    seen = np.isfinite(rays).all(1)
+    if np.count_nonzero(seen) < _MIN_SHARE * len(chosen):
+        return np.zeros((0, 3))
+    return np.concatenate([rays * z, z], axis=1)[seen] + camera.offset

@@ -167,14 +167,25 @@ def test_stamps_that_jump_back_start_one_epoch(graph):
     graph.start()
     for second in (100, 101):
         graph.process(scene(0), Time(sec=second))
-    arrays = [graph.process(scene(1), Time(sec=second, nanosec=7)) for second in (50, 51, 52)]
-    assert [array.epoch for array in arrays] == [2, 2, 2]
-    assert [array.sequence for array in arrays] == [1, 2, 3]
-    assert arrays[2].instances[0].first_seen == Time(sec=50, nanosec=7)
+    arrays = [graph.process(scene(1), Time(sec=second, nanosec=7)) for second in (49, 50, 51, 52)]
+    assert [array.epoch for array in arrays] == [1, 2, 2, 2], 'the second stamp confirms the jump'
+    assert [array.sequence for array in arrays] == [3, 1, 2, 3]
+    assert arrays[3].instances[0].first_seen == Time(sec=50, nanosec=7)
     graph.spin_until(lambda: graph.logged('jumped back'))
     graph.spin_for(0.2)
     (text,) = graph.logged('jumped back')
-    assert '51.000 s' in text and '/image' in text and 'epoch 2' in text
+    assert 'by 5' in text and '/image' in text and 'epoch 2' in text
+
+
+@pytest.mark.parametrize('wrong', [Time(sec=3700), Time(sec=5), Time(sec=97), Time(sec=2**31 - 1)])
+def test_one_wrong_stamp_keeps_tracks_and_epoch(graph, wrong):
+    graph.start()
+    stamps = [Time(sec=100), wrong, Time(sec=101), Time(sec=101, nanosec=1), wrong, Time(sec=102)]
+    arrays = [graph.process(scene(0), stamp) for stamp in stamps]
+    assert {array.epoch for array in arrays} == {1}
+    assert [ids(array) for array in arrays] == [[1, 2]] * 6
+    assert arrays[1].header.stamp == wrong and arrays[1].latency.sec == 0
+    graph.status(lambda status, values: values['images with wrong stamps'] == '2')
 
 
 def test_an_image_a_little_out_of_order_is_skipped(graph):
@@ -223,7 +234,7 @@ def test_a_clock_that_jumps_back_after_the_stamps_counts_as_the_same_jump(graph)
     clock.publish(Clock(clock=Time(sec=10)))
     graph.spin_until(lambda: node.get_clock().now().nanoseconds == 10 * 10**9)
     graph.process(scene(0), Time(sec=10))
-    assert graph.process(scene(0), Time(sec=3)).epoch == 2
+    assert [graph.process(scene(0), Time(sec=3, nanosec=step)).epoch for step in (0, 1)] == [1, 2]
     clock.publish(Clock(clock=Time(sec=3)))
     graph.spin_until(lambda: node.get_clock().now().nanoseconds == 3 * 10**9)
     assert graph.process(scene(0), Time(sec=4)).epoch == 2

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
+import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,7 +44,11 @@ data.app.command()(synth)
 
 
 def main() -> None:
-    """Run the command line. Errors that a user can fix are one message; --debug shows the traceback."""
+    """Run the command line. Every error is one message, and only --debug shows the traceback.
+
+    Errors that a user can fix are ValueError and OSError. Anything else is a fault of vis_ros or of a library, and its
+    message says how to report it.
+    """
     # Network threads that spin while waiting make it many times slower as soon as another program runs.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     # numpy's own threads would compete with those of the network. numpy reads this when it is imported, later.
@@ -51,11 +58,24 @@ def main() -> None:
     logging.getLogger('vis_ros').setLevel(logging.INFO)
     try:
         app(prog_name='vis-ros')
-    except (ValueError, OSError) as error:
+    except Exception as error:
         if '--debug' in sys.argv:
             raise
-        Console(stderr=True).print(Text(f'vis-ros: {error}', style='red'), soft_wrap=True)
+        Console(stderr=True).print(Text(f'vis-ros: {_explain(error)}', style='red'), soft_wrap=True)
         sys.exit(1)
+
+
+def _explain(error: Exception) -> str:
+    """The message of an error. For one that is not meant for users: its kind, its place and how to report it."""
+    if isinstance(error, ValueError | OSError) and str(error):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    first_line = next(iter(str(error).splitlines()), '')
+    kind = type(error).__name__ + (f': {first_line}' if first_line else '')
+    return (
+        f'unexpected {kind} ({Path(place.filename).name}:{place.lineno}) in `{shlex.join(sys.argv[1:])}`. Please '
+        'report it with the output of the same command after --debug: `vis-ros --debug ...`'
+    )
 
 
 def _print_version(wanted: bool) -> None:

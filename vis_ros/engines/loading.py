@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vis_ros.engines.accuracy_check import keep_if_accurate
 from vis_ros.engines.engine import ENGINES, PRECISIONS, Engine, join_notes
 from vis_ros.engines.nvidia import nvidia_gpus
@@ -136,13 +138,16 @@ def _torch(path: Path, config: ModelConfig, device: str, **options: Any) -> Engi
 
 
 def _load_fastest(load: Callable[[str, str], Engine], device: str) -> Engine:
-    """The first candidate that loads; the failures of those before it become its note."""
+    """The first candidate that loads and runs an image; the failures of those before it become its note."""
     names, reasons = _candidates(device)
     for name in names:
         try:
-            return load(name, '; '.join(reasons))
+            engine = load(name, '; '.join(reasons))
+            engine.infer([np.zeros((*engine.input_size, 3), np.uint8)])  # some compile only at the first image
+            return engine
         except Exception as error:  # whatever is wrong with one library, the next one may run
-            reasons.append(f'{name}: {error}')
+            first_line = next(iter(str(error).splitlines()), '') or type(error).__name__
+            reasons.append(f'{name}: {first_line}')
     raise ValueError(f'no engine runs here. {"; ".join(reasons) or "There is no GPU for the device " + device}')
 
 

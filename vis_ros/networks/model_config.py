@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
+
+from vis_ros.field_types import typed_fields
 
 COCO_SUPERCATEGORIES = (
     'person', 'vehicle', 'outdoor', 'animal', 'accessory', 'sports',
@@ -21,6 +21,17 @@ _CHOICES = {
     'fpn_norm': ('none', 'group'),
     'mask_paste': ('grid_sample', 'torchvision', 'mmcv'),
 }
+
+
+_MAY_BE_ZERO = (
+    'mean', 'proposal_min_size', 'roi_align_samples', 'score_threshold', 'nms_threshold', 'proposal_nms_threshold',
+    'max_detections', 'detection_min_size', 'mask_threshold', 'mask_layers', 'rpn_layers', 'embedding_scale',
+)  # fmt: skip
+"""Numbers that may be 0; all others are above 0."""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -127,14 +138,23 @@ class ModelConfig:
     box-head features. With 20, a cosine of 0.8 outweighs one of 0.5 by e^6 in the softmax of association."""
 
     def __post_init__(self) -> None:
-        for name, hint in _hints().items():
-            if not _fits(getattr(self, name), hint):
-                raise ValueError(f'{name} is {getattr(self, name)!r}, expected {_words(hint)}')
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name, value in typed_fields(ModelConfig, '', given).items():
+            object.__setattr__(self, name, value)
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ValueError(f'{field} {getattr(self, field)!r} is not one of {", ".join(choices)}')
         if not self.class_names:
             raise ValueError('class_names is empty: a detector needs at least one class')
+        for each in fields(self):
+            least = 'above 0' if each.name not in _MAY_BE_ZERO else 'at least 0'
+            value = getattr(self, each.name)
+            numbers = [number for number in (value if isinstance(value, tuple) else [value]) if _is_number(number)]
+            if any(number < 0 or (number == 0 and least == 'above 0') for number in numbers):
+                raise ValueError(f'{each.name} is {value}, expected {least}')
+        for name in ('score_threshold', 'nms_threshold', 'proposal_nms_threshold', 'mask_threshold'):
+            if getattr(self, name) > 1:
+                raise ValueError(f'{name} is {getattr(self, name)}, expected at most 1')
 
     @property
     def num_classes(self) -> int:
@@ -167,38 +187,7 @@ class ModelConfig:
             )
         if missing := sorted({'name', 'class_names'} - values.keys()):
             raise ValueError(f'the model config has no {" and no ".join(missing)}')
-        converted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**converted)
-
-
-@cache
-def _hints() -> dict[str, Any]:
-    return get_type_hints(ModelConfig)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value has the type of a field. An integer is a number too; NaN and infinity are not."""
-    if get_origin(hint) is tuple:
-        item, *more = get_args(hint)
-        is_open = more == [...]
-        return (
-            isinstance(value, tuple)
-            and (is_open or len(value) == 1 + len(more))
-            and all(_fits(each, item) for each in value)
-        )
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if get_origin(hint) is Literal:
-        return True  # checked with its choices
-    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-
-
-def _words(hint: Any) -> str:
-    names = {int: 'a whole number', float: 'a number', str: 'text', bool: 'true or false'}
-    if get_origin(hint) is tuple:
-        item, *more = get_args(hint)
-        return f'{"" if more == [...] else f"{1 + len(more)} "}values, each {names[item]}'
-    return names.get(hint, str(hint))
+        return cls(**typed_fields(cls, 'model ', values))
 
 
 DEMO = ModelConfig(

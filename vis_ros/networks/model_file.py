@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_header import CONFIG_KEY, read_config
+from vis_ros.whole_file import whole_file
 
 
 def save_model(network: MaskRCNN, path: Path, precision: torch.dtype = torch.float16) -> None:
@@ -21,10 +22,9 @@ def save_model(network: MaskRCNN, path: Path, precision: torch.dtype = torch.flo
         precision: type to store floating-point weights in.
     """
     state = {name: _to_storage(tensor, precision) for name, tensor in network.state_dict().items()}
-    partial = path.with_name(path.name + '.part')
-    save_file(state, partial, metadata={CONFIG_KEY: network.config.to_json()})
-    partial.chmod(0o644)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(state, partial, metadata={CONFIG_KEY: network.config.to_json()})
+        partial.chmod(0o644)
 
 
 def _to_storage(tensor: torch.Tensor, precision: torch.dtype) -> torch.Tensor:

@@ -93,6 +93,7 @@ class Camera:
         self._sequence = 0
         self._order = StampOrder()
         self._clock_at_last = 0
+        self._has_wrong_stamp = False
         self._image_size: tuple[int, int] | None = None
 
     # --- executor thread --------------------------------------------------------------------------------------------
@@ -251,29 +252,40 @@ class Camera:
 
     def _follow(self, header: Header) -> int | None:
         """The stamp of the next image in nanoseconds, None if the image is late. Time that was set back deletes all
-        tracks.
+        tracks. A single stamp that jumps is replaced by the time on the node clock.
         """
+        self._has_wrong_stamp = False
         now = int(self._node.get_clock().now().nanoseconds)
-        stamp = self._valid_stamp(header, now)
-        order = self._order.follow(stamp)
+        stamp = nanoseconds(header.stamp)
+        if stamp is None:
+            self._warn_stamp(header, 'an invalid stamp')
+            stamp = self._expected(now)
+        order = self._order.follow(stamp, now - self._clock_at_last)
         if order is Order.LATE:
             return None
+        if order is Order.OUTLIER:
+            assert self._order.last is not None
+            seconds = (stamp - self._order.last) / 1e9
+            self._warn_stamp(header, f'a stamp that is {seconds:+.3f} s from the last one')
+            stamp = self._expected(now)
+            self._order.bridge(stamp)
         if order is Order.BACKWARD:
             self._set_back(stamp)
         self._clock_at_last = now
         return stamp
 
-    def _valid_stamp(self, header: Header, now: int) -> int:
-        """The stamp in nanoseconds; if it is invalid, the last one plus the time since then on the node clock."""
-        value = nanoseconds(header.stamp)
-        if value is not None:
-            return value
+    def _expected(self, now: int) -> int:
+        """The last stamp plus the time since then on the node clock, or that clock if there is no last stamp."""
+        return now if self._order.last is None else self._order.last + max(now - self._clock_at_last, 0)
+
+    def _warn_stamp(self, header: Header, problem: str) -> None:
+        self._has_wrong_stamp = True
+        self.statistics.wrong_stamp()
         self.log.warn(
             'stamp',
-            f'image on {self.topic} has an invalid stamp ({header.stamp.sec} s {header.stamp.nanosec} ns): using the '
-            'node clock instead, and the latency is unknown',
+            f'image on {self.topic} has {problem} ({header.stamp.sec} s {header.stamp.nanosec} ns): using the node '
+            'clock instead, and the latency is unknown',
         )
-        return now if self._order.last is None else self._order.last + max(now - self._clock_at_last, 0)
 
     def _set_back(self, stamp: int) -> None:
         assert self._order.last is not None
@@ -319,8 +331,8 @@ class Camera:
                 self.log.error('views', f'no overlay or markers of {self.topic}: {type(error).__name__}: {error}')
 
     def _latency_ns(self, header: Header) -> int | None:
-        """Time since the stamp on the ROS clock; None if the stamp is invalid or in the future."""
-        stamp = nanoseconds(header.stamp)
+        """Time since the stamp on the ROS clock; None if the stamp is wrong or in the future."""
+        stamp = None if self._has_wrong_stamp else nanoseconds(header.stamp)
         now = self._node.get_clock().now().nanoseconds
         return None if stamp is None or stamp > now else int(now - stamp)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
@@ -71,6 +71,12 @@ class DepthStream:
         depth, info = self._topics
         self._subscriptions = [self._subscribe(Image, depth, self._on_depth)]
         self._subscriptions.append(self._subscribe(CameraInfo, info, self._on_info))
+        # A driver may send its calibration once, before this node starts. Only this subscription receives it then, and
+        # it does not match drivers that send it with each image.
+        latched = QoSProfile(
+            depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+        )
+        self._subscriptions.append(self._node.create_subscription(CameraInfo, info, self._on_info, latched))
 
     def _subscribe(self, message_type: type, topic: str, receive: Any) -> Subscription[Any]:
         return self._node.create_subscription(

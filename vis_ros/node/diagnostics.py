@@ -75,6 +75,7 @@ def camera_status(name: str, camera: Camera, active: bool) -> DiagnosticStatus:
         'epoch': camera.epoch,
         **({} if camera.depth is None else {'images without depth': camera.depth.missing}),
         **{f'images {key}': value for key, value in asdict(statistics.counts).items()},
+        'images with wrong stamps': statistics.wrong_stamps,
         'last issue': _issue(issue),
     }
     return _status(level, f'{name}: {camera.name or "camera"}', text, camera.topic, values)

@@ -39,6 +39,8 @@ class StreamStatistics:
 
     def __init__(self) -> None:
         self.counts = Counts()
+        self.wrong_stamps = 0
+        """Processed images whose stamp was invalid or jumped, and was replaced by the node clock."""
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._last_received: float | None = None
@@ -58,6 +60,11 @@ class StreamStatistics:
         with self._lock:
             setattr(self.counts, reason, getattr(self.counts, reason) + 1)
             self._skipped += 1
+
+    def wrong_stamp(self) -> None:
+        """The stamp of an image was replaced by the node clock."""
+        with self._lock:
+            self.wrong_stamps += 1
 
     def ignored(self) -> None:
         """An image arrived while disabled. That was requested, so it does not count as skipped."""

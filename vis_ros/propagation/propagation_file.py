@@ -12,6 +12,7 @@ from torch import nn
 
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS, config_from_dict
+from vis_ros.whole_file import whole_file
 
 PROPAGATION_KEY = 'vis_ros.propagation'
 """Metadata key of the PropagationConfig, stored as JSON."""
@@ -49,12 +50,11 @@ def save_propagation(network: nn.Module, path: Path, precision: torch.dtype = to
     """Write the weights of a network and its `config` to a model file, atomically. precision: of the weights."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     state = {name: tensor.to(precision) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    partial = path.with_name(path.name + '.part')
     config = network.config
     assert isinstance(config, PropagationConfig)
-    save_file(state, partial, metadata={PROPAGATION_KEY: config.to_json()})
-    partial.chmod(0o644)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(state, partial, metadata={PROPAGATION_KEY: config.to_json()})
+        partial.chmod(0o644)
 
 
 def load_propagation(path: Path) -> nn.Module:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vis_ros.field_types import typed_fields
 from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.maskrnn.config import MaskRnnConfig
 from vis_ros.propagation.propagation_config import PropagationConfig
@@ -93,5 +94,4 @@ def config_from_dict(values: Mapping[str, Any]) -> PropagationConfig:
     unknown = sorted(values.keys() - {field.name for field in fields(config)})
     if unknown:
         raise ValueError(f'unknown fields of a {architecture} model: {", ".join(unknown)}')
-    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return config(**given)
+    return config(**typed_fields(config, 'model ', values))

@@ -17,6 +17,9 @@ from vis_ros.recordings.topics import CAMERA_INFO_TYPE, IMAGE_TYPE, Topic, absol
 from vis_ros.ros.camera_info import camera_model
 from vis_ros.ros.nearest_in_time import NearestInTime
 
+_END_OF_STAMP = 12
+"""Bytes of a serialized message up to the end of the stamp in its header."""
+
 _MAX_WAITING = 128
 """Largest number of depth images that are kept for the images they belong to."""
 
@@ -52,7 +55,8 @@ class BagDepth:
     def restart(self) -> None:
         """Forget everything: the bag is read from its start."""
         self._waiting: NearestInTime[bytes] = NearestInTime(_MAX_WAITING)
-        self._camera: CameraModel | None = None
+        self._cameras: list[tuple[int, CameraModel]] = []
+        self._info = b''
         self._camera_frame_id = ''
         self._has_fitted = False
         self.frame_ids: tuple[str, str] | None = None
@@ -62,10 +66,18 @@ class BagDepth:
         if topic == self._depth_topic:
             with suppress(BagError):
                 self._waiting.add(read_header(data)[0], data)
-        elif self._camera is None:
+        elif data[_END_OF_STAMP:] != self._info:  # most drivers repeat it with each image
             with suppress(BagError):
-                self._camera = camera_model(deserialize(data, CAMERA_INFO_TYPE), self._rectified)
-                self._camera_frame_id = read_header(data)[1]
+                camera = camera_model(deserialize(data, CAMERA_INFO_TYPE), self._rectified)
+                stamp_ns, self._camera_frame_id = read_header(data)
+                self._cameras.append((stamp_ns, camera))
+                self._info = data[_END_OF_STAMP:]
+
+    def _camera_at(self, stamp_ns: int) -> CameraModel | None:
+        """The last calibration that is not newer than an image, otherwise the first one; None if there is none."""
+        while len(self._cameras) > 1 and self._cameras[1][0] <= stamp_ns:
+            self._cameras.pop(0)
+        return self._cameras[0][1] if self._cameras else None
 
     def at(self, stamp_ns: int) -> tuple[NDArray[np.generic], CameraModel] | None:
         """Depth (H, W) and camera of an image; None if no depth is near enough in time or it cannot be read.
@@ -73,18 +85,18 @@ class BagDepth:
         Ask in the order of the images: depth that is too old for one is not kept for later ones.
         """
         self._waiting.want(stamp_ns)
-        nearest = self._waiting.nearest()
+        nearest, camera = self._waiting.nearest(), self._camera_at(stamp_ns)
         self._waiting.forget_before(stamp_ns - DEPTH_TOLERANCE_NS)
-        if nearest is None or abs(nearest[0] - stamp_ns) > DEPTH_TOLERANCE_NS or self._camera is None:
+        if nearest is None or abs(nearest[0] - stamp_ns) > DEPTH_TOLERANCE_NS or camera is None:
             return None
         try:
             depth = decode_depth(deserialize(nearest[1], IMAGE_TYPE))
         except (BagError, ImageError):
             return None
         self.frame_ids = read_header(nearest[1])[1], self._camera_frame_id
-        self._has_fitted |= depth.shape == self._camera.size
+        self._has_fitted |= depth.shape == camera.size
         # A single image of another size is left out; if none has ever fitted, the caller reports the sizes.
-        return None if self._has_fitted and depth.shape != self._camera.size else (depth, self._camera)
+        return None if self._has_fitted and depth.shape != camera.size else (depth, camera)
 
 
 def _choose(reader: BagReader, name: str, kind: str) -> Topic:

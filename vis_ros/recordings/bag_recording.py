@@ -24,6 +24,7 @@ from vis_ros.recordings.recording import (
     NO_DEPTH,
     NO_TIME,
     OTHER_FRAME,
+    OUTLIER,
     REORDERED,
     SAME_STAMP,
     SET_BACK,
@@ -35,7 +36,7 @@ from vis_ros.recordings.recording import (
     plausible_rate,
 )
 from vis_ros.recordings.topics import IMAGE_TYPES, Topic, absolute
-from vis_ros.ros.stamps import StampWindow
+from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, StampWindow
 
 _GAP = 2.5  # times the median of the last intervals
 _VIDEO = re.compile(r'Packet|Video', re.IGNORECASE)
@@ -218,6 +219,8 @@ class _RecordedCamera:
         self._bag = bag
         self._stream = stream
         self._stride = stride
+        self._order = StampOrder()
+        self._suspect: tuple[int, int, _Message] | None = None  # an outlier, until the next one: stamp, expected stamp
         self._window: StampWindow[_Message] = StampWindow()
         self._arrived: tuple[int, int] | None = None  # stamp and time of recording of the last message
         self._index = 0
@@ -237,15 +240,46 @@ class _RecordedCamera:
         if not header_ns:
             last_ns, last_recorded_ns = self._arrived or (recorded_ns, recorded_ns)
             stamp_ns = last_ns + max(recorded_ns - last_recorded_ns, 0)
+        elapsed_ns = recorded_ns - self._arrived[1] if self._arrived else 0
         self._arrived = stamp_ns, recorded_ns
+        newest_ns = self._order.last
+        order = self._order.follow(stamp_ns, elapsed_ns)
+        message = _Message(recorded_ns, frame_id, header_ns != 0, data)
+        if self._suspect is not None and newest_ns is not None:
+            suspect_ns, expected_ns, suspect = self._suspect
+            self._suspect = None
+            goes_on = newest_ns <= suspect_ns <= stamp_ns + REGRESSION_TOLERANCE_NS
+            if order is Order.BACKWARD or (order is Order.FORWARD and goes_on):  # time was set
+                yield from self._add(suspect_ns, suspect)
+            else:
+                yield from self._add_outlier(max(min(expected_ns, stamp_ns), newest_ns), suspect)
+        if order is Order.OUTLIER:
+            assert newest_ns is not None
+            self._suspect = stamp_ns, newest_ns + max(elapsed_ns, 0), message
+            return
+        if order is Order.BACKWARD:
+            self._order.forget()
+            self._order.follow(stamp_ns)
+        yield from self._add(stamp_ns, message)
+
+    def _add_outlier(self, stamp_ns: int, message: _Message) -> Iterator[Frame]:
+        """An image with a stamp that fits its neighbors in place of its own."""
+        self._bag.warnings[OUTLIER] += 1
+        yield from self._add(stamp_ns, message)
+
+    def _add(self, stamp_ns: int, message: _Message) -> Iterator[Frame]:
         late = self._window.late
-        ready = self._window.add(stamp_ns, _Message(recorded_ns, frame_id, header_ns != 0, data))
+        ready = self._window.add(stamp_ns, message)
         if self._window.late > late:
             self._skip(LATE, f'an image of {self._stream.topic} came after later ones')
         yield from self._frames(ready)
 
     def end(self) -> Iterator[Frame]:
         """The frames that still wait."""
+        if self._suspect is not None:
+            _, expected_ns, message = self._suspect
+            self._suspect = None
+            yield from self._add_outlier(expected_ns, message)
         yield from self._frames(self._window.flush())
         if self._window.reordered:
             self._bag.warnings[REORDERED] += self._window.reordered

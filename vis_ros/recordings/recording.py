@@ -18,6 +18,7 @@ from vis_ros.ros.stamps import NS_PER_S
 UNREADABLE, LATE, TWICE, MISSING = 'unreadable', 'out of order', 'recorded twice', 'missing'
 """Why a frame is left out: keys of `Recording.skips`."""
 
+OUTLIER = 'stamp far from those before and after it, replaced'
 SET_BACK, NO_TIME, SAME_STAMP = 'clock set back', 'invalid stamp', 'same stamp as the previous image'
 REORDERED, GAP, NO_DEPTH = 'reordered', 'gap', 'without depth'
 OTHER_FRAME = 'depth or calibration of another frame'

@@ -30,6 +30,8 @@ _QUEUE = 8  # largest number of images that wait for the encoder
 class VideoWriter:
     """Writes images into an .mp4 file, in a thread of its own; use it as a context manager.
 
+    The file appears when it is closed, so that it can always be played.
+
     codec: the FourCC in use; '' before the first image.
     """
 
@@ -43,6 +45,7 @@ class VideoWriter:
             codecs: FourCCs to try, in this order.
         """
         self.path = Path(path)
+        self._partial = partial_video(self.path)
         self.codec = ''
         self._rate = rate
         self._codecs = codecs
@@ -81,14 +84,18 @@ class VideoWriter:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
-            self._check_index()
+            try:
+                self._check_index()
+                self._partial.replace(self.path)
+            finally:
+                self._partial.unlink(missing_ok=True)
         while self._pending:
             self._pending.popleft().result()
 
     def _check_index(self) -> None:
         """Raise OSError if the file has no index and so cannot be played; OpenCV itself reports no error."""
-        if self.path.stat().st_size:
-            with self.path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if self._partial.stat().st_size:
+            with self._partial.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 if content.find(b'moov') >= 0:
                     return
         raise OSError(f'{self.path} could not be finished: is the disk full?')
@@ -104,11 +111,16 @@ class VideoWriter:
             scale = min(1.0, _LONGEST_VP9_SIDE / max(width, height)) if codec == 'vp09' else 1.0
             self._size = _even(width * scale), _even(height * scale)
             with _quiet():
-                writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*codec), self._rate, self._size)
+                writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*codec), self._rate, self._size)
             if writer.isOpened():
                 self.codec = codec
                 return writer
         raise ValueError(f'OpenCV cannot write {self.path} with any of the codecs {", ".join(self._codecs)}')
+
+
+def partial_video(path: Path) -> Path:
+    """Where a video is written until it can be played. The suffix tells OpenCV the kind of file."""
+    return path.with_name(f'{path.stem}.part{path.suffix}')
 
 
 def _even(side: float) -> int:

@@ -35,7 +35,7 @@ def make_room(folder: Path, recordings: Iterable[Path], videos: Iterable[str]) -
     claim(folder)
     remove_bag(folder / 'bag')
     for video in (folder, *_videos_of(folder)):
-        for name in NAMES:
+        for name in (*NAMES, 'overlay.part.mp4'):
             (video / name).unlink(missing_ok=True)
     for name in ('results.json', _RUN):
         (folder / name).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vis_ros.positions import CameraModel
 
@@ -15,19 +16,23 @@ _COEFFICIENTS = (0, 4, 5, 8, 12, 14)
 
 
 def camera_model(info: Any, rectified: bool) -> CameraModel:
-    """The calibration of a camera.
+    """The calibration of a camera's images, as `sensor_msgs/CameraInfo` defines it.
+
+    `width`, `height`, `k` and `p` are those of the full sensor. The images are the region of interest of it, all of it
+    if that is empty, reduced by the binning factors.
 
     Args:
         info: a CameraInfo, of the classes of rclpy or rosbags.
         rectified: True for images without distortion (`image_rect`): use `p`; otherwise `k` and `d`.
 
     Raises:
-        ValueError: the camera is not calibrated, or its distortion model is unknown.
+        ValueError: the camera is not calibrated, its distortion model is unknown, or its fields contradict each other.
     """
-    matrix = np.array(info.p if rectified else info.k, np.float64).reshape(3, -1)[:, :3]
-    if not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
+    projection = np.array(info.p if rectified else info.k, np.float64).reshape(3, -1)
+    matrix = projection[:, :3]
+    if not np.isfinite(projection).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
         raise ValueError(f'camera_info has no focal length in {"p" if rectified else "k"}: calibrate the camera')
-    distortion = np.zeros(0) if rectified else np.array(info.d, np.float64)
+    distortion = np.zeros(0) if rectified or not np.any(info.d) else np.array(info.d, np.float64)
     fisheye = info.distortion_model in _FISHEYE_MODELS
     if distortion.any() and not fisheye and info.distortion_model not in _OPENCV_MODELS:
         known = ', '.join(filter(None, (*_OPENCV_MODELS, *_FISHEYE_MODELS)))
@@ -40,4 +45,28 @@ def camera_model(info: Any, rectified: bool) -> CameraModel:
             f'camera_info has the coefficients d {distortion.tolist()}, which are invalid for the distortion model '
             f'{info.distortion_model!r}'
         )
-    return CameraModel((int(info.height), int(info.width)), matrix, distortion, fisheye)
+    size, matrix = _of_images(info, matrix)
+    offset: NDArray[np.float64] = np.zeros(3)
+    if rectified:  # a second stereo camera: `p` projects from the frame of the first one
+        offset = np.asarray(-np.linalg.solve(projection[:, :3], projection[:, 3]), np.float64)
+    return CameraModel(size, matrix, distortion, fisheye, offset)
+
+
+def _of_images(info: Any, matrix: NDArray[np.float64]) -> tuple[tuple[int, int], NDArray[np.float64]]:
+    """Size (height, width) and camera matrix of the images, from those of the full sensor."""
+    region = info.roi
+    x, y, width, height = (int(each) for each in (region.x_offset, region.y_offset, region.width, region.height))
+    width, height = width or int(info.width) - x, height or int(info.height) - y
+    if min(width, height) < 1 or x + width > info.width or y + height > info.height:
+        raise ValueError(
+            f'camera_info has the region of interest {width}x{height} at ({x}, {y}), which is outside of its size '
+            f'{info.width}x{info.height}'
+        )
+    binning = max(int(info.binning_x), 1), max(int(info.binning_y), 1)  # 0 means 1
+    moved = matrix.copy()
+    moved[:2, 2] -= x, y
+    # A binned pixel covers several. The centers of pixels are whole numbers, so its center lies between theirs.
+    moved[:2, 2] = (moved[:2, 2] + 0.5) / binning - 0.5
+    moved[0, :2] /= binning[0]
+    moved[1, 1] /= binning[1]
+    return (height // binning[1], width // binning[0]), moved

@@ -12,6 +12,10 @@ REGRESSION_TOLERANCE_NS = 500_000_000
 """An image up to this much older than the last one arrived out of order. If it is older than that, time was set back,
 as in a bag that loops."""
 
+FORWARD_TOLERANCE_NS = 1_000_000_000
+"""An image may be newer than the last one by the time that has passed and this much. If it is newer than that, either
+its stamp is wrong or time was set forward."""
+
 FOLDER_RATE = 30.0
 """Frames per second of an image folder, which has no stamps."""
 
@@ -37,12 +41,17 @@ def to_duration(value: int) -> Duration:
     return Duration(sec=sec, nanosec=nanosec)
 
 
+_LONGEST_STEP_NS = 10 * NS_PER_S
+"""The second image after a jump is at most this much newer than the first, beside the time that has passed."""
+
+
 class Order(Enum):
     """How a stamp follows the previous one."""
 
     FORWARD = 'forward'
     LATE = 'late'
     BACKWARD = 'backward'
+    OUTLIER = 'outlier'
 
 
 class StampOrder:
@@ -57,19 +66,52 @@ class StampOrder:
     def __init__(self) -> None:
         self.origin = 0
         self.last: int | None = None
+        self._suspect: int | None = None
+        self._usual_step = 0  # longer than the time between images where a recording is played faster than it was made
 
-    def follow(self, value: int) -> Order:
-        """How a stamp in nanoseconds follows the last one. Only a FORWARD stamp becomes the last one."""
+    def follow(self, value: int, elapsed_ns: int | None = None) -> Order:
+        """How a stamp in nanoseconds follows the last one. Only a FORWARD stamp becomes the last one.
+
+        One stamp that jumps is an OUTLIER, because a driver may write a wrong one. Time was set, forward or back, if
+        the clock jumped by as much or if the next stamp continues from the jump.
+
+        Args:
+            value: the stamp.
+            elapsed_ns: time since the last image on another clock. None believes every jump, for stamps that have been
+                checked.
+        """
         if self.last is None:
             self.origin = value
+        elif -REGRESSION_TOLERANCE_NS <= value - self.last < 0:
+            return Order.LATE
+        elif elapsed_ns is not None and not self._is_plausible(value, elapsed_ns):
+            self._suspect = value
+            return Order.OUTLIER
         elif value < self.last:
-            return Order.LATE if self.last - value <= REGRESSION_TOLERANCE_NS else Order.BACKWARD
-        self.last = value
+            return Order.BACKWARD
+        self.last, self._suspect = value, None
         return Order.FORWARD
+
+    def _is_plausible(self, value: int, elapsed_ns: int) -> bool:
+        """Whether a stamp fits the clock, or continues from the one before it, which did not."""
+        assert self.last is not None
+        step, passed = value - self.last, max(elapsed_ns, 0)
+        if step >= 0 and step <= max(passed, self._usual_step) + FORWARD_TOLERANCE_NS:
+            return True
+        if step < 0 and elapsed_ns < 0 and abs(step - elapsed_ns) <= FORWARD_TOLERANCE_NS:
+            return True
+        if self._suspect is None or not -REGRESSION_TOLERANCE_NS <= value - self._suspect <= passed + _LONGEST_STEP_NS:
+            return False
+        self._usual_step = max(value - self._suspect, 0)
+        return True
+
+    def bridge(self, value: int) -> None:
+        """Make an estimate the last stamp, in place of an OUTLIER. A second one is still compared with the first."""
+        self.last = value
 
     def forget(self) -> None:
         """Accept any stamp next, and count seconds from it."""
-        self.last = None
+        self.last = self._suspect = None
 
     def seconds(self, value: int) -> float:
         """Seconds since the first stamp."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
+from vis_ros.field_types import typed_fields
 from vis_ros.networks.model_config import ARCHITECTURES, DEMO, ModelConfig
 from vis_ros.networks.model_header import read_config
 from vis_ros.networks.named_weights import resolve
@@ -18,7 +20,7 @@ from vis_ros.propagation.propagation_file import is_propagation, read_propagatio
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS, config_from_dict
 from vis_ros.synthetic.coco_images import Part
 from vis_ros.synthetic.composites import CompositeConfig
-from vis_ros.training.field_checks import check_choice, check_names, typed_fields
+from vis_ros.training.field_checks import check_choice, check_names
 
 Kind = Literal['videos', 'composites', 'images', 'scenes']
 Precision = Literal['auto', 'float32', 'bfloat16', 'float16']
@@ -27,6 +29,8 @@ LARGE_OBJECTS: Mapping[str, Any] = {'sizes': (0.07, 0.9), 'enlargement': 2.5}
 """Default effects of 'composites' in training: objects as large as those in front of a robot, at the price of some that
 are enlarged and blurred."""
 
+
+_NOT_NEGATIVE = ('backbone_learning_rate', 'weight_decay', 'warm_up_steps', 'warm_up_from', 'workers', 'seed')
 
 Classes = Literal['supercategories', 'categories'] | Mapping[str, Any]
 
@@ -114,7 +118,7 @@ class DataSource:
     def composite_config(self) -> CompositeConfig:
         """The effects as a CompositeConfig. ValueError if one does not exist."""
         check_names('effects', self.effects, [f.name for f in fields(CompositeConfig) if f.name != 'visibility'])
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in self.effects.items()}
+        values = typed_fields(CompositeConfig, 'effects ', self.effects)
         return CompositeConfig(**(dict(LARGE_OBJECTS) | values))
 
     @classmethod
@@ -279,7 +283,24 @@ class TrainConfig:
         self._check_model()
         if self.steps < 0:
             raise ValueError(f'steps {self.steps} is less than 0')
-        for name in ('pairs', 'log_every', 'checkpoint_every', 'picture_every', 'image_height', 'image_width'):
+        if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', self.device):
+            raise ValueError(f'device {self.device!r} is not auto, cpu, cuda or cuda:N')
+        for name in _NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise ValueError(f'{name} {getattr(self, name)} is less than 0')
+        for name in ('learning_rate', 'gradient_clip'):
+            if not getattr(self, name) > 0:
+                raise ValueError(f'{name} {getattr(self, name)} is not above 0')
+        for name in (
+            'sampled_anchors',
+            'sampled_rois',
+            'pairs',
+            'log_every',
+            'checkpoint_every',
+            'picture_every',
+            'image_height',
+            'image_width',
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} {getattr(self, name)} is less than 1')
         if self.schedule == 'step' and not self.decay_steps:
@@ -355,23 +376,22 @@ class TrainConfig:
 
 def _model(own: Mapping[str, Any], weights: Path | None) -> ModelConfig | PropagationConfig:
     """The config of the network: given fields replace those of the weights, or the defaults if there are no weights."""
-    own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
+    own = dict(own)
     architecture = own.get('architecture', '')
     if weights is not None and is_propagation(weights):
         base = read_propagation_config(weights)
         if own.pop('architecture', base.architecture) != base.architecture:
             raise ValueError(f'{weights} holds a {base.architecture} network, but model architecture is {architecture}')
         check_names('model', own, (each.name for each in fields(base)))
-        return base.with_fields(**({'name': base.architecture} | own))
+        return base.with_fields(**({'name': base.architecture} | typed_fields(type(base), 'model ', own)))
     if architecture in PROPAGATION_SYSTEMS:
         if weights is not None:
             raise ValueError(f'{weights} is a detector: for {architecture} leave weights empty')
-        check_names(
-            'model', own, ('architecture', *(each.name for each in fields(PROPAGATION_SYSTEMS[architecture].config)))
-        )
+        config = PROPAGATION_SYSTEMS[architecture].config
+        check_names('model', own, ('architecture', *(each.name for each in fields(config))))
         return config_from_dict({'name': architecture} | own)
     if architecture:
         check_choice('model architecture', architecture, (*ARCHITECTURES, *PROPAGATION_SYSTEMS))
     check_names('model', own, (each.name for each in fields(ModelConfig)))
     detector = replace(read_config(weights), name='model') if weights is not None else DEMO
-    return detector.with_fields(**own)
+    return detector.with_fields(**typed_fields(ModelConfig, 'model ', own))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from rich.console import Console
@@ -20,6 +21,7 @@ from vis_ros.training.ranks import Ranks, choose_device, join_ranks
 from vis_ros.training.run_log import RunLog
 from vis_ros.training.task import Task
 from vis_ros.training.train_config import TrainConfig
+from vis_ros.whole_file import whole_file
 
 
 def train(config_path: Path, out: Path | None = None) -> Path:
@@ -42,6 +44,16 @@ def open_task(config: TrainConfig, console: Console, first: bool) -> Task:
     if isinstance(config.model, PropagationConfig):
         return PropagationTask(config, config.model, console, first)
     return DetectionTask(config, config.model, console, first)
+
+
+_KEYS = {
+    'step', 'pairs_seen', 'network', 'average', 'optimizer', 'scheduler', 'scaler', 'random', 'best', 'model',
+}  # fmt: skip
+"""Contents of a checkpoint."""
+
+
+class _DamagedError(ValueError):
+    pass
 
 
 class Trainer:
@@ -81,12 +93,23 @@ class Trainer:
         if ranks.first:
             claim(out)
         if self.checkpoint.exists():
-            self._resume()
+            try:
+                self._resume(self.checkpoint)
+            except _DamagedError as error:
+                if not self.previous_checkpoint.exists():
+                    raise
+                self._print(f'{error}; continuing from {self.previous_checkpoint}')
+                self._resume(self.previous_checkpoint)
 
     @property
     def checkpoint(self) -> Path:
         """The file a resumed run continues from."""
         return self.out / 'checkpoint.pt'
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The checkpoint before the last one, in case that is damaged."""
+        return self.out / 'checkpoint.previous.pt'
 
     @property
     def model_file(self) -> Path:
@@ -188,25 +211,25 @@ class Trainer:
         random = self.ranks.gather(_random_state(self.device))
         if not self.ranks.first:
             return
-        partial = self.checkpoint.with_suffix('.part')
-        torch.save(
-            {
-                'step': self.step,
-                'pairs_seen': self.pairs_seen,
-                'network': self.network.state_dict(),
-                'average': self.average,
-                'optimizer': self.optimizer.state_dict(),
-                'scheduler': self.scheduler.state_dict(),
-                'scaler': self.scaler.state_dict(),
-                'random': random,
-                'best': self.best,
-                'model': self.model.to_json(),
-            },
-            partial,
-        )
+        state = {
+            'step': self.step,
+            'pairs_seen': self.pairs_seen,
+            'network': self.network.state_dict(),
+            'average': self.average,
+            'optimizer': self.optimizer.state_dict(),
+            'scheduler': self.scheduler.state_dict(),
+            'scaler': self.scaler.state_dict(),
+            'random': random,
+            'best': self.best,
+            'model': self.model.to_json(),
+        }
         # Model file first: a run that is killed between the two writes it again when it resumes.
         self.task.save(self.averaged(), self.model_file)
-        partial.replace(self.checkpoint)
+        with whole_file(self.checkpoint) as partial:
+            torch.save(state, partial)
+            if self.checkpoint.exists():
+                self.previous_checkpoint.unlink(missing_ok=True)
+                self.previous_checkpoint.hardlink_to(self.checkpoint)
 
     def averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, on the CPU."""
@@ -215,15 +238,21 @@ class Trainer:
         network.load_state_dict({name: tensor.cpu() for name, tensor in self.average.items()})
         return network.eval()
 
-    def _resume(self) -> None:
-        saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+    def _resume(self, checkpoint: Path) -> None:
+        try:
+            with checkpoint.open('rb') as file:  # a zip file has a CRC of each tensor, which torch does not check
+                damaged = ZipFile(file).testzip()
+            saved = torch.load(checkpoint, map_location=self.device, weights_only=True)
+            missing = _KEYS - saved.keys() - {'pairs_seen'}
+        except Exception as error:  # a damaged file fails in as many ways as it has bytes
+            raise _DamagedError(f'{checkpoint} is damaged ({type(error).__name__})') from error
+        if damaged or missing:
+            raise _DamagedError(f'{checkpoint} is damaged ({damaged or ", ".join(sorted(missing))})')
         if saved['model'] != self.model.to_json():
-            raise ValueError(
-                f'{self.checkpoint} holds another model: set another `out`, or delete the file to start over'
-            )
+            raise ValueError(f'{checkpoint} holds another model: set another `out`, or delete the file to start over')
         if 'pairs_seen' not in saved:
             raise ValueError(
-                f'{self.checkpoint} is from an older vis_ros: set another `out`, or delete the file to start over'
+                f'{checkpoint} is from an older vis_ros: set another `out`, or delete the file to start over'
             )
         self.network.load_state_dict(saved['network'])
         self.average = saved['average']

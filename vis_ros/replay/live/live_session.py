@@ -173,6 +173,8 @@ class LiveSession:
                 self.stopped_early = self.stopped_early or INTERRUPTED
             elif self.rounds < self.loop:
                 self.stopped_early = self.stopped_early or self._too_short_to_loop()
+                if not self.stopped_early:
+                    self.node.reset()  # without simulated time, the node would believe only the round's second stamp
 
     def _play_round(self, on_image: Callable[[], None]) -> None:
         """Publish the recording once, and wait for the last replies."""

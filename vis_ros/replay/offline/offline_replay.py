@@ -37,6 +37,7 @@ from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.ros.stamps import FOLDER_RATE, StampOrder, to_time
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.tracker import Tracker
+from vis_ros.whole_file import whole_file
 
 _MASK_ENCODING = 'rle'  # lossless, and a tenth of the size of mono8, which the node publishes by default
 
@@ -165,7 +166,8 @@ def replay(
         'no_results_json': summary.no_results_json,
         'frames_of': {run.stream.name: run.frames for run in runs},
     }
-    (folder / 'run.json').write_text(json.dumps(run, indent=1) + '\n', encoding='utf-8')
+    with whole_file(folder / 'run.json') as file:
+        file.write_text(json.dumps(run, indent=1) + '\n', encoding='utf-8')
     return summary
 
 
