@@ -137,11 +137,17 @@ class Graph:
         return Time(sec=int(self._seconds), nanosec=int(self._seconds % 1 * 1e9) // 1000 * 1000 + 789)
 
     def send(self, image, stamp=None, topic='/image', frame_id='camera_optical_frame'):
-        """Publish a BGR array, or an Image as it is; returns its stamp."""
+        """Publish a BGR array, or an Image as it is, and wait until the node under test has taken it: its queue holds
+        one. Returns the stamp.
+        """
         message = image if isinstance(image, (Image, CompressedImage)) else image_message(image)
         message.header.stamp = self.stamp() if stamp is None else stamp
         message.header.frame_id = frame_id
-        self.publisher(type(message), topic).publish(message)
+        publisher = self.publisher(type(message), topic)
+        cameras = [] if self.under_test is None else self.under_test._cameras
+        taken = [(each, each.statistics.counts.received) for each in cameras if each.images and each.topic == topic]
+        publisher.publish(message)
+        self.spin_until(lambda: all(each.statistics.counts.received > count for each, count in taken))
         return message.header.stamp
 
     def process(self, image, stamp=None, topic='/image', arrays=None):

@@ -110,6 +110,8 @@ def test_a_track_survives_a_gap_but_not_max_age(graph):
     assert ids(graph.process(draw((4, 4, 14, 14, RED)), start)) == [1]
     graph.process(draw(), Time(sec=51))
     assert ids(graph.process(draw((4, 4, 14, 14, RED)), Time(sec=51, nanosec=900_000_000))) == [1]
+    for second in (52, 53):
+        graph.process(draw(), Time(sec=second, nanosec=500_000_000))
     assert ids(graph.process(draw((4, 4, 14, 14, RED)), Time(sec=54))) == [2]
 
 
@@ -493,7 +495,8 @@ def test_cameras_have_separate_memories_and_topics(graph):
     assert (alone.sequence, ids(alone)) == (2, [1])
     last = graph.process(scene(3), topic='/front/image', arrays=front)
     assert (last.sequence, ids(last)) == (4, [1, 2])
-    graph.process(scene(0), Time(sec=1), topic='/left/image', arrays=left)
+    for step in range(2):  # the second image confirms that time was set back
+        graph.process(scene(0), Time(sec=1, nanosec=step), topic='/left/image', arrays=left)
     assert left[-1].epoch == 2
     assert graph.process(scene(4), topic='/front/image', arrays=front).epoch == 1
     _, values = graph.status(lambda status, values: True, 'vis_node: left')

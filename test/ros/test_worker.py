@@ -16,9 +16,8 @@ class Stream:
         self.image = None
         self.entered, self.gate = threading.Event(), threading.Event()
 
-    @property
-    def has_image(self):
-        return self.image is not None
+    def wait_s(self):
+        return None if self.image is None else 0.0
 
     def process(self):
         image, self.image = self.image, None

@@ -6,23 +6,27 @@ import math
 import threading
 import time
 from functools import partial
-from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from vis_ros.images import ImageError, Scale16, decode_compressed, decode_image
+from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
 from vis_ros.node.camera_publishers import CameraPublishers
 from vis_ros.node.depth_stream import DepthStream
+from vis_ros.node.image_queue import ArrivedImage, ImageQueue
 from vis_ros.node.image_subscription import ImageSubscription
 from vis_ros.node.object_request import ObjectRequest
 from vis_ros.node.statistics import StreamStatistics
 from vis_ros.node.throttled_log import ThrottledLog
+from vis_ros.node.views import Views
 from vis_ros.node.worker import Worker
+from vis_ros.recordings.bag_files import BagError
+from vis_ros.recordings.cdr import deserialize, typestore
+from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE
 from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
 from vis_ros.tracking.prompts import PromptError
@@ -38,7 +42,8 @@ class Camera:
 
     The executor thread receives images and requests; the worker thread processes them. Only the worker touches the
     tracker. A reset therefore waits for no network: it applies before the next image. A new image replaces one that
-    still waits: a slow network skips images instead of falling behind.
+    still waits: a slow network skips images instead of falling behind. Images are deserialized in the worker thread, so
+    that those which are skipped cost little.
 
     An image up to REGRESSION_TOLERANCE_NS older than the last processed one is late and skipped. A larger step back
     means that time was set back, as in a bag that loops, and deletes all tracks. An image of another size than the last
@@ -75,17 +80,19 @@ class Camera:
         self._model = model
         self._mask_encoding = settings.mask_encoding
         self._transport = settings.image_transport
-        decode = _decode_compressed if settings.image_transport == 'compressed' else decode_image
-        self._decode = partial(decode, scale=settings.scale16())
+        self._scale = settings.scale16()
+        typestore()  # takes a moment, which the first image should not
         self._prefix = f'{name}/' if name else ''
         self.publishers = CameraPublishers(node, self._prefix)
         self.images: ImageSubscription | None = None
         self.depth: DepthStream | None = None
         if settings.depth != 'none':
             self.depth = DepthStream(node, self._prefix, settings.depth == 'rectified', self.log)
+        self._queue = ImageQueue(None if self.depth is None else self.depth.wait_s)
+        self.wait_s = self._queue.wait_s
+        self._views: Views | None = None
         self._worker: Worker | None = None
-        self._lock = threading.Lock()  # of `epoch`, `_reset_pending` and `_waiting`
-        self._waiting: Any = None
+        self._lock = threading.Lock()  # of `epoch` and `_reset_pending`
         self._reset_pending = False
         self._set_back_at = -math.inf
         # The worker thread alone uses these:
@@ -98,17 +105,17 @@ class Camera:
 
     # --- executor thread --------------------------------------------------------------------------------------------
 
-    def activate(self, worker: Worker) -> None:
-        """Delete all tracks, clear the statistics and subscribe."""
+    def activate(self, worker: Worker, views: Views) -> None:
+        """Delete all tracks, clear the statistics and subscribe. The worker tracks, `views` draws."""
         self.request_reset()
         self.statistics = StreamStatistics()
-        self._worker = worker
+        self._worker, self._views = worker, views
         self.images = ImageSubscription(
             self._node, self._prefix, self._transport, self.receive, self.statistics, self.log
         )
         self.topic = self.images.topic
         if self.depth is not None:
-            self.depth.subscribe()
+            self.depth.subscribe(worker.wake)
 
     def deactivate(self) -> None:
         """Unsubscribe."""
@@ -117,23 +124,25 @@ class Camera:
             self.images = None
         if self.depth is not None:
             self.depth.unsubscribe()
-        self._worker = None
-        self._take()
+        self._worker = self._views = None
+        self._queue.clear()
 
     def destroy(self) -> None:
         """Unsubscribe and remove the publishers."""
         self.deactivate()
         self.publishers.destroy()
 
-    def receive(self, message: Any) -> None:
-        """Make this the next image to process, in place of one that still waits."""
+    def receive(self, data: bytes) -> None:
+        """Make this the next image to process, in place of one that still waits for the network.
+
+        Args:
+            data: the serialized message.
+        """
         self.statistics.received()
         if not self.enabled:
             self.statistics.ignored()
         elif self._worker is not None:
-            if self._take() is not None:
-                self.statistics.skipped('dropped')
-            self._waiting = message
+            self.statistics.skipped('dropped', self._queue.put(data))
             self._worker.wake()
 
     def submit(self, request: ObjectRequest) -> bool:
@@ -143,8 +152,8 @@ class Camera:
     def enable(self, enabled: bool) -> None:
         """Process images, or ignore them, the waiting one included."""
         self.enabled = enabled
-        if not enabled and self._take() is not None:
-            self.statistics.ignored()
+        if not enabled:
+            self.statistics.ignored(self._queue.clear())
 
     def configure(self, settings: NodeSettings) -> None:
         """Apply the settings that may change while active. ValueError if one cannot; then nothing has changed."""
@@ -163,8 +172,7 @@ class Camera:
 
         Returns False if stamps have already shown the same jump.
         """
-        if self._take() is not None:  # it was taken before the jump
-            self.statistics.skipped('dropped')
+        self.statistics.skipped('dropped', self._queue.clear())  # they were taken before the jump
         last = self._order.last
         if time.monotonic() - self._set_back_at < _ONE_JUMP_S and (last or 0) <= now_ns + REGRESSION_TOLERANCE_NS:
             return False
@@ -178,20 +186,16 @@ class Camera:
 
     # --- worker thread ----------------------------------------------------------------------------------------------
 
-    @property
-    def has_image(self) -> bool:
-        """Whether an image waits."""
-        return self._waiting is not None
-
     def process(self) -> None:
-        """Track the objects of the waiting image and publish them. Errors are logged; only this image is skipped."""
+        """Track the objects of the next image and publish them. Errors are logged; only this image is skipped."""
         started = time.perf_counter()
-        message = self._take()
-        if message is None:  # discarded a moment ago
+        arrived = self._queue.take()
+        if arrived is None:  # discarded a moment ago
             return
+        self.statistics.started(time.monotonic() - arrived.time)
         try:
-            self._track(message, started)
-        except ImageError as error:
+            self._track(arrived, started)
+        except (ImageError, BagError) as error:
             self._skip('refused', 'image', f'image on {self.topic} refused: {error}')
         except Exception as error:
             if self._node.context.ok():
@@ -214,27 +218,31 @@ class Camera:
         else:
             request.accept(track_id, self._tracked_epoch)
 
-    def _track(self, message: Any, started: float) -> None:
-        image = self._decode(message)
+    def _track(self, arrived: ArrivedImage, started: float) -> None:
+        header, image = self._decode(arrived.data)
         self._apply_reset()
-        stamp = self._follow(message.header)
+        stamp = self._follow(header)
         if stamp is None:
             self.statistics.skipped('late')
             return
         self._check_size(image)
         find = partial(self.tracker.step, image, self._order.seconds(stamp))
-        header = message.header
         if self.depth is None:
             instances = find()
         else:
             instances = self.depth.locate(find, nanoseconds(header.stamp), header.frame_id)
         self._publish(header, image, instances, started)
 
-    def _take(self) -> Any:
-        """Remove and return the waiting image; None if there is none. Safe from any thread."""
-        with self._lock:
-            message, self._waiting = self._waiting, None
-            return message
+    def _decode(self, data: bytes) -> tuple[Header, NDArray[np.uint8]]:
+        """Header and pixels of a serialized image."""
+        compressed = self._transport == 'compressed'
+        message = deserialize(data, COMPRESSED_TYPE if compressed else IMAGE_TYPE)
+        if compressed:
+            image = decode_compressed(message.format, message.data, self._scale)
+        else:
+            image = decode_image(message, self._scale)
+        stamp = message.header.stamp
+        return Header(stamp=Time(sec=stamp.sec, nanosec=stamp.nanosec), frame_id=message.header.frame_id), image
 
     def _skip(self, reason: str, kind: str, text: str) -> None:
         self.statistics.skipped(reason)
@@ -325,17 +333,16 @@ class Camera:
         self.publishers.instances.publish(array)
         self.statistics.processed(time.perf_counter() - started, math.nan if latency is None else latency / 1e9)
         try:
-            self.publishers.publish_views(header, image, instances)
+            self.publishers.publish_forms(header, instances)
         except Exception as error:
             if self._node.context.ok():
-                self.log.error('views', f'no overlay or markers of {self.topic}: {type(error).__name__}: {error}')
+                text = f'no markers or detections of {self.topic}: {type(error).__name__}: {error}'
+                self.log.error('views', text)
+        if self._views is not None:
+            self._views.show(self.publishers, header, image, instances, self.log)
 
     def _latency_ns(self, header: Header) -> int | None:
         """Time since the stamp on the ROS clock; None if the stamp is wrong or in the future."""
         stamp = None if self._has_wrong_stamp else nanoseconds(header.stamp)
         now = self._node.get_clock().now().nanoseconds
         return None if stamp is None or stamp > now else int(now - stamp)
-
-
-def _decode_compressed(message: CompressedImage, scale: Scale16) -> NDArray[np.uint8]:
-    return decode_compressed(message.format, message.data, scale)

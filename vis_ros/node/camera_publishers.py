@@ -58,12 +58,20 @@ class CameraPublishers:
         for publisher in self._all:
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def publish_views(self, header: Header, image: NDArray[np.uint8], instances: Instances) -> None:
-        """Publish all other forms that have a subscriber."""
+    def publish_forms(self, header: Header, instances: Instances) -> None:
+        """Publish the objects as markers and detections, where they have a subscriber."""
         if self.markers.get_subscription_count():
             self.markers.publish(to_markers(instances, header))
         if self.detections is not None and self.detections.get_subscription_count():
             self.detections.publish(to_detections(instances, header))
+
+    @property
+    def are_views_watched(self) -> bool:
+        """Whether the overlay or the instance image has a subscriber."""
+        return bool(self.overlay.get_subscription_count() or self.instance_image.get_subscription_count())
+
+    def publish_views(self, header: Header, image: NDArray[np.uint8], instances: Instances) -> None:
+        """Draw and publish the overlay and the instance image, where they have a subscriber."""
         if self.overlay.get_subscription_count():
             self.overlay.publish(to_image(draw_overlay(image, instances), 'bgr8', header))
         if self.instance_image.get_subscription_count():

@@ -8,25 +8,30 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, Image
 
 from vis_ros.images import decode_depth
 from vis_ros.instances import Instances
+from vis_ros.node.image_queue import ArrivedImage
 from vis_ros.node.throttled_log import ThrottledLog
 from vis_ros.positions import DEPTH_TOLERANCE_NS, positions
+from vis_ros.recordings.bag_files import BagError
+from vis_ros.recordings.cdr import deserialize, read_header
+from vis_ros.recordings.topics import IMAGE_TYPE
 from vis_ros.ros.camera_info import camera_model
 from vis_ros.ros.nearest_in_time import NearestInTime
-from vis_ros.ros.stamps import nanoseconds
 
 _TIMEOUT_S = 0.05
-"""How long to wait for the depth image of an image. Depth that is computed from the image arrives after it."""
+"""How long an image waits for its depth image. Depth that is computed from the image arrives after it."""
 
 _ALIVE_S = 1.0
-"""The wait is skipped if no depth image has arrived for this many seconds."""
+"""No image waits if no depth image has arrived for this many seconds."""
 
 _BUFFERED = 5
 _PERIOD_S = 30.0
@@ -34,7 +39,8 @@ _PERIOD_S = 30.0
 
 
 class DepthStream:
-    """Receives depth images and calibration in the executor thread, and locates objects in the worker thread.
+    """Receives depth images and calibration in the executor thread, and locates objects in the worker thread. The
+    worker never waits for a depth image: `wait_s` says how long the image should, while the worker does other work.
 
     It buffers a few depth images: the newest ones, and the one nearest to the image in flight.
 
@@ -53,41 +59,63 @@ class DepthStream:
         self._rectified = rectified
         self._log = log
         self._subscriptions: list[Subscription[Any]] = []
-        self._changed = threading.Condition()
+        self._timer: Timer | None = None
+        self._on_arrival: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
         self._clear()
 
     def _clear(self) -> None:
-        self._depths: NearestInTime[Image] = NearestInTime(_BUFFERED)
+        self._depths: NearestInTime[bytes] = NearestInTime(_BUFFERED)
+        self._period_ns = 0
         self._last_arrival = -np.inf
         self._info: CameraInfo | None = None
 
     # --- executor thread --------------------------------------------------------------------------------------------
 
-    def subscribe(self) -> None:
-        """Start receiving, with empty buffers."""
-        with self._changed:
+    def subscribe(self, on_arrival: Callable[[], None]) -> None:
+        """Start receiving, with empty buffers. `on_arrival` is called after each depth image."""
+        with self._lock:
             self._clear()
         self.missing = 0
+        self._on_arrival = on_arrival
         depth, info = self._topics
-        self._subscriptions = [self._subscribe(Image, depth, self._on_depth)]
-        self._subscriptions.append(self._subscribe(CameraInfo, info, self._on_info))
-        # A driver may send its calibration once, before this node starts. Only this subscription receives it then, and
-        # it does not match drivers that send it with each image.
-        latched = QoSProfile(
-            depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-        )
-        self._subscriptions.append(self._node.create_subscription(CameraInfo, info, self._on_info, latched))
+        self._subscriptions = [
+            self._subscribe(Image, depth, self._on_depth, raw=True),
+            self._subscribe(CameraInfo, info, self._on_info),
+        ]
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self._timer = self._node.create_timer(1.0, self._subscribe_to_latched_info, clock=steady)
 
-    def _subscribe(self, message_type: type, topic: str, receive: Any) -> Subscription[Any]:
+    def _subscribe(self, message_type: type, topic: str, receive: Any, raw: bool = False) -> Subscription[Any]:
         return self._node.create_subscription(
             message_type,
             topic,
             receive,
-            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            raw=raw,
         )
 
+    def _subscribe_to_latched_info(self) -> None:
+        """Subscribe to a calibration that a driver sent once, before this node started. The subscription is made only
+        where there is such a driver, because it is incompatible with drivers that send it with each image.
+        """
+        topic = self._topics[1]
+        publishers = self._node.get_publishers_info_by_topic(topic) if self._info is None else []
+        if any(each.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for each in publishers):
+            latched = QoSProfile(
+                depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+            )
+            self._subscriptions.append(self._node.create_subscription(CameraInfo, topic, self._on_info, latched))
+            self._stop_timer()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+            self._timer = None
+
     def unsubscribe(self) -> None:
+        self._stop_timer()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
@@ -95,15 +123,36 @@ class DepthStream:
     def _on_info(self, info: CameraInfo) -> None:
         self._info = info
 
-    def _on_depth(self, message: Image) -> None:
-        stamp = nanoseconds(message.header.stamp)
-        if stamp is None:
+    def _on_depth(self, data: bytes) -> None:
+        try:
+            stamp = read_header(data)[0]
+        except BagError as error:
+            self._warn(f'depth image on {self._topics[0]} is ignored: {error}')
+            return
+        if not stamp:
             self._warn(f'depth image on {self._topics[0]} has an invalid stamp and is ignored')
             return
-        with self._changed:
+        with self._lock:
             self._last_arrival = time.monotonic()
-            self._depths.add(stamp, message)
-            self._changed.notify()
+            self._period_ns = abs(stamp - self._depths.latest_ns) if self._depths.latest_ns else 0
+            self._depths.add(stamp, data)
+        self._on_arrival()
+
+    # --- any thread -------------------------------------------------------------------------------------------------
+
+    def wait_s(self, image: ArrivedImage) -> float:
+        """How many more seconds an image should wait for a depth image nearer than those that are here; 0 or less if
+        none can come.
+        """
+        now = time.monotonic()
+        with self._lock:
+            latest_ns = self._depths.latest_ns
+            if not image.stamp_ns or latest_ns is None or now - self._last_arrival > _ALIVE_S:
+                return 0.0
+            gap_ns = image.stamp_ns - latest_ns
+            if gap_ns <= self._period_ns / 2 or gap_ns <= 0:  # the next one comes a period after the latest one
+                return 0.0
+        return image.time + _TIMEOUT_S - now
 
     # --- worker thread ----------------------------------------------------------------------------------------------
 
@@ -117,28 +166,26 @@ class DepthStream:
             stamp_ns: of that image in nanoseconds; None if it is invalid.
             frame_id: of that image.
         """
-        with self._changed:
+        with self._lock:
             self._depths.want(stamp_ns)
         instances = find()
         try:
-            message = self._wait_for_depth(stamp_ns)
+            message = self._nearest(stamp_ns)
             if self._info is None:
                 raise ValueError(f'no camera_info received on {self._topics[1]}')
             camera = camera_model(self._info, self._rectified)
             self._check_frames(frame_id, message.header.frame_id, self._info.header.frame_id)
             return instances.with_fields(positions=positions(instances, decode_depth(message), camera))
-        except ValueError as error:  # ImageError included
+        except (ValueError, BagError) as error:  # ImageError included
             self.missing += 1
             self._warn(f'objects have no positions: {error}')
             return instances
 
-    def _wait_for_depth(self, stamp_ns: int | None) -> Image:
+    def _nearest(self, stamp_ns: int | None) -> Any:
         """The depth image of the image with this stamp. ValueError if there is none."""
         if stamp_ns is None:
             raise ValueError('the stamp of the image is invalid')
-        with self._changed:
-            if time.monotonic() - self._last_arrival < _ALIVE_S:
-                self._changed.wait_for(lambda: (self._depths.latest_ns or 0) >= stamp_ns, _TIMEOUT_S)
+        with self._lock:
             nearest = self._depths.nearest()
         if nearest is None:
             raise ValueError(f'no depth image received on {self._topics[0]}')
@@ -148,7 +195,7 @@ class DepthStream:
                 f'the nearest depth image on {self._topics[0]} is {distance_ns / 1e6:.0f} ms away from the image, more '
                 f'than {DEPTH_TOLERANCE_NS / 1e6:.0f} ms'
             )
-        return nearest[1]
+        return deserialize(nearest[1], IMAGE_TYPE)
 
     def _check_frames(self, image: str, depth: str, info: str) -> None:
         """Registered depth and its calibration have the frame of the image; others give positions that look right."""

@@ -51,7 +51,7 @@ def camera_status(name: str, camera: Camera, active: bool) -> DiagnosticStatus:
     """
     statistics, issue = camera.statistics, camera.log.last
     rate_in, rate_out = statistics.rates_hz()
-    latency, processing = statistics.latency_ms(), statistics.processing_ms()
+    latency, processing, age = statistics.latency_ms(), statistics.processing_ms(), statistics.age_ms()
     silence = camera.images.silence() if active and camera.images is not None else ''
     level, text = DiagnosticStatus.OK, f'{camera.identities} tracks at {rate_out:.1f} Hz'
     if not active:
@@ -68,6 +68,8 @@ def camera_status(name: str, camera: Camera, active: bool) -> DiagnosticStatus:
         'rate out [Hz]': f'{rate_out:.2f}',
         'latency p50 [ms]': _number(latency[0]),
         'latency p95 [ms]': _number(latency[1]),
+        'waiting p50 [ms]': _number(age[0]),
+        'waiting p95 [ms]': _number(age[1]),
         'processing p50 [ms]': _number(processing[0]),
         'processing p95 [ms]': _number(processing[1]),
         'tracks': camera.identities,

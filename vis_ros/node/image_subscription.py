@@ -38,7 +38,7 @@ class ImageSubscription:
         node: creates the subscription.
         prefix: of the topic `image`, or ''.
         transport: 'raw', or 'compressed' for the topic image/compressed.
-        receive: called with each message, in the executor thread.
+        receive: called with each serialized message, in the executor thread.
         statistics: of the camera; lost images are counted there.
         log: of the camera.
     """
@@ -48,7 +48,7 @@ class ImageSubscription:
         node: LifecycleNode,
         prefix: str,
         transport: str,
-        receive: Callable[[Any], None],
+        receive: Callable[[bytes], None],
         statistics: StreamStatistics,
         log: ThrottledLog,
     ) -> None:
@@ -56,30 +56,43 @@ class ImageSubscription:
         self._statistics = statistics
         self._log = log
         self._published_since: float | None = None
+        self._sequence: int | None = None
+        self._receive = receive
         # As in image_transport, the compressed topic is named after the raw one, remapped or not.
         self._raw_topic = node.resolve_topic_name(f'{prefix}image')
         compressed = transport == 'compressed'
         self._type = CompressedImage if compressed else Image
         name = f'{self._raw_topic}/compressed' if compressed else f'{prefix}image'
         try:
-            self._subscription = self._subscribe(name, receive, self.on_lost)
+            self._subscription = self._subscribe(name, self.on_lost)
         except UnsupportedEventTypeError:  # not every middleware reports lost messages
-            self._subscription = self._subscribe(name, receive, None)
+            self._subscription = self._subscribe(name, None)
         self.topic: str = self._subscription.topic_name
 
-    def _subscribe(
-        self, topic: str, receive: Callable[[Any], None], message_lost: Callable[[Any], None] | None
-    ) -> Subscription[Any]:
+    def _subscribe(self, topic: str, message_lost: Callable[[Any], None] | None) -> Subscription[Any]:
+        """Subscribe to serialized images. The queue holds one: if the executor is late, it receives the newest."""
         return self._node.create_subscription(
             self._type,
             topic,
-            receive,
-            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+            self._on_message if hasattr(Subscription, 'CallbackType') else self._receive,  # not in ROS 2 Humble
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._on_incompatible_qos, message_lost=message_lost
             ),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            raw=True,
         )
+
+    def _on_message(self, data: bytes, information: Any) -> None:
+        """Count the images that the middleware replaced by newer ones before the executor took them.
+
+        Publishers count their messages, but a message does not say which publisher it is from.
+        """
+        sequence = information.get('publication_sequence_number')
+        last, self._sequence = self._sequence, sequence
+        if sequence and last and sequence > last + 1 and self._subscription.get_publisher_count() == 1:
+            self._statistics.replaced(sequence - last - 1)
+        self._receive(data)
 
     def destroy(self) -> None:
         self._node.destroy_subscription(self._subscription)

@@ -32,6 +32,8 @@ class Counts:
     """Received while disabled by ~/enable."""
     lost: int = 0
     """Lost in the middleware before they reached the node, if it reports that."""
+    replaced: int = 0
+    """Replaced by a newer one in the middleware before the node took it, if messages are numbered there."""
 
 
 class StreamStatistics:
@@ -45,7 +47,9 @@ class StreamStatistics:
         self._started = time.monotonic()
         self._last_received: float | None = None
         self._skipped = 0
+        self._lost_in_gap = 0
         self._arrivals: deque[float] = deque()
+        self._ages: deque[tuple[float, float]] = deque()
         self._results: deque[tuple[float, float, float]] = deque()
 
     def received(self) -> None:
@@ -55,27 +59,42 @@ class StreamStatistics:
             self._arrivals.append(self._last_received)
             self._forget_old()
 
-    def skipped(self, reason: str) -> None:
-        """An image will not be published; `reason` is a field of Counts."""
+    def skipped(self, reason: str, count: int = 1) -> None:
+        """Images that will not be published; `reason` is a field of Counts."""
         with self._lock:
-            setattr(self.counts, reason, getattr(self.counts, reason) + 1)
-            self._skipped += 1
+            setattr(self.counts, reason, getattr(self.counts, reason) + count)
+            self._skipped += count
+
+    def started(self, age_s: float) -> None:
+        """An image is being processed, this many seconds after it arrived."""
+        with self._lock:
+            self._ages.append((time.monotonic(), age_s))
+            self._forget_old()
 
     def wrong_stamp(self) -> None:
         """The stamp of an image was replaced by the node clock."""
         with self._lock:
             self.wrong_stamps += 1
 
-    def ignored(self) -> None:
-        """An image arrived while disabled. That was requested, so it does not count as skipped."""
+    def ignored(self, count: int = 1) -> None:
+        """Images arrived while disabled. That was requested, so they do not count as skipped."""
         with self._lock:
-            self.counts.ignored += 1
+            self.counts.ignored += count
 
     def lost(self, count: int) -> None:
         """The middleware reports messages that did not reach the node."""
         with self._lock:
             self.counts.lost += count
             self._skipped += count
+            self._lost_in_gap += count
+
+    def replaced(self, gap: int) -> None:
+        """The number of the newest message shows that this many before it did not reach the node."""
+        with self._lock:
+            lost = min(gap, self._lost_in_gap)
+            self._lost_in_gap = 0
+            self.counts.replaced += gap - lost
+            self._skipped += gap - lost
 
     def take_skipped(self) -> int:
         """Images skipped since the last call."""
@@ -106,6 +125,12 @@ class StreamStatistics:
             self._forget_old()
             return len(self._arrivals) / window, len(self._results) / window
 
+    def age_ms(self) -> tuple[float, float]:
+        """Median and 95th percentile of the time from arrival to the start of processing; NaN without images."""
+        with self._lock:
+            self._forget_old()
+            return _percentiles_ms(age for _, age in self._ages)
+
     def processing_ms(self) -> tuple[float, float]:
         """Median and 95th percentile of the processing time; NaN without images."""
         with self._lock:
@@ -122,6 +147,8 @@ class StreamStatistics:
         oldest = time.monotonic() - WINDOW_S
         while self._arrivals and self._arrivals[0] < oldest:
             self._arrivals.popleft()
+        while self._ages and self._ages[0][0] < oldest:
+            self._ages.popleft()
         while self._results and self._results[0][0] < oldest:
             self._results.popleft()
 

@@ -23,6 +23,7 @@ from vis_ros.node.library_log import LibraryLog
 from vis_ros.node.parameters import changed, check, declare, read, unknown
 from vis_ros.node.services import Services
 from vis_ros.node.transitions import Transitions
+from vis_ros.node.views import Views
 from vis_ros.node.worker import StallWatch, Worker
 from vis_ros.propagation.propagation_model import PropagationModel
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS
@@ -73,6 +74,7 @@ class VisNode(LifecycleNode):
         first_epoch = epoch_of_start()
         self._epochs: defaultdict[str, int] = defaultdict(lambda: first_epoch)
         self._worker: Worker | None = None
+        self._views: Views | None = None
         self._left_behind: Worker | None = None
         self._stall_watch = StallWatch(self.get_logger())
         self._library_log = LibraryLog(self.get_logger())
@@ -209,14 +211,17 @@ class VisNode(LifecycleNode):
 
     def _activate(self) -> None:
         self._raise_if_hanging()
-        self._worker = Worker(self._cameras)
+        self._worker, self._views = Worker(self._cameras), Views()
         for camera in self._cameras:
-            camera.activate(self._worker)
+            camera.activate(self._worker, self._views)
         self.get_logger().info(f'tracking {", ".join(camera.topic for camera in self._cameras)}')
 
     def _stop(self) -> None:
         for camera in self._cameras:
             camera.deactivate()
+        if self._views is not None:
+            self._views.stop(STOP_TIMEOUT_S)
+            self._views = None
         if self._worker is None:
             return
         self._worker.stop(STOP_TIMEOUT_S)

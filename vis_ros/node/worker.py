@@ -20,13 +20,12 @@ class ImageStream(Protocol):
 
     topic: str
 
-    @property
-    def has_image(self) -> bool:
-        """Whether an image waits."""
+    def wait_s(self) -> float | None:
+        """Seconds until the next image should be processed, 0 or less if at once; None without an image."""
         ...
 
     def process(self) -> None:
-        """Track the objects of the waiting image, if there still is one."""
+        """Track the objects of the next image, if there still is one."""
         ...
 
     def serve(self, request: Any) -> None:
@@ -35,7 +34,7 @@ class ImageStream(Protocol):
 
 
 class Worker:
-    """Processes the waiting image of each stream in turn, and requests before all images, in a thread of its own.
+    """Processes the next image of each stream in turn, and requests before all images, in a thread of its own.
 
     Streams are served round-robin, so that a fast one cannot starve the others. The executor of rclpy stays free
     meanwhile. All methods may be called from any thread.
@@ -53,7 +52,7 @@ class Worker:
         self._thread.start()
 
     def wake(self) -> None:
-        """A stream has a new image."""
+        """A stream has a new image, or need not wait with one any longer."""
         with self._changed:
             self._changed.notify()
 
@@ -100,13 +99,18 @@ class Worker:
                 if self._requests:
                     stream, request = self._requests.popleft()
                     return stream, partial(stream.serve, request)
+                soonest: float | None = None
                 for offset in range(len(self._streams)):
                     index = (self._next + offset) % len(self._streams)
                     stream = self._streams[index]
-                    if stream.has_image:
+                    wait_s = stream.wait_s()
+                    if wait_s is None:
+                        continue
+                    if wait_s <= 0:
                         self._next = index + 1
                         return stream, stream.process
-                self._changed.wait()
+                    soonest = wait_s if soonest is None else min(soonest, wait_s)
+                self._changed.wait(soonest)
             return None
 
 
