@@ -6,12 +6,14 @@ import gc
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from helpers.fake_cuda import Arrays, FakeCuda, FakeRuntimeCache, add_runtime_cache, fake_tensorrt
 from helpers.fake_cuda import CudaError as CudaStatus
 
+from vis_ros.engines.engine import DeviceLostError
 from vis_ros.engines.nvidia import nvidia_gpus
 from vis_ros.engines.tensorrt.batch_detector import BatchDetector
 from vis_ros.engines.tensorrt.library import Gpu, TensorRt
@@ -234,6 +236,33 @@ def test_no_pixel_of_the_previous_image_remains_in_a_slot() -> None:
     detector.infer(images(255, 255))
     (found,) = detector.infer([np.zeros((10, 10, 3), np.uint8)])
     assert len(found) == 0
+
+
+def test_a_gpu_that_fails_holds_no_images_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda()
+    session = make_session(cuda)
+    detector = BatchDetector(session, CONFIG)
+    before = detector.infer(images(255))[0].scores
+    held: list[Any] = []
+    session.resize = Mock(enqueue=lambda *each: held.append(each), release_images=held.clear)
+    session._errors.append('an older error')
+    with monkeypatch.context() as patch:
+        patch.setattr(cuda, 'cudaGraphLaunch', lambda *_: (CudaStatus.cudaErrorInvalidSource,))
+        for _ in range(3):
+            with pytest.raises(CudaError, match='cudaErrorInvalidSource') as caught:
+                detector.infer(images(255))
+            assert not held and not session._errors and 'older' not in str(caught.value)
+    session.resize = None
+    np.testing.assert_array_equal(detector.infer(images(255))[0].scores, before)
+
+
+def test_a_gpu_that_goes_on_failing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda()
+    detector = BatchDetector(make_session(cuda), CONFIG)
+    for call in ('cudaGraphLaunch', 'cudaStreamSynchronize'):
+        monkeypatch.setattr(cuda, call, lambda *_: (CudaStatus.cudaErrorInvalidSource,))
+    with pytest.raises(DeviceLostError, match='restart'):
+        detector.infer(images(255))
 
 
 def test_more_detections_than_the_graph_returns_are_rejected() -> None:

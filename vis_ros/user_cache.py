@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +20,31 @@ def user_cache(*folders: str) -> Path:
     except RuntimeError:
         root = Path(_of_this_process().name)
     return root.joinpath('vis_ros', *folders)
+
+
+def delete_least_recently_used(folder: Path, limit: int, pattern: str = '*') -> None:
+    """Delete files or folders of a cache until the rest has at most `limit` bytes; the one used last is kept.
+
+    Args:
+        folder: of the cache; all files and folders in it that match the pattern count.
+        limit: in bytes.
+        pattern: of `Path.glob`.
+    """
+    entries = [(entry.stat().st_mtime, entry) for entry in folder.glob(pattern)]
+    total = 0
+    for index, (_, entry) in enumerate(sorted(entries, reverse=True)):
+        total += sum(file.stat().st_size for file in (entry, *entry.rglob('*')) if file.is_file())
+        if index and total > limit:
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def mark_used(entry: Path) -> None:
+    """Delete this file or folder of a cache later than those that were used before now."""
+    with contextlib.suppress(OSError):  # a file of another user: it is only deleted sooner
+        os.utime(entry)
 
 
 @cache

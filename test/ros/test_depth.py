@@ -10,6 +10,7 @@ import pytest
 from builtin_interfaces.msg import Time
 from helpers.image_messages import image_message
 from helpers.rectangles import GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from vis_ros.msg import InstanceMaskArray
 from visualization_msgs.msg import Marker, MarkerArray
@@ -141,6 +142,44 @@ def test_a_depth_image_that_arrives_after_its_image_is_awaited(graph, scene, mon
     graph.publisher(Image, '/depth').publish(message)
     graph.spin_until(lambda: len(graph.arrays) > count)
     assert graph.arrays[-1].instances[0].position.z == 5
+
+
+def test_no_image_waits_for_a_depth_image_that_cannot_be_nearer(graph, scene, monkeypatch):
+    """The last depth image is 5 ms older, and the next one comes 33 ms after it."""
+    monkeypatch.setattr('vis_ros.node.depth_stream._TIMEOUT_S', 1000.0)
+    monkeypatch.setattr('vis_ros.node.depth_stream._ALIVE_S', 1000.0)
+    scene.start()
+    for milliseconds, z in ((0, 1.0), (33, 2.0)):
+        scene.depth(meters(z), at(milliseconds))
+    assert scene.position(stamp=at(38))[2] == 2
+
+
+def test_a_camera_that_waits_for_depth_holds_up_no_other(graph, scene, monkeypatch):
+    monkeypatch.setattr('vis_ros.node.depth_stream._TIMEOUT_S', 1000.0)
+    monkeypatch.setattr('vis_ros.node.depth_stream._ALIVE_S', 1000.0)
+    scene.start(info=False, cameras=['front', 'left'])
+    front = graph.listen(InstanceMaskArray, '/vis_node/front/instances')
+    left = graph.listen(InstanceMaskArray, '/vis_node/left/instances')
+    scene.depth(meters(1.0), at(0), topic='/front/depth')
+    graph.send(SHOWN, at(100), topic='/front/image')
+    for step in range(3):
+        graph.process(SHOWN, at(100 + step), topic='/left/image', arrays=left)
+    assert not front
+    graph.send(SHOWN, at(110), topic='/front/image')  # it does not wait longer than until the next one
+    graph.spin_until(lambda: front)
+    assert front[0].header.stamp == at(100)
+    message = depth_message(meters(1.0))
+    message.header.stamp = at(112)
+    graph.publisher(Image, '/front/depth').publish(message)
+    graph.spin_until(lambda: len(front) == 2)
+
+
+def test_a_calibration_sent_once_before_the_node_started_is_received(graph, scene):
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    graph.node.create_publisher(CameraInfo, '/camera_info', latched).publish(camera_info())
+    scene.start(info=False)
+    graph.spin_until(lambda: scene.stream('/camera_info')._info is not None)
+    assert not graph.logged('incompatible'), 'the other subscription fits it as well'
 
 
 def test_the_depth_image_is_kept_during_long_processing(graph, scene):

@@ -65,3 +65,22 @@ def test_silence_counts_from_the_last_image_or_from_activation(clock):
     stream.received()
     clock[0] += 1
     assert stream.silence_s() == 1
+
+
+def test_gaps_between_messages_are_counted_once_if_the_middleware_reports_them_too(clock):
+    stream = StreamStatistics()
+    stream.lost(3)
+    stream.replaced(5)
+    assert (stream.counts.lost, stream.counts.replaced, stream.take_skipped()) == (3, 2, 5)
+    stream.replaced(4)
+    assert (stream.counts.lost, stream.counts.replaced, stream.take_skipped()) == (3, 6, 4)
+
+
+def test_waiting_times_are_of_the_last_seconds(clock):
+    stream = StreamStatistics()
+    for age in (0.001, 0.003, 0.002):
+        stream.started(age)
+    assert stream.age_ms()[0] == pytest.approx(2)
+    clock[0] += WINDOW_S + 1
+    stream.started(0.5)
+    assert stream.age_ms()[0] == pytest.approx(500)

@@ -1,6 +1,7 @@
 """The worker between the executor and the network."""
 
 import threading
+import time
 
 import pytest
 
@@ -82,6 +83,18 @@ def test_streams_take_turns_and_requests_come_first(streams, worker):
         (2, 'image', 'image'),
         (0, 'image', 'image'),
     ]
+
+
+def test_a_stream_that_waits_does_not_hold_up_the_others(streams):
+    """Its image is processed once the time is over, although nothing wakes the worker then."""
+    end = time.monotonic() + 0.3
+    streams[0].image = 'patient'
+    streams[0].wait_s = lambda: None if streams[0].image is None else end - time.monotonic()
+    worker = Worker(streams[:2])
+    put(worker, streams[1], 'ready')
+    assert finish(streams, 2) == [(1, 'image', 'ready'), (0, 'image', 'patient')]
+    assert time.monotonic() >= end
+    worker.stop(10)
 
 
 def test_a_fast_stream_does_not_starve_the_others(streams):

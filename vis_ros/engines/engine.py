@@ -43,6 +43,10 @@ class EngineInfo:
     unconverged: int = 0
 
 
+class DeviceLostError(OSError):
+    """The device has failed in a way that only a new process mends."""
+
+
 class Engine(Protocol):
     """A detector of single images. It returns objects with embeddings, but without track ids."""
 
@@ -53,7 +57,11 @@ class Engine(Protocol):
     """It returns no detection with a lower score."""
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
-        """Detect objects in a batch of images, each (height, width, 3) uint8 BGR. Sizes may differ."""
+        """Detect objects in a batch of images, each (height, width, 3) uint8 BGR. Sizes may differ.
+
+        Raises:
+            DeviceLostError: every later call would fail as well.
+        """
         ...
 
     def warm_up(self) -> float:

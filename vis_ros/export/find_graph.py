@@ -8,7 +8,10 @@ from pathlib import Path
 from vis_ros.export.graph_file import Target, graph_path, read_metadata, sha256_of
 from vis_ros.extras import missing
 from vis_ros.networks.model_header import read_config
-from vis_ros.user_cache import user_cache
+from vis_ros.user_cache import delete_least_recently_used, mark_used, user_cache
+
+_LIMIT = 4 << 30
+"""Most bytes of graphs in the cache. Beyond it, those of the least recently used weights are deleted."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ def find_graph(
     folder = graph_cache(digest)
     cached = folder / beside.name
     if _belongs_to(cached, digest):
+        mark_used(folder)
         return cached
     absent = missing('export')
     if absent:
@@ -50,7 +54,7 @@ def find_graph(
     _log.info('exporting %s once, to %s', beside.name, folder)
     from vis_ros.export.graph_export import export
 
-    return export(
+    exported = export(
         weights,
         target,
         architecture=config.architecture,
@@ -59,6 +63,8 @@ def find_graph(
         batch=batch,
         out=folder,
     )
+    delete_least_recently_used(folder.parent, _LIMIT)
+    return exported
 
 
 def graph_cache(weights_sha256: str) -> Path:

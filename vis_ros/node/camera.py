@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
+from vis_ros.engines.engine import DeviceLostError
 from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
 from vis_ros.node.camera_publishers import CameraPublishers
@@ -55,6 +57,7 @@ class Camera:
         tracker: of this camera alone.
         model: display name of the model, for InstanceMaskArray.model.
         settings: of the node.
+        on_device_lost: called with the reason, in the worker thread, when no image can be processed any more.
         epoch: the last epoch of an earlier Camera with this name.
         enabled: whether images are processed; see `enable`.
     """
@@ -66,6 +69,7 @@ class Camera:
         tracker: Tracker,
         model: str,
         settings: NodeSettings,
+        on_device_lost: Callable[[str], None],
         epoch: int = 0,
         enabled: bool = True,
     ) -> None:
@@ -77,6 +81,7 @@ class Camera:
         self.statistics = StreamStatistics()
         self.log = ThrottledLog(node.get_logger())
         self._node = node
+        self._on_device_lost = on_device_lost
         self._model = model
         self._mask_encoding = settings.mask_encoding
         self._transport = settings.image_transport
@@ -197,6 +202,9 @@ class Camera:
             self._track(arrived, started)
         except (ImageError, BagError) as error:
             self._skip('refused', 'image', f'image on {self.topic} refused: {error}')
+        except DeviceLostError as error:
+            self._skip('failed', 'processing', str(error))
+            self._on_device_lost(str(error))
         except Exception as error:
             if self._node.context.ok():
                 text = f'image on {self.topic} could not be processed: {type(error).__name__}: {error}'

@@ -38,10 +38,12 @@ class ObjectRequest:
 
     apply: makes the change, in the worker thread.
     future: gets the result.
+    wake: makes the executor look at the future: it does not notice a result that another thread sets.
     """
 
     apply: Change
     future: Future[RequestResult]
+    wake: Callable[[], None]
     _not_started: threading.Lock = field(default_factory=threading.Lock, init=False)
     _not_finished: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -59,6 +61,7 @@ class ObjectRequest:
         """Only the first result counts."""
         if self._not_finished.acquire(blocking=False):
             self.future.set_result(result)
+            self.wake()
 
 
 def track_change(request: TrackObject.Request) -> Change:

@@ -93,7 +93,9 @@ class Services:
             return RequestResult(False, f'the node is {self._state()}: activate it first')
         if name not in cameras:
             return RequestResult(False, f'there is no camera {name!r}; cameras are {", ".join(map(repr, cameras))}')
-        request = ObjectRequest(change, Future(executor=self._node.executor))
+        executor = self._node.executor
+        assert executor is not None  # which runs this callback
+        request = ObjectRequest(change, Future(executor=executor), executor.wake)
         if not cameras[name].submit(request):
             return RequestResult(False, 'the node is being stopped')
         self._pending.add(request)

@@ -181,8 +181,18 @@ class VisNode(LifecycleNode):
         settings = read(self)
         model = self._model = self._load(settings)
         for name in settings.cameras:
-            tracker, epoch = model.tracker(), self._epochs[name]
-            self._cameras.append(Camera(self, name, tracker, model.name, settings, epoch, self._vis_services.enabled))
+            self._cameras.append(
+                Camera(
+                    self,
+                    name,
+                    model.tracker(),
+                    model.name,
+                    settings,
+                    self._end,
+                    epoch=self._epochs[name],
+                    enabled=self._vis_services.enabled,
+                )
+            )
         info = model.info
         self.get_logger().info(
             f'{model.name}: {info.engine}, {info.device}, {info.precision}, {model.warm_up_ms:.0f} ms per image'
@@ -215,6 +225,12 @@ class VisNode(LifecycleNode):
         for camera in self._cameras:
             camera.activate(self._worker, self._views)
         self.get_logger().info(f'tracking {", ".join(camera.topic for camera in self._cameras)}')
+
+    def _end(self, reason: str) -> None:
+        """End the process with exit status 1, so that `respawn` of a launch file can start a new one."""
+        self.get_logger().fatal(f'{reason}. The node exits')
+        self.exit_status = 1
+        self.context.try_shutdown()
 
     def _stop(self) -> None:
         for camera in self._cameras:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vis_ros.user_cache import delete_least_recently_used, mark_used
 
 _DIGEST_BYTES = 32
 _SUFFIX = '.openvino'
@@ -54,8 +55,7 @@ class CompiledCache:
         if hashlib.sha256(content.data).digest() != data[:_DIGEST_BYTES].tobytes():
             _log.warning('%s is damaged or truncated, compiling the network again', path)
             return None
-        with contextlib.suppress(OSError):  # a file of another user: it is only deleted sooner
-            os.utime(path)
+        mark_used(path)
         return content
 
     def store(self, key: str, content: bytes) -> None:
@@ -69,7 +69,8 @@ class CompiledCache:
                 file.write(content)
             partial.replace(self._path(key))
             self.error = ''
-            self._delete_least_recently_used()
+            self._delete_abandoned()
+            delete_least_recently_used(self.folder, self.limit, f'*{_SUFFIX}')
         except OSError as error:
             self.error = f'the compiled network cannot be cached, so it is compiled at every start: {error}'
             _log.warning('%s', self.error)
@@ -86,14 +87,8 @@ class CompiledCache:
     def _path(self, key: str) -> Path:
         return self.folder / f'{key}{_SUFFIX}'
 
-    def _delete_least_recently_used(self) -> None:
+    def _delete_abandoned(self) -> None:
         for partial in self.folder.glob('*.part'):  # of a process that was killed
             with contextlib.suppress(OSError):
                 if time.time() - partial.stat().st_mtime > _ABANDONED_S:
                     partial.unlink()
-        files = [(path.stat(), path) for path in self.folder.glob(f'*{_SUFFIX}')]
-        total = 0
-        for status, path in sorted(files, key=lambda item: -item[0].st_mtime):
-            total += status.st_size
-            if total > self.limit:
-                path.unlink(missing_ok=True)

@@ -47,7 +47,20 @@ class BatchDetector:
         return found
 
     def _infer_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
-        inputs, outputs = self._session.inputs, self._session.outputs
+        try:
+            self._run(images)
+        except (OSError, ValueError):
+            self._session.recover()
+            raise
+        outputs = self._session.outputs
+        self.unconverged.add(int(np.sum(~outputs[CONVERGED_OUTPUT][: len(images)])))
+        return [
+            postprocess(self._outputs(slot), self._scale(image), image.shape[:2], self._config)
+            for slot, image in enumerate(images)
+        ]
+
+    def _run(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        inputs = self._session.inputs
         inputs['sizes'][:] = self._input_size  # also for slots without an image, whose outputs are ignored
         inputs['scales'][:] = 1
         for slot, image in enumerate(images):
@@ -55,11 +68,6 @@ class BatchDetector:
             inputs['scales'][slot] = self._scale(image)
         inputs['score_threshold'][:] = self._config.score_threshold
         self._session.run()
-        self.unconverged.add(int(np.sum(~outputs[CONVERGED_OUTPUT][: len(images)])))
-        return [
-            postprocess(self._outputs(slot), self._scale(image), image.shape[:2], self._config)
-            for slot, image in enumerate(images)
-        ]
 
     def _fit(self, image: NDArray[np.uint8], slot: int) -> tuple[int, int]:
         """Resize an image into a slot of the network's input, on the GPU if possible; returns its (height, width)."""

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
 from vis_ros.engines.tensorrt.build import PROGRESS_PERIOD_S
+from vis_ros.user_cache import delete_least_recently_used, mark_used
 
 _FIRST_LINE = b'vis_ros TensorRT engine 1\n'
 _SUFFIX = '.engine'
+_LIMIT = 4 << 30  # bytes
 
 T = TypeVar('T')
 Build = Callable[[Path], str]
@@ -78,7 +80,10 @@ class OpenedEngine(Generic[T]):
 
 
 class EngineCache:
-    """A folder of engines. Processes may share it: one of them builds, the others wait and load the result."""
+    """A folder of engines. Processes may share it: one of them builds, the others wait and load the result.
+
+    Beyond _LIMIT bytes, the least recently used engines are deleted.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -98,6 +103,7 @@ class EngineCache:
         path = self.folder / key.file_name
         opened = _load_stored(path, key, load)
         if opened is not None:
+            mark_used(path)
             return opened
         try:
             with _locked(path.with_suffix('.lock')):
@@ -139,6 +145,7 @@ def _build_and_store(
     if path is not None:
         try:
             write_plan(path, key, plan, graph_precision)
+            delete_least_recently_used(path.parent, _LIMIT, f'*{_SUFFIX}')
         except OSError as error:
             reason = str(error)
     note = f'the engine cannot be cached, so it is built at every start: {reason}' if reason else ''

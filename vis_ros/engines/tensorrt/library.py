@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections import deque
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,8 @@ FLAVOURS = {
     'tensorrt_rtx': ('TensorRT-RTX', ('tensorrt_rtx', 'tensorrt_rtx_bindings')),
 }
 """Flavour -> its display name, and the modules that may provide it, in order of preference."""
+
+_KEPT_ERRORS = 10
 
 _log = logging.getLogger(__name__)
 
@@ -116,15 +119,15 @@ def find_tensorrt(flavours: tuple[str, ...] = tuple(FLAVOURS)) -> TensorRt:
     )
 
 
-def python_logger(library: TensorRt) -> tuple[Any, list[str]]:
-    """A TensorRT logger that forwards messages to Python's logging, and the list that it appends errors to."""
+def python_logger(library: TensorRt) -> tuple[Any, deque[str]]:
+    """A TensorRT logger that forwards messages to Python's logging, and the last errors, which it appends to."""
     trt: Any = library.module
     levels = {
         trt.ILogger.INTERNAL_ERROR: logging.ERROR,
         trt.ILogger.ERROR: logging.ERROR,
         trt.ILogger.WARNING: logging.WARNING,
     }
-    errors: list[str] = []
+    errors: deque[str] = deque(maxlen=_KEPT_ERRORS)
 
     class PythonLogger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:

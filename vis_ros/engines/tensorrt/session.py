@@ -6,7 +6,8 @@ import ctypes
 import math
 import os
 import weakref
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.engines.engine import DeviceLostError
 from vis_ros.engines.tensorrt.cuda_resize import Check, CudaResize
 from vis_ros.engines.tensorrt.engine_precision import actual_precision
 from vis_ros.engines.tensorrt.library import Gpu, TensorRt, python_logger
@@ -80,14 +82,14 @@ class TensorRtSession:
         try:
             self._check(cudart.cudaSetDevice(gpu.number), 'choose the GPU')
             self._engine, self._errors = self._deserialize(library, plan)
-            self._context, kernels = self._create_context(compiled)
+            self._context, self._kernels = self._create_context(compiled)
             (self._stream,) = self._check(cudart.cudaStreamCreate(), 'create a stream')
             self._resources.callback(cudart.cudaStreamDestroy, self._stream)
             self._create_buffers(library.module)
             for _ in range(_WARM_UP_RUNS):
                 self.run()
-            if kernels is not None and compiled is not None:
-                _store_kernels(kernels, compiled, self._loaded_kernels)
+            if self._kernels is not None and compiled is not None:
+                _store_kernels(self._kernels, compiled, self._loaded_kernels)
             if resize is not None:
                 self._attach(resize)
             self._capture()
@@ -117,9 +119,24 @@ class TensorRtSession:
         if self.resize is not None:
             self.resize.release_images()
 
+    def recover(self) -> None:
+        """Let go of the images of a run that has failed, and of its errors.
+
+        Raises:
+            DeviceLostError: the GPU reports the error again, as it does after an illegal access or a lost device. Then
+                only a new process can use it (CUDA Runtime API, error handling).
+        """
+        self._errors.clear()
+        self._cudart.cudaGetLastError()  # otherwise the next CUDA call reports this error again
+        error, *_ = self._cudart.cudaStreamSynchronize(self._stream)
+        if self.resize is not None:
+            self.resize.release_images()
+        if int(error):
+            raise DeviceLostError(f'{self._gpu.name} has failed ({error.name}) and is lost to this process: restart it')
+
     # --- setting up -------------------------------------------------------------------------------------------------
 
-    def _deserialize(self, library: TensorRt, plan: bytes) -> tuple[Any, list[str]]:
+    def _deserialize(self, library: TensorRt, plan: bytes) -> tuple[Any, deque[str]]:
         trt: Any = library.module
         self._json_format = trt.LayerInformationFormat.JSON
         logger, errors = python_logger(library)
@@ -131,12 +148,15 @@ class TensorRtSession:
         return engine, errors
 
     def _create_context(self, compiled: Path | None) -> tuple[Any, Any]:
-        """The execution context, and the cache of compiled kernels (None with full TensorRT)."""
+        """The execution context, and the cache of compiled kernels (None with full TensorRT).
+
+        Cache and configuration must live as long as the context.
+        """
         self._loaded_kernels = False
         kernels: Any = None
         config: Any = None
         if hasattr(self._engine, 'create_runtime_config'):
-            config = self._engine.create_runtime_config()
+            config = self._runtime_config = self._engine.create_runtime_config()
         if hasattr(config, 'create_runtime_cache') and compiled is not None:
             kernels = config.create_runtime_cache()
             self._loaded_kernels = _load_kernels(kernels, compiled)
@@ -230,7 +250,7 @@ class TensorRtSession:
 
     # --- errors -----------------------------------------------------------------------------------------------------
 
-    def _raise_if_out_of_memory(self, errors: list[str], size: int) -> None:
+    def _raise_if_out_of_memory(self, errors: Iterable[str], size: int) -> None:
         text = ' '.join(errors).lower()
         if 'out of memory' in text or 'outofmemory' in text:
             wanted = f'the engine needs {_mebibytes(size)}' if size else 'the engine needs more memory'

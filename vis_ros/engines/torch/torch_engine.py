@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vis_ros.engines.engine import EngineInfo, join_notes, timed_warm_up
+from vis_ros.engines.engine import DeviceLostError, EngineInfo, join_notes, timed_warm_up
 from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.engines.postprocessing import postprocess
 from vis_ros.engines.torch.cuda_graphs import CudaGraphs
@@ -94,6 +94,24 @@ class TorchEngine:
         """Detect objects in images, each (height, width, 3) uint8 BGR. Sizes may differ."""
         for image in images:
             check_image(image)
+        try:
+            return self._infer(images)
+        except RuntimeError as error:
+            self._raise_if_lost(error)
+            raise
+
+    def _raise_if_lost(self, error: RuntimeError) -> None:
+        """DeviceLostError if the GPU reports an error again: then only a new process can use it."""
+        if self.device.type == 'cuda':
+            try:
+                torch.cuda.synchronize(self.device)
+            except RuntimeError:
+                reason = str(error).strip().splitlines()[0]
+                raise DeviceLostError(
+                    f'the GPU has failed ({reason}) and is lost to this process: restart it'
+                ) from error
+
+    def _infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
         with torch.inference_mode():
             if self._graphs is None:
                 return self._infer_eagerly(images)
