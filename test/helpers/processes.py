@@ -24,6 +24,10 @@ class Process:
             text=True,
         )
 
+    @property
+    def has_ended(self):
+        return self._child.poll() is not None
+
     def signal(self, number):
         self._child.send_signal(number)
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
+from helpers.image_messages import image_message
 from helpers.processes import HERE, REAL_NODE, RECTANGLE_NODE
 from helpers.rectangles import RED, draw
 from lifecycle_msgs.srv import GetState
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 
@@ -53,6 +55,19 @@ def test_a_loading_node_ends_at_once(graph, start):
     assert 'Traceback' not in output and 'ERROR' not in output
 
 
+def test_a_node_ends_with_an_error_when_its_device_is_lost(graph, start):
+    process = start(RECTANGLE_NODE, VIS_TEST_LOST='1')
+    camera = graph.publisher(Image, '/image')
+    for _ in range(300):
+        camera.publish(image_message(draw((2, 4, 12, 14, RED))))
+        graph.spin_for(0.2)
+        if process.has_ended:
+            break
+    code, output = process.end(timeout_s=1)
+    assert code == 1
+    assert 'the GPU is lost: restart' in output and 'Traceback' not in output
+
+
 def test_a_slow_network_skips_images_and_counts_them(graph, start):
     start(RECTANGLE_NODE, VIS_TEST_INFER_S='0.3')
     graph.connect()
@@ -65,8 +80,9 @@ def test_a_slow_network_skips_images_and_counts_them(graph, start):
     _, values = graph.status(lambda status, values: values['images processed'] == str(len(graph.arrays)))
     skipped = sum(array.dropped for array in graph.arrays)
     assert skipped > 0
-    assert skipped + len(graph.arrays) == int(values['images received']) + int(values['images lost'])
-    assert int(values['images dropped']) + int(values['images lost']) == skipped
+    on_the_way = int(values['images lost']) + int(values['images replaced'])
+    assert skipped + len(graph.arrays) == int(values['images received']) + on_the_way
+    assert int(values['images dropped']) + on_the_way == skipped
     assert [array.sequence for array in graph.arrays] == list(range(1, len(graph.arrays) + 1))
     times = [(array.header.stamp.sec, array.header.stamp.nanosec) for array in graph.arrays]
     assert times == sorted(times)
