@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from helpers.engines import openvino_engine, torch_engine
 from numpy.typing import NDArray
 from test_static_detector import KINDS, network
 
+from vis_ros.engines.engine import CompilingError
 from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.engines.openvino import compiled_networks
 from vis_ros.engines.openvino.compiled_cache import CompiledCache
@@ -360,6 +362,29 @@ def test_the_least_recently_used_network_is_dropped(monkeypatch: pytest.MonkeyPa
     for size in ((64, 96), (64, 64), (64, 96)):
         engine.infer([np.zeros((*size, 3), np.uint8)])
         assert list(engine._networks._networks) == [size]
+
+
+def test_while_the_network_is_compiled_in_the_background_a_larger_one_is_used(
+    engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node_engine = openvino_engine('demo', precision='fp32', score_threshold=LOW, threads=1)
+    node_engine.warm_up()
+    node_engine.compile_in_background()
+    load, go_on = node_engine._networks._load_or_compile, threading.Event()
+    monkeypatch.setattr(node_engine._networks, '_load_or_compile', lambda size: go_on.wait(60) and load(size))
+    wide, (square,), (portrait,) = frames((360, 640), 2), frames((480, 640)), frames((640, 360))
+    (expected,) = engine.infer([square])
+    for image in wide:
+        np.testing.assert_array_equal(node_engine.infer([image])[0].boxes, engine.infer([image])[0].boxes)
+        (padded,) = node_engine.infer([square])
+        assert abs(len(padded) - len(expected)) <= len(expected) / 2, 'other padding, nearly the same objects'
+        with pytest.raises(CompilingError, match='compiled for images of 288x512'):
+            node_engine.infer([portrait])
+    go_on.set()
+    for future in list(node_engine._networks._compiling.values()):
+        future.result(60)
+    for image in (square, portrait):
+        np.testing.assert_array_equal(node_engine.infer([image])[0].boxes, engine.infer([image])[0].boxes)
 
 
 def test_a_signal_after_the_last_engine_is_freed_does_not_crash(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,10 @@ class EngineInfo:
     unconverged: int = 0
 
 
+class CompilingError(ValueError):
+    """The network is being compiled for images of this size, and none that is compiled already can take them."""
+
+
 class DeviceLostError(OSError):
     """The device has failed in a way that only a new process mends."""
 
@@ -60,6 +64,7 @@ class Engine(Protocol):
         """Detect objects in a batch of images, each (height, width, 3) uint8 BGR. Sizes may differ.
 
         Raises:
+            CompilingError: see `BackgroundCompiler`.
             DeviceLostError: every later call would fail as well.
         """
         ...
@@ -70,6 +75,17 @@ class Engine(Protocol):
 
     def describe(self) -> EngineInfo:
         """What actually runs: library, device and precision."""
+        ...
+
+
+@runtime_checkable
+class BackgroundCompiler(Protocol):
+    """An engine that compiles its network for each image size."""
+
+    def compile_in_background(self) -> None:
+        """From now on, compile in another thread. Until the network for an image is ready, a larger one takes it, with
+        more padding and slightly different results; CompilingError if there is none.
+        """
         ...
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
-from vis_ros.engines.engine import DeviceLostError
+from vis_ros.engines.engine import CompilingError, DeviceLostError
 from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
 from vis_ros.node.camera_publishers import CameraPublishers
@@ -202,6 +202,8 @@ class Camera:
             self._track(arrived, started)
         except (ImageError, BagError) as error:
             self._skip('refused', 'image', f'image on {self.topic} refused: {error}')
+        except CompilingError as error:
+            self._skip('compiling', 'compiling', f'image on {self.topic} skipped: {error}')
         except DeviceLostError as error:
             self._skip('failed', 'processing', str(error))
             self._on_device_lost(str(error))

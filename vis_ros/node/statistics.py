@@ -26,6 +26,8 @@ class Counts:
     """Older than the last processed one."""
     refused: int = 0
     """Could not be decoded."""
+    compiling: int = 0
+    """Arrived while the network was being compiled for their size."""
     failed: int = 0
     """The tracker raised an error."""
     ignored: int = 0

@@ -215,7 +215,9 @@ class VisNode(LifecycleNode):
         self.is_loading = True
         self._library_log.newest = ''
         try:
-            return Model(settings.model_settings(), *self._factories)
+            model = Model(settings.model_settings(), *self._factories)
+            model.compile_in_background()
+            return model
         finally:
             self.is_loading = False
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vis_ros.engines.engine import Engine, EngineInfo
+from vis_ros.engines.engine import BackgroundCompiler, Engine, EngineInfo
 from vis_ros.engines.loading import load_engine
 from vis_ros.propagation.propagation_model import PropagationModel, load_propagation_model
 from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
@@ -90,6 +90,11 @@ class Model:
         model, weights = self.info.model, Path(self.settings.weights).stem
         detector = model if weights == model else f'{model} ({weights})'
         return f'{detector} + {self.settings.bridge}' if self.settings.bridge else detector
+
+    def compile_in_background(self) -> None:
+        """Never wait while the detector is compiled for a new image size, see `BackgroundCompiler`."""
+        if isinstance(self._engine, BackgroundCompiler):
+            self._engine.compile_in_background()
 
     def tracker(self) -> Tracker:
         """A tracker without tracks, for one camera."""

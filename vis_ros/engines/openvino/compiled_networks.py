@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 import time
 from collections import OrderedDict
+from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from vis_ros.engines.engine import CompilingError
 from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.engines.openvino.compiled_cache import CompiledCache
 from vis_ros.engines.openvino.layer_precision import keep_coordinates_precise, keep_sensitive_layers_precise
@@ -91,6 +94,8 @@ class CompiledNetwork:
 class CompiledNetworks:
     """Compiles a graph for each input size when it is first needed, and keeps the result on disk.
 
+    in_background: compile in another thread, and let a larger network take the images meanwhile.
+
     Args:
         graph: made by `vis-ros export` for 'cpu'.
         weights_sha256: digest of the model file that the graph refers to; part of the key in the disk cache.
@@ -113,19 +118,50 @@ class CompiledNetworks:
             # A thread that is pinned to a core waits there for other programs even while another core is idle.
             'ENABLE_CPU_PINNING': False,
         }
+        self.in_background = False
         self._networks: OrderedDict[tuple[int, int], CompiledNetwork] = OrderedDict()
+        self._compiling: dict[tuple[int, int], Future[CompiledNetwork]] = {}
         self.cache = CompiledCache(user_cache('openvino'))
 
     def of_size(self, size: tuple[int, int]) -> CompiledNetwork:
-        """The network for a padded (height, width), multiples of 32; compiled now if it is not cached."""
+        """The network for a padded (height, width), multiples of 32; compiled now if it is not cached.
+
+        Raises:
+            CompilingError: it is being compiled in the background, and no larger one is ready.
+        """
         network = self._networks.get(size)
         if network is None:
-            network = CompiledNetwork(self._load_or_compile(size))
+            if self.in_background and not self._compiled_in_background(size):
+                return self._larger(size)
+            finished = self._compiling.pop(size, None)
+            network = finished.result() if finished else CompiledNetwork(self._load_or_compile(size))
             self._networks[size] = network
             if len(self._networks) > MAX_SIZES_IN_MEMORY:
                 self._networks.popitem(last=False)
         self._networks.move_to_end(size)
         return network
+
+    def _compiled_in_background(self, size: tuple[int, int]) -> bool:
+        """Whether a network has been compiled; if nobody has begun, that begins now."""
+        if size not in self._compiling:
+            future = self._compiling[size] = Future()
+
+            def compile_network() -> None:
+                try:
+                    future.set_result(CompiledNetwork(self._load_or_compile(size)))
+                except Exception as error:
+                    future.set_exception(error)
+
+            # A daemon thread, because a compilation that takes minutes must not keep the process alive.
+            threading.Thread(target=compile_network, name='vis_compile', daemon=True).start()
+        return self._compiling[size].done()
+
+    def _larger(self, size: tuple[int, int]) -> CompiledNetwork:
+        """The smallest network in memory that is large enough."""
+        large = [other for other in self._networks if other[0] >= size[0] and other[1] >= size[1]]
+        if not large:
+            raise CompilingError(f'the network is being compiled for images of {size[1]}x{size[0]}')
+        return self._networks[min(large, key=lambda other: other[0] * other[1])]
 
     def _load_or_compile(self, size: tuple[int, int]) -> ov.CompiledModel:
         key = self._key(size)

@@ -70,6 +70,10 @@ class OpenVinoEngine:
         self._unconverged.add(not outputs.converged)
         return postprocess(outputs, fitted.scale, size, self.config)
 
+    def compile_in_background(self) -> None:
+        """See `BackgroundCompiler`."""
+        self._networks.in_background = True
+
     def warm_up(self) -> float:
         """Run on an image of noise until the network is compiled; returns the milliseconds of one image."""
         return timed_warm_up(self)
