@@ -19,6 +19,7 @@ from helpers.engines import openvino_engine, torch_engine
 from numpy.typing import NDArray
 from test_static_detector import KINDS, network
 
+from vis_ros.engines import by_size
 from vis_ros.engines.engine import CompilingError
 from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.engines.openvino import compiled_networks
@@ -214,7 +215,7 @@ def test_bf16_rounds_layers_but_not_coordinates(reference: TorchEngine) -> None:
 @pytest.mark.skipif(not HAS_BF16, reason='this processor does not compute in bf16')
 def test_bf16_keeps_coordinates_between_two_layers_in_fp32() -> None:
     engine = openvino_engine('demo', precision='bf16', threads=1)
-    compiled = engine._networks.of_size((224, 384)).compiled
+    compiled = engine._networks.by_size.of_size((224, 384)).compiled
     operations = compiled.get_runtime_model().get_ordered_ops()
     pooled = [node for node in operations if node.get_rt_info()['layerType'].value == 'ROIAlign']
     assert len(pooled) == 3
@@ -357,11 +358,11 @@ def test_the_least_recently_used_file_is_deleted(tmp_path: Path) -> None:
 
 
 def test_the_least_recently_used_network_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled_networks, 'MAX_SIZES_IN_MEMORY', 1)
+    monkeypatch.setattr(by_size, 'MAX_SIZES_IN_MEMORY', 1)
     engine = openvino_engine('demo', **SMALL)  # type: ignore[arg-type]
     for size in ((64, 96), (64, 64), (64, 96)):
         engine.infer([np.zeros((*size, 3), np.uint8)])
-        assert list(engine._networks._networks) == [size]
+        assert list(engine._networks.by_size._items) == [size]
 
 
 def test_while_the_network_is_compiled_in_the_background_a_larger_one_is_used(
@@ -381,7 +382,7 @@ def test_while_the_network_is_compiled_in_the_background_a_larger_one_is_used(
         with pytest.raises(CompilingError, match='compiled for images of 288x512'):
             node_engine.infer([portrait])
     go_on.set()
-    for future in list(node_engine._networks._compiling.values()):
+    for future in list(node_engine._networks.by_size._being_made.values()):
         future.result(60)
     for image in (square, portrait):
         np.testing.assert_array_equal(node_engine.infer([image])[0].boxes, engine.infer([image])[0].boxes)

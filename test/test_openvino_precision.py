@@ -113,7 +113,7 @@ def test_sensitive_layers_stay_in_fp32(name, precise, depthwise):
 def precisions(engine, size):
     """The precisions of the layers of a compiled network, by the first parts of their names."""
     found = {}
-    for node in engine._networks.of_size(size).compiled.get_runtime_model().get_ops():
+    for node in engine._networks.by_size.of_size(size).compiled.get_runtime_model().get_ops():
         if node.get_rt_info()['layerType'].value in ('Convolution', 'Deconvolution'):
             start = '/'.join(node.get_friendly_name().split('/')[1:3])
             found.setdefault(start, set()).add(node.get_rt_info()['runtimePrecision'].value)

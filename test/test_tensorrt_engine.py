@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
 
 import numpy as np
 import onnxruntime
@@ -109,30 +111,48 @@ def test_a_library_that_cannot_be_imported_is_skipped(tmp_path: Path, monkeypatc
 
 
 class SimulatedGpu:
-    """Replaces the CUDA runtime and TensorRT; the packaged graph runs in ONNX Runtime."""
+    """Replaces the CUDA runtime and TensorRT; a plan is the path of a graph, which runs in ONNX Runtime."""
 
     def __init__(self) -> None:
-        graph = find_graph(resolve('demo'), 'masktrack_rcnn', 'gpu')
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(graph), options, providers=['CPUExecutionProvider'])
-        self._names = [output.name for output in self._session.get_outputs()]
-        types = {'tensor(uint8)': np.uint8, 'tensor(float)': np.float32}
-        self.inputs: dict[str, Any] = {
-            value.name: np.zeros(value.shape, types[value.type]) for value in self._session.get_inputs()
-        }
+        self._modules: dict[bytes, Any] = {}
         self.gives_wrong_masks = False
         self.builds = 0
 
-    def network(self, inputs: Arrays) -> Arrays:
-        outputs = dict(zip(self._names, self._session.run(self._names, inputs), strict=True))
-        if self.gives_wrong_masks:
-            outputs['masks'] = outputs['masks'][..., ::-1].copy()
-        return outputs
+    def library(self, cuda: FakeCuda) -> TensorRt:
+        module = self._module(cuda, find_graph(resolve('demo'), 'masktrack_rcnn', 'gpu'))
+        simulated = self
+
+        class Runtime:
+            def __init__(self, logger: Any) -> None:
+                self._logger = logger
+
+            def deserialize_cuda_engine(self, plan: bytes) -> Any:
+                engine = simulated._module(cuda, Path(plan.decode())).Runtime(self._logger)
+                return engine.deserialize_cuda_engine(plan)
+
+        return TensorRt(cast(ModuleType, SimpleNamespace(**{**vars(module), 'Runtime': Runtime})), 'tensorrt')
+
+    def _module(self, cuda: FakeCuda, graph: Path) -> ModuleType:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(str(graph), options, providers=['CPUExecutionProvider'])
+        names = [output.name for output in session.get_outputs()]
+        types = {'tensor(uint8)': np.uint8, 'tensor(float)': np.float32}
+        inputs: dict[str, Any] = {
+            value.name: np.zeros(value.shape, types[value.type]) for value in session.get_inputs()
+        }
+
+        def network(given: Arrays) -> Arrays:
+            outputs = dict(zip(names, session.run(names, given), strict=True))
+            if self.gives_wrong_masks:
+                outputs['masks'] = outputs['masks'][..., ::-1].copy()
+            return outputs
+
+        return fake_tensorrt(cuda, inputs, network, HALF_LAYER)
 
     def build(self, graph: Path, plan: Path, target: object) -> str:
         self.builds += 1
-        plan.write_bytes(b'plan')
+        plan.write_bytes(str(graph).encode())
         return 'fp16'
 
 
@@ -148,7 +168,7 @@ def gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[SimulatedGpu]:
     cuda = FakeCuda(1 << 28)
-    library = TensorRt(fake_tensorrt(cuda, simulated.inputs, simulated.network, HALF_LAYER), 'tensorrt')
+    library = simulated.library(cuda)
     for name, value in {
         'find_gpu': lambda device: GPU,
         'find_tensorrt': lambda: library,
@@ -166,12 +186,48 @@ def test_it_gives_the_same_detections_as_the_reference(gpu: SimulatedGpu) -> Non
     info = tensorrt.describe()
     assert (info.engine, info.device, info.precision) == ('TensorRT 10.3.0', 'Fake GPU (SM 8.7)', 'fp16')
     assert info.note == ''
-    assert tensorrt._detector._session.resize is not None
+    assert tensorrt._main._session.resize is not None
     frames = [Scene(seed, (360, 640)).frame(seed * 40).image for seed in range(5, 8)]
     reference = openvino_engine('demo', precision='fp32')
     total, matched = count_matches(tensorrt.infer(frames), reference.infer(frames), 0.55)
     assert total > 20
     assert matched == total
+
+
+@pytest.mark.parametrize('size', [(480, 640), (640, 640), (640, 360)])
+def test_images_of_other_shapes_are_not_padded_more_than_by_other_engines(
+    gpu: SimulatedGpu, size: tuple[int, int]
+) -> None:
+    tensorrt = tensorrt_engine('demo')
+    frames = [Scene(seed, size).frame(seed * 40).image for seed in range(5, 8)]
+    reference = openvino_engine('demo', precision='fp32')
+    total, matched = count_matches(tensorrt.infer(frames), reference.infer(frames), 0.55)
+    assert total > 20
+    assert matched == total
+    assert tensorrt.describe().note == ''
+
+
+def test_without_a_graph_for_a_shape_images_are_padded_and_that_is_noted(
+    gpu: SimulatedGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensorrt = tensorrt_engine('demo')
+    monkeypatch.setattr(tensorrt_module, 'find_graph', Mock(side_effect=FileNotFoundError('export it with SIZE')))
+    (found,) = tensorrt.infer([Scene(5, (480, 640)).frame(200).image])
+    assert len(found) > 3
+    assert 'images that are 384x288 after the resize are padded to 512x288' in tensorrt.describe().note
+    assert 'export it with SIZE' in tensorrt.describe().note
+
+
+def test_in_the_background_the_main_network_takes_images_of_other_shapes(gpu: SimulatedGpu) -> None:
+    tensorrt = tensorrt_engine('demo')
+    tensorrt.compile_in_background()
+    image = Scene(5, (640, 360)).frame(200).image
+    assert len(tensorrt.infer([image])) == 1
+    (future,) = tensorrt._by_size._being_made.values()
+    future.result(120)
+    (expected,) = openvino_engine('demo', precision='fp32').infer([image])
+    (found,) = tensorrt.infer([image])
+    assert found.class_ids.tolist() == expected.class_ids.tolist()
 
 
 def test_the_second_start_builds_nothing(gpu: SimulatedGpu) -> None:

@@ -66,7 +66,7 @@ def keep_if_accurate(
     precision = engine.describe().precision
     if precision == 'fp32':
         return engine
-    stored = reference_file(weights_sha256, config)
+    stored = reference_file(weights_sha256, config, engine.input_size)
     threshold = config.score_threshold
     try:
         doubt = check_accuracy(
@@ -83,9 +83,9 @@ def keep_if_accurate(
     return engine
 
 
-def reference_file(weights_sha256: str, config: ModelConfig) -> Path:
-    """Where the detections of the reference for a model and its settings are stored."""
-    content = f'{vis_ros.__version__} {weights_sha256} {config.to_json()}'
+def reference_file(weights_sha256: str, config: ModelConfig, size: tuple[int, int]) -> Path:
+    """Where the detections of the reference for a model, its settings and a size of the frames are stored."""
+    content = f'{vis_ros.__version__} {weights_sha256} {config.to_json()} {size}'
     return user_cache('accuracy_check') / f'{hashlib.sha256(content.encode()).hexdigest()[:16]}.npz'
 
 

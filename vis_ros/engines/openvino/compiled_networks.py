@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import threading
 import time
-from collections import OrderedDict
-from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,16 +14,13 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from vis_ros.engines.engine import CompilingError
+from vis_ros.engines.by_size import BySize, Size
 from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.engines.openvino.compiled_cache import CompiledCache
 from vis_ros.engines.openvino.layer_precision import keep_coordinates_precise, keep_sensitive_layers_precise
 from vis_ros.engines.openvino.winograd import use_winograd
 from vis_ros.export.graph_file import CONVERGED_OUTPUT
 from vis_ros.user_cache import user_cache
-
-MAX_SIZES_IN_MEMORY = 8
-"""Number of compiled networks in memory. Beyond it, the least recently used one is dropped."""
 
 _DEVICE = 'CPU'
 _PRECISIONS = {'fp32': ov.Type.f32, 'bf16': ov.Type.bf16}
@@ -94,7 +88,7 @@ class CompiledNetwork:
 class CompiledNetworks:
     """Compiles a graph for each input size when it is first needed, and keeps the result on disk.
 
-    in_background: compile in another thread, and let a larger network take the images meanwhile.
+    by_size: the network for each padded (height, width).
 
     Args:
         graph: made by `vis-ros export` for 'cpu'.
@@ -118,52 +112,13 @@ class CompiledNetworks:
             # A thread that is pinned to a core waits there for other programs even while another core is idle.
             'ENABLE_CPU_PINNING': False,
         }
-        self.in_background = False
-        self._networks: OrderedDict[tuple[int, int], CompiledNetwork] = OrderedDict()
-        self._compiling: dict[tuple[int, int], Future[CompiledNetwork]] = {}
+        self.by_size = BySize(self._network)
         self.cache = CompiledCache(user_cache('openvino'))
 
-    def of_size(self, size: tuple[int, int]) -> CompiledNetwork:
-        """The network for a padded (height, width), multiples of 32; compiled now if it is not cached.
+    def _network(self, size: Size) -> CompiledNetwork:
+        return CompiledNetwork(self._load_or_compile(size))
 
-        Raises:
-            CompilingError: it is being compiled in the background, and no larger one is ready.
-        """
-        network = self._networks.get(size)
-        if network is None:
-            if self.in_background and not self._compiled_in_background(size):
-                return self._larger(size)
-            finished = self._compiling.pop(size, None)
-            network = finished.result() if finished else CompiledNetwork(self._load_or_compile(size))
-            self._networks[size] = network
-            if len(self._networks) > MAX_SIZES_IN_MEMORY:
-                self._networks.popitem(last=False)
-        self._networks.move_to_end(size)
-        return network
-
-    def _compiled_in_background(self, size: tuple[int, int]) -> bool:
-        """Whether a network has been compiled; if nobody has begun, that begins now."""
-        if size not in self._compiling:
-            future = self._compiling[size] = Future()
-
-            def compile_network() -> None:
-                try:
-                    future.set_result(CompiledNetwork(self._load_or_compile(size)))
-                except Exception as error:
-                    future.set_exception(error)
-
-            # A daemon thread, because a compilation that takes minutes must not keep the process alive.
-            threading.Thread(target=compile_network, name='vis_compile', daemon=True).start()
-        return self._compiling[size].done()
-
-    def _larger(self, size: tuple[int, int]) -> CompiledNetwork:
-        """The smallest network in memory that is large enough."""
-        large = [other for other in self._networks if other[0] >= size[0] and other[1] >= size[1]]
-        if not large:
-            raise CompilingError(f'the network is being compiled for images of {size[1]}x{size[0]}')
-        return self._networks[min(large, key=lambda other: other[0] * other[1])]
-
-    def _load_or_compile(self, size: tuple[int, int]) -> ov.CompiledModel:
+    def _load_or_compile(self, size: Size) -> ov.CompiledModel:
         key = self._key(size)
         content = self.cache.load(key)
         if content is not None:
@@ -177,7 +132,7 @@ class CompiledNetworks:
         self.cache.store(key, compiled.export_model().getvalue())
         return compiled
 
-    def _compile(self, size: tuple[int, int]) -> ov.CompiledModel:
+    def _compile(self, size: Size) -> ov.CompiledModel:
         started = time.perf_counter()
         model = self._core.read_model(self._graph)
         model.reshape({'images': [1, *size, 3], 'sizes': [1, 2], 'scales': [1, 2]})
@@ -192,7 +147,7 @@ class CompiledNetworks:
         _log.info('compiled the network for images of %dx%d in %.1f s', size[1], size[0], seconds)
         return compiled
 
-    def _key(self, size: tuple[int, int]) -> str:
+    def _key(self, size: Size) -> str:
         """A digest of everything that a compiled network depends on."""
         parts = [
             ov.get_version(),

@@ -72,7 +72,7 @@ class OpenVinoEngine:
 
     def compile_in_background(self) -> None:
         """See `BackgroundCompiler`."""
-        self._networks.in_background = True
+        self._networks.by_size.in_background = True
 
     def warm_up(self) -> float:
         """Run on an image of noise until the network is compiled; returns the milliseconds of one image."""
@@ -99,4 +99,4 @@ class OpenVinoEngine:
         return network.precision, network.threads
 
     def _network_for(self, image_size: tuple[int, int]) -> CompiledNetwork:
-        return self._networks.of_size(padded(fitted_size(image_size, self.config)))
+        return self._networks.by_size.of_size(padded(fitted_size(image_size, self.config)))

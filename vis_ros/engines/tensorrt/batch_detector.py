@@ -20,14 +20,22 @@ from vis_ros.networks.preprocessing import check_image, fit, fitted_scale, fitte
 class BatchDetector:
     """Fills the input buffers of a session, runs it, and turns its output buffers into `Instances`.
 
+    Args:
+        session: with a network of fixed input size.
+        config: of the model.
+        input_size: (height, width) of that input; the model's own by default. Images that are larger after the resize
+            of the model are resized to fit into it.
+
     Raises:
         ValueError: the graph in the session returns fewer detections than the config asks for.
     """
 
-    def __init__(self, session: TensorRtSession, config: ModelConfig) -> None:
+    def __init__(
+        self, session: TensorRtSession, config: ModelConfig, input_size: tuple[int, int] | None = None
+    ) -> None:
         self._session = session
         self._config = config
-        self._input_size = (config.input_height, config.input_width)
+        self._input_size = input_size or (config.input_height, config.input_width)
         self.unconverged = UnconvergedImages()
         rows = session.outputs['scores'].shape[1]
         if config.max_detections > rows:
@@ -71,15 +79,21 @@ class BatchDetector:
 
     def _fit(self, image: NDArray[np.uint8], slot: int) -> tuple[int, int]:
         """Resize an image into a slot of the network's input, on the GPU if possible; returns its (height, width)."""
-        size = fitted_size(image.shape[:2], self._config, self._input_size)
+        limit = self._limit(image)
+        size = fitted_size(image.shape[:2], self._config, limit)
         if self._session.resize is None:
-            fit(image, self._config, self._input_size, out=self._session.inputs['images'][slot])
+            fit(image, self._config, limit, out=self._session.inputs['images'][slot])
         else:
             self._session.resize.enqueue(image, slot, size)
         return size
 
     def _scale(self, image: NDArray[np.uint8]) -> tuple[float, float]:
-        return fitted_scale(image.shape[:2], self._config, self._input_size)
+        return fitted_scale(image.shape[:2], self._config, self._limit(image))
+
+    def _limit(self, image: NDArray[np.uint8]) -> tuple[int, int] | None:
+        """The size to fit an image into; None for that of the model, if the result fits into the network's input."""
+        height, width = fitted_size(image.shape[:2], self._config)
+        return None if height <= self._input_size[0] and width <= self._input_size[1] else self._input_size
 
     def _outputs(self, slot: int) -> NetworkOutputs:
         scores = self._session.outputs['scores'][slot]

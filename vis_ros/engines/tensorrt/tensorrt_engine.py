@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.engines.accuracy_check import Infer, check_accuracy, reference_file
-from vis_ros.engines.engine import EngineInfo, join_notes, timed_warm_up
+from vis_ros.engines.by_size import BySize, Size
+from vis_ros.engines.engine import CompilingError, EngineInfo, join_notes, timed_warm_up
 from vis_ros.engines.tensorrt.batch_detector import BatchDetector
 from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
 from vis_ros.engines.tensorrt.cuda_resize import CudaResize, compile_resize
@@ -22,16 +24,20 @@ from vis_ros.export.graph_file import read_graph, sha256_of
 from vis_ros.instances import Instances
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_header import count_parameters
+from vis_ros.networks.preprocessing import check_image, fitted_size, padded
 from vis_ros.user_cache import user_cache
+
+_log = logging.getLogger(__name__)
 
 
 class TensorRtEngine:
     """An `Engine` that runs a model on an NVIDIA GPU.
 
     The first time a model runs on a GPU, its TensorRT engine is built, which takes seconds (TensorRT-RTX) to minutes
-    (TensorRT on a Jetson), and stored in the cache folder. All images are resized to fit into one input size. The
-    resize runs on the GPU, with the same result as in the other engines to the bit, or on the CPU if NVRTC is missing.
-    The rest of the preprocessing is part of the network.
+    (TensorRT on a Jetson), and stored in the cache folder. Images of another aspect ratio have an engine of their own,
+    because more padding would change the results. If there is no graph for it, `describe` says so, and they are padded
+    to the model's own input size. The resize runs on the GPU, with the same result as in the other engines to the bit,
+    or on the CPU if NVRTC is missing. The rest of the preprocessing is part of the network.
 
     Args:
         path: the model file.
@@ -63,15 +69,16 @@ class TensorRtEngine:
         self.class_names = config.class_names
         self.input_size = (config.input_height, config.input_width)
         self.score_threshold = config.score_threshold
-        requested = 'fp16' if precision == 'auto' else precision
-        graph = find_graph(path, config.architecture, 'gpu', requested, self.input_size, batch)
-        digest = read_graph(graph, path).weights_sha256
-        resize, resize_note = _make_resize(gpu, config)
-        opened = _open(library, gpu, graph, self._key(library, gpu, graph, digest, requested, batch), resize)
-        self._detector = BatchDetector(opened.engine, config)
-        check_note = self._check_accuracy(path, digest) if accuracy_check else 'the accuracy check is turned off'
+        self._path = path
+        self._gpu, self._library = gpu, library
+        self._requested = 'fp16' if precision == 'auto' else precision
+        self._batch = batch
+        self._has_accuracy_check = accuracy_check
+        self._missing: list[str] = []
+        self._digest = sha256_of(path)
+        self._main, opened, notes = self._open(self.input_size)
+        self._by_size = BySize(self._detector)
         actual = opened.engine.precision
-        precision_note = _precision_note(requested, actual)
         self._info = EngineInfo(
             engine=str(library),
             device=f'{gpu.name} (SM {gpu.capability[0]}.{gpu.capability[1]})',
@@ -79,12 +86,60 @@ class TensorRtEngine:
             model=config.name,
             parameters=count_parameters(path, config.architecture),
             input_size=self.input_size,
-            note=join_notes(opened.note, resize_note, opened.engine.note, precision_note, check_note),
+            note=join_notes(notes, _precision_note(self._requested, actual)),
         )
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
-        """Detect objects in any number of images, each (height, width, 3) uint8 BGR. Sizes may differ."""
-        return self._detector.infer(images)
+        """Detect objects in any number of images, each (height, width, 3) uint8 BGR. Sizes may differ.
+
+        Only images of the same padded size share a run: with more padding, an image would get other features at its
+        border than it gets alone.
+        """
+        for image in images:
+            check_image(image)
+        found: dict[int, Instances] = {}
+        groups: dict[BatchDetector, list[int]] = {}
+        for index, image in enumerate(images):
+            groups.setdefault(self._detector_for(image), []).append(index)
+        for detector, members in groups.items():
+            found.update(zip(members, detector.infer([images[index] for index in members]), strict=True))
+        return [found[index] for index in range(len(images))]
+
+    def compile_in_background(self) -> None:
+        """See `BackgroundCompiler`. The network for the model's own input size takes the images meanwhile."""
+        self._by_size.in_background = True
+
+    def _detector_for(self, image: NDArray[np.uint8]) -> BatchDetector:
+        try:
+            return self._by_size.of_size(padded(fitted_size(image.shape[:2], self.config)))
+        except CompilingError:
+            return self._main
+
+    def _detector(self, size: Size) -> BatchDetector:
+        """The detector for a padded size; the one for the model's own input size if there can be no other."""
+        if size == padded(self.input_size):
+            return self._main
+        try:
+            detector, _, _ = self._open(size)
+            return detector
+        except (ValueError, OSError) as error:
+            note = (
+                f'images that are {size[1]}x{size[0]} after the resize are padded to '
+                f'{self.input_size[1]}x{self.input_size[0]}, which changes results ({error})'
+            )
+            _log.warning('%s', note)
+            self._missing.append(note)
+            return self._main
+
+    def _open(self, size: Size) -> tuple[BatchDetector, OpenedEngine[TensorRtSession], str]:
+        """The detector for an input size, its engine, and a note on what is not as it should be."""
+        graph = find_graph(self._path, self.config.architecture, 'gpu', self._requested, size, self._batch)
+        read_graph(graph, self._path)
+        resize, resize_note = _make_resize(self._gpu, self.config)
+        opened = _open(self._library, self._gpu, graph, self._key(graph, size), resize)
+        detector = BatchDetector(opened.engine, self.config, size)
+        check = self._check_accuracy(detector, size) if self._has_accuracy_check else 'the accuracy check is turned off'
+        return detector, opened, join_notes(opened.note, resize_note, opened.engine.note, check)
 
     def warm_up(self) -> float:
         """Run a few times on an image of noise; returns the milliseconds of one image."""
@@ -92,27 +147,36 @@ class TensorRtEngine:
 
     def describe(self) -> EngineInfo:
         """What actually runs: library, device and precision."""
-        return replace(self._info, unconverged=self._detector.unconverged.count)
+        detectors = {self._main, *self._by_size.items()}
+        return replace(
+            self._info,
+            note=join_notes(self._info.note, *self._missing),
+            unconverged=sum(each.unconverged.count for each in detectors),
+        )
 
-    def _key(self, library: TensorRt, gpu: Gpu, graph: Path, digest: str, precision: str, batch: int) -> EngineKey:
+    def _key(self, graph: Path, size: Size) -> EngineKey:
         return EngineKey(
             name=graph.stem.partition('.gpu')[0],
             graph_sha256=sha256_of(graph),
-            weights_sha256=digest,
-            library=str(library),
-            gpu=gpu.name,
-            capability=f'{gpu.capability[0]}.{gpu.capability[1]}',
-            precision=precision,
-            batch=batch,
-            height=self.config.input_height,
-            width=self.config.input_width,
+            weights_sha256=self._digest,
+            library=str(self._library),
+            gpu=self._gpu.name,
+            capability=f'{self._gpu.capability[0]}.{self._gpu.capability[1]}',
+            precision=self._requested,
+            batch=self._batch,
+            height=size[0],
+            width=size[1],
         )
 
-    def _check_accuracy(self, path: Path, digest: str) -> str:
-        """A note if the check cannot decide; ValueError if the results differ too much from the reference."""
-        stored = reference_file(digest, self.config)
-        reference = _openvino_reference(path, self.config)
-        return check_accuracy(self.infer, reference, self.input_size, self.config.score_threshold, stored)
+    def _check_accuracy(self, detector: BatchDetector, size: Size) -> str:
+        """A note if the check cannot decide; ValueError if the results differ too much from the reference.
+
+        The frames are twice as large as the input, so that the resize is checked too.
+        """
+        frame_size = (2 * size[0], 2 * size[1])
+        stored = reference_file(self._digest, self.config, frame_size)
+        reference = _openvino_reference(self._path, self.config)
+        return check_accuracy(detector.infer, reference, frame_size, self.config.score_threshold, stored)
 
 
 def cache_folder() -> Path:
