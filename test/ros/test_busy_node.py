@@ -1,0 +1,84 @@
+"""The node with several cameras, and with more images than the network can process."""
+
+import threading
+
+import pytest
+from builtin_interfaces.msg import Time
+from helpers.passing_rectangles import ids, scene
+from helpers.rectangles import GREEN, RectangleEngine, draw
+from std_srvs.srv import SetBool, Trigger
+from vis_ros.msg import InstanceMaskArray
+
+# --- several cameras --------------------------------------------------------------------------------------------------
+
+
+def test_cameras_have_separate_memories_and_topics(graph):
+    graph.start(cameras=['front', 'left'])
+    front = graph.listen(InstanceMaskArray, '/vis_node/front/instances')
+    left = graph.listen(InstanceMaskArray, '/vis_node/left/instances')
+    for step in range(3):
+        graph.process(scene(step), topic='/front/image', arrays=front)
+    graph.process(draw(), topic='/left/image', arrays=left)
+    alone = graph.process(draw((4, 4, 14, 14, GREEN)), topic='/left/image', arrays=left)
+    assert (alone.sequence, ids(alone)) == (2, [1])
+    last = graph.process(scene(3), topic='/front/image', arrays=front)
+    assert (last.sequence, ids(last)) == (4, [1, 2])
+    for step in range(2):  # the second image confirms that time was set back
+        graph.process(scene(0), Time(sec=1, nanosec=step), topic='/left/image', arrays=left)
+    assert left[-1].epoch == 2
+    assert graph.process(scene(4), topic='/front/image', arrays=front).epoch == 1
+    _, values = graph.status(lambda status, values: True, 'vis_node: left')
+    assert values['tracks'] == '2' and values['epoch'] == '2'
+    answer = graph.call(Trigger, '/vis_node/reset', Trigger.Request())
+    assert 'front starts epoch 2' in answer.message and 'left starts epoch 3' in answer.message
+
+
+# --- more images than the network can process -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(graph):
+    """A node with one image in flight, and the event that lets its network go on."""
+    go_on, at_work = threading.Event(), threading.Event()
+
+    class SlowEngine(RectangleEngine):
+        def infer(self, images):
+            if images[0].any():  # not while it warms up
+                at_work.set()
+                go_on.wait(60)
+            return super().infer(images)
+
+    graph.start(engine_factory=SlowEngine)
+    graph.send(scene(0))
+    graph.spin_until(at_work.is_set)
+    yield graph, go_on
+    go_on.set()
+
+
+def send_and_receive(graph, image):
+    """Send an image, and return its stamp once the node has it."""
+    counts = graph.under_test._cameras[0].statistics.counts
+    before = counts.received
+    stamp = graph.send(image)
+    graph.spin_until(lambda: counts.received > before)
+    return stamp
+
+
+def test_only_the_newest_image_waits_for_the_network(busy):
+    graph, go_on = busy
+    stamps = [send_and_receive(graph, scene(step)) for step in (1, 2, 3)]
+    go_on.set()
+    graph.spin_until(lambda: len(graph.arrays) == 2)
+    assert graph.arrays[1].header.stamp == stamps[2]
+    assert sum(array.dropped for array in graph.arrays) == 2
+    assert ids(graph.process(scene(4))) == [1, 2]
+
+
+def test_an_image_that_waits_is_ignored_when_the_node_is_disabled(busy):
+    graph, go_on = busy
+    send_and_receive(graph, scene(1))
+    assert graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=False)).success
+    go_on.set()
+    graph.status(lambda status, values: values['images ignored'] == '1' and values['images processed'] == '1')
+    assert graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=True)).success
+    assert graph.process(scene(2)).sequence == 2

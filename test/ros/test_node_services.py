@@ -1,0 +1,65 @@
+"""The services of the node, and topics that are published only for subscribers."""
+
+import numpy as np
+from helpers.passing_rectangles import ids, scene
+from helpers.rectangles import HEIGHT, WIDTH
+from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool
+
+from vis_ros.visualization import draw_overlay
+
+
+def test_images_are_ignored_while_disabled_and_tracks_are_kept(graph):
+    graph.start()
+    graph.process(scene(0))
+    assert graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=False)).success
+    for _ in range(3):
+        graph.send(scene(1))
+    status, _ = graph.status(lambda status, values: values['images ignored'] == '3')
+    assert 'disabled' in status.message and len(graph.arrays) == 1
+    graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=True))
+    array = graph.process(scene(1))
+    assert (ids(array), array.sequence, array.dropped) == ([1, 2], 2, 0)
+
+
+def pixels(message, dtype, channels):
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width, *channels)
+
+
+def test_overlays_are_drawn_only_for_subscribers(graph, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        'vis_ros.node.camera_publishers.draw_overlay',
+        lambda *arguments: drawn.append(arguments) or draw_overlay(*arguments),
+    )
+    graph.start()
+    graph.process(scene(0))
+    assert not drawn
+    overlays = graph.listen(Image, '/vis_node/overlay')
+    labels = graph.listen(Image, '/vis_node/instance_image')
+    array = graph.process(scene(1))
+    while not (overlays and labels):  # discovery takes a moment
+        array = graph.process(scene(1))
+        graph.spin_for(0.1)
+    graph.spin_until(lambda: overlays[-1].header == labels[-1].header == array.header)
+    assert overlays[-1].encoding == 'bgr8'
+    np.testing.assert_array_equal(pixels(overlays[-1], np.uint8, (3,)), draw_overlay(*drawn[-1]))
+    assert labels[-1].encoding == 'mono16'
+    truth = np.zeros((HEIGHT, WIDTH), np.uint16)
+    truth[4:14, 6:16] = 1 + [i.class_name for i in array.instances].index('red')
+    truth[28:40, 46:56] = 1 + [i.class_name for i in array.instances].index('blue')
+    np.testing.assert_array_equal(pixels(labels[-1], np.uint16, ()), truth)
+
+
+def test_an_overlay_that_fails_skips_no_image(graph, monkeypatch):
+    def fail(*_arguments):
+        raise RuntimeError('no color left')
+
+    monkeypatch.setattr('vis_ros.node.camera_publishers.draw_overlay', fail)
+    graph.start()
+    graph.listen(Image, '/vis_node/overlay')
+    graph.spin_until(graph.under_test._cameras[0].publishers.overlay.get_subscription_count)
+    arrays = [graph.process(scene(step)) for step in range(3)]
+    assert [array.dropped for array in arrays] == [0, 0, 0]
+    _, values = graph.status(lambda status, values: 'no color left' in values['last issue'])
+    assert values['images failed'] == '0'
