@@ -45,6 +45,9 @@ class ReplayVideo(IndexedVideo):
             masks=[mask for _, mask in instances],
         )
 
+    def frame_names(self) -> list[str]:
+        return [self._record(index)['name'] for index in range(self.length)]  # without decoding masks
+
     def empty_masks(self, index: int) -> list[int]:
         return [each['track_id'] for each, mask in _decoded(self._record(index)) if not areas([mask])[0]]
 

@@ -1,6 +1,6 @@
 """The interval of a mean of few paired differences, for which the usual bootstrap is too narrow.
 
-It is the hull of two 95 % intervals:
+It is the hull of two intervals, each of 96 % rather than 95 %, as a margin for figures that are no means (AP, HOTA):
 
 - Student's t, exact for normal differences, too narrow for some others (few values of the same size);
 - the typical values of Hartigan (1969, "Using subsample values as typical values"): the quantiles of the means of all
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-LEVEL = 0.95
+_LEVEL = 0.96
 
 FEWEST = 5
 """With fewer differences there is no interval: any two results of three videos agree by chance every fourth time."""
@@ -49,10 +49,10 @@ def paired_interval(differences: ArrayLike) -> Interval | None:
     values = np.asarray(differences, np.float64)
     if len(values) < FEWEST:
         return None
-    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     means = _subset_means(values)
     # Together with the observed one there are len(means) + 1 sign flips; of five, the extremes are the widest possible.
-    cut = max(1, int((1 - LEVEL) / 2 * (len(means) + 1)))
+    cut = max(1, int((1 - _LEVEL) / 2 * (len(means) + 1)))
     return Interval(
         low=float(min(values.mean() - half, means[cut - 1])), high=float(max(values.mean() + half, means[-cut]))
     )

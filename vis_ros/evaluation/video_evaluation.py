@@ -35,12 +35,14 @@ class VideoPair:
         truth_classes: class name of each true object.
         result_classes: class name of each predicted track.
         result_scores: score of each predicted track.
+        class_names: of the class ids of the ground truth.
     """
 
     alignment: Alignment
     truth_classes: Mapping[int, str]
     result_classes: Mapping[int, str]
     result_scores: Mapping[int, float]
+    class_names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ def evaluate_video(
     """
     name = pair.alignment.truth.name
     video = _measure_overlaps(_counted_pairs(pair.alignment, on_frame))
-    parts = by_class(video, pair.truth_classes, pair.result_classes) if class_aware else {}
+    parts = by_class(video, pair.truth_classes, pair.result_classes, pair.class_names) if class_aware else {}
     segments = _segments(name, video) if in_segments else {}
     objects, *others = _score_objects(
         [video, *parts.values(), *(each for _, each in segments.values())],
