@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Literal
 
-from vis_ros.evaluation.evaluation import METRICS, Evaluation, ObjectTrack
+from vis_ros.evaluation.evaluation import COUNTS, METRICS, Evaluation, ObjectTrack
 from vis_ros.evaluation.leading_figure import meaningful
 from vis_ros.evaluation.paired_interval import Interval
 from vis_ros.evaluation.settings_difference import SettingDifference, settings_differences, settings_known
@@ -30,9 +30,13 @@ class MetricDifference:
         return self.b - self.a
 
     @property
-    def is_decided(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.interval is not None and not self.interval.holds(0.0)
+    def word(self) -> str:
+        """'better' or 'worse' if the interval leaves out zero, 'same' without a change, else 'undecided'."""
+        if self.change == 0:
+            return 'same'
+        if self.interval is None or self.interval.holds(0.0):
+            return 'undecided'
+        return 'better' if (self.interval.low > 0) != (self.metric in COUNTS) else 'worse'
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,12 @@ class Evaluation:
     unit: Literal['video', 'segment', 'photo'] = 'video'
     units: tuple[UnitScores, ...] = field(default=(), repr=False, compare=False)
 
+    def why_not_aware(self) -> str:
+        """Why there are no class-aware metrics, in words."""
+        if self.coverage.unmatched_classes:
+            return 'no class of the results is one of the ground truth (--class-map gives classes other names)'
+        return 'the ground truth or the results have no class labels'
+
     def to_json(self) -> dict[str, Any]:
         """The content of evaluation.json."""
         content = asdict(replace(self, units=()))

@@ -25,6 +25,22 @@ class LeadingFigure:
     aware: bool = False
 
 
+NOT_MEANINGFUL = 'not meaningful, because only some of the objects are labeled'
+
+
+def check_figure(by: str | None) -> None:
+    """Raise ValueError if a figure was asked for that is not one of METRICS."""
+    if by is not None and by not in METRICS:
+        raise ValueError(f'--by {by!r} is not a figure; choose from {", ".join(METRICS)}')
+
+
+def shown_figures(photos: bool, labels: Labels) -> dict[str, tuple[str, ...]]:
+    """The METRICS to show, by title: those that mean something under '', others, if there are any, apart."""
+    first = meaningful(photos, labels)
+    rest = tuple(name for name in METRICS if name not in first and (not photos or name in PHOTO_METRICS))
+    return {'': first, NOT_MEANINGFUL: rest} if rest else {'': first}
+
+
 def meaningful(photos: bool, labels: Labels) -> tuple[str, ...]:
     """The METRICS that mean something, in their order."""
     shown = [name for name in METRICS if not photos or name in PHOTO_METRICS]
@@ -47,8 +63,7 @@ def leading_figure(
         ValueError: `by` is not one of METRICS, or one that photos do not have.
     """
     if by is not None:
-        if by not in METRICS:
-            raise ValueError(f'--by {by!r} is not a figure; choose from {", ".join(METRICS)}')
+        check_figure(by)
         if photos and by not in PHOTO_METRICS:
             raise ValueError(f'--by {by}: photos have no identities; choose from {", ".join(PHOTO_METRICS)}')
         hint = '' if by in meaningful(photos, labels) else '; with partial labels it means little'

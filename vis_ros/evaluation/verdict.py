@@ -27,6 +27,7 @@ _NOISE = 1e-9
 """Rounding error of sums of floats."""
 
 Answer = Literal['better', 'worse', 'undecided']
+PseudoValues = dict[str, NDArray[np.float64]]
 Intervals = dict[str, Interval | None]
 
 
@@ -173,12 +174,11 @@ def _intervals(a: Evaluation, b: Evaluation) -> tuple[Intervals, Intervals]:
     if len(a.units) < FEWEST:
         return dict.fromkeys(METRICS), dict.fromkeys(METRICS)
     before, after = (_pseudo_values(side) for side in (a, b))
-    return tuple(
-        {metric: paired_interval(_clean(after[kind][metric] - before[kind][metric])) for metric in before[kind]}
-        if before[kind] and after[kind]
-        else {}
-        for kind in range(2)
-    )
+    return _of_changes(before[0], after[0]), _of_changes(before[1], after[1])
+
+
+def _of_changes(before: PseudoValues, after: PseudoValues) -> Intervals:
+    return {name: paired_interval(_clean(after[name] - values)) for name, values in before.items() if name in after}
 
 
 def _clean(differences: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -186,7 +186,7 @@ def _clean(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.abs(differences) <= _NOISE * MOST_UNITS, 0.0, differences)
 
 
-def _pseudo_values(side: Evaluation) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+def _pseudo_values(side: Evaluation) -> tuple[PseudoValues, PseudoValues]:
     """(G,) pseudo-values of each figure, class-agnostic and class-aware, for G groups of units.
 
     With T of all units and T_i without group i, that of a mean is G T - (G - 1) T_i; that of a sum is G (T - T_i).
@@ -205,7 +205,7 @@ def _without(units: Sequence[UnitScores], left_out: set[int]) -> list[UnitScores
     return [unit for number, unit in enumerate(units) if number not in left_out]
 
 
-def _of_figures(whole: Mapping[str, float], parts: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+def _of_figures(whole: Mapping[str, float], parts: Sequence[Mapping[str, float]]) -> PseudoValues:
     count = len(parts)
     if not all(parts):
         return {}
