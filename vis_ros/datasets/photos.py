@@ -23,8 +23,14 @@ def as_photos(videos: AnnotatedVideos) -> AnnotatedVideos:
     ]
     keys = [(video, index, bare(name)) for video in held for index, name in enumerate(video.frame_names())]
     uses = Counter(name for *_, name in keys)
-    photos = [_Photo(name if uses[name] == 1 else f'{video.name}_{name}', video, index) for video, index, name in keys]
+    photos = [_Photo(_name(video, name, uses[name]), video, index) for video, index, name in keys]
     return replace(videos, videos=photos, of_photos=True)
+
+
+def _name(video: AnnotatedVideo, frame: str, uses: int) -> str:
+    if uses == 1:
+        return frame
+    return video.name if len(video) == 1 else f'{video.name}_{frame}'
 
 
 class _Photo(AnnotatedVideo):
