@@ -15,7 +15,7 @@ from vis_ros.synthetic.coco_images import SUPERCATEGORY_OF
 NO_MAP = 'none'
 """In place of a map: classes match by equal names only."""
 
-_LISTED = 12
+_LISTED = 4
 
 
 def read_class_map(options: Sequence[str]) -> dict[str, str] | None:
