@@ -99,6 +99,7 @@ def evaluate(
     from vis_ros.evaluation.leading_figure import check_figure
     from vis_ros.evaluation.preparation import Preparation
     from vis_ros.evaluation.report.html_report import write_report
+    from vis_ros.evaluation.report.mistakes_sheet import mistakes_sheet
 
     if compare is None and (by is not None or fail_if_worse):
         raise ValueError('--by and --fail-if-worse need other results to compare with: add --compare')
@@ -120,11 +121,17 @@ def evaluate(
     if comparison:
         _write_json(out / 'comparison.json', comparison.to_json())
     with console.status('writing the report'):
-        write_report(evaluation, out / 'report.html', truth=truth_videos, results=result_videos, comparison=comparison)
+        sheet = mistakes_sheet(evaluation, result_videos, truth_videos) if evaluation.photos else None
+        if sheet is not None:
+            (out / 'mistakes.jpg').write_bytes(sheet)
+        report = out / 'report.html'
+        write_report(evaluation, report, truth=truth_videos, results=result_videos, comparison=comparison, sheet=sheet)
     if comparison:
         print_comparison(comparison)
     else:
         print_evaluation(evaluation)
+    if sheet is not None:
+        console.print(f'Photos with the most mistakes: {out}/mistakes.jpg', soft_wrap=True)
     console.print(f'Report: {out}/report.html, all metrics: {out}/evaluation.json', soft_wrap=True)
     if fail_if_worse and comparison and comparison.verdict.answer == 'worse':
         raise typer.Exit(WORSE)

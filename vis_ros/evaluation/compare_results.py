@@ -157,7 +157,7 @@ def _differences(
 
 
 def _to_json(differences: tuple[MetricDifference, ...]) -> list[dict[str, Any]]:
-    return [{**asdict(each), 'change': each.change} for each in differences]
+    return [{**asdict(each), 'change': each.change, 'word': each.word} for each in differences]
 
 
 def _outcome(track: ObjectTrack) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
-from vis_ros.evaluation.scores import VideoScores, metrics_of
+from vis_ros.evaluation.scores import VideoScores, merge_scores, metrics_of
 
 ClassTotals = Literal['macro', 'micro']
 """Class-aware totals: the mean over the classes, or all objects of all classes together."""
@@ -41,6 +41,16 @@ class Totals:
     agnostic: dict[str, float]
     aware: dict[str, float] | None
     per_class: dict[str, dict[str, float]]
+
+
+def merge_units(units: Sequence[UnitScores]) -> UnitScores:
+    """Several units as one with the same totals."""
+    names = {name for unit in units for name in unit.classes}
+    return UnitScores(
+        name=', '.join(unit.name for unit in units[:2]),
+        whole=merge_scores([unit.whole for unit in units]),
+        classes={name: merge_scores([unit.classes[name] for unit in units if name in unit.classes]) for name in names},
+    )
 
 
 def totals(units: Sequence[UnitScores], over: ClassTotals = 'macro', only: frozenset[str] | None = None) -> Totals:

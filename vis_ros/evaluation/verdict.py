@@ -18,7 +18,7 @@ from vis_ros.datasets.problems import plural
 from vis_ros.evaluation.evaluation import COUNTS, METRICS, Evaluation
 from vis_ros.evaluation.leading_figure import LeadingFigure, leading_figure
 from vis_ros.evaluation.paired_interval import FEWEST, Interval, paired_interval
-from vis_ros.evaluation.totals import UnitScores, totals
+from vis_ros.evaluation.totals import merge_units, totals
 
 MOST_UNITS = 50
 """More units are put into this many groups, of which one at a time is left out."""
@@ -27,8 +27,15 @@ _NOISE = 1e-9
 """Rounding error of sums of floats."""
 
 Answer = Literal['better', 'worse', 'undecided']
-PseudoValues = dict[str, NDArray[np.float64]]
 Intervals = dict[str, Interval | None]
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoValues:
+    """The figures of all units, and (G,) pseudo-values of each for G groups of units."""
+
+    whole: Mapping[str, float]
+    of_units: Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -178,12 +185,21 @@ def _intervals(a: Evaluation, b: Evaluation) -> tuple[Intervals, Intervals]:
 
 
 def _of_changes(before: PseudoValues, after: PseudoValues) -> Intervals:
-    return {name: paired_interval(_clean(after[name] - values)) for name, values in before.items() if name in after}
+    return {
+        name: paired_interval(_clean(after.of_units[name] - values, after.whole[name] - before.whole[name]))
+        for name, values in before.of_units.items()
+        if name in after.of_units
+    }
 
 
-def _clean(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Without rounding errors, which a test of signs takes for changes."""
-    return np.where(np.abs(differences) <= _NOISE * MOST_UNITS, 0.0, differences)
+def _clean(differences: NDArray[np.float64], change: float) -> NDArray[np.float64]:
+    """Differences whose mean is the change itself, without rounding errors, which a test of signs takes for changes.
+
+    The jackknife would correct the bias of a figure, too. But a reader expects the interval around the change, and both
+    sides have about the same bias.
+    """
+    centered = differences - differences.mean() + change
+    return np.where(np.abs(centered) <= _NOISE * MOST_UNITS, 0.0, centered)
 
 
 def _pseudo_values(side: Evaluation) -> tuple[PseudoValues, PseudoValues]:
@@ -192,25 +208,21 @@ def _pseudo_values(side: Evaluation) -> tuple[PseudoValues, PseudoValues]:
     With T of all units and T_i without group i, that of a mean is G T - (G - 1) T_i; that of a sum is G (T - T_i).
     """
     count = min(len(side.units), MOST_UNITS)
-    groups = [set(range(group, len(side.units), count)) for group in range(count)]
-    whole = totals(side.units, side.over)
-    parts = [totals(_without(side.units, group), side.over) for group in groups]
+    groups = [merge_units(side.units[group::count]) for group in range(count)]
+    whole = totals(groups, side.over)
+    parts = [totals(groups[:left_out] + groups[left_out + 1 :], side.over) for left_out in range(count)]
     return (
         _of_figures(whole.agnostic, [each.agnostic for each in parts]),
         _of_figures(whole.aware or {}, [each.aware or {} for each in parts]),
     )
 
 
-def _without(units: Sequence[UnitScores], left_out: set[int]) -> list[UnitScores]:
-    return [unit for number, unit in enumerate(units) if number not in left_out]
-
-
 def _of_figures(whole: Mapping[str, float], parts: Sequence[Mapping[str, float]]) -> PseudoValues:
     count = len(parts)
     if not all(parts):
-        return {}
+        return PseudoValues({}, {})
     values = {}
     for name, value in whole.items():
         others = np.array([part[name] for part in parts])
         values[name] = count * (value - others) if name in COUNTS else count * value - (count - 1) * others
-    return values
+    return PseudoValues(whole, values)
