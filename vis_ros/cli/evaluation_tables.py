@@ -36,7 +36,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
         console.print(table)
     _print_coverage(evaluation)
     shown = [name for name in _SHORT if name in groups['']]
-    _print_parts('photo' if evaluation.photos else 'video', evaluation.per_video, shown)
+    if not evaluation.photos:  # the sheet shows which are bad
+        _print_parts('video', evaluation.per_video, shown)
     _print_parts('class', evaluation.per_class, shown)
 
 

@@ -42,6 +42,16 @@ METRIC_DESCRIPTIONS = {
     'J&F': 'mean of J and F',
 }
 
+PHOTO_DESCRIPTIONS = METRIC_DESCRIPTIONS | {
+    'AP': 'average precision of masks, mean over ten IoU thresholds from 0.50 to 0.95 (COCO)',
+    'AP50': 'average precision at an IoU threshold of 0.50',
+    'AP75': 'average precision at an IoU threshold of 0.75',
+    'AR1': 'recall with the best detection of each photo, mean over the thresholds of AP',
+    'AR10': 'recall with the ten best detections of each photo, mean over the thresholds of AP',
+    'J': 'mean mask IoU of each object and the detection that fits it best',
+    'F': 'mean F-measure of the outlines of each object and the detection that fits it best',
+}
+
 # Limits of a report. What is left out is counted in the report.
 MAX_SWITCH_IMAGES = 24
 MAX_STRIPS = 2000
@@ -129,7 +139,7 @@ def write_report(
         leading=leading_figure(evaluation.photos, evaluation.labels, evaluation.objects, evaluation.aware is not None),
         unknown_settings=settings_known(comparison.a.settings, comparison.b.settings) if comparison else '',
         sheet='' if sheet is None else _data_uri(sheet),
-        descriptions=METRIC_DESCRIPTIONS,
+        descriptions=PHOTO_DESCRIPTIONS if evaluation.photos else METRIC_DESCRIPTIONS,
         settings=_settings(evaluation.settings),
         statements=evaluation.coverage.statements(),
         videos=_first(list(evaluation.per_video.items()), MAX_ROWS),

@@ -25,6 +25,8 @@ _PHOTOS_OF_KIND = 8
 _COLORS = {'missed': (66, 228, 240), 'wrong class': (167, 121, 204), 'false': (0, 94, 213), 'found': (255, 255, 255)}
 """BGR, of Okabe and Ito: they can be told apart whatever colors a person sees."""
 _JPEG_QUALITY = 80
+_CAPTION_NAME = 14
+"""Last characters of the name of a photo in its caption."""
 _REFERENCE_SIDE = 640
 
 Image = NDArray[np.uint8]
@@ -43,7 +45,9 @@ class PhotoMistakes:
         return max(KINDS, key=lambda kind: self.counts[kind])
 
     def __str__(self) -> str:
-        return f'{self.name}: ' + ', '.join(f'{count} {kind}' for kind, count in self.counts.items() if count)
+        """Short enough for a caption."""
+        name = self.name.lstrip('0')[-_CAPTION_NAME:]
+        return f'{name}: ' + ', '.join(f'{count} {kind.split()[0]}' for kind, count in self.counts.items() if count)
 
 
 def photo_mistakes(evaluation: Evaluation) -> list[PhotoMistakes]:
