@@ -1,4 +1,4 @@
-"""What kind of ground truth it is: partial labels, classes of other names, the frames that DAVIS scores, micro totals."""
+"""The kind of ground truth: partial labels, classes of other names, the frames that DAVIS scores, micro totals."""
 
 import json
 

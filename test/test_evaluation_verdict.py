@@ -66,7 +66,7 @@ def test_a_switch_more_in_every_video_is_worse():
     assert (counted.answer, counted.change) == ('worse', 8), 'the fewer the better'
 
 
-@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('seed', range(2))
 def test_a_real_gain_of_two_points_is_found(seed):
     # Of object 2, b finds 2 of 25 frames more than a: J&F of the two objects is 0.02 * 2 higher; the noise is 1 frame.
     random = np.random.default_rng(seed)
