@@ -590,16 +590,17 @@ def test_comparison_shows_the_change_and_whether_it_is_decided(tmp_path):
     assert changed['IDSW'] == ['0', '1', '+1 undecided', '–']
     assert changed['HOTA'][2].startswith('−') and changed['HOTA'][2].endswith(' undecided')
     assert changed['Frag'] == ['0', '0', 'same', '–']
+    made_up = MetricDifference
     decided = {
-        MetricDifference('IDSW', 0, 3, Interval(0.5, 5)): ['0', '3', '+3 worse', '+0.5 to +5.0'],
-        MetricDifference('HOTA', 0.5, 0.6, Interval(0.05, 0.15)): [
+        made_up('IDSW', 0, 3, Interval(0.5, 5)): ['0', '3', '+3 worse', '+0.5 to +5.0'],
+        made_up('HOTA', 0.5, 0.6, Interval(0.05, 0.15)): [
             '0.500',
             '0.600',
             '+0.100 better',
             '+0.050 to +0.150',
         ],
-        MetricDifference('AP', 0.5, 0.4, Interval(-0.2, -0.1)): ['0.500', '0.400', '−0.100 worse', '−0.200 to −0.100'],
-        MetricDifference('J', 0.5, 0.4, Interval(-0.2, 0.1)): [
+        made_up('AP', 0.5, 0.4, Interval(-0.2, -0.1)): ['0.500', '0.400', '−0.100 worse', '−0.200 to −0.100'],
+        made_up('J', 0.5, 0.4, Interval(-0.2, 0.1)): [
             '0.500',
             '0.400',
             '−0.100 undecided',
