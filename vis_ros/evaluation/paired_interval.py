@@ -8,7 +8,7 @@ It is the hull of two intervals, each of 96 % rather than 95 %, as a margin for 
   shape, as those of two equally good results are.
 
 With 1,000 draws of noise alone, from 5 to 50 differences, normal, heavy-tailed or mostly zero, the hull leaves out zero
-in at most 5.5 % of the draws, and the percentile bootstrap in up to 21 % (see doc/evaluation.md).
+in at most 5.5 % of the draws, and the percentile bootstrap in up to 17 % (see doc/evaluation.md).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ _NOT_SETTINGS = (
 """Entries of run.json that say what happened, or that are treated apart."""
 _NAMES = {'vis_ros': 'version of vis_ros', 'weights_sha256': 'SHA-256 of the weights'}
 _LAST = ('vis_ros', 'source', 'date')
+_TO_THE_SECOND = len('2026-11-28 14:05:00')
 _DIGITS = 12
 """Of a SHA-256."""
 
@@ -60,6 +61,8 @@ def _text(name: str, run: Mapping[str, Any]) -> str:
     value = run.get(name)
     if name not in run or value in (None, ''):
         return NOT_SET
+    if name == 'date':
+        return str(value).replace('T', ' ')[:_TO_THE_SECOND]
     if name == 'weights_sha256':
         return str(value)[:_DIGITS]
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -16,7 +16,7 @@ from vis_ros.datasets.video_summary import summarize
 from vis_ros.evaluation.alignment import align, pair_videos
 from vis_ros.evaluation.compare_results import Comparison, MetricDifference
 from vis_ros.evaluation.evaluation import COUNTS, Evaluation, IdentitySwitch, ObjectTrack
-from vis_ros.evaluation.leading_figure import leading_figure, shown_figures
+from vis_ros.evaluation.leading_figure import leading_figure, meaningful, shown_figures
 from vis_ros.evaluation.report import charts
 from vis_ros.evaluation.report.switch_images import Moment, draw_moments
 from vis_ros.evaluation.report.timeline import Strip, Timeline, strip, svg_color, svg_ink, timeline
@@ -158,7 +158,7 @@ def write_report(
         compared_timelines=_compared_timelines(comparison) if comparison else [],
         more_compared=max(0, len(comparison.objects) - MAX_COMPARED_STRIPS) if comparison else 0,
         lost_identities=_first(comparison.lost_identities, MAX_ROWS) if comparison else None,
-        compared_videos=_first(list(comparison.per_video.items()), MAX_ROWS) if comparison else None,
+        compared_videos=_first(_differing_videos(comparison), MAX_ROWS) if comparison else None,
     )
     Path(path).write_text(text, encoding='utf-8', newline='\n')
 
@@ -187,6 +187,16 @@ def interval_text(difference: MetricDifference) -> str:
         return '–'
     form = '+,.1f' if difference.metric in COUNTS else '+.3f'
     return f'{difference.interval.low:{form}} to {difference.interval.high:{form}}'.replace('-', '−')
+
+
+def _differing_videos(comparison: Comparison) -> list[tuple[str, tuple[MetricDifference, ...]]]:
+    """The videos that differ in a figure that means something, and these figures."""
+    names = meaningful(comparison.a.photos, comparison.a.labels)
+    shown = {
+        video: tuple(each for each in differences if each.metric in names)
+        for video, differences in comparison.per_video.items()
+    }
+    return [(video, its) for video, its in shown.items() if any(each.change for each in its)]
 
 
 def _first(rows: Sequence[Row], most: int) -> FirstRows[Row]:
