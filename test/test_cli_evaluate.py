@@ -140,3 +140,26 @@ def test_errors_are_one_message(files, tmp_path):
     result = run(twice, truth, '--out', tmp_path)
     assert result.returncode == 1 and result.stderr.startswith('vis-ros: ') and 'Traceback' not in result.stderr
     assert list(tmp_path.iterdir()) == [twice], 'nothing is written'
+
+
+def test_the_verdict_comes_first_and_decides_the_exit_status(tmp_path):
+    names = [f'video{number}' for number in range(6)]
+    truth = write_truth(tmp_path / 'truth', names)
+    whole = [(video, category, [box] * 10) for video in range(1, 7) for category, box in ((1, A), (2, B))]
+    good = write_results(tmp_path / 'good.json', whole)
+    half = [(video, category, [*boxes[: 4 + video % 3], *[None] * (6 - video % 3)]) for video, category, boxes in whole]
+    short = write_results(tmp_path / 'short.json', half)
+    result = run(short, truth, '--compare', good, '--fail-if-worse', '--out', tmp_path / 'out')
+    assert result.returncode == 3, result.stderr
+    lines = [line for line in result.stdout.splitlines() if line and not line.startswith('evaluating')]
+    assert (
+        lines[0].startswith('b is worse than a: HOTA 1.000 -> 0.') and 'better in 0, worse in 6 of 6 videos' in lines[0]
+    )
+    assert lines[1] == 'By HOTA: several objects with identities are labeled.'
+    assert 'The settings of a and b are not known: there is no run.json.' in lines
+    verdict = json.loads((tmp_path / 'out' / 'comparison.json').read_text())['verdict']
+    assert verdict['sentence'] == lines[0] and (verdict['answer'], verdict['worse']) == ('worse', 6)
+    result = run(good, truth, '--compare', short, '--fail-if-worse', '--by', 'IDSW', '--out', tmp_path / 'out')
+    assert result.returncode == 0 and 'Undecided' in said(result) and 'By IDSW: chosen with --by.' in said(result)
+    result = run(good, truth, '--by', 'HOTA', '--out', tmp_path / 'out')
+    assert result.returncode == 1 and 'add --compare' in result.stderr

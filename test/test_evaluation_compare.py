@@ -64,7 +64,8 @@ def test_the_other_way_round():
 def test_json():
     comparison = compare(GOOD, evaluated([[]] * 6, [[(7, A)]] * 2))
     content = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
-    assert content['agnostic'][METRICS.index('MOTA')] == {'metric': 'MOTA', 'a': 1, 'b': 1 / 7, 'change': 1 / 7 - 1}
+    expected = {'metric': 'MOTA', 'a': 1, 'b': 1 / 7, 'change': 1 / 7 - 1, 'interval': None, 'word': 'undecided'}
+    assert content['agnostic'][METRICS.index('MOTA')] == expected
     assert content['truth'] == 'truth' and len(content['losses']) == len(content['objects']) == 2
 
 

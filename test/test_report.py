@@ -14,9 +14,11 @@ import pytest
 from helpers import annotated_memory as memory
 
 from vis_ros.datasets.coco_rle import encode
-from vis_ros.evaluation.compare_results import compare
+from vis_ros.evaluation.compare_results import MetricDifference, compare
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation, IdentitySwitch, MatchedRun, ObjectTrack
+from vis_ros.evaluation.leading_figure import PHOTO_METRICS
+from vis_ros.evaluation.paired_interval import Interval
 from vis_ros.evaluation.report import html_report as report
 from vis_ros.evaluation.report.html_report import charts
 from vis_ros.evaluation.report.switch_images import draw_outlines
@@ -254,8 +256,9 @@ def test_the_head_says_what_was_evaluated_and_how(tmp_path):
         'score_threshold': None,
     }
     _, root = written(tmp_path, made(settings=settings, results='my/results', truth='my/truth.json'))
-    terms = root.find('.//dl')
-    text = dict(zip(map(words, terms.iter('dt')), map(words, terms.iter('dd')), strict=True))
+    text = {}
+    for terms in (root.find('.//dl'), section(root, 'settings').find('dl')):
+        text |= dict(zip(map(words, terms.iter('dt')), map(words, terms.iter('dd')), strict=True))
     assert text['results'] == 'my/results'
     assert text['ground truth'] == 'my/truth.json'
     assert text['model'] == 'demo'
@@ -577,15 +580,37 @@ def compared_pair():
     return replace(a, results='run_a'), replace(b, results='run_b')
 
 
-def test_comparison_shows_the_sign_and_better_or_worse(tmp_path):
+def test_comparison_shows_the_change_and_whether_it_is_decided(tmp_path):
     a, b = compared_pair()
-    text, root = written(tmp_path, b, comparison=compare(a, b))
-    rows = table(section(root, 'comparison'), 'comparison')[2:]
+    comparison = compare(a, b)
+    text, root = written(tmp_path, b, comparison=comparison)
+    rows = table(section(root, 'comparison'), 'comparison')[1:]
     assert [row[0] for row in rows] == list(METRICS)
-    changed = {row[0]: row[1:4] for row in rows}
-    assert changed['IDSW'] == ['0', '1', '+1 worse']
-    assert changed['HOTA'][2].startswith('−') and changed['HOTA'][2].endswith(' worse')
-    assert changed['Frag'] == ['0', '0', 'same']
+    changed = {row[0]: row[1:] for row in rows}
+    assert changed['IDSW'] == ['0', '1', '+1 undecided', '–']
+    assert changed['HOTA'][2].startswith('−') and changed['HOTA'][2].endswith(' undecided')
+    assert changed['Frag'] == ['0', '0', 'same', '–']
+    made_up = MetricDifference
+    decided = {
+        made_up('IDSW', 0, 3, Interval(0.5, 5)): ['0', '3', '+3 worse', '+0.5 to +5.0'],
+        made_up('HOTA', 0.5, 0.6, Interval(0.05, 0.15)): [
+            '0.500',
+            '0.600',
+            '+0.100 better',
+            '+0.050 to +0.150',
+        ],
+        made_up('AP', 0.5, 0.4, Interval(-0.2, -0.1)): ['0.500', '0.400', '−0.100 worse', '−0.200 to −0.100'],
+        made_up('J', 0.5, 0.4, Interval(-0.2, 0.1)): [
+            '0.500',
+            '0.400',
+            '−0.100 undecided',
+            '−0.200 to +0.100',
+        ],
+    }
+    other = {each.metric: each for each in comparison.agnostic} | {each.metric: each for each in decided}
+    _, other = written(tmp_path, b, comparison=replace(comparison, agnostic=tuple(other.values())))
+    changed = {row[0]: row[1:] for row in table(section(other, 'comparison'), 'comparison')[1:]}
+    assert {name: changed[name.metric] for name in decided} == decided
     text = words(section(root, 'comparison'))
     assert all(f'{name}. {side.coverage.statements()[0]}' in text for name, side in (('run_a', a), ('run_b', b)))
     assert 'class="warning"' not in text
@@ -593,9 +618,37 @@ def test_comparison_shows_the_sign_and_better_or_worse(tmp_path):
     _, root = written(tmp_path, a, comparison=compare(gaps, a))
     (warning,) = [each for each in root.iter('strong') if each.get('class') == 'warning']
     assert words(warning) == gaps.coverage.statements()[1]
-    changed = {row[0]: row[1:4] for row in table(section(root, 'comparison'), 'comparison')[2:]}
-    assert changed['IDSW'] == ['1', '0', '−1 better']
-    assert changed['HOTA'][2].startswith('+') and changed['HOTA'][2].endswith(' better')
+    changed = {row[0]: row[1:4] for row in table(section(root, 'comparison'), 'comparison')[1:]}
+    assert changed['IDSW'] == ['1', '0', '−1 undecided']
+    assert changed['HOTA'][2].startswith('+')
+
+
+def test_a_comparison_begins_with_the_verdict_and_the_settings_that_differ(tmp_path):
+    a, b = compared_pair()
+    run = {'vis_ros': '1', 'settings': {'score_threshold': 0.3, 'min_hits': 3}}
+    a, b = replace(a, settings=run), replace(b, settings=run | {'settings': {'score_threshold': 0.5, 'min_hits': 3}})
+    comparison = compare(a, b)
+    _, root = written(tmp_path, b, comparison=comparison)
+    (verdict,) = [each for each in root.iter('p') if each.get('class', '').startswith('verdict')]
+    assert words(verdict) == comparison.verdict.sentence() and verdict.get('class') == 'verdict undecided'
+    assert table(root, 'settings') == [['setting that differs', 'A', 'B'], ['score_threshold', '0.3', '0.5']]
+    text = words(root)
+    assert text.index(words(verdict)) < text.index('score_threshold') < text.index('ground truth')
+
+
+def test_figures_that_mean_nothing_stand_apart(tmp_path):
+    _, root = written(tmp_path, made(labels='partial'))
+    names = [row[0] for row in table(section(root, 'metrics'), 'metrics')[1:]]
+    assert names[:6] == ['AssA', 'IDSW', 'Frag', 'J', 'F', 'J&F']
+    assert names[6].startswith('The rest is not meaningful') and 'HOTA' in names[7:]
+
+
+def test_the_report_of_photos_has_a_sheet_and_no_identities(tmp_path):
+    _, root = written(tmp_path, made(photos=True), sheet=b'jpeg')
+    assert {each.get('id') for each in root.iter('section')} == {'mistakes', 'metrics', 'charts', 'objects', 'settings'}
+    (image,) = root.iter('img')
+    assert image.get('src') == f'data:image/jpeg;base64,{base64.b64encode(b"jpeg").decode()}'
+    assert [row[0] for row in table(section(root, 'metrics'), 'metrics')[1:]] == list(PHOTO_METRICS)
 
 
 def test_comparison_shows_where_an_identity_was_lost(tmp_path):

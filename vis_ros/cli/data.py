@@ -66,6 +66,8 @@ def check(
 
 
 def _print_contents(path: Path, found: CheckedAnnotations) -> None:
+    from vis_ros.datasets.labels import labels_of
+
     assert found.videos is not None
     names = found.videos.class_names
     objects = Counter(track.class_id for summary in found.summaries for track in summary.tracks.values())
@@ -79,8 +81,9 @@ def _print_contents(path: Path, found: CheckedAnnotations) -> None:
         [
             ('format', found.videos.kind),
             *[('assumed', text) for text in found.inferred],
-            ('videos', len(found.videos.videos)),
-            ('frames', sum(len(summary.frames) for summary in found.summaries)),
+            ('photos' if found.videos.of_photos else 'videos', len(found.videos.videos)),
+            *([] if found.videos.of_photos else [('frames', sum(len(each.frames) for each in found.summaries))]),
+            ('labels', labels_of(found.videos)[1].removeprefix('labels: ')),
             ('sizes', shown_sizes),
             ('objects', f'{sum(objects.values())}, in {sum(summary.masks for summary in found.summaries)} masks'),
             ('objects by class', classes if found.videos.has_classes else 'no class labels in this format'),
@@ -101,17 +104,26 @@ def convert(
     truth: Annotated[Path | None, typer.Option(help=_TRUTH)] = None,
     topic: Annotated[str | None, typer.Option(help=_TOPIC)] = None,
     gray_masks: Annotated[Literal['auto', 'numbers', 'mask'], typer.Option(help=_GRAY)] = 'auto',
+    labels: Annotated[
+        Literal['exhaustive', 'partial'] | None,
+        typer.Option(help='Whether every object is labeled, or only some; it is stored with the labels.'),
+    ] = None,
 ) -> None:
     """Write annotations and their images in another format. Reports what that format cannot hold."""
+    from dataclasses import replace
+
     from vis_ros.datasets.converting import PASSES, convert_annotations
+    from vis_ros.datasets.labels import labels_of
     from vis_ros.datasets.open_annotations import open_annotations
 
     frames = None if truth is None else open_annotations(truth)
-    videos = open_annotations(source, topic=topic, truth=frames, images=images, gray=gray_masks)
+    opened = open_annotations(source, topic=topic, truth=frames, images=images, gray=gray_masks)
+    known, how = labels_of(opened, labels)
+    videos = replace(opened, labels=known)
     with progress('writing', PASSES * sum(len(video) for video in videos.videos)) as (bar, task):
         losses = convert_annotations(videos, out, to, lambda: bar.advance(task))
     console.print(Text(f'wrote {out}: {videos.kind} as {to}'), soft_wrap=True)
-    for text in videos.inferred:
+    for text in [how, *videos.inferred]:
         console.print(Text(f'assumed: {text}'), soft_wrap=True)
     for loss in losses:
         console.print(Text(f'lost in conversion: {loss}', style='yellow'), soft_wrap=True)

@@ -42,6 +42,14 @@ def replay(
         str | None, typer.Option(metavar='TOPIC', help='Calibration topic of a bag. Needed with --depth.')
     ] = None,
     rectified: Annotated[bool, typer.Option('--rectified', help='With --depth: the images are rectified.')] = False,
+    photos: Annotated[
+        bool | None,
+        typer.Option(
+            '--photos/--video',
+            help='A folder of images holds photos, each for itself, or the frames of a video. Default: by sizes and '
+            'names.',
+        ),
+    ] = None,
     stride: Annotated[int, typer.Option(min=1, help='Process every N-th image.')] = 1,
     max_frames: Annotated[int | None, typer.Option(min=1, help='Stop after this many processed images.')] = None,
     copy_images: Annotated[
@@ -66,7 +74,7 @@ def replay(
     if codec not in ('auto', *CODECS):
         raise ValueError(f'--codec {codec!r} is not one of auto, {", ".join(CODECS)}')
     recordings = open_recordings(
-        source, topic, parse_cameras(camera or []), _depth_topics(depth, camera_info, rectified)
+        source, topic, parse_cameras(camera or []), _depth_topics(depth, camera_info, rectified), photos
     )
     with console.status('loading the network'):
         model = Model(settings)
@@ -151,7 +159,7 @@ def _print_summary(out: Path, summary: ReplaySummary, codec: str) -> None:
             ('time per image p50, p95', f'{summary.latency_ms[0]:.1f} ms, {summary.latency_ms[1]:.1f} ms'),
             ('track ids', summary.identities),
             ('objects per image', f'{summary.instances / summary.frames:.1f}'),
-            ('overlay.mp4', f'{summary.codec}: {codec}'),
+            *([('overlay.mp4', f'{summary.codec}: {codec}')] if summary.codec else []),
             *([('no results.json', summary.no_results_json)] if summary.no_results_json else []),
         ],
     )

@@ -15,6 +15,7 @@ import numpy as np
 
 from vis_ros.datasets.coco_rle import Rle, areas
 from vis_ros.datasets.frame_images import ImageFile
+from vis_ros.datasets.labels import stored_labels
 from vis_ros.datasets.problems import ProblemLog, is_integer, read_json, shown
 from vis_ros.datasets.segmentation import fault, to_rle, union
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideos, IndexedVideo
@@ -96,8 +97,9 @@ class _VideoRecord:
 class JsonVideo(IndexedVideo):
     """A video of a COCO or YouTube-VIS file. Masks are decoded when their frame is read."""
 
-    def __init__(self, name: str, record: _VideoRecord, image_folders: Sequence[Path]) -> None:
+    def __init__(self, name: str, record: _VideoRecord, image_folders: Sequence[Path], of_images: bool) -> None:
         super().__init__(name, len(record.files))
+        self._of_images = of_images  # the crowds of a converted video are ignored regions without a class
         self.size = record.size
         self._record, self._image_folders = record, image_folders
         files = [_posix(file) for file in record.files]
@@ -110,7 +112,7 @@ class JsonVideo(IndexedVideo):
         record = self._record
         visible = [(each, to_rle(each.segmentations[index], self.size)) for each in self._visible(index)]
         objects = [(each, mask) for each, mask in visible if not each.crowd and areas([mask])[0]]
-        crowds = [mask for each, mask in visible if each.crowd]
+        crowds = [(each.class_id, mask) for each, mask in visible if each.crowd]
         return AnnotatedFrame(
             name=self._names[index],
             index=index,
@@ -120,7 +122,8 @@ class JsonVideo(IndexedVideo):
             class_ids=np.array([each.class_id for each, _ in objects], np.int64),
             scores=np.ones(len(objects)),
             masks=[mask for _, mask in objects],
-            ignored=union(crowds) if crowds else None,
+            ignored=union([mask for _, mask in crowds]) if crowds else None,
+            crowds=crowds if self._of_images else (),
             read_image=self._image(index),
         )
 
@@ -176,7 +179,13 @@ def read_truth(
         source=str(path),
         kind=layout.kind,
         class_names=tuple(categories.values()),
-        videos=[JsonVideo(name, video, folders) for name, video in zip(names, videos.values(), strict=True)],
+        videos=[
+            JsonVideo(name, video, folders, layout.of_images)
+            for name, video in zip(names, videos.values(), strict=True)
+        ],
+        labels=stored_labels(info, path),
+        of_photos=layout.of_images,
+        supercategories=_supercategories(content),
         names_images=not isinstance(info, dict) or info.get('has_images') is not False,
         video_ids=tuple(videos),
         category_ids=tuple(categories),
@@ -208,6 +217,13 @@ def _read_categories(content: dict[str, Any], log: ProblemLog) -> dict[int, str]
     if content.get('categories') == []:
         log.add('categories', 'is empty: there is no class')
     return categories
+
+
+def _supercategories(content: dict[str, Any]) -> dict[str, str]:
+    """Class name -> its group. Writers without groups put every class into one, which is none."""
+    groups = {each['name']: each.get('supercategory') for each in content['categories']}
+    named = {name: group for name, group in groups.items() if isinstance(group, str) and group}
+    return named if len(set(named.values())) > 1 else {}
 
 
 def _read_videos(content: dict[str, Any], layout: JsonLayout, log: ProblemLog) -> dict[int, _VideoRecord]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vis_ros.datasets.davis import write_davis
+from vis_ros.datasets.labels import write_labels
 from vis_ros.datasets.mots import write_mots
 from vis_ros.datasets.video import AnnotatedVideos
 from vis_ros.datasets.youtube_vis import write_youtube_vis
@@ -42,7 +43,7 @@ WRITERS: dict[str, Writer] = {
 def convert_annotations(
     videos: AnnotatedVideos, out: str | Path, to: str, on_frame: Callable[[], None] = lambda: None
 ) -> list[str]:
-    """Write annotations in another format, with their images if there are any.
+    """Write annotations in another format, with their images if there are any, and `videos.labels` with them.
 
     Args:
         videos: what to write.
@@ -67,7 +68,10 @@ def convert_annotations(
     if out.exists():
         out.rmdir()
     try:
-        return WRITERS[to](videos, out, on_frame)
+        losses = WRITERS[to](videos, out, on_frame)
+        if videos.labels and to != 'youtube-vis':  # which has a place for it
+            write_labels(out, videos.labels)
+        return losses
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from vis_ros.datasets.coco_json import read_coco
 from vis_ros.datasets.coco_vid import is_coco_vid, read_coco_vid
 from vis_ros.datasets.davis import GrayMasks, read_davis
 from vis_ros.datasets.foreign_labels import foreign_json
+from vis_ros.datasets.labels import LABELS_FILE, read_labels
 from vis_ros.datasets.mots import read_mots, text_files
 from vis_ros.datasets.problems import AnnotationError, Problem, read_json, shown
 from vis_ros.datasets.replay_folder import RUN, read_replay_folder, record_files
@@ -19,7 +21,7 @@ from vis_ros.datasets.youtube_vis_results import read_youtube_vis_results
 from vis_ros.file_kinds import foreign_kind
 from vis_ros.recordings.bag_files import is_bag
 
-_NO_ANNOTATIONS = (RUN, 'results.json')
+_NO_ANNOTATIONS = (RUN, 'results.json', LABELS_FILE)
 """JSON files in folders of annotations that are not annotations themselves."""
 
 FORMATS = (
@@ -54,6 +56,13 @@ def open_annotations(
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'there is no file or folder {path}')
+    videos = _open(path, topic, truth, images, gray)
+    return videos if videos.labels else replace(videos, labels=read_labels(path))
+
+
+def _open(
+    path: Path, topic: str | None, truth: AnnotatedVideos | None, images: str | Path | None, gray: GrayMasks
+) -> AnnotatedVideos:
     if is_bag(path) and (path.is_file() or topic is not None):
         return _read_bag(path, topic)
     if topic is not None:

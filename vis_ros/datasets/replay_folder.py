@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from vis_ros.datasets.coco_rle import Rle, areas
-from vis_ros.datasets.problems import AnnotationError, Problem, ProblemLog, is_integer, read_json, shown
+from vis_ros.datasets.problems import AnnotationError, Problem, ProblemLog, is_integer, plural, read_json, shown
 from vis_ros.datasets.segmentation import fault, to_rle
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideos, IndexedVideo
 from vis_ros.image_files import natural_order
 
 RECORDS = 'results.jsonl'
 RUN = 'run.json'
+PUBLISHED_RULES = ('paper', 'mmtracking')
+"""Values of the setting `association` that may give several detections of a frame the same id."""
 
 
 class ReplayVideo(IndexedVideo):
@@ -45,6 +48,9 @@ class ReplayVideo(IndexedVideo):
             masks=[mask for _, mask in instances],
         )
 
+    def frame_names(self) -> list[str]:
+        return [self._record(index)['name'] for index in range(self.length)]  # without decoding masks
+
     def empty_masks(self, index: int) -> list[int]:
         return [each['track_id'] for each, mask in _decoded(self._record(index)) if not areas([mask])[0]]
 
@@ -55,9 +61,10 @@ class ReplayVideo(IndexedVideo):
 
 
 def _decoded(record: dict[str, Any]) -> list[tuple[dict[str, Any], Rle]]:
-    """The instances of a line with their masks."""
+    """The instances of a line with their masks; of several with the same id the last."""
     size = (record['height'], record['width'])
-    return [(instance, to_rle(instance['mask'], size)) for instance in record['instances']]
+    last = {instance['track_id']: instance for instance in record['instances']}
+    return [(instance, to_rle(instance['mask'], size)) for instance in last.values()]
 
 
 def record_files(path: Path) -> list[Path]:
@@ -74,6 +81,9 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
     Classes and settings come from run.json, next to results.jsonl or in the folder above. For several runs, `settings`
     contains those that are the same in all runs.
 
+    The published association rules may give several detections of a frame the same id. As in the code of their authors,
+    the last one counts; the others are left out and counted in `remarks`.
+
     Raises:
         AnnotationError: with every problem of every line; or several runs have different classes.
     """
@@ -85,9 +95,10 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
     class_names: dict[int, str] = {}
     runs = {place: _read_run(place, class_names, problems) for place in dict.fromkeys(map(_run_file, files)) if place}
     videos = []
+    doubles: Counter[str] = Counter()
     for file, name in zip(files, _video_names(files, runs), strict=True):
         log = ProblemLog(file)
-        offsets = list(_scan(file, class_names, log))
+        offsets = list(_scan(file, class_names, _association(runs.get(_run_file(file) or file, {})), doubles, log))
         if file.name == RECORDS and not log.problems:
             _check_count(len(offsets), file, runs, log)
         videos.append(ReplayVideo(name, file, offsets))
@@ -101,7 +112,17 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
         class_names=tuple(class_names.get(number, f'class {number}') for number in range(class_count)),
         videos=videos,
         settings=_common_settings(list(runs.values())),
+        remarks=tuple(
+            f'{plural(count, "detection")} left out, because a later one of the same frame has the same id: the last '
+            f'one counts, as in the code of the association rule {rule!r}'
+            for rule, count in doubles.items()
+        ),
     )
+
+
+def _association(run: dict[str, Any]) -> str:
+    settings = run.get('settings')
+    return str(settings.get('association', '')) if isinstance(settings, dict) else ''
 
 
 def _check_count(lines: int, file: Path, runs: dict[Path, dict[str, Any]], log: ProblemLog) -> None:
@@ -157,8 +178,10 @@ def _recording(run: dict[str, Any]) -> str:
     return re.sub(r'\.[A-Za-z]\w{1,4}$', '', Path(source).name) if isinstance(source, str) else ''
 
 
-def _scan(file: Path, class_names: dict[int, str], log: ProblemLog) -> Iterator[int]:
-    """Check every line and yield its byte offset."""
+def _scan(
+    file: Path, class_names: dict[int, str], association: str, doubles: Counter[str], log: ProblemLog
+) -> Iterator[int]:
+    """Check every line and yield its byte offset. `doubles` counts repeated ids by published rule."""
     offset = 0
     previous = -1
     with file.open('rb') as lines:
@@ -170,7 +193,11 @@ def _scan(file: Path, class_names: dict[int, str], log: ProblemLog) -> Iterator[
             record = _parse_line(line, where, log)
             if record is None:
                 continue
-            _check_frame(record, where, class_names, log)
+            for here, track_id in _check_frame(record, where, class_names, log):
+                if association in PUBLISHED_RULES:
+                    doubles[association] += 1
+                else:
+                    log.add(here, f'the track id {track_id} occurs twice in this frame')
             index = log.take(record, 'index', int, where)
             if index is not None and index <= previous:
                 log.add(where, f"'index' is {index}, but in the line before {previous}")
@@ -193,7 +220,10 @@ def _parse_line(line: bytes, where: str, log: ProblemLog) -> dict[str, Any] | No
     return record
 
 
-def _check_frame(record: dict[str, Any], where: str, class_names: dict[int, str], log: ProblemLog) -> None:
+def _check_frame(
+    record: dict[str, Any], where: str, class_names: dict[int, str], log: ProblemLog
+) -> list[tuple[str, int]]:
+    """Check a line; returns place and track id of each instance whose id another one before it has."""
     log.take(record, 'name', str, where)
     epoch = log.take(record, 'epoch', int, where)
     if epoch is not None and not 0 <= epoch < 1 << 31:
@@ -202,12 +232,13 @@ def _check_frame(record: dict[str, Any], where: str, class_names: dict[int, str]
     if record.get('stamp_ns') is not None:
         log.take(record, 'stamp_ns', int, where)
     seen: set[int] = set()
+    again = []
     for here, instance in log.records(record, 'instances', where):
         track_id = log.take(instance, 'track_id', int, here)
         if track_id is not None and not 0 <= track_id < EPOCH:
             log.add(here, f"'track_id' is {track_id}, expected 0 to {EPOCH - 1}")
-        if track_id in seen:
-            log.add(here, f'the track id {track_id} occurs twice in this frame')
+        if track_id is not None and track_id in seen:
+            again.append((here, track_id))
         if track_id is not None:
             seen.add(track_id)
         _check_class(instance, here, class_names, log)
@@ -215,6 +246,7 @@ def _check_frame(record: dict[str, Any], where: str, class_names: dict[int, str]
         mask = log.take(instance, 'mask', dict, here)
         if mask is not None and size[0] and size[1] and (text := fault(mask, (size[0], size[1]))):
             log.add(f'{here}, mask', text)
+    return again
 
 
 def _check_class(instance: dict[str, Any], where: str, class_names: dict[int, str], log: ProblemLog) -> None:

@@ -6,9 +6,10 @@ Masks stay run-length coded and a video is read frame by frame, so that memory d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,8 @@ class AnnotatedFrame:
         scores: (N,) float64 in [0, 1]; 1 for ground truth.
         masks: N run-length codes of `size`, one for each object.
         ignored: the pixels without annotation (crowds, void), or None.
+        crowds: (class id, mask) of each group of objects of one class that are not labeled one by one; parts of
+            `ignored`. Empty for formats that do not tell the class.
         read_image: decodes the image, (H, W, 3) uint8 BGR; None if there is no image.
 
     Raises:
@@ -52,6 +55,7 @@ class AnnotatedFrame:
     scores: NDArray[np.float64]
     masks: Sequence[Rle]
     ignored: Rle | None = None
+    crowds: Sequence[tuple[int, Rle]] = ()
     read_image: Callable[[], NDArray[np.uint8]] | None = None
 
     def __post_init__(self) -> None:
@@ -133,6 +137,10 @@ class IndexedVideo(AnnotatedVideo):
     def frame(self, index: int) -> AnnotatedFrame:
         """Frame number `index`. Raises AnnotationError if it cannot be read; other frames still can."""
 
+    def frame_names(self) -> list[str]:
+        """The name of each frame."""
+        return [frame.name for frame in self]
+
     def empty_masks(self, index: int) -> list[int]:
         """Ids of the objects that have an empty mask in a frame; `frame` leaves them out."""
         return []
@@ -153,15 +161,15 @@ class Excerpt(AnnotatedVideo):
         return islice(iter(self._video), self._begin, self._end)
 
 
-class PredictedVideo(AnnotatedVideo):
+class PredictedVideo(IndexedVideo):
     """The predictions of a tracker for a video, held in memory as run lengths. See `predicted_frame`."""
 
     def __init__(self, name: str, frames: Sequence[AnnotatedFrame]) -> None:
         super().__init__(name, len(frames))
         self._frames = frames
 
-    def __iter__(self) -> Iterator[AnnotatedFrame]:
-        return iter(self._frames)
+    def frame(self, index: int) -> AnnotatedFrame:
+        return self._frames[index]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +183,10 @@ class AnnotatedVideos:
         videos: the videos.
         has_classes: whether the format has class labels.
         settings: what produced the results (version, weights, options), if known; empty for ground truth.
+        labels: 'exhaustive' if every object is labeled, 'partial' if only some are; None if the files do not say it.
+        of_photos: whether each video is a single photo that has nothing in common with the others.
+        supercategories: class name -> the group that the file puts it in, if it has groups.
+        remarks: what was left out or assumed when the files were read, in words.
     """
 
     source: str
@@ -183,11 +195,15 @@ class AnnotatedVideos:
     videos: Sequence[AnnotatedVideo]
     has_classes: bool = True
     settings: dict[str, object] = field(default_factory=dict)
+    labels: Literal['exhaustive', 'partial'] | None = None
+    of_photos: bool = False
+    supercategories: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def inferred(self) -> list[str]:
         """What was assumed about the meaning of the files, in words."""
-        return list(dict.fromkeys(video.inferred for video in self.videos if video.inferred))
+        return list(dict.fromkeys([*self.remarks, *(video.inferred for video in self.videos if video.inferred)]))
 
 
 def renumber_epochs(videos: AnnotatedVideos) -> AnnotatedVideos:

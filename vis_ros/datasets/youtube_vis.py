@@ -127,7 +127,9 @@ def _end_of_file(videos: AnnotatedVideos, records: list[dict[str, Any]], has_ima
     categories = [
         {'id': number + 1, 'name': name, 'supercategory': 'object'} for number, name in enumerate(videos.class_names)
     ]
-    info = {'description': videos.kind, 'has_images': has_images}
+    info: dict[str, Any] = {'description': videos.kind, 'has_images': has_images}
+    if videos.labels:
+        info['labels'] = videos.labels
     rest = {'videos': records, 'categories': categories, 'info': info, 'licenses': []}
     return f'], {json.dumps(rest)[1:]}\n'
 

@@ -79,6 +79,7 @@ def read_youtube_vis_results(path: str | Path, truth: AnnotatedVideos, *, conten
         class_names=truth.class_names,
         videos=[ResultVideo(video, own) for video, own in zip(truth.videos, rows, strict=True)],
         has_classes=truth.has_classes,
+        of_photos=truth.of_photos,
     )
 
 

@@ -8,21 +8,35 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Literal
 
-from vis_ros.evaluation.evaluation import METRICS, Evaluation, ObjectTrack
+from vis_ros.evaluation.evaluation import COUNTS, METRICS, Evaluation, ObjectTrack
+from vis_ros.evaluation.leading_figure import meaningful
+from vis_ros.evaluation.paired_interval import Interval
+from vis_ros.evaluation.settings_difference import SettingDifference, settings_differences, settings_known
+from vis_ros.evaluation.verdict import Verdict, judge
 
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """One of METRICS for both results."""
+    """One of METRICS for both results; `interval` is that of the change, None where it is not known."""
 
     metric: str
     a: float
     b: float
+    interval: Interval | None = None
 
     @property
     def change(self) -> float:
         """From a to b."""
         return self.b - self.a
+
+    @property
+    def word(self) -> str:
+        """'better' or 'worse' if the interval leaves out zero, 'same' without a change, else 'undecided'."""
+        if self.change == 0:
+            return 'same'
+        if self.interval is None or self.interval.holds(0.0):
+            return 'undecided'
+        return 'better' if (self.interval.low > 0) != (self.metric in COUNTS) else 'worse'
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,8 @@ class Comparison:
 
     Attributes:
         a, b: their evaluations.
+        verdict: whether b is better.
+        settings: those that differ.
         agnostic, aware: all metrics; `aware` is None if one side has none.
         per_video: class-agnostic metrics of the videos with any difference.
         objects: those that differ in J, F, switches, fragmentations or in the frames in which they are found.
@@ -69,6 +85,8 @@ class Comparison:
 
     a: Evaluation
     b: Evaluation
+    verdict: Verdict
+    settings: tuple[SettingDifference, ...]
     agnostic: tuple[MetricDifference, ...]
     aware: tuple[MetricDifference, ...] | None
     per_video: dict[str, tuple[MetricDifference, ...]]
@@ -78,6 +96,10 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """The content of comparison.json; of the two evaluations only their paths."""
         return {
+            'verdict': self.verdict.to_json(),
+            'settings': [asdict(each) for each in self.settings],
+            'settings_unknown': settings_known(self.a.settings, self.b.settings),
+            'meaningful': list(meaningful(self.a.photos, self.a.labels)),
             'a': self.a.results,
             'b': self.b.results,
             'truth': self.a.truth,
@@ -89,23 +111,32 @@ class Comparison:
         }
 
 
-def compare(a: Evaluation, b: Evaluation) -> Comparison:
+def compare(a: Evaluation, b: Evaluation, by: str | None = None) -> Comparison:
     """What differs between two results, from a to b.
 
+    Args:
+        a, b: against the same ground truth.
+        by: the figure that decides; None: by the kind of ground truth.
+
     Raises:
-        ValueError: they were not evaluated against the same frames of the same ground truth.
+        ValueError: they were not evaluated against the same frames of the same ground truth, or `by` is no figure.
     """
     _check_same_truth(a, b)
     track_of = {(track.video, track.object_id): track for track in b.objects}
     pairs = [(track, track_of[track.video, track.object_id]) for track in a.objects]
     per_video = {video: _differences(metrics, b.per_video[video]) for video, metrics in a.per_video.items()}
+    objects = tuple(ObjectDifference(*pair) for pair in pairs if _outcome(pair[0]) != _outcome(pair[1]))
+    judgment = judge(a, b, same=not objects and a.agnostic == b.agnostic and a.aware == b.aware, by=by)
+    comparable = a.aware is not None and b.aware is not None and a.per_class.keys() == b.per_class.keys()
     return Comparison(
         a=a,
         b=b,
-        agnostic=_differences(a.agnostic, b.agnostic),
-        aware=None if a.aware is None or b.aware is None else _differences(a.aware, b.aware),
+        verdict=judgment.verdict,
+        settings=settings_differences(a.settings, b.settings),
+        agnostic=_differences(a.agnostic, b.agnostic, judgment.agnostic),
+        aware=_differences(a.aware, b.aware, judgment.aware) if comparable and a.aware and b.aware else None,
         per_video={video: each for video, each in per_video.items() if any(item.change for item in each)},
-        objects=tuple(ObjectDifference(*pair) for pair in pairs if _outcome(pair[0]) != _outcome(pair[1])),
+        objects=objects,
         lost_identities=tuple(_lost_identities(a, b, pairs)),
     )
 
@@ -119,12 +150,14 @@ def _check_same_truth(a: Evaluation, b: Evaluation) -> None:
         )
 
 
-def _differences(a: Mapping[str, float], b: Mapping[str, float]) -> tuple[MetricDifference, ...]:
-    return tuple(MetricDifference(name, a[name], b[name]) for name in METRICS)
+def _differences(
+    a: Mapping[str, float], b: Mapping[str, float], intervals: Mapping[str, Interval | None] | None = None
+) -> tuple[MetricDifference, ...]:
+    return tuple(MetricDifference(name, a[name], b[name], (intervals or {}).get(name)) for name in METRICS)
 
 
 def _to_json(differences: tuple[MetricDifference, ...]) -> list[dict[str, Any]]:
-    return [{**asdict(each), 'change': each.change} for each in differences]
+    return [{**asdict(each), 'change': each.change, 'word': each.word} for each in differences]
 
 
 def _outcome(track: ObjectTrack) -> tuple[object, ...]:

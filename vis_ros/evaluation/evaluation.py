@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from vis_ros.datasets.problems import plural
+
+if TYPE_CHECKING:
+    from vis_ros.datasets.labels import Labels
+    from vis_ros.evaluation.totals import ClassTotals, UnitScores
 
 METRICS = (
     *('AP', 'AP50', 'AP75', 'AR1', 'AR10', 'HOTA', 'DetA', 'AssA', 'IDF1', 'IDSW', 'Frag', 'MOTA', 'sMOTSA'),
@@ -102,6 +106,9 @@ class Coverage:
             in the class-agnostic metrics.
         missing_videos: ground truth videos without results.
         unlabeled_videos: videos of the results without ground truth.
+        unmatched_classes: class of the ground truth that the model of the results does not have -> number of its
+            objects. The class-aware metrics are without these.
+        photos: whether the videos are photos.
         matched_by: video -> how its frames were matched: 'stamp', 'name' or 'position'.
     """
 
@@ -115,30 +122,40 @@ class Coverage:
     unknown_classes: dict[str, int] = field(default_factory=dict)
     missing_videos: tuple[str, ...] = ()
     unlabeled_videos: tuple[str, ...] = ()
+    unmatched_classes: dict[str, int] = field(default_factory=dict)
+    photos: bool = False
     matched_by: dict[str, str] = field(default_factory=dict)
 
     def statements(self) -> list[str]:
         """The coverage in sentences; zeros are not mentioned."""
         ways = sorted(set(self.matched_by.values()))
         matched = f', matched by {" and ".join(ways)}' if ways else ''
-        sentences = [f'{plural(self.compared, "frame")} of {plural(self.videos, "video")} compared{matched}.']
+        compared = f'{plural(self.compared, "frame")} of {plural(self.videos, "video")}'
+        sentences = [f'{plural(self.compared, "photo") if self.photos else compared} compared{matched}.']
+        videos, frame = ('Photos', 'photo') if self.photos else ('Videos', 'frame')
         if 'position' in ways and self.missing + self.left_out + self.unlabeled:
             sentences.append(
                 'Frames were matched by position, because they share neither stamps nor names, but one side has more '
                 'frames: check that both sides start with the same image and skip none.'
             )
         if self.missing:
-            sentences.append(f'{plural(self.missing, "frame")} without results, evaluated as if nothing was found.')
+            sentences.append(f'{plural(self.missing, frame)} without results, evaluated as if nothing was found.')
         if self.missing_videos:
-            sentences.append(f'Videos without results: {_listed(self.missing_videos)}.')
+            sentences.append(f'{videos} without results: {_listed(self.missing_videos)}.')
         if self.left_out:
             sentences.append(f'{plural(self.left_out, "ground truth frame")} without results left out.')
         if self.unlabeled:
             sentences.append(f'{self.unlabeled} of {plural(self.result_frames, "result frame")} without ground truth.')
         if self.unlabeled_videos:
-            sentences.append(f'Videos without ground truth: {_listed(self.unlabeled_videos)}.')
+            sentences.append(f'{videos} without ground truth: {_listed(self.unlabeled_videos)}.')
         if self.ignored:
             sentences.append(f'{plural(self.ignored, "detection")} in ignored regions left out.')
+        if self.unmatched_classes:
+            classes = _listed([f'{name} ({count})' for name, count in sorted(self.unmatched_classes.items())])
+            sentences.append(
+                'Classes (objects) that the model does not have and cannot find, left out of the class-aware metrics: '
+                f'{classes}. --class-map gives classes other names.'
+            )
         if self.unknown_classes:
             classes = _listed([f'{name} ({count})' for name, count in sorted(self.unknown_classes.items())])
             sentences.append(f'Classes (tracks) without ground truth, only in the class-agnostic metrics: {classes}.')
@@ -168,6 +185,11 @@ class Evaluation:
         latencies_ms: of a live replay, otherwise empty.
         truth_digest: SHA-256 of the compared frames and their true objects, equal for the same ground truth.
         inferred: what was assumed about the meaning of the files, in words.
+        photos: whether the videos are photos; then the figures of tracking mean nothing.
+        labels: whether every object is labeled; if not, most figures mean nothing, see `leading_figure.meaningful`.
+        over: whether `aware` holds means over the classes ('macro') or all objects together ('micro').
+        unit: what `units` are: 'video', 'segment' or 'photo'.
+        units: the scores from which the metrics are computed, for intervals; not part of the JSON.
     """
 
     results: str
@@ -185,7 +207,20 @@ class Evaluation:
     latencies_ms: tuple[float, ...] = ()
     truth_digest: str = ''
     inferred: tuple[str, ...] = ()
+    photos: bool = False
+    labels: Labels = 'exhaustive'
+    over: ClassTotals = 'macro'
+    unit: Literal['video', 'segment', 'photo'] = 'video'
+    units: tuple[UnitScores, ...] = field(default=(), repr=False, compare=False)
+
+    def why_not_aware(self) -> str:
+        """Why there are no class-aware metrics, in words."""
+        if self.coverage.unmatched_classes:
+            return 'no class of the results is one of the ground truth (--class-map gives classes other names)'
+        return 'the ground truth or the results have no class labels'
 
     def to_json(self) -> dict[str, Any]:
         """The content of evaluation.json."""
-        return asdict(self)
+        content = asdict(replace(self, units=()))
+        del content['units']
+        return content

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
-from vis_ros.evaluation.metrics.average_precision import TrackMatches, average_precision, match_tracks
+from vis_ros.evaluation.metrics.average_precision import TrackMatches, average_precision, match_tracks, merge_matches
 from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps, without_ignored_results
-from vis_ros.evaluation.metrics.tracking_measures import TrackingCounts, count_tracking, tracking_metrics
+from vis_ros.evaluation.metrics.tracking_measures import TrackingCounts, count_tracking, merge_counts, tracking_metrics
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,18 @@ def score_video(video: VideoOverlaps, track_scores: Mapping[int, float], objects
         predicted_tracks=len(video.result_ids),
         detections=detections,
         ignored=everything - detections,
+    )
+
+
+def merge_scores(videos: Sequence[VideoScores]) -> VideoScores:
+    """Several videos as one with the same `metrics_of`, which takes less time."""
+    return VideoScores(
+        tracking=merge_counts([video.tracking for video in videos]),
+        tracks=merge_matches([video.tracks for video in videos]),
+        objects=tuple(each for video in videos for each in video.objects),
+        predicted_tracks=sum(video.predicted_tracks for video in videos),
+        detections=sum(video.detections for video in videos),
+        ignored=sum(video.ignored for video in videos),
     )
 
 

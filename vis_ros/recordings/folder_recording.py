@@ -9,17 +9,29 @@ import cv2
 
 from vis_ros.image_files import IMAGE_SUFFIXES, natural_order
 from vis_ros.images import ImageError, read_image_file
+from vis_ros.recordings.photo_guess import looks_like_photos
 from vis_ros.recordings.recording import MISSING, UNREADABLE, Frame, Recording, Stream
 from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S
 
 
 class FolderRecording(Recording):
     """Image files in natural order (frame 2 before frame 10), as if taken at FOLDER_RATE. A truncated file is skipped,
-    and so are the further pages of a TIFF file."""
+    and so are the further pages of a TIFF file.
 
-    def __init__(self, files: list[Path], path: Path, name: str = '') -> None:
+    photos: whether they have nothing in common: then each is an epoch of its own. None: guessed, see
+        `looks_like_photos`.
+    """
+
+    def __init__(self, files: list[Path], path: Path, name: str = '', photos: bool | None = False) -> None:
         self._files = files
-        super().__init__(path, f'images {path}', [Stream(name, len(files), FOLDER_RATE)])
+        self._guess = looks_like_photos(files) if photos is None else ''
+        is_photos = bool(photos or self._guess)
+        super().__init__(path, f'{"photos" if is_photos else "images"} {path}', [Stream(name, len(files), FOLDER_RATE)])
+        self.photos = is_photos
+
+    @property
+    def inferred(self) -> list[str]:
+        return super().inferred + ([f'photos, because {self._guess} (--video if not)'] if self._guess else [])
 
     def _read(self, stride: int) -> Iterator[Frame]:
         dropped = 0
@@ -33,7 +45,8 @@ class FolderRecording(Recording):
             if further := _pages(file) - 1:
                 self.skip(MISSING, f'only the first page of {file} is read', further)
             stamp_ns = round(index / FOLDER_RATE * NS_PER_S)
-            yield Frame(image, stamp_ns, '', file.name, index, stream=self.streams[0].name, dropped=dropped)
+            epoch = index if self.photos else 0
+            yield Frame(image, stamp_ns, '', file.name, index, self.streams[0].name, epoch, dropped)
             dropped = 0
 
 

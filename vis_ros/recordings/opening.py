@@ -24,6 +24,7 @@ def open_recording(
     cameras: Mapping[str, str | None] | None = None,
     name: str = '',
     depth: DepthTopics | None = None,
+    photos: bool | None = False,
 ) -> Recording:
     """Open a recording to iterate over its frames. `vis_ros.open` is this function.
 
@@ -37,6 +38,7 @@ def open_recording(
             /<name>/image/compressed, as in the node.
         name: of the stream, if there is just one.
         depth: depth topics for the one camera of a bag.
+        photos: whether a folder of images holds photos that have nothing in common; None guesses.
 
     Returns:
         An iterable of `Frame`, which can be read several times. `len` gives the number of frames if it is known.
@@ -48,6 +50,8 @@ def open_recording(
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'there is no file or folder {path}')
+    if is_bag(path) and photos:
+        raise ValueError(f'{path} is a bag, not a folder of images: leave --photos out')
     if is_bag(path):
         recording: Recording = BagRecording(path, topic, cameras or {}, name, depth)
         recording.left_out += _left_out(path, storage_files(path), 'the files of the bag')
@@ -59,7 +63,7 @@ def open_recording(
     if depth is not None:
         raise ValueError(f'{path} is not a bag, so it has no topic {depth.depth!r}; leave --depth out')
     if images := images_in(path):
-        recording = FolderRecording(images, path, name)
+        recording = FolderRecording(images, path, name, photos)
         recording.left_out += _left_out(path, images, 'its own images')
         return recording
     if path.is_dir():
@@ -68,6 +72,8 @@ def open_recording(
             f'{path} holds neither images ({", ".join(IMAGE_SUFFIXES)}) nor a bag (metadata.yaml, .mcap, .db3)'
             + (f'; give one of {beside} in it' if beside else '')
         )
+    if photos:
+        raise ValueError(f'{path} is no folder of images: leave --photos out')
     if kind := foreign_kind(path):
         raise ValueError(f'{path} is not a recording that can be read: it is {kind}')
     return VideoRecording(path, name)
@@ -78,6 +84,7 @@ def open_recordings(
     topic: str | None = None,
     cameras: Mapping[str, str | None] | None = None,
     depth: DepthTopics | None = None,
+    photos: bool | None = False,
 ) -> list[Recording]:
     """Open a recording, or each image folder in a folder, in natural order and named after it.
 
@@ -87,10 +94,10 @@ def open_recordings(
     if path.is_dir() and not is_bag(path) and not images_in(path):
         folders = sorted((each for each in path.iterdir() if each.is_dir()), key=lambda each: natural_order(each.name))
         used = [folder for folder in folders if images_in(folder)]
-        if recordings := [open_recording(folder, topic, cameras, folder.name, depth) for folder in used]:
+        if recordings := [open_recording(folder, topic, cameras, folder.name, depth, photos) for folder in used]:
             recordings[0].left_out += _left_out(path, used, 'the folders with images')
             return recordings
-    return [open_recording(path, topic, cameras, depth=depth)]
+    return [open_recording(path, topic, cameras, depth=depth, photos=photos)]
 
 
 def _left_out(folder: Path, used: Sequence[Path], what: str) -> list[str]:

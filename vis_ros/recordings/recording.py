@@ -53,7 +53,7 @@ class Frame:
     name: of the file, or the position in the recording.
     index: position in its stream, from 0; frames that cannot be read are counted too.
     stream: name of its stream.
-    epoch: raised by one each time the clock was set back.
+    epoch: raised each time the clock was set back, and for each of several photos.
     dropped: number of images between the previous frame and this one that could not be used.
     has_clock: False if the stamp of the message is invalid, and `stamp_ns` follows the time of recording.
     recorded_ns: when the message was recorded, in nanoseconds; None without a message.
@@ -94,6 +94,7 @@ class Recording(ABC):
     last_problem: why the last frame was left out.
     left_out: what the source holds beside the frames that are read, in words; from the moment it is opened.
     scale16: how images of 16 bits become 8 bits, and the values met.
+    photos: whether the frames are photos that have nothing in common.
     """
 
     def __init__(self, path: Path, description: str, streams: Sequence[Stream]) -> None:
@@ -105,6 +106,7 @@ class Recording(ABC):
         self.last_problem = ''
         self.left_out: list[str] = []
         self.scale16 = Scale16()
+        self.photos = False
 
     @property
     def count(self) -> int | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vis_ros.claim import claim, is_ours
 from vis_ros.recordings.bag_files import remove_bag
+from vis_ros.replay.offline.photo_files import OVERLAYS
 from vis_ros.replay.offline.video_files import NAMES
 
 _RUN = 'run.json'
@@ -37,6 +39,8 @@ def make_room(folder: Path, recordings: Iterable[Path], videos: Iterable[str]) -
     for video in (folder, *_videos_of(folder)):
         for name in (*NAMES, 'overlay.part.mp4'):
             (video / name).unlink(missing_ok=True)
+        if is_ours(video / OVERLAYS):
+            shutil.rmtree(video / OVERLAYS)
     for name in ('results.json', _RUN):
         (folder / name).unlink(missing_ok=True)
     for path in sorted(folder / video for video in videos):

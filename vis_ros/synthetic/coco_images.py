@@ -42,7 +42,7 @@ SUPERCATEGORIES: dict[str, tuple[str, ...]] = {
 }
 """The 12 supercategories of COCO and their 80 categories, in COCO's order."""
 
-_SUPERCATEGORY_OF = {category: name for name, categories in SUPERCATEGORIES.items() for category in categories}
+SUPERCATEGORY_OF = {category: name for name, categories in SUPERCATEGORIES.items() for category in categories}
 Part = Literal['all', 'training', 'held-out']
 
 Box = tuple[float, float, float, float]
@@ -244,7 +244,7 @@ class CocoDataset:
                 self._add_problem('duplicate category id', f'category {record["id"]}')
             elif classes == 'categories':
                 names[record['id']] = record['name']
-            elif group := record.get('supercategory') or _SUPERCATEGORY_OF.get(record['name']):
+            elif group := record.get('supercategory') or SUPERCATEGORY_OF.get(record['name']):
                 names[record['id']] = group
             else:
                 self._add_problem('category without supercategory', f'category {record["id"]} {record["name"]!r}')

@@ -4,6 +4,7 @@ it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 from vis_ros.engines.engine import BackgroundCompiler, Engine, EngineInfo
 from vis_ros.engines.loading import load_engine
+from vis_ros.networks.named_weights import resolve
 from vis_ros.propagation.propagation_model import PropagationModel, load_propagation_model
 from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.detection_filter import DetectionFilter
 from vis_ros.tracking.identity_memory import IdentityMemory, Memory
+from vis_ros.tracking.photo_memory import PhotoMemory
 from vis_ros.tracking.propagate import OBJECT, Propagate
 from vis_ros.tracking.published_memory import PublishedMemory
 from vis_ros.tracking.settings import PUBLISHED_RULES, Settings
@@ -112,16 +115,39 @@ class Model:
             else DetectAndPropagate(tracker, self._propagation.new(), settings.max_age_s)
         )
 
+    def photo_tracker(self) -> Tracker:
+        """A tracker that takes each image for itself: only detection, and track ids that count its objects.
+
+        Raises:
+            ValueError: the model follows objects from image to image.
+        """
+        if self._engine is None or self._propagation is not None:
+            raise ValueError(
+                f'{self.name} follows objects from image to image, which photos do not have: '
+                'use the model mask_rcnn or masktrack_rcnn, without a bridge'
+            )
+        wanted = DetectionFilter(self._engine, self.settings.score_threshold, self.settings.classes)
+        return DetectAndTrack(self._engine, PhotoMemory(), wanted)
+
     def describe(self) -> dict[str, Any]:
         """What really runs, and every setting; plain JSON types, as run.json has them."""
         running = asdict(self.info)
         return {
             'model': self.name,
             'weights': self.settings.weights,
+            'weights_sha256': _digest(self.settings.weights),
             **({'propagation': self.propagation} if self.propagation else {}),
             **{name: running[name] for name in ('engine', 'device', 'precision', 'note')},
             'settings': asdict(self.settings),
         }
+
+
+def _digest(weights: str) -> str:
+    """SHA-256 of a model file; '' without a file."""
+    try:
+        return hashlib.sha256(resolve(weights).read_bytes()).hexdigest()
+    except (OSError, ValueError):  # no detector, or an engine that needs no file
+        return ''
 
 
 def new_memory(settings: Settings) -> Memory:

@@ -20,6 +20,9 @@ RECALLS = np.linspace(0, 1, 101)
 MAX_TRACKS = 100
 """Number of tracks per class and video that are evaluated, those with the highest scores."""
 
+RECALLED_TRACKS = (1, 10)
+"""Numbers of tracks of each video for AR1 and AR10."""
+
 _ROUNDING = 1e-12
 
 
@@ -32,12 +35,14 @@ class TrackMatches:
         found: (10, N) whether the track matches a true object, at each of IOU_THRESHOLDS.
         ignored: (10, N) whether it matches none but is in ignored pixels, and is neither a true nor a false positive.
         truth: number of true objects.
+        recalled: number of tracks that count -> (10,) number of objects that so many best tracks of the video find.
     """
 
     scores: NDArray[np.float64]
     found: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
     truth: int
+    recalled: Mapping[int, NDArray[np.int64]]
 
 
 def match_tracks(video: VideoOverlaps, scores: Mapping[int, float]) -> TrackMatches:
@@ -56,7 +61,19 @@ def match_tracks(video: VideoOverlaps, scores: Mapping[int, float]) -> TrackMatc
     order = np.argsort(-score, kind='stable')[:MAX_TRACKS]
     found = np.stack([_match(overlaps[:, order], threshold) for threshold in IOU_THRESHOLDS])
     inside = ignored[order] >= IOU_THRESHOLDS[:, None] - _ROUNDING
-    return TrackMatches(score[order], found, inside & ~found, len(video.truth_ids))
+    recalled = {most: found[:, :most].sum(1) for most in RECALLED_TRACKS}
+    return TrackMatches(score[order], found, inside & ~found, len(video.truth_ids), recalled)
+
+
+def merge_matches(videos: Sequence[TrackMatches]) -> TrackMatches:
+    """Several videos as one, for `average_precision`; the scores are not in order then."""
+    return TrackMatches(
+        scores=np.concatenate([video.scores for video in videos]),
+        found=np.concatenate([video.found for video in videos], 1),
+        ignored=np.concatenate([video.ignored for video in videos], 1),
+        truth=sum(video.truth for video in videos),
+        recalled={most: np.sum([video.recalled[most] for video in videos], 0) for most in RECALLED_TRACKS},
+    )
 
 
 def track_iou(video: VideoOverlaps) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -107,7 +124,7 @@ def average_precision(videos: Sequence[TrackMatches]) -> dict[str, float]:
     """
     precision = precision_at_recalls(videos).mean(1)
     truth = sum(video.truth for video in videos)
-    recall = {most: sum(video.found[:, :most].sum(1) for video in videos) / truth for most in (1, 10)}
+    recall = {most: np.sum([video.recalled[most] for video in videos], 0) / truth for most in RECALLED_TRACKS}
     return {
         'AP': float(precision.mean()),
         'AP50': float(precision[IOU_THRESHOLDS == 0.5][0]),

@@ -106,6 +106,19 @@ class ClearMatching:
             runs.append(MatchedRun(frame, frame, result_id))
 
 
+def merge_clear(videos: Sequence[ClearMatching]) -> ClearMatching:
+    """The counts of several videos together, for `clear`; without runs, whose objects belong to one video."""
+    merged = ClearMatching()
+    for video in videos:
+        merged.switches += video.switches
+        merged.fragmentations[0] += video.fragmentations.total()
+        merged.true_positives += video.true_positives
+        merged.truth += video.truth
+        merged.predictions += video.predictions
+        merged.iou_sum += video.iou_sum
+    return merged
+
+
 def clear(videos: Sequence[ClearMatching]) -> dict[str, float]:
     """IDSW, Frag, MOTA and sMOTSA of several videos together.
 

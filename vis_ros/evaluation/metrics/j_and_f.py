@@ -8,7 +8,6 @@ frames, including those that do not show it. Otherwise results in which nothing 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -57,22 +56,26 @@ def assign(video: VideoOverlaps) -> list[Assignment]:
     ]
 
 
+def frame_f(
+    frames: Iterable[tuple[AnnotatedFrame, AnnotatedFrame | None]], pairs: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], list[float]]:
+    """(object id, track id) -> F in each frame: 0 where only one of the two is visible, 1 where neither is."""
+    values: dict[tuple[int, int], list[float]] = {pair: [] for pair in sorted(set(pairs))}
+    for both in frames:
+        truth, results = (dict(_visible(frame)) for frame in without_ignored_pixels(*both))
+        for (object_id, result_id), of_pair in values.items():
+            if object_id in truth and result_id in results:
+                of_pair.append(boundary_f(truth[object_id], results[result_id]))
+            else:
+                of_pair.append(float(object_id not in truth and result_id not in results))
+    return values
+
+
 def mean_f(
     frames: Iterable[tuple[AnnotatedFrame, AnnotatedFrame | None]], pairs: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], float]:
-    """(object id, track id) -> mean F over all frames. F is 0 in frames that show only one of the two."""
-    wanted = sorted(set(pairs))
-    sums: dict[tuple[int, int], float] = defaultdict(float)
-    length = 0
-    for both in frames:
-        length += 1
-        truth, results = (dict(_visible(frame)) for frame in without_ignored_pixels(*both))
-        for object_id, result_id in wanted:
-            if object_id in truth and result_id in results:
-                sums[object_id, result_id] += boundary_f(truth[object_id], results[result_id])
-            elif object_id not in truth and result_id not in results:
-                sums[object_id, result_id] += 1
-    return {pair: sums[pair] / length for pair in wanted}
+    """(object id, track id) -> mean of `frame_f` over all frames."""
+    return {pair: sum(values) / len(values) for pair, values in frame_f(frames, pairs).items()}
 
 
 def _visible(frame: AnnotatedFrame | None) -> Iterator[tuple[int, Rle]]:

@@ -29,7 +29,9 @@ class FrameOverlaps:
         truth_ids, truth_areas: (T,) int64.
         result_ids, result_areas: (N,) int64.
         iou: (T, N) mask IoU.
-        ignored: (N,) share of each detection that is in ignored pixels.
+        ignored: (N,) share of each detection that is in ignored pixels; where there are crowds, in one of them.
+        in_crowds: class id of the ground truth -> (N,) share of each detection in a crowd of this class; None where
+            ignored pixels have no class.
     """
 
     position: int
@@ -40,6 +42,7 @@ class FrameOverlaps:
     result_areas: NDArray[np.int64]
     iou: NDArray[np.float64]
     ignored: NDArray[np.float64]
+    in_crowds: Mapping[int, NDArray[np.float64]] | None = None
 
     def only(self, truth: NDArray[np.bool_], results: NDArray[np.bool_]) -> FrameOverlaps:
         """Only the true objects and detections selected by (T,) and (N,)."""
@@ -51,7 +54,15 @@ class FrameOverlaps:
             result_areas=self.result_areas[results],
             iou=self.iou[truth][:, results],
             ignored=self.ignored[results],
+            in_crowds=self.in_crowds and {number: shares[results] for number, shares in self.in_crowds.items()},
         )
+
+    def of_class(self, truth: NDArray[np.bool_], results: NDArray[np.bool_], class_ids: set[int]) -> FrameOverlaps:
+        """`only`, and of the crowds only those of these classes."""
+        if self.in_crowds is None:
+            return self.only(truth, results)
+        own = [shares for number, shares in self.in_crowds.items() if number in class_ids]
+        return replace(self, ignored=np.max([np.zeros(len(self.result_ids)), *own], 0)).only(truth, results)
 
     @property
     def intersections(self) -> NDArray[np.int64]:
@@ -64,6 +75,7 @@ def measure(position: int, truth: AnnotatedFrame, results: AnnotatedFrame | None
     """The overlaps of one frame. Without results nothing was found."""
     truth_masks, truth_ids = list(truth.masks), truth.track_ids
     result_masks, result_ids = (list(results.masks), results.track_ids) if results is not None else ([], _NONE)
+    in_crowds = _shares_in_crowds(truth, result_masks)
     frame = FrameOverlaps(
         position=position,
         name=truth.name,
@@ -72,7 +84,8 @@ def measure(position: int, truth: AnnotatedFrame, results: AnnotatedFrame | None
         result_ids=result_ids,
         result_areas=areas(result_masks),
         iou=iou(result_masks, truth_masks).T,
-        ignored=_share_in(truth.ignored, result_masks),
+        ignored=_share_in(truth.ignored, result_masks) if in_crowds is None else np.max([*in_crowds.values()], 0),
+        in_crowds=in_crowds,
     )
     if (frame.truth_areas > 0).all() and (frame.result_areas > 0).all():
         return frame
@@ -87,6 +100,15 @@ def _share_in(region: Rle | None, masks: Sequence[Rle]) -> NDArray[np.float64]:
         return np.zeros(len(masks))
     # With the crowd flag, COCO's IoU is the intersection divided by the area of the mask.
     return np.nan_to_num(coco.iou(list(masks), [region], [1])).reshape(-1)
+
+
+def _shares_in_crowds(truth: AnnotatedFrame, masks: Sequence[Rle]) -> dict[int, NDArray[np.float64]] | None:
+    if not truth.crowds:
+        return None
+    shares: dict[int, NDArray[np.float64]] = {}
+    for class_id, crowd in truth.crowds:
+        shares[class_id] = np.maximum(shares.get(class_id, 0.0), _share_in(crowd, masks))
+    return shares
 
 
 def without_ignored_pixels(
@@ -144,24 +166,37 @@ def _distinct(ids: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 def by_class(
-    video: VideoOverlaps, truth_classes: Mapping[int, str], result_classes: Mapping[int, str]
+    video: VideoOverlaps,
+    truth_classes: Mapping[int, str],
+    result_classes: Mapping[int, str],
+    class_names: Sequence[str] = (),
 ) -> dict[str, VideoOverlaps]:
-    """Split a video by class name. The arguments hold the class of each true object and each predicted track."""
-    frames = seen = _frames_by_class(video.frames, truth_classes, result_classes)
+    """Split a video by class name.
+
+    Args:
+        video: to split.
+        truth_classes, result_classes: the class of each true object and of each predicted track.
+        class_names: of the class ids of the ground truth, for crowds; several ids may have the same name.
+    """
+    frames = seen = _frames_by_class(video.frames, truth_classes, result_classes, class_names)
     if video.seen is not video.frames:
-        seen = _frames_by_class(video.seen, truth_classes, result_classes)
+        seen = _frames_by_class(video.seen, truth_classes, result_classes, class_names)
     return {name: VideoOverlaps(video.length, frames[name], seen.get(name, [])) for name in frames}
 
 
 def _frames_by_class(
-    frames: Iterable[FrameOverlaps], truth_classes: Mapping[int, str], result_classes: Mapping[int, str]
+    frames: Iterable[FrameOverlaps],
+    truth_classes: Mapping[int, str],
+    result_classes: Mapping[int, str],
+    class_names: Sequence[str],
 ) -> dict[str, list[FrameOverlaps]]:
     parts: dict[str, list[FrameOverlaps]] = defaultdict(list)
     for frame in frames:
         truth = np.array([truth_classes[number] for number in frame.truth_ids.tolist()], object)
         results = np.array([result_classes[number] for number in frame.result_ids.tolist()], object)
         for name in {*truth, *results}:
-            parts[name].append(frame.only(truth == name, results == name))
+            own_ids = {number for number, own in enumerate(class_names) if own == name}
+            parts[name].append(frame.of_class(truth == name, results == name, own_ids))
     return parts
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vis_ros.evaluation.metrics.clear import ClearMatching, clear
+import numpy as np
+
+from vis_ros.evaluation.metrics.clear import ClearMatching, clear, merge_clear
 from vis_ros.evaluation.metrics.hota import HotaCounts, count_hota, hota
 from vis_ros.evaluation.metrics.identity import IdentityCounts, count_identity, idf1
 from vis_ros.evaluation.metrics.mask_overlaps import VideoOverlaps
@@ -26,6 +28,24 @@ def count_tracking(video: VideoOverlaps) -> TrackingCounts:
     for frame in video.frames:
         matching.add(frame.position, frame.truth_ids, frame.result_ids, frame.iou)
     return TrackingCounts(count_hota(video), count_identity(video), matching)
+
+
+def merge_counts(videos: Sequence[TrackingCounts]) -> TrackingCounts:
+    """Several videos as one, for `tracking_metrics`: all counts are sums."""
+    return TrackingCounts(
+        hota=HotaCounts(
+            true_positives=np.sum([video.hota.true_positives for video in videos], 0),
+            association=np.sum([video.hota.association for video in videos], 0),
+            truth=sum(video.hota.truth for video in videos),
+            predictions=sum(video.hota.predictions for video in videos),
+        ),
+        identity=IdentityCounts(
+            true_positives=sum(video.identity.true_positives for video in videos),
+            truth=sum(video.identity.truth for video in videos),
+            predictions=sum(video.identity.predictions for video in videos),
+        ),
+        clear=merge_clear([video.clear for video in videos]),
+    )
 
 
 def tracking_metrics(videos: Sequence[TrackingCounts]) -> dict[str, float]:

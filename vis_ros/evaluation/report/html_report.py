@@ -15,10 +15,12 @@ from vis_ros.datasets.video import EPOCH, AnnotatedVideos, id_text
 from vis_ros.datasets.video_summary import summarize
 from vis_ros.evaluation.alignment import align, pair_videos
 from vis_ros.evaluation.compare_results import Comparison, MetricDifference
-from vis_ros.evaluation.evaluation import COUNTS, METRICS, Evaluation, IdentitySwitch, ObjectTrack
+from vis_ros.evaluation.evaluation import COUNTS, Evaluation, IdentitySwitch, ObjectTrack
+from vis_ros.evaluation.leading_figure import leading_figure, meaningful, shown_figures
 from vis_ros.evaluation.report import charts
 from vis_ros.evaluation.report.switch_images import Moment, draw_moments
 from vis_ros.evaluation.report.timeline import Strip, Timeline, strip, svg_color, svg_ink, timeline
+from vis_ros.evaluation.settings_difference import settings_known
 from vis_ros.tracking.settings import NodeSettings
 
 METRIC_DESCRIPTIONS = {
@@ -38,6 +40,16 @@ METRIC_DESCRIPTIONS = {
     'J': 'region similarity: mean mask IoU of each object and the track assigned to it (DAVIS)',
     'F': 'contour accuracy: mean F-measure of the outlines of each object and the track assigned to it (DAVIS)',
     'J&F': 'mean of J and F',
+}
+
+PHOTO_DESCRIPTIONS = METRIC_DESCRIPTIONS | {
+    'AP': 'average precision of masks, mean over ten IoU thresholds from 0.50 to 0.95 (COCO)',
+    'AP50': 'average precision at an IoU threshold of 0.50',
+    'AP75': 'average precision at an IoU threshold of 0.75',
+    'AR1': 'recall with the best detection of each photo, mean over the thresholds of AP',
+    'AR10': 'recall with the ten best detections of each photo, mean over the thresholds of AP',
+    'J': 'mean mask IoU of each object and the detection that fits it best',
+    'F': 'mean F-measure of the outlines of each object and the detection that fits it best',
 }
 
 # Limits of a report. What is left out is counted in the report.
@@ -89,6 +101,7 @@ def write_report(
     truth: AnnotatedVideos | None = None,
     results: AnnotatedVideos | None = None,
     comparison: Comparison | None = None,
+    sheet: bytes | None = None,
 ) -> None:
     """Write an evaluation as one HTML file without scripts and references to other files.
 
@@ -100,6 +113,7 @@ def write_report(
         truth, results: what was evaluated. With both, the report has images of switches with the outlines of both. The
             images are those of the ground truth, or of the results if the ground truth has none.
         comparison: of two results, one of which is `evaluation`.
+        sheet: of photos, the JPEG with the most mistakes.
 
     Raises:
         OSError: the file cannot be written.
@@ -114,14 +128,18 @@ def write_report(
     )
     environment.filters['metric'] = metric_text
     environment.filters['change'] = change_text
+    environment.filters['interval'] = interval_text
     environment.filters['id'] = id_text
     environment.filters['color'] = svg_color
     environment.filters['ink'] = svg_ink
     text = environment.get_template('report.html.j2').render(
         evaluation=evaluation,
         version=vis_ros.__version__,
-        metrics=METRICS,
-        descriptions=METRIC_DESCRIPTIONS,
+        groups=shown_figures(evaluation.photos, evaluation.labels),
+        leading=leading_figure(evaluation.photos, evaluation.labels, evaluation.objects, evaluation.aware is not None),
+        unknown_settings=settings_known(comparison.a.settings, comparison.b.settings) if comparison else '',
+        sheet='' if sheet is None else _data_uri(sheet),
+        descriptions=PHOTO_DESCRIPTIONS if evaluation.photos else METRIC_DESCRIPTIONS,
         settings=_settings(evaluation.settings),
         statements=evaluation.coverage.statements(),
         videos=_first(list(evaluation.per_video.items()), MAX_ROWS),
@@ -140,7 +158,7 @@ def write_report(
         compared_timelines=_compared_timelines(comparison) if comparison else [],
         more_compared=max(0, len(comparison.objects) - MAX_COMPARED_STRIPS) if comparison else 0,
         lost_identities=_first(comparison.lost_identities, MAX_ROWS) if comparison else None,
-        compared_videos=_first(list(comparison.per_video.items()), MAX_ROWS) if comparison else None,
+        compared_videos=_first(_differing_videos(comparison), MAX_ROWS) if comparison else None,
     )
     Path(path).write_text(text, encoding='utf-8', newline='\n')
 
@@ -156,12 +174,29 @@ def metric_text(value: float, name: str) -> str:
 
 
 def change_text(difference: MetricDifference) -> str:
-    """The change from A to B with its sign, and whether that is better or worse."""
+    """The change from A to B with its sign, and whether that is better or worse, or undecided without an interval."""
     if abs(difference.change) <= _NOISE:
         return 'same'
-    better = (difference.change > 0) != (difference.metric in COUNTS)
     form = '+,.0f' if difference.metric in COUNTS else '+.3f' if abs(difference.change) >= 0.001 else '+.1g'
-    return f'{difference.change:{form}} {"better" if better else "worse"}'.replace('-', '−')
+    return f'{difference.change:{form}} {difference.word}'.replace('-', '−')
+
+
+def interval_text(difference: MetricDifference) -> str:
+    """The interval of a change; a dash where there is none."""
+    if difference.interval is None:
+        return '–'
+    form = '+,.1f' if difference.metric in COUNTS else '+.3f'
+    return f'{difference.interval.low:{form}} to {difference.interval.high:{form}}'.replace('-', '−')
+
+
+def _differing_videos(comparison: Comparison) -> list[tuple[str, tuple[MetricDifference, ...]]]:
+    """The videos that differ in a figure that means something, and these figures."""
+    names = meaningful(comparison.a.photos, comparison.a.labels)
+    shown = {
+        video: tuple(each for each in differences if each.metric in names)
+        for video, differences in comparison.per_video.items()
+    }
+    return [(video, its) for video, its in shown.items() if any(each.change for each in its)]
 
 
 def _first(rows: Sequence[Row], most: int) -> FirstRows[Row]:
@@ -272,4 +307,8 @@ def _card_image(moment: Moment, drawn: bytes | str) -> CardImage:
     caption = f'frame {moment.frame}: track {id_text(moment.result_id)}'
     if isinstance(drawn, str):
         return CardImage(caption, '', drawn)
-    return CardImage(caption, f'data:image/jpeg;base64,{base64.b64encode(drawn).decode()}', '')
+    return CardImage(caption, _data_uri(drawn), '')
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return f'data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}'

@@ -21,6 +21,7 @@ from vis_ros.replay.live.camera_stream import CameraStream, ImageReply
 from vis_ros.replay.live.live_session import LiveSession
 from vis_ros.replay.offline.results_json import ResultsJson
 from vis_ros.replay.records import frame_record
+from vis_ros.replay.run_date import run_date
 from vis_ros.ros.messages import to_instances
 from vis_ros.ros.stamps import nanoseconds
 
@@ -181,6 +182,7 @@ def _run_record(
     engine, names = session.node.status.engine, contents.class_names
     return {
         'vis_ros': vis_ros.__version__,
+        'date': run_date(),
         'source': str(session.images.path),
         'model': contents.model,
         'weights': session.parameters.get('weights', ''),

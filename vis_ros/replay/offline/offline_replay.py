@@ -1,6 +1,6 @@
 """Offline replay: every frame of a recording through the trackers of the node, in the order of stamps, without DDS.
 
-The same recording, weights and machine give the same bytes in every file: nothing here depends on time.
+The same recording, weights and machine give the same bytes in every file: only the date in run.json depends on time.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ from vis_ros.recordings.recording import MISSING, OTHER_FRAME, Frame, NoFrameErr
 from vis_ros.recordings.topics import INSTANCES_TYPE, topic_name
 from vis_ros.recordings.video_writer import CODECS
 from vis_ros.replay.interruption import INTERRUPTED, interruptible
+from vis_ros.replay.offline.photo_files import PhotoFiles
 from vis_ros.replay.offline.results_json import ResultsJson
 from vis_ros.replay.offline.video_files import VideoFiles
 from vis_ros.replay.output_folder import make_room
+from vis_ros.replay.run_date import run_date
 from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.ros.stamps import FOLDER_RATE, StampOrder, to_time
 from vis_ros.tracking.model import Model
@@ -108,6 +110,8 @@ def replay(
     of the images. Videos and image folders have none: there the stamp is the time since the start, and the frame id is
     empty. The recording time of a message is that of its image, or of the previous image if that is later.
 
+    Photos get a folder of overlays in place of the video, and nothing is tracked from one to the next.
+
     Where the clock of the recording is set back, tracks are deleted and a new epoch starts. A damaged recording and
     Ctrl-C end the replay after the current frame, with all files complete up to there.
 
@@ -144,17 +148,23 @@ def replay(
     start = time.perf_counter()
     with BagWriter(folder / 'bag') as bag, ResultsJson(folder) as results:
         outputs = _Outputs(folder, len(streams) == 1, bag, results, model.name, copy_images, codecs)
-        runs = [_StreamRun(stream, 1 + position, outputs, stride) for position, stream in enumerate(streams)]
+        photos = [recording.photos for recording in recordings for _ in recording.streams]
+        runs = [
+            _StreamRun(stream, 1 + position, outputs, stride, photos[position])
+            for position, stream in enumerate(streams)
+        ]
         stopped_early = _run(_processed(recordings, runs, model, stride), max_frames, on_frame)
         no_results_json = results.write()
     summary = _summary(recordings, runs, time.perf_counter() - start, stopped_early, no_results_json)
     run = {
         'vis_ros': vis_ros.__version__,
+        'date': run_date(),
         'source': source or str(recordings[0].path),
         **model.describe(),
         'cameras': {stream.name: stream.topic for stream in streams},
         'stride': stride,
         'max_frames': max_frames,
+        'photos': all(recording.photos for recording in recordings),
         'class_names': list(model.class_names),
         'frames': summary.frames,
         'skipped': summary.skipped,
@@ -239,7 +249,7 @@ def _processed(
         own = {run.stream.name: run for run in runs if run.stream in recording.streams}
         with ExitStack() as stack:
             for run in own.values():
-                stack.enter_context(run.running(model.tracker()))
+                stack.enter_context(run.running(model.photo_tracker() if recording.photos else model.tracker()))
             try:
                 for frame in recording.frames(stride):
                     own[frame.stream].add(frame)
@@ -255,7 +265,7 @@ class _StreamRun:
     frames, instances, identities, latencies: so far, latencies in seconds. codec: of the overlay video.
     """
 
-    def __init__(self, stream: Stream, video_id: int, outputs: _Outputs, stride: int) -> None:
+    def __init__(self, stream: Stream, video_id: int, outputs: _Outputs, stride: int, photos: bool) -> None:
         self.stream = stream
         self.frames = self.instances = 0
         self.identities: set[tuple[int, int]] = set()
@@ -264,6 +274,7 @@ class _StreamRun:
         self._video_id = video_id
         self._outputs = outputs
         self._stride = stride
+        self._photos = photos
         self._order = StampOrder()
         self._source_epoch = self._epoch = self._sequence = 0
         self._recorded_ns = 0
@@ -279,7 +290,7 @@ class _StreamRun:
         folder = outputs.folder if outputs.is_single else outputs.folder / self.stream.name
         rate = max((self.stream.rate or FOLDER_RATE) / self._stride, _SLOWEST_VIDEO)
         self._tracker = tracker
-        self._files = VideoFiles(folder, rate, outputs.codecs)
+        self._files = PhotoFiles(folder) if self._photos else VideoFiles(folder, rate, outputs.codecs)
         try:
             with closing(self._files):
                 yield

@@ -1,0 +1,51 @@
+"""PhotoFiles: the files that a replay writes for a folder of photos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from vis_ros.claim import claim
+from vis_ros.instances import Instances
+from vis_ros.masks.rle import MaskRuns
+from vis_ros.recordings.recording import Frame
+from vis_ros.replay.records import frame_record
+from vis_ros.visualization import VideoSheet, draw_overlay
+
+OVERLAYS = 'overlays'
+"""Folder of the images with the objects drawn."""
+
+
+class PhotoFiles:
+    """Writes results.jsonl, contact_sheet.png and an image in OVERLAYS for each photo; close it after the last photo.
+
+    codec: '', since there is no video.
+    """
+
+    codec = ''
+
+    def __init__(self, folder: Path) -> None:
+        """Create the folder if needed."""
+        claim(folder / OVERLAYS)
+        self._overlays = folder / OVERLAYS
+        self._sheet, self._sheet_path = VideoSheet(16), folder / 'contact_sheet.png'
+        self._records = (folder / 'results.jsonl').open('w', encoding='utf-8')
+
+    def add(self, frame: Frame, epoch: int, instances: Instances, runs: Sequence[MaskRuns] | None = None) -> None:
+        """Write a photo and the objects found in it; arguments as of `VideoFiles.add`."""
+        record = frame_record(frame.index, frame.stamp_ns, frame.name, epoch, instances, False, runs)
+        self._records.write(json.dumps(record) + '\n')
+        overlay = draw_overlay(frame.image, instances)
+        path = self._overlays / f'{frame.name}.jpg'  # photos may differ in their suffix only
+        if not cv2.imwrite(str(path), overlay):
+            raise OSError(f'cannot write {path}')
+        self._sheet.add(overlay, frame.name)
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._records.close()
+        if len(self._sheet):
+            self._sheet.write(self._sheet_path)
