@@ -183,7 +183,7 @@ def test_the_imagenet_weights_give_the_published_logits_in_timm(published: dict[
 def test_training_starts_from_all_imagenet_weights(published: dict[str, Tensor], folded: bool, tensors: int) -> None:
     from vis_ros.training.pretrained import efficientnet_lite0_state, load_pretrained_backbone
 
-    network = build_network(DEMO.with_fields(batch_norm_folded=folded)).eval()
+    network = build_network(DEMO.with_fields(backbone='tf_efficientnet_lite0', batch_norm_folded=folded)).eval()
     body = network.backbone.body
     assert isinstance(body, TimmBody)
     assert load_pretrained_backbone(network, 'efficientnet_lite0') == len(body.state_dict()) == tensors

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from vis_ros.field_types import typed_fields
 
-COCO_SUPERCATEGORIES = (
-    'person', 'vehicle', 'outdoor', 'animal', 'accessory', 'sports',
-    'kitchen', 'food', 'furniture', 'electronic', 'appliance', 'indoor',
+_DEMO_CLASSES = (
+    'person', 'bicycle', 'car', 'motorcycle', 'bus', 'truck', 'train', 'airplane', 'boat',
+    'bird', 'cat', 'dog', 'horse', 'sheep', 'cow', 'elephant', 'bear', 'deer', 'zebra', 'giraffe',
+    'chair', 'couch', 'table', 'potted plant', 'tv', 'laptop', 'book', 'bottle', 'cup', 'bowl', 'bag', 'umbrella', 'ball',
+    'object', 'shape',
 )  # fmt: skip
 
 ARCHITECTURES = ('mask_rcnn', 'masktrack_rcnn')
@@ -192,14 +194,14 @@ class ModelConfig:
 
 DEMO = ModelConfig(
     name='demo',
-    class_names=(*COCO_SUPERCATEGORIES, 'shape'),
+    class_names=_DEMO_CLASSES,
     input_height=288,
     input_width=512,
-    mean=(127.0, 127.0, 127.0),
-    std=(128.0, 128.0, 128.0),
-    backbone='tf_efficientnet_lite0',
+    mean=(123.675, 116.28, 103.53),
+    std=(58.395, 57.12, 57.375),
+    backbone='nanodet_plus_m',
     batch_norm_folded=True,
-    fpn_channels=80,
+    fpn_channels=96,
     fpn_norm='group',
     anchor_scale=6.0,
     proposals_before_nms=300,
