@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 _LEVEL = 0.96
 
@@ -49,7 +49,7 @@ def paired_interval(differences: ArrayLike) -> Interval | None:
     values = np.asarray(differences, np.float64)
     if len(values) < FEWEST:
         return None
-    half = stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stdtrit(len(values) - 1, (1 + _LEVEL) / 2) * values.std(ddof=1) / np.sqrt(len(values))
     means = _subset_means(values)
     # Together with the observed one there are len(means) + 1 sign flips; of five, the extremes are the widest possible.
     cut = max(1, int((1 - _LEVEL) / 2 * (len(means) + 1)))
