@@ -11,8 +11,8 @@ from vis_ros.field_types import typed_fields
 _DEMO_CLASSES = (
     'person', 'bicycle', 'car', 'motorcycle', 'bus', 'truck', 'train', 'airplane', 'boat',
     'bird', 'cat', 'dog', 'horse', 'sheep', 'cow', 'elephant', 'bear', 'deer', 'zebra', 'giraffe',
-    'chair', 'couch', 'table', 'potted plant', 'tv', 'laptop', 'book', 'bottle', 'cup', 'bowl', 'bag', 'umbrella', 'ball',
-    'object', 'shape',
+    'chair', 'couch', 'table', 'potted plant', 'tv', 'laptop', 'book', 'bottle', 'cup', 'bowl', 'bag', 'umbrella',
+    'ball', 'object', 'shape',
 )  # fmt: skip
 
 ARCHITECTURES = ('mask_rcnn', 'masktrack_rcnn')

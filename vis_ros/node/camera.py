@@ -26,10 +26,8 @@ from vis_ros.node.statistics import StreamStatistics
 from vis_ros.node.throttled_log import ThrottledLog
 from vis_ros.node.views import Views
 from vis_ros.node.worker import Worker
-from vis_ros.recordings.bag_files import BagError
-from vis_ros.recordings.cdr import deserialize, typestore
-from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE
 from vis_ros.ros.messages import MessageContext, to_message
+from vis_ros.ros.serialized_images import RawCompressedImage, RawImage, read_compressed_image, read_image
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
 from vis_ros.tracking.prompts import PromptError
 from vis_ros.tracking.settings import NodeSettings
@@ -86,7 +84,6 @@ class Camera:
         self._mask_encoding = settings.mask_encoding
         self._transport = settings.image_transport
         self._scale = settings.scale16()
-        typestore()  # takes a moment, which the first image should not
         self._prefix = f'{name}/' if name else ''
         self.publishers = CameraPublishers(node, self._prefix)
         self.images: ImageSubscription | None = None
@@ -200,7 +197,7 @@ class Camera:
         self.statistics.started(time.monotonic() - arrived.time)
         try:
             self._track(arrived, started)
-        except (ImageError, BagError) as error:
+        except ImageError as error:
             self._skip('refused', 'image', f'image on {self.topic} refused: {error}')
         except CompilingError as error:
             self._skip('compiling', 'compiling', f'image on {self.topic} skipped: {error}')
@@ -245,14 +242,15 @@ class Camera:
 
     def _decode(self, data: bytes) -> tuple[Header, NDArray[np.uint8]]:
         """Header and pixels of a serialized image."""
-        compressed = self._transport == 'compressed'
-        message = deserialize(data, COMPRESSED_TYPE if compressed else IMAGE_TYPE)
-        if compressed:
+        message: RawImage | RawCompressedImage
+        if self._transport == 'compressed':
+            message = read_compressed_image(data)
             image = decode_compressed(message.format, message.data, self._scale)
         else:
+            message = read_image(data)
             image = decode_image(message, self._scale)
-        stamp = message.header.stamp
-        return Header(stamp=Time(sec=stamp.sec, nanosec=stamp.nanosec), frame_id=message.header.frame_id), image
+        sent = message.header
+        return Header(stamp=Time(sec=sent.sec, nanosec=sent.nanosec), frame_id=sent.frame_id), image
 
     def _skip(self, reason: str, kind: str, text: str) -> None:
         self.statistics.skipped(reason)

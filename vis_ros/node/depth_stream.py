@@ -16,16 +16,16 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, Image
 
+from vis_ros.image_headers import ImageError
 from vis_ros.images import decode_depth
 from vis_ros.instances import Instances
 from vis_ros.node.image_queue import ArrivedImage
 from vis_ros.node.throttled_log import ThrottledLog
 from vis_ros.positions import DEPTH_TOLERANCE_NS, positions
-from vis_ros.recordings.bag_files import BagError
-from vis_ros.recordings.cdr import deserialize, read_header
-from vis_ros.recordings.topics import IMAGE_TYPE
 from vis_ros.ros.camera_info import camera_model
 from vis_ros.ros.nearest_in_time import NearestInTime
+from vis_ros.ros.serialized_images import RawImage, read_header, read_image
+from vis_ros.ros.stamps import nanoseconds
 
 _TIMEOUT_S = 0.05
 """How long an image waits for its depth image. Depth that is computed from the image arrives after it."""
@@ -125,8 +125,8 @@ class DepthStream:
 
     def _on_depth(self, data: bytes) -> None:
         try:
-            stamp = read_header(data)[0]
-        except BagError as error:
+            stamp = nanoseconds(read_header(data))
+        except ImageError as error:
             self._warn(f'depth image on {self._topics[0]} is ignored: {error}')
             return
         if not stamp:
@@ -176,12 +176,12 @@ class DepthStream:
             camera = camera_model(self._info, self._rectified)
             self._check_frames(frame_id, message.header.frame_id, self._info.header.frame_id)
             return instances.with_fields(positions=positions(instances, decode_depth(message), camera))
-        except (ValueError, BagError) as error:  # ImageError included
+        except ValueError as error:  # ImageError included
             self.missing += 1
             self._warn(f'objects have no positions: {error}')
             return instances
 
-    def _nearest(self, stamp_ns: int | None) -> Any:
+    def _nearest(self, stamp_ns: int | None) -> RawImage:
         """The depth image of the image with this stamp. ValueError if there is none."""
         if stamp_ns is None:
             raise ValueError('the stamp of the image is invalid')
@@ -195,7 +195,7 @@ class DepthStream:
                 f'the nearest depth image on {self._topics[0]} is {distance_ns / 1e6:.0f} ms away from the image, more '
                 f'than {DEPTH_TOLERANCE_NS / 1e6:.0f} ms'
             )
-        return deserialize(nearest[1], IMAGE_TYPE)
+        return read_image(nearest[1])
 
     def _check_frames(self, image: str, depth: str, info: str) -> None:
         """Registered depth and its calibration have the frame of the image; others give positions that look right."""

@@ -8,20 +8,21 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vis_ros.recordings.bag_files import BagError
-from vis_ros.recordings.cdr import read_header
+from vis_ros.image_headers import ImageError
+from vis_ros.ros.serialized_images import read_header
+from vis_ros.ros.stamps import nanoseconds
 
 
 @dataclass(frozen=True)
 class ArrivedImage:
     """A serialized image message.
 
-    stamp_ns: of its header, 0 if it is invalid.
+    stamp_ns: of its header, None if it is invalid.
     time: of arrival, of `time.monotonic`.
     """
 
     data: bytes
-    stamp_ns: int
+    stamp_ns: int | None
     time: float
 
 
@@ -44,9 +45,9 @@ class ImageQueue:
     def put(self, data: bytes) -> int:
         """Add an image. Returns how many it replaces."""
         try:
-            stamp_ns, _ = read_header(data)
-        except BagError:  # refused when it is deserialized
-            stamp_ns = 0
+            stamp_ns = nanoseconds(read_header(data))
+        except ImageError:  # refused when the image is read
+            stamp_ns = None
         image = ArrivedImage(data, stamp_ns, time.monotonic())
         with self._lock:
             waits_for_depth = len(self._images) == 1 and self._wait_s(self._images[0]) > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from builtin_interfaces.msg import Duration, Time
 
@@ -23,7 +23,14 @@ NS_PER_S = 1_000_000_000
 """Nanoseconds per second."""
 
 
-def nanoseconds(stamp: Time) -> int | None:
+class AnyTime(Protocol):
+    """A builtin_interfaces/Time of any class."""
+
+    sec: int
+    nanosec: int
+
+
+def nanoseconds(stamp: AnyTime) -> int | None:
     """Nanoseconds of a stamp, exact; None if the stamp is invalid (zero, negative or malformed)."""
     value = stamp.sec * NS_PER_S + stamp.nanosec
     return value if value > 0 and stamp.sec >= 0 and stamp.nanosec < NS_PER_S else None
