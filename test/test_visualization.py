@@ -327,3 +327,13 @@ def test_the_tag_of_a_lost_object_says_so():
     assert (painted[:90] != seen[:90]).any()
     assert (painted[100:180, 40] != 90).any(), 'its last box is drawn'
     assert (painted[110:170, 50:130] == 90).all(), 'nothing is drawn inside'
+
+
+def test_a_sheet_shows_wanted_images_beside_the_evenly_spaced_ones_in_order(tmp_path):
+    sheet = VideoSheet(3)
+    for index in range(100):
+        sheet.add(np.full((10, 10, 3), 20 + 2 * index, np.uint8), '', is_wanted=index in (7, 8))
+    sheet.write(tmp_path / 'sheet.png', columns=10, width=400)
+    middle = cv2.imread(str(tmp_path / 'sheet.png'))[40, :, 0].astype(int)
+    shown = [value for value in dict.fromkeys(middle.tolist()) if value]
+    assert {34, 36} <= set(shown) and len(shown) == 5 and shown == sorted(shown)

@@ -62,16 +62,25 @@ class VideoSheet:
     """A contact sheet of evenly spaced images of a video of unknown length, in bounded memory."""
 
     def __init__(self, count: int) -> None:
-        """Show `count` images, or all of a shorter video."""
-        self._images: EvenlySpaced[tuple[Image, str]] = EvenlySpaced(count)
+        """Show `count` images, or all of a shorter video, and as many more of those that are wanted."""
+        self._images: EvenlySpaced[tuple[int, Image, str]] = EvenlySpaced(count)
+        self._wanted: EvenlySpaced[tuple[int, Image, str]] = EvenlySpaced(count)
+        self._seen = 0
 
     def __len__(self) -> int:
         """Number of images in memory, fewer than twice as many as are shown."""
-        return len(self._images.kept)
+        return len(self._images.kept) + len(self._wanted.kept)
 
-    def add(self, image: Image, caption: str) -> None:
-        """Take the next image of the video, (H, W, 3) uint8 BGR, which must not change any more."""
-        self._images.add((image, caption))
+    def add(self, image: Image, caption: str, *, is_wanted: bool = False) -> None:
+        """Take the next image of the video, (H, W, 3) uint8 BGR, which must not change any more.
+
+        Args:
+            image: to show.
+            caption: below it.
+            is_wanted: show it beside the evenly spaced ones.
+        """
+        (self._wanted if is_wanted else self._images).add((self._seen, image, caption))
+        self._seen += 1
 
     def write(self, path: Path, columns: int = 4, width: int = 1600) -> None:
         """Write the sheet; `columns` and `width` as for `contact_sheet`.
@@ -80,7 +89,7 @@ class VideoSheet:
             ValueError: the video has no images.
             OSError: the file cannot be written.
         """
-        chosen = self._images.chosen()
-        images, captions = [image for image, _ in chosen], [caption for _, caption in chosen]
+        chosen = sorted([*self._images.chosen(), *self._wanted.chosen()], key=lambda each: each[0])
+        images, captions = [image for _, image, _ in chosen], [caption for _, _, caption in chosen]
         if not cv2.imwrite(str(path), contact_sheet(images, columns, width, captions)):
             raise OSError(f'cannot write {path}')

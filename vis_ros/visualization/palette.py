@@ -18,7 +18,7 @@ neighbors in the list, in normal vision and in simulated protanopia and deuteran
 
 
 def identity_color(number: int) -> Color:
-    """The BGR color of a track id: the same in every picture. Ids that are a multiple of len(PALETTE) apart share it."""
+    """The BGR color of a track id, the same in every picture. After len(PALETTE) ids the colors repeat."""
     value = int(PALETTE[number % len(PALETTE)][1:], 16)
     return value & 255, value >> 8 & 255, value >> 16
 
@@ -31,5 +31,5 @@ def ink_on(color: Color) -> Color:
 
 
 def _linear(value: float) -> float:
-    """sRGB to linear light."""
+    """Linear light of a channel of sRGB."""
     return float(value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4)

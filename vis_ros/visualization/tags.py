@@ -18,6 +18,7 @@ _LEAST_SIZE = 0.35
 """Of text: below it OpenCV's letters run together."""
 _WIDEST = 0.35
 """A plate with details takes no more than this share of the width."""
+_DARK = (24, 24, 24)
 _CELL = 8
 """Side of a cell of the grid of used places, in pixels."""
 
@@ -110,8 +111,8 @@ class TagBoard:
 
     def _draw(self, texts: list[_Text], plate: Rectangle, tag: Tag) -> None:
         x0, y0, x1, y1 = plate
-        ink = tag.color if tag.is_hollow else ink_on(tag.color)
-        cv2.rectangle(self._canvas, (x0, y0), (x1 - 1, y1 - 1), (24, 24, 24) if tag.is_hollow else tag.color, cv2.FILLED)
+        ink, plate_color = (tag.color, _DARK) if tag.is_hollow else (ink_on(tag.color), tag.color)
+        cv2.rectangle(self._canvas, (x0, y0), (x1 - 1, y1 - 1), plate_color, cv2.FILLED)
         if tag.is_hollow:
             cv2.rectangle(self._canvas, (x0, y0), (x1 - 1, y1 - 1), tag.color, max(1, round(self._scale)))
         baseline = y0 + self._pad + max(each.height for each in texts)

@@ -11,6 +11,7 @@ from vis_ros.masks.rle import MaskRuns
 from vis_ros.recordings.recording import Frame
 from vis_ros.recordings.video_writer import VideoWriter
 from vis_ros.replay.records import frame_record
+from vis_ros.ros.stamps import NS_PER_S
 from vis_ros.visualization import VideoSheet, draw_overlay
 
 NAMES = ('results.jsonl', 'overlay.mp4', 'contact_sheet.png')
@@ -34,6 +35,7 @@ class VideoFiles:
         folder.mkdir(parents=True, exist_ok=True)
         self._sheet, self._sheet_path = VideoSheet(16), folder / 'contact_sheet.png'
         self._video = VideoWriter(folder / 'overlay.mp4', rate, codecs)
+        self._start_ns: int | None = None
         self._records = (folder / 'results.jsonl').open('w', encoding='utf-8')
 
     @property
@@ -47,7 +49,8 @@ class VideoFiles:
         self._records.write(json.dumps(record) + '\n')
         overlay = draw_overlay(frame.image, instances)
         self._video.write(overlay)
-        self._sheet.add(overlay, f'{frame.name}  {frame.stamp:.2f} s')
+        self._start_ns = frame.stamp_ns if self._start_ns is None else self._start_ns
+        self._sheet.add(overlay, f'{(frame.stamp_ns - self._start_ns) / NS_PER_S:.2f} s  {frame.name}')
 
     def close(self) -> None:
         """Finish the files."""
