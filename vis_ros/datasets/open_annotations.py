@@ -81,14 +81,14 @@ def _read_bag(path: Path, topic: str | None = None) -> AnnotatedVideos:
 
 
 def _open_file(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
+    if path.suffix.lower() == '.xml':
+        return read_cvat(path, images=images)
     if kind := foreign_kind(path):
         raise AnnotationError([Problem(str(path), '', f'is {kind}')])
     if path.suffix.lower() == '.json':
         return _open_json(path, truth, images)
     if path.suffix.lower() == '.jsonl':
         return read_replay_folder(path)
-    if path.suffix.lower() == '.xml':
-        return read_cvat(path, images=images)
     if path.suffix.lower() == '.txt':
         return read_mots(path, images=images)
     raise AnnotationError([Problem(str(path), '', f'is not a file of a known format. Known are {FORMATS}')])

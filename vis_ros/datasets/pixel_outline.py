@@ -42,7 +42,7 @@ def _rings(mask: NDArray[np.uint8]) -> list[list[Point]]:
             point = end
             if point == start:
                 break
-        rings.append(ring)
+        rings.append(_without_straight_ends(ring))
     return rings
 
 
@@ -61,6 +61,13 @@ def _edges(mask: NDArray[np.uint8]) -> dict[Point, list[Point]]:
         for y, x in np.argwhere(center & ~neighbor).tolist():
             following.setdefault((x + x0, y + y0), []).append((x + x1, y + y1))
     return following
+
+
+def _without_straight_ends(ring: list[Point]) -> list[Point]:
+    """A ring whose first and last points are corners."""
+    if _is_straight(ring[-2], ring[-1], ring[0]):
+        ring = ring[:-1]
+    return ring[1:] if _is_straight(ring[-1], ring[0], ring[1]) else ring
 
 
 def _is_straight(a: Point, b: Point, c: Point) -> bool:
