@@ -32,8 +32,8 @@ NAME = 'annotations.xml'
 IGNORED = 'ignored'
 """Label of ignored regions."""
 _LARGEST_FRAME = 9_999_999
-_FRAMES_PER_SHAPE = 100_000
-"""A number of frames is taken for corrupt if it exceeds this plus this for each shape."""
+_LARGEST_GAP, _FRAMES_PER_SHAPE = 100_000, 1000
+"""A number of frames is corrupt if it exceeds the first limit plus the second one for each shape."""
 
 
 @dataclass
@@ -183,7 +183,7 @@ def _read_frames(root: ElementTree.Element, tracks: Sequence[_Track], log: Probl
         )
     for frames in ranges:
         shapes = sum(len(track.shapes) for track in tracks)
-        if len(frames) > _FRAMES_PER_SHAPE * (1 + shapes):
+        if len(frames) > _LARGEST_GAP + _FRAMES_PER_SHAPE * shapes:
             log.add('meta', f'has {len(frames)} frames, but there are {plural(shapes, "shape")}')
             return ()
         if all(number in frames for number in numbers):

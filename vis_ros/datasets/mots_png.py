@@ -6,6 +6,7 @@ files, as CVAT and Datumaro write it, names class 1 in its first line; without i
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from vis_ros.datasets.problems import AnnotationError, Problem
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
 from vis_ros.datasets.video_summary import VideoSummary, summarize
 from vis_ros.image_files import natural_order
+from vis_ros.image_headers import LARGEST_IMAGE
 
 KIND = 'MOTS PNG'
 LABELS = 'labels.txt'
@@ -147,6 +149,11 @@ def _read_values(file: Path) -> NDArray[np.uint16]:
     """(H, W) uint16."""
     if not _is_16_bit(file):
         raise AnnotationError([Problem(str(file), '', 'is not a gray PNG of 16 bits, as the first one of its folder')])
+    with file.open('rb') as data:
+        width, height = struct.unpack('>16x2I', data.read(24))
+    if width * height > LARGEST_IMAGE:
+        what = f'has {width}x{height} pixels, more than the limit of {LARGEST_IMAGE}'
+        raise AnnotationError([Problem(str(file), '', what)])
     try:
         values = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -165,7 +172,7 @@ def _labels(folder: Path) -> tuple[str, ...]:
     """The names in labels.txt beside the PNG files or above them."""
     for place in (folder / LABELS, folder.parent / LABELS):
         if place.is_file():
-            lines = place.read_text(encoding='utf-8').splitlines()
+            lines = place.read_text(encoding='utf-8', errors='replace').splitlines()
             return tuple(line.strip() for line in lines if line.strip())
     return ()
 
