@@ -19,6 +19,8 @@ REFERENCE_SIDE = 640
 _THICKNESS = 1.5
 _DASH, _GAP = 7.0, 5.0
 """Pixels in an image of REFERENCE_SIDE."""
+_CROSS = 60.0
+"""Largest side of a cross, in pixels of the same image."""
 _TOLERANCE = 0.6
 """How far the drawn line may lie from the edge of the mask, in pixels of the same image: it takes out the stairs."""
 _SMALLEST_WITH_EDGE = 0.5
@@ -63,9 +65,12 @@ def draw_contours(canvas: Image, contours: Sequence[Points], color: Color, *, da
 
 
 def draw_cross(canvas: Image, box: Sequence[float], color: Color) -> None:
-    """Cross out a box."""
-    x0, y0, x1, y1 = (round(float(value)) for value in box)
-    strokes = [np.array(ends, np.int32) for ends in (((x0, y0), (x1 - 1, y1 - 1)), ((x0, y1 - 1), (x1 - 1, y0)))]
+    """Cross out a box; in the middle of a large one."""
+    x0, y0, x1, y1 = (float(value) for value in box)
+    across, down = (min(side, _CROSS * scale_of(canvas)) / 2 for side in (x1 - x0, y1 - y0))
+    left, right = round((x0 + x1) / 2 - across), round((x0 + x1) / 2 + across)
+    top, bottom = round((y0 + y1) / 2 - down), round((y0 + y1) / 2 + down)
+    strokes = [np.array(ends, np.int32) for ends in (((left, top), (right, bottom)), ((left, bottom), (right, top)))]
     _stroke(canvas, strokes, color, closed=False)
 
 
