@@ -258,6 +258,14 @@ def test_only_confirmed_tracks_if_wanted(folder, tmp_path):
     assert json.loads((tmp_path / 'some' / 'run.json').read_text())['confirmed'] is True
 
 
+def test_labels_of_the_pictures(folder, tmp_path):
+    for labels in ('full', 'id', 'none'):
+        run(open_recording(folder), tmp_path / labels, labels=labels, max_frames=3)
+    sheets = [cv2.imread(str(tmp_path / labels / 'contact_sheet.png')).astype(int) for labels in ('full', 'id', 'none')]
+    changed = [np.count_nonzero((sheet != sheets[2]).any(2)) for sheet in sheets]
+    assert changed[0] >= changed[1] > 0
+
+
 def test_chosen_folders_of_images(tmp_path):
     for name in ('a', 'b', 'c'):
         frames(tmp_path / 'videos' / name, 2)

@@ -10,6 +10,7 @@ import typer
 from vis_ros.cli.console import console, print_table, progress
 from vis_ros.cli.setting_options import with_settings
 from vis_ros.tracking.settings import Settings
+from vis_ros.visualization import Labels
 
 if TYPE_CHECKING:
     from vis_ros.recordings.bag_depth import DepthTopics
@@ -62,6 +63,9 @@ def replay(
     confirmed: Annotated[
         bool, typer.Option('--confirmed', help='Leave out tracks until they are confirmed (see --min-hits).')
     ] = False,
+    labels: Annotated[
+        Labels, typer.Option(help='Tags in the pictures: full is track id, class and score; id is the track id.')
+    ] = 'full',
     codec: Annotated[
         str,
         typer.Option(
@@ -98,6 +102,7 @@ def replay(
             max_frames=max_frames,
             copy_images=copy_images,
             confirmed=confirmed,
+            labels=labels,
             codecs=tuple(CODECS) if codec == 'auto' else (codec,),
             on_frame=lambda: bar.advance(task),
         )

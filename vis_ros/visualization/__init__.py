@@ -6,8 +6,8 @@ True
 """
 
 from vis_ros.visualization.contact_sheet import VideoSheet, contact_sheet
-from vis_ros.visualization.overlay import draw_overlay
+from vis_ros.visualization.overlay import LABELS, Labels, draw_overlay
 from vis_ros.visualization.palette import identity_color
 from vis_ros.visualization.truth_marks import TruthMarks
 
-__all__ = ['TruthMarks', 'VideoSheet', 'contact_sheet', 'draw_overlay', 'identity_color']
+__all__ = ['LABELS', 'Labels', 'TruthMarks', 'VideoSheet', 'contact_sheet', 'draw_overlay', 'identity_color']

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from vis_ros.visualization.truth_marks import TruthMarks
 
 Labels = Literal['full', 'id', 'none']
 """What the tags have: track id, class and score; the track id alone; or there are none."""
+LABELS: tuple[Labels, ...] = get_args(Labels)
 
 _FILL = {CONFIRMED: 0.3, TENTATIVE: 0.15}
 """How much of the color a pixel of an object gets."""
@@ -26,8 +27,8 @@ _NOTHING = TruthMarks()
 def draw_overlay(
     image: Image,
     instances: Instances,
-    *,
     labels: Labels = 'full',
+    *,
     colors: Sequence[Color] | None = None,
     marks: TruthMarks | None = None,
 ) -> Image:

@@ -41,6 +41,7 @@ from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.ros.stamps import FOLDER_RATE, StampOrder, to_time
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.tracker import Tracker
+from vis_ros.visualization import Labels
 from vis_ros.whole_file import whole_file
 
 _MASK_ENCODING = 'rle'  # lossless, and a tenth of the size of mono8, which the node publishes by default
@@ -100,6 +101,7 @@ def replay(
     copy_images: bool = False,
     confirmed: bool = False,
     codecs: tuple[str, ...] = tuple(CODECS),
+    labels: Labels = 'full',
     on_frame: Callable[[], None] = lambda: None,
 ) -> ReplaySummary:
     """Track the objects in a recording, and write the results into a folder.
@@ -126,6 +128,7 @@ def replay(
         copy_images: copy the messages of the images into the bag, byte for byte.
         confirmed: leave out tracks until they are CONFIRMED.
         codecs: FourCCs for the video, see `VideoWriter`.
+        labels: what the tags in the pictures have, see `draw_overlay`.
         on_frame: called after each processed frame.
 
     Raises:
@@ -149,7 +152,7 @@ def replay(
         recording.scale16 = model.settings.scale16()
     start = time.perf_counter()
     with BagWriter(folder / 'bag') as bag, ResultsJson(folder) as results:
-        outputs = _Outputs(folder, len(streams) == 1, bag, results, model.name, copy_images, confirmed, codecs)
+        outputs = _Outputs(folder, len(streams) == 1, bag, results, model.name, copy_images, confirmed, codecs, labels)
         photos = [recording.photos for recording in recordings for _ in recording.streams]
         runs = [
             _StreamRun(stream, 1 + position, outputs, stride, photos[position])
@@ -225,6 +228,7 @@ class _Outputs:
     copy_images: bool
     confirmed: bool
     codecs: tuple[str, ...]
+    labels: Labels
 
 
 def _run(processed: Generator[None], max_frames: int | None, on_frame: Callable[[], None]) -> str:
@@ -295,7 +299,11 @@ class _StreamRun:
         folder = outputs.folder if outputs.is_single else outputs.folder / self.stream.name
         rate = max((self.stream.rate or FOLDER_RATE) / self._stride, SLOWEST_VIDEO)
         self._tracker = tracker
-        self._files = PhotoFiles(folder) if self._photos else VideoFiles(folder, rate, outputs.codecs)
+        self._files = (
+            PhotoFiles(folder, outputs.labels)
+            if self._photos
+            else VideoFiles(folder, rate, outputs.codecs, outputs.labels)
+        )
         try:
             with closing(self._files):
                 yield

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vis_ros.claim import claim
 from vis_ros.instances import Instances
-from vis_ros.visualization import VideoSheet, draw_overlay
+from vis_ros.visualization import Labels, VideoSheet, draw_overlay
 
 OVERLAYS = 'overlays'
 """Folder of the images with the objects drawn."""
@@ -26,8 +26,9 @@ class PhotoFiles:
 
     codec = ''
 
-    def __init__(self, folder: Path) -> None:
-        """Create the folder if needed."""
+    def __init__(self, folder: Path, labels: Labels = 'full') -> None:
+        """Create the folder if needed. `labels`: what the tags have, see `draw_overlay`."""
+        self._labels: Labels = labels
         claim(folder / OVERLAYS)
         self._overlays = folder / OVERLAYS
         self._sheet, self._sheet_path = VideoSheet(16), folder / 'contact_sheet.png'
@@ -37,7 +38,7 @@ class PhotoFiles:
         """Write a photo and the objects found in it; arguments as of `VideoFiles.add`."""
         assert image is not None
         self._records.write(json.dumps(record) + '\n')
-        overlay = draw_overlay(image, instances)
+        overlay = draw_overlay(image, instances, self._labels)
         path = self._overlays / f'{record["name"]}.jpg'  # photos may differ in their suffix only
         if not cv2.imwrite(str(path), overlay):
             raise OSError(f'cannot write {path}')

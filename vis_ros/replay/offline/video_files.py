@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vis_ros.instances import Instances
 from vis_ros.recordings.video_writer import CODECS, VideoWriter
-from vis_ros.visualization import VideoSheet, draw_overlay
+from vis_ros.visualization import Labels, VideoSheet, draw_overlay
 
 NAMES = ('results.jsonl', 'overlay.mp4', 'contact_sheet.png')
 """Names of the files."""
@@ -26,15 +26,19 @@ class VideoFiles:
     codec: FourCC of the overlay video, '' before the first frame.
     """
 
-    def __init__(self, folder: Path, rate: float, codecs: tuple[str, ...] = tuple(CODECS)) -> None:
+    def __init__(
+        self, folder: Path, rate: float, codecs: tuple[str, ...] = tuple(CODECS), labels: Labels = 'full'
+    ) -> None:
         """Create the folder if needed; existing files of these names are replaced.
 
         Args:
             folder: where the files go.
             rate: frames per second of the overlay video.
             codecs: FourCCs for it, see `VideoWriter`.
+            labels: what the tags in the pictures have, see `draw_overlay`.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        self._labels: Labels = labels
         self._sheet, self._sheet_path = VideoSheet(16), folder / 'contact_sheet.png'
         self._video = VideoWriter(folder / 'overlay.mp4', rate, codecs)
         self._start: float | None = None
@@ -49,7 +53,7 @@ class VideoFiles:
         self._records.write(json.dumps(record) + '\n')
         self._start = record['stamp'] if self._start is None else self._start
         if image is not None:
-            overlay = draw_overlay(image, instances)
+            overlay = draw_overlay(image, instances, self._labels)
             self._video.write(overlay)
             self._sheet.add(overlay, f'{record["stamp"] - self._start:.2f} s  {record["name"]}')
 
