@@ -128,7 +128,8 @@ def test_other_engines_stay_in_their_files() -> None:
 
 def room_of(name: str) -> str:
     """The room of a file or directory right below vis_ros/."""
-    return 'vocabulary' if name in ('masks', 'visualization') or not (ROOT / 'vis_ros' / name / '__init__.py').is_file() else name
+    is_vocabulary = name in ('masks', 'visualization') or not (ROOT / 'vis_ros' / name / '__init__.py').is_file()
+    return 'vocabulary' if is_vocabulary else name
 
 
 def room_imports() -> Iterator[tuple[str, str, str]]:
