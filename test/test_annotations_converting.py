@@ -107,5 +107,5 @@ def test_nothing_is_left_after_a_failure(tmp_path):
 
 
 def test_an_unknown_format_is_named(tmp_path):
-    with pytest.raises(ValueError, match="cannot write the format 'coco'; choose from youtube-vis, davis, mots, bag"):
-        convert_annotations(random_videos(), tmp_path / 'out', 'coco')
+    with pytest.raises(ValueError, match="cannot write the format 'voc'; choose from youtube-vis, coco, davis, mots, "):
+        convert_annotations(random_videos(), tmp_path / 'out', 'voc')

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 from helpers.random_annotations import random_videos
@@ -10,8 +11,11 @@ from hypothesis import strategies as st
 from test_annotations_replay_folder import record, write
 
 from vis_ros.datasets.checking import check_annotations
+from vis_ros.datasets.coco_vid import write_coco
+from vis_ros.datasets.cvat_xml import write_cvat
 from vis_ros.datasets.davis import write_davis
 from vis_ros.datasets.mots import write_mots
+from vis_ros.datasets.mots_png import write_mots_png
 from vis_ros.datasets.youtube_vis import write_youtube_vis
 from vis_ros.datasets.youtube_vis_results import result_rows
 
@@ -55,6 +59,9 @@ def sound(tmp_path_factory):
     write_youtube_vis(made, root / 'vis')
     write_mots(made, root / 'mots')
     write_davis(made, root / 'davis')
+    write_coco(made, root / 'coco')
+    write_cvat(made, root / 'cvat')
+    write_mots_png(made, root / 'mots_png')
     write(root / 'replay', [record(0)[0], record(1)[0]], {'source': 'x', 'class_names': ['dog', 'cat']})
     return root
 
@@ -70,6 +77,19 @@ def assert_reported_or_valid(path, **options):
 @given(data=st.data())
 def test_youtube_vis(sound, tmp_path, data):
     content = json.loads((sound / 'vis' / 'instances.json').read_text())
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.sampled_from(list(places(content))))
+        content = changed(content, place, data.draw(st.one_of(st.just('remove'), some_value)) if place else {})
+    (tmp_path / 'x.json').write_text(json.dumps(content))
+    assert_reported_or_valid(tmp_path / 'x.json')
+
+
+@fuzzed
+@given(data=st.data(), has_videos=st.booleans())
+def test_coco_with_track_ids(sound, tmp_path, data, has_videos):
+    content = json.loads((sound / 'coco' / 'instances.json').read_text())
+    if not has_videos:
+        del content['videos']
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.sampled_from(list(places(content))))
         content = changed(content, place, data.draw(st.one_of(st.just('remove'), some_value)) if place else {})
@@ -116,6 +136,35 @@ def test_bytes_of_mots(sound, tmp_path, data):
 @given(data=st.data())
 def test_bytes_of_images(sound, tmp_path, data):
     (tmp_path / '0.png').write_bytes(damaged((sound / 'davis/Annotations/first/00000.png').read_bytes(), data))
+    assert_reported_or_valid(tmp_path)
+
+
+@fuzzed
+@given(data=st.data())
+def test_bytes_of_cvat(sound, tmp_path, data):
+    (tmp_path / 'x.xml').write_bytes(damaged((sound / 'cvat' / 'first' / 'annotations.xml').read_bytes(), data))
+    assert_reported_or_valid(tmp_path / 'x.xml')
+
+
+@fuzzed
+@given(data=st.data())
+def test_values_of_cvat(sound, tmp_path, data):
+    text = (sound / 'cvat' / 'first' / 'annotations.xml').read_text()
+    numbers = list(re.finditer(r'(?<=[">,;])-?\d+(?=["<,;])', text))
+    chosen = data.draw(st.sampled_from(numbers))
+    other = data.draw(st.sampled_from(['', '-1', '1e9', 'nan', 'inf', '99999999', str(10**30), 'x', '0', '1', '٣']))
+    (tmp_path / 'x.xml').write_text(text[: chosen.start()] + other + text[chosen.end() :])
+    assert_reported_or_valid(tmp_path / 'x.xml')
+
+
+@fuzzed
+@given(data=st.data())
+def test_bytes_of_mots_png(sound, tmp_path, data):
+    folder = sound / 'mots_png' / 'first' / 'instances'
+    (tmp_path / 'instances').mkdir(exist_ok=True)
+    (tmp_path / 'instances' / '0.png').write_bytes((folder / '00000.png').read_bytes())
+    (tmp_path / 'instances' / '1.png').write_bytes(damaged((folder / '00001.png').read_bytes(), data))
+    (tmp_path / 'instances' / 'labels.txt').write_bytes(damaged((folder / 'labels.txt').read_bytes(), data))
     assert_reported_or_valid(tmp_path)
 
 

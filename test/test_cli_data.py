@@ -90,7 +90,7 @@ def test_results_are_checked_and_converted_with_their_truth(tmp_path):
         (['check', 'nowhere'], 'there is no file or folder nowhere'),
         (['convert', 'nowhere', '{out}', '--to', 'davis'], 'there is no file or folder nowhere'),
         (['convert', '{bad}', '{out}', '--to', 'davis'], 'x.json: line 1, column 1: is not JSON'),
-        (['convert', '{good}', '{out}', '--to', 'coco'], "cannot write the format 'coco'"),
+        (['convert', '{good}', '{out}', '--to', 'voc'], "cannot write the format 'voc'"),
         (['convert', '{good}', '{good}', '--to', 'davis'], 'give a new or empty folder'),
     ],
 )

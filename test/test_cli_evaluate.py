@@ -98,8 +98,11 @@ def test_the_same_files_give_the_same_bytes(files, tmp_path):
     outs = [tmp_path / 'one', tmp_path / 'two']
     for out in outs:
         assert run(swapped, truth, '--compare', good, '--out', out).returncode == 0
-    names = sorted(path.name for path in outs[0].iterdir())
-    assert names == ['.vis_ros', 'comparison.json', 'evaluation.json', 'report.html']
+    names = sorted(path.relative_to(outs[0]).as_posix() for path in outs[0].rglob('*') if path.is_file())
+    assert names == [
+        '.vis_ros', 'comparison.json', 'evaluation.json', 'report.html', 'sheets/.vis_ros', 'sheets/first.png',
+        'sheets/second.png',
+    ]  # fmt: skip
     for name in names:
         assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes()
 

@@ -4,9 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
-from vis_ros.evaluation.comparison.candidates import FIRST_MASK
+from vis_ros.datasets.open_annotations import open_annotations
+from vis_ros.evaluation.comparison.candidates import FIRST_MASK, ground_truth
 from vis_ros.evaluation.comparison.model_comparison import compare_models
 from vis_ros.evaluation.comparison.run_model import ComparisonTask, run_model
+from vis_ros.evaluation.comparison.sheet_images import SheetImages
+from vis_ros.evaluation.error_marks import error_marks, mask_iou
+from vis_ros.evaluation.metrics.clear import ClearMatching
+from vis_ros.instances import Instances
 
 SHIFT = 4
 SIDE = 40
@@ -48,7 +53,43 @@ def test_sheet_has_one_row_a_model_and_nothing_else_is_left(tmp_path):
     compare_models([task(truth, out), task(truth, out, 'mask_rcnn')])
     assert sorted(path.name for path in out.iterdir()) == ['.vis_ros', 'comparison.json', 'square.jpg']
     row = 480 * 96 // 160 + 4
-    assert cv2.imread(str(out / 'square.jpg')).shape == (2 * row, 150 + 6 * 484, 3)
+    height, width, _ = cv2.imread(str(out / 'square.jpg')).shape
+    assert width == 150 + 6 * 484 and height > 2 * row and height % 2 == 0
+
+
+def test_an_object_has_one_color_in_the_rows_of_all_models_and_a_false_track_is_gray(tmp_path):
+    (video,) = open_annotations(davis_folder(tmp_path / 'davis')).videos
+    colors = {}
+    for track_id in (1, 17):  # two models give the same object different ids, and a false track the next one
+        images = SheetImages(tmp_path, track_id)
+        for number, frame in enumerate(video):
+            truth = ground_truth(frame)
+            plane = np.zeros((1, 96, 160), np.uint8)
+            plane[0, 70:90, 100:140] = 1
+            false = Instances.from_masks(plane, class_names=('object',))
+            found = Instances.cat([part.with_fields(states=None, hits=None) for part in (truth, false)])
+            ids = np.array([track_id, track_id + 1], np.uint32)
+            images.add(number, frame, frame.read_image(), found.with_fields(track_ids=ids), number == 3)
+        image = cv2.imread(str(tmp_path / f'{track_id}_00003.jpg')).astype(int)
+        colors[track_id] = image[3 * 40, 3 * 32 : 3 * 32 + 30].mean(0), image[3 * 82, 3 * 105 : 3 * 110].mean(0)
+    assert np.abs(colors[1][0] - colors[17][0]).max() < 3, 'the object'
+    assert np.ptp(colors[17][1]) < 12, 'the false track'
+
+
+def test_errors_are_told_from_each_other(tmp_path):
+    planes = np.zeros((3, 40, 60), np.uint8)
+    for number, plane in enumerate(planes):
+        plane[5:15, 20 * number : 20 * number + 10] = 1
+    truth = Instances.from_masks(planes[:2]).with_fields(track_ids=[5, 6])
+    matching = ClearMatching()
+    for frame, ids in enumerate(([1, 2], [1, 3])):  # the second track covers nothing, the first one switches to 3
+        found = Instances.from_masks(planes[[0, 2]]).with_fields(track_ids=ids if frame == 0 else ids[::-1])
+        track_ids = np.asarray(found.track_ids).astype(np.int64)
+        pairs = matching.add(frame, np.array([5, 6]), track_ids, mask_iou(planes[:2], found))
+        marks = error_marks(matching, frame, truth, found, pairs)
+        assert marks.switched == ({} if frame == 0 else {0: 1})
+        assert marks.false == frozenset({1})
+        np.testing.assert_array_equal(marks.lost.track_ids, [6])
 
 
 def test_model_that_cannot_run_is_named_with_the_reason_and_the_others_run(tmp_path):

@@ -30,7 +30,7 @@ FLOORS = (
 )
 """The rooms of the package by floor, from the ground: vocabulary, data, models, tracking, programs. A room imports from
 lower floors, and from its own floor as long as no two rooms need each other. The vocabulary is every single file right
-below vis_ros/, the masks and the generated messages."""
+below vis_ros/, the masks, the drawing and the generated messages."""
 
 LIVE = {'demo', 'replay'}
 """What besides `node` may import rclpy: the camera and the recorder of the demo and the live replay are ROS nodes."""
@@ -128,7 +128,8 @@ def test_other_engines_stay_in_their_files() -> None:
 
 def room_of(name: str) -> str:
     """The room of a file or directory right below vis_ros/."""
-    return 'vocabulary' if name == 'masks' or not (ROOT / 'vis_ros' / name / '__init__.py').is_file() else name
+    is_vocabulary = name in ('masks', 'visualization') or not (ROOT / 'vis_ros' / name / '__init__.py').is_file()
+    return 'vocabulary' if is_vocabulary else name
 
 
 def room_imports() -> Iterator[tuple[str, str, str]]:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.rectangles import BLUE, CLASS_NAMES, GREEN, RED, RectangleEngine, draw
+from jsonschema import Draft202012Validator
 from pycocotools import mask as coco
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.highlevel import AnyReader
@@ -22,7 +23,7 @@ from vis_ros.msg import InstanceMaskArray
 import vis_ros
 from vis_ros.claim import MARKER
 from vis_ros.datasets.bag_annotations import read_bag
-from vis_ros.instances import Instances
+from vis_ros.instances import LOST, TENTATIVE, Instances
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_reader import BagReader
 from vis_ros.recordings.bag_writer import BagWriter
@@ -33,9 +34,9 @@ from vis_ros.recordings.video_writer import CODECS, VideoWriter
 from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.offline.offline_replay import replay
 from vis_ros.replay.offline.results_json import ResultsJson
-from vis_ros.replay.records import frame_record
+from vis_ros.replay.records import SCHEMA, frame_record
 from vis_ros.ros.messages import to_image, to_instances
-from vis_ros.ros.stamps import to_time
+from vis_ros.ros.stamps import nanoseconds, to_time
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.settings import Settings
 
@@ -43,8 +44,8 @@ SECOND = 1_000_000_000
 FAST = ('mp4v',)
 
 
-def rectangle_model(weights='rectangles'):
-    return Model(Settings(weights=weights), engine_factory=RectangleEngine)
+def rectangle_model(weights='rectangles', **settings):
+    return Model(Settings(weights=weights, **settings), engine_factory=RectangleEngine)
 
 
 def run(recordings, out, model=None, **options):
@@ -216,10 +217,65 @@ def test_run_json_says_what_was_done(folder, tmp_path):
         'weights_sha256': '', 'photos': False,
         'engine': 'opencv', 'device': 'cpu', 'precision': 'uint8', 'note': '',
         'settings': asdict(Settings(weights='made')),
-        'cameras': {'': ''}, 'stride': 1, 'max_frames': None,
+        'cameras': {'': ''}, 'stride': 1, 'max_frames': None, 'confirmed': False,
         'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'warnings': {},
         'left_out': [], 'inferred': [], 'stopped_early': '', 'no_results_json': '', 'frames_of': {'': 19},
     }  # fmt: skip
+
+
+def test_results_have_all_that_the_messages_have(tmp_path):
+    image_bag(tmp_path / 'recording', [1 + 0.1 * index for index in range(20)])
+    model = rectangle_model(min_hits=3)
+    run(open_recording(tmp_path / 'recording'), tmp_path / 'out', model=model)
+    schema = Draft202012Validator(json.loads(SCHEMA.read_text()))
+    states = set()
+    for line, array in zip(records(tmp_path / 'out'), arrays(tmp_path / 'out' / 'bag')[0], strict=True):
+        schema.validate(line)
+        assert (line['frame_id'], line['epoch'], line['sequence'], line['dropped'], line['stamp_ns']) == (
+            array.header.frame_id, array.epoch, array.sequence, array.dropped, nanoseconds(array.header.stamp)
+        )  # fmt: skip
+        seen = [each for each in array.instances if each.state != LOST]
+        for found, message in zip(line['instances'], seen, strict=True):
+            states.add(found['state'])
+            assert (found['track_id'], found['hits'], found['area']) == (message.track_id, message.hits, message.area)
+            assert found['state'] == ('tentative', 'confirmed')[message.state]
+            assert found['first_seen'] == pytest.approx(nanoseconds(message.first_seen) / 1e9, abs=1e-6)
+            assert found['match_score'] == pytest.approx(message.match_score, abs=1e-6)
+            assert found['centroid'] == pytest.approx([message.centroid_x, message.centroid_y], abs=0.006)
+    assert states == {'tentative', 'confirmed'}
+
+
+def test_only_confirmed_tracks_if_wanted(folder, tmp_path):
+    model = rectangle_model(min_hits=3)
+    run(open_recording(folder), tmp_path / 'all', model=model)
+    run(open_recording(folder), tmp_path / 'some', model=model, confirmed=True)
+    everything, some = records(tmp_path / 'all'), records(tmp_path / 'some')
+    assert not some[1]['instances'] and some[-1]['instances']
+    for line in everything:
+        line['instances'] = [each for each in line['instances'] if each['state'] == 'confirmed']
+    assert some == everything
+    assert all(each.state != TENTATIVE for array in arrays(tmp_path / 'some' / 'bag')[0] for each in array.instances)
+    assert json.loads((tmp_path / 'some' / 'run.json').read_text())['confirmed'] is True
+
+
+def test_labels_of_the_pictures(folder, tmp_path):
+    for labels in ('full', 'id', 'none'):
+        run(open_recording(folder), tmp_path / labels, labels=labels, max_frames=3)
+    sheets = [cv2.imread(str(tmp_path / labels / 'contact_sheet.png')).astype(int) for labels in ('full', 'id', 'none')]
+    changed = [np.count_nonzero((sheet != sheets[2]).any(2)) for sheet in sheets]
+    assert changed[0] >= changed[1] > 0
+
+
+def test_chosen_folders_of_images(tmp_path):
+    for name in ('a', 'b', 'c'):
+        frames(tmp_path / 'videos' / name, 2)
+    opened = open_recordings(tmp_path / 'videos', only=['c', 'a'])
+    assert [recording.path.name for recording in opened] == ['a', 'c']
+    assert not any(recording.left_out for recording in opened), 'what was not chosen is not missing'
+    with pytest.raises(ValueError, match=r'no folder of images named d; it has a, b, c'):
+        open_recordings(tmp_path / 'videos', only=['a', 'd'])
+    with pytest.raises(ValueError, match='is one recording, so there is no a to choose: leave --only out'):
+        open_recordings(tmp_path / 'videos' / 'a', only=['a'])
 
 
 def test_the_video_has_every_frame_and_the_sheet_can_be_read(folder, tmp_path):

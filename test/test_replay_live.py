@@ -8,10 +8,11 @@ import time
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from helpers.rectangle_scene import PERIOD_NS, START_NS, SceneTracker, expected_records, stamp_of, write_bag
+from helpers.rectangle_scene import PERIOD_NS, START_NS, SceneTracker, expected_records, scene, stamp_of, write_bag
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -30,6 +31,7 @@ from vis_ros.replay.live.read_ahead import ReadAhead
 from vis_ros.replay.live.routes import Route, find_routes
 from vis_ros.replay.live.running_node import NodeCamera, RunningNode
 from vis_ros.replay.live.timed_images import TimedImage, TimedImages, open_timed_images
+from vis_ros.replay.offline.video_files import VideoFiles
 from vis_ros.ros.messages import MessageContext, to_image, to_message
 from vis_ros.ros.stamps import to_time
 
@@ -547,9 +549,12 @@ class SimulatedNode(Graph):
         self._newest_ns = stamp_ns
         self._sequence += 1
         header = Header(stamp=to_time(stamp_ns))
-        context = MessageContext(header, self._epoch, self._sequence, self._pending, 'test', latency_ns=7_000_000)
+        found = self._tracker.step(index, stamp_ns)
+        context = MessageContext(
+            header, self._epoch, self._sequence, self._pending, 'test', 7_000_000, self._tracker.first_ns
+        )
         self._pending = 0
-        array = to_message(self._tracker.step(index, stamp_ns), context, 'rle')
+        array = to_message(found, context, 'rle')
         self.received.append((SINGLE[0].instances_topic, serialize_message(array)))
 
 
@@ -597,6 +602,30 @@ def test_every_image_has_a_result_if_the_node_replies_to_all(simulate, tmp_path)
     assert (run['live']['rounds'], run['live']['rate'], run['live']['node']) == (2, 2.0, '/vis_node')
     rows = json.loads((tmp_path / 'results.json').read_text())
     assert [len(row['segmentations']) for row in rows] == [60] * 4
+    assert {each['latency'] for each in found} == {0.007} and [each['sequence'] for each in found[:30]] == [
+        *range(1, 31)
+    ]
+    video = cv2.VideoCapture(str(tmp_path / 'overlay.mp4'))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 60
+    assert cv2.imread(str(tmp_path / 'contact_sheet.png')).shape[1] == 1600
+
+
+def test_the_pictures_show_the_images_that_had_a_reply(simulate, tmp_path, monkeypatch):
+    drawn = []
+    add = VideoFiles.add
+    monkeypatch.setattr(VideoFiles, 'add', lambda *arguments: drawn.append(arguments) or add(*arguments))
+    play(simulate(SimulatedNode(dropped=(0, 3), lost=(7,))), tmp_path, loop=2)
+    assert [record['index'] for *_, record in drawn] == [i for i in range(60) if i not in (0, 3, 7)]
+    for _, image, _, record in drawn:
+        np.testing.assert_array_equal(image, scene(record['index'] % 30))
+
+
+def test_the_latency_of_a_node_on_another_clock_is_unknown(simulate, tmp_path, monkeypatch):
+    node = simulate(SimulatedNode())
+    monkeypatch.setattr(node, 'parameters', lambda: {'weights': 'rectangles', 'use_sim_time': False})
+    summary = play(node, tmp_path)
+    assert summary.node_latency_percentiles_ms is None and 'use_sim_time:=true' in summary.node_clock
+    assert {each['latency'] for each in read_records(tmp_path)} == {None}
 
 
 def test_images_without_a_result_are_dropped_or_lost(simulate, tmp_path):

@@ -19,6 +19,7 @@ from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation, IdentitySwitch, MatchedRun, ObjectTrack
 from vis_ros.evaluation.leading_figure import PHOTO_METRICS
 from vis_ros.evaluation.paired_interval import Interval
+from vis_ros.evaluation.report import error_sheets
 from vis_ros.evaluation.report import html_report as report
 from vis_ros.evaluation.report.html_report import charts
 from vis_ros.evaluation.report.switch_images import draw_outlines
@@ -498,6 +499,41 @@ def test_a_crop_stays_inside_the_image():
     assert (height, width) == (round(240 * 48 / 64), 240)
     everything = encode(np.ones((50, 700), np.uint8))
     assert draw_outlines(image, (everything, everything), 3).shape == (round(50 * 240 / 700), 240, 3)
+
+
+def test_sheets_mark_switches_lost_and_false_objects(tmp_path, monkeypatch):
+    marked = {}
+    draw = error_sheets.draw_overlay
+
+    def noted(image, found, *, marks):
+        marked[int(image[0, 0, 0])] = marks
+        return draw(image, found, marks=marks)
+
+    monkeypatch.setattr(error_sheets, 'draw_overlay', noted)
+    left, right, far = (2, 2, 10, 12), (15, 2, 25, 12), (2, 14, 8, 19)
+    true_frames = [memory.frame([(1, left), (2, right)], n, ignored=far if n == 3 else None) for n in range(4)]
+    true_frames = [
+        replace(each, read_image=lambda n=n: np.full((20, 30, 3), n, np.uint8)) for n, each in enumerate(true_frames)
+    ]
+    # Frame 1: the left object is lost; frame 2: it has another track; a false track in frames 2 and 3, ignored in 3.
+    found = [
+        [(7, left), (8, right)],
+        [(8, right)],
+        [(9, left), (8, right), (4, far)],
+        [(9, left), (8, right), (4, far)],
+    ]
+    truth, results = memory.videos(memory.video(true_frames)), memory.videos(found)
+    assert error_sheets.write_error_sheets(tmp_path, evaluate(results, truth), truth, results) == 1
+    assert cv2.imread(str(tmp_path / 'sheets' / 'video.png')).shape[1] == 1600
+    assert [marks.in_words() for marks in marked.values()] == ['', '1 lost', '1 switch, 1 false', '']
+    assert list(marked[2].switched.values()) == [7]
+    np.testing.assert_array_equal(marked[1].lost.track_ids, [1])
+
+
+def test_videos_without_images_have_no_sheet(tmp_path):
+    truth = memory.videos([[(1, (2, 2, 10, 12))]])
+    assert error_sheets.write_error_sheets(tmp_path, evaluate(truth, truth), truth, truth) == 0
+    assert [path.name for path in (tmp_path / 'sheets').iterdir()] == ['.vis_ros']
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------

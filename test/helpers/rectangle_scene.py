@@ -54,12 +54,12 @@ class SceneTracker:
 
     def __init__(self):
         self._tracker = Model(Settings(), RectangleEngine).tracker()
-        self._first_ns = None
+        self.first_ns = None
 
     def step(self, index, stamp_ns):
         """The tracked objects of an image, ascending by track id."""
-        self._first_ns = stamp_ns if self._first_ns is None else self._first_ns
-        instances = self._tracker.step(scene(index), (stamp_ns - self._first_ns) / 1e9)
+        self.first_ns = stamp_ns if self.first_ns is None else self.first_ns
+        instances = self._tracker.step(scene(index), (stamp_ns - self.first_ns) / 1e9)
         unknown = np.full((len(instances), 3), np.nan, np.float32)  # as in a message without depth
         return instances.with_fields(positions=unknown)[np.argsort(instances.track_ids)]
 
@@ -75,6 +75,9 @@ def expected_records(records, frames):
     expected = []
     for record in records:
         instances = tracker.step(record['index'] % frames, record['stamp_ns'])
-        line = frame_record(record['index'], record['stamp_ns'], record['name'], record['epoch'], instances)
-        expected.append(json.loads(json.dumps(line | {'round': record['round']})))
+        line = frame_record(
+            record['index'], record['stamp_ns'], record['name'], record['epoch'], instances, origin_ns=tracker.first_ns
+        )
+        of_the_node = {key: record[key] for key in ('frame_id', 'sequence', 'dropped', 'latency', 'round')}
+        expected.append(json.loads(json.dumps(line | of_the_node)))
     return expected

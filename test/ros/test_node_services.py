@@ -3,6 +3,7 @@
 import numpy as np
 from helpers.passing_rectangles import ids, scene
 from helpers.rectangles import HEIGHT, WIDTH
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
@@ -49,6 +50,21 @@ def test_overlays_are_drawn_only_for_subscribers(graph, monkeypatch):
     truth[4:14, 6:16] = 1 + [i.class_name for i in array.instances].index('red')
     truth[28:40, 46:56] = 1 + [i.class_name for i in array.instances].index('blue')
     np.testing.assert_array_equal(pixels(labels[-1], np.uint16, ()), truth)
+
+
+def test_the_tags_of_the_overlay_can_be_left_out_while_running(graph, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        'vis_ros.node.camera_publishers.draw_overlay',
+        lambda *arguments: drawn.append(arguments[2]) or draw_overlay(*arguments),
+    )
+    graph.start()
+    overlays = graph.listen(Image, '/vis_node/overlay')
+    assert graph.under_test.set_parameters([Parameter('overlay_labels', value='none')])[0].successful
+    while not overlays:  # discovery takes a moment
+        graph.process(scene(1))
+        graph.spin_for(0.1)
+    assert set(drawn) == {'none'}
 
 
 def test_an_overlay_that_fails_skips_no_image(graph, monkeypatch):

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help='Check, convert and generate annotated videos.', no_args_is_help=True)
 
-_PATH = 'File or folder: YouTube-VIS or COCO JSON, DAVIS, MOTS text, output of vis-ros replay, or a bag.'
+_PATH = (
+    'File or folder: YouTube-VIS or COCO JSON, DAVIS, MOTS text or PNG, CVAT for video XML, output of vis-ros replay, '
+    'or a bag.'
+)
 _IMAGES = 'Folder of the images, if they are not next to the annotations.'
 _TRUTH = 'Ground truth that provides the frames of YouTube-VIS results (a JSON list of rows).'
 _TOPIC = 'InstanceMaskArray topic, for a bag that has several.'
@@ -99,7 +102,7 @@ def _print_contents(path: Path, found: CheckedAnnotations) -> None:
 def convert(
     source: Annotated[Path, typer.Argument(help=_PATH)],
     out: Annotated[Path, typer.Argument(help='New folder.')],
-    to: Annotated[str, typer.Option(help='Output format: youtube-vis, davis, mots or bag.')],
+    to: Annotated[str, typer.Option(help='Output format: youtube-vis, coco, davis, mots, mots-png, cvat or bag.')],
     images: Annotated[Path | None, typer.Option(help=_IMAGES)] = None,
     truth: Annotated[Path | None, typer.Option(help=_TRUTH)] = None,
     topic: Annotated[str | None, typer.Option(help=_TOPIC)] = None,

@@ -98,6 +98,7 @@ def evaluate(
     from vis_ros.evaluation.compare_results import compare as compare_evaluations
     from vis_ros.evaluation.leading_figure import check_figure
     from vis_ros.evaluation.preparation import Preparation
+    from vis_ros.evaluation.report.error_sheets import write_error_sheets
     from vis_ros.evaluation.report.html_report import write_report
     from vis_ros.evaluation.report.mistakes_sheet import mistakes_sheet
 
@@ -126,6 +127,7 @@ def evaluate(
             (out / 'mistakes.jpg').write_bytes(sheet)
         report = out / 'report.html'
         write_report(evaluation, report, truth=truth_videos, results=result_videos, comparison=comparison, sheet=sheet)
+        sheets = 0 if evaluation.photos else write_error_sheets(out, evaluation, truth_videos, result_videos)
     if comparison:
         print_comparison(comparison)
     else:
@@ -133,6 +135,8 @@ def evaluate(
     if sheet is not None:
         console.print(f'Photos with the most mistakes: {out}/mistakes.jpg', soft_wrap=True)
     console.print(f'Report: {out}/report.html, all metrics: {out}/evaluation.json', soft_wrap=True)
+    if sheets:
+        console.print(f'Contact sheets with the errors marked: {out}/sheets', soft_wrap=True)
     if fail_if_worse and comparison and comparison.verdict.answer == 'worse':
         raise typer.Exit(WORSE)
 

@@ -10,6 +10,7 @@ import typer
 from vis_ros.cli.console import console, print_table, progress
 from vis_ros.cli.setting_options import with_settings
 from vis_ros.tracking.settings import Settings
+from vis_ros.visualization import Labels
 
 if TYPE_CHECKING:
     from vis_ros.recordings.bag_depth import DepthTopics
@@ -50,11 +51,21 @@ def replay(
             'names.',
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar='NAME', help='Of a folder of image folders: replay this one. Repeat it for several.'),
+    ] = None,
     stride: Annotated[int, typer.Option(min=1, help='Process every N-th image.')] = 1,
     max_frames: Annotated[int | None, typer.Option(min=1, help='Stop after this many processed images.')] = None,
     copy_images: Annotated[
         bool, typer.Option('--copy-images', help='Copy the messages of the processed images into the bag.')
     ] = False,
+    confirmed: Annotated[
+        bool, typer.Option('--confirmed', help='Leave out tracks until they are confirmed (see --min-hits).')
+    ] = False,
+    labels: Annotated[
+        Labels, typer.Option(help='Tags in the pictures: full is track id, class and score; id is the track id.')
+    ] = 'full',
     codec: Annotated[
         str,
         typer.Option(
@@ -74,7 +85,7 @@ def replay(
     if codec not in ('auto', *CODECS):
         raise ValueError(f'--codec {codec!r} is not one of auto, {", ".join(CODECS)}')
     recordings = open_recordings(
-        source, topic, parse_cameras(camera or []), _depth_topics(depth, camera_info, rectified), photos
+        source, topic, parse_cameras(camera or []), _depth_topics(depth, camera_info, rectified), photos, only or ()
     )
     with console.status('loading the network'):
         model = Model(settings)
@@ -90,6 +101,8 @@ def replay(
             stride=stride,
             max_frames=max_frames,
             copy_images=copy_images,
+            confirmed=confirmed,
+            labels=labels,
             codecs=tuple(CODECS) if codec == 'auto' else (codec,),
             on_frame=lambda: bar.advance(task),
         )

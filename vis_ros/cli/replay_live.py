@@ -84,16 +84,19 @@ def _print_summary(out: Path, summary: LiveSummary) -> None:
         ('sent late', f'{summary.late} (by more than 10 ms; at most {summary.latest_ms:.1f} ms)'),
         ('rate', f'{summary.rate_hz:.2f} of {summary.recorded_hz:.2f} images/s'),
         ('latency p50, p95, p99', f'{_milliseconds(summary.latency_percentiles_ms)} (publish to receive, wall time)'),
-        (
-            'latency reported by the node',
-            f'{_milliseconds(summary.node_latency_percentiles_ms)} ({summary.node_clock})',
-        ),
+        ('latency reported by the node', _node_latency(summary)),
         ('epochs', ', '.join(map(str, summary.epochs)) or 'none'),
         ('track ids', summary.identities),
         *([('results for images of other publishers', summary.unknown)] if summary.unknown else []),
         *([('no results.json', summary.no_results_json)] if summary.no_results_json else []),
     ]
     print_table(str(out), table)
+
+
+def _node_latency(summary: LiveSummary) -> str:
+    if summary.node_latency_percentiles_ms is None:
+        return summary.node_clock
+    return f'{_milliseconds(summary.node_latency_percentiles_ms)} ({summary.node_clock})'
 
 
 def _milliseconds(percentiles: tuple[float, ...] | None) -> str:

@@ -57,7 +57,15 @@ def settings_from(params_file: Path | None, chosen: dict[str, Any]) -> Settings:
         if each.name in values and (reason := objection(each, convert(each, values[each.name]))):
             raise ValueError(f'{params_file}: {reason}')
     names = {each.name for each in fields(Settings)}
+    unused = [each.name for each in fields(NodeSettings) if each.name not in names and _is_set(each, values)]
+    if unused:
+        typer.echo(f'vis-ros: {params_file}: only the node uses {", ".join(unused)}; ignored here', err=True)
     return Settings.of({name: value for name, value in values.items() if name in names} | chosen)
+
+
+def _is_set(item: Field[Any], values: dict[str, Any]) -> bool:
+    """Whether the values have another one than the default."""
+    return item.name in values and convert(item, values[item.name]) != item.default
 
 
 def option_name(name: str) -> str:

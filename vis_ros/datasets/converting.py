@@ -6,9 +6,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from vis_ros.datasets.coco_vid import write_coco
+from vis_ros.datasets.cvat_xml import write_cvat
 from vis_ros.datasets.davis import write_davis
 from vis_ros.datasets.labels import write_labels
 from vis_ros.datasets.mots import write_mots
+from vis_ros.datasets.mots_png import write_mots_png
 from vis_ros.datasets.video import AnnotatedVideos
 from vis_ros.datasets.youtube_vis import write_youtube_vis
 
@@ -33,8 +36,11 @@ def _write_bag(videos: AnnotatedVideos, path: Path, on_frame: Callable[[], None]
 
 WRITERS: dict[str, Writer] = {
     'youtube-vis': write_youtube_vis,
+    'coco': write_coco,
     'davis': write_davis,
     'mots': write_mots,
+    'mots-png': write_mots_png,
+    'cvat': write_cvat,
     'bag': _write_bag,
 }
 """By the name of the format on the command line."""

@@ -36,6 +36,8 @@ LAST_FRAME = 9_999_999
 """Largest frame number accepted, so that a corrupt number cannot create a huge video."""
 _LARGEST_GAP, _FRAMES_PER_LINE = 100_000, 1000
 """A frame number is corrupt if it exceeds the first limit plus the second one for each line of the file."""
+_NO_VIDEOS = ('labels.txt', 'classes.txt', 'requirements.txt')
+"""Text files beside annotations that are none."""
 TEXT_FOLDERS = ('instances_txt', 'instances', 'label_02')
 _IMAGE_FOLDERS = ('images', 'image_02')
 _FIELDS = ('frame', 'id', 'class', 'height', 'width')
@@ -182,10 +184,15 @@ def text_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     for pattern in ('*.txt', *(f'{folder}/*.txt' for folder in TEXT_FOLDERS), '*/gt/gt.txt'):
-        found = [file for file in path.glob(pattern) if 'seqmap' not in file.name]
+        found = [file for file in path.glob(pattern) if 'seqmap' not in file.name and file.name not in _NO_VIDEOS]
         if found:
             return sorted(found, key=lambda file: natural_order(str(file)))
     return []
+
+
+def looks_like_mots(files: Sequence[Path]) -> bool:
+    """Whether one of the files begins with a line of MOTS."""
+    return any(not isinstance(_parse_line(_first_line(file)), list) for file in files)
 
 
 def _video_name(text: Path) -> str:

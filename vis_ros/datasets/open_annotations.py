@@ -6,14 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vis_ros.datasets.coco_json import read_coco
-from vis_ros.datasets.coco_vid import is_coco_vid, read_coco_vid
+from vis_ros.datasets.coco_vid import is_coco_vid, read_coco_vid, read_tracked_coco, tracked_annotations
+from vis_ros.datasets.cvat_xml import read_cvat, xml_files
 from vis_ros.datasets.davis import GrayMasks, read_davis
 from vis_ros.datasets.foreign_labels import foreign_json
 from vis_ros.datasets.labels import LABELS_FILE, read_labels
-from vis_ros.datasets.mots import read_mots, text_files
-from vis_ros.datasets.problems import AnnotationError, Problem, read_json, shown
+from vis_ros.datasets.mots import looks_like_mots, read_mots, text_files
+from vis_ros.datasets.mots_png import mots_png_folders, read_mots_png
+from vis_ros.datasets.problems import AnnotationError, Problem, plural, read_json, shown
 from vis_ros.datasets.replay_folder import RUN, read_replay_folder, record_files
 from vis_ros.datasets.video import AnnotatedVideos
 from vis_ros.datasets.youtube_vis import read_youtube_vis
@@ -26,7 +29,8 @@ _NO_ANNOTATIONS = (RUN, 'results.json', LABELS_FILE)
 
 FORMATS = (
     'a YouTube-VIS, CocoVID or COCO file (*.json), DAVIS mask images (Annotations/<video>/*.png, <video>/*.png, '
-    '*.png), MOTS text (*.txt, instances_txt/*.txt, <video>/gt/gt.txt), results of vis-ros replay (results.jsonl, '
+    '*.png), MOTS PNG (instances/*.png, instances/<video>/*.png), MOTS text (*.txt, instances_txt/*.txt, '
+    '<video>/gt/gt.txt), CVAT for video XML (annotations.xml), results of vis-ros replay (results.jsonl, '
     '<video>/results.jsonl), a bag (metadata.yaml, *.mcap, *.db3)'
 )
 
@@ -77,6 +81,8 @@ def _read_bag(path: Path, topic: str | None = None) -> AnnotatedVideos:
 
 
 def _open_file(path: Path, truth: AnnotatedVideos | None, images: str | Path | None) -> AnnotatedVideos:
+    if path.suffix.lower() == '.xml':
+        return read_cvat(path, images=images)
     if kind := foreign_kind(path):
         raise AnnotationError([Problem(str(path), '', f'is {kind}')])
     if path.suffix.lower() == '.json':
@@ -99,12 +105,22 @@ def _open_json(path: Path, truth: AnnotatedVideos | None, images: str | Path | N
     if isinstance(content, dict) and 'videos' in content:
         return read_youtube_vis(path, images=images, content=content)
     if isinstance(content, dict) and 'images' in content:
-        return read_coco(path, images=images, content=content)
+        return _open_coco(path, content, images)
     what = (
         f'an object with {", ".join(map(repr, content)) or "nothing"}' if isinstance(content, dict) else shown(content)
     )
     expected = "an object with 'videos' (YouTube-VIS) or 'images' (COCO), or a list of results"
     raise AnnotationError([Problem(str(path), '', f'is {what}, expected {expected}')])
+
+
+def _open_coco(path: Path, content: dict[str, Any], images: str | Path | None) -> AnnotatedVideos:
+    """COCO of videos if an id of an object occurs in several images, else of single images."""
+    count, recurs = tracked_annotations(content)
+    if recurs:
+        return read_tracked_coco(path, content, images)
+    read = read_coco(path, images=images, content=content)
+    remark = f'track ids of {plural(count, "annotation")} ignored, because each occurs in one image only'
+    return replace(read, remarks=(*read.remarks, remark)) if count else read
 
 
 def _open_results(path: Path, rows: list[object], truth: AnnotatedVideos | None) -> AnnotatedVideos:
@@ -130,7 +146,11 @@ def _open_folder(
             found[str(file.relative_to(path))] = partial(_open_json, file, truth, images)
     if path.name.startswith('Annotations') or any(folder.is_dir() for folder in path.glob('Annotations*')):
         found['DAVIS mask images'] = lambda: read_davis(path, images=images, gray=gray)
-    if text_files(path):
+    if xml_files(path):
+        found['CVAT for video XML'] = lambda: read_cvat(path, images=images)
+    if mots_png_folders(path):
+        found['MOTS PNG'] = lambda: read_mots_png(path, images=images)
+    if (texts := text_files(path)) and (not found or looks_like_mots(texts)):
         found['MOTS text'] = lambda: read_mots(path, images=images)
     if not found and any(any(path.glob(pattern)) for pattern in ('*.png', '*/*.png')):
         found['DAVIS mask images'] = lambda: read_davis(path, images=images, gray=gray)

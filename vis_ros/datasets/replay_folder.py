@@ -21,6 +21,8 @@ RECORDS = 'results.jsonl'
 RUN = 'run.json'
 PUBLISHED_RULES = ('paper', 'mmtracking')
 """Values of the setting `association` that may give several detections of a frame the same id."""
+_NEWEST = 2
+"""Version of the layout of results.jsonl, see vis_ros/replay/results.schema.json."""
 
 
 class ReplayVideo(IndexedVideo):
@@ -224,6 +226,9 @@ def _check_frame(
     record: dict[str, Any], where: str, class_names: dict[int, str], log: ProblemLog
 ) -> list[tuple[str, int]]:
     """Check a line; returns place and track id of each instance whose id another one before it has."""
+    version = record.get('version', 1)
+    if not is_integer(version) or not 1 <= version <= _NEWEST:
+        log.add(where, f"'version' is {shown(version)}, but this vis_ros reads 1 to {_NEWEST}: it may be an older one")
     log.take(record, 'name', str, where)
     epoch = log.take(record, 'epoch', int, where)
     if epoch is not None and not 0 <= epoch < 1 << 31:

@@ -11,7 +11,7 @@ import numpy as np
 
 from vis_ros.datasets.coco_json import JsonListFile, JsonVideo, JsonVideos, check_segmentations
 from vis_ros.datasets.coco_rle import Rle, areas
-from vis_ros.datasets.problems import ProblemLog, read_json, shown
+from vis_ros.datasets.problems import ProblemLog, plural, read_json, shown
 from vis_ros.datasets.segmentation import compressed, to_rle
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.datasets.video_summary import TrackSummary, masks_by_track, summarize
@@ -80,7 +80,14 @@ def read_youtube_vis_results(path: str | Path, truth: AnnotatedVideos, *, conten
         videos=[ResultVideo(video, own) for video, own in zip(truth.videos, rows, strict=True)],
         has_classes=truth.has_classes,
         of_photos=truth.of_photos,
+        remarks=_ignored_ids(content),
     )
+
+
+def _ignored_ids(content: list[Any]) -> tuple[str, ...]:
+    """A remark if rows have an id of their object: a row is a track of its own."""
+    count = sum(isinstance(row, dict) and bool({'track_id', 'instance_id'} & row.keys()) for row in content)
+    return (f'track ids of {plural(count, "row")} ignored: each row is a track of its own',) if count else ()
 
 
 def _of_images(content: list[Any], truth: AnnotatedVideos, log: ProblemLog) -> list[Any]:

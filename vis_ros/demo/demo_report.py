@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 
 import vis_ros
-from vis_ros.datasets.coco_rle import encode, encode_crop, iou
 from vis_ros.demo.demo_run import DemoRecording
+from vis_ros.evaluation.error_marks import error_marks, mask_iou
 from vis_ros.evaluation.metrics.clear import ClearMatching
 from vis_ros.instances import Instances
 from vis_ros.msg import InstanceMaskArray
@@ -22,7 +21,7 @@ from vis_ros.recordings.video_writer import VideoWriter
 from vis_ros.ros.messages import to_instances
 from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.scene import Scene
-from vis_ros.visualization import VideoSheet, draw_overlay
+from vis_ros.visualization import TruthMarks, VideoSheet, draw_overlay
 
 _SLOWEST_VIDEO = 5.0  # frames per second; if the tracker is slower, the video plays faster than real time
 
@@ -67,10 +66,11 @@ def write_report(
             if index is not None:
                 with_result.add(index)
                 truth, instances = scene.frame(index), to_instances(message)
-                scores.add_frame(index, truth, instances, _track_ids(message))
-                overlay = draw_overlay(truth.image, instances)
+                marks = scores.add_frame(index, truth, instances, _track_ids(message))
+                overlay = draw_overlay(truth.image, instances, marks=marks)
                 video.write(overlay)
-                sheet.add(overlay, f'frame {index}')
+                seconds = (reply.stamp_ns - recording.stamps_ns[0]) / 1e9
+                sheet.add(overlay, f'{seconds:.2f} s  {marks.in_words()}', is_wanted=bool(marks.switched))
             on_reply()
     sheet.write(out / 'contact_sheet.png')
     p50, p95 = percentiles([(reply.received_ns - reply.stamp_ns) / 1e6 for reply in recording.replies], 50, 95)
@@ -122,12 +122,14 @@ class _SceneScores:
         self.ids_unique &= len(set(ids)) == len(ids)
         self.track_ids.update(ids)
 
-    def add_frame(self, index: int, truth: LabeledFrame, instances: Instances, ids: list[int]) -> None:
-        """Match the instances of a frame, with their track ids, with the ground truth."""
-        overlaps = _mask_iou(truth, instances)
+    def add_frame(self, index: int, truth: LabeledFrame, instances: Instances, ids: list[int]) -> TruthMarks:
+        """Match the instances of a frame, with their track ids, with the ground truth; returns the errors in it."""
+        overlaps = mask_iou(truth.masks, instances)
         rows, columns = self._matching.add(index, truth.object_ids.astype(np.int64), np.array(ids, np.int64), overlaps)
         self._overlaps += overlaps[rows, columns].tolist()
         self._true_objects += len(truth)
+        objects = Instances.from_masks(truth.masks).with_fields(track_ids=truth.object_ids)
+        return error_marks(self._matching, index, objects, instances, (rows, columns))
 
     def figures(self) -> dict[str, float]:
         """The figures against the ground truth."""
@@ -136,10 +138,3 @@ class _SceneScores:
             'mean_mask_iou': round(sum(self._overlaps) / max(1, len(self._overlaps)), 4),
             'recall': round(len(self._overlaps) / max(1, self._true_objects), 4),
         }
-
-
-def _mask_iou(truth: LabeledFrame, instances: Instances) -> NDArray[np.float64]:
-    """(T, N) IoU of the T true masks and the N instances."""
-    crops = zip(instances.masks, instances.rois.tolist(), strict=True)
-    found = [encode_crop(mask, roi, instances.image_size) for mask, roi in crops]
-    return iou(found, [encode(mask) for mask in truth.masks]).T

@@ -86,6 +86,7 @@ class Camera:
         self._scale = settings.scale16()
         self._prefix = f'{name}/' if name else ''
         self.publishers = CameraPublishers(node, self._prefix)
+        self.publishers.overlay_labels = settings.overlay_labels
         self.images: ImageSubscription | None = None
         self.depth: DepthStream | None = None
         if settings.depth != 'none':
@@ -161,6 +162,7 @@ class Camera:
         """Apply the settings that may change while active. ValueError if one cannot; then nothing has changed."""
         self.tracker.configure(settings)
         self._mask_encoding = settings.mask_encoding
+        self.publishers.overlay_labels = settings.overlay_labels
 
     def request_reset(self) -> int:
         """Delete all tracks before the next image. Returns the epoch that starts with it. Safe from any thread."""

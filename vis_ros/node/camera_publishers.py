@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from vis_ros.msg import InstanceMaskArray
 from vis_ros.ros.markers import to_markers
 from vis_ros.ros.messages import label_image, to_image
 from vis_ros.ros.vision_msgs import DETECTIONS, to_detections
-from vis_ros.visualization import draw_overlay
+from vis_ros.visualization import Labels, draw_overlay
 
 
 class CameraPublishers:
@@ -28,12 +28,14 @@ class CameraPublishers:
         prefix: of the topics, or ''.
 
     instances: the InstanceMaskArray of every processed image. The other topics show the same objects in other forms.
+    overlay_labels: what the tags on the overlay have, see `draw_overlay`.
     """
 
     def __init__(self, node: LifecycleNode, prefix: str) -> None:
         self._node = node
         self._prefix = prefix
         self._all: list[Any] = []
+        self.overlay_labels = 'full'
         try:
             self.instances = self._create(InstanceMaskArray, 'instances', 10)
             self.markers = self._create(MarkerArray, 'markers', 2)
@@ -73,6 +75,7 @@ class CameraPublishers:
     def publish_views(self, header: Header, image: NDArray[np.uint8], instances: Instances) -> None:
         """Draw and publish the overlay and the instance image, where they have a subscriber."""
         if self.overlay.get_subscription_count():
-            self.overlay.publish(to_image(draw_overlay(image, instances), 'bgr8', header))
+            overlay = draw_overlay(image, instances, cast(Labels, self.overlay_labels))
+            self.overlay.publish(to_image(overlay, 'bgr8', header))
         if self.instance_image.get_subscription_count():
             self.instance_image.publish(to_image(label_image(instances), 'mono16', header))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from vis_ros.file_kinds import foreign_kind
@@ -85,18 +85,30 @@ def open_recordings(
     cameras: Mapping[str, str | None] | None = None,
     depth: DepthTopics | None = None,
     photos: bool | None = False,
+    only: Collection[str] = (),
 ) -> list[Recording]:
     """Open a recording, or each image folder in a folder, in natural order and named after it.
 
-    For the arguments and errors see `open_recording`.
+    For the other arguments and errors see `open_recording`.
+
+    Args:
+        only: names of the image folders to open; all if empty. ValueError if one of them does not exist.
     """
     path = Path(path)
     if path.is_dir() and not is_bag(path) and not images_in(path):
         folders = sorted((each for each in path.iterdir() if each.is_dir()), key=lambda each: natural_order(each.name))
         used = [folder for folder in folders if images_in(folder)]
-        if recordings := [open_recording(folder, topic, cameras, folder.name, depth, photos) for folder in used]:
+        chosen = [folder for folder in used if not only or folder.name in only]
+        if missing := sorted(set(only) - {folder.name for folder in chosen}):
+            names = ', '.join(folder.name for folder in used[:_SHOWN]) + (' ...' if len(used) > _SHOWN else '')
+            raise ValueError(f'{path} has no folder of images named {", ".join(missing)}; it has {names or "none"}')
+        if recordings := [open_recording(folder, topic, cameras, folder.name, depth, photos) for folder in chosen]:
             recordings[0].left_out += _left_out(path, used, 'the folders with images')
             return recordings
+    if only:
+        raise ValueError(
+            f'{path} is one recording, so there is no {", ".join(sorted(only))} to choose: leave --only out'
+        )
     return [open_recording(path, topic, cameras, depth=depth, photos=photos)]
 
 

@@ -26,6 +26,7 @@ from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.class_scores import parse_classes
 from vis_ros.tracking.propagate_config import PropagateConfig
 from vis_ros.tracking.published_memory import PublishedConfig, PublishedRule
+from vis_ros.visualization import LABELS
 
 Change = Literal['at start', 'unconfigured', 'always']
 """When a running node accepts a new value: never, while it is unconfigured, or at any time."""
@@ -340,6 +341,13 @@ class NodeSettings(Settings):
         'Mask encoding in the message. mono8 needs no decoding, bits is 8 times smaller, rle and png are the smallest '
         'and slowest, none publishes boxes only.',
         choices=ENCODINGS,
+        change='always',
+    )
+    overlay_labels: str = _setting(
+        'full',
+        'node',
+        'What the tags on the overlay have: full is track id, class and score; id is the track id; none draws no tags.',
+        choices=LABELS,
         change='always',
     )
 

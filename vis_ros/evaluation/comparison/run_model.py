@@ -16,9 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.video import (
@@ -30,15 +28,13 @@ from vis_ros.datasets.video import (
     predicted_frame,
 )
 from vis_ros.evaluation.comparison.candidates import Candidate, candidate, stamp
+from vis_ros.evaluation.comparison.sheet_images import SheetImages
 from vis_ros.evaluation.evaluate_results import evaluate
-from vis_ros.instances import Instances
 from vis_ros.machine import peak_memory_mib
 from vis_ros.tracking.settings import Settings
-from vis_ros.visualization import draw_overlay
 
 _SHEET_IMAGES = 6
 """Number of frames of each video on the contact sheet, evenly spaced."""
-_IMAGE_WIDTH = 480
 
 
 @dataclass(frozen=True)
@@ -153,7 +149,7 @@ def _first_labeled(video: AnnotatedVideo) -> int | None:
 
 
 def _run_video(model: Candidate, video: AnnotatedVideo, task: ComparisonTask, position: int) -> _VideoRun:
-    run = _VideoRun()
+    run, images = _VideoRun(), SheetImages(Path(task.out), position)
     shown = set(np.linspace(0, len(video) - 1, min(_SHEET_IMAGES, len(video))).round().astype(int).tolist())
     for number, frame in enumerate(video):
         assert frame.read_image is not None
@@ -166,16 +162,8 @@ def _run_video(model: Candidate, video: AnnotatedVideo, task: ComparisonTask, po
             run.predictions.append(predicted_frame(frame, found))
         else:
             run.start_ms = elapsed_ms
-        if number in shown:
-            _write_image(Path(task.out) / f'{position}_{number:05d}.jpg', image, found)
+        images.add(number, frame, image, found, number in shown)
     return run
-
-
-def _write_image(path: Path, image: NDArray[np.uint8], found: Instances) -> None:
-    overlay = draw_overlay(image, found)
-    height = round(overlay.shape[0] * _IMAGE_WIDTH / overlay.shape[1])
-    if not cv2.imwrite(str(path), cv2.resize(overlay, (_IMAGE_WIDTH, height), interpolation=cv2.INTER_AREA)):
-        raise OSError(f'cannot write {path}')
 
 
 def main() -> None:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 
 import vis_ros
-from vis_ros.instances import LOST
+from vis_ros.images import ImageError
+from vis_ros.instances import LOST, Instances
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.percentiles import percentiles
+from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_reader import BagReader
+from vis_ros.recordings.cdr import read_image
 from vis_ros.recordings.topics import INSTANCES_TYPE, Topic
 from vis_ros.replay.live.camera_stream import CameraStream, ImageReply
 from vis_ros.replay.live.live_session import LiveSession
 from vis_ros.replay.offline.results_json import ResultsJson
+from vis_ros.replay.offline.video_files import SLOWEST_VIDEO, VideoFiles
 from vis_ros.replay.records import frame_record
 from vis_ros.replay.run_date import run_date
 from vis_ros.ros.messages import to_instances
@@ -43,7 +50,7 @@ class LiveSummary:
     latency_percentiles_ms: p50, p95 and p99 of the wall time from publishing an image until its reply was received;
         None without replies.
     node_latency_percentiles_ms: the same for `latency` in the replies: from the stamp of the image until the node
-        published the reply, on the clock of the node; None if it is unknown.
+        published the reply, on /clock; None if it is unknown or the node does not use /clock.
     node_clock: a description of that clock.
     epochs: of the replies, ascending.
     identities: number of different tracks in the replies.
@@ -99,7 +106,8 @@ class _ReplyContents:
 def write_live_results(folder: Path, session: LiveSession) -> LiveSummary:
     """Write the files of a session that has ended, next to its bag.
 
-    results.jsonl has one `frame_record` per reply, with the round. With several cameras there is one for each, in a
+    Overlay and contact sheet show the images with a reply. results.jsonl has one `frame_record` per reply, with latency
+    and round. With several cameras there is one for each, in a
     folder of its name. The index counts the images sent to the camera over all rounds; tracks of different rounds have
     different epochs. results.json: see `ResultsJson`. run.json has the settings of the node and the figures.
     """
@@ -107,7 +115,7 @@ def write_live_results(folder: Path, session: LiveSession) -> LiveSummary:
     with ResultsJson(folder) as results:
         for position, stream in enumerate(session.streams.values()):
             subfolder = stream.route.camera.name if len(session.streams) > 1 else ''
-            _write_records(folder, subfolder, stream, 1 + position, results, contents)
+            _write_video(folder, subfolder, session, stream, 1 + position, results, contents)
         no_results_json = results.write()
     latencies_ms = [
         round(reply.latency_ms, _DECIMALS) for stream in session.streams.values() for reply in stream.replies
@@ -118,27 +126,58 @@ def write_live_results(folder: Path, session: LiveSession) -> LiveSummary:
     return summary
 
 
-def _write_records(
+def _write_video(
     folder: Path,
     subfolder: str,
+    session: LiveSession,
     stream: CameraStream,
     video_id: int,
     results: ResultsJson,
     contents: _ReplyContents,
 ) -> None:
-    """Write results.jsonl of one camera, and add its replies to `results` and `contents`."""
-    path = folder / subfolder / 'results.jsonl'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('w', encoding='utf-8') as file:
-        for reply, message in _messages(folder / 'bag', stream):
+    """Write results.jsonl, overlay and contact sheet of one camera, and add its replies to `results`, `contents`."""
+    has_clock = bool(session.parameters.get('use_sim_time'))
+    rate = max(session.timing.recorded_hz / session.rate, SLOWEST_VIDEO)
+    with closing(VideoFiles(folder / subfolder, rate)) as files:
+        replies = zip(_messages(folder / 'bag', stream), _replied_images(session, stream), strict=True)
+        for (reply, message), pixels in replies:
             contents.add(stream.route.camera.name, message)
-            image, instances = reply.image, to_instances(message)
+            instances = to_instances(message)
             # As in an offline replay, only the bag has lost tracks.
-            instances = instances[np.flatnonzero(np.asarray(instances.states) != LOST)]
-            results.add(video_id, image.index, message.epoch, instances)
-            record = frame_record(image.index, image.frame_stamp_ns, image.name, message.epoch, instances)
-            file.write(json.dumps(record | {'round': image.round}) + '\n')
+            visible = instances[np.flatnonzero(np.asarray(instances.states) != LOST)]
+            results.add(video_id, reply.image.index, message.epoch, visible)
+            files.add(pixels, instances, _record(reply, message, visible, has_clock))
     results.extend(video_id, stream.sent)
+
+
+def _record(reply: ImageReply, message: InstanceMaskArray, visible: Instances, has_clock: bool) -> dict[str, Any]:
+    image = reply.image
+    record = frame_record(
+        image.index,
+        image.frame_stamp_ns,
+        image.name,
+        message.epoch,
+        visible,
+        frame_id=message.header.frame_id,
+        sequence=message.sequence,
+        dropped=message.dropped,
+    )
+    latency_ns = nanoseconds(message.latency) if has_clock else None
+    return record | {'latency': None if latency_ns is None else latency_ns / 1e9, 'round': image.round}
+
+
+def _replied_images(session: LiveSession, stream: CameraStream) -> Iterator[NDArray[np.uint8] | None]:
+    """The image of each reply, read from the recording again; None if it cannot be decoded."""
+    topic = stream.route.recorded_topic
+    played = chain.from_iterable(session.images.read([topic]) for _ in range(session.rounds))
+    at = -1
+    for reply in stream.replies:
+        image = next(islice(played, reply.image.index - at - 1, None), None)
+        at = reply.image.index
+        try:
+            yield None if image is None else read_image(image.data, session.images.topics[topic])
+        except (ImageError, BagError):
+            yield None
 
 
 def _messages(bag: Path, stream: CameraStream) -> Iterator[tuple[ImageReply, InstanceMaskArray]]:
@@ -152,6 +191,7 @@ def _summarize(
     session: LiveSession, contents: _ReplyContents, latencies_ms: list[float], no_results_json: str
 ) -> LiveSummary:
     streams, timing, images = session.streams.values(), session.timing, session.images
+    has_clock = bool(session.parameters.get('use_sim_time'))
     sent, received = sum(stream.sent for stream in streams), len(latencies_ms)
     return LiveSummary(
         sent=sent,
@@ -166,8 +206,8 @@ def _summarize(
         rate_hz=round(timing.rate_hz, _DECIMALS),
         recorded_hz=round(timing.recorded_hz, _DECIMALS),
         latency_percentiles_ms=_percentiles(latencies_ms),
-        node_latency_percentiles_ms=_percentiles(contents.node_latency_ms),
-        node_clock=_node_clock(bool(session.parameters.get('use_sim_time')), session.rate),
+        node_latency_percentiles_ms=_percentiles(contents.node_latency_ms) if has_clock else None,
+        node_clock=_node_clock(has_clock, session.rate),
         epochs=tuple(sorted(contents.epochs)),
         identities=len(contents.tracks),
         stopped_early=session.stopped_early,
@@ -210,7 +250,7 @@ def _run_record(
 
 def _node_clock(use_sim_time: bool, rate: float) -> str:
     if not use_sim_time:
-        return 'from stamp to publishing; includes the age of the recording, because use_sim_time is not set'
+        return 'unknown: start the node with use_sim_time:=true, which gives it the clock of the recording'
     return 'from stamp to publishing, on /clock' + ('' if rate == 1 else f' at {rate:g} times wall time')
 
 

@@ -13,14 +13,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from std_msgs.msg import Header
 
 import vis_ros
-from vis_ros.instances import LOST, Instances
+from vis_ros.instances import CONFIRMED, LOST, TENTATIVE, Instances
 from vis_ros.masks.encodings import rle_bytes
-from vis_ros.masks.rle import mask_runs
+from vis_ros.masks.rle import MaskRuns, mask_runs
 from vis_ros.percentiles import percentiles
 from vis_ros.positions import positions
 from vis_ros.recordings.bag_files import BagError
@@ -32,18 +33,18 @@ from vis_ros.recordings.video_writer import CODECS
 from vis_ros.replay.interruption import INTERRUPTED, interruptible
 from vis_ros.replay.offline.photo_files import PhotoFiles
 from vis_ros.replay.offline.results_json import ResultsJson
-from vis_ros.replay.offline.video_files import VideoFiles
+from vis_ros.replay.offline.video_files import SLOWEST_VIDEO, VideoFiles
 from vis_ros.replay.output_folder import make_room
+from vis_ros.replay.records import frame_record
 from vis_ros.replay.run_date import run_date
 from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.ros.stamps import FOLDER_RATE, StampOrder, to_time
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.tracker import Tracker
+from vis_ros.visualization import Labels
 from vis_ros.whole_file import whole_file
 
 _MASK_ENCODING = 'rle'  # lossless, and a tenth of the size of mono8, which the node publishes by default
-
-_SLOWEST_VIDEO = 0.1  # frames per second; codecs accept no lower rate
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def replay(
     stride: int = 1,
     max_frames: int | None = None,
     copy_images: bool = False,
+    confirmed: bool = False,
     codecs: tuple[str, ...] = tuple(CODECS),
+    labels: Labels = 'full',
     on_frame: Callable[[], None] = lambda: None,
 ) -> ReplaySummary:
     """Track the objects in a recording, and write the results into a folder.
@@ -123,7 +126,9 @@ def replay(
         stride: process every `stride`-th frame.
         max_frames: stop after this many processed frames.
         copy_images: copy the messages of the images into the bag, byte for byte.
+        confirmed: leave out tracks until they are CONFIRMED.
         codecs: FourCCs for the video, see `VideoWriter`.
+        labels: what the tags in the pictures have, see `draw_overlay`.
         on_frame: called after each processed frame.
 
     Raises:
@@ -147,7 +152,7 @@ def replay(
         recording.scale16 = model.settings.scale16()
     start = time.perf_counter()
     with BagWriter(folder / 'bag') as bag, ResultsJson(folder) as results:
-        outputs = _Outputs(folder, len(streams) == 1, bag, results, model.name, copy_images, codecs)
+        outputs = _Outputs(folder, len(streams) == 1, bag, results, model.name, copy_images, confirmed, codecs, labels)
         photos = [recording.photos for recording in recordings for _ in recording.streams]
         runs = [
             _StreamRun(stream, 1 + position, outputs, stride, photos[position])
@@ -165,6 +170,7 @@ def replay(
         'stride': stride,
         'max_frames': max_frames,
         'photos': all(recording.photos for recording in recordings),
+        'confirmed': confirmed,
         'class_names': list(model.class_names),
         'frames': summary.frames,
         'skipped': summary.skipped,
@@ -220,7 +226,9 @@ class _Outputs:
     results: ResultsJson
     model: str
     copy_images: bool
+    confirmed: bool
     codecs: tuple[str, ...]
+    labels: Labels
 
 
 def _run(processed: Generator[None], max_frames: int | None, on_frame: Callable[[], None]) -> str:
@@ -269,6 +277,7 @@ class _StreamRun:
         self.stream = stream
         self.frames = self.instances = 0
         self.identities: set[tuple[int, int]] = set()
+        self._confirmed: set[tuple[int, int]] = set()
         self.latencies = array('d')
         self.codec = ''
         self._video_id = video_id
@@ -288,9 +297,13 @@ class _StreamRun:
         """The time in which its frames are processed; its files are complete afterwards."""
         outputs = self._outputs
         folder = outputs.folder if outputs.is_single else outputs.folder / self.stream.name
-        rate = max((self.stream.rate or FOLDER_RATE) / self._stride, _SLOWEST_VIDEO)
+        rate = max((self.stream.rate or FOLDER_RATE) / self._stride, SLOWEST_VIDEO)
         self._tracker = tracker
-        self._files = PhotoFiles(folder) if self._photos else VideoFiles(folder, rate, outputs.codecs)
+        self._files = (
+            PhotoFiles(folder, outputs.labels)
+            if self._photos
+            else VideoFiles(folder, rate, outputs.codecs, outputs.labels)
+        )
         try:
             with closing(self._files):
                 yield
@@ -314,6 +327,8 @@ class _StreamRun:
         self.latencies.append(time.perf_counter() - start)
         if frame.depth is not None:
             instances = instances.with_fields(positions=positions(instances, *frame.depth))
+        if self._outputs.confirmed:
+            instances = self._without_unconfirmed(instances)
         assert instances.track_ids is not None, 'a tracker gives track ids'
         self.frames += 1
         self._sequence += 1
@@ -322,9 +337,34 @@ class _StreamRun:
         seen, seen_runs = instances[found], [runs[index] for index in found]
         self.instances += len(seen)
         self.identities.update((self._epoch, track_id) for track_id in instances.track_ids.tolist())
-        self._files.add(frame, self._epoch, seen, seen_runs)
+        self._files.add(frame.image, instances, self._json_record(frame, seen, seen_runs))
         self._outputs.results.add(self._video_id, frame.index, self._epoch, seen, seen_runs)
         self._record(frame, instances, [rle_bytes(each.crop) for each in runs])
+
+    def _without_unconfirmed(self, instances: Instances) -> Instances:
+        """The tracks that are or were CONFIRMED."""
+        assert instances.track_ids is not None
+        states = np.full(len(instances), CONFIRMED) if instances.states is None else instances.states
+        self._confirmed |= {(self._epoch, track_id) for track_id in instances.track_ids[states == CONFIRMED].tolist()}
+        ids = instances.track_ids.tolist()
+        kept = [(self._epoch, track_id) in self._confirmed for track_id in ids]
+        return instances[np.flatnonzero(np.array(kept, bool) & (states != TENTATIVE))]
+
+    def _json_record(self, frame: Frame, seen: Instances, runs: Sequence[MaskRuns]) -> dict[str, Any]:
+        """The line of results.jsonl."""
+        return frame_record(
+            frame.index,
+            frame.stamp_ns,
+            frame.name,
+            self._epoch,
+            seen,
+            frame.has_clock and frame.recorded_ns is not None,
+            runs,
+            frame_id=frame.frame_id,
+            sequence=self._sequence,
+            dropped=frame.dropped,
+            origin_ns=self._order.origin,
+        )
 
     def _record(self, frame: Frame, instances: Instances, mask_data: Sequence[bytes]) -> None:
         """Write the message of a frame into the bag."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from vis_ros.claim import claim
 from vis_ros.instances import Instances
-from vis_ros.masks.rle import MaskRuns
-from vis_ros.recordings.recording import Frame
-from vis_ros.replay.records import frame_record
-from vis_ros.visualization import VideoSheet, draw_overlay
+from vis_ros.visualization import Labels, VideoSheet, draw_overlay
 
 OVERLAYS = 'overlays'
 """Folder of the images with the objects drawn."""
@@ -27,22 +26,23 @@ class PhotoFiles:
 
     codec = ''
 
-    def __init__(self, folder: Path) -> None:
-        """Create the folder if needed."""
+    def __init__(self, folder: Path, labels: Labels = 'full') -> None:
+        """Create the folder if needed. `labels`: what the tags have, see `draw_overlay`."""
+        self._labels: Labels = labels
         claim(folder / OVERLAYS)
         self._overlays = folder / OVERLAYS
         self._sheet, self._sheet_path = VideoSheet(16), folder / 'contact_sheet.png'
         self._records = (folder / 'results.jsonl').open('w', encoding='utf-8')
 
-    def add(self, frame: Frame, epoch: int, instances: Instances, runs: Sequence[MaskRuns] | None = None) -> None:
+    def add(self, image: NDArray[np.uint8] | None, instances: Instances, record: dict[str, Any]) -> None:
         """Write a photo and the objects found in it; arguments as of `VideoFiles.add`."""
-        record = frame_record(frame.index, frame.stamp_ns, frame.name, epoch, instances, False, runs)
+        assert image is not None
         self._records.write(json.dumps(record) + '\n')
-        overlay = draw_overlay(frame.image, instances)
-        path = self._overlays / f'{frame.name}.jpg'  # photos may differ in their suffix only
+        overlay = draw_overlay(image, instances, self._labels)
+        path = self._overlays / f'{record["name"]}.jpg'  # photos may differ in their suffix only
         if not cv2.imwrite(str(path), overlay):
             raise OSError(f'cannot write {path}')
-        self._sheet.add(overlay, frame.name)
+        self._sheet.add(overlay, record['name'])
 
     def close(self) -> None:
         """Finish the files."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vis_ros.instances import Instances
-from vis_ros.masks.rle import MaskRuns
-from vis_ros.recordings.recording import Frame
-from vis_ros.recordings.video_writer import VideoWriter
-from vis_ros.replay.records import frame_record
-from vis_ros.visualization import VideoSheet, draw_overlay
+from vis_ros.recordings.video_writer import CODECS, VideoWriter
+from vis_ros.visualization import Labels, VideoSheet, draw_overlay
 
 NAMES = ('results.jsonl', 'overlay.mp4', 'contact_sheet.png')
 """Names of the files."""
+
+SLOWEST_VIDEO = 0.1
+"""Frames per second; codecs accept no lower rate."""
 
 
 class VideoFiles:
@@ -23,31 +26,36 @@ class VideoFiles:
     codec: FourCC of the overlay video, '' before the first frame.
     """
 
-    def __init__(self, folder: Path, rate: float, codecs: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: Path, rate: float, codecs: tuple[str, ...] = tuple(CODECS), labels: Labels = 'full'
+    ) -> None:
         """Create the folder if needed; existing files of these names are replaced.
 
         Args:
             folder: where the files go.
             rate: frames per second of the overlay video.
             codecs: FourCCs for it, see `VideoWriter`.
+            labels: what the tags in the pictures have, see `draw_overlay`.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        self._labels: Labels = labels
         self._sheet, self._sheet_path = VideoSheet(16), folder / 'contact_sheet.png'
         self._video = VideoWriter(folder / 'overlay.mp4', rate, codecs)
+        self._start: float | None = None
         self._records = (folder / 'results.jsonl').open('w', encoding='utf-8')
 
     @property
     def codec(self) -> str:
         return self._video.codec
 
-    def add(self, frame: Frame, epoch: int, instances: Instances, runs: Sequence[MaskRuns] | None = None) -> None:
-        """Append a frame and the objects found in it; `runs` as for `frame_record`."""
-        has_clock = frame.has_clock and frame.recorded_ns is not None
-        record = frame_record(frame.index, frame.stamp_ns, frame.name, epoch, instances, has_clock, runs)
+    def add(self, image: NDArray[np.uint8] | None, instances: Instances, record: dict[str, Any]) -> None:
+        """Append a frame: its record and, if its image is there, a picture of its tracks."""
         self._records.write(json.dumps(record) + '\n')
-        overlay = draw_overlay(frame.image, instances)
-        self._video.write(overlay)
-        self._sheet.add(overlay, f'{frame.name}  {frame.stamp:.2f} s')
+        self._start = record['stamp'] if self._start is None else self._start
+        if image is not None:
+            overlay = draw_overlay(image, instances, self._labels)
+            self._video.write(overlay)
+            self._sheet.add(overlay, f'{record["stamp"] - self._start:.2f} s  {record["name"]}')
 
     def close(self) -> None:
         """Finish the files."""
