@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from vis_ros.engines.propagation_model import load_propagation_model
 
 from benchmarks.gpu.roofline import least_ms
 from benchmarks.gpu.timing import milliseconds, p50_p95
 from vis_ros.engines.accuracy_check import count_matches
 from vis_ros.engines.engine import Engine
 from vis_ros.engines.loading import load_engine, network_config
+from vis_ros.engines.propagation_model import load_propagation_model
 from vis_ros.networks.named_weights import resolve
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.synthetic.scene import Scene
