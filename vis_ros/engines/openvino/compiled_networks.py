@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,6 @@ from vis_ros.export.graph_file import CONVERGED_OUTPUT
 _LOWEST_FIRST = {'int8': {'i8', 'u8'}, 'bf16': {'bf16'}, 'fp16': {'f16'}, 'fp32': {'f32'}}
 """Precision -> OpenVINO's names for it in a compiled network."""
 _LAYERS_WITH_WEIGHTS = ('Convolution', 'Deconvolution', 'FullyConnected')
-
-_log = logging.getLogger(__name__)
 
 
 class CompiledNetwork:
@@ -107,11 +103,8 @@ class CompiledNetworks:
     def _network(self, size: Size) -> CompiledNetwork:
         # 3 is the version of the changes that `_prepare` makes to a graph: count up when they change.
         made_of = [3, self._graph_sha256, self._weights_sha256, *size]
-        started = time.perf_counter()
-        network = CompiledNetwork(self._compiler.load_or_compile(made_of, lambda: self._prepare(size)))
-        seconds = time.perf_counter() - started
-        _log.info('loaded the network for images of %dx%d in %.1f s', size[1], size[0], seconds)
-        return network
+        what = f'the network for images of {size[1]}x{size[0]}'
+        return CompiledNetwork(self._compiler.load_or_compile(made_of, lambda: self._prepare(size), what))
 
     def _prepare(self, size: Size) -> ov.Model:
         core = self._compiler.core

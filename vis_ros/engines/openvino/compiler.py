@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -44,12 +45,13 @@ class Compiler:
             'ENABLE_CPU_PINNING': False,
         }
 
-    def load_or_compile(self, made_of: Sequence[Any], prepare: Callable[[], ov.Model]) -> ov.CompiledModel:
+    def load_or_compile(self, made_of: Sequence[Any], prepare: Callable[[], ov.Model], what: str) -> ov.CompiledModel:
         """The compiled network: from disk, or else compiled now and stored.
 
         Args:
             made_of: everything that the prepared network depends on, in JSON types.
             prepare: reads the graph and changes it for this processor.
+            what: what the log calls it.
         """
         key = self._key(made_of)
         content = self.cache.load(key)
@@ -60,7 +62,9 @@ class Compiler:
             except RuntimeError as error:
                 _log.warning('OpenVINO cannot load the cached network, compiling it again: %s', _last_line(error))
                 self.cache.discard(key)
+        started = time.perf_counter()
         compiled = self.core.compile_model(prepare(), _DEVICE, self._options)
+        _log.info('compiled %s in %.1f s', what, time.perf_counter() - started)
         self.cache.store(key, compiled.export_model().getvalue())
         return compiled
 

@@ -67,7 +67,8 @@ class OpenVinoParts:
         key = (part, () if part in self._dynamic else shapes)
         if key not in self._requests:
             made_of = [self._digests[part], self._weights_sha256, key]
-            compiled = self._compiler.load_or_compile(made_of, lambda: self._prepare(*key))
+            what = f'{part} of {self.config.architecture}'
+            compiled = self._compiler.load_or_compile(made_of, lambda: self._prepare(*key), what)
             self._requests[key] = compiled.create_infer_request()
             if len(self._requests) > _MAX_COMPILED:
                 self._requests.popitem(last=False)
