@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import roi_pool
 
+from vis_ros.cli.export import export as export_command
 from vis_ros.engines.propagation_model import load_propagation_model
 from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
 from vis_ros.export.graph_file import sha256_of
@@ -145,3 +146,17 @@ def test_roi_max_pool_is_that_of_torchvision(stride: int) -> None:
     boxes = torch.cat((corners, corners + torch.rand(40, 2) * 9 * stride), 1)
     rois = torch.cat((torch.arange(40.0)[:, None], boxes), 1)
     torch.testing.assert_close(roi_max_pool(features, boxes, 7, stride), roi_pool(features, rois, 7, 1 / stride))
+
+
+def test_the_command_writes_the_graphs_of_a_propagation_network(tmp_path: Path) -> None:
+    path = tmp_path / 'tiny.safetensors'
+    save_propagation(build_propagation_network(CONFIGS['rgmp']), path)
+    export_command(str(path), engine='onnx', size='64x64')
+    for part in ('reference', 'segment'):
+        assert part_graph_path(path, part, 'gpu', (64, 64)).is_file()
+    with pytest.raises(ValueError, match=r'one object at a time: --precision, --batch is for detectors'):
+        export_command(str(path), precision='fp16', batch=4)
+    with pytest.raises(ValueError, match='those for OpenVINO accept any size'):
+        export_command(str(path), size='64x64')
+    with pytest.raises(ValueError, match='not run in TensorRT yet'):
+        export_command(str(path), engine='tensorrt')
