@@ -16,7 +16,7 @@ from test_static_detector import KINDS, assert_same, images, network, reference
 from typer.testing import CliRunner
 
 from vis_ros.cli.main import app
-from vis_ros.engines.openvino.compiled_networks import openvino_core
+from vis_ros.engines.openvino.compiler import openvino_core
 from vis_ros.export.find_graph import find_graph
 from vis_ros.export.graph_export import export
 from vis_ros.export.graph_file import graph_path, read_graph, read_metadata

@@ -8,10 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from vis_ros.engines.propagation_model import load_propagation_model
 from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.feelvos.network import Feelvos, enlarge
 from vis_ros.propagation.feelvos.propagator import FeelvosPropagator
-from vis_ros.propagation.propagation_model import load_propagation_model
+from vis_ros.propagation.torch_parts import TorchParts
 
 _SIZE = (64, 96)
 
@@ -22,16 +23,16 @@ def network() -> Feelvos:
     torch.manual_seed(0)
     network = Feelvos(FeelvosConfig('tiny', head_channels=8, embedding_diagonal=3.0)).eval()
 
-    def nearest(features: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-        return -4 * maps[:, 0] - 4 * maps[:, 2] + 0.1 * maps[:, 1]
+    def nearest(shared: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        return (-4 * maps[:, 0] - 4 * maps[:, 2] + 0.1 * maps[:, 1])[:, None]
 
-    network.head.forward = nearest  # type: ignore[method-assign]
+    network.head.logits = nearest  # type: ignore[method-assign]
     return network
 
 
 @pytest.fixture
 def propagator(network: Feelvos) -> FeelvosPropagator:
-    return FeelvosPropagator(network, torch.device('cpu'))
+    return FeelvosPropagator(TorchParts(network, torch.device('cpu')))
 
 
 def _image(shift: int = 0, seed: int = 0) -> NDArray[np.uint8]:
@@ -96,7 +97,7 @@ def test_an_object_can_start_later(propagator: FeelvosPropagator) -> None:
 
 
 def test_the_image_of_the_last_step_is_not_encoded_again(network: Feelvos, monkeypatch: pytest.MonkeyPatch) -> None:
-    propagator = FeelvosPropagator(network, torch.device('cpu'))
+    propagator = FeelvosPropagator(TorchParts(network, torch.device('cpu')))
     encoded: list[int] = []
     encode = network.encode
 
@@ -157,7 +158,7 @@ def test_the_state_does_not_grow(propagator: FeelvosPropagator) -> None:
         each = propagator._objects.values()
         frames = {id(one.frame): one.frame for one in each}
         tensors = [one.reference for one in each] + [one.mask for one in each] + [propagator._background]
-        return sum(t.numel() for t in tensors) + sum(f.embedding.numel() + f.image.size for f in frames.values())
+        return sum(t.size for t in tensors) + sum(f.embedding.size + f.image.size for f in frames.values())
 
     propagator.start(1, _image(), _mask(16, 8))
     propagator.step(_image())
@@ -244,7 +245,7 @@ def test_a_mask_that_contains_no_cell_center_is_propagated() -> None:
     bar[101:161, 205:212] = True
     image[bar] = (240, 240, 240)
     propagator = load_propagation_model('feelvos', device='cpu', threads=1).new()
-    assert not propagator._network.cells(torch.from_numpy(bar)).any()
+    assert not propagator._cells(bar).any()
     propagator.start(1, image, bar)
     for _ in range(3):
         labels = propagator.step(image).argmax(0)

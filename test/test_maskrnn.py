@@ -7,9 +7,12 @@ from torchvision.ops import box_convert
 
 from vis_ros.propagation.maskrnn.config import PUBLISHED, MaskRnnConfig
 from vis_ros.propagation.maskrnn.losses import MaskRnnLosses, balanced_cross_entropy
-from vis_ros.propagation.maskrnn.network import MaskRnn, box_deltas, enlarge, gate, refine, scaled_magnitude
-from vis_ros.propagation.maskrnn.optical_flow import dis_flow, warp
-from vis_ros.propagation.maskrnn.propagator import MaskRnnPropagator, _log_odds, delayed_planes
+from vis_ros.propagation.maskrnn.network import MaskRnn, box_deltas, enlarge, gate_boxes, refine, scaled_magnitude
+from vis_ros.propagation.maskrnn.optical_flow import dis_flow
+from vis_ros.propagation.maskrnn.parts import _log_odds
+from vis_ros.propagation.maskrnn.propagator import MaskRnnPropagator, delayed_planes
+from vis_ros.propagation.maskrnn.warp import warp
+from vis_ros.propagation.torch_parts import TorchParts
 
 CPU = torch.device('cpu')
 SIZE = (96, 160)
@@ -120,10 +123,23 @@ def test_deltas_are_those_of_fast_rcnn_and_refining_inverts_them():
     torch.testing.assert_close(refine(boxes, box_deltas(boxes, truth)), truth)
 
 
-def test_gate_is_one_in_a_box_that_is_a_fifth_larger():
-    found = gate((40, 60), torch.tensor([[20.0, 10, 40, 20]]))[0, 0].numpy()
-    rows, columns = np.nonzero(found)
-    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (18, 41, 9, 20)
+def test_gate_is_a_fifth_larger_than_the_box():
+    torch.testing.assert_close(gate_boxes(torch.tensor([[20.0, 10, 40, 20]])), torch.tensor([[18.0, 9, 42, 21]]))
+
+
+def test_a_refined_box_that_shrinks_rejects_what_the_warped_mask_held():
+    torch.manual_seed(0)
+    network = MaskRnn(MaskRnnConfig('light')).eval()
+    propagator = MaskRnnPropagator(TorchParts(network, CPU), lambda first, second: np.zeros((*SIZE, 2), np.float32))
+    propagator.start(1, image(), mask(20, 30))
+    y, x = np.nonzero(mask(20, 30))
+    center, half = (x.min() + x.max() + 1) / 2, (x.max() + 1 - x.min()) / 2
+    with torch.no_grad():
+        network.localization.deltas.bias[2] = 5 * np.log(0.5)  # half as wide, at the same place
+    found = propagator.step(image())[1]
+    outlier = np.abs(np.arange(SIZE[1]) + 0.5 - center)
+    assert not found[:, outlier > half * 0.6 + 1].any()
+    assert found[y.min() : y.max(), outlier < half * 0.6 - 1].all()
 
 
 def test_balanced_cross_entropy_by_hand():
@@ -182,14 +198,14 @@ def image(seed=0):
 
 
 def test_propagator_follows_objects_with_different_first_frames(network):
-    propagator = MaskRnnPropagator(network, CPU)
+    propagator = MaskRnnPropagator(TorchParts(network, CPU))
     assert propagator.step(image()).shape == (1, *SIZE)
     propagator.start(4, image(), mask())
     first = propagator.step(image(1))
     assert first.shape == (2, *SIZE) and (first[0] == 0.5).all() and first.min() >= 0 and first.max() <= 1
     propagator.start(2, image(1), mask(90, 40))
     assert propagator.object_ids == (2, 4)
-    alone = MaskRnnPropagator(network, CPU)
+    alone = MaskRnnPropagator(TorchParts(network, CPU))
     alone.start(4, image(), mask())
     alone.step(image(1))
     np.testing.assert_allclose(propagator.step(image(2))[2], alone.step(image(2))[1], atol=1e-5)
@@ -202,7 +218,7 @@ def test_flow_is_computed_once_for_all_objects_of_an_image(network):
         seen.append((present, previous))
         return np.zeros((*SIZE, 2), np.float32)
 
-    propagator = MaskRnnPropagator(network, CPU, flow)
+    propagator = MaskRnnPropagator(TorchParts(network, CPU), flow)
     for number in (1, 2, 3):
         propagator.start(number, image(), mask())
     propagator.step(image(1))
@@ -214,7 +230,7 @@ def test_flow_is_computed_once_for_all_objects_of_an_image(network):
 
 
 def test_the_caller_may_modify_the_result(network):
-    propagators = [MaskRnnPropagator(network, CPU) for _ in range(2)]
+    propagators = [MaskRnnPropagator(TorchParts(network, CPU)) for _ in range(2)]
     for propagator, written in zip(propagators, (False, True), strict=True):
         propagator.start(1, image(), mask())
         answer = propagator.step(image(1))
@@ -225,7 +241,7 @@ def test_the_caller_may_modify_the_result(network):
 
 
 def test_empty_mask_stays_empty_until_it_is_corrected(network):
-    propagator = MaskRnnPropagator(network, CPU)
+    propagator = MaskRnnPropagator(TorchParts(network, CPU))
     propagator.start(1, image(), mask())
     propagator.correct(1, np.zeros(SIZE, bool))
     assert not propagator.step(image(0))[1].any()
@@ -237,7 +253,7 @@ def test_empty_mask_stays_empty_until_it_is_corrected(network):
 
 
 def test_masks_are_empty_outside_the_gate(network):
-    propagator = MaskRnnPropagator(network, CPU)
+    propagator = MaskRnnPropagator(TorchParts(network, CPU))
     propagator.start(1, image(), mask(20, 30))
     found = propagator.step(image())[1]
     assert not found[:, 100:].any()
@@ -253,21 +269,21 @@ def test_masks_are_empty_outside_the_gate(network):
 )
 def test_bad_start_is_rejected(network, size, given, reason):
     with pytest.raises(ValueError, match=reason):
-        MaskRnnPropagator(network, CPU).start(1, np.zeros((*size, 3), np.uint8), given)
+        MaskRnnPropagator(TorchParts(network, CPU)).start(1, np.zeros((*size, 3), np.uint8), given)
 
 
 def test_published_form_is_delayed_and_uses_the_next_frame():
     torch.manual_seed(0)
     network = MaskRnn(MaskRnnConfig('light', causal=False)).eval()
     with pytest.raises(ValueError, match='delayed_planes'):
-        MaskRnnPropagator(network, CPU)
+        MaskRnnPropagator(TorchParts(network, CPU))
     images = [image(seed) for seed in range(4)]
-    planes = list(delayed_planes(network, CPU, images, {1: mask()}))
+    planes = list(delayed_planes(TorchParts(network, CPU), images, {1: mask()}))
     assert [each.shape for each in planes] == [(2, *SIZE)] * 3
-    other = list(delayed_planes(network, CPU, [*images[:2], image(9), images[3]], {1: mask()}))
+    other = list(delayed_planes(TorchParts(network, CPU), [*images[:2], image(9), images[3]], {1: mask()}))
     assert not np.allclose(planes[0], other[0])  # the next frame is another
     with pytest.raises(ValueError, match='MaskRnnPropagator'):
-        next(delayed_planes(MaskRnn(MaskRnnConfig('light')), CPU, images, {1: mask()}))
+        next(delayed_planes(TorchParts(MaskRnn(MaskRnnConfig('light')), CPU), images, {1: mask()}))
 
 
 def test_log_odds_of_the_object_around_its_box():

@@ -24,7 +24,8 @@ from vis_ros.engines.engine import CompilingError
 from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.engines.openvino import compiled_networks
 from vis_ros.engines.openvino.compiled_cache import CompiledCache
-from vis_ros.engines.openvino.compiled_networks import CompiledNetwork, openvino_core
+from vis_ros.engines.openvino.compiled_networks import CompiledNetwork
+from vis_ros.engines.openvino.compiler import openvino_core
 from vis_ros.engines.openvino.openvino_engine import OpenVinoEngine
 from vis_ros.engines.torch.torch_engine import TorchEngine
 from vis_ros.instances import Instances

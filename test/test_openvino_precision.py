@@ -12,7 +12,7 @@ from openvino import opset13 as opset
 from test_openvino_engine import HAS_BF16, matched
 from test_static_detector import network
 
-from vis_ros.engines.openvino.compiled_networks import openvino_core
+from vis_ros.engines.openvino.compiler import openvino_core
 from vis_ros.engines.openvino.layer_precision import keep_sensitive_layers_precise
 from vis_ros.networks.model_file import save_model
 from vis_ros.synthetic.scene import Scene

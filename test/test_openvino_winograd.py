@@ -9,7 +9,7 @@ from openvino import opset13 as opset
 
 from vis_ros.engines.loading import load_engine
 from vis_ros.engines.openvino import compiled_networks
-from vis_ros.engines.openvino.compiled_networks import openvino_core
+from vis_ros.engines.openvino.compiler import openvino_core
 from vis_ros.engines.openvino.winograd import use_winograd
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.synthetic.scene import Scene

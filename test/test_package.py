@@ -79,7 +79,11 @@ def libraries(path: Path) -> set[str]:
         'vis_ros.tracking.detect_and_track',
         'vis_ros.tracking.propagate',
         'vis_ros.tracking.detect_and_propagate',
-        'vis_ros.propagation.propagation_model',
+        'vis_ros.engines.propagation_model',
+        'vis_ros.engines.openvino.openvino_parts',
+        'vis_ros.propagation.feelvos.propagator',
+        'vis_ros.propagation.maskrnn.propagator',
+        'vis_ros.propagation.rgmp.propagator',
         'vis_ros.datasets.video',
         'vis_ros.ros.messages',
         'vis_ros.replay.offline.offline_replay',
@@ -162,7 +166,7 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
     assert needs == {}
 
 
-SYSTEM_FILES = {'config', 'losses', 'network', 'propagator'}
+SYSTEM_FILES = {'config', 'losses', 'network', 'parts', 'propagator'}
 """Files that every folder of a propagation system has."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vis_ros.propagation.propagation_model import load_propagation_model
+from vis_ros.engines.propagation_model import load_propagation_model
 from vis_ros.synthetic.scene import Scene
 
 WEIGHTS = Path(__file__).resolve().parents[1] / 'vis_ros' / 'weights'

@@ -7,11 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vis_ros.propagation.pts import background_tuning
 from vis_ros.propagation.pts import propagator as module
 from vis_ros.propagation.pts.config import PtsConfig
 from vis_ros.propagation.pts.network import Pts
 from vis_ros.propagation.pts.object_tracking import ObjectTracker
 from vis_ros.propagation.pts.propagator import PtsPropagator
+from vis_ros.propagation.torch_parts import TorchParts
 
 CPU = torch.device('cpu')
 SIZE = (64, 96)
@@ -77,7 +79,7 @@ class _Recorded:
 
 def test_a_step_is_rgsn_in_one_and_a_half_times_the_box_of_otn(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = _Recorded(network, monkeypatch)
-    propagator = PtsPropagator(network, CPU)
+    propagator = PtsPropagator(TorchParts(network, CPU))
     propagator.start(3, _image(0), _mask(36))
     box, reference_box = (28, 12, 76, 48), (30, 15, 66, 45)
     _assert_close_inside(seen.reference_image, _normalized(_image(0), reference_box))
@@ -106,7 +108,7 @@ def test_a_step_is_rgsn_in_one_and_a_half_times_the_box_of_otn(network: Pts, mon
 def test_a_box_of_most_of_the_frame_is_segmented_in_the_whole_frame(
     network: Pts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    propagator = PtsPropagator(network, CPU)
+    propagator = PtsPropagator(TorchParts(network, CPU))
     propagator.start(1, _image(0), _mask(36))
     seen = _Recorded(network, monkeypatch)
     _found_at((0, 0, 60, 63), monkeypatch)  # 61.5 %
@@ -118,7 +120,7 @@ def test_a_box_of_most_of_the_frame_is_segmented_in_the_whole_frame(
 
 
 def test_the_previous_mask_is_where_the_object_was_most_probable(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
-    propagator = PtsPropagator(network, CPU)
+    propagator = PtsPropagator(TorchParts(network, CPU))
     propagator.start(1, _image(0), _mask(20))
     propagator.start(2, _image(0), _mask(50))
     planes = propagator.step(_image(1))
@@ -132,7 +134,7 @@ def test_the_box_of_a_tiny_object_stays(network: Pts, monkeypatch: pytest.Monkey
     tiny, small = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
     tiny[10:15, 10:20] = True  # 50 pixels
     small[10:13, 10:27] = True  # 51 pixels
-    propagator = PtsPropagator(network, CPU)
+    propagator = PtsPropagator(TorchParts(network, CPU))
     propagator.start(1, _image(0), tiny)
     propagator.start(2, _image(0), small)
     _found_at((40, 20, 80, 60), monkeypatch)
@@ -149,7 +151,7 @@ def test_proposals_are_computed_once_per_image(network: Pts, monkeypatch: pytest
         asked.append(image)
         return np.array([[22, 20, 46, 40], [19, 19, 44, 41], [1, 1, 9, 9]], np.float32)
 
-    propagator = PtsPropagator(network, CPU, proposals)
+    propagator = PtsPropagator(TorchParts(network, CPU), proposals)
     propagator.start(1, _image(0), _mask(20))
     propagator.start(2, _image(0), _mask(50))
     asked.clear()
@@ -166,7 +168,7 @@ def test_proposals_are_computed_once_per_image(network: Pts, monkeypatch: pytest
 
 
 def test_a_correction_is_the_next_previous_mask_and_box(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
-    propagator = PtsPropagator(network, CPU)
+    propagator = PtsPropagator(TorchParts(network, CPU))
     propagator.start(1, _image(0), _mask(20))
     propagator.step(_image(1))
     propagator.correct(1, _mask(50))
@@ -191,7 +193,7 @@ def test_fine_tuning_fits_the_first_frame_and_does_not_change_the_network(networ
     image[_mask(36)] = 210
 
     def agreement(steps: int) -> float:
-        propagator = PtsPropagator(network, CPU, fine_tune_steps=steps)
+        propagator = PtsPropagator(TorchParts(network, CPU), fine_tune_steps=steps)
         propagator.start(1, image, _mask(36))
         found = propagator.step(image)[1]
         return float(found[_mask(36)].mean() - found[~_mask(36)].mean())
@@ -203,7 +205,7 @@ def test_fine_tuning_fits_the_first_frame_and_does_not_change_the_network(networ
 
 
 def test_otn_learns_from_the_box_of_the_mask(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
-    propagator = PtsPropagator(network, CPU)
+    propagator = PtsPropagator(TorchParts(network, CPU))
     propagator.start(1, _image(0), _mask(20))
     each = propagator._objects[1]
     assert each.tracker is not None
@@ -227,7 +229,7 @@ def _square_logits() -> Tensor:
 
 
 def test_objects_can_start_and_be_forgotten(network: Pts) -> None:
-    propagator = PtsPropagator(network, CPU)
+    propagator = PtsPropagator(TorchParts(network, CPU))
     assert np.array_equal(propagator.step(_image(0)), np.ones((1, *SIZE), np.float32))
     assert propagator.input_size == (288, 512)
     for number in (7, 2):
@@ -245,7 +247,7 @@ def test_objects_can_start_and_be_forgotten(network: Pts) -> None:
 def test_inputs_may_be_overwritten_and_results_are_repeatable(network: Pts) -> None:
     answers = []
     for spoiled in (True, False):
-        propagator = PtsPropagator(network, CPU)
+        propagator = PtsPropagator(TorchParts(network, CPU))
         image, mask = _image(0), _mask(20)
         propagator.start(1, image, mask)
         if spoiled:
@@ -255,7 +257,7 @@ def test_inputs_may_be_overwritten_and_results_are_repeatable(network: Pts) -> N
 
 
 def test_bad_sizes_and_empty_masks_are_rejected(network: Pts) -> None:
-    propagator = PtsPropagator(network, CPU)
+    propagator = PtsPropagator(TorchParts(network, CPU))
     with pytest.raises(ValueError, match='object 4 is empty'):
         propagator.start(4, _image(0), np.zeros(SIZE, bool))
     with pytest.raises(ValueError, match='multiples of 32'):
@@ -278,6 +280,37 @@ def test_the_published_form_of_otn_can_be_used(monkeypatch: pytest.MonkeyPatch) 
     network = Pts(PtsConfig('vgg', decoder_channels=8, crop_size=64, otn_features='vgg_m', otn_channels=64)).eval()
     few = module.TrackingSettings(4, 4, 1, 1e-4, 2, 2, 1e-4, 4, 5, 1)
     monkeypatch.setattr(module, 'PUBLISHED', few)
-    propagator = PtsPropagator(network, CPU)
+    propagator = PtsPropagator(TorchParts(network, CPU))
     propagator.start(1, _image(0), _mask(20))
     assert propagator.step(_image(1)).shape == (2, *SIZE)
+
+
+def test_an_object_is_tracked_untuned_until_its_fine_tuning_is_ready(network: Pts) -> None:
+    image = np.full((*SIZE, 3), 40, np.uint8)
+    image[_mask(36)] = 210
+    untuned, waiting = (PtsPropagator(TorchParts(network, CPU), fine_tune_steps=steps) for steps in (0, 5))
+    background = PtsPropagator(TorchParts(network, CPU), fine_tune_steps=5, in_background=True)
+    for propagator in (untuned, waiting):
+        propagator.start(1, image, _mask(36))
+    with background_tuning._ONE_AT_A_TIME:  # it cannot begin yet
+        background.start(1, image, _mask(36))
+        tuning = background._objects[1].tuning
+        assert tuning is not None
+        np.testing.assert_allclose(background.step(image), untuned.step(image), atol=1e-5)
+    tuning.wait()
+    background.correct(1, _mask(36))
+    background.step(image)
+    tuned, expected = background._objects[1].rgsn.decoder, waiting._objects[1].rgsn.decoder
+    for (name, found), wanted in zip(tuned.state_dict().items(), expected.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, wanted, msg=name)
+    assert background._objects[1].tuning is None
+
+
+def test_an_object_that_is_forgotten_is_not_tuned_further(network: Pts) -> None:
+    propagator = PtsPropagator(TorchParts(network, CPU), fine_tune_steps=100_000, in_background=True)
+    propagator.start(1, _image(0), _mask(36))
+    tuning = propagator._objects[1].tuning
+    assert tuning is not None
+    propagator.forget(1)
+    tuning.wait()
+    assert tuning.network is None

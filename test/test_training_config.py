@@ -13,7 +13,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from vis_ros.networks.model_config import DEMO, ModelConfig
-from vis_ros.propagation.propagation_file import PROPAGATION_KEY
+from vis_ros.propagation.propagation_header import PROPAGATION_KEY
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN
 from vis_ros.training.train_config import CropSource, DataSource, TrainConfig, Validation

@@ -18,7 +18,8 @@ from test_trainer import rows, same
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
 from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.propagation_config import PropagationConfig
-from vis_ros.propagation.propagation_file import load_propagation, read_propagation_config, save_propagation
+from vis_ros.propagation.propagation_file import load_propagation, save_propagation
+from vis_ros.propagation.propagation_header import read_propagation_config
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.synthetic.davis_sequence import DAVIS_TRAIN
 from vis_ros.training.optimization import build_optimizer, freeze

@@ -20,8 +20,8 @@ from benchmarks.gpu.timing import milliseconds, p50_p95
 from vis_ros.engines.accuracy_check import count_matches
 from vis_ros.engines.engine import Engine
 from vis_ros.engines.loading import load_engine, network_config
+from vis_ros.engines.propagation_model import load_propagation_model
 from vis_ros.networks.named_weights import resolve
-from vis_ros.propagation.propagation_model import load_propagation_model
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.synthetic.scene import Scene
 

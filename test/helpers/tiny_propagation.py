@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
 from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
+from vis_ros.propagation.torch_parts import TorchParts
 
 
 class TinyNetwork(nn.Module):
@@ -49,8 +52,8 @@ class TinyLosses(nn.Module):
 class TinyPropagator:
     """Propagates each object on its own; the background is the complement of the largest probability."""
 
-    def __init__(self, network: TinyNetwork, device: torch.device) -> None:
-        self._network, self._device = network, device
+    def __init__(self, parts: TorchParts) -> None:
+        self._network: Any = parts.network
         self._masks: dict[int, NDArray[np.float32]] = {}
 
     @property
@@ -84,6 +87,9 @@ class TinySystem:
 
     name, config = 'feelvos', FeelvosConfig
     network, losses, propagator, options = TinyNetwork, TinyLosses, TinyPropagator, None
+
+    def parts(self, network: nn.Module) -> dict[str, nn.Module]:
+        return {}
 
 
 def use_tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:

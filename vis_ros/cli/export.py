@@ -17,7 +17,8 @@ _CALIBRATION_IMAGES = 32
 
 def export(
     weights: Annotated[
-        str, typer.Argument(help='Model file (.safetensors), or a name listed by `vis-ros weights list`.')
+        str,
+        typer.Argument(help='Model file (.safetensors), or a name: one of `vis-ros weights list`, feelvos or maskrnn.'),
     ],
     engine: Annotated[
         Literal['openvino', 'onnx', 'tensorrt'] | None,
@@ -53,6 +54,7 @@ def export(
 
     Graphs read their weights from the model file: keep both in one folder.
     Without options, all graphs that engines load by default are written.
+    A propagation network has one graph for each of its parts.
     The graph for CPUs accepts any image size and batch size.
     """
     from vis_ros.extras import require
@@ -60,9 +62,17 @@ def export(
     from vis_ros.networks.named_weights import resolve
 
     require('export', 'vis-ros export')
+    from vis_ros.propagation.packaged_weights import propagation_weights
+    from vis_ros.propagation.propagation_header import is_propagation
+    from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
+
+    path = propagation_weights(weights) if weights in PROPAGATION_SYSTEMS else resolve(weights)
+    if is_propagation(path):
+        given = {'model': model != 'auto', 'precision': precision or False, 'calibrate': calibrate or False}
+        _export_parts(path, engine, [name for name, is_set in given.items() if is_set], batch, size, out)
+        return
     from vis_ros.export.graph_export import export as write
 
-    path = resolve(weights)
     for_tensorrt = precision in ('fp32', 'fp16', 'bf16') or size is not None or batch != 1
     if engine == 'openvino' and for_tensorrt:
         raise ValueError(
@@ -94,6 +104,23 @@ def export(
             console.print(f'wrote {graph}', soft_wrap=True)
             if engine == 'tensorrt':
                 _build_tensorrt(graph.with_name(path.name), architecture, precision, input_size, batch)
+
+
+def _export_parts(
+    path: Path, engine: str | None, refused: list[str], batch: int, size: str | None, out: Path | None
+) -> None:
+    """Write the graphs of a propagation network: for OpenVINO, or with `--engine onnx` for TensorRT."""
+    from vis_ros.export.part_export import export_parts
+
+    refused = [f'--{name}' for name in (*refused, *(['batch'] if batch != 1 else []))]
+    if refused or engine == 'tensorrt':
+        reason = f'{", ".join(refused)} is for detectors' if refused else 'its graphs are not run in TensorRT yet'
+        raise ValueError(f'{path} holds a propagation network, in fp32 and for one object at a time: {reason}')
+    if engine != 'onnx' and size is not None:
+        raise ValueError('--size is for the graphs of --engine onnx: those for OpenVINO accept any size')
+    image_size = None if size is None else parse_size(size)
+    for graph in export_parts(path, 'gpu' if engine == 'onnx' else 'cpu', size=image_size, out=out).values():
+        console.print(f'wrote {graph}', soft_wrap=True)
 
 
 def _calibration_images(recording: Path, topic: str | None) -> list[NDArray[np.uint8]]:

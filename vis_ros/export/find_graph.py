@@ -10,7 +10,7 @@ from vis_ros.extras import missing
 from vis_ros.networks.model_header import read_config
 from vis_ros.user_cache import delete_least_recently_used, mark_used, user_cache
 
-_LIMIT = 4 << 30
+CACHE_LIMIT = 4 << 30
 """Most bytes of graphs in the cache. Beyond it, those of the least recently used weights are deleted."""
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def find_graph(
         batch=batch,
         out=folder,
     )
-    delete_least_recently_used(folder.parent, _LIMIT)
+    delete_least_recently_used(folder.parent, CACHE_LIMIT)
     return exported
 
 

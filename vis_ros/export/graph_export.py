@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +25,7 @@ from vis_ros.export.graph_file import (
     graph_path,
     sha256_of,
 )
+from vis_ros.export.graph_writing import copy_weights, scratch_file, trace
 from vis_ros.export.quantization import OPSET as QUANTIZED_OPSET
 from vis_ros.export.quantization import Kernels, quantize
 from vis_ros.export.static_detector import StaticDetector
@@ -95,7 +92,7 @@ def export(
     input_size = padded((config.input_height, config.input_width))
     inputs = example_inputs(detector, input_size, batch)
     model = _trace(detector, inputs, QUANTIZED_OPSET if is_int8 else _OPSET)
-    placed = weights if out is None else _copy_weights(weights, out)
+    placed = weights if out is None else copy_weights(weights, out)
     refer_to_weights(model, placed)
     metadata = GraphMetadata(config, target, precision, sha256_of(weights), vis_ros.__version__)
     onnx.helper.set_model_props(model, metadata.to_properties())
@@ -156,26 +153,7 @@ def _trace(detector: StaticDetector, inputs: dict[str, Tensor], opset: int) -> o
     if detector.target == 'cpu':
         axes = {'images': {0: 'batch', 1: 'height', 2: 'width'}, 'sizes': {0: 'batch'}, 'scales': {0: 'batch'}}
         axes |= {name: {0: 'detections'} for name in _OUTPUTS['cpu'][:-1]}
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / 'traced.onnx'
-        # The exporter that traces: the newer one does not support sizes that are only known at run time.
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            detector,
-            tuple(inputs.values()),
-            file,
-            dynamo=False,
-            opset_version=opset,
-            do_constant_folding=False,  # folding would create weights that are not in the model file
-            training=torch.onnx.TrainingMode.PRESERVE,  # so that the batch norm of a timm network is not folded
-            input_names=list(inputs),
-            output_names=list(_OUTPUTS[detector.target]),
-            dynamic_axes=axes,
-        )
-        model = onnx.load(file)
-    for node in model.graph.node:
-        node.ClearField('doc_string')
-    return model
+    return trace(detector, inputs, _OUTPUTS[detector.target], axes, opset)
 
 
 def _quantize(
@@ -185,23 +163,10 @@ def _quantize(
     state = {name: tensor.float().numpy() for name, tensor in detector.network.state_dict().items()}
     kernels: Kernels = state | {f'{PARAMETER_PREFIX}{name}': values for name, values in state.items()}
     arrays = ({name: tensor.numpy() for name, tensor in inputs.items()} for inputs in examples)
-    with _scratch_file(model, path) as unquantized:
+    with scratch_file(model, path) as unquantized:
         share = quantize(model, unquantized, kernels, arrays, _WEIGHT_STEPS[detector.target])
     _log.info('%s: %.0f %% of the operations in int8, scales from %d images', path.name, 100 * share, len(examples))
     return examples[0]
-
-
-def _copy_weights(weights: Path, folder: Path) -> Path:
-    """A copy of the model file in the folder of the graph. Not a link: onnx rejects links to external data."""
-    folder.mkdir(parents=True, exist_ok=True)
-    placed = folder / weights.name
-    if placed.exists() and placed.samefile(weights):
-        return placed
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        partial = Path(scratch) / weights.name
-        shutil.copyfile(weights, partial)
-        os.replace(partial, placed)
-    return placed
 
 
 def _write(
@@ -213,23 +178,11 @@ def _write(
     checked: onnx.ModelProto | None = None,
 ) -> None:
     """Write a graph. It gets its final name only if it, or `checked` in its place, passes `check_graph`."""
-    with _scratch_file(model, path) as partial:
+    with scratch_file(model, path) as partial:
         if checked is None:
             check_graph(partial, detector, inputs, tolerance)
         else:
-            with _scratch_file(checked, path) as other:
+            with scratch_file(checked, path) as other:
                 check_graph(other, detector, inputs, tolerance)
         os.chmod(partial, 0o644)
         os.replace(partial, path)
-
-
-@contextmanager
-def _scratch_file(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
-    """A temporary file with a graph, in the folder of `path`, where its weights are."""
-    descriptor, name = tempfile.mkstemp(prefix=f'{path.stem}.', suffix='.part', dir=path.parent)
-    with os.fdopen(descriptor, 'wb') as file:
-        file.write(model.SerializeToString(deterministic=True))
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)

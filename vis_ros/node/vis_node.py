@@ -17,6 +17,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 from vis_ros.engines.engine import Engine
+from vis_ros.engines.propagation_model import PropagationModel
 from vis_ros.node.camera import Camera
 from vis_ros.node.diagnostics import camera_status, node_status
 from vis_ros.node.library_log import LibraryLog
@@ -25,7 +26,6 @@ from vis_ros.node.services import Services
 from vis_ros.node.transitions import Transitions
 from vis_ros.node.views import Views
 from vis_ros.node.worker import StallWatch, Worker
-from vis_ros.propagation.propagation_model import PropagationModel
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS
 from vis_ros.ros.vision_msgs import LABEL_INFO, to_label_info
 from vis_ros.tracking.model import Model

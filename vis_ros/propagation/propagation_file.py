@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vis_ros.propagation.propagation_config import PropagationConfig
-from vis_ros.propagation.systems import PROPAGATION_SYSTEMS, config_from_dict
+from vis_ros.propagation.propagation_header import PROPAGATION_KEY, read_propagation_config
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.whole_file import whole_file
-
-PROPAGATION_KEY = 'vis_ros.propagation'
-"""Metadata key of the PropagationConfig, stored as JSON."""
 
 
 def build_propagation_network(config: PropagationConfig) -> nn.Module:
     """The network of a config, with newly initialized weights."""
     return PROPAGATION_SYSTEMS[config.architecture].network(config)
-
-
-def is_propagation(path: Path) -> bool:
-    """Whether a .safetensors file holds a mask propagation network. ValueError if it is not a .safetensors file."""
-    return PROPAGATION_KEY in _metadata(path)
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    try:
-        with safe_open(path, 'np') as file:
-            return file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f'{path} is not a .safetensors file: {error}') from error
-
-
-def read_propagation_config(path: Path) -> PropagationConfig:
-    """The config stored in a model file. ValueError if the file holds no mask propagation network."""
-    metadata = _metadata(path)
-    if PROPAGATION_KEY not in metadata:
-        raise ValueError(
-            f'{path} holds no propagation network: train one with `vis-ros train config/train_feelvos.yaml`'
-        )
-    return config_from_dict(json.loads(metadata[PROPAGATION_KEY]))
 
 
 def save_propagation(network: nn.Module, path: Path, precision: torch.dtype = torch.float16) -> None:

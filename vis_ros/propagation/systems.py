@@ -22,25 +22,36 @@ from vis_ros.propagation.rgmp.config import RgmpConfig
 if TYPE_CHECKING:
     from torch import nn
 
+    from vis_ros.propagation.part import Part
+
 
 @dataclass(frozen=True)
 class PropagationSystem:
-    """The parts of one published system. All but the config need torch and are imported on first use.
+    """What one published system consists of. Each is imported on first use. Only the config and the propagator need no
+    torch.
 
     config: its config class, in config.py.
     network_name: its network in network.py, built from a config.
-    propagator_name: its `Propagator` in propagator.py, built from a network and a device.
+    parts_name: function in parts.py from a network to its `Part`s by name. '' if the network has none: it then runs in
+        torch only.
+    propagator_name: its `Propagator` in propagator.py, built from `NetworkParts`.
     losses_name: its losses in losses.py: built from a network, called with images (B, T, 3, H, W), labels (B, T, H, W)
         and the progress of the run from 0 to 1.
     options_name: function in propagator.py that returns further arguments of the propagator, shared by all cameras;
-        empty if there are none. Called with the device and the number of fine-tuning steps.
+        empty if there are none. Called with the device, the detector, the number of fine-tuning steps and
+        whether they run in the background.
+    part_names: the keys of what the function in parts.py returns.
+    dynamic_parts: names of the parts whose inputs change their size with the objects.
     """
 
     config: type[PropagationConfig]
     network_name: str
     propagator_name: str
     losses_name: str
+    parts_name: str = ''
     options_name: str = ''
+    part_names: tuple[str, ...] = ()
+    dynamic_parts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -50,6 +61,10 @@ class PropagationSystem:
     @property
     def network(self) -> Callable[[PropagationConfig], nn.Module]:
         return self._part('network', self.network_name)
+
+    def parts(self, network: nn.Module) -> Mapping[str, Part]:
+        """The parts of a network by name."""
+        return self._part('parts', self.parts_name)(network) if self.parts_name else {}
 
     @property
     def propagator(self) -> Callable[..., Propagator]:
@@ -71,10 +86,27 @@ class PropagationSystem:
 PROPAGATION_SYSTEMS: Mapping[str, PropagationSystem] = {
     system.name: system
     for system in (
-        PropagationSystem(MaskRnnConfig, 'MaskRnn', 'MaskRnnPropagator', 'MaskRnnLosses'),
-        PropagationSystem(RgmpConfig, 'Rgmp', 'RgmpPropagator', 'RgmpLosses'),
-        PropagationSystem(PtsConfig, 'Pts', 'PtsPropagator', 'PtsLosses', 'pts_options'),
-        PropagationSystem(FeelvosConfig, 'Feelvos', 'FeelvosPropagator', 'FeelvosLosses'),
+        PropagationSystem(
+            MaskRnnConfig,
+            'MaskRnn',
+            'MaskRnnPropagator',
+            'MaskRnnLosses',
+            'maskrnn_parts',
+            part_names=('warp', 'segment'),
+        ),
+        PropagationSystem(
+            RgmpConfig, 'Rgmp', 'RgmpPropagator', 'RgmpLosses', 'rgmp_parts', part_names=('reference', 'segment')
+        ),
+        PropagationSystem(PtsConfig, 'Pts', 'PtsPropagator', 'PtsLosses', options_name='pts_options'),
+        PropagationSystem(
+            FeelvosConfig,
+            'Feelvos',
+            'FeelvosPropagator',
+            'FeelvosLosses',
+            'feelvos_parts',
+            part_names=('encode', 'global_distances', 'window_distances', 'local_distances', 'segment'),
+            dynamic_parts=('global_distances',),
+        ),
     )
 }
 """Name -> system."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import CONFIRMED, Instances
-from vis_ros.masks.crop import tight_box
+from vis_ros.masks.window_resize import enlarged, reduced
 from vis_ros.propagation.margins import margins
 from vis_ros.propagation.propagator import Propagator
 from vis_ros.propagation.working_size import resize_to_working_size, working_size
@@ -108,7 +107,7 @@ class DetectAndPropagate:
         confirmed = np.flatnonzero(found.states == CONFIRMED)
         known = np.isin(found.track_ids[confirmed], list(self._seen))
         for index in [*confirmed[known].tolist(), *confirmed[~known].tolist()]:
-            mask = self._reduced(found.full_mask(index))
+            mask = self._reduced(found, index)
             if not mask.any():
                 continue
             number = int(found.track_ids[index])
@@ -136,11 +135,12 @@ class DetectAndPropagate:
     def _bridge(self, propagated: dict[int, NDArray[np.float32]], found: Instances, stamp: float) -> list[Instances]:
         """One instance for each track that was not detected and has a plausible propagated mask."""
         assert found.track_ids is not None and self._size is not None
+        missed = [number for number in self._seen if number not in found.track_ids]
         taken = np.zeros(self._size, bool)
-        for index in range(len(found)):
-            taken |= self._reduced(found.full_mask(index))
+        for index in range(len(found)) if missed else ():
+            taken |= self._reduced(found, index)
         bridged = []
-        for number in [n for n in self._seen if n not in found.track_ids]:
+        for number in missed:
             seen, margin = self._seen[number], propagated.get(number)
             if stamp - seen.stamp > min(_BRIDGE_S, self._max_age_s) or margin is None:
                 self._drop(number)
@@ -155,19 +155,17 @@ class DetectAndPropagate:
                 bridged.append(row)
         return bridged
 
-    def _reduced(self, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def _reduced(self, found: Instances, index: int) -> NDArray[np.bool_]:
+        """The mask of a detection at working size."""
         assert self._size is not None
-        return np.asarray(cv2.resize(mask, self._size[::-1], interpolation=cv2.INTER_NEAREST) > 0, bool)
+        return reduced(found.masks[index], found.rois[index], found.image_size, self._size)
 
 
 def _with_mask(row: Instances, margin: NDArray[np.float32], image_size: tuple[int, int]) -> Instances | None:
     """The instance with the mask that its margin has in an image; None if that has no pixel."""
-    mask = cv2.resize(margin, image_size[::-1], interpolation=cv2.INTER_LINEAR) > 0
-    if not mask.any():
+    crop, roi = enlarged(margin, image_size)
+    if not crop.size:
         return None
-    roi = tight_box(mask)
-    x0, y0, x1, y1 = roi.tolist()
-    crop = np.ascontiguousarray(mask[y0:y1, x0:x1]).astype(np.uint8)
     return row.with_fields(image_size=image_size, boxes=roi[None].astype(np.float32), rois=roi[None], masks=[crop])
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from vis_ros.engines.engine import BackgroundCompiler, Engine, EngineInfo
 from vis_ros.engines.loading import load_engine
+from vis_ros.engines.propagation_model import PropagationModel, load_propagation_model
 from vis_ros.networks.named_weights import resolve
-from vis_ros.propagation.propagation_model import PropagationModel, load_propagation_model
 from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.detection_filter import DetectionFilter
@@ -160,10 +160,17 @@ def new_memory(settings: Settings) -> Memory:
 def _load_propagation(settings: Settings, factory: Callable[..., PropagationModel]) -> PropagationModel | None:
     if not settings.propagation_model:
         return None
-    extra = {'fine_tune_steps': settings.fine_tune_steps} if settings.fine_tune_steps else {}
+    extra: dict[str, Any] = {}
+    if settings.propagation_model == 'pts':
+        extra = {
+            'detector': settings.weights or 'demo',
+            'fine_tune_steps': settings.fine_tune_steps,
+            'fine_tune_in_background': settings.fine_tune_in_background,
+        }
     return factory(
         settings.propagation_model,
         settings.propagation_weights,
+        engine=settings.engine,
         device=settings.device,
         threads=settings.threads,
         **extra,

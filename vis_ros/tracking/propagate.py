@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.engines.engine import Engine
 from vis_ros.instances import CONFIRMED, LOST, Instances
 from vis_ros.masks.crop import tight_box
+from vis_ros.masks.window_resize import enlarged, reduced
 from vis_ros.propagation.margins import margins
 from vis_ros.propagation.propagator import Propagator
 from vis_ros.propagation.working_size import resize_to_working_size, working_size
@@ -89,6 +89,8 @@ _AREA_RATE = 0.1
 _SAME_OBJECT = 0.5
 """Minimum association probability for a detection to recover a lost track."""
 _STAMP_TOLERANCE_S = 1e-3
+_NOTHING = np.full((1, 1), -1, np.float32)
+"""The margin of a lost track."""
 
 
 class Propagate:
@@ -218,7 +220,7 @@ class Propagate:
             if not self._objects[number].lost:
                 taken |= each.mask
         for index in np.argsort(-found.scores, kind='stable').tolist():
-            mask = cv2.resize(found.full_mask(index), self._size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+            mask = reduced(found.masks[index], found.rois[index], found.image_size, self._size)
             area = int(np.count_nonzero(mask))
             free = area - int(np.count_nonzero(mask & taken))
             if area < self.config.min_area or free < self.config.free_share * area:
@@ -347,15 +349,13 @@ class Propagate:
         for number in numbers:
             each = self._objects[number]
             lost = each.lost or number not in propagated
-            mask = np.zeros((height, width), bool) if lost else _enlarge(propagated[number].margin, (height, width)) > 0
-            if mask.any():
-                roi = tight_box(mask)
-            else:  # the last known box
+            crop, roi = enlarged(_NOTHING if lost else propagated[number].margin, (height, width))
+            if not crop.size:  # the last known box
                 lost = True
                 roi = np.clip(np.rint(each.box * to_source), 0, limits).astype(np.int32)
-            x0, y0, x1, y1 = roi.tolist()
+                crop = np.zeros((roi[3] - roi[1], roi[2] - roi[0]), np.uint8)
             rois.append(roi)
-            masks.append(np.ascontiguousarray(mask[y0:y1, x0:x1]).astype(np.uint8))
+            masks.append(crop)
             states.append(LOST if lost else CONFIRMED)
             scores.append(0.0 if lost else propagated[number].score)
         objects = [self._objects[number] for number in numbers]
@@ -374,7 +374,3 @@ class Propagate:
             first_seen=np.array([each.first_seen for each in objects], np.float64),
             class_names=self.class_names,
         )
-
-
-def _enlarge(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    return np.asarray(cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)

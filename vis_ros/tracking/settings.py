@@ -83,7 +83,7 @@ class Settings:
         'auto',
         'network',
         'Model. Detection in every frame: auto (as the weights say), masktrack_rcnn, mask_rcnn (without track head). '
-        'Mask propagation: maskrnn, rgmp, pts, feelvos (these need torch).',
+        'Mask propagation: maskrnn, rgmp, pts (which needs torch), feelvos.',
         choices=('auto', 'masktrack_rcnn', 'mask_rcnn', *PROPAGATION_MODELS),
     )
     engine: str = _setting(
@@ -210,8 +210,15 @@ class Settings:
     fine_tune_steps: int = _setting(
         0,
         'propagation',
-        'With pts: steps of fine-tuning on the first mask of each track (published: 800); tracking waits meanwhile.',
+        'With pts: steps of fine-tuning on the first mask of each track (published: 800). Tracking waits meanwhile, '
+        'unless fine_tune_in_background is true.',
         limits=(0, 10_000),
+    )
+    fine_tune_in_background: bool = _setting(
+        False,
+        'propagation',
+        'With pts and fine_tune_steps: fine-tune in a thread of its own, while the track is followed with the untuned '
+        'weights. Results then depend on how fast the machine is.',
     )
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from vis_ros.datasets.coco_rle import decode
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo
 from vis_ros.propagation.first_masks import Masks, propagate_first_masks
-from vis_ros.propagation.propagation_model import new_propagator
+from vis_ros.propagation.torch_parts import new_propagator
 from vis_ros.training.train_config import Validation
 from vis_ros.training.training_images import draw_labels
 from vis_ros.training.validation import ValidationResult, open_truth

@@ -16,7 +16,7 @@ from vis_ros.networks.model_config import ARCHITECTURES, DEMO, ModelConfig
 from vis_ros.networks.model_header import read_config
 from vis_ros.networks.named_weights import resolve
 from vis_ros.propagation.propagation_config import PropagationConfig
-from vis_ros.propagation.propagation_file import is_propagation, read_propagation_config
+from vis_ros.propagation.propagation_header import is_propagation, read_propagation_config
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS, config_from_dict
 from vis_ros.synthetic.coco_images import Part
 from vis_ros.synthetic.composites import CompositeConfig

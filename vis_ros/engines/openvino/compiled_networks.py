@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
-import time
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +12,14 @@ from numpy.typing import NDArray
 
 from vis_ros.engines.by_size import BySize, Size
 from vis_ros.engines.network_outputs import NetworkOutputs
-from vis_ros.engines.openvino.compiled_cache import CompiledCache
+from vis_ros.engines.openvino.compiler import Compiler, openvino_core
 from vis_ros.engines.openvino.layer_precision import keep_coordinates_precise, keep_sensitive_layers_precise
 from vis_ros.engines.openvino.winograd import use_winograd
 from vis_ros.export.graph_file import CONVERGED_OUTPUT
-from vis_ros.user_cache import user_cache
 
-_DEVICE = 'CPU'
-_PRECISIONS = {'fp32': ov.Type.f32, 'bf16': ov.Type.bf16}
 _LOWEST_FIRST = {'int8': {'i8', 'u8'}, 'bf16': {'bf16'}, 'fp16': {'f16'}, 'fp32': {'f32'}}
 """Precision -> OpenVINO's names for it in a compiled network."""
 _LAYERS_WITH_WEIGHTS = ('Convolution', 'Deconvolution', 'FullyConnected')
-
-_log = logging.getLogger(__name__)
 
 
 class CompiledNetwork:
@@ -102,86 +93,27 @@ class CompiledNetworks:
     """
 
     def __init__(self, graph: Path, weights_sha256: str, precision: str = 'auto', threads: int = 0) -> None:
-        self._core = openvino_core()
+        self._compiler = Compiler(openvino_core(), precision, threads)
         self._graph = graph
+        self._graph_sha256 = hashlib.sha256(graph.read_bytes()).hexdigest()
         self._weights_sha256 = weights_sha256
-        self._options: dict[str, Any] = {
-            'PERFORMANCE_HINT': 'LATENCY',
-            'INFERENCE_PRECISION_HINT': _PRECISIONS[_choose_precision(self._core, precision)],
-            'INFERENCE_NUM_THREADS': threads,
-            # A thread that is pinned to a core waits there for other programs even while another core is idle.
-            'ENABLE_CPU_PINNING': False,
-        }
         self.by_size = BySize(self._network)
-        self.cache = CompiledCache(user_cache('openvino'))
+        self.cache = self._compiler.cache
 
     def _network(self, size: Size) -> CompiledNetwork:
-        return CompiledNetwork(self._load_or_compile(size))
+        # 3 is the version of the changes that `_prepare` makes to a graph: count up when they change.
+        made_of = [3, self._graph_sha256, self._weights_sha256, *size]
+        what = f'the network for images of {size[1]}x{size[0]}'
+        return CompiledNetwork(self._compiler.load_or_compile(made_of, lambda: self._prepare(size), what))
 
-    def _load_or_compile(self, size: Size) -> ov.CompiledModel:
-        key = self._key(size)
-        content = self.cache.load(key)
-        if content is not None:
-            try:
-                # The tensor owns its memory: the compiled model reads its weights from there as long as it lives.
-                return self._core.import_model(ov.Tensor(content, shared_memory=False), _DEVICE, self._options)
-            except RuntimeError as error:
-                _log.warning('OpenVINO cannot load the cached network, compiling it again: %s', _last_line(error))
-                self.cache.discard(key)
-        compiled = self._compile(size)
-        self.cache.store(key, compiled.export_model().getvalue())
-        return compiled
-
-    def _compile(self, size: Size) -> ov.CompiledModel:
-        started = time.perf_counter()
-        model = self._core.read_model(self._graph)
+    def _prepare(self, size: Size) -> ov.Model:
+        core = self._compiler.core
+        model = core.read_model(self._graph)
         model.reshape({'images': [1, *size, 3], 'sizes': [1, 2], 'scales': [1, 2]})
-        in_bf16 = self._options['INFERENCE_PRECISION_HINT'] == ov.Type.bf16
+        in_bf16 = self._compiler.precision == 'bf16'
         if in_bf16:
-            keep_sensitive_layers_precise(self._core, model)
+            keep_sensitive_layers_precise(core, model)
         keep_coordinates_precise(model)
         if not in_bf16:
             use_winograd(model)
-        compiled = self._core.compile_model(model, _DEVICE, self._options)
-        seconds = time.perf_counter() - started
-        _log.info('compiled the network for images of %dx%d in %.1f s', size[1], size[0], seconds)
-        return compiled
-
-    def _key(self, size: Size) -> str:
-        """A digest of everything that a compiled network depends on."""
-        parts = [
-            ov.get_version(),
-            self._core.get_property(_DEVICE, 'FULL_DEVICE_NAME'),
-            *self._core.get_property(_DEVICE, 'OPTIMIZATION_CAPABILITIES'),
-            hashlib.sha256(self._graph.read_bytes()).hexdigest(),
-            self._weights_sha256,
-            *(f'{name}={value}' for name, value in self._options.items()),
-            *size,
-        ]
-        # 3 is the version of the changes that `_compile` makes to a graph: count up when they change.
-        return hashlib.sha256(json.dumps([3, *parts]).encode()).hexdigest()
-
-
-@cache
-def openvino_core() -> ov.Core:
-    """The OpenVINO core of this process. It is never freed.
-
-    OpenVINO's CPU plugin installs an alternate signal stack for the thread that loads it, and leaves it dangling when
-    the last Core is freed. The next Ctrl-C would then end the process with a segmentation fault.
-    """
-    return ov.Core()
-
-
-def _choose_precision(core: ov.Core, precision: str) -> str:
-    has_bf16 = 'BF16' in core.get_property(_DEVICE, 'OPTIMIZATION_CAPABILITIES')
-    if precision == 'auto':
-        return 'bf16' if has_bf16 else 'fp32'
-    if precision not in _PRECISIONS:
-        raise ValueError(f'OpenVINO runs this network in {", ".join(_PRECISIONS)}, not in {precision}')
-    if precision == 'bf16' and not has_bf16:
-        raise ValueError('this processor does not support bf16: use precision fp32 or auto')
-    return precision
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+        return model

@@ -12,11 +12,19 @@ _SCALE, _LARGEST_SCALE, _SHIFT = 1 / 15, 0.4, 1 / 5
 
 def mask_boxes(masks: Tensor) -> Tensor:
     """Boxes (N, 4) float, x0 y0 x1 y1 in pixels, of masks (N, H, W) bool; zeros for an empty mask."""
-    height, width = masks.shape[1:]
-    columns, rows = masks.any(1), masks.any(2)
-    x0, x1 = columns.int().argmax(1), width - columns.flip(1).int().argmax(1)
-    y0, y1 = rows.int().argmax(1), height - rows.flip(1).int().argmax(1)
-    return torch.stack((x0, y0, x1, y1), 1).float() * columns.any(1, keepdim=True)
+    (x0, x1), (y0, y1) = _range(masks.any(1)), _range(masks.any(2))
+    return torch.stack((x0, y0, x1, y1), 1)
+
+
+def _range(there: Tensor) -> tuple[Tensor, Tensor]:
+    """First and last place plus one (N,) float of each row of (N, L) bool; zeros for an empty row.
+
+    Maxima instead of argmax, whose choice among equals differs between engines.
+    """
+    places = torch.arange(there.shape[1], device=there.device).float()
+    last = (there * (places + 1)).amax(1)
+    first = (there * (places.flip(0) + 1)).amax(1)
+    return (there.shape[1] - first) * there.any(1), last
 
 
 def enlarge_boxes(boxes: Tensor, factor: float | Tensor) -> Tensor:
@@ -27,7 +35,8 @@ def enlarge_boxes(boxes: Tensor, factor: float | Tensor) -> Tensor:
 
 def clip_to(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Boxes (N, 4) clipped to an image of (height, width), at least one pixel wide and high."""
-    limit = boxes.new_tensor([size[1], size[0]])
+    # Sums, because a traced graph would take a list of sizes for constants.
+    limit = torch.stack([boxes.new_zeros(()) + size[1], boxes.new_zeros(()) + size[0]])
     low = torch.minimum(boxes[:, :2].clamp(min=0), limit - 1)
     return torch.cat((low, torch.maximum(torch.minimum(boxes[:, 2:], limit), low + 1)), 1)
 

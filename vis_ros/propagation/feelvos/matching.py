@@ -80,7 +80,7 @@ def local_matching(query: Tensor, previous: Tensor, masks: Tensor, window: int) 
         blocks = padded.unflatten(1, (columns, _BLOCK)).unflatten(0, (rows, _BLOCK)).transpose(1, 2).flatten(2, 3)
         others, norms = windows(previous, 0), windows((previous * previous).sum(0), 0)
         excluded = windows(torch.where(masks, 0.0, _FAR), _FAR)
-        outside = _outside(window, query.device)
+        outside = outside_window(window, _BLOCK, query.device)
         at_once = _BLOCKS_AT_ONCE if query.device.type == 'cpu' else columns
         nearest = []
         for row in range(rows):
@@ -95,10 +95,10 @@ def local_matching(query: Tensor, previous: Tensor, masks: Tensor, window: int) 
         return distance((found + (query * query).sum(0)).clamp(min=0))
 
 
-def _outside(window: int, device: torch.device) -> Tensor:
-    """(block pixels, window pixels): 0 if the second is in the window of the first, else _FAR."""
-    inside = torch.arange(_BLOCK, device=device)[:, None]
-    around = torch.arange(_BLOCK + 2 * window, device=device)[None] - window
+def outside_window(window: int, block: int, device: torch.device) -> Tensor:
+    """(block pixels, window pixels): 0 if the second is in the window of the first, else a very large distance."""
+    inside = torch.arange(block, device=device)[:, None]
+    around = torch.arange(block + 2 * window, device=device)[None] - window
     near = (inside - around).abs() <= window
     both = near[:, None, :, None] & near[None, :, None, :]
     return torch.where(both.flatten(2).flatten(0, 1), 0.0, _FAR)

@@ -76,18 +76,26 @@ class Feelvos(nn.Module):
             local_maps: distances (K, h, w).
             masks: (K, H, W) bool, in the previous frame.
         """
-        distances = torch.stack((global_maps, local_maps), 1)
-        if distances.shape[2:] != features.shape[1:]:
-            distances = functional.interpolate(distances, features.shape[1:], mode='bilinear')
-        previous = _subsample(masks, STRIDE).to(features)[:, None]
-        return self.head(
-            features, torch.cat((distances[:, :1].to(features), previous, distances[:, 1:].to(features)), 1)
-        )
+        previous = _subsample(masks, STRIDE).to(features)
+        return self.head(features, object_maps(global_maps, local_maps, previous).to(features))
+
+
+def object_maps(global_maps: Tensor, local_maps: Tensor, previous: Tensor) -> Tensor:
+    """What the head takes of K objects, (K, 3, H / 4, W / 4): global distances, previous mask, local distances.
+
+    Args:
+        global_maps: (K, h, w), enlarged to stride 4.
+        local_maps: (K, h, w), enlarged to stride 4.
+        previous: masks (K, H / 4, W / 4), 0 or 1.
+    """
+    distances = torch.stack((global_maps, local_maps), 1)
+    distances = functional.interpolate(distances, previous.shape[1:], mode='bilinear').to(previous)
+    return torch.cat((distances[:, :1], previous[:, None], distances[:, 1:]), 1)
 
 
 def enlarge(logits: Tensor) -> Tensor:
     """Logits (K, H / 4, W / 4) enlarged to full resolution, (K, H, W)."""
-    return functional.interpolate(logits[None].float(), scale_factor=STRIDE, mode='bilinear')[0]
+    return functional.interpolate(logits[None].float(), scale_factor=float(STRIDE), mode='bilinear')[0]
 
 
 class PyramidEncoder(nn.Module):
@@ -171,14 +179,19 @@ class DynamicHead(nn.Module):
 
         Objects are processed one by one, so that activations stay in the cache of a CPU.
         """
-        shared = self._first_layer(features[None], slice(-_MAPS), None)
-        return torch.cat([self._logits(shared, own) for own in maps.split(1)])
+        shared = self.shared(features[None])
+        return torch.cat([self.logits(shared, own)[:, 0] for own in maps.split(1)])
 
-    def _logits(self, shared: Tensor, maps: Tensor) -> Tensor:
+    def shared(self, features: Tensor) -> Tensor:
+        """What features (1, C, h, w) contribute to the first layer of every object: (1, channels, h, w)."""
+        return self._first_layer(features, slice(-_MAPS), None)
+
+    def logits(self, shared: Tensor, maps: Tensor) -> Tensor:
+        """Logits (1, 1, h, w) of one object from the result of `shared` and its maps (1, 3, h, w)."""
         x = _relu(shared + self._first_layer(maps, slice(-_MAPS, None), self.pointwise[0].bias))
         for depthwise, pointwise in zip(self.depthwise[1:], self.pointwise[1:], strict=True):
             x = _relu(pointwise(_relu(depthwise(x))))
-        return self.logit(x)[:, 0]
+        return self.logit(x)
 
     def _first_layer(self, planes: Tensor, part: slice, bias: Any) -> Tensor:
         """The contribution of some input planes to the first layer, before its second ReLU."""

@@ -1,39 +1,47 @@
-"""FeelvosPropagator: mask propagation with FEELVOS."""
+"""FeelvosPropagator: mask propagation with FEELVOS. Does not import torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from vis_ros.propagation.blocks.network_input import NetworkInput
 from vis_ros.propagation.checks import check_size, check_start
-from vis_ros.propagation.feelvos.network import Feelvos, enlarge
+from vis_ros.propagation.feelvos.config import FeelvosConfig
+from vis_ros.propagation.feelvos.reference_bank import ReferenceBank
+from vis_ros.propagation.network_parts import NetworkParts, softmax
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_STRIDE = 4
+_QUERIES = 2304
+"""Cells that are compared with all references at once: their products take 4 * 2304 bytes for each reference."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Frame:
-    """A frame that objects are propagated from, with its embeddings (E, h, w)."""
+    """A frame that objects are propagated from, with its embeddings (h, w, E)."""
 
     image: NDArray[np.uint8]
-    embedding: Tensor
+    embedding: Floats
 
 
-@dataclass
+@dataclass(eq=False)
 class _FeelvosObject:
     """The state of one object.
 
     reference: embeddings (N, E) of its pixels in its reference frame.
     frame: its previous frame.
-    mask: (H, W) bool, its mask in `frame`.
+    mask: (H, W), its mask in `frame`.
     """
 
-    reference: Tensor
+    reference: Floats
     frame: _Frame
-    mask: Tensor
+    mask: Mask
 
 
 class FeelvosPropagator:
@@ -45,67 +53,66 @@ class FeelvosPropagator:
     Objects may have different reference frames. The background is matched with the newest one only, without the pixels
     of propagated objects: in older frames, background pixels may belong to objects that were added later. The masks of
     all objects come from one softmax, so each object costs one pass of the dynamic head.
-
-    Args:
-        network: in evaluation mode, on `device`.
     """
 
-    def __init__(self, network: Feelvos, device: torch.device) -> None:
-        self._network, self._device = network, device
-        self._input = NetworkInput(network.config, device)
+    def __init__(self, parts: NetworkParts) -> None:
+        self._parts = parts
+        self._config = cast(FeelvosConfig, parts.config)
         self._objects: dict[int, _FeelvosObject] = {}
         self._last: _Frame | None = None
-        self._background = torch.zeros(0, network.config.embedding_size, device=device)
+        self._background: Floats = np.zeros((0, self._config.embedding_size), np.float32)
+        self._bank: ReferenceBank | None = None
         self._size: tuple[int, ...] | None = None
 
     @property
     def input_size(self) -> tuple[int, int]:
-        return self._network.config.input_size
+        return self._config.input_size
 
     @property
     def object_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._objects))
 
-    @torch.inference_mode()
-    def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
+    def start(self, object_id: int, image: NDArray[np.uint8], mask: Mask) -> None:
         self._size = check_start(object_id, image, mask, self._size)
         frame = self._frame(image)
-        present = self._input.mask(mask)
-        self._place(object_id, _FeelvosObject(self._pixels(frame, present), frame, present))
+        self._place(object_id, _FeelvosObject(self._pixels(frame, mask), frame, mask.copy()))
         self._background = self._background_of(frame)
 
-    @torch.inference_mode()
-    def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def step(self, image: NDArray[np.uint8]) -> Floats:
         check_size(image.shape[:2], self._size)
         objects = [self._objects[number] for number in self.object_ids]
         if not objects:
             self._last = None
             return np.ones((1, *image.shape[:2]), np.float32)
-        network = self._network
-        features, embeddings = network.encode(self._input.image(image))
-        frame = _Frame(image.copy(), embeddings[0])
-        masks = torch.stack([~self._union(), *(each.mask for each in objects)])
-        global_maps = network.global_maps(frame.embedding, [self._background, *(each.reference for each in objects)])
-        logits = network.segment(features[0], global_maps, self._local_maps(frame, objects, masks), masks)
-        planes = enlarge(logits).softmax(0)
-        labels = planes.max(0).indices  # faster than argmax
+        shared, embedding = self._parts.run('encode', image)
+        frame = _Frame(image.copy(), embedding)
+        masks = np.stack([~self._union(), *(each.mask for each in objects)])
+        global_maps = self._global_maps(embedding, self._reference_bank(objects))
+        local_maps = self._local_maps(frame, objects, masks)
+        fine = _subsample(masks, _STRIDE).astype(np.float32)
+        logits = [
+            self._parts.run('segment', shared, global_maps[k : k + 1], local_maps[k : k + 1], fine[k : k + 1])[0]
+            for k in range(len(masks))
+        ]
+        planes = softmax(np.concatenate(logits))
+        labels = planes.argmax(0)
         for number, each in enumerate(objects, 1):
             each.frame, each.mask = frame, labels == number
         self._last = frame
-        return planes.cpu().numpy()
+        return planes
 
-    @torch.inference_mode()
-    def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
+    def correct(self, object_id: int, mask: Mask) -> None:
         check_size(mask.shape, self._size)
         known = self._objects[object_id]
-        self._place(object_id, _FeelvosObject(known.reference, self._last or known.frame, self._input.mask(mask)))
+        self._place(object_id, _FeelvosObject(known.reference, self._last or known.frame, mask.copy()))
 
     def forget(self, object_id: int) -> None:
         del self._objects[object_id]
+        self._bank = None
 
     def reset(self) -> None:
         self._objects.clear()
-        self._last = None
+        self._last = self._bank = None
         self._size = None
 
     # ------------------------------------------------------------------------------------------------------------
@@ -116,44 +123,69 @@ class FeelvosPropagator:
         for frame in (*known, *(each.frame for each in self._objects.values())):
             if np.array_equal(frame.image, image):
                 return frame
-        return _Frame(image.copy(), self._network.encode(self._input.image(image))[1][0])
+        return _Frame(image.copy(), self._parts.run('encode', image)[1])
 
     def _place(self, object_id: int, placed: _FeelvosObject) -> None:
         """Add or replace an object, and remove its pixels from the other objects in the same frame."""
+        self._bank = None
         self._objects[object_id] = placed
         for number, other in self._objects.items():
             if number != object_id and other.frame is placed.frame:
                 other.mask = other.mask & ~placed.mask
 
-    def _union(self) -> Tensor:
-        return torch.stack([each.mask for each in self._objects.values()]).any(0)
+    def _union(self) -> Mask:
+        return np.any([each.mask for each in self._objects.values()], axis=0)
 
-    def _background_of(self, frame: _Frame) -> Tensor:
+    def _cells(self, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return _subsample(masks, self._config.matching_stride)
+
+    def _background_of(self, frame: _Frame) -> Floats:
         """Embeddings (N, E) of the background of a frame. Objects with another frame are located by matching."""
         here = [each.mask for each in self._objects.values() if each.frame is frame]
-        cells = ~self._network.cells(torch.stack(here).any(0))
+        cells = ~self._cells(np.any(here, axis=0))
         elsewhere = [each.reference for each in self._objects.values() if each.frame is not frame]
         if elsewhere and len(self._background):
-            maps = self._network.global_maps(frame.embedding, [self._background, *elsewhere])
-            cells &= maps[0] <= maps[1:].amin(0)
-        return frame.embedding[:, cells].T.contiguous()
+            maps = self._global_maps(frame.embedding, ReferenceBank.of([self._background, *elsewhere]))
+            cells &= maps[0] <= maps[1:].min(0)
+        return frame.embedding[cells]
 
-    def _pixels(self, frame: _Frame, mask: Tensor) -> Tensor:
+    def _pixels(self, frame: _Frame, mask: Mask) -> Floats:
         """Embeddings (N, E) under a mask (H, W). A mask that contains no cell center gets the cells it touches."""
-        cells = self._network.cells(mask)
-        if mask.any() and not cells.any():
-            stride = self._network.config.matching_stride
-            rows, columns = (mask.nonzero() // stride).T
-            cells[rows.clamp(max=cells.shape[0] - 1), columns.clamp(max=cells.shape[1] - 1)] = True
-        return frame.embedding[:, cells].T.contiguous()
+        cells = self._cells(mask)
+        if not cells.any():
+            cells = np.zeros(cells.shape, bool)
+            rows, columns = np.array(mask.nonzero()) // self._config.matching_stride
+            cells[rows, columns] = True
+        return frame.embedding[cells]
 
-    def _local_maps(self, frame: _Frame, objects: list[_FeelvosObject], masks: Tensor) -> Tensor:
+    def _reference_bank(self, objects: Sequence[_FeelvosObject]) -> ReferenceBank:
+        if self._bank is None:
+            self._bank = ReferenceBank.of([self._background, *(each.reference for each in objects)])
+        return self._bank
+
+    def _global_maps(self, embedding: Floats, bank: ReferenceBank) -> Floats:
+        """Distances (K, h, w) of the embeddings (h, w, E) of a frame to those of the K objects in a bank."""
+        query = embedding.reshape(-1, embedding.shape[2])
+        maps = [
+            self._parts.run('global_distances', query[first : first + _QUERIES], bank.chunks, bank.owners)[0]
+            for first in range(0, len(query), _QUERIES)
+        ]
+        return np.concatenate(maps, 1).reshape(-1, *embedding.shape[:2])
+
+    def _local_maps(self, frame: _Frame, objects: Sequence[_FeelvosObject], masks: NDArray[np.bool_]) -> Floats:
         """(M + 1, h, w). If objects have different previous frames, the nearest background of all of them counts."""
-        maps: dict[int, Tensor] = {}
+        cells = self._cells(masks).astype(np.float32)
+        maps: dict[int, Floats] = {}
         background = []
         for previous in {id(each.frame): each.frame for each in objects}.values():
             here = [number for number, each in enumerate(objects, 1) if each.frame is previous]
-            found = self._network.local_maps(frame.embedding, previous.embedding, masks[[0, *here]])
+            windows = self._parts.run('window_distances', frame.embedding, previous.embedding)[0]
+            found = [self._parts.run('local_distances', windows, cells[k])[0][0] for k in (0, *here)]
             background.append(found[0])
             maps.update(zip(here, found[1:], strict=True))
-        return torch.stack([torch.stack(background).amin(0), *(maps[number] for number in sorted(maps))])
+        return np.stack([np.min(background, axis=0), *(maps[number] for number in sorted(maps))])
+
+
+def _subsample(masks: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
+    """Masks (..., H, W) at a stride, sampled at the center of each cell."""
+    return masks[..., stride // 2 :: stride, stride // 2 :: stride]

@@ -12,7 +12,8 @@ from vis_ros.propagation.blocks.box_crops import clip_to, enlarge_boxes, mask_bo
 from vis_ros.propagation.blocks.clip_labels import UNKNOWN
 from vis_ros.propagation.blocks.mask_damage import damage_soft_masks
 from vis_ros.propagation.maskrnn.network import MaskRnn, MaskRnnOutput, box_deltas, scaled_magnitude
-from vis_ros.propagation.maskrnn.optical_flow import dis_flow, warp
+from vis_ros.propagation.maskrnn.optical_flow import dis_flow
+from vis_ros.propagation.maskrnn.warp import warp
 
 _MIN_PIXELS = 30
 _REGION = 1.8

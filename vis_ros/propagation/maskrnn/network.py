@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import vgg16
 from torchvision.models.detection._utils import BoxCoder
-from torchvision.ops import FeaturePyramidNetwork, roi_pool
+from torchvision.ops import FeaturePyramidNetwork
 
 from vis_ros.propagation.blocks.box_crops import enlarge_boxes
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder, widen_stem
 from vis_ros.propagation.maskrnn.config import MaskRnnConfig
+from vis_ros.propagation.maskrnn.roi_max_pool import roi_max_pool
 
 _POOL = 7
 _LOCALIZATION_CHANNELS = 256
@@ -51,7 +52,8 @@ class MaskRnn(nn.Module):
 
     The appearance stream takes the image and the warped mask. The flow stream takes the warped mask and the magnitudes
     of the flow to the previous and, unless `config.causal`, to the next frame (section 3.2). Their logits are averaged.
-    The localization network refines the box of the warped mask; `gate` removes everything outside the refined box.
+    The localization network refines the box of the warped mask; Everything outside the refined box
+    is then removed, see `gate_boxes`.
 
     The published network has VGG-16 in both streams. The light one has a light backbone with a feature pyramid, for
     precise edges, in the appearance stream, and a small network in the flow stream, whose input is simple.
@@ -108,15 +110,9 @@ def box_deltas(boxes: Tensor, truth: Tensor) -> Tensor:
     return _BOXES.encode_single(truth, boxes)
 
 
-def gate(size: tuple[int, int], boxes: Tensor) -> Tensor:
-    """(B, 1, H, W): 1 inside boxes (B, 4) that are enlarged a little, 0 outside."""
-    boxes = enlarge_boxes(boxes, _GATE)
-    low, high = boxes[:, :2], boxes[:, 2:]
-    x = torch.arange(size[1], device=boxes.device) + 0.5
-    y = torch.arange(size[0], device=boxes.device) + 0.5
-    columns = (x >= low[:, :1]) & (x <= high[:, :1])
-    rows = (y >= low[:, 1:]) & (y <= high[:, 1:])
-    return (rows[:, :, None] & columns[:, None])[:, None].float()
+def gate_boxes(boxes: Tensor) -> Tensor:
+    """The gates (B, 4) of refined boxes (B, 4): a fifth larger. Pixels with their centers outside do not count."""
+    return enlarge_boxes(boxes, _GATE)
 
 
 class StreamNetwork(nn.Module):
@@ -237,7 +233,6 @@ class Localization(nn.Module):
         nn.init.zeros_(self.deltas.bias)
 
     def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
-        index = torch.arange(len(boxes), device=boxes.device, dtype=boxes.dtype)[:, None]
-        pooled = roi_pool(features, torch.cat((index, boxes), 1).to(features), _POOL, 1 / self.stride)
+        pooled = roi_max_pool(features, boxes.to(features), _POOL, self.stride)
         hidden = functional.relu(self.fc1(pooled.flatten(1)))
         return self.deltas(functional.relu(self.fc2(hidden)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,11 +16,14 @@ from vis_ros.propagation.blocks.box_crops import clip_to, crop, crop_transform, 
 from vis_ros.propagation.blocks.mask_heat_map import mask_heat_map
 from vis_ros.propagation.blocks.network_input import NetworkInput
 from vis_ros.propagation.checks import check_size, check_start
+from vis_ros.propagation.network_parts import NetworkParts
+from vis_ros.propagation.pts.background_tuning import BackgroundTuning
 from vis_ros.propagation.pts.network import Pts
 from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, OtnFrame, TrackingSettings
 from vis_ros.propagation.pts.proposals import Proposals, rpn_proposals
 from vis_ros.propagation.pts.rgsn import Rgsn
 from vis_ros.propagation.pts.rgsn_fine_tuning import fine_tuned
+from vis_ros.propagation.torch_parts import TorchParts
 
 _CONTEXT = 1.5
 _WHOLE_FRAME = 0.6
@@ -39,6 +42,7 @@ class _PtsObject:
     previous: mask (h, w) bool in the last image.
     box: (4,) in the last image.
     tracker: None if the object is too small to be tracked.
+    tuning: the fine-tuning that may still run.
     """
 
     rgsn: Rgsn
@@ -46,6 +50,12 @@ class _PtsObject:
     previous: Tensor
     box: Tensor
     tracker: ObjectTracker | None
+    tuning: BackgroundTuning | None = None
+
+    def take_tuned(self) -> None:
+        """Use the tuned network from now on if it is ready."""
+        if self.tuning is not None and self.tuning.network is not None:
+            self.rgsn, self.tuning = self.tuning.network, None
 
 
 class PtsPropagator:
@@ -60,18 +70,27 @@ class PtsPropagator:
     released code uses the mask itself. The features for OTN are computed once per frame for all objects.
 
     Args:
-        network: in evaluation mode, on `device`.
-        device: of the network.
+        parts: of the network, in torch: OTN is trained while it tracks.
         proposals: region proposals, such as `rpn_proposals`. With None, OTN tries random boxes around the last one.
-        fine_tune_steps: steps of fine-tuning of RGSN for each object, once in `start` (published: 800).
+        fine_tune_steps: steps of fine-tuning of RGSN for each object, once after `start` (published: 800).
+        in_background: fine-tune in a thread, while the object is tracked with the untuned weights. Otherwise `start`
+            waits for it, and results are the same in every run.
     """
 
     def __init__(
-        self, network: Pts, device: torch.device, proposals: Proposals | None = None, fine_tune_steps: int = 0
+        self,
+        parts: NetworkParts,
+        proposals: Proposals | None = None,
+        fine_tune_steps: int = 0,
+        in_background: bool = False,
     ) -> None:
-        self._network, self._device = network, device
-        self._proposals, self._fine_tune_steps = proposals, fine_tune_steps
-        self._input = NetworkInput(network.config, device)
+        if not isinstance(parts, TorchParts):
+            raise ValueError('pts trains its tracker while it runs, which needs the engine torch')
+        network = cast(Pts, parts.network)
+        self._network, self._device = network, parts.device
+        self._proposals = proposals
+        self._fine_tune_steps, self._in_background = fine_tune_steps, in_background
+        self._input = NetworkInput(network.config, parts.device)
         self._tracking = PUBLISHED if network.config.otn_features == 'vgg_m' else TrackingSettings()
         self._objects: dict[int, _PtsObject] = {}
         self._size: tuple[int, int] | None = None
@@ -89,9 +108,15 @@ class PtsPropagator:
         size = check_start(object_id, image, mask, self._size)
         pixels, plane = self._input.image(image), self._input.mask(mask)
         box = mask_boxes(plane[None])[0]
-        rgsn = self._network.rgsn
+        rgsn, tuning = self._network.rgsn, None
+        if object_id in self._objects:
+            self.forget(object_id)
         if self._fine_tune_steps:
-            rgsn = fine_tuned(rgsn, pixels, plane, self._side, self._fine_tune_steps)
+            arguments = rgsn, pixels, plane, self._side, self._fine_tune_steps
+            if self._in_background:
+                tuning = BackgroundTuning(object_id, lambda is_cancelled: fine_tuned(*arguments, is_cancelled))
+            else:
+                rgsn = fine_tuned(*arguments)
         transform = crop_transform(_regions(box[None], size), size)
         masks = crop(plane[None, None].float(), transform, self._side) >= 0.5
         reference = rgsn.reference(crop(pixels, transform, self._side), masks.float())[0]
@@ -101,7 +126,7 @@ class PtsPropagator:
             if large
             else None
         )
-        self._objects[object_id] = _PtsObject(rgsn, reference, plane, box, tracker)
+        self._objects[object_id] = _PtsObject(rgsn, reference, plane, box, tracker, tuning)
         self._size = size
 
     @torch.inference_mode()
@@ -113,6 +138,7 @@ class PtsPropagator:
         pixels = self._input.image(image)
         frame = self._otn_frame(image, pixels)
         for each in objects:
+            each.take_tuned()
             if each.tracker and each.tracker.find(frame):
                 each.box = each.tracker.box
         found = self._segment(objects, pixels, size)
@@ -134,10 +160,13 @@ class PtsPropagator:
                 each.tracker.move(each.box)
 
     def forget(self, object_id: int) -> None:
-        del self._objects[object_id]
+        tuning = self._objects.pop(object_id).tuning
+        if tuning is not None:
+            tuning.cancel()
 
     def reset(self) -> None:
-        self._objects.clear()
+        for object_id in self.object_ids:
+            self.forget(object_id)
         self._size = None
 
     # ------------------------------------------------------------------------------------------------------------
@@ -190,7 +219,11 @@ def _regions(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.where(share > _WHOLE_FRAME, whole, clip_to(enlarge_boxes(boxes, _CONTEXT), size))
 
 
-def pts_options(device: torch.device, fine_tune_steps: int) -> dict[str, Any]:
-    """The additional arguments of PtsPropagator, with region proposals by the RPN of the packaged detector."""
-    network = load_model(resolve('demo'), 'mask_rcnn').to(device)
-    return {'proposals': rpn_proposals(network, device), 'fine_tune_steps': fine_tune_steps}
+def pts_options(device: torch.device, detector: str, fine_tune_steps: int, in_background: bool) -> dict[str, Any]:
+    """The additional arguments of PtsPropagator, with region proposals by the RPN of a detector, by name or path."""
+    network = load_model(resolve(detector), 'mask_rcnn').to(device)
+    return {
+        'proposals': rpn_proposals(network, device),
+        'fine_tune_steps': fine_tune_steps,
+        'in_background': in_background,
+    }

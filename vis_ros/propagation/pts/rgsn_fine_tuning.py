@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,7 +21,9 @@ _TURN = math.radians(1)
 _LIGHT = (0.8, 1.3)
 
 
-def fine_tuned(rgsn: Rgsn, image: Tensor, mask: Tensor, side: int, steps: int) -> Rgsn:
+def fine_tuned(
+    rgsn: Rgsn, image: Tensor, mask: Tensor, side: int, steps: int, is_cancelled: Callable[[], bool] = lambda: False
+) -> Rgsn:
     """A copy of RGSN whose decoder is trained on crops of one frame with Adam. Original and copy share the encoder.
 
     Each crop is taken at the shaken and enlarged box of the object, may be mirrored, is rotated by up to 1 degree, and
@@ -32,6 +35,7 @@ def fine_tuned(rgsn: Rgsn, image: Tensor, mask: Tensor, side: int, steps: int) -
         mask: (h, w) bool, not empty.
         side: of the crops in pixels.
         steps: number of training steps.
+        is_cancelled: asked before each step; if so, the remaining steps are left out.
     """
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
@@ -40,6 +44,8 @@ def fine_tuned(rgsn: Rgsn, image: Tensor, mask: Tensor, side: int, steps: int) -
         tuned._modules = {**rgsn._modules, 'decoder': copy.deepcopy(rgsn.decoder).requires_grad_(True).train()}
         optimizer = torch.optim.Adam(tuned.decoder.parameters(), _RATE)
         for _ in range(steps):
+            if is_cancelled():
+                break
             with torch.no_grad():
                 features, reference, truth = _sample(rgsn, image, mask, side)
             loss = functional.cross_entropy(tuned.decoder(features, reference), truth)

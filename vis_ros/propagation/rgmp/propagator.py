@@ -1,18 +1,17 @@
-"""RgmpPropagator: mask propagation with RGMP."""
+"""RgmpPropagator: mask propagation with RGMP. Does not import torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from vis_ros.propagation.blocks.network_input import NetworkInput
-from vis_ros.propagation.blocks.soft_aggregation import soft_aggregation
 from vis_ros.propagation.checks import check_size, check_start
-from vis_ros.propagation.rgmp.network import Rgmp
+from vis_ros.propagation.network_parts import NetworkParts
+from vis_ros.propagation.rgmp.soft_aggregation import soft_aggregation
+
+Floats = NDArray[np.float32]
 
 
 @dataclass
@@ -26,7 +25,7 @@ class _ReferenceFrame:
 
     image: NDArray[np.uint8]
     masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
-    union: Tensor | None = None
+    union: Floats | None = None
 
 
 @dataclass
@@ -34,13 +33,13 @@ class _RgmpObject:
     """The state of one object.
 
     frame: its reference frame.
-    reference: features (C, h / 32, w / 32) of its reference frame.
+    reference: features (1, C, h / 32, w / 32) of its reference frame.
     previous: soft mask (h, w) in the last image.
     """
 
     frame: _ReferenceFrame
-    reference: Tensor
-    previous: Tensor
+    reference: Floats
+    previous: Floats
 
 
 class RgmpPropagator:
@@ -50,29 +49,22 @@ class RgmpPropagator:
 
     One object costs one pass of the network. M objects with the same reference frame cost M + 1 passes: the last one
     segments the union of their masks, whose complement is the background (section 3.3). With several reference frames
-    there is one union for each, and the background is the complement of all of them. All passes of a step are one
-    batch.
-
-    Args:
-        network: in evaluation mode, on `device`.
-        device: of the network.
+    there is one union for each, and the background is the complement of all of them.
     """
 
-    def __init__(self, network: Rgmp, device: torch.device) -> None:
-        self._network = network
-        self._input = NetworkInput(network.config, device)
+    def __init__(self, parts: NetworkParts) -> None:
+        self._parts = parts
         self._objects: dict[int, _RgmpObject] = {}
         self._size: tuple[int, ...] | None = None
 
     @property
     def input_size(self) -> tuple[int, int]:
-        return self._network.config.input_size
+        return self._parts.config.input_size
 
     @property
     def object_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._objects))
 
-    @torch.inference_mode()
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
         size = check_start(object_id, image, mask, self._size)
         if object_id in self._objects:
@@ -80,10 +72,9 @@ class RgmpPropagator:
         frame = self._reference_frame(image)
         frame.masks[object_id] = mask.copy()
         frame.union = None
-        self._objects[object_id] = _RgmpObject(frame, self._reference(image, mask), self._input.soft_mask(mask))
+        self._objects[object_id] = _RgmpObject(frame, self._reference(image, mask), mask.astype(np.float32))
         self._size = size
 
-    @torch.inference_mode()
     def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         check_size(image.shape[:2], self._size)
         objects = [self._objects[number] for number in self.object_ids]
@@ -93,21 +84,21 @@ class RgmpPropagator:
         shared = [frame for frame in frames.values() if len(frame.masks) > 1]
         previous = [each.previous for each in objects] + [self._previous_of_union(frame) for frame in shared]
         references = [each.reference for each in objects] + [self._reference_of_union(frame) for frame in shared]
-        pixels = self._input.image(image).expand(len(previous), -1, -1, -1)
-        found = self._network(pixels, torch.stack(previous)[:, None], torch.stack(references))[:, 0]
+        passes = zip(previous, references, strict=True)
+        found = np.stack([self._parts.run('segment', image, *each)[0] for each in passes])
         alone = [found[i] for i, each in enumerate(objects) if len(each.frame.masks) == 1]
-        background = (1 - torch.stack([*alone, *found[len(objects) :]])).prod(0)
+        background = np.prod([1 - each for each in (*alone, *found[len(objects) :])], axis=0)
         if len(objects) == 1:
-            planes = torch.cat((background[None], found))
+            planes = np.concatenate((background[None], found))
         else:
             planes = soft_aggregation(background, found[: len(objects)])
         for each, plane in zip(objects, planes[1:], strict=True):
-            each.previous = plane
-        return planes.cpu().numpy()
+            each.previous = plane.copy()  # the caller owns the planes
+        return planes
 
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
         check_size(mask.shape, self._size)
-        self._objects[object_id].previous = self._input.soft_mask(mask)
+        self._objects[object_id].previous = mask.astype(np.float32)
 
     def forget(self, object_id: int) -> None:
         frame = self._objects.pop(object_id).frame
@@ -127,14 +118,14 @@ class RgmpPropagator:
                 return each.frame
         return _ReferenceFrame(image.copy())
 
-    def _reference(self, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Tensor:
-        return self._network.reference(self._input.image(image), self._input.soft_mask(mask)[None, None])[0]
+    def _reference(self, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Floats:
+        return self._parts.run('reference', image, mask.astype(np.float32))[0]
 
-    def _reference_of_union(self, frame: _ReferenceFrame) -> Tensor:
+    def _reference_of_union(self, frame: _ReferenceFrame) -> Floats:
         if frame.union is None:
             frame.union = self._reference(frame.image, np.any(list(frame.masks.values()), axis=0))
         return frame.union
 
-    def _previous_of_union(self, frame: _ReferenceFrame) -> Tensor:
-        previous = torch.stack([self._objects[number].previous for number in frame.masks])
-        return previous.sum(0).clamp(max=1)
+    def _previous_of_union(self, frame: _ReferenceFrame) -> Floats:
+        previous = np.sum([self._objects[number].previous for number in frame.masks], axis=0)
+        return np.asarray(np.minimum(previous, 1), np.float32)

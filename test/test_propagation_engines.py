@@ -1,0 +1,162 @@
+"""The parts of propagation networks as graphs: OpenVINO gives what torch gives, and TensorRT builds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from torchvision.ops import roi_pool
+
+from vis_ros.cli.export import export as export_command
+from vis_ros.engines.propagation_model import load_propagation_model
+from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
+from vis_ros.export.graph_file import sha256_of
+from vis_ros.export.onnx_metadata import read_metadata_props
+from vis_ros.export.part_export import export_parts
+from vis_ros.export.part_graphs import DIGEST_KEY, find_part_graphs, part_graph_path
+from vis_ros.propagation.feelvos.config import FeelvosConfig
+from vis_ros.propagation.maskrnn.config import MaskRnnConfig
+from vis_ros.propagation.maskrnn.roi_max_pool import roi_max_pool
+from vis_ros.propagation.packaged_weights import propagation_weights
+from vis_ros.propagation.propagation_config import PropagationConfig
+from vis_ros.propagation.propagation_file import build_propagation_network, save_propagation
+from vis_ros.propagation.propagation_header import read_propagation_config
+from vis_ros.propagation.propagator import Propagator
+from vis_ros.propagation.pts.config import PtsConfig
+from vis_ros.propagation.rgmp.config import RgmpConfig
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
+
+CONFIGS: dict[str, PropagationConfig] = {
+    'feelvos': FeelvosConfig('tiny', input_height=64, input_width=96, head_channels=16, embedding_diagonal=3.0),
+    'feelvos at stride 4': FeelvosConfig(
+        'tiny', input_height=64, input_width=96, head_channels=16, matching_stride=4, local_window=3
+    ),
+    'maskrnn': MaskRnnConfig('tiny', input_height=64, input_width=96),
+    'rgmp': RgmpConfig('tiny', input_height=64, input_width=96, decoder_channels=16),
+}
+SIZE = (96, 128)
+"""Of the images: another size than that of the config, which the graphs are traced at."""
+TOLERANCE = 2e-3
+"""Largest difference of a probability. Labels are fed back, so a pixel that two objects share equally may differ more
+from the second frame on: such pixels are a thousandth at most."""
+
+
+@pytest.fixture(scope='module', params=CONFIGS)
+def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with random weights and its graphs."""
+    path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
+    torch.manual_seed(0)
+    save_propagation(build_propagation_network(CONFIGS[request.param]), path)
+    export_parts(path, 'cpu')
+    return path
+
+
+def _image(time: int) -> NDArray[np.uint8]:
+    image = np.random.default_rng(time).integers(100, 140, (*SIZE, 3), np.uint8)
+    for number in range(3):
+        image[_mask(number, time)] = (60 * number, 250 - 90 * number, 20 + 110 * number)
+    return image
+
+
+def _mask(number: int, time: int = 0) -> NDArray[np.bool_]:
+    mask = np.zeros(SIZE, bool)
+    left = 6 + 38 * number + 2 * time
+    mask[10 + 20 * number : 45 + 20 * number, left : left + 30] = True
+    return mask
+
+
+def _started(weights: Path, engine: str) -> Propagator:
+    architecture = read_propagation_config(weights).architecture
+    propagator = load_propagation_model(architecture, str(weights), engine=engine, device='cpu', threads=1).new()
+    for number in range(2):
+        propagator.start(number + 1, _image(0), _mask(number))
+    return propagator
+
+
+def test_openvino_propagates_as_torch_does(weights: Path) -> None:
+    """Also an object that starts later, from another frame."""
+    torch_one, openvino_one = (_started(weights, engine) for engine in ('torch', 'openvino'))
+    for time in range(1, 4):
+        expected, found = torch_one.step(_image(time)), openvino_one.step(_image(time))
+        assert np.mean(np.abs(found - expected) > TOLERANCE) < 1e-3
+        assert np.ptp(expected) > 0.05  # the network says something
+        if time == 1:
+            for propagator in (torch_one, openvino_one):
+                propagator.start(3, _image(1), _mask(2, 1))
+
+
+def test_graphs_of_other_weights_are_not_used(weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own = find_part_graphs(weights)
+    assert {graph.parent for graph in own.values()} == {weights.parent}
+    other = tmp_path / weights.name
+    content = weights.read_bytes()
+    other.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    for graph in own.values():
+        (tmp_path / graph.name).write_bytes(graph.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('vis_ros.export.part_graphs.missing', lambda extra: ('onnx',))
+        with pytest.raises(FileNotFoundError, match=r'cannot be exported here because onnx .* vis-ros export'):
+            find_part_graphs(other)
+    assert 'was exported from other weights' in caplog.text
+
+
+@pytest.mark.parametrize('model', ['feelvos', 'maskrnn'])
+def test_packaged_graphs_belong_to_the_packaged_weights(model: str) -> None:
+    weights = propagation_weights(model)
+    for part in PROPAGATION_SYSTEMS[model].part_names:
+        graph = part_graph_path(weights, part, 'cpu')
+        assert read_metadata_props(graph)[DIGEST_KEY] == sha256_of(weights), f'run: vis-ros export {model}'
+        assert not any(
+            each.HasField('raw_data') for each in onnx.load(graph, load_external_data=False).graph.initializer
+        )
+
+
+def test_the_parts_are_those_that_the_system_names() -> None:
+    for name in ('feelvos', 'maskrnn', 'rgmp'):
+        system = PROPAGATION_SYSTEMS[name]
+        assert tuple(system.parts(build_propagation_network(CONFIGS[name]))) == system.part_names
+
+
+def test_pts_says_that_it_needs_torch(tmp_path: Path) -> None:
+    path = tmp_path / 'pts.safetensors'
+    save_propagation(build_propagation_network(PtsConfig('tiny')), path)
+    with pytest.raises(ValueError, match='pts learns while it tracks and runs in torch only'):
+        load_propagation_model('pts', str(path), engine='openvino', device='cpu')
+
+
+def test_tensorrt_builds_every_part(weights: Path, tmp_path: Path) -> None:
+    """For a GPU that this machine does not have; nothing is run."""
+    pytest.importorskip('tensorrt_rtx_bindings')
+    if getattr(read_propagation_config(weights), 'matching_stride', 8) != 8:
+        return  # the same operations with other sizes
+    for name, graph in export_parts(weights, 'gpu', out=tmp_path).items():
+        build_plan(graph, tmp_path / 'plan', BuildTarget('tensorrt_rtx', (8, 6)))
+        assert (tmp_path / 'plan').stat().st_size > 10_000, name
+
+
+@pytest.mark.parametrize('stride', [4, 16])
+def test_roi_max_pool_is_that_of_torchvision(stride: int) -> None:
+    torch.manual_seed(0)
+    features = torch.rand(40, 3, 12, 20)
+    corners = torch.rand(40, 2) * torch.tensor([20.0, 12]) * stride
+    boxes = torch.cat((corners, corners + torch.rand(40, 2) * 9 * stride), 1)
+    rois = torch.cat((torch.arange(40.0)[:, None], boxes), 1)
+    torch.testing.assert_close(roi_max_pool(features, boxes, 7, stride), roi_pool(features, rois, 7, 1 / stride))
+
+
+def test_the_command_writes_the_graphs_of_a_propagation_network(tmp_path: Path) -> None:
+    path = tmp_path / 'tiny.safetensors'
+    save_propagation(build_propagation_network(CONFIGS['rgmp']), path)
+    export_command(str(path), engine='onnx', size='64x64')
+    for part in ('reference', 'segment'):
+        assert part_graph_path(path, part, 'gpu', (64, 64)).is_file()
+    with pytest.raises(ValueError, match=r'one object at a time: --precision, --batch is for detectors'):
+        export_command(str(path), precision='fp16', batch=4)
+    with pytest.raises(ValueError, match='those for OpenVINO accept any size'):
+        export_command(str(path), size='64x64')
+    with pytest.raises(ValueError, match='not run in TensorRT yet'):
+        export_command(str(path), engine='tensorrt')

@@ -1,0 +1,100 @@
+"""Loading a mask propagation network from a file, once for all cameras, into the engine that runs it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from vis_ros.engines.nvidia import nvidia_gpus
+from vis_ros.extras import missing, require
+from vis_ros.propagation.network_parts import NetworkParts
+from vis_ros.propagation.packaged_weights import propagation_weights
+from vis_ros.propagation.propagation_header import read_propagation_config
+from vis_ros.propagation.propagator import Propagator
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
+
+
+class PropagationModel:
+    """A loaded mask propagation network. Every camera gets its own propagator from `new`; all share the network.
+
+    weights: path of the model file.
+    engine: description of the runtime, such as "OpenVINO 2025.4, cpu, fp32".
+    device: name of the GPU, or 'cpu' with the number of threads.
+    """
+
+    def __init__(self, parts: NetworkParts, weights: str, engine: str, device: str, **options: Any) -> None:
+        self._parts, self._options = parts, options
+        self.weights, self.engine, self.device = weights, engine, device
+
+    def new(self) -> Propagator:
+        """A propagator without objects."""
+        return PROPAGATION_SYSTEMS[self._parts.config.architecture].propagator(self._parts, **self._options)
+
+
+def load_propagation_model(
+    model: str,
+    weights: str = '',
+    *,
+    engine: str = 'auto',
+    device: str = 'auto',
+    threads: int = 0,
+    detector: str = 'demo',
+    fine_tune_steps: int = 0,
+    fine_tune_in_background: bool = False,
+) -> PropagationModel:
+    """Load a mask propagation network.
+
+    Args:
+        model: name of the system: 'maskrnn', 'rgmp', 'pts' or 'feelvos'.
+        weights: path of a .safetensors file; '' takes the packaged weights.
+        engine: 'openvino', 'torch' or 'auto': OpenVINO on a CPU if the network has graphs, otherwise torch. No
+            propagation network runs in TensorRT: 'tensorrt' is taken for 'auto'.
+        device: 'auto' (CUDA if available), 'cpu', 'cuda' or 'cuda:N'.
+        threads: CPU threads; 0 leaves the choice to the library.
+        detector: PTS only: name or path of the Mask R-CNN whose RPN proposes boxes.
+        fine_tune_steps: PTS only: steps of fine-tuning on the first mask of each object, about 0.25 s each on a CPU.
+        fine_tune_in_background: PTS only: fine-tune in a thread, while the object is tracked with the untuned weights.
+
+    Raises:
+        ValueError: the file holds another network, or the engine cannot run it here.
+        FileNotFoundError: the file or its graphs do not exist.
+    """
+    path = Path(weights) if weights else propagation_weights(model)
+    if not path.is_file():
+        raise FileNotFoundError(f'the weights {path} of {model} do not exist')
+    architecture = read_propagation_config(path).architecture
+    if architecture != model:
+        raise ValueError(f'{path} holds a {architecture} network, not {model}')
+    if engine in ('auto', 'tensorrt'):
+        engine = _fastest(model, device)
+    if engine == 'openvino':
+        return _in_openvino(path, device, threads)
+    return _in_torch(path, model, device, threads, (detector, fine_tune_steps, fine_tune_in_background))
+
+
+def _fastest(model: str, device: str) -> str:
+    on_cpu = device == 'cpu' or (device == 'auto' and not nvidia_gpus())
+    has_graphs = bool(PROPAGATION_SYSTEMS[model].part_names) and find_spec('openvino') is not None
+    return 'openvino' if has_graphs and (on_cpu or missing('torch')) else 'torch'
+
+
+def _in_openvino(path: Path, device: str, threads: int) -> PropagationModel:
+    if device not in ('auto', 'cpu'):
+        raise ValueError(f'OpenVINO runs on the CPU, not on device {device!r}; use auto or cpu')
+    if find_spec('openvino') is None:
+        raise ValueError('the engine openvino needs OpenVINO, which is not installed: pip install openvino')
+    from vis_ros.engines.openvino.openvino_parts import OpenVinoParts
+
+    parts = OpenVinoParts(path, threads=threads)
+    return PropagationModel(parts, str(path), parts.engine, parts.device_name)
+
+
+def _in_torch(path: Path, model: str, device: str, threads: int, extra: tuple[str, int, bool]) -> PropagationModel:
+    require('torch', f'the model {model} in the engine torch')
+    from vis_ros.propagation.torch_parts import load_torch_parts
+
+    parts = load_torch_parts(path, device, threads)
+    load_options = PROPAGATION_SYSTEMS[model].options
+    options = load_options(parts.device, *extra) if load_options else {}
+    return PropagationModel(parts, str(path), parts.engine, parts.device_name, **options)

@@ -1,0 +1,85 @@
+"""The exported ONNX graphs of a propagation network: their names, their metadata, and how they are found. Needs neither
+torch nor onnx, unless graphs are missing.
+
+A propagation network has one graph for each of its parts. They contain no weights, like the graph of a detector.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from vis_ros.export.find_graph import CACHE_LIMIT, graph_cache
+from vis_ros.export.graph_file import Target, sha256_of
+from vis_ros.export.onnx_metadata import read_metadata_props
+from vis_ros.extras import missing
+from vis_ros.propagation.propagation_header import read_propagation_config
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
+from vis_ros.user_cache import delete_least_recently_used, mark_used
+
+DIGEST_KEY = 'vis_ros.weights_sha256'
+"""Key of the SHA-256 of the model file in the metadata of a graph."""
+
+_log = logging.getLogger(__name__)
+
+
+def part_graph_path(weights: Path, part: str, target: Target, size: tuple[int, int] | None = None) -> Path:
+    """The path of the graph of a part beside a model file.
+
+    Args:
+        weights: the model file.
+        part: a name of `PropagationSystem.part_names`.
+        target: 'cpu' for OpenVINO, with any size; 'gpu' for TensorRT, with one size.
+        size: (height, width) of the images of a 'gpu' graph; None is the model's own.
+    """
+    suffix = '' if size is None else f'.{size[0]}x{size[1]}'
+    return weights.with_name(f'{weights.stem}.{part}.{target}{suffix}.onnx')
+
+
+def find_part_graphs(weights: Path) -> Mapping[str, Path]:
+    """Part -> its 'cpu' graph: beside the model file or in the cache folder. Missing graphs are exported to the cache.
+
+    Raises:
+        FileNotFoundError: graphs are missing, and the libraries to export them are not installed.
+        ValueError: the network runs in torch only, or a graph cannot be exported.
+    """
+    weights = weights.resolve()  # OpenVINO rejects weights that are a symbolic link
+    architecture = read_propagation_config(weights).architecture
+    names = PROPAGATION_SYSTEMS[architecture].part_names
+    if not names:
+        raise ValueError(f'{architecture} learns while it tracks and runs in torch only: set engine to torch or auto')
+    digest = sha256_of(weights)
+    folder = graph_cache(digest)
+    for place in (weights, folder / weights.name):
+        graphs = {name: part_graph_path(place, name, 'cpu') for name in names}
+        if all(_belongs_to(graph, digest) for graph in graphs.values()):
+            if place is not weights:
+                mark_used(folder)
+            return graphs
+    absent = missing('export')
+    if absent:
+        raise FileNotFoundError(
+            f'{weights} has no graphs beside it, and they cannot be exported here because {", ".join(absent)} is not '
+            f'installed. On a machine with the export extra, run: vis-ros export {weights}'
+        )
+    _log.info('exporting the graphs of %s once, to %s', weights.name, folder)
+    from vis_ros.export.part_export import export_parts
+
+    exported = export_parts(weights, 'cpu', out=folder)
+    delete_least_recently_used(folder.parent, CACHE_LIMIT)
+    return exported
+
+
+def _belongs_to(graph: Path, weights_sha256: str) -> bool:
+    """Whether a graph exists and was exported from these weights. If it was not, the log says so."""
+    if not graph.is_file():
+        return False
+    try:
+        if read_metadata_props(graph).get(DIGEST_KEY) == weights_sha256:
+            return True
+        reason = 'it was exported from other weights'
+    except ValueError as error:
+        reason = str(error)
+    _log.warning('ignoring %s: %s', graph, reason)
+    return False

@@ -1,0 +1,34 @@
+"""NetworkParts: the interface between a propagator and the engine that runs its network. Does not import torch."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis_ros.propagation.propagation_config import PropagationConfig
+
+
+class NetworkParts(Protocol):
+    """A propagation network as stateless parts with fixed shapes, run by torch or by an engine with exported graphs.
+
+    The parts of each system are in its parts.py. Propagators keep all state, as arrays, so one propagator serves every
+    engine. Several propagators may share the parts, in one thread.
+    """
+
+    @property
+    def config(self) -> PropagationConfig:
+        """Config of the network."""
+        ...
+
+    def run(self, part: str, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """The outputs of a part, which the caller owns."""
+        ...
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Softmax over the first axis."""
+    shifted = np.exp(logits - logits.max(0))
+    shifted /= shifted.sum(0)
+    return np.asarray(shifted, np.float32)
