@@ -125,7 +125,7 @@ def test_skips_and_warnings_are_printed(replay, tmp_path):
     assert (code, error) == (0, '') and '1 (unreadable 1): frames/1.png cannot be decoded' in output
     with BagWriter(tmp_path / 'recording') as bag:
         bag.add_topic('/image', IMAGE_TYPE)
-        for number, stamp in enumerate((20, 21, 5)):
+        for number, stamp in enumerate((20, 21, 5, 6)):
             message = to_image(draw(), 'bgr8', Header(stamp=to_time(stamp * 10**9)))
             bag.write('/image', number, serialize_message(message))
     code, output, error = replay('recording')

@@ -205,12 +205,12 @@ def test_partial_files_of_a_process_that_was_killed_are_removed(tmp_path):
 @pytest.mark.parametrize(
     ('values', 'told'),
     [
-        ({'mean': [1.0, 2.0, 3.0, 4.0]}, 'mean is .*expected 3 values, each a number'),
+        ({'mean': [1.0, 2.0, 3.0, 4.0]}, 'mean is .*expected a list of 3 numbers'),
         ({'mask_threshold': ''}, "mask_threshold is '', expected a number"),
-        ({'score_threshold': '1e-2'}, "score_threshold is '1e-2', expected a number"),
+        ({'score_threshold': 'low'}, "score_threshold is 'low', expected a number"),
         ({'max_detections': True}, 'max_detections is True, expected a whole number'),
         ({'anchor_scale': 10**400}, 'expected a number'),
-        ({'class_names': 'abc'}, "class_names is 'abc', expected values, each text"),
+        ({'class_names': 'abc'}, "class_names is 'abc', expected a list of texts"),
     ],
 )
 def test_a_model_config_has_types(values, told):
