@@ -83,7 +83,9 @@ def test_replay_writes_its_files_the_same_twice_and_prints_a_summary(model, fram
         '.vis_ros', 'bag/bag.mcap', 'bag/metadata.yaml', 'contact_sheet.png', 'overlay.mp4', 'results.json',
         'results.jsonl', 'run.json',
     ]  # fmt: skip
-    for file in files:
+    runs = [json.loads((tmp_path / out / 'run.json').read_text()) for out in ('a', 'b')]
+    assert all(run.pop('date') for run in runs) and runs[0] == runs[1]
+    for file in files[:-1]:
         assert (tmp_path / 'a' / file).read_bytes() == (tmp_path / 'b' / file).read_bytes(), file
     lines = (tmp_path / 'a' / 'results.jsonl').read_bytes()
     assert [json.loads(line)['name'] for line in lines.splitlines()] == ['0.png', '2.png', '4.png']

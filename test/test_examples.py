@@ -134,7 +134,7 @@ def test_finetune_on_own_images(tmp_path, capsys):
     pytest.importorskip('torch')
     images, labels = write_images(tmp_path)
     load('finetune_on_own_images').main(str(images), str(labels), str(tmp_path / 'run'), '1')
-    assert 'mine.safetensors knows cup, ball' in ' '.join(capsys.readouterr().out.split())
+    assert 'mine.safetensors knows mug, disc' in ' '.join(capsys.readouterr().out.split())
     assert (tmp_path / 'run' / 'mine_best.safetensors').is_file()
 
 
@@ -160,7 +160,7 @@ def write_images(folder):
             )
         cv2.imwrite(str(folder / 'images' / f'{number}.jpg'), image)
         records.append({'id': number, 'file_name': f'{number}.jpg', 'width': 160, 'height': 120})
-    categories = [{'id': 1, 'name': 'cup'}, {'id': 2, 'name': 'ball'}]
+    categories = [{'id': 1, 'name': 'mug'}, {'id': 2, 'name': 'disc'}]
     labels = folder / 'annotations.json'
     labels.write_text(json.dumps({'images': records, 'annotations': annotations, 'categories': categories}))
     return folder / 'images', labels

@@ -372,8 +372,8 @@ def test_while_the_network_is_compiled_in_the_background_a_larger_one_is_used(
     node_engine = openvino_engine('demo', precision='fp32', score_threshold=LOW, threads=1)
     node_engine.warm_up()
     node_engine.compile_in_background()
-    load, go_on = node_engine._networks._load_or_compile, threading.Event()
-    monkeypatch.setattr(node_engine._networks, '_load_or_compile', lambda size: go_on.wait(60) and load(size))
+    make, go_on = node_engine._networks.by_size._make, threading.Event()
+    monkeypatch.setattr(node_engine._networks.by_size, '_make', lambda size: go_on.wait(60) and make(size))
     wide, (square,), (portrait,) = frames((360, 640), 2), frames((480, 640)), frames((640, 360))
     (expected,) = engine.infer([square])
     for image in wide:

@@ -25,6 +25,7 @@ from vis_ros.engines.loading import load_engine
 from vis_ros.instances import Instances
 from vis_ros.node.camera import Camera
 from vis_ros.node.main import main as run_node
+from vis_ros.ros.serialized_images import read_header
 from vis_ros.ros.stamps import nanoseconds
 
 
@@ -54,9 +55,9 @@ def recorded_arrivals() -> Iterator[dict[int, int]]:
     arrived: dict[int, int] = {}
     receive = Camera.receive
 
-    def record_and_receive(camera: Camera, message: Any) -> None:
-        arrived[nanoseconds(message.header.stamp) or 0] = time.time_ns()
-        receive(camera, message)
+    def record_and_receive(camera: Camera, data: bytes) -> None:
+        arrived[nanoseconds(read_header(data)) or 0] = time.time_ns()
+        receive(camera, data)
 
     with patch.object(Camera, 'receive', record_and_receive):
         yield arrived

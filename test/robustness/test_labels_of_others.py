@@ -181,7 +181,7 @@ def test_coco_vid_is_read(tmp_path, key):
     assert not found.problems and found.videos.kind == 'CocoVID JSON'
     (video,) = found.videos.videos
     assert [frame.name for frame in video] == ['00000.jpg', '00001.jpg', '00002.jpg']
-    assert [frame.track_ids.tolist() for frame in video] == [[1], [], [1]]
+    assert [frame.track_ids.tolist() for frame in video] == [[31], [], [31]]
 
 
 def test_faults_of_coco_vid_are_named(tmp_path):

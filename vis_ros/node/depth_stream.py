@@ -13,7 +13,6 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, Image
 
 from vis_ros.image_headers import ImageError
@@ -59,7 +58,7 @@ class DepthStream:
         self._rectified = rectified
         self._log = log
         self._subscriptions: list[Subscription[Any]] = []
-        self._timer: Timer | None = None
+        self._timer: Any = None
         self._on_arrival: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._clear()

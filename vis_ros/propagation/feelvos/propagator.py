@@ -74,8 +74,8 @@ class FeelvosPropagator:
 
     def start(self, object_id: int, image: NDArray[np.uint8], mask: Mask) -> None:
         self._size = check_start(object_id, image, mask, self._size)
-        frame = self._frame(image)
-        self._place(object_id, _FeelvosObject(self._pixels(frame, mask), frame, mask.copy()))
+        frame, mask = self._frame(image), self._with_cells(mask)
+        self._place(object_id, _FeelvosObject(frame.embedding[self._cells(mask)], frame, mask))
         self._background = self._background_of(frame)
 
     def step(self, image: NDArray[np.uint8]) -> Floats:
@@ -149,14 +149,14 @@ class FeelvosPropagator:
             cells &= maps[0] <= maps[1:].min(0)
         return frame.embedding[cells]
 
-    def _pixels(self, frame: _Frame, mask: Mask) -> Floats:
-        """Embeddings (N, E) under a mask (H, W). A mask that contains no cell center gets the cells it touches."""
-        cells = self._cells(mask)
+    def _with_cells(self, mask: Mask) -> Mask:
+        """A copy of a mask (H, W). If it contains no cell center, those of the cells that it touches are added."""
+        copy = mask.copy()
+        cells = self._cells(copy)  # a view
         if not cells.any():
-            cells = np.zeros(cells.shape, bool)
             rows, columns = np.array(mask.nonzero()) // self._config.matching_stride
             cells[rows, columns] = True
-        return frame.embedding[cells]
+        return copy
 
     def _reference_bank(self, objects: Sequence[_FeelvosObject]) -> ReferenceBank:
         if self._bank is None:
