@@ -26,8 +26,9 @@ _CHOICES = {
 
 
 _MAY_BE_ZERO = (
-    'mean', 'batch_norm_eps', 'proposal_min_size', 'roi_align_samples', 'score_threshold', 'nms_threshold', 'proposal_nms_threshold',
-    'max_detections', 'detection_min_size', 'mask_threshold', 'mask_layers', 'rpn_layers', 'embedding_scale',
+    'mean', 'batch_norm_eps', 'proposal_min_size', 'roi_align_samples', 'score_threshold', 'nms_threshold',
+    'proposal_nms_threshold', 'max_detections', 'detection_min_size', 'mask_threshold', 'mask_layers', 'rpn_layers',
+    'embedding_scale',
 )  # fmt: skip
 """Numbers that may be 0; all others are above 0."""
 
