@@ -50,7 +50,7 @@ def palette_differences(simulation=None):
 
 
 def least_by_gap(differences):
-    """The least difference between colors that are so many places apart in the palette, around its end."""
+    """The smallest difference between colors 1, 2 and 3 places apart in the cyclic palette, and of all pairs."""
     places = np.arange(len(differences))
     gap = np.abs(places[:, None] - places)
     gap = np.minimum(gap, len(places) - gap)

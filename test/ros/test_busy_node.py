@@ -1,11 +1,10 @@
 """The node with several cameras, and with more images than the network can process."""
 
-import threading
-
 import pytest
 from builtin_interfaces.msg import Time
+from helpers.engine_gate import EngineGate
 from helpers.passing_rectangles import ids, scene
-from helpers.rectangles import GREEN, RectangleEngine, draw
+from helpers.rectangles import GREEN, draw
 from std_srvs.srv import SetBool, Trigger
 from vis_ros.msg import InstanceMaskArray
 
@@ -39,20 +38,12 @@ def test_cameras_have_separate_memories_and_topics(graph):
 @pytest.fixture
 def busy(graph):
     """A node with one image in flight, and the event that lets its network go on."""
-    go_on, at_work = threading.Event(), threading.Event()
-
-    class SlowEngine(RectangleEngine):
-        def infer(self, images):
-            if images[0].any():  # not while it warms up
-                at_work.set()
-                go_on.wait(60)
-            return super().infer(images)
-
-    graph.start(engine_factory=SlowEngine)
+    gate = EngineGate()
+    graph.start(engine_factory=gate.engine)
     graph.send(scene(0))
-    graph.spin_until(at_work.is_set)
-    yield graph, go_on
-    go_on.set()
+    graph.spin_until(gate.reached.is_set)
+    yield graph, gate.opened
+    gate.opened.set()
 
 
 def send_and_receive(graph, image):

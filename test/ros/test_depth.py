@@ -2,14 +2,14 @@
 
 import math
 import sys
-import threading
 from array import array
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
+from helpers.engine_gate import EngineGate
 from helpers.image_messages import image_message
-from helpers.rectangles import GREEN, HEIGHT, RED, WIDTH, RectangleEngine, draw
+from helpers.rectangles import GREEN, HEIGHT, RED, WIDTH, draw
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from vis_ros.msg import InstanceMaskArray
@@ -184,21 +184,13 @@ def test_a_calibration_sent_once_before_the_node_started_is_received(graph, scen
 
 def test_the_depth_image_is_kept_during_long_processing(graph, scene):
     """More depth images arrive meanwhile than are buffered, but the nearest one is kept."""
-    go_on, at_work = threading.Event(), threading.Event()
-
-    class SlowEngine(RectangleEngine):
-        def infer(self, images):
-            if images[0].any():  # not while it warms up
-                at_work.set()
-                go_on.wait(60)
-            return super().infer(images)
-
-    scene.start(engine_factory=SlowEngine)
+    gate = EngineGate()
+    scene.start(engine_factory=gate.engine)
     graph.send(SHOWN, at(10))
-    graph.spin_until(at_work.is_set)
+    graph.spin_until(gate.reached.is_set)
     for step in range(12):
         scene.depth(meters(1.0 + step), at(33 * step))
-    go_on.set()
+    gate.opened.set()
     graph.spin_until(lambda: graph.arrays)
     assert graph.arrays[-1].instances[0].position.z == 1
 

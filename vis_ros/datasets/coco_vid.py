@@ -180,7 +180,9 @@ def _objects(
     free = 1 + (max(own, default=0) if keeps else 0)
     for (_, track), record in objects.items():
         record['id'], free = (track, free) if keeps and isinstance(track, int) else (free, free + 1)
-    renumbered = f'ids of {plural(len(own), "object")} ignored, because videos share them; they are numbered anew'
+    renumbered = (
+        f'ids of {plural(len(own), "object")} ignored: several videos use the same ids, so every object got a new one'
+    )
     return list(objects.values()), () if keeps else (renumbered,)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from vis_ros.export.graph_file import Target, graph_path, read_metadata, sha256_of
@@ -38,11 +39,11 @@ def find_graph(
         size = None
     beside = graph_path(weights, config.architecture, target, precision, size, batch)
     digest = sha256_of(weights)
-    if _belongs_to(beside, digest):
+    if belongs_to(beside, digest):
         return beside
     folder = graph_cache(digest)
     cached = folder / beside.name
-    if _belongs_to(cached, digest):
+    if belongs_to(cached, digest):
         mark_used(folder)
         return cached
     absent = missing('export')
@@ -72,12 +73,16 @@ def graph_cache(weights_sha256: str) -> Path:
     return user_cache('graphs', weights_sha256[:16])
 
 
-def _belongs_to(graph: Path, weights_sha256: str) -> bool:
-    """Whether a graph exists and was exported from these weights. If it was not, the log says so."""
+def belongs_to(graph: Path, weights_sha256: str, digest_of: Callable[[Path], str | None] | None = None) -> bool:
+    """Whether a graph exists and was exported from these weights. If it was not, the log says so.
+
+    `digest_of` reads the digest of the weights from a graph, by default from one of a detector.
+    """
     if not graph.is_file():
         return False
     try:
-        if read_metadata(graph).weights_sha256 == weights_sha256:
+        digest = read_metadata(graph).weights_sha256 if digest_of is None else digest_of(graph)
+        if digest == weights_sha256:
             return True
         reason = 'it was exported from other weights'
     except ValueError as error:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from vis_ros.export.find_graph import CACHE_LIMIT, graph_cache
+from vis_ros.export.find_graph import CACHE_LIMIT, belongs_to, graph_cache
 from vis_ros.export.graph_file import Target, sha256_of
 from vis_ros.export.onnx_metadata import read_metadata_props
 from vis_ros.extras import missing
@@ -53,7 +53,7 @@ def find_part_graphs(weights: Path) -> Mapping[str, Path]:
     folder = graph_cache(digest)
     for place in (weights, folder / weights.name):
         graphs = {name: part_graph_path(place, name, 'cpu') for name in names}
-        if all(_belongs_to(graph, digest) for graph in graphs.values()):
+        if all(belongs_to(graph, digest, _digest) for graph in graphs.values()):
             if place is not weights:
                 mark_used(folder)
             return graphs
@@ -71,15 +71,5 @@ def find_part_graphs(weights: Path) -> Mapping[str, Path]:
     return exported
 
 
-def _belongs_to(graph: Path, weights_sha256: str) -> bool:
-    """Whether a graph exists and was exported from these weights. If it was not, the log says so."""
-    if not graph.is_file():
-        return False
-    try:
-        if read_metadata_props(graph).get(DIGEST_KEY) == weights_sha256:
-            return True
-        reason = 'it was exported from other weights'
-    except ValueError as error:
-        reason = str(error)
-    _log.warning('ignoring %s: %s', graph, reason)
-    return False
+def _digest(graph: Path) -> str | None:
+    return read_metadata_props(graph).get(DIGEST_KEY)

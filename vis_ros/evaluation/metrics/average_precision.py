@@ -35,7 +35,7 @@ class TrackMatches:
         found: (10, N) whether the track matches a true object, at each of IOU_THRESHOLDS.
         ignored: (10, N) whether it matches none but is in ignored pixels, and is neither a true nor a false positive.
         truth: number of true objects.
-        recalled: number of tracks that count -> (10,) number of objects that so many best tracks of the video find.
+        recalled: k -> (10,) number of true objects that the k tracks with the highest scores match.
     """
 
     scores: NDArray[np.float64]
