@@ -279,7 +279,7 @@ def test_a_contact_sheet_has_every_image_in_its_place_at_the_right_width():
         shape = images[index].shape
         assert abs((np.ptp(found[:, 0]) + 1) / (np.ptp(found[:, 1]) + 1) - shape[0] / shape[1]) < 0.01
     bare = contact_sheet(images, columns=3, width=900)
-    assert (sheet == 255).all(2).any(), 'captions are white'
+    assert (sheet > 200).all(2).any(), 'captions are white'
     assert not (bare == 255).all(2).any()
 
 

@@ -57,9 +57,7 @@ class CameraModel:
         """
         if not len(pixels) or not self.distortion.any():
             return (pixels - self.matrix[:2, 2]) / self.matrix[[0, 1], [0, 1]]
-        source = pixels[:, None]
-        undistort = cv2.fisheye.undistortPoints if self.fisheye else cv2.undistortPoints
-        rays: NDArray[np.float64] = undistort(source, self.matrix, self.distortion, None, None, None, _CRITERIA)
+        rays = self._undistorted(pixels[:, None])
         project = cv2.fisheye.projectPoints if self.fisheye else cv2.projectPoints
         points = cv2.convertPointsToHomogeneous(rays.reshape(-1, 2)).astype(np.float64)
         projected = project(points, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0].reshape(-1, 2)
@@ -67,6 +65,16 @@ class CameraModel:
         rays = rays.reshape(-1, 2)
         rays[~(error <= _MAX_ERROR)] = np.nan
         return rays
+
+    def _undistorted(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What OpenCV makes of pixels (P, 1, 2): rays of the same shape. Its versions take the criteria elsewhere."""
+        lens = self.matrix, self.distortion
+        if not self.fisheye and hasattr(cv2, 'undistortPointsIter'):  # until OpenCV 4
+            return np.asarray(cv2.undistortPointsIter(pixels, *lens, None, None, _CRITERIA))
+        undistort = cv2.fisheye.undistortPoints if self.fisheye else cv2.undistortPoints
+        if 'criteria' in (undistort.__doc__ or ''):
+            return np.asarray(undistort(pixels, *lens, None, None, None, _CRITERIA))
+        return np.asarray(undistort(pixels, *lens))  # the fisheye before OpenCV 4.6, whose Newton steps converge
 
 
 def positions(instances: Instances, depth: NDArray[np.generic], camera: CameraModel) -> NDArray[np.float32]:

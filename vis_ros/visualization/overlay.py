@@ -80,7 +80,8 @@ def _tint(canvas: Image, mask: NDArray[np.uint8], roi: NDArray[np.int32], color:
     if not share or x0 == x1 or y0 == y1:
         return
     window = canvas[y0:y1, x0:x1]
-    tinted = cv2.add(cv2.convertScaleAbs(window, alpha=1 - share), tuple(share * channel for channel in color))
+    added = (*(share * channel for channel in color), 0)  # four numbers: OpenCV before 4.6 takes no fewer
+    tinted = cv2.add(cv2.convertScaleAbs(window, alpha=1 - share), added)
     cv2.copyTo(tinted, mask, window)
 
 
