@@ -7,8 +7,8 @@
 # make docs   the documentation as a site in .docs/site; fails if a link leads nowhere
 #
 # Both set up .venv by themselves: ROS 2 comes as wheels, nothing is installed outside this directory. The demo needs no
-# torch, the tests install everything. What the machine must have: Python 3.10 to 3.14 with its venv module, and a C++
-# compiler. `make demo ROS=kilted` takes the wheels of Kilted instead of Jazzy.
+# torch, the tests install everything. What the machine must have: Python 3.10 to 3.14 with its venv module and its
+# headers, and a C++ compiler. `make demo ROS=kilted` takes the wheels of Kilted instead of Jazzy.
 
 PYTHON ?= python3
 ROS ?= jazzy
@@ -34,15 +34,20 @@ DISTROS := $(CURDIR)/.distros
 # What `apt` installs beside ROS 2 on Ubuntu 22.04 and 24.04.
 APT_humble := numpy==1.21.5 opencv-python-headless==4.5.4.60 scipy==1.8.0 jinja2==3.0.3
 APT_jazzy := numpy==1.26.4 opencv-python-headless==4.6.0.66 scipy==1.11.4 jinja2==3.1.2
+TEST_NEEDS := pytest hypothesis jsonschema pillow scikit-image tabulate
 PYTHON_humble := python3.10
 PYTHON_jazzy := python3.12
 
-.PHONY: demo test test-distros quick lint types pytest fuzz colcon docs
+# The tests of what calls OpenCV and numpy most, on a Python that has wheels of the old versions.
+OLD_WHEELS = $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] <= (3, 12))')
+APT_TESTS := camera_info coco image_files images instances masks positions recordings report visualization
+
+.PHONY: demo test test-apt test-distros quick lint types pytest fuzz colcon docs
 
 demo: $(VENV)/installed
 	$(VENV)/bin/vis-ros demo
 
-test: lint types pytest colcon docs
+test: lint types pytest $(if $(filter True,$(OLD_WHEELS)),test-apt) colcon docs
 	@echo 'make test: all passed'
 
 # Before a commit, in two minutes: what needs no neural network, no ROS graph and no other process.
@@ -79,14 +84,23 @@ colcon: $(VENV)/installed-for-test
 	  --ctest-args --tests-regex '^installation$$'
 	cd $(COLCON) && PATH=$(VENV)/bin:$$PATH && . install/setup.sh && install/vis_ros/lib/vis_ros/vis_ros --help
 
-# The wheels stand for the ROS 2 of the distribution; test/ros/test_distributions.py compares the names that are used.
+# A robot has older versions of OpenCV and numpy than pip installs: a minute of `test-distros`.
+test-apt: $(DISTROS)/apt
+	OMP_NUM_THREADS=1 PYTHONPATH=$(DISTROS)/apt:$(CURDIR) $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile \
+	  $(APT_TESTS:%=test/test_%.py)
+
+$(DISTROS)/apt: $(VENV)/installed-for-test
+	rm -rf $@
+	$(PIP) install --no-deps --only-binary=:all: --target $@ $(filter-out jinja2%,$(APT_jazzy))
+
+# The wheels stand for the ROS 2 of the distribution; test/test_ros_names.py compares the names that are used.
 test-distros: $(DISTROS)/humble.passed $(DISTROS)/jazzy.passed
 	$(MAKE) demo ROS=kilted
 
 $(DISTROS)/%.passed: $(VENV)/build-requirements.txt $(SOURCES)
 	$(PYTHON_$*) -m venv $(DISTROS)/$*
 	$(DISTROS)/$*/bin/pip --disable-pip-version-check install -r $(VENV)/build-requirements.txt $(APT_$*)
-	$(DISTROS)/$*/bin/pip --disable-pip-version-check install --no-build-isolation . $(APT_$*) pytest hypothesis pillow tabulate
+	$(DISTROS)/$*/bin/pip --disable-pip-version-check install --no-build-isolation . $(APT_$*) $(TEST_NEEDS)
 	$(DISTROS)/$*/bin/pip --disable-pip-version-check install --no-deps trackeval
 	$(DISTROS)/$*/bin/python -m pytest test/test_imports.py
 	$(DISTROS)/$*/bin/vis-ros doctor
@@ -117,6 +131,8 @@ $(VENV)/build-requirements.txt: pyproject.toml
 	  echo 'vis_ros needs Python 3.10 to 3.14; name one: make PYTHON=python3.12'; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 	  echo 'the venv module of Python is missing: sudo apt install python3-venv'; exit 1; }
+	@test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || { \
+	  echo 'the headers of Python are missing: sudo apt install python3-dev'; exit 1; }
 	@command -v "$${CXX:-c++}" || command -v g++ || command -v clang++ || { \
 	  echo 'a C++ compiler is missing: sudo apt install g++'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
