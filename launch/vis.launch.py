@@ -23,7 +23,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from vis_ros.ros.rviz_config import image_topics, resolved, rviz_config
+from vis_ros.ros.rviz_config import image_topics, resolved, rviz_config, with_fixed_frame
 from vis_ros.tracking.params_file import read_params_file
 from vis_ros.tracking.settings import NodeSettings, convert, objection, setting, setting_type
 
@@ -105,17 +105,21 @@ def parameter(context: LaunchContext, node: str, name: str) -> Any:
     return values.get(name, getattr(NodeSettings(), name))
 
 
-def write_rviz_config(context: LaunchContext) -> Path:
-    """config/vis.rviz for the cameras of the node, in a temporary file."""
-    value = {name: LaunchConfiguration(name).perform(context) for name in ('namespace', 'node_name', 'image')}
+def write_rviz_config(context: LaunchContext) -> tuple[str, str]:
+    """config/vis.rviz for the cameras of the node, in a temporary file; and the image topic of the first camera."""
+    value = {
+        name: LaunchConfiguration(name).perform(context) for name in ('namespace', 'node_name', 'image', 'fixed_frame')
+    }
     node = resolved(value['namespace'], value['node_name'])
     compressed = parameter(context, node, 'image_transport') == 'compressed'
     images = image_topics(parameter(context, node, 'cameras'), value['image'], value['namespace'], compressed)
     template = yaml.safe_load(Path(share('config', 'vis.rviz').perform(context)).read_text(encoding='utf-8'))
-    config = rviz_config(template, node, images, LaunchConfiguration('fixed_frame').perform(context))
+    config = rviz_config(template, node, images)
+    if value['fixed_frame']:
+        config = with_fixed_frame(config, value['fixed_frame'])
     path = Path(tempfile.mkdtemp(prefix='vis_ros_')) / 'vis.rviz'
     path.write_text(yaml.safe_dump(config), encoding='utf-8')
-    return path
+    return str(path), next(iter(images.values()))
 
 
 def start_rviz(context: LaunchContext) -> list[Node]:
@@ -129,12 +133,15 @@ def start_rviz(context: LaunchContext) -> list[Node]:
             f'rviz:=true needs rviz2, which is not installed: sudo apt install '
             f'ros-{os.environ.get("ROS_DISTRO", "<distribution>")}-rviz2, or leave rviz:=false'
         ) from None
+    config, topic = write_rviz_config(context)
+    # Without a fixed frame, an executable of this package waits for the first image, whose frame it is.
+    is_framed = bool(LaunchConfiguration('fixed_frame').perform(context))
     return [
         Node(
-            package='rviz2',
-            executable='rviz2',
+            package='rviz2' if is_framed else 'vis_ros',
+            executable='rviz2' if is_framed else 'rviz',
             namespace=LaunchConfiguration('namespace'),
-            arguments=['-d', str(write_rviz_config(context))],
+            arguments=['-d', config] if is_framed else [config, topic],
             parameters=[{'use_sim_time': LaunchConfiguration('use_sim_time').perform(context) == 'true'}],
             output='screen',
         )
@@ -215,7 +222,7 @@ def declared_arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             'fixed_frame',
             default_value='',
-            description='Fixed frame of RViz, usually the optical frame of the camera: shows the positions too.',
+            description='Fixed frame of RViz. Empty: the frame of the first image, for which RViz waits up to 10 s.',
         ),
         *map(declare_parameter, fields(NodeSettings)),
     ]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from helpers.launch_files import called_names, declared_arguments, run_launch_file
 
 from vis_ros.tracking.settings import NodeSettings, setting
@@ -134,6 +135,23 @@ def test_rviz_without_rviz2_says_what_to_install(
     monkeypatch.setenv('AMENT_PREFIX_PATH', '/nowhere')
     with pytest.raises(RuntimeError, match='rviz:=true needs rviz2'):
         launch_file['start_rviz'](context | {'rviz': 'true'})
+
+
+def test_rviz_takes_the_fixed_frame_of_the_camera_unless_one_is_given(
+    launch_file: dict[str, Any], context: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = launch_file['start_rviz'].__globals__
+    monkeypatch.setitem(names, 'get_package_prefix', lambda _: '/opt/ros')
+    folder = SimpleNamespace(perform=lambda _: str(ROOT / 'config' / 'vis.rviz'))
+    monkeypatch.setitem(names, 'share', lambda *_: folder)
+    wanted = context | {'rviz': 'true', 'image': '/camera/image_raw'}
+    (waiting,) = launch_file['start_rviz'](wanted)
+    assert (waiting.keywords['package'], waiting.keywords['executable']) == ('vis_ros', 'rviz')
+    assert waiting.keywords['arguments'][1] == '/camera/image_raw'
+    (framed,) = launch_file['start_rviz'](wanted | {'fixed_frame': 'map'})
+    assert (framed.keywords['package'], framed.keywords['arguments'][0]) == ('rviz2', '-d')
+    written = yaml.safe_load(Path(framed.keywords['arguments'][1]).read_text())
+    assert written['Visualization Manager']['Global Options']['Fixed Frame'] == 'map'
 
 
 def test_it_only_describes() -> None:

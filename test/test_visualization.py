@@ -6,7 +6,7 @@ import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from vis_ros.instances import CONFIRMED, LOST, TENTATIVE, Instances
-from vis_ros.visualization import TruthMarks, VideoSheet, contact_sheet, draw_overlay, identity_color
+from vis_ros.visualization import TruthMarks, VideoSheet, class_image, contact_sheet, draw_overlay, identity_color
 from vis_ros.visualization.palette import PALETTE
 
 CLASSES = ['cat', 'traffic light']
@@ -337,3 +337,10 @@ def test_a_sheet_shows_wanted_images_beside_the_evenly_spaced_ones_in_order(tmp_
     middle = cv2.imread(str(tmp_path / 'sheet.png'))[40, :, 0].astype(int)
     shown = [value for value in dict.fromkeys(middle.tolist()) if value]
     assert {34, 36} <= set(shown) and len(shown) == 5 and shown == sorted(shown)
+
+
+def test_the_class_image_has_the_color_of_the_class_on_black():
+    image = class_image(one_object((100, 120), [10, 10, 40, 40], class_id=2))
+    assert image.shape == (100, 120, 3) and tuple(image[25, 25]) == identity_color(3)
+    assert not image[60:].any() and not image[:, 60:].any()
+    assert image[10, 25].min() > 200, 'an outline separates neighbors of one class'

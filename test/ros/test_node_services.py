@@ -38,8 +38,9 @@ def test_overlays_are_drawn_only_for_subscribers(graph, monkeypatch):
     assert not drawn
     overlays = graph.listen(Image, '/vis_node/overlay')
     labels = graph.listen(Image, '/vis_node/instance_image')
+    classes = graph.listen(Image, '/vis_node/class_image')
     array = graph.process(scene(1))
-    while not (overlays and labels):  # discovery takes a moment
+    while not (overlays and labels and classes):  # discovery takes a moment
         array = graph.process(scene(1))
         graph.spin_for(0.1)
     graph.spin_until(lambda: overlays[-1].header == labels[-1].header == array.header)
@@ -50,6 +51,9 @@ def test_overlays_are_drawn_only_for_subscribers(graph, monkeypatch):
     truth[4:14, 6:16] = 1 + [i.class_name for i in array.instances].index('red')
     truth[28:40, 46:56] = 1 + [i.class_name for i in array.instances].index('blue')
     np.testing.assert_array_equal(pixels(labels[-1], np.uint16, ()), truth)
+    assert classes[-1].encoding == 'bgr8'
+    colored = pixels(classes[-1], np.uint8, (3,)).any(2)
+    assert colored[4:14, 6:16].all() and not colored[:2].any() and not colored[:, :4].any()
 
 
 def test_the_tags_of_the_overlay_can_be_left_out_while_running(graph, monkeypatch):

@@ -17,7 +17,7 @@ from vis_ros.msg import InstanceMaskArray
 from vis_ros.ros.markers import to_markers
 from vis_ros.ros.messages import label_image, to_image
 from vis_ros.ros.vision_msgs import DETECTIONS, to_detections
-from vis_ros.visualization import Labels, draw_overlay
+from vis_ros.visualization import Labels, class_image, draw_overlay
 
 
 class CameraPublishers:
@@ -42,6 +42,7 @@ class CameraPublishers:
             self.detections = None if DETECTIONS is None else self._create(DETECTIONS, 'detections', 10)
             self.overlay = self._create(Image, 'overlay', 2)
             self.instance_image = self._create(Image, 'instance_image', 2)
+            self.class_image = self._create(Image, 'class_image', 2)
         except Exception:  # an invalid qos_overrides parameter
             self.destroy()
             raise
@@ -69,13 +70,15 @@ class CameraPublishers:
 
     @property
     def are_views_watched(self) -> bool:
-        """Whether the overlay or the instance image has a subscriber."""
-        return bool(self.overlay.get_subscription_count() or self.instance_image.get_subscription_count())
+        """Whether the overlay, the instance image or the class image has a subscriber."""
+        return any(each.get_subscription_count() for each in (self.overlay, self.instance_image, self.class_image))
 
     def publish_views(self, header: Header, image: NDArray[np.uint8], instances: Instances) -> None:
-        """Draw and publish the overlay and the instance image, where they have a subscriber."""
+        """Draw and publish the overlay, the instance image and the class image, where they have a subscriber."""
         if self.overlay.get_subscription_count():
             overlay = draw_overlay(image, instances, cast(Labels, self.overlay_labels))
             self.overlay.publish(to_image(overlay, 'bgr8', header))
         if self.instance_image.get_subscription_count():
             self.instance_image.publish(to_image(label_image(instances), 'mono16', header))
+        if self.class_image.get_subscription_count():
+            self.class_image.publish(to_image(class_image(instances), 'bgr8', header))

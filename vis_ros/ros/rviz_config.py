@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_POSITIONS = 'rviz_default_plugins/MarkerArray'
+
 
 def rviz_config(
     template: Mapping[str, Any],
     node: str,
     images: Mapping[str, str],
-    fixed_frame: str = '',
 ) -> dict[str, Any]:
     """config/vis.rviz with one set of displays for each camera.
 
@@ -18,27 +19,27 @@ def rviz_config(
         template: the content of config/vis.rviz: its topics are /image and those of /vis_node.
         node: full name of the node.
         images: name of each camera, '' for the only one -> its image topic as the node subscribes to it.
-        fixed_frame: the frame that positions are shown in; '' leaves it, and hides the positions.
     """
     manager = template['Visualization Manager']
-    displays = [
-        _display(each, node, camera, images[camera], fixed_frame) for camera in images for each in manager['Displays']
-    ]
-    options = manager['Global Options'] | ({'Fixed Frame': fixed_frame} if fixed_frame else {})
-    return {**template, 'Visualization Manager': {**manager, 'Displays': displays, 'Global Options': options}}
+    displays = [_display(each, node, camera, images[camera]) for camera in images for each in manager['Displays']]
+    return {**template, 'Visualization Manager': {**manager, 'Displays': displays}}
 
 
-def _display(display: Mapping[str, Any], node: str, camera: str, image: str, fixed_frame: str) -> dict[str, Any]:
+def _display(display: Mapping[str, Any], node: str, camera: str, image: str) -> dict[str, Any]:
     topic: str = display['Topic']['Value']
     topic = image if topic == '/image' else topic.replace('/vis_node', f'{node}/{camera}'.rstrip('/'))
-    shown = display['Enabled'] or bool(fixed_frame)
-    return {
-        **display,
-        'Name': f'{display["Name"]} {camera}'.rstrip(),
-        'Topic': {**display['Topic'], 'Value': topic},
-        'Enabled': shown,
-        'Value': shown,
-    }
+    name = f'{display["Name"]} {camera}'.rstrip()
+    return {**display, 'Name': name, 'Topic': {**display['Topic'], 'Value': topic}}
+
+
+def with_fixed_frame(config: Mapping[str, Any], frame: str) -> dict[str, Any]:
+    """The configuration with this fixed frame, in which the positions are shown."""
+    manager = config['Visualization Manager']
+    displays = [
+        each | {'Enabled': True, 'Value': True} if each['Class'] == _POSITIONS else each for each in manager['Displays']
+    ]
+    options = manager['Global Options'] | {'Fixed Frame': frame}
+    return {**config, 'Visualization Manager': {**manager, 'Displays': displays, 'Global Options': options}}
 
 
 def resolved(namespace: str, name: str) -> str:

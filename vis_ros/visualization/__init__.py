@@ -5,9 +5,19 @@
 True
 """
 
+from vis_ros.visualization.class_image import class_image
 from vis_ros.visualization.contact_sheet import VideoSheet, contact_sheet
 from vis_ros.visualization.overlay import LABELS, Labels, draw_overlay
 from vis_ros.visualization.palette import identity_color
 from vis_ros.visualization.truth_marks import TruthMarks
 
-__all__ = ['LABELS', 'Labels', 'TruthMarks', 'VideoSheet', 'contact_sheet', 'draw_overlay', 'identity_color']
+__all__ = [
+    'LABELS',
+    'Labels',
+    'TruthMarks',
+    'VideoSheet',
+    'class_image',
+    'contact_sheet',
+    'draw_overlay',
+    'identity_color',
+]
