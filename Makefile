@@ -20,6 +20,8 @@ else
 VENV := $(CURDIR)/.venv-$(ROS)
 TREE := $(VENV)/source
 endif
+# Jazzy has no package of the second name, and Kilted needs it.
+FOR_ROS = "s/ros-jazzy-/ros-$(ROS)-/; s/ros-kilted-ament-cmake-ros\\b/&-core/"
 COLCON := $(CURDIR)/.colcon
 DOCS := $(CURDIR)/.docs
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -115,7 +117,7 @@ docs: $(DOCS)/requirements.txt
 $(VENV)/installed: $(VENV)/build-requirements.txt $(SOURCES)
 ifneq ($(ROS),jazzy)
 	cp -r CMakeLists.txt LICENSE README.md cmake config launch msg package.xml pyproject.toml setup.py srv vis_ros $(TREE)
-	sed -i 's/ros-jazzy-/ros-$(ROS)-/' $(TREE)/pyproject.toml
+	sed -i $(FOR_ROS) $(TREE)/pyproject.toml
 endif
 	$(PIP) install --no-build-isolation $(TREE)
 	touch $@
@@ -137,7 +139,7 @@ $(VENV)/build-requirements.txt: pyproject.toml
 	  echo 'a C++ compiler is missing: sudo apt install g++'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade pip tomli
-	$(VENV)/bin/python -c 'import tomli; print(*tomli.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | sed 's/ros-jazzy-/ros-$(ROS)-/' > $@.new
+	$(VENV)/bin/python -c 'import tomli; print(*tomli.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | sed $(FOR_ROS) > $@.new
 	$(PIP) install -r $@.new
 	mkdir -p $(TREE)
 	mv $@.new $@
