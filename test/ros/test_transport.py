@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from vis_ros.node import image_arrival
 from vis_ros.node.image_arrival import measure_arrival
 from vis_ros.ros import shared_memory, transport
 
@@ -158,3 +159,10 @@ def test_images_arrive_from_a_camera_with_the_profile(monkeypatch):
     assert arrival.is_good, arrival.errors
     assert arrival.transport == 'shared memory' and arrival.latency_ms > 0
     assert f'{arrival.received} of 30' in str(arrival)
+
+
+@pytest.mark.parametrize(('output', 'result'), [('\nvis_ros result: 30\n', 30), ('Traceback', None), ('', None)])
+def test_what_the_middleware_prints_is_not_taken_for_a_result(output, result):
+    found, errors = image_arrival._result('[XMLPARSER Error] no such file\n' + output, 'also this\n')
+    assert found == result
+    assert 'XMLPARSER' in errors and 'also this' in errors

@@ -31,6 +31,7 @@ RATE_HZ = 10.0
 COUNT = 30
 
 _TOPIC = 'vis_ros_image_arrival'
+_RESULT = 'vis_ros result: '
 _CONNECT_TIMEOUT_S = 15.0
 _SETTLE_S = 0.5  # discovery is not finished at the moment when one side knows the other
 _SILENCE_S = 2.0
@@ -77,9 +78,9 @@ def measure_arrival(*, camera_has_profile: bool) -> ImageArrival:
     role = 'camera_with_profile' if camera_has_profile else 'camera'
     with subprocess.Popen([*command, role], **options) as publishing:
         with subprocess.Popen([*command, 'subscriber', str(publishing.pid)], **options) as receiving:
-            received, errors = receiving.communicate()
-        sent, camera_errors = publishing.communicate()
-    result = json.loads(received or '{"latencies_ms": [], "transport": "unknown"}')
+            result, errors = _result(*receiving.communicate())
+        sent, camera_errors = _result(*publishing.communicate())
+    result = result or {'latencies_ms': [], 'transport': 'unknown'}
     latencies = result['latencies_ms']
     return ImageArrival(
         sent=int(sent or 0),
@@ -88,6 +89,14 @@ def measure_arrival(*, camera_has_profile: bool) -> ImageArrival:
         transport=result['transport'],
         errors=camera_errors + errors,
     )
+
+
+def _result(output: str, errors: str) -> tuple[Any, str]:
+    """What a process returned, None if it failed, and all else that it printed: Fast DDS writes errors to stdout."""
+    lines = output.splitlines()
+    results = [json.loads(line.removeprefix(_RESULT)) for line in lines if line.startswith(_RESULT)]
+    others = [line for line in lines if not line.startswith(_RESULT)]
+    return results[-1] if results else None, '\n'.join([*others, errors])
 
 
 def _publish() -> int:
@@ -149,7 +158,8 @@ def main() -> None:
         prepare_environment()
     rclpy.init(args=[])
     try:
-        print(json.dumps(_receive(int(arguments[0]))) if role == 'subscriber' else _publish())
+        result: Any = _receive(int(arguments[0])) if role == 'subscriber' else _publish()
+        print(f'\n{_RESULT}{json.dumps(result)}')
     finally:
         rclpy.try_shutdown()
 
