@@ -121,7 +121,7 @@ def executables() -> dict[str, tuple[str, str]]:
 
 def test_executables_call_functions_that_exist() -> None:
     calls = executables()
-    assert calls.keys() == {'vis_node', 'vis_ros'}
+    assert calls.keys() == {'rviz', 'vis_node', 'vis_ros'}
     console_scripts = pyproject()['project']['scripts']
     assert console_scripts == {'vis-ros': ':'.join(calls['vis_ros'])}
     for module, function in calls.values():
