@@ -18,8 +18,10 @@ from vis_ros.tracking.tracks import Tracks
 _SPEED_RATE = np.float32(0.5)
 """Weight of the newest displacement in a velocity."""
 
-_LONGEST_LEAD = np.float32(5)
-"""A class label gives way once other labels have this much more score in total, however long it led."""
+_VOTES_KEPT = np.float32(0.98)
+"""Share of the votes that is left after another detection: about fifty of them decide."""
+_RENAMING_LEAD = np.float32(1.25)
+"""How many times the votes of its name another class must have to rename a track."""
 
 _RECENT_FRAMES = 2
 """A weak detection continues only a track that was seen in one of this many previous frames."""
@@ -151,12 +153,19 @@ class IdentityMemory:
         return self._table.see(rows, detections)
 
     def _vote(self, rows: NDArray[np.intp], detections: Detections) -> None:
-        """Majority vote over class labels, weighted by score (Boyer and Moore 1991)."""
-        table = self._table.rows
-        agree = table['label'][rows] == detections.class_ids
-        lead = table['label_lead'][rows] + np.where(agree, detections.scores, -detections.scores)
-        table['label'][rows] = np.where(lead < 0, detections.class_ids, table['label'][rows])
-        table['label_lead'][rows] = np.minimum(np.abs(lead), _LONGEST_LEAD)
+        """Name tracks after the class with the most votes: the scores of their detections, of which older ones count
+        less. A lead keeps the name from changing to and fro between two classes.
+        """
+        table, each = self._table.rows, np.arange(len(rows))
+        classes, votes = table['classes'][rows], table['votes'][rows] * _VOTES_KEPT
+        known = classes == detections.class_ids[:, None]
+        slot = np.where(known.any(1), known.argmax(1), votes.argmin(1))
+        votes[each, slot] = np.where(known.any(1), votes[each, slot], 0) + detections.scores
+        classes[each, slot] = detections.class_ids
+        table['classes'][rows], table['votes'][rows] = classes, votes
+        label, leader = table['label'][rows], votes.argmax(1)
+        behind = np.where(classes == label[:, None], votes, 0).max(1) * _RENAMING_LEAD
+        table['label'][rows] = np.where(votes[each, leader] > behind, classes[each, leader], label)
 
     def _expected_boxes(self) -> Floats:
         """(M, 4) boxes of the tracks, moved by their velocity to the time of this frame."""

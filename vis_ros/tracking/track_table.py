@@ -18,7 +18,8 @@ _ROW = np.dtype(
         ('velocity', np.float32, 2),
         ('class_id', np.int32),
         ('label', np.int32),
-        ('label_lead', np.float32),
+        ('classes', np.int32, 4),
+        ('votes', np.float32, 4),
         ('hits', np.uint32),
         ('first_seen', np.float64),
         ('last_seen', np.float64),
@@ -26,8 +27,8 @@ _ROW = np.dtype(
     ]
 )
 """What is stored of a track beside its embedding. velocity: of the center of its box, pixels per second; class_id: of
-its latest detection; label: the class that most of its detections have; label_lead: how much score that class leads
-by."""
+its latest detection; label: the class that the track is named after; classes, votes: what its detections say, and how
+strongly."""
 
 
 class TrackTable:
@@ -92,7 +93,8 @@ class TrackTable:
         started['box'] = detections.boxes
         started['velocity'] = 0
         started['class_id'] = started['label'] = detections.class_ids
-        started['label_lead'] = detections.scores
+        started['classes'], started['votes'] = detections.class_ids[:, None], 0
+        started['votes'][:, 0] = detections.scores
         started['hits'] = 1
         started['first_seen'] = started['last_seen'] = self.stamp
         started['last_frame'] = self.frame
