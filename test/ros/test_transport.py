@@ -161,6 +161,13 @@ def test_images_arrive_from_a_camera_with_the_profile(monkeypatch):
     assert f'{arrival.received} of 30' in str(arrival)
 
 
+@pytest.mark.parametrize(('distribution', 'is_kept'), [('humble', False), ('jazzy', True)])
+def test_a_node_for_this_machine_only_is_not_opened_to_the_network(environment, distribution, is_kept):
+    environment.update(ROS_LOCALHOST_ONLY='1', ROS_DISTRO=distribution)
+    assert bool(chosen(environment)) is is_kept
+    assert ('ROS_LOCALHOST_ONLY=1' in transport.advice()) is not is_kept
+
+
 @pytest.mark.parametrize(('output', 'result'), [('\nvis_ros result: 30\n', 30), ('Traceback', None), ('', None)])
 def test_what_the_middleware_prints_is_not_taken_for_a_result(output, result):
     found, errors = image_arrival._result('[XMLPARSER Error] no such file\n' + output, 'also this\n')

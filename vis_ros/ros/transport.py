@@ -22,7 +22,7 @@ _PROCESSES = 3
 _OLD_VARIABLE, _VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
 _FILES_IN_WORKING_DIRECTORY = ('DEFAULT_FASTRTPS_PROFILES.xml', 'DEFAULT_FASTDDS_PROFILES.xml')
 _OWN_FILES = ('fastdds_shm.xml', 'fastdds_shm_small.xml')
-_BUILTIN = 'FASTDDS_BUILTIN_TRANSPORTS'
+_BUILTIN, _LOCALHOST = 'FASTDDS_BUILTIN_TRANSPORTS', 'ROS_LOCALHOST_ONLY'
 
 
 def use_shared_memory(*, sends_images: bool = True) -> None:
@@ -50,6 +50,8 @@ def choice_of_user() -> str:
         value = os.environ.get(name, '')
         if value and Path(value).name not in _OWN_FILES:
             return f'{name}={value}'
+    if os.environ.get(_LOCALHOST) == '1' and os.environ.get('ROS_DISTRO') == 'humble':
+        return f'{_LOCALHOST}=1'  # it restricts the transports of Humble itself; those of a profile would stay open
     return next((name for name in _FILES_IN_WORKING_DIRECTORY if Path(name).is_file()), '')
 
 
@@ -77,7 +79,7 @@ def advice() -> str:
     chosen, middleware = choice_of_user(), os.environ.get('RMW_IMPLEMENTATION', '')
     if not uses_fast_dds():
         return f'Check that the publisher uses {middleware} too, and that it is set up for large messages'
-    if chosen.startswith(_BUILTIN):
+    if chosen.startswith((_BUILTIN, _LOCALHOST)):
         return (
             f'{chosen} was chosen, with which large best-effort images are lost. Unset it for the publisher and the '
             'node, or use compressed images'
