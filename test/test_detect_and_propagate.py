@@ -4,7 +4,7 @@ import numpy as np
 from helpers.color_propagator import BLUE, RED, ColorPropagator, draw, mask_of
 from helpers.patches import PatchEngine, square
 
-from vis_ros.instances import CONFIRMED, Instances
+from vis_ros.instances import BRIDGED, CONFIRMED, Instances
 from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
 from vis_ros.tracking.detect_and_track import DetectAndTrack
@@ -51,6 +51,11 @@ def test_gap_of_the_detector_is_bridged_with_the_id_and_the_true_mask():
         index = ids(found[time]).index(red)
         assert (found[time].full_mask(index) == mask_of(image, RED)).all()
         assert ids(found[time]) == sorted(ids(found[time]))
+        is_bridged = time in range(5, 9)
+        assert (found[time].states[index] == BRIDGED) == is_bridged
+        if is_bridged:
+            assert found[time].hits[index] == found[4].hits[ids(found[4]).index(red)], 'hits are detections'
+            assert found[time].scores[index] == found[time].match_scores[index] > 0.5, 'those of the propagator'
 
 
 def test_without_gaps_nothing_is_added():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vis_ros.instances import CONFIRMED, LOST, TENTATIVE, Instances
+from vis_ros.instances import BRIDGED, CONFIRMED, LOST, TENTATIVE, Instances
 from vis_ros.visualization import draw_overlay
 
 SIZE = (20, 30)
@@ -244,4 +244,5 @@ def test_areas_and_full_masks_agree() -> None:
 def test_the_states_are_those_of_the_message() -> None:
     message = pytest.importorskip('vis_ros.msg')
     states = message.InstanceMask
-    assert (TENTATIVE, CONFIRMED, LOST) == (states.TENTATIVE, states.CONFIRMED, states.LOST)
+    here = (states.TENTATIVE, states.CONFIRMED, states.LOST, states.BRIDGED)
+    assert here == (TENTATIVE, CONFIRMED, LOST, BRIDGED)

@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from vis_ros.masks.crop import tight_box
 
-TENTATIVE, CONFIRMED, LOST = 0, 1, 2
+TENTATIVE, CONFIRMED, LOST, BRIDGED = 0, 1, 2, 3
 """Values of `Instances.states`, equal to the constants of vis_ros/msg/InstanceMask. A LOST track is not visible in this
-frame: its box is the last one, its mask is empty."""
+frame: its box is the last one, its mask is empty. A BRIDGED one is confirmed, but was not detected in this frame: its
+mask is propagated."""
 
-_STATE_NAMES = {TENTATIVE: ' tentative', CONFIRMED: '', LOST: ' lost'}
+_STATE_NAMES = {TENTATIVE: ' tentative', CONFIRMED: '', LOST: ' lost', BRIDGED: ' bridged'}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Instances:
         track_ids: (N,) uint32, 0 = no track.
         match_scores: (N,) float32 in [0, 1], association probability; 1 for a new track.
         hits: (N,) uint32, frames in which this track was matched, this one included.
-        states: (N,) uint8, TENTATIVE, CONFIRMED or LOST.
+        states: (N,) uint8, TENTATIVE, CONFIRMED, LOST or BRIDGED.
         first_seen: (N,) float64, stamp in seconds of the first frame of the track.
         positions: (N, 3) float32 meters in the camera's optical frame, NaN where unknown; None without depth.
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.instances import CONFIRMED, LOST, TENTATIVE, Instances
+from vis_ros.instances import BRIDGED, CONFIRMED, LOST, TENTATIVE, Instances
 from vis_ros.masks.crop import area, centroid
 from vis_ros.masks.rle import MaskRuns, mask_runs
 
-_STATES = {TENTATIVE: 'tentative', CONFIRMED: 'confirmed', LOST: 'lost'}
+_STATES = {TENTATIVE: 'tentative', CONFIRMED: 'confirmed', LOST: 'lost', BRIDGED: 'bridged'}
 
 VERSION = 2
 """Of the layout of a line: raised when a field changes its meaning or goes. Version 1 had no `version`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.instances import CONFIRMED, Instances
+from vis_ros.instances import BRIDGED, CONFIRMED, Instances
 from vis_ros.masks.window_resize import enlarged, reduced
 from vis_ros.propagation.margins import margins
 from vis_ros.propagation.propagator import Propagator
@@ -35,6 +35,14 @@ class _Seen:
     stamp: float
     row: Instances
     area: int
+
+
+@dataclass(eq=False)
+class _Propagated:
+    """A track in the newest frame. margin: (h, w), see `margins`; probability: (h, w)."""
+
+    margin: NDArray[np.float32]
+    probability: NDArray[np.float32]
 
 
 class DetectAndPropagate:
@@ -91,8 +99,7 @@ class DetectAndPropagate:
         found = self._tracker.step(image, stamp)
         self._size = self._size or working_size(image.shape[:2], self._propagator.input_size)
         small = resize_to_working_size(image, self._size)
-        propagated = margins(self._propagator.step(small)) if self._seen else []
-        by_track = dict(zip(self._propagator.object_ids, propagated, strict=True))
+        by_track = self._propagate(small) if self._seen else {}
         self._correct(found, small, stamp)
         bridged = self._bridge(by_track, found, stamp)
         if not bridged:
@@ -100,6 +107,11 @@ class DetectAndPropagate:
         together = Instances.cat([_without_embeddings(found), *map(_without_embeddings, bridged)])
         assert together.track_ids is not None
         return together[np.argsort(together.track_ids, kind='stable')]
+
+    def _propagate(self, small: Image) -> dict[int, _Propagated]:
+        planes = self._propagator.step(small)
+        each = map(_Propagated, margins(planes), planes[1:])
+        return dict(zip(self._propagator.object_ids, each, strict=True))
 
     def _correct(self, found: Instances, small: Image, stamp: float) -> None:
         """Correct propagated masks by detections, and start new ones in place of tracks that are not detected now."""
@@ -132,7 +144,7 @@ class DetectAndPropagate:
         del self._seen[number]
         self._propagator.forget(number)
 
-    def _bridge(self, propagated: dict[int, NDArray[np.float32]], found: Instances, stamp: float) -> list[Instances]:
+    def _bridge(self, propagated: dict[int, _Propagated], found: Instances, stamp: float) -> list[Instances]:
         """One instance for each track that was not detected and has a plausible propagated mask."""
         assert found.track_ids is not None and self._size is not None
         missed = [number for number in self._seen if number not in found.track_ids]
@@ -141,16 +153,16 @@ class DetectAndPropagate:
             taken |= self._reduced(found, index)
         bridged = []
         for number in missed:
-            seen, margin = self._seen[number], propagated.get(number)
-            if stamp - seen.stamp > min(_BRIDGE_S, self._max_age_s) or margin is None:
+            seen, here = self._seen[number], propagated.get(number)
+            if stamp - seen.stamp > min(_BRIDGE_S, self._max_age_s) or here is None:
                 self._drop(number)
                 continue
-            mask = margin > 0
+            mask = here.margin > 0
             area = int(np.count_nonzero(mask))
             free = area - int(np.count_nonzero(mask & taken))
             if area < _MIN_AREA or area > _MAX_GROWTH * seen.area or free < _MIN_FREE_SHARE * area:
                 continue
-            row = _with_mask(seen.row, margin, found.image_size)
+            row = _bridged(seen.row, here, found.image_size)
             if row is not None:
                 bridged.append(row)
         return bridged
@@ -161,12 +173,23 @@ class DetectAndPropagate:
         return reduced(found.masks[index], found.rois[index], found.image_size, self._size)
 
 
-def _with_mask(row: Instances, margin: NDArray[np.float32], image_size: tuple[int, int]) -> Instances | None:
-    """The instance with the mask that its margin has in an image; None if that has no pixel."""
-    crop, roi = enlarged(margin, image_size)
+def _bridged(row: Instances, propagated: _Propagated, image_size: tuple[int, int]) -> Instances | None:
+    """The track of `row` where it is propagated: the mask in the image, and its mean probability as both scores. The
+    hits are those of the detector. None if the mask has no pixel.
+    """
+    crop, roi = enlarged(propagated.margin, image_size)
     if not crop.size:
         return None
-    return row.with_fields(image_size=image_size, boxes=roi[None].astype(np.float32), rois=roi[None], masks=[crop])
+    score = np.array([propagated.probability[propagated.margin > 0].mean()], np.float32)
+    return row.with_fields(
+        image_size=image_size,
+        boxes=roi[None].astype(np.float32),
+        rois=roi[None],
+        masks=[crop],
+        scores=score,
+        match_scores=score,
+        states=np.array([BRIDGED], np.uint8),
+    )
 
 
 def _without_embeddings(instances: Instances) -> Instances:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.instances import CONFIRMED, LOST, TENTATIVE, Instances
+from vis_ros.instances import BRIDGED, CONFIRMED, LOST, TENTATIVE, Instances
 from vis_ros.visualization.outlines import Image, box_contour, draw_contours, draw_cross, mask_contours, scale_of
 from vis_ros.visualization.palette import WHITE, Color, identity_color
 from vis_ros.visualization.tags import Tag, TagBoard
@@ -19,7 +19,7 @@ Labels = Literal['full', 'id', 'none']
 """What the tags have: track id, class and score; the track id alone; or there are none."""
 LABELS: tuple[Labels, ...] = get_args(Labels)
 
-_FILL = {CONFIRMED: 0.3, TENTATIVE: 0.15}
+_FILL = {CONFIRMED: 0.3, TENTATIVE: 0.15, BRIDGED: 0.15}
 """How much of the color a pixel of an object gets."""
 _NOTHING = TruthMarks()
 
@@ -34,7 +34,8 @@ def draw_overlay(
 ) -> Image:
     """Draw every object: lightly tinted, outlined, with its track id in large letters, class and score in small ones.
 
-    A TENTATIVE track has a dashed outline and half the tint. Of a LOST one, the last box is drawn, dashed.
+    A TENTATIVE track has a dashed outline and half the tint, a BRIDGED one a solid outline and half the tint. Of a LOST
+    one, the last box is drawn, dashed.
 
     Args:
         image: (H, W, 3) uint8 BGR, not modified.
