@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from std_msgs.msg import Header
 
 import vis_ros
 from vis_ros.instances import CONFIRMED, LOST, TENTATIVE, Instances
@@ -27,6 +26,7 @@ from vis_ros.positions import positions
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.cdr import serialize
+from vis_ros.recordings.plain_messages import plain_header, plain_message
 from vis_ros.recordings.recording import MISSING, OTHER_FRAME, Frame, NoFrameError, Recording, Stream
 from vis_ros.recordings.topics import INSTANCES_TYPE, topic_name
 from vis_ros.recordings.video_writer import CODECS
@@ -38,7 +38,7 @@ from vis_ros.replay.output_folder import make_room
 from vis_ros.replay.records import frame_record
 from vis_ros.replay.run_date import run_date
 from vis_ros.ros.messages import MessageContext, to_message
-from vis_ros.ros.stamps import FOLDER_RATE, StampOrder, to_time
+from vis_ros.ros.stamps import FOLDER_RATE, StampOrder
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.tracker import Tracker
 from vis_ros.visualization import Labels
@@ -374,11 +374,11 @@ class _StreamRun:
         self._recorded_ns = max(recorded_ns, self._recorded_ns)
         if outputs.copy_images and frame.message is not None:
             outputs.bag.write(self.stream.topic, self._recorded_ns, frame.message)
-        header = Header(stamp=to_time(frame.stamp_ns if frame.has_clock else 0), frame_id=frame.frame_id)
+        header = plain_header(frame.stamp_ns if frame.has_clock else 0, frame.frame_id)
         context = MessageContext(
             header, self._epoch, self._sequence, frame.dropped, outputs.model, origin_ns=self._order.origin
         )
-        message = to_message(instances, context, _MASK_ENCODING, mask_data)
+        message = to_message(instances, context, _MASK_ENCODING, mask_data, plain_message)
         outputs.bag.write(self._topic, self._recorded_ns, serialize(message, INSTANCES_TYPE))
 
 
