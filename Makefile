@@ -102,7 +102,7 @@ test-distros: $(DISTROS)/humble.passed $(DISTROS)/jazzy.passed
 $(DISTROS)/%.passed: $(VENV)/build-requirements.txt $(SOURCES)
 	$(PYTHON_$*) -m venv $(DISTROS)/$*
 	$(DISTROS)/$*/bin/pip --disable-pip-version-check install -r $(VENV)/build-requirements.txt $(APT_$*)
-	$(DISTROS)/$*/bin/pip --disable-pip-version-check install --no-build-isolation . $(APT_$*) $(TEST_NEEDS)
+	$(DISTROS)/$*/bin/pip --disable-pip-version-check install --no-build-isolation '.[ros]' $(APT_$*) $(TEST_NEEDS)
 	$(DISTROS)/$*/bin/pip --disable-pip-version-check install --no-deps trackeval
 	$(DISTROS)/$*/bin/python -m pytest test/test_imports.py
 	$(DISTROS)/$*/bin/vis-ros doctor
@@ -119,12 +119,12 @@ ifneq ($(ROS),jazzy)
 	cp -r CMakeLists.txt LICENSE README.md cmake config launch msg package.xml pyproject.toml setup.py srv vis_ros $(TREE)
 	sed -i $(FOR_ROS) $(TREE)/pyproject.toml
 endif
-	$(PIP) install --no-build-isolation $(TREE)
+	$(PIP) install --no-build-isolation '$(TREE)[ros]'
 	touch $@
 
 # The package is there already and is not built again: this adds what its extras need.
 $(VENV)/installed-for-test: pyproject.toml | $(VENV)/installed
-	$(PIP) install 'vis_ros[export,tensorrt,test,train]'
+	$(PIP) install 'vis_ros[export,replay,tensorrt,test,train]'
 	$(PIP) install --no-deps 'trackeval>=1.3'  # see pyproject.toml
 	touch $@
 

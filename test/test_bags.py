@@ -20,8 +20,10 @@ from vis_ros.recordings.bag_files import BagError, is_bag, remove_bag
 from vis_ros.recordings.bag_reader import BagReader
 from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.cdr import deserialize, read_header, read_image, serialize, typestore
-from vis_ros.recordings.topics import IMAGE_TYPE, INSTANCES_TYPE, topic_name
+from vis_ros.recordings.plain_messages import plain_header, plain_message
+from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, topic_name
 from vis_ros.ros.messages import MessageContext, to_image, to_message
+from vis_ros.ros.new_message import ros_message
 from vis_ros.ros.stamps import to_time
 
 SECOND = 1_000_000_000
@@ -286,7 +288,7 @@ def test_messages_in_the_log_of_a_database_are_not_passed_over(tmp_path):
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def instances_message(count=3):
+def instances_message(count=3, header=None, new=ros_message):
     random = np.random.default_rng(0)
     rois = np.array([[index, 1, index + 3 + index, 6] for index in range(count)]).reshape(-1, 4)
     instances = Instances(
@@ -294,10 +296,9 @@ def instances_message(count=3):
         [random.integers(0, 2, (5, 3 + index), np.uint8) for index in range(count)],
         track_ids=np.arange(count) + 5, first_seen=np.arange(count) / 3,
     )  # fmt: skip
-    frame = MessageContext(
-        Header(stamp=to_time(12_345_678_901), frame_id='optical'), 1, 2, 3, 'modèle', origin_ns=7 * SECOND
-    )
-    return to_message(instances.with_fields(class_names=('a', 'bb', 'ccc')), frame)
+    header = header or Header(stamp=to_time(12_345_678_901), frame_id='optical')
+    frame = MessageContext(header, 1, 2, 3, 'modèle', latency_ns=1_500_000_000, origin_ns=7 * SECOND)
+    return to_message(instances.with_fields(class_names=('a', 'bb', 'ccc')), frame, new=new)
 
 
 def assert_same_message(ours, ros, kind):
@@ -313,6 +314,21 @@ def test_messages_are_serialized_as_ros_does_it(count):
     ours = serialize(message, INSTANCES_TYPE)
     assert_same_message(ours, serialize_message(message), InstanceMaskArray)
     assert serialize(deserialize(ours, INSTANCES_TYPE), INSTANCES_TYPE) == ours
+
+
+@pytest.mark.parametrize('count', [0, 1, 3])
+def test_plain_messages_are_serialized_as_those_of_ros(count):
+    header = plain_header(12_345_678_901, 'optical')
+    plain = serialize(instances_message(count, header, plain_message), INSTANCES_TYPE)
+    assert plain == serialize(instances_message(count), INSTANCES_TYPE)
+    pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    image = to_image(pixels, 'bgr8', Header(stamp=to_time(12_345_678_901), frame_id='optical'))
+    assert serialize(to_image(pixels, 'bgr8', header, plain_message), IMAGE_TYPE) == serialize(image, IMAGE_TYPE)
+
+
+@pytest.mark.parametrize('kind', [IMAGE_TYPE, INSTANCES_TYPE, COMPRESSED_TYPE])
+def test_a_new_plain_message_has_the_defaults_of_ros(kind):
+    assert serialize(plain_message(kind), kind) == serialize(ros_message(kind), kind)
 
 
 def test_images_are_serialized_as_ros_does_it():

@@ -10,6 +10,7 @@ from dataclasses import asdict
 import cv2
 import pytest
 from helpers.color_propagator import ColorPropagators
+from helpers.in_this_process import in_this_process
 from helpers.rectangles import BLUE, RED, RectangleEngine, draw
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
@@ -73,6 +74,28 @@ def test_a_bag_with_one_topic(replay, tmp_path):
     assert (run['model'], run['weights']) == ('rectangles (where)', 'some/where.safetensors')
     assert (run['engine'], run['device'], run['precision']) == ('opencv', 'cpu', 'uint8')
     assert run['settings'] == asdict(Settings(weights='some/where.safetensors')) and run['stride'] == 1
+
+
+def test_a_library(replay, tmp_path, monkeypatch):
+    monkeypatch.setattr('vis_ros.cli.replay_library._runner', lambda *_: in_this_process)
+    for name in ('b', 'a'):
+        write_bag(tmp_path / 'library' / name, count=4)
+    (tmp_path / 'library' / 'broken.mp4').write_bytes(b'no video')
+    code, output, error = replay('library', '--out', 'results', '--no-pictures')
+    assert (code, error) == (1, '')
+    assert (
+        'library: 3 cameras of 3 recordings, 1 s' in output and '3 done, 0 of them before, 1 broken; 8 images' in output
+    )
+    assert re.search(r'│ broken.mp4 +│ +│ 0 .*is not a video that OpenCV can read', output)
+    assert not list((tmp_path / 'results').rglob('*.mp4')), 'no pictures'
+    code, output, error = replay('library/?', '--out', 'other')
+    assert code == 0 and '2 done, 0 of them before, 0 broken; 8 images' in output
+    code, _, error = replay('library/?', '--out', 'other', '--min-hits', '5')
+    assert code == 1 and 'made differently (a: settings; b: settings)' in error and '--redo' in error
+    code, output, _ = replay('library/?', '--out', 'other', '--min-hits', '5', '--redo')
+    assert code == 0 and '0 of them before' in output
+    code, _, error = replay('library', '--only', 'a')
+    assert code == 1 and 'this is a library' in error
 
 
 def test_a_propagation_model_starts_from_detections(replay, tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ FLOORS = (
     {'datasets', 'networks', 'recordings', 'ros', 'synthetic'},
     {'engines', 'export', 'propagation'},
     {'tracking'},
-    {'cli', 'demo', 'evaluation', 'node', 'replay', 'training'},
+    {'cli', 'demo', 'evaluation', 'fleet', 'node', 'replay', 'training'},
 )
 """The rooms of the package by floor, from the ground: vocabulary, data, models, tracking, programs. A room imports from
 lower floors, and from its own floor as long as no two rooms need each other. The vocabulary is every single file right
@@ -88,11 +88,12 @@ def libraries(path: Path) -> set[str]:
         'vis_ros.ros.messages',
         'vis_ros.replay.offline.offline_replay',
         'vis_ros.recordings.opening',
+        'vis_ros.datasets.open_annotations',
         'vis_ros.cli.main',
     ],
 )
-def test_importing_loads_neither_torch_nor_rclpy(module: str) -> None:
-    heavy = ('torch', 'torchvision', 'timm', 'rclpy')
+def test_importing_loads_neither_torch_nor_ros(module: str) -> None:
+    heavy = ('torch', 'torchvision', 'timm', 'rclpy', 'std_msgs', 'sensor_msgs', 'builtin_interfaces', 'vis_ros.msg')
     result = run_python(f'import sys, {module}; print(*(name for name in {heavy} if name in sys.modules))')
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == []
@@ -245,6 +246,55 @@ def test_what_needs_torch_says_so(without_torch: dict[str, str], command: tuple[
     assert 'Traceback' not in result.stderr
     assert 'needs torch, torchvision, timm' in result.stderr
     assert f'vis_ros with the extra [{extra}]' in result.stderr
+
+
+# --- without ROS ------------------------------------------------------------------------------------------------------
+
+HIDE_ROS = """
+import re, sys
+
+class HiddenRos:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if re.match(PATTERN, name):
+            raise ModuleNotFoundError(f'{name} is hidden', name=name)
+
+sys.meta_path.insert(0, HiddenRos)
+sys.modules |= {'rclpy': None, 'vis_ros.msg': None}
+"""
+
+
+@pytest.fixture(scope='module')
+def without_ros(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of a process, and of all that it starts, in which no package of ROS can be imported."""
+    folder = tmp_path_factory.mktemp('hidden')
+    pattern = ROS_PACKAGES.pattern.removesuffix('$') + '|vis_ros[.](msg|srv)$'
+    (folder / 'sitecustomize.py').write_text(HIDE_ROS.replace('PATTERN', repr(pattern)))
+    return os.environ | {'PYTHONPATH': python_path(folder, ROOT), 'COLUMNS': '200'}
+
+
+@pytest.mark.slow
+def test_a_recording_is_tracked_and_scored_without_ros(without_ros: dict[str, str], tmp_path: Path) -> None:
+    truth, out = tmp_path / 'truth' / 'bag', tmp_path / 'out'
+    made = vis_ros_command(without_ros, 'data', 'synth', tmp_path / 'truth', '--videos', 1, '--frames', 4)
+    assert made.returncode == 0, made.stderr
+    tracked = vis_ros_command(without_ros, 'replay', truth, '--out', out, '--codec', 'mp4v')
+    assert tracked.returncode == 0, tracked.stderr
+    scored = vis_ros_command(without_ros, 'evaluate', out / 'bag', truth, '--out', tmp_path / 'scores')
+    assert scored.returncode == 0, scored.stderr
+    assert (tmp_path / 'scores' / 'evaluation.json').is_file()
+
+
+@pytest.mark.parametrize(
+    ('command', 'subject'), [('node', 'the node'), ('demo', 'the demo'), ('replay-live', 'a live replay')]
+)
+def test_what_needs_ros_says_so(without_ros: dict[str, str], command: str, subject: str) -> None:
+    arguments = ['absent.mp4'] if command == 'replay-live' else []
+    result = vis_ros_command(without_ros, command, *arguments)
+    assert result.returncode == 1
+    assert f'{subject} needs ROS 2 (rclpy), which is not found' in result.stderr
+    assert 'vis_ros with the extra [ros]' in result.stderr
+    assert 'Traceback' not in result.stderr
 
 
 # --- dependencies -----------------------------------------------------------------------------------------------------

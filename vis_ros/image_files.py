@@ -8,8 +8,12 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.p
 """Suffixes of image files, in lower case; all of them can be read by OpenCV."""
 
 _OTHER_IMAGES = ('.gif', '.heic', '.heif', '.avif', '.jxl', '.jp2', '.exr', '.hdr', '.dng', '.cr2', '.nef', '.raw')
-_VIDEOS = ('.mp4', '.mov', '.m4v', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.ts', '.wmv', '.h264', '.h265', '.bag')
-OTHER_FRAMES = (*_OTHER_IMAGES, *_VIDEOS)
+VIDEO_SUFFIXES = (
+    *('.mp4', '.mov', '.m4v', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.ts', '.wmv', '.h264', '.h265', '.bag'),
+)
+"""Suffixes of video files and of ROS 1 bags, in lower case."""
+
+OTHER_FRAMES = (*_OTHER_IMAGES, *VIDEO_SUFFIXES)
 """Suffixes of files that hold images too, but are not read as part of a folder of images."""
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vis_ros.cli.console import console, print_table, progress
+from vis_ros.extras import require_ros
 
 
 def demo(
@@ -16,6 +17,7 @@ def demo(
     rate: Annotated[float | None, typer.Option(help='Frames per second; default: the highest possible.')] = None,
 ) -> None:
     """Run a synthetic camera and the node as two processes that exchange images and masks over DDS; measure both."""
+    require_ros('the demo')
     from vis_ros.claim import claim
     from vis_ros.demo.demo_report import write_report
     from vis_ros.demo.demo_run import SCENE_SIZE, record

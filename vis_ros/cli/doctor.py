@@ -141,8 +141,9 @@ def _ros() -> Iterator[Check]:
     try:
         rclpy = importlib.import_module('rclpy')
     except ImportError as error:
-        hint = 'source the setup file of a ROS 2 distribution, or: pip install ros-jazzy-rclpy'
-        yield Check('rclpy', 'bad', str(error), hint)
+        is_wanted = importlib.util.find_spec('vis_ros.msg') is not None  # without messages it was built without ROS
+        hint = 'for node and demo: source the setup file of a ROS 2 distribution, or: pip install vis_ros[ros]'
+        yield Check('rclpy', 'bad' if is_wanted else 'absent', str(error), hint)
         return
     distribution = os.environ.get('ROS_DISTRO') or _wheels() or 'unknown distribution'
     yield Check('rclpy', 'good', f'{distribution}, {Path(str(rclpy.__file__)).parent}')

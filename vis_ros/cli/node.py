@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from vis_ros.extras import require_ros
 from vis_ros.tracking.settings import NodeSettings, setting
 
 
@@ -46,6 +47,7 @@ REGISTRATION: dict[str, Any] = {
 
 def node(context: typer.Context) -> None:
     """Start the ROS node; see _HELP."""
+    require_ros('the node')
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends the process silently
     from vis_ros.node.main import check_arguments, main
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vis_ros.cli.console import console, print_table, progress
+from vis_ros.cli.replay_library import replay_library
 from vis_ros.cli.setting_options import with_settings
 from vis_ros.tracking.settings import Settings
 from vis_ros.visualization import Labels
@@ -23,7 +24,8 @@ def replay(
     source: Annotated[
         Path,
         typer.Argument(
-            help='A video, an image, a folder of images or of image folders, or a bag (.mcap, .db3, folder).'
+            help='A video, an image, a folder of images or of image folders, or a bag (.mcap, .db3, folder). Or a '
+            "library: a folder of recordings, a pattern ('day1/*.mcap'), or a .txt file with one in each line."
         ),
     ],
     out: Annotated[Path, typer.Option(help='Folder for results, bag, overlay and contact sheet.')] = Path('replay'),
@@ -72,21 +74,43 @@ def replay(
             help='Codec of the overlay video: avc1, vp09, mp4v (by far the fastest); auto: the first available.'
         ),
     ] = 'auto',
+    pictures: Annotated[
+        bool, typer.Option('--pictures/--no-pictures', help='Write the overlay video and the contact sheet.')
+    ] = True,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help='Of a library: processes, each with a model. Takes any folder as a library.'),
+    ] = None,
+    redo: Annotated[
+        bool, typer.Option('--redo', help='Of a library: replace results that were made with other settings.')
+    ] = False,
     *,
     settings: Settings,
 ) -> None:
-    """Track the objects in a recording without ROS: every image, by stamp, with the trackers of the node."""
+    """Track the objects in a recording without ROS: every image, by stamp, with the trackers of the node.
+
+    Of a library, only what is missing in --out is done.
+    """
+    from vis_ros.fleet.library import is_library
+    from vis_ros.fleet.unit_replay import UnitOptions, options_identity
     from vis_ros.recordings.opening import open_recordings
     from vis_ros.recordings.video_writer import CODECS
     from vis_ros.replay.interruption import INTERRUPTED
     from vis_ros.replay.offline.offline_replay import replay as run
+    from vis_ros.replay.run_identity import settings_identity, source_identity
     from vis_ros.tracking.model import Model
 
     if codec not in ('auto', *CODECS):
         raise ValueError(f'--codec {codec!r} is not one of auto, {", ".join(CODECS)}')
-    recordings = open_recordings(
-        source, topic, parse_cameras(camera or []), _depth_topics(depth, camera_info, rectified), photos, only or ()
-    )
+    codecs = tuple(CODECS) if codec == 'auto' else (codec,)
+    depth_topics = _depth_topics(depth, camera_info, rectified)
+    options = UnitOptions(depth_topics, photos, stride, max_frames, copy_images, confirmed, labels, codecs, pictures)
+    if workers is not None or redo or is_library(source):
+        if camera or only:
+            raise ValueError('--camera and --only choose from one recording, and this is a library: leave them out')
+        replay_library(source, out, topic, settings, options, workers=workers or 1, redo=redo)
+        return
+    recordings = open_recordings(source, topic, parse_cameras(camera or []), depth_topics, photos, only or ())
     with console.status('loading the network'):
         model = Model(settings)
     described = recordings[0].description if len(recordings) == 1 else f'{len(recordings)} image folders in {source}'
@@ -103,7 +127,9 @@ def replay(
             copy_images=copy_images,
             confirmed=confirmed,
             labels=labels,
-            codecs=tuple(CODECS) if codec == 'auto' else (codec,),
+            codecs=codecs,
+            pictures=pictures,
+            identity={**settings_identity(settings, options_identity(options, topic)), **source_identity(source)},
             on_frame=lambda: bar.advance(task),
         )
     _print_summary(out, summary, CODECS.get(summary.codec, ''))

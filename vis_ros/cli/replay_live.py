@@ -9,6 +9,7 @@ import typer
 
 from vis_ros.cli.console import console, print_table, progress
 from vis_ros.cli.replay import parse_cameras
+from vis_ros.extras import require_ros
 
 if TYPE_CHECKING:
     from vis_ros.replay.live.live_results import LiveSummary
@@ -42,6 +43,7 @@ def replay_live(
 
     The node is reset first. Start it with use_sim_time:=true to run it on the clock of the recording.
     """
+    require_ros('a live replay')
     from vis_ros.replay.interruption import INTERRUPTED
     from vis_ros.replay.live.live_replay import replay_live as run
     from vis_ros.replay.live.timed_images import open_timed_images

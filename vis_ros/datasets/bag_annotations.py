@@ -13,24 +13,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
-from sensor_msgs.msg import CompressedImage
-from std_msgs.msg import Header
 
 from vis_ros.datasets import coco_rle
 from vis_ros.datasets.problems import AnnotationError, Problem, ProblemLog
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.image_headers import LARGEST_IMAGE
 from vis_ros.images import ImageError
-from vis_ros.instances import Instances
+from vis_ros.instances import LOST, Instances
 from vis_ros.masks.encodings import MASK_NONE, decode
-from vis_ros.msg import InstanceMask
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_reader import BagReader
 from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.cdr import deserialize, read_header, read_image, serialize
+from vis_ros.recordings.plain_messages import plain_header, plain_message
 from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, Topic, ignored_topic, topic_name
 from vis_ros.ros.messages import MessageContext, to_image, to_message
-from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S, to_time
+from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S
 
 _COMPARED_IMAGES = 100
 """Images of a topic whose stamps are compared with those of the annotations, to find the annotated camera."""
@@ -163,7 +161,7 @@ class _TopicSummary:
 def _problem(instance: Any, height: int, width: int) -> str:
     """What is wrong with an instance of an image of height x width pixels; '' if nothing."""
     roi = instance.roi
-    if instance.state == InstanceMask.LOST:
+    if instance.state == LOST:
         return ''
     if instance.mask_encoding == MASK_NONE:
         return "has a box but no mask: record with a node parameter mask_encoding other than 'none'"
@@ -262,7 +260,7 @@ class _BagVideo(AnnotatedVideo):
         stamp_ns, _ = read_header(data)
         message = deserialize(data, INSTANCES_TYPE)
         size = int(message.image_height), int(message.image_width)
-        decoded = [(each, _decode_mask(each)) for each in message.instances if each.state != InstanceMask.LOST]
+        decoded = [(each, _decode_mask(each)) for each in message.instances if each.state != LOST]
         objects = [(each, mask) for each, mask in decoded if mask.any()]
         return AnnotatedFrame(
             name=f'{stamp_ns} ns' if self._has_clock else f'message {index}',
@@ -387,12 +385,13 @@ def _write_video(
     for frame in video:
         stamp_ns = round(frame.index / FOLDER_RATE * NS_PER_S) if frame.stamp_ns is None else frame.stamp_ns
         history = history or _TrackHistory(f'{videos.source}, {video.name}', model, stamp_ns)
-        header = Header(stamp=to_time(stamp_ns), frame_id=topic_name(video.name))
+        header = plain_header(stamp_ns, topic_name(video.name))
         if frame.read_image is not None:
             if not has_images:
                 bag.add_topic(images, IMAGE_TYPE)
                 has_images = True
-            bag.write(images, stamp_ns, serialize(to_image(frame.read_image(), 'bgr8', header), IMAGE_TYPE))
+            image = to_image(frame.read_image(), 'bgr8', header, plain_message)
+            bag.write(images, stamp_ns, serialize(image, IMAGE_TYPE))
         if frame.ignored is not None:
             if not has_ignored:
                 bag.add_topic(ignored_topic(instances), COMPRESSED_TYPE)
@@ -400,12 +399,14 @@ def _write_video(
             bag.write(ignored_topic(instances), stamp_ns, serialize(_png(frame.ignored, header), COMPRESSED_TYPE))
         found, context = history.add(frame, header, stamp_ns)
         found = found.with_fields(class_names=tuple(videos.class_names))
-        bag.write(instances, stamp_ns, serialize(to_message(found, context, 'rle'), INSTANCES_TYPE))
+        message = to_message(found, context, 'rle', new=plain_message)
+        bag.write(instances, stamp_ns, serialize(message, INSTANCES_TYPE))
         on_frame()
 
 
-def _png(mask: coco_rle.Rle, header: Header) -> CompressedImage:
-    message = CompressedImage(header=header, format='png')
+def _png(mask: coco_rle.Rle, header: Any) -> Any:
+    message = plain_message(COMPRESSED_TYPE)
+    message.header, message.format = header, 'png'
     message.data.frombytes(cv2.imencode('.png', coco_rle.decode(mask) * np.uint8(255))[1].tobytes())
     return message
 
@@ -422,7 +423,7 @@ class _TrackHistory:
         self._hits: Counter[int] = Counter()
         self._first_seen: dict[int, float] = {}
 
-    def add(self, frame: AnnotatedFrame, header: Header, stamp_ns: int) -> tuple[Instances, MessageContext]:
+    def add(self, frame: AnnotatedFrame, header: Any, stamp_ns: int) -> tuple[Instances, MessageContext]:
         """The objects of the next frame and their context, for `to_message`."""
         ids = frame.track_ids.tolist()
         self._count_message(ids, frame.name)

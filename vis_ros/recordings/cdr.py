@@ -43,16 +43,18 @@ def deserialize(data: bytes, type: str) -> Any:
 
 
 def serialize(message: Any, type: str) -> bytes:
-    """A message of rclpy's or rosbags' classes as CDR: the same bytes as `rclpy.serialization` gives."""
+    """A message of ROS's or rosbags' classes or a plain one, as the same bytes as `rclpy.serialization` gives."""
     return bytes(typestore().serialize_cdr(_with_ndarrays(message), type))
 
 
 def _with_ndarrays(value: Any) -> Any:
-    """A message of rclpy's classes with ndarrays in place of arrays, as rosbags serializes them."""
+    """A message with ndarrays in place of arrays, as rosbags serializes them."""
     if isinstance(value, array.array):
         return np.frombuffer(value, value.typecode)
     if isinstance(value, list):
         return [_with_ndarrays(item) for item in value]
+    if isinstance(value, SimpleNamespace):
+        return SimpleNamespace(**{name: _with_ndarrays(field) for name, field in vars(value).items()})
     if hasattr(value, 'get_fields_and_field_types'):
         return SimpleNamespace(
             **{name: _with_ndarrays(getattr(value, name)) for name in value.get_fields_and_field_types()}

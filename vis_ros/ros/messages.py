@@ -1,4 +1,4 @@
-"""`Instances` to InstanceMaskArray and back. Needs no node, clock or rclpy context."""
+"""`Instances` to InstanceMaskArray and back. Needs no node, clock or rclpy context, and ROS only for ROS's messages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
 
 from vis_ros.instances import CONFIRMED, Instances
 from vis_ros.masks.crop import area, centroid
 from vis_ros.masks.encodings import ENCODINGS, MASK_NONE, decode, encode
-from vis_ros.msg import InstanceMask, InstanceMaskArray
+from vis_ros.ros.new_message import NewMessage, ros_message
 from vis_ros.ros.stamps import nanoseconds, to_duration, to_time
 
 _NOWHERE = (math.nan, math.nan, math.nan)
@@ -26,11 +24,12 @@ _NOWHERE = (math.nan, math.nan, math.nan)
 class MessageContext:
     """The fields of an InstanceMaskArray that do not describe an object.
 
+    header: a std_msgs/Header.
     origin_ns: stamp in nanoseconds from which `Instances.first_seen` counts its seconds. With 0 (seconds since 1970)
         float64 resolves `first_seen` to a quarter of a microsecond.
     """
 
-    header: Header
+    header: Any
     epoch: int
     sequence: int
     dropped: int
@@ -44,14 +43,16 @@ def to_message(
     context: MessageContext,
     mask_encoding: str = 'mono8',
     mask_data: Sequence[bytes] | None = None,
-) -> InstanceMaskArray:
-    """The message of one image. It uses `context.header` itself, not a copy.
+    new: NewMessage = ros_message,
+) -> Any:
+    """The InstanceMaskArray of one image. It uses `context.header` itself, not a copy.
 
     Args:
         instances: tracked, with class names, in any order. Objects without a track (id 0) are left out.
         context: all other fields.
         mask_encoding: a name of `vis_ros.masks.ENCODINGS`.
         mask_data: the encoded mask of each of the `instances`, if the caller has them already.
+        new: makes the messages.
 
     Raises:
         ValueError: `instances` are not tracked, or the encoding is unknown.
@@ -60,21 +61,18 @@ def to_message(
         raise ValueError('Instances.track_ids is None: only tracked instances can become an InstanceMaskArray')
     height, width, names = *instances.image_size, instances.names
     ascending = np.argsort(instances.track_ids, kind='stable')
-    return InstanceMaskArray(
-        header=context.header,
-        image_height=height,
-        image_width=width,
-        epoch=context.epoch,
-        sequence=context.sequence,
-        dropped=context.dropped,
-        latency=to_duration(context.latency_ns),
-        model=context.model,
-        instances=[
-            _to_mask_message(instances, index, names[index], context.origin_ns, mask_encoding, mask_data)
-            for index in ascending.tolist()
-            if instances.track_ids[index]
-        ],
-    )
+    message = new('vis_ros/msg/InstanceMaskArray')
+    message.header = context.header
+    message.image_height, message.image_width = height, width
+    message.epoch, message.sequence, message.dropped = context.epoch, context.sequence, context.dropped
+    message.latency = to_duration(context.latency_ns, new)
+    message.model = context.model
+    message.instances = [
+        _to_mask_message(instances, index, names[index], context.origin_ns, mask_encoding, mask_data, new)
+        for index in ascending.tolist()
+        if instances.track_ids[index]
+    ]
+    return message
 
 
 def _to_mask_message(
@@ -84,11 +82,12 @@ def _to_mask_message(
     origin_ns: int,
     mask_encoding: str,
     mask_data: Sequence[bytes] | None,
-) -> InstanceMask:
+    new: NewMessage,
+) -> Any:
     mask = instances.masks[index]
     x0, y0, x1, y1 = instances.rois[index].tolist()
     # Field by field: with keyword arguments, the nested messages would be constructed twice.
-    message = InstanceMask()
+    message = new('vis_ros/msg/InstanceMask')
     message.track_id = _field(instances.track_ids, index, 0)
     message.state = _field(instances.states, index, CONFIRMED)
     message.hits = _field(instances.hits, index, 1)
@@ -103,7 +102,7 @@ def _to_mask_message(
     position.x, position.y, position.z = where
     message.mask_encoding = ENCODINGS[mask_encoding]
     if instances.first_seen is not None:
-        message.first_seen = to_time(origin_ns + round(float(instances.first_seen[index]) * 1e9))
+        message.first_seen = to_time(origin_ns + round(float(instances.first_seen[index]) * 1e9), new)
     # Appended to the message's own array, because older distributions check an assigned array byte by byte.
     message.mask_data.frombytes(encode(mask, mask_encoding) if mask_data is None else mask_data[index])
     return message
@@ -113,8 +112,8 @@ def _field(values: NDArray[Any] | None, index: int, default: Any) -> Any:
     return default if values is None else values[index].item()
 
 
-def to_instances(message: InstanceMaskArray) -> Instances:
-    """The objects of a message, in its order.
+def to_instances(message: Any) -> Instances:
+    """The objects of an InstanceMaskArray of any class, in its order.
 
     The message has no float boxes and no embeddings: boxes are the integer windows. `first_seen` is in seconds since
     1970. Class names are those of the objects. Masks are empty where the message has none (MASK_NONE).
@@ -148,25 +147,26 @@ def to_instances(message: InstanceMaskArray) -> Instances:
     )
 
 
-def _class_names(message: InstanceMaskArray) -> tuple[str, ...]:
+def _class_names(message: Any) -> tuple[str, ...]:
     """Class names by id, as far as the objects of the message have them."""
     known = {object.class_id: object.class_name for object in message.instances if object.class_id >= 0}
     return tuple(known.get(index, f'class {index}') for index in range(max(known, default=-1) + 1))
 
 
-def _mask(object: InstanceMask) -> NDArray[np.uint8]:
+def _mask(object: Any) -> NDArray[np.uint8]:
     height, width = object.roi.height, object.roi.width
     if object.mask_encoding == MASK_NONE:
         return np.zeros((height, width), np.uint8)
     return decode(object.mask_data, object.mask_encoding, height, width)
 
 
-def to_image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
-    """An Image message of (H, W) or (H, W, 3) pixels in the layout of `encoding`."""
+def to_image(pixels: NDArray[Any], encoding: str, header: Any, new: NewMessage = ros_message) -> Any:
+    """An Image message of (H, W) or (H, W, 3) pixels in the layout of `encoding`. `new` makes the message."""
     pixels = np.ascontiguousarray(pixels)
-    height, width = pixels.shape[:2]
-    step = pixels.nbytes // height
-    message = Image(header=header, height=height, width=width, encoding=encoding, step=step)
+    message = new('sensor_msgs/msg/Image')
+    message.header, message.encoding = header, encoding
+    message.height, message.width = pixels.shape[:2]
+    message.step = pixels.nbytes // message.height
     message.is_bigendian = sys.byteorder == 'big'
     message.data.frombytes(pixels.data.cast('B'))
     return message

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 from enum import Enum
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from builtin_interfaces.msg import Duration, Time
+from vis_ros.ros.new_message import NewMessage, ros_message
 
 REGRESSION_TOLERANCE_NS = 500_000_000
 """An image up to this much older than the last one arrived out of order. If it is older than that, time was set back,
@@ -36,16 +36,18 @@ def nanoseconds(stamp: AnyTime) -> int | None:
     return value if value > 0 and stamp.sec >= 0 and stamp.nanosec < NS_PER_S else None
 
 
-def to_time(value: int) -> Time:
+def to_time(value: int, new: NewMessage = ros_message) -> Any:
     """A Time message of nanoseconds; zero for negative values, which Time cannot hold in Python."""
-    sec, nanosec = divmod(max(value, 0), NS_PER_S)
-    return Time(sec=sec, nanosec=nanosec)
+    message = new('builtin_interfaces/msg/Time')
+    message.sec, message.nanosec = divmod(max(value, 0), NS_PER_S)
+    return message
 
 
-def to_duration(value: int) -> Duration:
+def to_duration(value: int, new: NewMessage = ros_message) -> Any:
     """A Duration message of nanoseconds."""
-    sec, nanosec = divmod(value, NS_PER_S)
-    return Duration(sec=sec, nanosec=nanosec)
+    message = new('builtin_interfaces/msg/Duration')
+    message.sec, message.nanosec = divmod(value, NS_PER_S)
+    return message
 
 
 _LONGEST_STEP_NS = 10 * NS_PER_S

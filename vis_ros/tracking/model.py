@@ -135,14 +135,14 @@ class Model:
         return {
             'model': self.name,
             'weights': self.settings.weights,
-            'weights_sha256': _digest(self.settings.weights),
+            'weights_sha256': weights_digest(self.settings.weights),
             **({'propagation': self.propagation} if self.propagation else {}),
             **{name: running[name] for name in ('engine', 'device', 'precision', 'note')},
             'settings': asdict(self.settings),
         }
 
 
-def _digest(weights: str) -> str:
+def weights_digest(weights: str) -> str:
     """SHA-256 of a model file; '' without a file."""
     try:
         return hashlib.sha256(resolve(weights).read_bytes()).hexdigest()

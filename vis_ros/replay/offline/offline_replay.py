@@ -9,14 +9,13 @@ import json
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from std_msgs.msg import Header
 
 import vis_ros
 from vis_ros.instances import CONFIRMED, LOST, TENTATIVE, Instances
@@ -27,18 +26,20 @@ from vis_ros.positions import positions
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.cdr import serialize
+from vis_ros.recordings.plain_messages import plain_header, plain_message
 from vis_ros.recordings.recording import MISSING, OTHER_FRAME, Frame, NoFrameError, Recording, Stream
 from vis_ros.recordings.topics import INSTANCES_TYPE, topic_name
 from vis_ros.recordings.video_writer import CODECS
 from vis_ros.replay.interruption import INTERRUPTED, interruptible
 from vis_ros.replay.offline.photo_files import PhotoFiles
+from vis_ros.replay.offline.record_files import RecordFiles
 from vis_ros.replay.offline.results_json import ResultsJson
 from vis_ros.replay.offline.video_files import SLOWEST_VIDEO, VideoFiles
 from vis_ros.replay.output_folder import make_room
 from vis_ros.replay.records import frame_record
 from vis_ros.replay.run_date import run_date
 from vis_ros.ros.messages import MessageContext, to_message
-from vis_ros.ros.stamps import FOLDER_RATE, StampOrder, to_time
+from vis_ros.ros.stamps import FOLDER_RATE, StampOrder
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.tracker import Tracker
 from vis_ros.visualization import Labels
@@ -102,6 +103,8 @@ def replay(
     confirmed: bool = False,
     codecs: tuple[str, ...] = tuple(CODECS),
     labels: Labels = 'full',
+    pictures: bool = True,
+    identity: Mapping[str, str] | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> ReplaySummary:
     """Track the objects in a recording, and write the results into a folder.
@@ -129,6 +132,8 @@ def replay(
         confirmed: leave out tracks until they are CONFIRMED.
         codecs: FourCCs for the video, see `VideoWriter`.
         labels: what the tags in the pictures have, see `draw_overlay`.
+        pictures: write overlays and contact sheets.
+        identity: hashes of what the results depend on, for run.json; see `run_identity`.
         on_frame: called after each processed frame.
 
     Raises:
@@ -152,7 +157,9 @@ def replay(
         recording.scale16 = model.settings.scale16()
     start = time.perf_counter()
     with BagWriter(folder / 'bag') as bag, ResultsJson(folder) as results:
-        outputs = _Outputs(folder, len(streams) == 1, bag, results, model.name, copy_images, confirmed, codecs, labels)
+        outputs = _Outputs(
+            folder, len(streams) == 1, bag, results, model.name, copy_images, confirmed, codecs, labels, pictures
+        )
         photos = [recording.photos for recording in recordings for _ in recording.streams]
         runs = [
             _StreamRun(stream, 1 + position, outputs, stride, photos[position])
@@ -181,6 +188,9 @@ def replay(
         'stopped_early': summary.stopped_early,
         'no_results_json': summary.no_results_json,
         'frames_of': {run.stream.name: run.frames for run in runs},
+        'tracks': summary.identities,
+        'instances': summary.instances,
+        'identity': dict(identity or {}),
     }
     with whole_file(folder / 'run.json') as file:
         file.write_text(json.dumps(run, indent=1) + '\n', encoding='utf-8')
@@ -229,6 +239,7 @@ class _Outputs:
     confirmed: bool
     codecs: tuple[str, ...]
     labels: Labels
+    pictures: bool
 
 
 def _run(processed: Generator[None], max_frames: int | None, on_frame: Callable[[], None]) -> str:
@@ -299,11 +310,13 @@ class _StreamRun:
         folder = outputs.folder if outputs.is_single else outputs.folder / self.stream.name
         rate = max((self.stream.rate or FOLDER_RATE) / self._stride, SLOWEST_VIDEO)
         self._tracker = tracker
-        self._files = (
-            PhotoFiles(folder, outputs.labels)
-            if self._photos
-            else VideoFiles(folder, rate, outputs.codecs, outputs.labels)
-        )
+        self._files: PhotoFiles | RecordFiles | VideoFiles
+        if not outputs.pictures:
+            self._files = RecordFiles(folder)
+        elif self._photos:
+            self._files = PhotoFiles(folder, outputs.labels)
+        else:
+            self._files = VideoFiles(folder, rate, outputs.codecs, outputs.labels)
         try:
             with closing(self._files):
                 yield
@@ -374,11 +387,11 @@ class _StreamRun:
         self._recorded_ns = max(recorded_ns, self._recorded_ns)
         if outputs.copy_images and frame.message is not None:
             outputs.bag.write(self.stream.topic, self._recorded_ns, frame.message)
-        header = Header(stamp=to_time(frame.stamp_ns if frame.has_clock else 0), frame_id=frame.frame_id)
+        header = plain_header(frame.stamp_ns if frame.has_clock else 0, frame.frame_id)
         context = MessageContext(
             header, self._epoch, self._sequence, frame.dropped, outputs.model, origin_ns=self._order.origin
         )
-        message = to_message(instances, context, _MASK_ENCODING, mask_data)
+        message = to_message(instances, context, _MASK_ENCODING, mask_data, plain_message)
         outputs.bag.write(self._topic, self._recorded_ns, serialize(message, INSTANCES_TYPE))
 
 

@@ -1,0 +1,94 @@
+"""`vis-ros replay` of a library of recordings."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from vis_ros.cli.console import console, progress
+from vis_ros.tracking.settings import Settings
+
+if TYPE_CHECKING:
+    from vis_ros.fleet.library_replay import LibrarySummary, Runner
+    from vis_ros.fleet.unit_replay import UnitOptions
+
+_MAX_ROWS = 20
+
+
+def replay_library(
+    source: Path,
+    out: Path,
+    topic: str | None,
+    settings: Settings,
+    options: UnitOptions,
+    *,
+    workers: int,
+    redo: bool,
+) -> None:
+    """Replay a library and print its rows; exit status 1 if a recording broke, 130 after Ctrl-C."""
+    from vis_ros.fleet.library import Unit, find_units
+    from vis_ros.fleet.library_replay import replay_library as run
+    from vis_ros.fleet.unit_replay import Job, options_identity
+    from vis_ros.networks.named_weights import resolve
+    from vis_ros.replay.interruption import interruptible
+    from vis_ros.replay.run_identity import settings_identity
+
+    settings.check_together()
+    if settings.weights:
+        resolve(settings.weights)
+    with console.status('looking for recordings'):
+        units = find_units(source, topic)
+    job = Job(str(out), settings, options, settings_identity(settings, options_identity(options, topic)))
+    total = sum(unit.seconds for unit in units)
+    console.print(f'{source}: {len(units)} cameras of {len({unit.path for unit in units})} recordings, {total:.0f} s')
+    seen = dict.fromkeys(units, 0.0)
+    with progress('seconds of recording', round(total)) as (bar, task), interruptible() as interrupted:
+
+        def advance(unit: Unit, seconds: float) -> None:
+            seconds = min(seconds, unit.seconds - seen[unit])
+            seen[unit] += seconds
+            bar.advance(task, seconds)
+
+        summary = run(
+            units,
+            job,
+            _runner(workers),
+            redo=redo,
+            on_frame=lambda unit: advance(unit, options.stride * unit.seconds / max(unit.frames, 1)),
+            on_done=lambda unit: advance(unit, unit.seconds),
+            interrupted=interrupted,
+        )
+    _print_summary(out, summary)
+    if summary.interrupted:
+        console.print(f'Interrupted. {len(summary.rows)} of {len(units)} are finished; the same command does the rest.')
+        raise typer.Exit(130)
+    if summary.broken:
+        raise typer.Exit(1)
+
+
+def _runner(workers: int) -> Runner:
+    from vis_ros.fleet.worker_processes import run_on_processes
+
+    return partial(run_on_processes, workers=workers)
+
+
+def _print_summary(out: Path, summary: LibrarySummary) -> None:
+    table = Table('recording', 'camera', 'images', 'skipped', 'tracks', 'what is wrong', title=str(out))
+    # Broken ones first, so that they are seen where the table is cut.
+    rows = sorted(summary.rows, key=lambda row: (not row['error'], not row['incomplete']))
+    for row in rows[:_MAX_ROWS]:
+        wrong = Text(row['error'] or row['incomplete'], style='red' if row['error'] else 'yellow', overflow='fold')
+        cells = (row['frames'], row['skipped'], row['tracks'])
+        table.add_row(Text(row['recording']), Text(row['camera']), *map(str, cells), wrong)
+    console.print(table)
+    if len(rows) > _MAX_ROWS:
+        console.print(f'... and {len(rows) - _MAX_ROWS} more, see {out}/library.json.')
+    frames = sum(row['frames'] for row in summary.rows)
+    console.print(
+        f'{len(summary.rows)} done, {summary.done} of them before, {len(summary.broken)} broken; {frames} images.'
+    )
