@@ -325,8 +325,9 @@ def test_ids_that_are_ignored_are_told(tmp_path):
     shared = [annotation(n, 5 + n, (0, 0, 4, 4), track_id=3) for n in range(4)]
     names = ('a/1.jpg', 'a/2.jpg', 'b/1.jpg', 'b/2.jpg')
     videos_read = open_annotations(coco_file(tmp_path / 'b.json', shared, names))
-    told = 'ids of 2 objects ignored: several videos use the same ids'
-    assert any(text.startswith(told) for text in videos_read.inferred)
+    assert any(
+        text.startswith('ids of 2 objects ignored: several videos use the same ids') for text in videos_read.inferred
+    )
 
 
 def test_coco_for_a_colleague_has_names_ids_and_scores(tmp_path):

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers.coco_files import annotation, write_dataset
 from safetensors.torch import load_file
 
 from vis_ros.networks.model_file import load_model
@@ -81,7 +83,7 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: py
     """Weights, averages, optimizer, schedule, random state, best figure and logs; pulled out at the 6th of 7 steps,
     with a checkpoint at the 3rd and a validation that was never saved at the 4th."""
     path = write(tmp_path / 'train.yaml', steps=7, validation=VALIDATION, log_every=1)
-    whole = train(path, tmp_path / 'whole')
+    train(path, tmp_path / 'whole')
     train_step = Trainer.train_step
 
     def interrupted(self: Trainer, *batch: Any) -> dict[str, float]:
@@ -95,12 +97,12 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: py
     monkeypatch.undo()
     assert [row['step'] for row in rows(tmp_path / 'parts' / 'losses.jsonl')] == [1, 2, 3, 4, 5]
     torch.rand(10)  # whatever happens between two starts
-    resumed = train(path, tmp_path / 'parts')
-    expected, found = load_file(whole), load_file(resumed)
+    train(path, tmp_path / 'parts')
+    expected, found = (load_file(tmp_path / name / 'tiny.safetensors') for name in ('whole', 'parts'))
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     ends = [torch.load(tmp_path / name / 'checkpoint.pt', weights_only=True) for name in ('whole', 'parts')]
-    assert ends[0]['step'] == ends[0]['pairs_seen'] == 7 and ends[0]['best']['step'] in (2, 4, 6, 7)
+    assert ends[0]['step'] == ends[0]['pairs_seen'] == 7 and ends[0]['best']['step'] in (0, 2, 4, 6, 7)
     assert same(*ends)
     for name in ('losses.jsonl', 'validation.jsonl'):
         assert rows(tmp_path / 'whole' / name) == rows(tmp_path / 'parts' / name)
@@ -111,29 +113,95 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: py
 def test_validation_is_the_evaluation_of_the_averaged_weights(tmp_path: Path) -> None:
     """The metrics in the log equal those of the saved model replayed over the same videos."""
     path = write(tmp_path / 'train.yaml', steps=2, validation=VALIDATION | {'figure': 'HOTA'})
-    model = train(path, tmp_path / 'out')
-    (row,) = rows(tmp_path / 'out' / 'validation.jsonl')
-    assert row['step'] == 2 and {'AP', 'AP50', 'HOTA', 'IDF1'} <= row.keys()
+    best_file = train(path, tmp_path / 'out')
+    model = tmp_path / 'out' / 'tiny.safetensors'
+    start, row = rows(tmp_path / 'out' / 'validation.jsonl')
+    assert (start['step'], row['step']) == (0, 2) and {'AP', 'AP50', 'HOTA', 'IDF1'} <= row.keys()
     config = TrainConfig.read(path)
     assert config.validation is not None
     validator = DetectionValidator(config.validation, config, ('shape',))
-    assert len(validator.truth.videos) == 1 and len(validator.truth.videos[0]) == 2
+    (truth,) = validator.truths.values()
+    assert len(truth.videos) == 1 and len(truth.videos[0]) == 2
     found = validator.run(load_model(model))
     assert found.metrics['HOTA'] == pytest.approx(row['HOTA'], abs=0.02)  # the file has half precision
     assert found.image.ndim == 3
     best = torch.load(tmp_path / 'out' / 'checkpoint.pt', weights_only=True)['best']
-    assert best == {'step': 2, 'value': row['HOTA']}
-    assert same(load_file(model), load_file(tmp_path / 'out' / 'tiny_best.safetensors'))
+    improved = row['HOTA'] > start['HOTA']
+    assert best == {'start': start['HOTA'], 'step': 2 * improved, 'value': max(row['HOTA'], start['HOTA'])}
+    assert best_file == tmp_path / 'out' / 'tiny_best.safetensors'
+    assert same(load_file(model), load_file(best_file)) == improved
 
 
 def test_only_a_better_metric_replaces_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = iter([0.2, 0.5, 0.5, 0.1])
-    picture = np.zeros((4, 4, 3), np.uint8)
-    answer = lambda *_: ValidationResult(dict.fromkeys(('AP', 'AP50', 'HOTA', 'IDF1'), next(figures)), picture)  # noqa: E731
-    monkeypatch.setattr(DetectionValidator, 'run', answer)
+    answer_with(monkeypatch, [0.1, 0.2, 0.5, 0.5, 0.1])
     train(write(tmp_path / 'train.yaml', steps=4, validation=VALIDATION | {'every': 1}), tmp_path / 'out')
     saved = torch.load(tmp_path / 'out' / 'checkpoint.pt', weights_only=True)
-    assert saved['best'] == {'step': 2, 'value': 0.5}
+    assert saved['best'] == {'start': 0.1, 'step': 2, 'value': 0.5}
+
+
+def answer_with(monkeypatch: pytest.MonkeyPatch, figures: Iterable[float]) -> None:
+    """Let the validations find these figures, one after the other."""
+    each = iter(figures)
+    picture = np.zeros((4, 4, 3), np.uint8)
+    answer = lambda *_: ValidationResult(dict.fromkeys(('AP', 'AP50', 'HOTA', 'IDF1'), next(each)), picture)  # noqa: E731
+    monkeypatch.setattr(DetectionValidator, 'run', answer)
+
+
+def test_a_run_stops_when_validation_no_longer_improves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two validations without a new best after step 2, of the ten that there could be; started again it stops again."""
+    answer_with(monkeypatch, [0.1, 0.2, 0.5, 0.4, 0.5])
+    path = write(tmp_path / 'train.yaml', steps=10, validation=VALIDATION | {'every': 1, 'patience': 2})
+    assert train(path, tmp_path / 'out') == tmp_path / 'out' / 'tiny_best.safetensors'
+    said = capsys.readouterr().out
+    assert 'stopped at step 4: no new best in the last 2 steps' in said
+    assert f'Best: {tmp_path}/out/tiny_best.safetensors, AP 0.500 at step 2, 0.100 at step 0' in said
+    assert torch.load(tmp_path / 'out' / 'checkpoint.pt', weights_only=True)['step'] == 4
+    train(path, tmp_path / 'out')
+    assert 'stopped at step 4' in capsys.readouterr().out
+    assert [row['step'] for row in rows(tmp_path / 'out' / 'validation.jsonl')] == [0, 1, 2, 3, 4]
+
+
+def test_a_run_that_does_not_help_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer_with(monkeypatch, [0.3, 0.2])
+    best = train(write(tmp_path / 'train.yaml', steps=1, validation=VALIDATION), tmp_path / 'out')
+    assert 'No validation was better than the start (AP 0.300)' in capsys.readouterr().out
+    start = Trainer(TrainConfig.read(write(tmp_path / 'start.yaml', steps=0)), tmp_path / 'start').averaged()
+    assert same({name: t.half() for name, t in start.state_dict().items()}, load_file(best))
+
+
+def test_validation_on_photos_and_scenes_and_the_verdict_against_the_start(tmp_path: Path) -> None:
+    """Six held-out photos of 64, of which AP selects the best; metrics of the scenes have their name before them."""
+    square = lambda n: [[n % 50, 10, n % 50 + 30, 10, n % 50 + 30, 40, n % 50, 40]]  # noqa: E731
+    photos = [(n, f'{n}.png', 48, 96) for n in range(1, 65)]
+    labels = write_dataset(tmp_path, photos, [annotation(n, n, 1, square(n)) for n in range(1, 65)])
+    source = {'kind': 'images', 'images': str(tmp_path / 'images'), 'annotations': str(labels), 'classes': 'categories'}
+    start = train(write(tmp_path / 'start.yaml', steps=0), tmp_path / 'start')
+    data = [source | {'part': 'held-out'}, {'kind': 'scenes'}]
+    path = write(
+        tmp_path / 'train.yaml',
+        data=[{'kind': 'scenes'}, source | {'part': 'training'}],
+        weights=str(start),
+        model={'name': 'tiny'},
+        steps=1,
+        validation=VALIDATION | {'data': data},
+    )
+    trainer = Trainer(TrainConfig.read(path), tmp_path / 'out')
+    assert isinstance(trainer.validator, DetectionValidator)
+    photo_truth, scene_truth = trainer.validator.truths.values()
+    assert [video.name for video in photo_truth.videos] == [f'{n // 10 - 1} {n}' for n in range(10, 70, 10)]
+    trainer.best = {'start': 0.0, 'step': 1, 'value': 0.5}
+    trainer.task.save(trainer.averaged(), trainer.best_file)
+    verdicts = list(trainer.task.verdicts(trainer.best_file, trainer.device))
+    assert [(name, verdict.unit) for name, verdict in verdicts] == [('photos', 'photo'), ('scenes', 'segment')]
+    assert [verdict.units for _, verdict in verdicts] == [6, 1]
+    assert verdicts[0][1].figure == 'AP' and verdicts[1][1].figure == 'HOTA'
+    found = trainer.validator.run(trainer.averaged())
+    assert {'AP', 'J', 'scenes/AP', 'scenes/HOTA'} <= found.metrics.keys() and 'HOTA' not in found.metrics
+    assert len(scene_truth.videos) == 1 and found.image.shape[1:] == (1000, 3)
 
 
 def test_validation_data_are_checked_before_the_first_step(tmp_path: Path) -> None:

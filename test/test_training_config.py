@@ -68,11 +68,13 @@ def test_the_demo_recipe_keeps_the_test_images_and_a_tenth_for_validation_out_of
     config = TrainConfig.read(ROOT / 'config' / 'train_demo.yaml')
     assert isinstance(config.model, ModelConfig)
     assert config.size == (config.model.input_height, config.model.input_width)
-    assert config.validation is not None and config.validation.data.part == 'held-out'
-    validated = config.validation.data.annotations
-    for source in (config.validation.data, *config.data):
+    assert config.validation is not None
+    (held_out,) = config.validation.data
+    assert held_out.part == 'held-out'
+    validated = held_out.annotations
+    for source in (held_out, *config.data):
         assert 'val2017' not in source.images + source.annotations
-        if source.annotations == validated and source is not config.validation.data:
+        if source.annotations == validated and source is not held_out:
             assert source.part == 'training'
         assert validated not in [crops.annotations for crops in source.crops]
         for videos in (source, *source.crops):
@@ -81,6 +83,7 @@ def test_the_demo_recipe_keeps_the_test_images_and_a_tenth_for_validation_out_of
 
 
 COMPOSITES = {'kind': 'composites', 'images': 'a', 'annotations': 'b'}
+PHOTOS = COMPOSITES | {'kind': 'images'}
 
 
 def make(**values: Any) -> TrainConfig:
@@ -142,7 +145,10 @@ def test_a_model_starts_from_that_of_the_weights() -> None:
         ({'validation': {'every': 5}}, 'validation needs data'),
         ({'validation': {'data': {'kind': 'scenes'}, 'figure': 'IDSW'}}, "figure 'IDSW'"),
         ({'validation': {'data': {'kind': 'scenes'}, 'every': 0}}, 'every 0'),
-        ({'validation': {'data': {'kind': 'images', 'images': 'a', 'annotations': 'b'}}}, "take 'composites'"),
+        ({'validation': {'data': []}}, 'validation needs data'),
+        ({'validation': {'data': {'kind': 'scenes'}, 'patience': -1}}, 'patience -1'),
+        ({'validation': {'data': [PHOTOS, {'kind': 'scenes'}], 'figure': 'HOTA'}}, "figure 'HOTA' follows objects"),
+        ({'validation': {'data': PHOTOS}, 'model': {'architecture': 'feelvos'}}, "take 'composites'"),
     ],
 )
 def test_errors_name_the_wrong_field(values: dict[str, Any], message: str) -> None:

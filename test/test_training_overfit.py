@@ -67,7 +67,7 @@ def test_two_clips_are_overfitted(tmp_path: Path) -> None:
     path = tmp_path / 'train.yaml'
     path.write_text(yaml.safe_dump(settings))
     train(path, tmp_path / 'out')
-    (row,) = [json.loads(line) for line in (tmp_path / 'out' / 'validation.jsonl').read_text().splitlines()]
+    _, row = [json.loads(line) for line in (tmp_path / 'out' / 'validation.jsonl').read_text().splitlines()]
     assert row['step'] == 80
     assert row['AP'] > 0.9 and row['HOTA'] > 0.9
     assert row['IDSW'] == 0

@@ -83,7 +83,7 @@ def test_a_video_is_overfitted(tmp_path: Path) -> None:
     settings = {'data': [data], 'steps': 60, 'learning_rate': 2e-3, 'backbone_learning_rate': 2e-3, 'ema': 0.8}
     more = {'weight_decay': 0.0, 'checkpoint_every': 1000, 'validation': {'data': data, 'every': 1000, 'frames': 8}}
     path = train(write(tmp_path / 'train.yaml', **settings, **more), tmp_path / 'out')
-    (row,) = [json.loads(line) for line in (tmp_path / 'out' / 'validation.jsonl').read_text().splitlines()]
+    _start, row = [json.loads(line) for line in (tmp_path / 'out' / 'validation.jsonl').read_text().splitlines()]
     assert row['step'] == 60 and row['J'] > 0.9
     assert read_propagation_config(path).architecture == 'feelvos'
     assert (tmp_path / 'out' / 'tiny_best.safetensors').is_file()
@@ -209,10 +209,11 @@ def test_shipped_recipes(architecture: str, run: str, monkeypatch: pytest.Monkey
     config = TrainConfig.from_dict(values)
     assert isinstance(config.model, PROPAGATION_SYSTEMS[architecture].config) and config.model.name == architecture
     assert config.validation is not None and config.validation.figure == 'J'
-    assert config.validation.data.part == 'held-out'
+    (held_out,) = config.validation.data
+    assert held_out.part == 'held-out'
     assert any(source.kind == 'videos' for source in config.data) == bool(run)
     for source in config.data:
-        if source.annotations == config.validation.data.annotations:
+        if source.annotations == held_out.annotations:
             assert source.part == 'training'
         for videos in (source, *source.crops):
             assert 'val2017' not in videos.images + videos.annotations

@@ -71,6 +71,7 @@ def export(
         given = {'model': model != 'auto', 'precision': precision or False, 'calibrate': calibrate or False}
         _export_parts(path, engine, [name for name, is_set in given.items() if is_set], batch, size, out)
         return
+    from vis_ros.export.default_graphs import architectures
     from vis_ros.export.graph_export import export as write
 
     for_tensorrt = precision in ('fp32', 'fp16', 'bf16') or size is not None or batch != 1
@@ -85,8 +86,8 @@ def export(
         )
     images = [] if calibrate is None else _calibration_images(calibrate, topic)
     input_size = None if size is None else parse_size(size)
-    architectures = _architectures(read_config(path, model).architecture) if model == 'auto' else (model,)
-    for architecture in architectures:
+    chosen = architectures(read_config(path, model).architecture) if model == 'auto' else (model,)
+    for architecture in chosen:
         if engine == 'openvino' or (engine is None and not for_tensorrt):
             graph = write(path, 'cpu', architecture=architecture, precision=precision, out=out, images=images)
             console.print(f'wrote {graph}', soft_wrap=True)
@@ -134,11 +135,6 @@ def _calibration_images(recording: Path, topic: str | None) -> list[NDArray[np.u
     if not images.kept:
         raise ValueError(f'{recording} contains no images for int8 calibration')
     return images.kept
-
-
-def _architectures(architecture: str) -> tuple[str, ...]:
-    """The networks in a model file. A MaskTrack R-CNN can also run without its track head."""
-    return (architecture, 'mask_rcnn') if architecture != 'mask_rcnn' else (architecture,)
 
 
 def _build_tensorrt(

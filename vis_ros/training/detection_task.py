@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from vis_ros.evaluation.verdict import Verdict
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_config import ModelConfig
-from vis_ros.networks.model_file import save_model
+from vis_ros.networks.model_file import load_model, save_model
 from vis_ros.networks.named_weights import resolve
 from vis_ros.training.detection_losses import DetectionLosses, Sampling, TrainingTarget
 from vis_ros.training.pairs import pair_loader, to_input
@@ -73,6 +75,11 @@ class DetectionTask:
     def save(self, network: nn.Module, path: Path) -> None:
         assert isinstance(network, MaskRCNN)
         save_model(network, path)
+
+    def verdicts(self, best: Path, device: torch.device) -> Iterator[tuple[str, Verdict]]:
+        if self.validator is not None and self.config.weights:
+            before, after = (load_model(path).to(device).eval() for path in (resolve(self.config.weights), best))
+            yield from self.validator.compare(before, after)
 
     def describe(self) -> str:
         return f'{self.model.architecture}, {len(self.model.class_names)} classes'

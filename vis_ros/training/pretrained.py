@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -29,13 +29,16 @@ class LoadReport:
 
     loaded: number of tensors that were loaded.
     skipped: name -> reason for each tensor of the network that keeps its initial values.
+    partly: name -> what of it was loaded, for each tensor that got the rows of some classes only.
     """
 
     loaded: int
     skipped: dict[str, str]
+    partly: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f'{self.loaded} tensors loaded']
+        lines += [f'  partly loaded: {name} ({what})' for name, what in self.partly.items()]
         lines += [f'  not loaded: {name} ({reason})' for name, reason in self.skipped.items()]
         return '\n'.join(lines)
 
@@ -43,13 +46,40 @@ class LoadReport:
 def load_matching_weights(network: MaskRCNN, path: Path) -> LoadReport:
     """Load every tensor of a detector file that has the same meaning in the network.
 
-    Tensors with one row for each class are loaded only if both models have the same list of classes.
+    If the two have different classes, tensors with rows for each class get those of the background and of the classes
+    that both have, by name.
     """
     source = load_model(path)
     theirs, mine = source.state_dict(), network.state_dict()
-    same_classes = source.config.class_names == network.config.class_names
-    excluded = {} if same_classes else {name: 'of other classes' for name in mine if _is_of_classes(name, network)}
-    return _load(network, theirs, excluded)
+    if source.config.class_names == network.config.class_names:
+        return _load(network, theirs)
+    names = [name for name in mine if _is_of_classes(name, network)]
+    common = [name for name in network.config.class_names if name in source.config.class_names]
+    fitting = [
+        name for name in names if common and name in theirs and _rows_fit(mine[name], theirs[name], network, source)
+    ]
+    for name in fitting:
+        theirs[name] = _with_common_rows(mine[name], theirs[name], network, source)
+    report = _load(network, theirs, {name: 'of other classes' for name in names if name not in fitting})
+    what = f'background and {len(common)} of {len(network.config.class_names)} classes'
+    return replace(report, loaded=report.loaded - len(fitting), partly=dict.fromkeys(fitting, what))
+
+
+def _rows_fit(mine: Tensor, theirs: Tensor, network: MaskRCNN, source: MaskRCNN) -> bool:
+    """Whether both tensors have the same number of rows for each class, background included, and equal rows."""
+    new, old = (1 + len(model.config.class_names) for model in (network, source))
+    return theirs.shape[1:] == mine.shape[1:] and len(theirs) * new == len(mine) * old
+
+
+def _with_common_rows(mine: Tensor, theirs: Tensor, network: MaskRCNN, source: MaskRCNN) -> Tensor:
+    """`mine` with the rows of `theirs` for the background, class 0, and for the classes of equal names."""
+    old, new = (('', *model.config.class_names) for model in (source, network))
+    merged, rows = mine.clone(), len(mine) // len(new)
+    for number, name in enumerate(new):
+        if name in old:
+            there = old.index(name)
+            merged[number * rows : (number + 1) * rows] = theirs[there * rows : (there + 1) * rows]
+    return merged
 
 
 def _load(

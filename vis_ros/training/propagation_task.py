@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from vis_ros.evaluation.verdict import Verdict
 from vis_ros.networks.named_weights import resolve
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_file import build_propagation_network, save_propagation
@@ -73,6 +75,9 @@ class PropagationTask:
 
     def save(self, network: nn.Module, path: Path) -> None:
         save_propagation(network, path)
+
+    def verdicts(self, best: Path, device: torch.device) -> Iterable[tuple[str, Verdict]]:
+        return ()  # J alone is no Evaluation
 
     def describe(self) -> str:
         return f'{self.model.architecture}, clips of {self.config.clip_frames} frames'

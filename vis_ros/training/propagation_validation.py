@@ -15,7 +15,8 @@ from vis_ros.propagation.first_masks import Masks, propagate_first_masks
 from vis_ros.propagation.torch_parts import new_propagator
 from vis_ros.training.train_config import Validation
 from vis_ros.training.training_images import draw_labels
-from vis_ros.training.validation import ValidationResult, open_truth
+from vis_ros.training.validation import ValidationResult, metric_name
+from vis_ros.training.validation_data import open_truths
 
 _SHOWN_VIDEOS = 4
 
@@ -32,23 +33,27 @@ class PropagationValidator:
 
     def __init__(self, validation: Validation, size: tuple[int, int]) -> None:
         self.config = validation
-        self.truth = open_truth(validation, size)
+        self.truths = open_truths(validation, size)
 
     def run(self, network: nn.Module) -> ValidationResult:
-        """Score a network in evaluation mode. J is the mean of `mean_j` over the videos."""
+        """Score a network in evaluation mode. J is the mean of `mean_j` over the videos of a source."""
         device: torch.device = next(network.parameters()).device
         propagator = new_propagator(network, device)
-        scores: list[float | None] = []
+        metrics: dict[str, float] = {}
         shown: list[tuple[AnnotatedFrame, NDArray[np.int64]]] = []
-        for video in self.truth.videos:
-            predictions = list(propagate_first_masks(propagator, map(_image_and_masks, video)))
-            scores.append(mean_j(video, predictions))
-            if len(shown) < _SHOWN_VIDEOS:
-                middle = len(predictions) // 2
-                shown.append((next(islice(video, middle, None)), predictions[middle]))
-        known = [score for score in scores if score is not None]
+        first = next(iter(self.truths))
+        for name, truth in self.truths.items():
+            scores = []
+            for video in truth.videos:
+                predictions = list(propagate_first_masks(propagator, map(_image_and_masks, video)))
+                scores.append(mean_j(video, predictions))
+                if len(shown) < _SHOWN_VIDEOS:
+                    middle = len(predictions) // 2
+                    shown.append((next(islice(video, middle, None)), predictions[middle]))
+            known = [score for score in scores if score is not None]
+            metrics[metric_name(name, first, 'J')] = float(np.mean(known)) if known else 0.0
         drawing = draw_labels([(_image(frame), (_labels(frame), prediction)) for frame, prediction in shown])
-        return ValidationResult({'J': float(np.mean(known)) if known else 0.0}, drawing)
+        return ValidationResult(metrics, drawing)
 
 
 def mean_j(video: AnnotatedVideo, predictions: list[NDArray[np.int64]]) -> float | None:

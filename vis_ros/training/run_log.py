@@ -18,8 +18,8 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from rich.table import Column
 
 LOSSES_FILE, VALIDATION_FILE = 'losses.jsonl', 'validation.jsonl'
-_DETECTION_METRICS = ('AP', 'AP50', 'HOTA', 'IDF1')
-_PROPAGATION_METRICS = ('J',)
+_SHOWN_METRICS = ('AP', 'AP50', 'HOTA', 'IDF1')
+"""Those of a detector that are printed. A propagation network has J only."""
 
 
 class RunLog:
@@ -30,7 +30,7 @@ class RunLog:
     Args:
         out: folder of the run.
         step: the step the run starts at. Rows of later steps, left by a run that stopped after its last checkpoint,
-            are removed.
+            are removed, and all rows if it starts at 0.
         steps: number of the last step.
         console: where progress goes.
     """
@@ -40,7 +40,7 @@ class RunLog:
         self._window: list[dict[str, float]] = []
         self._start = time.perf_counter()
         for name in (LOSSES_FILE, VALIDATION_FILE):
-            _remove_later_rows(out / name, step)
+            _keep_rows(out / name, step)
         self._board = _tensorboard(out / 'tensorboard', step, console)
         columns = (
             TextColumn('{task.description}', table_column=Column(min_width=24)),
@@ -89,11 +89,17 @@ class RunLog:
             self._print(f'step {step} of {self._steps}, loss {row["total"]:.3f}, {rate:.2f} steps/s, {clock} left')
 
     def validation(self, step: int, metrics: Mapping[str, float], best: bool) -> None:
-        """Write the metrics of one validation. best: whether it is the best so far."""
+        """Write the metrics of one validation, see `ValidationResult`. best: whether it is the best so far."""
         self._write(VALIDATION_FILE, {'step': step, **metrics}, 'validation')
-        names = _DETECTION_METRICS if 'AP' in metrics else _PROPAGATION_METRICS
-        shown = ', '.join(f'{name} {100 * metrics[name]:.1f}' for name in names)
-        self._print(f'validation at step {step}: {shown}{", the best so far" if best else ""}')
+        only = _SHOWN_METRICS if 'AP' in metrics else tuple(metrics)
+        sources: dict[str, list[str]] = {}
+        for name, value in metrics.items():
+            source, _, metric = name.rpartition('/')
+            if metric in only:
+                sources.setdefault(source, []).append(f'{metric} {value:.3f}')
+        shown = '; '.join(f'{source + ": " if source else ""}{", ".join(each)}' for source, each in sources.items())
+        remark = 'the start' if step == 0 else 'the best so far' if best else ''
+        self._print(f'validation at step {step}{f" ({remark})" if remark else ""}: {shown}')
 
     def image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
         """Add an image (H, W, 3) uint8 BGR to TensorBoard."""
@@ -112,9 +118,11 @@ class RunLog:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _remove_later_rows(file: Path, step: int) -> None:
-    """Keep only the rows up to a step."""
-    if file.is_file():
+def _keep_rows(file: Path, step: int) -> None:
+    """Keep only the rows up to a step, and none at step 0."""
+    if step == 0:
+        file.unlink(missing_ok=True)
+    elif file.is_file():
         # the last line may be incomplete if the process was killed
         whole = [line for line in file.read_text().splitlines() if line.endswith('}')]
         file.write_text(''.join(f'{line}\n' for line in whole if json.loads(line)['step'] <= step))

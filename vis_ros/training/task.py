@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
+from vis_ros.evaluation.verdict import Verdict
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.training.train_config import Validation
@@ -18,7 +20,7 @@ from vis_ros.training.validation import ValidationResult
 
 
 class Validator(Protocol):
-    """Scores a network on held-out videos.
+    """Scores a network on held-out data.
 
     config: when to validate, and which metric selects the best checkpoint.
     """
@@ -69,6 +71,14 @@ class Task(Protocol):
 
     def save(self, network: nn.Module, path: Path) -> None:
         """Write the model file, atomically."""
+        ...
+
+    def verdicts(self, best: Path, device: torch.device) -> Iterable[tuple[str, Verdict]]:
+        """Whether a model file is better on the held-out data than the weights that the run started from.
+
+        Returns:
+            for each source of the validation its name and the verdict; nothing without validation or such weights.
+        """
         ...
 
     def describe(self) -> str:

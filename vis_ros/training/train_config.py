@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
+from vis_ros.evaluation.leading_figure import PHOTO_METRICS
 from vis_ros.field_types import typed_fields
 from vis_ros.networks.model_config import ARCHITECTURES, DEMO, ModelConfig
 from vis_ros.networks.model_header import read_config
@@ -150,22 +151,28 @@ def _check_classes(classes: Classes) -> None:
 
 @dataclass(frozen=True)
 class Validation:
-    """Validation during the run: the averaged weights detect and track on held-out videos, and the result is scored as
-    by `vis-ros evaluate`."""
+    """Validation during the run: the averaged weights are tried on held-out data, and the result is scored as by
+    `vis-ros evaluate`. The weights at the start are validated too, as step 0."""
 
-    data: DataSource
-    """'videos', 'composites' or 'scenes'."""
+    data: tuple[DataSource, ...]
+    """One source or a list of sources, of any kind. Images are photos here: each is evaluated whole and for itself. The
+    first source selects the best checkpoint."""
     every: int = 1000
     """Steps between validations. The last step is validated too."""
+    patience: int = 0
+    """Validations in a row without a new best after which the run stops; 0 never stops it."""
     videos: int = 8
-    """Number of videos; for 'videos' the maximum."""
+    """Number of videos of each source; for 'videos' the maximum."""
     frames: int = 40
     """Number of frames of each video; for 'videos' the maximum."""
+    photos: int = 200
+    """Maximum number of photos of each source of kind 'images'."""
     seed: int = 1_000_000
     """Seed of the first video of 'composites' and 'scenes'."""
     figure: str = 'AP'
-    """Metric that selects the best checkpoint: AP, AP50, HOTA, IDF1, ... (see `vis-ros evaluate`). Mask propagation
-    networks have only J: they start from the first ground truth masks and have neither classes nor scores."""
+    """Metric that selects the best checkpoint: AP, AP50, HOTA, IDF1, ... (see `vis-ros evaluate`), a fraction of 1.
+    Photos have no metrics of tracking, such as HOTA. Mask propagation networks have only J: they start from the first
+    ground truth masks and have neither classes nor scores."""
     class_aware: bool = False
     """Whether the metrics are means over the classes, or ignore class labels."""
     score_threshold: float = 0.1
@@ -174,22 +181,30 @@ class Validation:
     """Smallest score that starts a track. Low enough for a network early in training."""
 
     def __post_init__(self) -> None:
-        if self.data.kind == 'images':
-            raise ValueError("validation data is of kind 'images', which are no videos: take 'composites'")
         figures = tuple(name for name in METRICS if name not in COUNTS)
         check_choice('validation figure', self.figure, figures)
-        for name in ('every', 'videos', 'frames'):
+        if self.data[0].kind == 'images' and self.figure not in PHOTO_METRICS:
+            raise ValueError(
+                f'validation figure {self.figure!r} follows objects from image to image, but the first source of the '
+                f'validation data is photos: choose from {", ".join(PHOTO_METRICS)}, or begin with another source'
+            )
+        for name in ('every', 'videos', 'frames', 'photos'):
             if getattr(self, name) < 1:
                 raise ValueError(f'validation {name} {getattr(self, name)} is less than 1')
+        if self.patience < 0:
+            raise ValueError(f'validation patience {self.patience} is less than 0')
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Validation:
         if not isinstance(values, Mapping):
             raise ValueError(f'validation is {values!r}, expected fields such as data')
         check_names('validation', values, (each.name for each in fields(cls)))
-        if not isinstance(values.get('data'), Mapping):
-            raise ValueError('validation needs data, one source such as {kind: scenes}')
-        return cls(**(typed_fields(cls, 'validation ', values) | {'data': DataSource.from_dict(values['data'])}))
+        data = values.get('data')
+        sources = [data] if isinstance(data, Mapping) else data
+        if not isinstance(sources, list) or not sources:
+            raise ValueError('validation needs data, one source such as {kind: scenes} or a list of sources')
+        opened = {'data': tuple(DataSource.from_dict(source) for source in sources)}
+        return cls(**(typed_fields(cls, 'validation ', {**values, 'data': sources}) | opened))
 
 
 @dataclass(frozen=True)
@@ -199,7 +214,7 @@ class TrainConfig:
     data: tuple[DataSource, ...]
     """Sources of the training pairs."""
     out: str = 'runs/demo'
-    """Folder of the checkpoint, the logs and the model file."""
+    """Folder of the checkpoint, the logs and the model files."""
     weights: str = ''
     """Initial weights: a name from `vis-ros weights list` or a model file. They also define the network."""
     model: ModelConfig | PropagationConfig = DEMO
@@ -330,6 +345,10 @@ class TrainConfig:
         for name in ('image_height', 'image_width'):
             if getattr(self, name) % 32:
                 raise ValueError(f'{name} {getattr(self, name)} is not a multiple of 32, which clips need')
+        if self.validation is not None and any(source.kind == 'images' for source in self.validation.data):
+            raise ValueError(
+                "validation data is of kind 'images', but masks are propagated in videos: take 'composites'"
+            )
         if self.validation is not None and self.validation.figure != 'J':
             raise ValueError(
                 f"validation figure {self.validation.figure!r} is not 'J', the only one of mask propagation networks"

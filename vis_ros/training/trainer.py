@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -18,6 +19,7 @@ from vis_ros.training.detection_task import DetectionTask
 from vis_ros.training.optimization import build_optimizer, choose_precision, freeze, learning_rate_factor
 from vis_ros.training.propagation_task import PropagationTask
 from vis_ros.training.ranks import Ranks, choose_device, join_ranks
+from vis_ros.training.run_end import end_sentences
 from vis_ros.training.run_log import RunLog
 from vis_ros.training.task import Task
 from vis_ros.training.train_config import TrainConfig
@@ -32,7 +34,7 @@ def train(config_path: Path, out: Path | None = None) -> Path:
         out: folder of the run; None takes the one in the config.
 
     Returns:
-        the path of the finished model file.
+        the path of the best model file, or without validation of the last one.
     """
     config = TrainConfig.read(config_path)
     with join_ranks(config.device) as ranks:
@@ -122,21 +124,30 @@ class Trainer:
         return self.out / f'{self.model.name}_best.safetensors'
 
     def run(self) -> Path:
-        """Train up to step `config.steps`. Returns `model_file`."""
+        """Train up to step `config.steps`, or until validation stops it. Returns `best_file` or `model_file`."""
         config = self.config
         processes = f' on each of {self.ranks.world} processes' if self.ranks.world > 1 else ''
         self._print(
             f'{self.task.describe()}, on {self.device}, {self.precision}, '
             f'{config.pairs} samples a step{processes}, step {self.step} of {config.steps}, out {self.out}'
         )
-        if not self.ranks.first:
-            for images, truth in self.batches():
+        if self.ranks.first:
+            self._run_and_log()
+        else:
+            for images, truth in self._batches_until_stop():
                 self.train_step(images, truth)
                 if self._due(config.checkpoint_every):
                     self.save()
-            return self.model_file
+        if self.step < config.steps:
+            self.save()  # started again, the run stops again
+        return self._end() if self.ranks.first else self.model_file
+
+    def _run_and_log(self) -> None:
+        config = self.config
         with RunLog(self.out, self.step, config.steps, self.console) as log:
-            for images, truth in self.batches():
+            if self.validator is not None and self.step == 0:
+                self.validate(log)
+            for images, truth in self._batches_until_stop():
                 log.add(self.step + 1, self.train_step(images, truth))
                 if self._due(config.log_every):
                     log.close_window(self.step, float(self.scheduler.get_last_lr()[-1]))
@@ -146,13 +157,40 @@ class Trainer:
                     self.validate(log)
                 if self._due(config.checkpoint_every):
                     self.save()
+
+    def _end(self) -> Path:
+        """Write what is missing and say how the run ended. Returns the file to use."""
         if not self.model_file.exists():
             self.task.save(self.averaged(), self.model_file)
-        self._print(f'wrote {self.model_file}')
-        return self.model_file
+        self._print(f'wrote {self.model_file}, the weights of step {self.step}')
+        if self.validator is None:
+            return self.model_file
+        for sentence in end_sentences(self.task, self.validator.config, self.best, self.best_file, self.device):
+            self._print(sentence)
+        return self.best_file
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
+
+    def _batches_until_stop(self) -> Iterator[tuple[Any, Any]]:
+        if self._stops():
+            return
+        for batch in self.batches():
+            yield batch
+            if self._stops():
+                return
+
+    def _stops(self) -> bool:
+        """Whether validation has not improved for long. All processes call this at the same steps."""
+        validation = self.config.validation
+        if validation is None or not validation.patience or self.step == 0 or not self._due(validation.every):
+            return False
+        waited = self.step - self.best['step'] if self.ranks.first else 0
+        stops = waited >= validation.patience * validation.every
+        if bool(self.ranks.mean(torch.tensor([float(stops)], device=self.device)) > 0):
+            self._print(f'stopped at step {self.step}: no new best in the last {waited} steps')
+            return True
+        return False
 
     def batches(self) -> DataLoader[Any]:
         """The batches (images, truth) of this process, from the current step to the last one."""
@@ -201,7 +239,7 @@ class Trainer:
         value = result.metrics[self.validator.config.figure]
         better = not self.best or value > self.best['value']
         if better:
-            self.best = {'step': self.step, 'value': value}
+            self.best = {'start': value} | self.best | {'step': self.step, 'value': value}
             self.task.save(network, self.best_file)
         log.validation(self.step, result.metrics, better)
         log.image(self.step, 'validation: ground truth, prediction', result.image)

@@ -158,7 +158,7 @@ def open_training_source(
         )
         names = class_names(videos.class_names, source.classes, source.annotations)
         return TrainingSource(names, videos, videos.report())
-    dataset = _open_images(source, datasets)
+    dataset = open_images(source, datasets)
     report = dataset.report() if dataset.problems else ''
     names = class_names(dataset.class_names, source.classes, source.annotations)
     if source.kind == 'images':
@@ -171,7 +171,8 @@ def open_training_source(
     return TrainingSource(names, CompositeVideos(dataset, objects, size, source.composite_config()), report)
 
 
-def _open_images(source: DataSource | CropSource, datasets: dict[tuple[object, ...], CocoDataset]) -> CocoDataset:
+def open_images(source: DataSource | CropSource, datasets: dict[tuple[object, ...], CocoDataset]) -> CocoDataset:
+    """The images of a source of kind 'composites', 'images' or of crops. `datasets` are those that are open already."""
     classes = source.classes if isinstance(source.classes, str) else 'categories'
     rest: tuple[Any, ...] = ('all', True, '')
     if isinstance(source, DataSource):
@@ -203,7 +204,7 @@ def _open_crops(
     """The objects of a source of crops, as often as it says, and the class names of their ids."""
     found: Sequence[ObjectSource]
     if source.images and is_coco_instances(source.annotations):
-        dataset = _open_images(source, datasets)
+        dataset = open_images(source, datasets)
         found, own = dataset.objects(), class_names(dataset.class_names, source.classes, source.annotations)
     else:
         found, own = _moving_objects(source)

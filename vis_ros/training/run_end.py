@@ -1,0 +1,36 @@
+"""What a run says at its end: which file to use, and whether it is better than the weights of the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from vis_ros.training.task import Task
+from vis_ros.training.train_config import Validation
+
+
+def end_sentences(
+    task: Task, validation: Validation, best: Mapping[str, float], best_file: Path, device: torch.device
+) -> Iterator[str]:
+    """The sentences that end a run with validation.
+
+    Args:
+        task: of the run.
+        validation: of the run.
+        best: step and value of the best validation, and the value at the start (see `Trainer.best`).
+        best_file: the weights of this step.
+        device: that evaluates.
+    """
+    figure, value, start = validation.figure, best['value'], best.get('start')
+    if best['step'] == 0:
+        yield (
+            f'No validation was better than the start ({figure} {value:.3f}), so that {best_file} holds the weights '
+            'of the start: train longer, with a smaller learning_rate, or on more data.'
+        )
+        return
+    at_start = '' if start is None else f', {start:.3f} at step 0'
+    yield f'Best: {best_file}, {figure} {value:.3f} at step {best["step"]:.0f}{at_start}'
+    for source, verdict in task.verdicts(best_file, device):
+        yield f'From the weights of the start (a) to the best (b), on the {source}: {verdict.sentence()}'
