@@ -18,7 +18,7 @@ _CALIBRATION_IMAGES = 32
 def export(
     weights: Annotated[
         str,
-        typer.Argument(help='Model file (.safetensors), or a name: one of `vis-ros weights list`, feelvos or maskrnn.'),
+        typer.Argument(help='Model file (.safetensors), or a name: one of `vis-ros weights list`, feelvos, maskrnn or rgmp.'),
     ],
     engine: Annotated[
         Literal['openvino', 'onnx', 'tensorrt'] | None,
