@@ -124,7 +124,7 @@ endif
 
 # The package is there already and is not built again: this adds what its extras need.
 $(VENV)/installed-for-test: pyproject.toml | $(VENV)/installed
-	$(PIP) install 'vis_ros[export,replay,tensorrt,test,train]'
+	$(PIP) install 'vis_ros[export,tensorrt,test,train]'
 	$(PIP) install --no-deps 'trackeval>=1.3'  # see pyproject.toml
 	touch $@
 

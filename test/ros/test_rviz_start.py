@@ -12,7 +12,7 @@ import yaml
 from helpers.processes import Process
 from sensor_msgs.msg import CompressedImage, Image
 
-from vis_ros.ros import rviz_start
+from vis_ros.node import rviz_start
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +38,7 @@ def test_rviz_starts_in_the_frame_of_the_camera(graph: Any, prefix: Path, kind: 
     message = kind()
     message.header.frame_id = 'front_optical_frame'
     process = Process(
-        ['-c', 'from vis_ros.ros.rviz_start import main; main()', str(config), topic],
+        ['-c', 'from vis_ros.node.rviz_start import main; main()', str(config), topic],
         *('-p', 'use_sim_time:=true'),
         AMENT_PREFIX_PATH=f'{prefix}:{os.environ["AMENT_PREFIX_PATH"]}',
     )

@@ -91,7 +91,7 @@ def replay(
 
     Of a library, only what is missing in --out is done.
     """
-    from vis_ros.fleet.library import is_library
+    from vis_ros.fleet.recording_library import is_library
     from vis_ros.fleet.unit_replay import UnitOptions, options_identity
     from vis_ros.recordings.opening import open_recordings
     from vis_ros.recordings.video_writer import CODECS

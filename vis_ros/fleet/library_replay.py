@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 from vis_ros.claim import claim
-from vis_ros.fleet.library import Unit
+from vis_ros.fleet.recording_library import Unit
 from vis_ros.fleet.unit_replay import Job, Row, changes, finished_run, row_of
 from vis_ros.whole_file import whole_file
 

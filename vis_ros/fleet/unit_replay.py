@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vis_ros.fleet.library import Unit
+from vis_ros.fleet.recording_library import Unit
 from vis_ros.recordings.bag_depth import DepthTopics
 from vis_ros.recordings.bag_files import is_bag
 from vis_ros.recordings.opening import open_recording

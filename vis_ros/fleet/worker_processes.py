@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from threading import Event
 
-from vis_ros.fleet.library import Unit
+from vis_ros.fleet.recording_library import Unit
 from vis_ros.fleet.unit_replay import ATTEMPTS, Job, Row, error_row, unit_row, with_threads
 
 _POLL_S = 0.2  # after which an interruption is noticed
