@@ -17,8 +17,8 @@ import pytest
 from helpers.in_this_process import in_this_process
 from helpers.rectangles import BLUE, RED, RectangleEngine, draw
 
-from vis_ros.fleet.recording_library import Unit, find_units, is_library
 from vis_ros.fleet.library_replay import LIBRARY, read_library, replay_library
+from vis_ros.fleet.recording_library import Unit, find_units, is_library
 from vis_ros.fleet.unit_replay import ATTEMPTS, Job, UnitOptions, options_identity, unit_row
 from vis_ros.fleet.worker_processes import run_on_processes
 from vis_ros.recordings.bag_writer import BagWriter

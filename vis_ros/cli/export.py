@@ -18,7 +18,9 @@ _CALIBRATION_IMAGES = 32
 def export(
     weights: Annotated[
         str,
-        typer.Argument(help='Model file (.safetensors), or a name: one of `vis-ros weights list`, feelvos, maskrnn or rgmp.'),
+        typer.Argument(
+            help='Model file (.safetensors), or a name: one of `vis-ros weights list`, feelvos, maskrnn or rgmp.'
+        ),
     ],
     engine: Annotated[
         Literal['openvino', 'onnx', 'tensorrt'] | None,

@@ -31,8 +31,8 @@ def replay_library(
     redo: bool,
 ) -> None:
     """Replay a library and print its rows; exit status 1 if a recording broke, 130 after Ctrl-C."""
-    from vis_ros.fleet.recording_library import Unit, find_units
     from vis_ros.fleet.library_replay import replay_library as run
+    from vis_ros.fleet.recording_library import Unit, find_units
     from vis_ros.fleet.unit_replay import Job, options_identity
     from vis_ros.networks.named_weights import resolve
     from vis_ros.replay.interruption import interruptible
