@@ -42,7 +42,7 @@ PYTHON_jazzy := python3.12
 
 # The tests of what calls OpenCV and numpy most, on a Python that has wheels of the old versions.
 OLD_WHEELS = $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] <= (3, 12))')
-APT_TESTS := camera_info coco image_files images instances masks positions recordings report visualization
+APT_TESTS := camera_info coco images instances positions visualization
 
 .PHONY: demo test test-apt test-distros quick lint types pytest fuzz colcon docs
 
