@@ -38,7 +38,7 @@ class _Seen:
 
 
 @dataclass(eq=False)
-class _Propagated:
+class _Candidate:
     """A track in the newest frame. margin: (h, w), see `margins`; probability: (h, w)."""
 
     margin: NDArray[np.float32]
@@ -108,9 +108,9 @@ class DetectAndPropagate:
         assert together.track_ids is not None
         return together[np.argsort(together.track_ids, kind='stable')]
 
-    def _propagate(self, small: Image) -> dict[int, _Propagated]:
+    def _propagate(self, small: Image) -> dict[int, _Candidate]:
         planes = self._propagator.step(small)
-        each = map(_Propagated, margins(planes), planes[1:])
+        each = map(_Candidate, margins(planes), planes[1:])
         return dict(zip(self._propagator.object_ids, each, strict=True))
 
     def _correct(self, found: Instances, small: Image, stamp: float) -> None:
@@ -144,7 +144,7 @@ class DetectAndPropagate:
         del self._seen[number]
         self._propagator.forget(number)
 
-    def _bridge(self, propagated: dict[int, _Propagated], found: Instances, stamp: float) -> list[Instances]:
+    def _bridge(self, propagated: dict[int, _Candidate], found: Instances, stamp: float) -> list[Instances]:
         """One instance for each track that was not detected and has a plausible propagated mask."""
         assert found.track_ids is not None and self._size is not None
         missed = [number for number in self._seen if number not in found.track_ids]
@@ -173,7 +173,7 @@ class DetectAndPropagate:
         return reduced(found.masks[index], found.rois[index], found.image_size, self._size)
 
 
-def _bridged(row: Instances, propagated: _Propagated, image_size: tuple[int, int]) -> Instances | None:
+def _bridged(row: Instances, propagated: _Candidate, image_size: tuple[int, int]) -> Instances | None:
     """The track of `row` where it is propagated: the mask in the image, and its mean probability as both scores. The
     hits are those of the detector. None if the mask has no pixel.
     """

@@ -111,11 +111,11 @@ class _Photos:
     def __init__(self, dataset: CocoDataset) -> None:
         self._dataset = dataset
 
-    def video(self, seed: int) -> _Photo:
-        return _Photo(self._dataset, seed)
+    def video(self, seed: int) -> _HeldOutPhoto:
+        return _HeldOutPhoto(self._dataset, seed)
 
 
-class _Photo:
+class _HeldOutPhoto:
     length = 1
 
     def __init__(self, dataset: CocoDataset, number: int) -> None:
