@@ -134,7 +134,7 @@ def test_finetune_on_own_images(tmp_path, capsys):
     pytest.importorskip('torch')
     images, labels = write_images(tmp_path)
     load('finetune_on_own_images').main(str(images), str(labels), str(tmp_path / 'run'), '1')
-    assert 'mine.safetensors knows mug, disc' in ' '.join(capsys.readouterr().out.split())
+    assert 'mine_best.safetensors knows mug, disc' in ' '.join(capsys.readouterr().out.split())
     assert (tmp_path / 'run' / 'mine_best.safetensors').is_file()
 
 
