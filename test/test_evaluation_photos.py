@@ -11,6 +11,7 @@ from vis_ros.datasets.photos import as_photos
 from vis_ros.evaluation.compare_results import compare
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.preparation import Preparation
+from vis_ros.evaluation.report.mistakes_sheet import photo_mistakes
 
 A, B = (0, 0, 10, 10), (15, 0, 25, 10)
 
@@ -64,3 +65,15 @@ def test_the_class_aware_ap_decides_between_photos(tmp_path):
     assert verdict.interval.low < verdict.change < verdict.interval.high < 0
     with pytest.raises(ValueError, match='photos have no identities'):
         compare(before, after, by='HOTA')
+
+
+def test_nothing_is_a_false_object_where_only_some_are_labeled():
+    truth = videos(*[video([frame([(1, A)], name=f'{name}.jpg')], name) for name in ('a', 'b')])
+    found = [frame([(5, A), (6, B)], 0, name='a.png'), frame([(5, B)], 1, name='b.png')]
+    pair = Preparation(photos=True).apply(videos(video(found, 'images')), truth)
+    counts = {
+        labels: {each.name: each.counts for each in photo_mistakes(evaluate(*pair, labels=labels))}
+        for labels in ('exhaustive', 'partial')
+    }
+    assert {name: each['false'] for name, each in counts['exhaustive'].items()} == {'a': 1, 'b': 1}
+    assert {name: (each['missed'], each['false']) for name, each in counts['partial'].items()} == {'b': (1, 0)}

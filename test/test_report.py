@@ -528,6 +528,9 @@ def test_sheets_mark_switches_lost_and_false_objects(tmp_path, monkeypatch):
     assert [marks.in_words() for marks in marked.values()] == ['', '1 lost', '1 switch, 1 false', '']
     assert list(marked[2].switched.values()) == [7]
     np.testing.assert_array_equal(marked[1].lost.track_ids, [1])
+    marked.clear()
+    error_sheets.write_error_sheets(tmp_path, evaluate(results, truth, labels='partial'), truth, results)
+    assert [marks.in_words() for marks in marked.values()] == ['', '1 lost', '1 switch', ''], 'not all are labeled'
 
 
 def test_videos_without_images_have_no_sheet(tmp_path):

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import rclpy
@@ -15,6 +16,7 @@ from rclpy.qos import qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from vis_ros.image_headers import ImageError
 from vis_ros.ros.environment import prepare_environment
 from vis_ros.ros.rviz_config import with_fixed_frame
 from vis_ros.ros.serialized_images import read_header
@@ -41,30 +43,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Path(file).write_text(yaml.safe_dump(with_fixed_frame(config, frame)), encoding='utf-8')
     else:
         print(
-            f'no image on {topic} for {WAIT_S:g} s: RViz shows no positions. Set fixed_frame to show them', flush=True
+            f'no image with a frame_id on {topic} for {WAIT_S:g} s: RViz shows positions only with fixed_frame:=...',
+            flush=True,
         )
     program = Path(get_package_prefix('rviz2'), 'lib', 'rviz2', 'rviz2')
     os.execv(program, [str(program), '-d', file, *others])
 
 
 def frame_of(topic: str, timeout_s: float) -> str:
-    """The frame_id of the next image on a topic; '' if none arrives in time. A topic that ends in /compressed has
-    compressed images.
+    """The frame_id of the next image on a topic that has one; '' if none arrives in time. A topic that ends in
+    /compressed has compressed images.
     """
-    frames: list[str] = []
+    frame = ''
+
+    def receive(data: bytes) -> None:
+        nonlocal frame
+        with suppress(ImageError):  # not whole: the next one tells
+            frame = read_header(data).frame_id
+
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = rclpy.create_node('rviz_start')
         node.create_subscription(
             CompressedImage if topic.endswith('/compressed') else Image,
             topic,
-            lambda data: frames.append(read_header(data).frame_id),
+            receive,
             qos_profile_sensor_data,
             raw=True,
         )
         end = time.monotonic() + timeout_s
-        while not frames and time.monotonic() < end:
+        while not frame and time.monotonic() < end:
             rclpy.spin_once(node, timeout_sec=0.1)
     finally:
         rclpy.shutdown()
-    return frames[0] if frames else ''
+    return frame

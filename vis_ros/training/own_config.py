@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vis_ros.training.own_labels import OwnLabels
 from vis_ros.training.run_cost import RunCost
@@ -143,7 +143,7 @@ validation:  # also before the first step, so that there is something to compare
   every: {self.every}  # steps
   videos: 4  # of each source but photos
   frames: 10  # of each video
-  patience: {_PATIENCE}  # stop after so many validations without a new best
+  patience: {_PATIENCE}  # the run stops when this many validations in a row find no new best
   figure: AP  # of the first source; selects the best weights
   class_aware: {'true' if len(self.labels.classes) > 1 else 'false'}
 """
@@ -161,7 +161,7 @@ validation:  # also before the first step, so that there is something to compare
         return _source('  ', self.labels, 'composites', moving, weight=0.5, part=part) + photos
 
     def _validation(self) -> str:
-        labels = self.held_out or replace(self.labels)
+        labels = self.held_out or self.labels
         part = 'all' if self.held_out else 'held-out'
         if not labels.of_photos:
             _, only = self._split_videos()

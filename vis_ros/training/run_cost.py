@@ -32,7 +32,7 @@ class RunCost:
     gpu_gib: float
 
     def seconds(self, steps: int, validations: int) -> float:
-        """Of a run with so many steps and validations."""
+        """How long a run with this many steps and validations takes."""
         return steps * self.step_s + validations * self.validation_s
 
     def lines(self, steps: int, validations: int) -> list[str]:

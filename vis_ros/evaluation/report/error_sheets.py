@@ -47,13 +47,14 @@ def write_error_sheets(out: Path, evaluation: Evaluation, truth: AnnotatedVideos
 
 
 class _Errors:
-    """The errors of one video, from its evaluation."""
+    """The errors of one video, from its evaluation. Where only some objects are labeled, nothing is called false."""
 
     def __init__(self, evaluation: Evaluation, video: str, class_names: tuple[str, ...]) -> None:
         self._length = evaluation.lengths[video]
         self._objects = [each for each in evaluation.objects if each.video == video]
         self._switches = [each for each in evaluation.switches if each.video == video]
         self._class_names = class_names
+        self._all_labeled = evaluation.labels == 'exhaustive'
         self._start_ns: int | None = None
 
     def frames(self) -> set[int]:
@@ -88,10 +89,11 @@ class _Errors:
         overlaps = measure(position, truth, result)
         ignored = set(overlaps.result_ids[overlaps.ignored > 0.5].tolist())
         before = {each.object_id: each.before for each in self._switches if each.frame == position}
+        false = places.keys() - set(matched.values()) - ignored if self._all_labeled else ()
         lost = [place for place, number in enumerate(truth.track_ids.tolist()) if number not in matched]
         return TruthMarks(
             switched={places[matched[number]]: track_id % EPOCH for number, track_id in before.items()},
-            false=frozenset(places[number] for number in places.keys() - set(matched.values()) - ignored),
+            false=frozenset(places[number] for number in false),
             lost=_instances(truth, ())[lost] if lost else None,
         )
 

@@ -51,7 +51,9 @@ class PhotoMistakes:
 
 
 def photo_mistakes(evaluation: Evaluation) -> list[PhotoMistakes]:
-    """The photos with mistakes, by kind, those with the most of it first."""
+    """The photos with mistakes, by kind, those with the most of it first. Where only some objects are labeled, nothing
+    is called false.
+    """
     found = []
     for unit in evaluation.units:
         clear = unit.whole.tracking.clear
@@ -59,7 +61,7 @@ def photo_mistakes(evaluation: Evaluation) -> list[PhotoMistakes]:
         counts = {
             'missed': clear.truth - clear.true_positives,
             'wrong class': max(0, clear.true_positives - same_class) if unit.classes else 0,
-            'false': clear.predictions - clear.true_positives,
+            'false': clear.predictions - clear.true_positives if evaluation.labels == 'exhaustive' else 0,
         }
         if any(counts.values()):
             found.append(PhotoMistakes(unit.name, counts))
@@ -71,7 +73,9 @@ def mistakes_sheet(evaluation: Evaluation, results: AnnotatedVideos, truth: Anno
     of_kind = {kind: [each for each in photo_mistakes(evaluation) if each.kind == kind] for kind in KINDS}
     chosen = [each for its in of_kind.values() for each in its[:_PHOTOS_OF_KIND]]
     pairs = {there.name: (there, found) for there, found in pair_videos(results, truth)}
-    drawn = [(image, str(each)) for each in chosen if (image := _photo(*pairs[each.name], results, truth)) is not None]
+    shown = KINDS if evaluation.labels == 'exhaustive' else KINDS[:-1]
+    photos = ((each, _photo(*pairs[each.name], results, truth, shown)) for each in chosen)
+    drawn = [(image, str(each)) for each, image in photos if image is not None]
     if not drawn:
         return None
     sheet = contact_sheet([image for image, _ in drawn], captions=[caption for _, caption in drawn])
@@ -81,9 +85,15 @@ def mistakes_sheet(evaluation: Evaluation, results: AnnotatedVideos, truth: Anno
 
 
 def _photo(
-    truth: AnnotatedVideo, found: AnnotatedVideo | None, results: AnnotatedVideos, labeled: AnnotatedVideos
+    truth: AnnotatedVideo,
+    found: AnnotatedVideo | None,
+    results: AnnotatedVideos,
+    labeled: AnnotatedVideos,
+    mistakes: Sequence[str],
 ) -> Image | None:
-    """A photo with its outlines; None if its image is missing or of another size."""
+    """A photo with the outlines of what was found and of these kinds of mistakes; None if its image is missing or has
+    another size.
+    """
     there = next(iter(truth))
     predicted = None if found is None else next(iter(found), None)
     if there.read_image is None:
@@ -98,6 +108,8 @@ def _photo(
     canvas = image.copy()
     thickness = max(2, round(3 * max(image.shape[:2]) / _REFERENCE_SIDE))
     for mask, kind in _outlines(there, predicted, names):
+        if kind not in ('found', *mistakes):
+            continue
         contours, _ = cv2.findContours(decode(mask), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(canvas, contours, -1, (0, 0, 0), thickness + 2, cv2.LINE_AA)
         cv2.drawContours(canvas, contours, -1, _COLORS[kind], thickness, cv2.LINE_AA)
