@@ -26,6 +26,9 @@ from vis_ros.training.labeled_videos import LabeledVideos, classes_of_videos, in
 from vis_ros.training.mixture import Mixture
 from vis_ros.training.train_config import Classes, CropSource, DataSource, TrainConfig
 
+_LISTED = 10
+"""Classes that are named in a message; more are counted."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingSource:
@@ -119,7 +122,9 @@ def model_classes(config: TrainConfig, sources: Sequence[TrainingSource]) -> tup
     unknown = [name for name in names if name not in known]
     if not unknown:
         return known, ''
-    text = ', '.join(_with_close_match(name, known) for name in unknown)
+    listed = [_with_close_match(name, known) for name in unknown]
+    more = f' and {len(listed) - _LISTED} more' if len(listed) > _LISTED else ''
+    text = ', '.join(listed[:_LISTED]) + more
     if config.class_names:
         raise ValueError(f'the data have classes that are not in model class_names: {text}')
     return names, f'the weights do not have {text}: the model gets the {len(names)} classes of the data'
