@@ -84,16 +84,16 @@ def test_a_library(replay, tmp_path, monkeypatch):
     code, output, error = replay('library', '--out', 'results', '--no-pictures')
     assert (code, error) == (1, '')
     assert (
-        'library: 3 cameras of 3 recordings, 1 s' in output and '3 done, 0 of them before, 1 broken; 8 images' in output
+        'library: 3 cameras of 3 recordings, 1 s' in output and '3 cameras: 0 already done, 1 broken; 8 images' in output
     )
     assert re.search(r'│ broken.mp4 +│ +│ 0 .*is not a video that OpenCV can read', output)
     assert not list((tmp_path / 'results').rglob('*.mp4')), 'no pictures'
     code, output, error = replay('library/?', '--out', 'other')
-    assert code == 0 and '2 done, 0 of them before, 0 broken; 8 images' in output
+    assert code == 0 and '2 cameras: 0 already done, 0 broken; 8 images' in output
     code, _, error = replay('library/?', '--out', 'other', '--min-hits', '5')
     assert code == 1 and 'made differently (a: settings; b: settings)' in error and '--redo' in error
     code, output, _ = replay('library/?', '--out', 'other', '--min-hits', '5', '--redo')
-    assert code == 0 and '0 of them before' in output
+    assert code == 0 and '0 already done' in output
     code, _, error = replay('library', '--only', 'a')
     assert code == 1 and 'this is a library' in error
 

@@ -90,5 +90,5 @@ def _print_summary(out: Path, summary: LibrarySummary) -> None:
         console.print(f'... and {len(rows) - _MAX_ROWS} more, see {out}/library.json.')
     frames = sum(row['frames'] for row in summary.rows)
     console.print(
-        f'{len(summary.rows)} done, {summary.done} of them before, {len(summary.broken)} broken; {frames} images.'
+        f'{len(summary.rows)} cameras: {summary.done} already done, {len(summary.broken)} broken; {frames} images.'
     )
