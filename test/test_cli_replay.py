@@ -84,7 +84,8 @@ def test_a_library(replay, tmp_path, monkeypatch):
     code, output, error = replay('library', '--out', 'results', '--no-pictures')
     assert (code, error) == (1, '')
     assert (
-        'library: 3 cameras of 3 recordings, 1 s' in output and '3 cameras: 0 already done, 1 broken; 8 images' in output
+        'library: 3 cameras of 3 recordings, 1 s' in output
+        and '3 cameras: 0 already done, 1 broken; 8 images' in output
     )
     assert re.search(r'│ broken.mp4 +│ +│ 0 .*is not a video that OpenCV can read', output)
     assert not list((tmp_path / 'results').rglob('*.mp4')), 'no pictures'
