@@ -9,6 +9,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     'torch': ('torch', 'torchvision', 'timm'),
     'train': ('torch', 'torchvision', 'timm'),
     'export': ('torch', 'torchvision', 'timm', 'onnx', 'onnxruntime'),
+    'tables': ('pyarrow',),
+    'ray': ('ray',),
 }
 """Extra -> the modules that it needs. Each is named like the distribution that provides it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,9 +23,18 @@ WORSE = 3
 
 
 def evaluate(
-    results: Annotated[Path, typer.Argument(help='Output of vis-ros replay, results.json, results.jsonl, or a bag.')],
+    results: Annotated[
+        Path,
+        typer.Argument(
+            help='Output of vis-ros replay of a recording or a library, results.json, results.jsonl, or a bag.'
+        ),
+    ],
     truth: Annotated[
-        Path, typer.Argument(help='Ground truth: YouTube-VIS or COCO JSON, DAVIS folder, MOTS text, or a bag.')
+        Path,
+        typer.Argument(
+            help='Ground truth: YouTube-VIS or COCO JSON, DAVIS folder, MOTS text, or a bag. Of a library: one of '
+            'these, or a folder with one for each recording, under its name.'
+        ),
     ],
     compare: Annotated[
         Path | None,
@@ -93,6 +103,7 @@ def evaluate(
 ) -> None:
     """Evaluate results against ground truth, and say whether they are better than others: tables and an HTML report."""
     from vis_ros.claim import check_free, claim
+    from vis_ros.datasets.label_library import is_library_folder, open_label_library
     from vis_ros.datasets.open_annotations import open_annotations
     from vis_ros.evaluation.class_map import read_class_map
     from vis_ros.evaluation.compare_results import compare as compare_evaluations
@@ -107,8 +118,10 @@ def evaluate(
     check_figure(by)
     check_free(out)
     options = Preparation(photos, read_class_map(class_map or []), davis_protocol)
+    open_labels = partial(open_annotations, topic=truth_topic, images=images, gray=gray_masks)
     with console.status('reading'):
-        labeled = open_annotations(truth, topic=truth_topic, images=images, gray=gray_masks)
+        of_library = is_library_folder(results)
+        labeled = open_label_library(truth, results, open_labels) if of_library else open_labels(truth)
         result_videos, truth_videos = options.apply(open_annotations(results, topic=topic, truth=labeled), labeled)
         other = None if compare is None else open_annotations(compare, topic=compare_topic, truth=labeled)
     over: ClassTotals = 'micro' if micro else 'macro'

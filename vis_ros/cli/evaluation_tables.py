@@ -37,7 +37,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
     _print_coverage(evaluation)
     shown = [name for name in _SHORT if name in groups['']]
     if not evaluation.photos:  # the sheet shows which are bad
-        _print_parts('video', evaluation.per_video, shown)
+        _print_parts('video', dict(evaluation.worst_first(leading.metric)), shown)
+    _print_parts('camera', evaluation.per_camera, shown)
     _print_parts('class', evaluation.per_class, shown)
 
 

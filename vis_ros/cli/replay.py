@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vis_ros.cli.console import console, print_table, progress
-from vis_ros.cli.replay_library import replay_library
+from vis_ros.cli.replay_library import replay_library, runner
 from vis_ros.cli.setting_options import with_settings
 from vis_ros.tracking.settings import Settings
 from vis_ros.visualization import Labels
@@ -84,6 +84,24 @@ def replay(
     redo: Annotated[
         bool, typer.Option('--redo', help='Of a library: replace results that were made with other settings.')
     ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar='I/N',
+            help='Of a library: replay the I-th of N parts only, as one job of an array. Afterwards, the same command '
+            'without it completes the results.',
+        ),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar='ray|ray://HOST:PORT', help='Of a library: run the workers on Ray, on this machine or a cluster.'
+        ),
+    ] = None,
+    worker_cpus: Annotated[int, typer.Option(min=1, help='With --on: CPU cores of each worker.')] = 1,
+    worker_gpus: Annotated[
+        float, typer.Option(min=0, help='With --on: GPUs of each worker. With 0.25, four workers share one.')
+    ] = 0.0,
     *,
     settings: Settings,
 ) -> None:
@@ -105,10 +123,11 @@ def replay(
     codecs = tuple(CODECS) if codec == 'auto' else (codec,)
     depth_topics = _depth_topics(depth, camera_info, rectified)
     options = UnitOptions(depth_topics, photos, stride, max_frames, copy_images, confirmed, labels, codecs, pictures)
-    if workers is not None or redo or is_library(source):
+    if workers is not None or redo or part or on or is_library(source):
         if camera or only:
             raise ValueError('--camera and --only choose from one recording, and this is a library: leave them out')
-        replay_library(source, out, topic, settings, options, workers=workers or 1, redo=redo)
+        where = runner(workers, on, worker_cpus, worker_gpus)
+        replay_library(source, out, topic, settings, options, where, redo=redo, part=part)
         return
     recordings = open_recordings(source, topic, parse_cameras(camera or []), depth_topics, photos, only or ())
     with console.status('loading the network'):

@@ -26,13 +26,14 @@ def replay_library(
     topic: str | None,
     settings: Settings,
     options: UnitOptions,
+    where: Runner,
     *,
-    workers: int,
     redo: bool,
+    part: str | None,
 ) -> None:
     """Replay a library and print its rows; exit status 1 if a recording broke, 130 after Ctrl-C."""
     from vis_ros.fleet.library_replay import replay_library as run
-    from vis_ros.fleet.recording_library import Unit, find_units
+    from vis_ros.fleet.recording_library import Unit, find_units, part_of
     from vis_ros.fleet.unit_replay import Job, options_identity
     from vis_ros.networks.named_weights import resolve
     from vis_ros.replay.interruption import interruptible
@@ -43,6 +44,8 @@ def replay_library(
         resolve(settings.weights)
     with console.status('looking for recordings'):
         units = find_units(source, topic)
+    if part:
+        units = part_of(units, part)
     job = Job(str(out), settings, options, settings_identity(settings, options_identity(options, topic)))
     total = sum(unit.seconds for unit in units)
     console.print(f'{source}: {len(units)} cameras of {len({unit.path for unit in units})} recordings, {total:.0f} s')
@@ -57,8 +60,9 @@ def replay_library(
         summary = run(
             units,
             job,
-            _runner(workers),
+            where,
             redo=redo,
+            whole=part is None,
             on_frame=lambda unit: advance(unit, options.stride * unit.seconds / max(unit.frames, 1)),
             on_done=lambda unit: advance(unit, unit.seconds),
             interrupted=interrupted,
@@ -67,14 +71,35 @@ def replay_library(
     if summary.interrupted:
         console.print(f'Interrupted. {len(summary.rows)} of {len(units)} are finished; the same command does the rest.')
         raise typer.Exit(130)
+    if part is None:
+        _write_tables(out)
     if summary.broken:
         raise typer.Exit(1)
 
 
-def _runner(workers: int) -> Runner:
+def _write_tables(out: Path) -> None:
+    from vis_ros.datasets.library_file import read_library
+    from vis_ros.extras import missing
+    from vis_ros.fleet.library_tables import write_tables
+
+    if absent := missing('tables'):
+        console.print(f'No tables: pip install {absent[0]}, and the same command writes them.')
+        return
+    with console.status('writing tables'):
+        files = write_tables(out, read_library(out))
+    console.print(f'Tables: {", ".join(map(str, files))}', soft_wrap=True)
+
+
+def runner(workers: int | None, on: str | None, cpus: int, gpus: float) -> Runner:
+    """Where the recordings are replayed. ValueError if --on names neither Ray nor a Ray cluster."""
+    from vis_ros.fleet.ray_actors import LOCAL, RayActors, run_on_ray
     from vis_ros.fleet.worker_processes import run_on_processes
 
-    return partial(run_on_processes, workers=workers)
+    if on is None:
+        return partial(run_on_processes, workers=workers or 1)
+    if on not in (LOCAL, 'auto') and not on.startswith('ray://'):
+        raise ValueError(f'--on {on!r} is not ray, auto or ray://HOST:PORT')
+    return partial(run_on_ray, actors=RayActors(on, cpus, gpus, workers))
 
 
 def _print_summary(out: Path, summary: LibrarySummary) -> None:

@@ -14,6 +14,7 @@ from vis_ros.datasets.cvat_xml import read_cvat, xml_files
 from vis_ros.datasets.davis import GrayMasks, read_davis
 from vis_ros.datasets.foreign_labels import foreign_json
 from vis_ros.datasets.labels import LABELS_FILE, read_labels
+from vis_ros.datasets.library_file import LIBRARY
 from vis_ros.datasets.mots import looks_like_mots, read_mots, text_files
 from vis_ros.datasets.mots_png import mots_png_folders, read_mots_png
 from vis_ros.datasets.problems import AnnotationError, Problem, plural, read_json, shown
@@ -31,7 +32,7 @@ FORMATS = (
     'a YouTube-VIS, CocoVID or COCO file (*.json), DAVIS mask images (Annotations/<video>/*.png, <video>/*.png, '
     '*.png), MOTS PNG (instances/*.png, instances/<video>/*.png), MOTS text (*.txt, instances_txt/*.txt, '
     '<video>/gt/gt.txt), CVAT for video XML (annotations.xml), results of vis-ros replay (results.jsonl, '
-    '<video>/results.jsonl), a bag (metadata.yaml, *.mcap, *.db3)'
+    '<video>/results.jsonl, library.json), a bag (metadata.yaml, *.mcap, *.db3)'
 )
 
 
@@ -136,6 +137,8 @@ def _open_results(path: Path, rows: list[object], truth: AnnotatedVideos | None)
 def _open_folder(
     path: Path, truth: AnnotatedVideos | None, images: str | Path | None, gray: GrayMasks
 ) -> AnnotatedVideos:
+    if (path / LIBRARY).is_file():
+        return read_replay_folder(path)
     found: dict[str, Callable[[], AnnotatedVideos]] = {}
     if is_bag(path):
         found['bag'] = lambda: _read_bag(path)

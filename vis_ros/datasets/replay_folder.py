@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vis_ros.datasets.coco_rle import Rle, areas
+from vis_ros.datasets.library_file import LIBRARY, library_remarks, read_library
 from vis_ros.datasets.problems import AnnotationError, Problem, ProblemLog, is_integer, plural, read_json, shown
 from vis_ros.datasets.segmentation import fault, to_rle
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideos, IndexedVideo
@@ -70,7 +71,9 @@ def _decoded(record: dict[str, Any]) -> list[tuple[dict[str, Any], Rle]]:
 
 
 def record_files(path: Path) -> list[Path]:
-    """The results.jsonl of a folder, or those of the folders in it."""
+    """The results.jsonl of a folder, those of the folders in it, or those of a library."""
+    if (path / LIBRARY).is_file():
+        return [file for row in read_library(path) if (file := path / row['folder'] / RECORDS).is_file()]
     own = path / RECORDS
     return (
         [own] if own.is_file() else sorted(path.glob(f'*/{RECORDS}'), key=lambda file: natural_order(file.parent.name))
@@ -78,10 +81,10 @@ def record_files(path: Path) -> list[Path]:
 
 
 def read_replay_folder(path: str | Path) -> AnnotatedVideos:
-    """Read the folder of a replay, a folder of such folders, or one results.jsonl.
+    """Read the folder of a replay, a folder of such folders, a replayed library, or one results.jsonl.
 
     Classes and settings come from run.json, next to results.jsonl or in the folder above. For several runs, `settings`
-    contains those that are the same in all runs.
+    contains those that are the same in all runs. A video of a library is named by its folder.
 
     The published association rules may give several detections of a frame the same id. As in the code of their authors,
     the last one counts; the others are left out and counted in `remarks`.
@@ -90,6 +93,7 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
         AnnotationError: with every problem of every line; or several runs have different classes.
     """
     path = Path(path)
+    library = {row['folder']: row for row in read_library(path)} if (path / LIBRARY).is_file() else {}
     files = [path] if path.is_file() else record_files(path)
     if not files:
         raise AnnotationError([Problem(str(path), '', f'contains no {RECORDS}, nor does any folder in it')])
@@ -98,7 +102,8 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
     runs = {place: _read_run(place, class_names, problems) for place in dict.fromkeys(map(_run_file, files)) if place}
     videos = []
     doubles: Counter[str] = Counter()
-    for file, name in zip(files, _video_names(files, runs), strict=True):
+    names = [file.parent.relative_to(path).as_posix() for file in files] if library else _video_names(files, runs)
+    for file, name in zip(files, names, strict=True):
         log = ProblemLog(file)
         offsets = list(_scan(file, class_names, _association(runs.get(_run_file(file) or file, {})), doubles, log))
         if file.name == RECORDS and not log.problems:
@@ -114,7 +119,9 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
         class_names=tuple(class_names.get(number, f'class {number}') for number in range(class_count)),
         videos=videos,
         settings=_common_settings(list(runs.values())),
-        remarks=tuple(
+        cameras={name: str(row.get('camera') or '') for name, row in library.items()},
+        remarks=tuple(library_remarks(list(library.values())))
+        + tuple(
             f'{plural(count, "detection")} left out, because a later one of the same frame has the same id: the last '
             f'one counts, as in the code of the association rule {rule!r}'
             for rule, count in doubles.items()

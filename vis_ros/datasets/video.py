@@ -186,6 +186,7 @@ class AnnotatedVideos:
         labels: 'exhaustive' if every object is labeled, 'partial' if only some are; None if the files do not say it.
         of_photos: whether each video is a single photo that has nothing in common with the others.
         supercategories: class name -> the group that the file puts it in, if it has groups.
+        cameras: video name -> its camera, where the videos are those of several cameras of a library of recordings.
         remarks: what was left out or assumed when the files were read, in words.
     """
 
@@ -198,6 +199,7 @@ class AnnotatedVideos:
     labels: Literal['exhaustive', 'partial'] | None = None
     of_photos: bool = False
     supercategories: Mapping[str, str] = field(default_factory=dict)
+    cameras: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
     @property

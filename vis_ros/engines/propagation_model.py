@@ -62,7 +62,10 @@ def load_propagation_model(
     """
     path = Path(weights) if weights else propagation_weights(model)
     if not path.is_file():
-        raise FileNotFoundError(f'the weights {path} of {model} do not exist')
+        raise FileNotFoundError(
+            f'the weights of {model} are {str(path)!r}, which is not a file: give its path, or leave it empty for the '
+            'packaged weights'
+        )
     architecture = read_propagation_config(path).architecture
     if architecture != model:
         raise ValueError(f'{path} holds a {architecture} network, not {model}')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -18,7 +18,8 @@ FramePair = tuple[AnnotatedFrame, AnnotatedFrame | None]
 def pair_videos(results: AnnotatedVideos, truth: AnnotatedVideos) -> list[tuple[AnnotatedVideo, AnnotatedVideo | None]]:
     """Each video of the ground truth with the video of the results that has the same name, if there is one.
 
-    If both sides have a single video, these belong together whatever their names.
+    If both sides have a single video, these belong together whatever their names. A recording of a library, such as
+    day1/drive.mcap, also belongs to `drive`, if only one recording and one video of the ground truth are called so.
 
     Raises:
         ValueError: the sides have no name in common.
@@ -26,6 +27,8 @@ def pair_videos(results: AnnotatedVideos, truth: AnnotatedVideos) -> list[tuple[
     if len(results.videos) == len(truth.videos) == 1:
         return [(truth.videos[0], results.videos[0])]
     named = {video.name: video for video in results.videos}
+    if results.cameras:
+        named |= _by_short_name(results.videos, truth.videos, named)
     pairs = [(video, named.get(video.name)) for video in truth.videos]
     if all(result is None for _, result in pairs):
         raise ValueError(
@@ -33,6 +36,23 @@ def pair_videos(results: AnnotatedVideos, truth: AnnotatedVideos) -> list[tuple[
             f'results have {_examples(named)}, the ground truth has {_examples([video.name for video in truth.videos])}'
         )
     return pairs
+
+
+def _by_short_name(
+    results: Sequence[AnnotatedVideo], truth: Sequence[AnnotatedVideo], named: Mapping[str, AnnotatedVideo]
+) -> dict[str, AnnotatedVideo]:
+    """Name in the ground truth -> the only video of the results with the same last part of the name, without suffix."""
+    counts = [Counter(_short(video.name) for video in side) for side in (results, truth)]
+    short = {_short(video.name): video for video in results}
+    return {
+        video.name: short[name]
+        for video in truth
+        if video.name not in named and all(count[name := _short(video.name)] == 1 for count in counts)
+    }
+
+
+def _short(name: str) -> str:
+    return PurePath(name).stem
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ def evaluate(
         aware=total.aware or (total.agnostic if class_aware and not unmatched else None),
         per_class=total.per_class,
         per_video={video.name: metrics_of([video.whole]) for video in videos},
+        per_camera=_per_camera(results.cameras, {video.name: video.whole for video in videos}),
         lengths={video.name: video.length for video in videos},
         objects=tuple(each for video in videos for each in video.objects),
         switches=tuple(each for video in videos for each in video.switches),
@@ -85,6 +86,13 @@ def evaluate(
         unit='photo' if truth.of_photos else 'segment' if in_segments else 'video',
         units=tuple(segments if in_segments else [replace(unit, classes=_only(unit.classes, only)) for unit in scores]),
     )
+
+
+def _per_camera(cameras: Mapping[str, str], scores: Mapping[str, VideoScores]) -> dict[str, dict[str, float]]:
+    names = sorted({cameras[video] for video in scores if cameras.get(video)})
+    if len(names) < 2:
+        return {}
+    return {name: metrics_of([each for video, each in scores.items() if cameras.get(video) == name]) for name in names}
 
 
 def _only(classes: Mapping[str, VideoScores], names: frozenset[str]) -> dict[str, VideoScores]:

@@ -178,6 +178,7 @@ class Evaluation:
         aware: means over the classes that have true objects (for IDSW and Frag: sums); None without class labels.
         per_class: metrics of each class.
         per_video: class-agnostic metrics of each video.
+        per_camera: class-agnostic metrics of each camera of a library of recordings, if it has several.
         lengths: video -> number of compared frames.
         objects, switches: class-agnostic.
         precision: IoU threshold ('0.50' ... '0.95') -> precision at the 101 recalls 0, 0.01, ..., 1, class-agnostic.
@@ -210,6 +211,7 @@ class Evaluation:
     photos: bool = False
     labels: Labels = 'exhaustive'
     over: ClassTotals = 'macro'
+    per_camera: dict[str, dict[str, float]] = field(default_factory=dict)
     unit: Literal['video', 'segment', 'photo'] = 'video'
     units: tuple[UnitScores, ...] = field(default=(), repr=False, compare=False)
 
@@ -218,6 +220,10 @@ class Evaluation:
         if self.coverage.unmatched_classes:
             return 'no class of the results is one of the ground truth (--class-map gives classes other names)'
         return 'the ground truth or the results have no class labels'
+
+    def worst_first(self, metric: str) -> list[tuple[str, dict[str, float]]]:
+        """The videos with their metrics, those with the lowest value of one of them first."""
+        return sorted(self.per_video.items(), key=lambda item: item[1][metric])
 
     def to_json(self) -> dict[str, Any]:
         """The content of evaluation.json."""

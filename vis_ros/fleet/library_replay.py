@@ -7,18 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from vis_ros.claim import claim
+from vis_ros.datasets.library_file import LIBRARY, VERSION
 from vis_ros.fleet.recording_library import Unit
 from vis_ros.fleet.unit_replay import Job, Row, changes, finished_run, row_of
 from vis_ros.whole_file import whole_file
-
-LIBRARY = 'library.json'
-"""The file that makes a folder the results of a library. It appears when all units were tried."""
-
-VERSION = 1
-"""Of the layout of library.json and of the tables: raised when a column changes its meaning or goes."""
 
 Runner = Callable[[Sequence[Unit], Job, Callable[[Unit], None], Event], Iterator[tuple[Unit, Row]]]
 """Replays units in the given order, yields each with its row, and calls the function for each frame, if it can."""
@@ -50,6 +44,7 @@ def replay_library(
     runner: Runner,
     *,
     redo: bool = False,
+    whole: bool = True,
     on_frame: Callable[[Unit], None] = lambda unit: None,
     on_done: Callable[[Unit], None] = lambda unit: None,
     interrupted: Event | None = None,
@@ -61,6 +56,7 @@ def replay_library(
         job: what is done with each.
         runner: where it is done.
         redo: replace the results that were made with other settings, weights, version or source.
+        whole: whether these are all units, so that library.json is written.
         on_frame: called for a processed frame; on_done: for a unit that has its row, also for one that was finished.
         interrupted: once it is set, the replay ends and keeps the finished units.
 
@@ -85,7 +81,7 @@ def replay_library(
         rows[unit] = row
         on_done(unit)
     ordered = tuple(rows[unit] for unit in units if unit in rows)
-    if not interrupted.is_set():
+    if whole and not interrupted.is_set():
         write_library(out, units, ordered)
     return LibrarySummary(ordered, done, interrupted.is_set())
 
@@ -107,12 +103,3 @@ def write_library(out: Path, units: Sequence[Unit], rows: Sequence[Row]) -> None
     }
     with whole_file(out / LIBRARY) as file:
         file.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-
-
-def read_library(out: Path) -> list[dict[str, Any]]:
-    """The rows of library.json. ValueError for another version of it."""
-    content = json.loads((out / LIBRARY).read_text(encoding='utf-8'))
-    if content.get('version') != VERSION:
-        raise ValueError(f'{out / LIBRARY} has version {content.get("version")}, and this vis_ros reads {VERSION}')
-    rows: list[dict[str, Any]] = content['rows']
-    return rows

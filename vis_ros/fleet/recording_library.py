@@ -85,6 +85,14 @@ def find_units(source: Path, topic: str | None = None) -> list[Unit]:
     return sorted(units, key=lambda unit: natural_order(unit.name))
 
 
+def part_of(units: Sequence[Unit], part: str) -> list[Unit]:
+    """The units of part 'I/N' of a library, in parts of about the same duration. ValueError for another form."""
+    number, _, count = part.partition('/')
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError(f'--part {part!r} is not I/N with I from 1 to N, such as 3/20')
+    return sorted(units, key=lambda unit: -unit.seconds)[int(number) - 1 :: int(count)]
+
+
 def _paths(source: Path) -> tuple[Path, list[Path]]:
     """The folder that names are relative to, and the recordings."""
     if source.is_dir():

@@ -84,7 +84,7 @@ def measure(position: int, truth: AnnotatedFrame, results: AnnotatedFrame | None
         result_ids=result_ids,
         result_areas=areas(result_masks),
         iou=iou(result_masks, truth_masks).T,
-        ignored=_share_in(truth.ignored, result_masks) if in_crowds is None else np.max([*in_crowds.values()], 0),
+        ignored=_share_in(truth.ignored, result_masks) if in_crowds is None else _largest(in_crowds),
         in_crowds=in_crowds,
     )
     if (frame.truth_areas > 0).all() and (frame.result_areas > 0).all():
@@ -109,6 +109,10 @@ def _shares_in_crowds(truth: AnnotatedFrame, masks: Sequence[Rle]) -> dict[int, 
     for class_id, crowd in truth.crowds:
         shares[class_id] = np.maximum(shares.get(class_id, 0.0), _share_in(crowd, masks))
     return shares
+
+
+def _largest(shares: dict[int, NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.stack([*shares.values()]).max(axis=0)
 
 
 def without_ignored_pixels(

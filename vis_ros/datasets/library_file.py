@@ -1,0 +1,54 @@
+"""library.json: the recordings of a library and where their results are, written by `vis-ros replay` of a library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vis_ros.datasets.problems import AnnotationError, Problem, plural, read_json, shown
+
+LIBRARY = 'library.json'
+"""The file that makes a folder the results of a library. It appears when all recordings were tried."""
+
+VERSION = 1
+"""Of the layout: raised when a field changes its meaning or goes."""
+
+_LISTED = 3
+
+
+def read_library(out: Path) -> list[dict[str, Any]]:
+    """The rows of library.json: one for each camera, see `vis_ros.fleet.unit_replay.row_of`, and its `folder`.
+
+    Raises:
+        AnnotationError: it has another version, or a row without a folder inside `out`.
+    """
+    path = out / LIBRARY
+    content = read_json(path)
+    version = content.get('version') if isinstance(content, dict) else None
+    if version != VERSION:
+        what = f'has version {shown(version)}, and this vis_ros reads {VERSION}'
+        raise AnnotationError([Problem(str(path), '', what)])
+    rows = content.get('rows')
+    if not isinstance(rows, list):
+        raise AnnotationError([Problem(str(path), '', f"'rows' is {shown(rows)}, expected a list")])
+    for number, row in enumerate(rows):
+        folder = row.get('folder') if isinstance(row, dict) else None
+        if not isinstance(folder, str) or not _is_inside(folder):
+            what = f"'folder' is {shown(folder)}, expected a path inside {out}"
+            raise AnnotationError([Problem(str(path), f'row {number}', what)])
+    return rows
+
+
+def _is_inside(folder: str) -> bool:
+    path = PurePosixPath(folder)
+    return not path.is_absolute() and '..' not in path.parts and folder not in ('', '.')
+
+
+def library_remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Which recordings of a library have no results, or only a part of them, in words."""
+    broken = [f'{row["folder"]} ({row["error"]})' for row in rows if row.get('error')]
+    if not broken:
+        return []
+    more = f' and {len(broken) - _LISTED} more' if len(broken) > _LISTED else ''
+    return [f'{plural(len(broken), "recording")} of the library broke: {"; ".join(broken[:_LISTED])}{more}']
