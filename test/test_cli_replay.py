@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 from vis_ros.msg import InstanceMaskArray
 
 from vis_ros.cli import main
+from vis_ros.fleet.library_tables import TABLES
 from vis_ros.recordings.bag_reader import BagReader
 from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.topics import IMAGE_TYPE
@@ -77,7 +78,7 @@ def test_a_bag_with_one_topic(replay, tmp_path):
 
 
 def test_a_library(replay, tmp_path, monkeypatch):
-    monkeypatch.setattr('vis_ros.cli.replay_library._runner', lambda *_: in_this_process)
+    monkeypatch.setattr('vis_ros.cli.replay.runner', lambda *_: in_this_process)
     for name in ('b', 'a'):
         write_bag(tmp_path / 'library' / name, count=4)
     (tmp_path / 'library' / 'broken.mp4').write_bytes(b'no video')
@@ -89,14 +90,23 @@ def test_a_library(replay, tmp_path, monkeypatch):
     )
     assert re.search(r'│ broken.mp4 +│ +│ 0 .*is not a video that OpenCV can read', output)
     assert not list((tmp_path / 'results').rglob('*.mp4')), 'no pictures'
+    code, output, error = replay('library/?', '--out', 'other', '--part', '1/2')
+    assert code == 0 and '1 cameras: 0 already done, 0 broken; 4 images' in output and 'Tables' not in output
     code, output, error = replay('library/?', '--out', 'other')
-    assert code == 0 and '2 cameras: 0 already done, 0 broken; 8 images' in output
+    assert code == 0 and '2 cameras: 1 already done, 0 broken; 8 images' in output
+    assert all((tmp_path / 'other' / f'{name}.parquet').exists() and f'{name}.parquet' in output for name in TABLES)
     code, _, error = replay('library/?', '--out', 'other', '--min-hits', '5')
     assert code == 1 and 'made differently (a: settings; b: settings)' in error and '--redo' in error
     code, output, _ = replay('library/?', '--out', 'other', '--min-hits', '5', '--redo')
     assert code == 0 and '0 already done' in output
     code, _, error = replay('library', '--only', 'a')
     assert code == 1 and 'this is a library' in error
+
+
+def test_an_unknown_place_for_workers_is_refused(replay, tmp_path):
+    write_bag(tmp_path / 'library' / 'a')
+    code, _, error = replay('library', '--on', 'head:10001')
+    assert code == 1 and "--on 'head:10001' is not ray, auto or ray://HOST:PORT" in error
 
 
 def test_a_propagation_model_starts_from_detections(replay, tmp_path, monkeypatch):
