@@ -14,6 +14,7 @@ from visualization_msgs.msg import MarkerArray
 
 from vis_ros.instances import Instances
 from vis_ros.msg import InstanceMaskArray
+from vis_ros.ros.foxglove_msgs import annotations_class, to_annotations
 from vis_ros.ros.markers import to_markers
 from vis_ros.ros.messages import label_image, to_image
 from vis_ros.ros.vision_msgs import DETECTIONS, to_detections
@@ -36,10 +37,12 @@ class CameraPublishers:
         self._prefix = prefix
         self._all: list[Any] = []
         self.overlay_labels = 'full'
+        annotations = annotations_class()
         try:
             self.instances = self._create(InstanceMaskArray, 'instances', 10)
             self.markers = self._create(MarkerArray, 'markers', 2)
             self.detections = None if DETECTIONS is None else self._create(DETECTIONS, 'detections', 10)
+            self.annotations = None if annotations is None else self._create(annotations, 'annotations', 10)
             self.overlay = self._create(Image, 'overlay', 2)
             self.instance_image = self._create(Image, 'instance_image', 2)
             self.class_image = self._create(Image, 'class_image', 2)
@@ -62,11 +65,13 @@ class CameraPublishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
     def publish_forms(self, header: Header, instances: Instances) -> None:
-        """Publish the objects as markers and detections, where they have a subscriber."""
+        """Publish the objects as markers, detections and annotations, where they have a subscriber."""
         if self.markers.get_subscription_count():
             self.markers.publish(to_markers(instances, header))
         if self.detections is not None and self.detections.get_subscription_count():
             self.detections.publish(to_detections(instances, header))
+        if self.annotations is not None and self.annotations.get_subscription_count():
+            self.annotations.publish(to_annotations(instances, header.stamp))
 
     @property
     def are_views_watched(self) -> bool:

@@ -16,17 +16,20 @@ from rosbags.typesys.store import Typestore
 from vis_ros.images import Scale16, decode_compressed, decode_image
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.topics import COMPRESSED_TYPE
+from vis_ros.ros.foxglove_msgs import DEFINITIONS
 from vis_ros.ros.share import share_file
 from vis_ros.ros.stamps import NS_PER_S
 
 
 @cache
 def typestore() -> Typestore:
-    """The message types of ROS 2 and of this package, for rosbags."""
+    """The message types of ROS 2, of this package and of foxglove_msgs, for rosbags."""
     store = get_typestore(Stores.LATEST)
     for name in ('InstanceMask', 'InstanceMaskArray'):
         text = share_file(f'msg/{name}.msg').read_text(encoding='utf-8')
         store.register(get_types_from_msg(text, f'vis_ros/msg/{name}'))
+    for name, text in DEFINITIONS.items():
+        store.register(get_types_from_msg(text, f'foxglove_msgs/msg/{name}'))
     return store
 
 

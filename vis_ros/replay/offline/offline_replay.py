@@ -41,6 +41,7 @@ from vis_ros.replay.offline.video_files import SLOWEST_VIDEO, VideoFiles
 from vis_ros.replay.output_folder import make_room
 from vis_ros.replay.records import frame_record
 from vis_ros.replay.run_date import run_date
+from vis_ros.ros.foxglove_msgs import ANNOTATIONS_TYPE, to_annotations
 from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.ros.stamps import FOLDER_RATE, StampOrder
 from vis_ros.tracking.model import Model
@@ -114,7 +115,8 @@ def replay(
 
     The folder gets run.json (settings and counts), results.json (`ResultsJson`) and bag (one InstanceMaskArray for each
     frame on the topics of the node, /vis_node/instances or /vis_node/<name>/instances for a stream with a name; its
-    masks are run-length coded, its latency is 0, and only it has LOST tracks). results.jsonl, overlay.mp4 and
+    masks are run-length coded, its latency is 0, and only it has LOST tracks; beside it, annotations for Foxglove and
+    Rerun). results.jsonl, overlay.mp4 and
     contact_sheet.png are in the folder too, or in one folder for each of several streams. Headers in the bag are those
     of the images. Videos and image folders have none: there the stamp is the time since the start, and the frame id is
     empty. The recording time of a message is that of its image, or of the previous image if that is later.
@@ -310,7 +312,9 @@ class _StreamRun:
         self._source_epoch = self._epoch = self._sequence = 0
         self._recorded_ns = 0
         self._topic = _instances_topic(stream.name)
+        self._annotations_topic = f'{self._topic.removesuffix("instances")}annotations'
         outputs.bag.add_topic(self._topic, INSTANCES_TYPE, stream.name)
+        outputs.bag.add_topic(self._annotations_topic, ANNOTATIONS_TYPE)
         if outputs.copy_images:
             outputs.bag.add_topic(stream.topic, stream.type)
 
@@ -396,6 +400,8 @@ class _StreamRun:
             outputs.bag.write(self.stream.topic, self._recorded_ns, frame.message)
         message = to_message(instances, context, _MASK_ENCODING, mask_data, plain_message)
         outputs.bag.write(self._topic, self._recorded_ns, serialize(message, INSTANCES_TYPE))
+        annotations = to_annotations(instances, context.header.stamp, plain_message)
+        outputs.bag.write(self._annotations_topic, self._recorded_ns, serialize(annotations, ANNOTATIONS_TYPE))
 
 
 def _json_record(frame: Frame, seen: Instances, runs: Sequence[MaskRuns], context: MessageContext) -> dict[str, Any]:
