@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vis_ros.cli.console import console, parse_size, print_table
+from vis_ros.whole_file import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +75,7 @@ def benchmark(
         result['ratio'] = median_ratio(seconds[:, 0], seconds[:, 1])
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+        write_whole(json_file, json.dumps(result, indent=1) + '\n')
     _print(result)
 
 

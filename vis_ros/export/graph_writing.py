@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +12,9 @@ from typing import Any
 import onnx
 import torch
 from torch import Tensor, nn
+
+from vis_ros.scratch import ScratchFolder, scratch_file
+from vis_ros.whole_file import naming, whole_file
 
 
 def trace(
@@ -28,8 +29,8 @@ def trace(
         axes: input or output -> the axes whose length is only known at run time, as for `torch.onnx.export`.
         opset: of ONNX.
     """
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / 'traced.onnx'
+    with warnings.catch_warnings(), ScratchFolder() as folder:
+        file = folder / 'traced.onnx'
         # The exporter that traces: the newer one does not support sizes that are only known at run time.
         warnings.simplefilter('ignore')
         torch.onnx.export(
@@ -56,20 +57,15 @@ def copy_weights(weights: Path, folder: Path) -> Path:
     placed = folder / weights.name
     if placed.exists() and placed.samefile(weights):
         return placed
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        partial = Path(scratch) / weights.name
+    with whole_file(placed) as partial:
         shutil.copyfile(weights, partial)
-        os.replace(partial, placed)
     return placed
 
 
 @contextmanager
-def scratch_file(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
+def scratch_graph(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
     """A temporary file with a graph, in the folder of `path`, where its weights are."""
-    descriptor, name = tempfile.mkstemp(prefix=f'{path.stem}.', suffix='.part', dir=path.parent)
-    with os.fdopen(descriptor, 'wb') as file:
-        file.write(model.SerializeToString(deterministic=True))
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with scratch_file(path.parent) as scratch:
+        with naming(path):
+            scratch.write_bytes(model.SerializeToString(deterministic=True))
+        yield scratch

@@ -12,7 +12,7 @@ from typing import Any
 from vis_ros.claim import claim
 from vis_ros.fleet.recording_library import Unit
 from vis_ros.fleet.unit_replay import Job, Row, changes, finished_run, row_of
-from vis_ros.whole_file import whole_file
+from vis_ros.whole_file import write_whole
 
 LIBRARY = 'library.json'
 """The file that makes a folder the results of a library. It appears when all units were tried."""
@@ -105,8 +105,7 @@ def write_library(out: Path, units: Sequence[Unit], rows: Sequence[Row]) -> None
         'version': VERSION,
         'rows': [{'folder': unit.name, **row} for unit, row in zip(units, rows, strict=True)],
     }
-    with whole_file(out / LIBRARY) as file:
-        file.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    write_whole(out / LIBRARY, json.dumps(content, indent=1) + '\n')
 
 
 def read_library(out: Path) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def make_room(folder: Path, recordings: Iterable[Path], videos: Iterable[str]) -
     claim(folder)
     remove_bag(folder / 'bag')
     for video in (folder, *_videos_of(folder)):
-        for name in (*NAMES, 'overlay.part.mp4'):
+        for name in NAMES:
             (video / name).unlink(missing_ok=True)
         if is_ours(video / OVERLAYS):
             shutil.rmtree(video / OVERLAYS)

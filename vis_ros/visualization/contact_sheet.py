@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from vis_ros.evenly_spaced import EvenlySpaced
+from vis_ros.images import write_image_file
 from vis_ros.visualization.outlines import Image
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -91,5 +92,4 @@ class VideoSheet:
         """
         chosen = sorted([*self._images.chosen(), *self._wanted.chosen()], key=lambda each: each[0])
         images, captions = [image for _, image, _ in chosen], [caption for _, _, caption in chosen]
-        if not cv2.imwrite(str(path), contact_sheet(images, columns, width, captions)):
-            raise OSError(f'cannot write {path}')
+        write_image_file(path, contact_sheet(images, columns, width, captions))
