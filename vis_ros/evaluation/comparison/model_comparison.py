@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vis_ros.claim import claim
 from vis_ros.datasets.frame_images import folder_names
+from vis_ros.end_with_parent import end_with_parent
 from vis_ros.evaluation.comparison.run_model import ComparisonTask
 from vis_ros.images import read_image_file, write_image_file
 from vis_ros.machine import describe_machine
@@ -63,7 +64,9 @@ def compare_models(
 
 def _run(task: ComparisonTask) -> dict[str, Any]:
     command = [sys.executable, '-m', 'vis_ros.evaluation.comparison.run_model', json.dumps(asdict(task))]
-    done = subprocess.run(command, capture_output=True, text=True, env=child_environment(), check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=child_environment(), check=False, preexec_fn=end_with_parent
+    )
     if done.returncode or not done.stdout:
         end = '\n'.join(done.stderr.splitlines()[-20:])
         raise ChildProcessError(f'the process of {task.model} failed with exit status {done.returncode}:\n{end}')
