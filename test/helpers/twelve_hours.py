@@ -1,4 +1,4 @@
-"""Twelve hours of images, one in five minutes, with every wrong stamp that is documented, and what must come of them."""
+"""Twelve hours of images, one in five minutes, with every wrong stamp that is documented, and what comes of them."""
 
 from dataclasses import dataclass
 
