@@ -9,18 +9,22 @@ may be left: no temporary files, no processes, no shared memory of anybody. The 
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import random
+import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from robustness.interrupted_commands import COMMANDS, InterruptedCommand
 from vis_ros.ros.shared_memory import remove_stale_segments
@@ -29,7 +33,6 @@ HANG_S = 600.0
 _END_S = 30.0
 """Children of a killed process have ended by then."""
 
-_MARK = 'VIS_ROS_INTERRUPTIONS'
 _SHARED = Path('/dev/shm')
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,27 +56,64 @@ def environment(folder: Path) -> dict[str, str]:
         'HOME': str(folder),
         'XDG_CACHE_HOME': str(folder / 'cache'),
         'TMPDIR': str(folder / 'temporary'),
-        _MARK: str(folder),
     }
 
 
 def run(command: InterruptedCommand, folder: Path, kill_after_s: float | None = None) -> tuple[float, int, str]:
     """Run a command, to its end or until it is killed. Returns seconds, exit status and output."""
+    for module in command.imports:
+        import_module(module)
     start = time.monotonic()
-    with (folder / 'output.txt').open('w+') as output:
-        child = subprocess.Popen(
-            command.command, cwd=folder, env=environment(folder), stdout=output, stderr=output, stdin=subprocess.DEVNULL
-        )
-        try:
-            child.wait(HANG_S if kill_after_s is None else kill_after_s)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-    return time.monotonic() - start, child.returncode, (folder / 'output.txt').read_text()
+    child = os.fork()  # which has imported all that takes long
+    if child == 0:
+        _become(command, folder)
+    end = start + (HANG_S if kill_after_s is None else kill_after_s)
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() >= end:
+            os.kill(child, signal.SIGKILL)
+            ended = os.waitpid(child, 0)
+            break
+        time.sleep(0.002)
+    status = os.waitstatus_to_exitcode(ended[1])
+    return time.monotonic() - start, status, (folder / 'output.txt').read_text()
+
+
+def _become(command: InterruptedCommand, folder: Path) -> NoReturn:
+    """Run a command in this process, which is a new one, as if it had been started in a shell."""
+    os.setsid()
+    os.chdir(folder)
+    os.environ.update(environment(folder))
+    tempfile.tempdir = None
+    output = os.open('output.txt', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    sys.argv = list(command.command)
+    status = 1
+    try:
+        runpy.run_module(command.command[0], run_name='__main__', alter_sys=True)
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    with suppress(Exception):
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    os._exit(status)
+
+
+def uninterrupted(command: InterruptedCommand, folder: Path) -> tuple[float, str]:
+    """How long a command takes in a new folder, and what it leaves."""
+    folder.mkdir()
+    command.prepare(folder)
+    duration_s, status, output = run(command, folder)
+    assert status == 0, output
+    return duration_s, command.check_end(folder / 'out')
 
 
 def interrupt(command: InterruptedCommand, folder: Path, at_s: float) -> Outcome:
-    """Kill a command in an empty folder after some seconds, look at what is left, and run it again."""
+    """Kill a command in a new folder after some seconds, look at what is left, and run it again."""
+    folder.mkdir()
     command.prepare(folder)
     outcome, shared = Outcome(at_s), _shared()
     _, status, _ = run(command, folder, at_s)
@@ -93,7 +133,8 @@ def interrupt(command: InterruptedCommand, folder: Path, at_s: float) -> Outcome
         command.check_end(folder / 'out')
     except Exception:
         outcome.faults.append(f'the next run: {traceback.format_exc()}')
-    outcome.faults += [f'left behind: {path}' for path in sorted({*_left_in(folder), *(_shared() - shared)})]
+    abandoned = {name for name in _shared() - shared if not _is_in_use(name)}
+    outcome.faults += [f'left behind: {path}' for path in sorted({*_left_in(folder), *abandoned})]
     return outcome
 
 
@@ -113,6 +154,15 @@ def _shared() -> set[str]:
     return {path.name for path in _SHARED.iterdir() if not path.name.startswith(('fastdds_', 'fastrtps_', 'sem.fast'))}
 
 
+def _is_in_use(name: str) -> bool:
+    """Whether a process, of anybody, has some shared memory; or it is gone."""
+    for path in Path('/proc').glob('[0-9]*/maps'):
+        with suppress(OSError):
+            if f'{_SHARED}/{name}' in path.read_text():
+                return True
+    return not (_SHARED / name).exists()
+
+
 def _processes_after_the_end(folder: Path) -> list[int]:
     deadline = time.monotonic() + _END_S
     while (found := _processes(folder)) and time.monotonic() < deadline:
@@ -121,14 +171,12 @@ def _processes_after_the_end(folder: Path) -> list[int]:
 
 
 def _processes(folder: Path) -> list[int]:
-    """The processes that a command in this folder has started, by their environment."""
+    """The processes that a command in this folder has started: they are in the folder."""
     found = []
-    for path in Path('/proc').glob('[0-9]*/environ'):
-        try:
-            if f'{_MARK}={folder}'.encode() in path.read_bytes().split(b'\0'):
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
+    for path in Path('/proc').glob('[0-9]*'):
+        with suppress(OSError):
+            if path.joinpath('cwd').resolve().is_relative_to(folder):
+                found.append(int(path.name))
     return found
 
 
@@ -149,21 +197,15 @@ def main() -> None:
     for command in COMMANDS:
         if arguments.only not in command.name:
             continue
-        with tempfile.TemporaryDirectory(prefix='interruptions_') as name:
-            whole = Path(name) / 'whole'
-            whole.mkdir()
-            command.prepare(whole)
-            duration_s, status, output = run(command, whole)
-            if status:
-                sys.exit(f'{command.name} ends with status {status} by itself: {output}')
-            print(f'\n{command.name}: {duration_s:.1f} s, {command.check_end(whole / "out")}', flush=True)
-            for number, at_s in enumerate(moments(duration_s, arguments.times, arguments.seed)):
-                folder = Path(name) / str(number)
-                folder.mkdir()
-                outcome = interrupt(command, folder, at_s)
-                is_sound &= not outcome.faults
-                print(f'  {at_s:6.2f} s  {outcome.found or "?"}  {"  ".join(outcome.faults) or "sound"}', flush=True)
-                shutil.rmtree(folder)
+        place = Path(tempfile.mkdtemp(prefix='interruptions_')).resolve()
+        duration_s, found = uninterrupted(command, place / 'whole')
+        print(f'\n{command.name}: {duration_s:.1f} s, {found}', flush=True)
+        for number, at_s in enumerate(moments(duration_s, arguments.times, arguments.seed)):
+            outcome = interrupt(command, place / str(number), at_s)
+            is_sound &= not outcome.faults
+            print(f'  {at_s:6.2f} s  {outcome.found or "?"}  {"  ".join(outcome.faults) or "sound"}', flush=True)
+            shutil.rmtree(place / str(number))
+        shutil.rmtree(place)
     sys.exit(not is_sound)
 
 

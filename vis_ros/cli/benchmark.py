@@ -50,9 +50,12 @@ def benchmark(
 ) -> None:
     """Measure how long detection and tracking of a frame take on this machine."""
     import vis_ros
+    from vis_ros.claim import check_new
     from vis_ros.machine import describe_machine, peak_memory_mib
     from vis_ros.percentiles import median_ratio
 
+    if json_file is not None:
+        check_new(json_file, '--json')
     height, width = (0, 0) if size is None else parse_size(size)
     settings: dict[str, Any] = {'input_height': height, 'input_width': width, 'threads': threads}
     machine = describe_machine()

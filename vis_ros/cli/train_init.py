@@ -48,14 +48,14 @@ def train_init(
 ) -> None:
     """Write a commented config for `vis-ros train` from your own labels, and say what a run takes on this machine."""
     require('train', '`vis-ros train-init`')
+    from vis_ros.claim import check_new
     from vis_ros.networks.model_config import ModelConfig
     from vis_ros.training.own_config import OwnConfig
     from vis_ros.training.own_labels import read_own_labels
     from vis_ros.training.run_cost import measure_run
     from vis_ros.training.train_config import TrainConfig
 
-    if out.exists():
-        raise FileExistsError(f'{out} already exists and is not replaced: give another file with --out')
+    check_new(out, '--out')
     start = TrainConfig.from_dict({'data': [{'kind': 'scenes'}], 'weights': weights}).model
     if not isinstance(start, ModelConfig):
         raise ValueError(f'{weights} is not a detector: see config/train_feelvos.yaml for propagation networks')
