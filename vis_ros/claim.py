@@ -17,7 +17,7 @@ def check_free(folder: Path) -> None:
     Raises:
         FileExistsError: it holds files, and vis-ros did not make it; or the path or a part of it is a file.
     """
-    _check_parents(folder)
+    check_parents(folder)
     if os.path.lexists(folder) and not folder.is_dir():
         raise FileExistsError(f'{folder} is a file; give a folder for the output')
     if folder.is_dir() and not is_ours(folder) and any(folder.iterdir()):
@@ -33,7 +33,7 @@ def check_new(path: Path, option: str) -> None:
     Raises:
         FileExistsError: it exists, or what its folder would be is a file.
     """
-    _check_parents(path)
+    check_parents(path)
     if os.path.lexists(path):
         raise FileExistsError(f'{path} already exists and is not replaced: give another file with {option}')
 
@@ -44,8 +44,9 @@ def check_outside(folder: Path, source: Path) -> None:
         raise ValueError(f'{folder} is in {source}, which is read: choose another place for the output')
 
 
-def _check_parents(path: Path) -> None:
-    above = next(parent for parent in path.parents if os.path.lexists(parent))
+def check_parents(path: Path) -> None:
+    """Check that no part of a path above its name is a file. Raises FileExistsError otherwise."""
+    above = next((parent for parent in path.absolute().parents if os.path.lexists(parent)), path)
     if not above.is_dir():
         raise FileExistsError(f'{path} cannot be made: {above} is a file')
 

@@ -72,7 +72,7 @@ def is_locked(path: Path) -> bool:
 
 def _new(parent: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
     """A new file or folder, and the descriptor that locks it."""
-    _remove_abandoned(parent)
+    remove_abandoned(parent)
     while True:
         path = parent / f'{_PREFIX}{secrets.token_hex(4)}'
         make(path)
@@ -85,7 +85,8 @@ def _new(parent: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
             os.close(lock)
 
 
-def _remove_abandoned(parent: Path) -> None:
+def remove_abandoned(parent: Path) -> None:
+    """Remove what killed processes have left in a folder."""
     for path in parent.glob(f'{_PREFIX}*'):
         with suppress(OSError):  # removed meanwhile, or of another user
             if _NAME.fullmatch(path.name) and not path.is_symlink() and not is_locked(path):
