@@ -26,7 +26,10 @@ def whole_file(path: Path) -> Iterator[Path]:
             yield partial
             put(partial, path)
     except Exception as error:  # libraries report a full disk as RuntimeError, SafetensorError and others
-        raise OSError(f'{path} could not be written: {error}. Is the disk full?') from error
+        reason = f'{error}. Is the disk full?'
+        if isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        raise OSError(f'{path} could not be written: {reason}') from error
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.storage_mcap import McapWriter
 
+from vis_ros.recordings.bag_files import PARTIAL_METADATA
 from vis_ros.recordings.cdr import typestore
 from vis_ros.whole_file import naming
 
@@ -87,7 +88,10 @@ class BagWriter:
     def close(self) -> None:
         """Write the index and metadata.yaml."""
         with naming(self._path):
-            self._writer.close()
+            try:
+                self._writer.close()
+            finally:
+                (self._path / PARTIAL_METADATA).unlink(missing_ok=True)
 
     def add_topic(self, name: str, type: str, video: str = '') -> None:
         """Declare a topic, which may stay without messages.

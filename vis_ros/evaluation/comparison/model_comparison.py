@@ -23,7 +23,7 @@ from vis_ros.images import read_image_file, write_image_file
 from vis_ros.machine import describe_machine
 from vis_ros.ros.isolation import child_environment
 from vis_ros.scratch import ScratchFolder
-from vis_ros.whole_file import write_whole
+from vis_ros.whole_file import whole_file, write_whole
 
 _LABEL_WIDTH = 150
 _GAP = 4
@@ -88,7 +88,8 @@ def _write_sheets(out: Path, images: Path, models: Mapping[str, Mapping[str, Any
             paths = sorted((images / model).glob(f'{position}_*.jpg'))
             rows.setdefault(video, []).append(_row(model, metrics, [read_image_file(path) for path in paths]))
     for name, strips in zip(folder_names(list(rows)), rows.values(), strict=True):
-        write_image_file(out / f'{name}.jpg', np.vstack(strips))
+        with whole_file(out / f'{name}.jpg') as partial:
+            write_image_file(partial, np.vstack(strips))
 
 
 def _row(model: str, metrics: Mapping[str, float], images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -14,7 +14,10 @@ from vis_ros.whole_file import naming
 
 
 class RecordFiles:
-    """Writes results.jsonl; close it at the end. codec: '', since there is no video."""
+    """Writes results.jsonl; close it at the end. codec: '', since there is no video.
+
+    The file has whole lines only, also after the process was killed or the disk is full.
+    """
 
     codec = ''
 
@@ -22,14 +25,22 @@ class RecordFiles:
         """Create the folder if needed; an existing file is replaced."""
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / 'results.jsonl'
-        self._records = self._path.open('w', encoding='utf-8', buffering=1)  # whole lines, if the process is killed
+        self._file = self._path.open('wb', buffering=0)
+        self._size = 0
 
     def add(self, image: NDArray[np.uint8] | None, instances: Instances, record: dict[str, Any]) -> None:
         """Append the record of a frame; arguments as of `VideoFiles.add`."""
+        line = json.dumps(record).encode('ascii') + b'\n'
         with naming(self._path):
-            self._records.write(json.dumps(record) + '\n')
+            try:
+                written = 0
+                while written < len(line):
+                    written += self._file.write(line[written:])
+            except OSError:
+                self._file.truncate(self._size)
+                raise
+        self._size += len(line)
 
     def close(self) -> None:
         """Finish the file."""
-        with naming(self._path):
-            self._records.close()
+        self._file.close()

@@ -54,7 +54,8 @@ class ResultsJson:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._spool.close()
+        with naming(self._path):
+            self._spool.close()
 
     def add(
         self, video_id: int, frame: int, epoch: int, instances: Instances, runs: Sequence[MaskRuns] | None = None
