@@ -30,10 +30,24 @@ def whole_folder(out: Path) -> Iterator[Path]:
     try:
         with ScratchFolder(out) as scratch:
             written = scratch / out.resolve().name
-            yield written
+            with _naming(written, out):
+                yield written
             for path in written.iterdir():
                 path.replace(out / path.name)
     except BaseException:
         if is_new:
             out.rmdir()
         raise
+
+
+@contextmanager
+def _naming(written: Path, out: Path) -> Iterator[None]:
+    """Name the file that an OSError is about by the place where it would have been; `out` where it names none."""
+    try:
+        yield
+    except OSError as error:
+        names = [Path(name) for name in (error.filename2, error.filename) if isinstance(name, str | Path)]
+        inside = [out / name.relative_to(written) for name in names if name.is_relative_to(written)]
+        if error.errno is None or (names and not inside):
+            raise
+        raise OSError(error.errno, error.strerror, str((inside or [out])[0])) from error

@@ -133,7 +133,7 @@ def interrupt(command: InterruptedCommand, folder: Path, at_s: float) -> Outcome
         command.check_end(folder / 'out')
     except Exception:
         outcome.faults.append(f'the next run: {traceback.format_exc()}')
-    abandoned = {name for name in _shared() - shared if not _is_in_use(name)}
+    abandoned = {name for name in _shared() - shared if not name.startswith('sem.mp-') and not _is_in_use(name)}
     outcome.faults += [f'left behind: {path}' for path in sorted({*_left_in(folder), *abandoned})]
     return outcome
 
