@@ -30,8 +30,8 @@ from robustness.interrupted_commands import COMMANDS, InterruptedCommand
 from vis_ros.ros.shared_memory import remove_stale_segments
 
 HANG_S = 600.0
-_END_S = 30.0
-"""Children of a killed process have ended by then."""
+_END_S = 150.0
+"""Children of a killed process have ended by then; on a busy machine some are still being started when it is killed."""
 
 _SHARED = Path('/dev/shm')
 _ROOT = Path(__file__).resolve().parents[2]
