@@ -25,7 +25,7 @@ from vis_ros.export.graph_file import (
     graph_path,
     sha256_of,
 )
-from vis_ros.export.graph_writing import copy_weights, scratch_graph, trace
+from vis_ros.export.graph_writing import check_replaceable, copy_weights, scratch_graph, trace
 from vis_ros.export.quantization import OPSET as QUANTIZED_OPSET
 from vis_ros.export.quantization import Kernels, quantize
 from vis_ros.export.static_detector import StaticDetector
@@ -97,6 +97,7 @@ def export(
     metadata = GraphMetadata(config, target, precision, sha256_of(weights), vis_ros.__version__)
     onnx.helper.set_model_props(model, metadata.to_properties())
     path = graph_path(placed, config.architecture, target, precision, size, batch)
+    check_replaceable(path)
     if is_int8:
         inputs = _quantize(model, path, detector, list(_image_inputs(detector, input_size, batch, images)))
     if precision == 'bf16':

@@ -6,6 +6,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from vis_ros.export.graph_file import VERSION_KEY
+from vis_ros.export.onnx_metadata import read_metadata_props
 from vis_ros.scratch import ScratchFolder, scratch_file
 from vis_ros.whole_file import naming, whole_file
 
@@ -52,14 +55,31 @@ def trace(
 
 
 def copy_weights(weights: Path, folder: Path) -> Path:
-    """A copy of the model file in the folder of the graph. Not a link: onnx rejects links to external data."""
+    """A copy of the model file in the folder of the graph. Not a link: onnx rejects links to external data.
+
+    Raises:
+        FileExistsError: the folder has another file of this name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     placed = folder / weights.name
-    if placed.exists() and placed.samefile(weights):
+    if placed.exists():
+        if not cmp(placed, weights, shallow=False):
+            raise FileExistsError(f'{placed} is another file than {weights} and is not replaced: choose another --out')
         return placed
     with whole_file(placed) as partial:
         shutil.copyfile(weights, partial)
     return placed
+
+
+def check_replaceable(path: Path) -> None:
+    """Check that a graph may be written to a path. Raises FileExistsError if somebody else's file is there."""
+    if path.exists():
+        try:
+            is_ours = VERSION_KEY in read_metadata_props(path)
+        except ValueError:
+            is_ours = False
+        if not is_ours:
+            raise FileExistsError(f'{path} was not written by vis-ros export and is not replaced: choose another --out')
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import torch
 
 import vis_ros
 from vis_ros.export.external_weights import refer_to_weights
-from vis_ros.export.graph_file import Target, sha256_of
-from vis_ros.export.graph_writing import copy_weights, scratch_graph, trace
+from vis_ros.export.graph_file import VERSION_KEY, Target, sha256_of
+from vis_ros.export.graph_writing import check_replaceable, copy_weights, scratch_graph, trace
 from vis_ros.export.part_graphs import DIGEST_KEY, part_graph_path
 from vis_ros.propagation.part import Part
 from vis_ros.propagation.propagation_config import PropagationConfig
@@ -53,11 +53,12 @@ def export_parts(
     properties = {
         PROPAGATION_KEY: config.to_json(),
         DIGEST_KEY: sha256_of(weights),
-        'vis_ros.version': vis_ros.__version__,
+        VERSION_KEY: vis_ros.__version__,
     }
     graphs = {}
     for name, part in parts.items():
         path = part_graph_path(placed, name, target, size)
+        check_replaceable(path)
         _export(part, path, placed, target, size or config.input_size, properties)
         graphs[name] = path
     return graphs
