@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 PARENT = """
 import subprocess, sys, time
@@ -35,3 +36,25 @@ def test_a_child_ends_with_its_killed_parent() -> None:
     while is_running(child):
         assert time.monotonic() < end, 'the child goes on'
         time.sleep(0.05)
+
+
+LOADER = """
+import os, signal
+from vis_ros.training.sample_loader import numbered_loader
+
+if __name__ == '__main__':
+    batches = iter(numbered_loader(list(range(8)), list, 1, 8, 1))
+    print(batches._workers[0].pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_loader_whose_training_is_killed_while_it_starts_ends(tmp_path: Path) -> None:
+    (tmp_path / 'killed.py').write_text(LOADER)
+    with subprocess.Popen([sys.executable, 'killed.py'], stdout=subprocess.PIPE, cwd=tmp_path) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+    end = time.monotonic() + 300
+    while is_running(worker):
+        assert time.monotonic() < end, 'the loader goes on'
+        time.sleep(0.1)

@@ -41,7 +41,7 @@ def check_new(path: Path, option: str) -> None:
 def check_outside(folder: Path, source: Path) -> None:
     """Check that a folder for output does not lie in what is read. Raises ValueError if it does."""
     if folder.resolve().is_relative_to(source.resolve()):
-        raise ValueError(f'{folder} is in {source}, which is read: choose another place for the output')
+        raise ValueError(f'{folder} is in {source}, which is read: give a new or empty folder elsewhere')
 
 
 def check_parents(path: Path) -> None:
