@@ -4,6 +4,8 @@
 # make test-distros   by hand, half an hour: with the versions of Ubuntu's packages, and over other wheels; the result is
 #             recorded in doc/install.md
 # make fuzz   read 950 damaged files of every kind, in half an hour, and print what happened
+# make interruptions  kill replay, demo, training and the cache of networks at 20 moments each, and print what is left: by
+#             hand, an hour
 # make docs   the documentation as a site in .docs/site; fails if a link leads nowhere
 #
 # Both set up .venv by themselves: ROS 2 comes as wheels, nothing is installed outside this directory. The demo needs no
@@ -44,7 +46,7 @@ PYTHON_jazzy := python3.12
 OLD_WHEELS = $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] <= (3, 12))')
 APT_TESTS := camera_info coco images instances positions visualization
 
-.PHONY: demo test test-apt test-distros quick lint types pytest fuzz colcon docs
+.PHONY: demo test test-apt test-distros quick lint types pytest fuzz interruptions colcon docs
 
 demo: $(VENV)/installed
 	$(VENV)/bin/vis-ros demo
@@ -71,6 +73,10 @@ pytest: $(VENV)/installed-for-test
 # All cases of test/robustness, of which `pytest` runs a share. It uses the package in this directory.
 fuzz: $(VENV)/installed-for-test
 	PYTHONPATH=$(CURDIR):$(CURDIR)/test OMP_NUM_THREADS=1 nice $(VENV)/bin/python -m robustness.fuzz
+
+# It needs a machine that does nothing else: moments are seconds.
+interruptions: $(VENV)/installed-for-test
+	PYTHONPATH=$(CURDIR):$(CURDIR)/test OMP_NUM_THREADS=1 $(VENV)/bin/python -m robustness.interruptions
 
 # The same tree as a colcon package, over the wheels; its tests say whether what colcon installed is complete. The pip
 # wheel beside it could hide what is missing.

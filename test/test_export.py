@@ -20,6 +20,7 @@ from vis_ros.engines.openvino.compiler import openvino_core
 from vis_ros.export.find_graph import find_graph
 from vis_ros.export.graph_export import export
 from vis_ros.export.graph_file import graph_path, read_graph, read_metadata
+from vis_ros.export.graph_writing import check_replaceable, copy_weights
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import load_model, save_model
 from vis_ros.networks.named_weights import path_of
@@ -319,3 +320,27 @@ def test_the_command_writes_to_a_folder(model: Path, tmp_path: Path) -> None:
 def test_the_command_rejects_invalid_options(model: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CliRunner().invoke(app, ['export', str(model), *arguments], catch_exceptions=False)
+
+
+def test_files_of_others_are_not_replaced(tmp_path: Path) -> None:
+    weights = tmp_path / 'own' / 'tiny.safetensors'
+    weights.parent.mkdir()
+    weights.write_bytes(b'weights')
+    (tmp_path / 'out').mkdir()
+    assert copy_weights(weights, tmp_path / 'out').read_bytes() == b'weights'
+    assert copy_weights(weights, tmp_path / 'out').read_bytes() == b'weights', 'the same content'
+    other = tmp_path / 'out' / 'tiny.safetensors'
+    other.write_bytes(b'of mine')
+    with pytest.raises(FileExistsError, match=r'tiny\.safetensors is another file than .* choose another --out'):
+        copy_weights(weights, tmp_path / 'out')
+    assert other.read_bytes() == b'of mine'
+    graph = tmp_path / 'tiny.onnx'
+    check_replaceable(graph)
+    for content in (b'', b'of mine'):
+        graph.write_bytes(content)
+        with pytest.raises(FileExistsError, match='was not written by vis-ros export'):
+            check_replaceable(graph)
+    onnx_model = onnx.ModelProto()
+    onnx.helper.set_model_props(onnx_model, {'vis_ros.version': '1'})
+    graph.write_bytes(onnx_model.SerializeToString())
+    check_replaceable(graph)

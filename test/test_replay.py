@@ -30,7 +30,7 @@ from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.opening import open_recording, open_recordings
 from vis_ros.recordings.recording import Frame, Recording, Stream
 from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE
-from vis_ros.recordings.video_writer import CODECS, VideoWriter, partial_video
+from vis_ros.recordings.video_writer import CODECS, VideoWriter
 from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.offline.offline_replay import replay
 from vis_ros.replay.offline.results_json import ResultsJson
@@ -611,7 +611,7 @@ def test_a_video_that_could_not_be_finished_is_told(tmp_path):
 
         def release(self):
             release()
-            partial = partial_video(tmp_path / 'cut.mp4')
+            partial = writer._partial
             partial.write_bytes(partial.read_bytes().replace(b'moov', b'mooo'))
 
     writer._encoder.submit(lambda: None).result()

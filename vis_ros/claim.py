@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 MARKER = '.vis_ros'
@@ -14,15 +15,40 @@ def check_free(folder: Path) -> None:
     """Check that a folder for output does not exist, is empty, or is marked as ours.
 
     Raises:
-        FileExistsError: it holds files, and vis-ros did not make it; or the path is a file.
+        FileExistsError: it holds files, and vis-ros did not make it; or the path or a part of it is a file.
     """
-    if folder.exists() and not folder.is_dir():
+    check_parents(folder)
+    if os.path.lexists(folder) and not folder.is_dir():
         raise FileExistsError(f'{folder} is a file; give a folder for the output')
     if folder.is_dir() and not is_ours(folder) and any(folder.iterdir()):
         raise FileExistsError(
             f'{folder} already holds files that vis-ros did not write, and nothing in it is replaced: '
             'give a new or empty folder with --out'
         )
+
+
+def check_new(path: Path, option: str) -> None:
+    """Check that a file for output does not exist and that its folder can. `option`: that names another file.
+
+    Raises:
+        FileExistsError: it exists, or what its folder would be is a file.
+    """
+    check_parents(path)
+    if os.path.lexists(path):
+        raise FileExistsError(f'{path} already exists and is not replaced: give another file with {option}')
+
+
+def check_outside(folder: Path, source: Path) -> None:
+    """Check that a folder for output does not lie in what is read. Raises ValueError if it does."""
+    if folder.resolve().is_relative_to(source.resolve()):
+        raise ValueError(f'{folder} is in {source}, which is read: give a new or empty folder elsewhere')
+
+
+def check_parents(path: Path) -> None:
+    """Check that no part of a path above its name is a file. Raises FileExistsError otherwise."""
+    above = next((parent for parent in path.absolute().parents if os.path.lexists(parent)), path)
+    if not above.is_dir():
+        raise FileExistsError(f'{path} cannot be made: {above} is a file')
 
 
 def claim(folder: Path) -> None:

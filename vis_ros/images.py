@@ -1,5 +1,5 @@
-"""Decode the images of `sensor_msgs/Image` and `sensor_msgs/CompressedImage` to arrays, without ROS. cv_bridge is asked
-only for encodings that are unknown here.
+"""Decode the images of `sensor_msgs/Image`, `sensor_msgs/CompressedImage` and files to arrays, without ROS, and write
+files. cv_bridge is asked only for encodings that are unknown here.
 
 Color images become (H, W, 3) uint8 BGR, contiguous; depth keeps its numbers. The encoding names are those of
 `sensor_msgs/image_encodings.hpp`.
@@ -7,6 +7,7 @@ Color images become (H, W, 3) uint8 BGR, contiguous; depth keeps its numbers. Th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from vis_ros.file_kinds import foreign_content
 from vis_ros.image_headers import LARGEST_IMAGE, check_file, is_jpeg, is_png
 from vis_ros.image_headers import ImageError as ImageError
+from vis_ros.whole_file import naming
 
 LARGEST_FILE = 1 << 29
 """Largest image file that is read, in bytes."""
@@ -286,3 +288,19 @@ def read_image_file(path: Path, scale: Scale16 | None = None) -> NDArray[np.uint
         return decode_file(np.fromfile(path, np.uint8), scale)
     except (ImageError, OSError) as error:
         raise ImageError(f'{path} cannot be decoded: {error}') from error
+
+
+def write_image_file(path: Path, image: NDArray[Any], parameters: Sequence[int] = ()) -> None:
+    """Write an image in the format that the suffix of the path names.
+
+    Args:
+        path: of the file.
+        image: as for `cv2.imencode`.
+        parameters: as for `cv2.imencode`.
+
+    Raises:
+        OSError: the file cannot be written; names it.
+    """
+    encoded = cv2.imencode(path.suffix, image, parameters)[1]
+    with naming(path):
+        path.write_bytes(encoded.tobytes())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+
+from vis_ros.scratch import ScratchFolder
 
 
 def user_cache(*folders: str) -> Path:
@@ -18,7 +20,7 @@ def user_cache(*folders: str) -> Path:
     try:
         root = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     except RuntimeError:
-        root = Path(_of_this_process().name)
+        root = _of_this_process().path
     return root.joinpath('vis_ros', *folders)
 
 
@@ -48,5 +50,7 @@ def mark_used(entry: Path) -> None:
 
 
 @cache
-def _of_this_process() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix='vis_ros_')
+def _of_this_process() -> ScratchFolder:
+    folder = ScratchFolder()
+    atexit.register(folder.close)
+    return folder

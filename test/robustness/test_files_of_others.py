@@ -12,7 +12,6 @@ from helpers.rectangles import RED, RectangleEngine, draw
 
 from vis_ros.claim import MARKER, claim
 from vis_ros.cli import main
-from vis_ros.engines.openvino.compiled_cache import CompiledCache
 from vis_ros.instances import Instances
 from vis_ros.networks.checkpoint_file import read_checkpoint
 from vis_ros.networks.model_config import ModelConfig
@@ -191,15 +190,6 @@ def test_without_a_home_directory(tmp_path):
     environment = {key: value for key, value in os.environ.items() if key not in ('HOME', 'XDG_CACHE_HOME')}
     done = subprocess.run([sys.executable, '-c', changed], capture_output=True, text=True, env=environment, check=True)
     assert 'vis_ros' in done.stdout and not os.path.exists(done.stdout.strip()), 'it ends with the process'
-
-
-def test_partial_files_of_a_process_that_was_killed_are_removed(tmp_path):
-    old, new = tmp_path / 'old.part', tmp_path / 'new.part'
-    for path in (old, new):
-        path.touch()
-    os.utime(old, (1, 1))
-    CompiledCache(tmp_path).store('key', b'content')
-    assert not old.exists() and new.exists()
 
 
 @pytest.mark.parametrize(

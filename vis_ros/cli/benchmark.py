@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vis_ros.cli.console import console, parse_size, print_table
+from vis_ros.whole_file import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,9 +50,12 @@ def benchmark(
 ) -> None:
     """Measure how long detection and tracking of a frame take on this machine."""
     import vis_ros
+    from vis_ros.claim import check_new
     from vis_ros.machine import describe_machine, peak_memory_mib
     from vis_ros.percentiles import median_ratio
 
+    if json_file is not None:
+        check_new(json_file, '--json')
     height, width = (0, 0) if size is None else parse_size(size)
     settings: dict[str, Any] = {'input_height': height, 'input_width': width, 'threads': threads}
     machine = describe_machine()
@@ -74,7 +78,7 @@ def benchmark(
         result['ratio'] = median_ratio(seconds[:, 0], seconds[:, 1])
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+        write_whole(json_file, json.dumps(result, indent=1) + '\n')
     _print(result)
 
 

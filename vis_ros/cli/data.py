@@ -115,10 +115,12 @@ def convert(
     """Write annotations and their images in another format. Reports what that format cannot hold."""
     from dataclasses import replace
 
+    from vis_ros.claim import check_outside
     from vis_ros.datasets.converting import PASSES, convert_annotations
     from vis_ros.datasets.labels import labels_of
     from vis_ros.datasets.open_annotations import open_annotations
 
+    check_outside(out, source)
     frames = None if truth is None else open_annotations(truth)
     opened = open_annotations(source, topic=topic, truth=frames, images=images, gray=gray_masks)
     known, how = labels_of(opened, labels)

@@ -11,6 +11,7 @@ import typer
 
 from vis_ros.cli.console import console, progress
 from vis_ros.cli.evaluation_tables import print_comparison, print_evaluation
+from vis_ros.whole_file import whole_file, write_whole
 
 if TYPE_CHECKING:
     from vis_ros.datasets.labels import Labels
@@ -137,7 +138,8 @@ def evaluate(
     with console.status('writing the report'):
         sheet = mistakes_sheet(evaluation, result_videos, truth_videos) if evaluation.photos else None
         if sheet is not None:
-            (out / 'mistakes.jpg').write_bytes(sheet)
+            with whole_file(out / 'mistakes.jpg') as partial:
+                partial.write_bytes(sheet)
         report = out / 'report.html'
         write_report(evaluation, report, truth=truth_videos, results=result_videos, comparison=comparison, sheet=sheet)
         sheets = 0 if evaluation.photos else write_error_sheets(out, evaluation, truth_videos, result_videos)
@@ -175,4 +177,4 @@ def _evaluate(
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + '\n', encoding='utf-8')
+    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + '\n')

@@ -115,6 +115,7 @@ def replay(
     from vis_ros.recordings.video_writer import CODECS
     from vis_ros.replay.interruption import INTERRUPTED
     from vis_ros.replay.offline.offline_replay import replay as run
+    from vis_ros.replay.output_folder import check_room
     from vis_ros.replay.run_identity import settings_identity, source_identity
     from vis_ros.tracking.model import Model
 
@@ -130,6 +131,7 @@ def replay(
         replay_library(source, out, topic, settings, options, where, redo=redo, part=part)
         return
     recordings = open_recordings(source, topic, parse_cameras(camera or []), depth_topics, photos, only or ())
+    check_room(out, [recording.path for recording in recordings])
     with console.status('loading the network'):
         model = Model(settings)
     described = recordings[0].description if len(recordings) == 1 else f'{len(recordings)} image folders in {source}'

@@ -28,12 +28,10 @@ def synth(
     from vis_ros.datasets.youtube_vis import write_youtube_vis
     from vis_ros.synthetic.coco_images import CocoDataset
     from vis_ros.synthetic.synthetic_video import composites, scenes
+    from vis_ros.whole_folder import whole_folder
 
     if (images is None) != (annotations is None):
         raise ValueError('give both --images and --annotations of the COCO dataset, or neither')
-    bag = out / 'bag'
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f'{out} already exists; give a new or empty folder')
     if images is None or annotations is None:
         synthetic = scenes(videos, frames, (height, width), rate, seed)
     else:
@@ -41,10 +39,9 @@ def synth(
         if dataset.problems:
             console.print(dataset.report())
         synthetic = composites(dataset, videos, frames, (height, width), rate, seed)
-    with progress('writing', 2 * videos * frames) as (bar, task):
-        losses = write_youtube_vis(synthetic, out, lambda: bar.advance(task))
-    with progress('writing the bag', videos * frames) as (bar, task):
-        write_bag(synthetic, bag, lambda: bar.advance(task))
+    with whole_folder(out) as written, progress('writing', 3 * videos * frames) as (bar, task):
+        losses = write_youtube_vis(synthetic, written, lambda: bar.advance(task))
+        write_bag(synthetic, written / 'bag', lambda: bar.advance(task))
     for loss in losses:
         console.print(f'lost in instances.json: {loss}')
-    console.print(f'wrote {videos} videos of {frames} frames: {out}/instances.json with JPEGImages, and {bag}')
+    console.print(f'wrote {videos} videos of {frames} frames: {out}/instances.json with JPEGImages, and {out}/bag')

@@ -10,6 +10,7 @@ import typer
 
 from vis_ros.cli.console import console, print_table
 from vis_ros.extras import require
+from vis_ros.whole_file import write_whole
 
 _MOST_WORKERS = 4
 
@@ -48,14 +49,14 @@ def train_init(
 ) -> None:
     """Write a commented config for `vis-ros train` from your own labels, and say what a run takes on this machine."""
     require('train', '`vis-ros train-init`')
+    from vis_ros.claim import check_new
     from vis_ros.networks.model_config import ModelConfig
     from vis_ros.training.own_config import OwnConfig
     from vis_ros.training.own_labels import read_own_labels
     from vis_ros.training.run_cost import measure_run
     from vis_ros.training.train_config import TrainConfig
 
-    if out.exists():
-        raise FileExistsError(f'{out} already exists and is not replaced: give another file with --out')
+    check_new(out, '--out')
     start = TrainConfig.from_dict({'data': [{'kind': 'scenes'}], 'weights': weights}).model
     if not isinstance(start, ModelConfig):
         raise ValueError(f'{weights} is not a detector: see config/train_feelvos.yaml for propagation networks')
@@ -68,14 +69,14 @@ def train_init(
         steps=steps,
         workers=min(max(len(os.sched_getaffinity(0)) // 2, 1), _MOST_WORKERS),
     )
-    out.write_text(own.to_yaml(), encoding='utf-8')
+    write_whole(out, own.to_yaml())
     config = TrainConfig.read(out)
     rows: list[tuple[str, object]] = [('data', own.contents()), ('steps', f'at most {own.steps}')]
     rows += [('remark', remark) for remark in own.remarks()]
     if measure:
         console.print('measuring with a few steps and one validation ...')
         cost = measure_run(config)
-        out.write_text(own.to_yaml(cost), encoding='utf-8')
+        write_whole(out, own.to_yaml(cost))
         rows.append(('cost', ' '.join(cost.lines(own.steps, own.validations))))
     print_table(str(out), rows)
     console.print(f'Look at {out}, then: vis-ros train {out}', soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from vis_ros.datasets.mots import write_mots
 from vis_ros.datasets.mots_png import write_mots_png
 from vis_ros.datasets.video import AnnotatedVideos
 from vis_ros.datasets.youtube_vis import write_youtube_vis
+from vis_ros.whole_folder import whole_folder
 
 PASSES = 2
 """How often `convert_annotations` calls `on_frame` for each frame. Most writers read a video twice: to count, then to
@@ -69,15 +69,8 @@ def convert_annotations(
         raise ValueError(f'cannot write the format {to!r}; choose from {", ".join(WRITERS)}')
     if out.suffix == '.json':  # the files next to it would be replaced
         raise ValueError(f'{out} looks like a file; give a new folder, which will contain instances.json')
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f'{out} already exists; give a new or empty folder')
-    if out.exists():
-        out.rmdir()
-    try:
-        losses = WRITERS[to](videos, out, on_frame)
+    with whole_folder(out) as written:
+        losses = WRITERS[to](videos, written, on_frame)
         if videos.labels and to != 'youtube-vis':  # which has a place for it
-            write_labels(out, videos.labels)
-        return losses
-    except BaseException:
-        shutil.rmtree(out, ignore_errors=True)
-        raise
+            write_labels(written, videos.labels)
+    return losses

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vis_ros.datasets.problems import AnnotationError, Problem
 from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.image_files import IMAGE_SUFFIXES, natural_order
-from vis_ros.images import ImageError, read_image_file
+from vis_ros.images import ImageError, read_image_file, write_image_file
 
 _JPEG_QUALITY = 95
 
@@ -100,6 +100,5 @@ def write_image(frame: AnnotatedFrame, folder: Path, stem: str) -> str | None:
         shutil.copyfile(frame.read_image.path, folder / name)
         return name
     name = f'{stem}.jpg'
-    if not cv2.imwrite(str(folder / name), pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
-        raise OSError(f'{folder / name} cannot be written: is the disk full?')
+    write_image_file(folder / name, pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return name

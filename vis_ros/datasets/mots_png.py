@@ -24,6 +24,7 @@ from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVide
 from vis_ros.datasets.video_summary import VideoSummary, summarize
 from vis_ros.image_files import natural_order
 from vis_ros.image_headers import LARGEST_IMAGE
+from vis_ros.images import write_image_file
 
 KIND = 'MOTS PNG'
 LABELS = 'labels.txt'
@@ -242,8 +243,7 @@ def _write_video(
             values[decode(parts.ignored) > 0] = IGNORED * IDS_PER_CLASS
         for track_id, mask in zip(frame.track_ids.tolist(), parts.masks, strict=True):
             values[decode(mask) > 0] = value_of[track_id]
-        if not cv2.imwrite(str(folder / _FOLDER / f'{stem}.png'), values):
-            raise OSError(f'cannot write {folder / _FOLDER / stem}.png')
+        write_image_file(folder / _FOLDER / f'{stem}.png', values)
         write_image(frame, folder / 'images', stem)
         losses.count_overlaps(parts)
         on_frame()

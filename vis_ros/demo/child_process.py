@@ -9,13 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from vis_ros.end_with_parent import end_with_parent
+
 _GRACE_S = {signal.SIGINT: 10.0, signal.SIGTERM: 5.0}
 
 
 class ChildProcess:
     """Runs a command while its context is entered, with the output in a file.
 
-    On leaving, the process group gets SIGINT, then SIGTERM, then SIGKILL, as far as it needs them.
+    It ends with this process, even if that is killed. On leaving, the process group gets SIGINT, then SIGTERM, then
+    SIGKILL, as far as it needs them.
 
     Args:
         name: for messages.
@@ -46,6 +49,7 @@ class ChildProcess:
                 env=self._environment,
                 cwd=self._folder,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
         return self
 

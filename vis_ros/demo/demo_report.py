@@ -22,6 +22,7 @@ from vis_ros.ros.messages import to_instances
 from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.scene import Scene
 from vis_ros.visualization import TruthMarks, VideoSheet, draw_overlay
+from vis_ros.whole_file import write_whole
 
 _SLOWEST_VIDEO = 5.0  # frames per second; if the tracker is slower, the video plays faster than real time
 
@@ -90,7 +91,7 @@ def write_report(
         'image_size': list(scene.size),
         'vis_ros': vis_ros.__version__,
     }
-    (out / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+    write_whole(out / 'metrics.json', json.dumps(metrics, indent=2) + '\n')
     return metrics
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from vis_ros.ros.environment import prepare_environment
 from vis_ros.ros.messages import to_image
 from vis_ros.ros.stamps import nanoseconds
 from vis_ros.synthetic.scene import Scene
+from vis_ros.whole_file import write_whole
 
 IMAGE_TOPIC = '/camera/image'
 TRACKER = '/vis_node'
@@ -142,9 +142,7 @@ def main() -> None:
         camera.reset_tracker()
         stamps = camera.play(images, rate)
         report = {'rate_hz': rate, 'response_ms': 1000 * response_time, 'stamps_ns': stamps}
-        partial = arguments.report.with_name(arguments.report.name + '.part')
-        partial.write_text(json.dumps(report), encoding='utf-8')
-        os.replace(partial, arguments.report)
+        write_whole(arguments.report, json.dumps(report))
         rclpy.spin(camera)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

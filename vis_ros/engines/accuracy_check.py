@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from vis_ros.masks.iou import box_iou, mask_iou
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.synthetic.scene import Scene
 from vis_ros.user_cache import user_cache
+from vis_ros.whole_file import whole_file
 
 MIN_MATCHED_SHARE = 0.9
 """Share of the confident detections that must match."""
@@ -188,11 +188,10 @@ def _store(path: Path, frames: list[Image], expected: list[Instances]) -> None:
     for index, found in enumerate(expected):
         arrays |= {f'{name}{index}': getattr(found, name) for name in _FIELDS}
         arrays[f'masks{index}'] = np.concatenate([np.zeros(0, np.uint8), *(mask.ravel() for mask in found.masks)])
-    partial = path.with_name(f'{path.name}.{os.getpid()}.part.npz')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, **arrays)
-        partial.replace(path)
+        with whole_file(path) as partial, partial.open('wb') as file:
+            np.savez(file, **arrays)
     except OSError as error:
         _log.debug('cannot store the reference detections: %s', error)
 

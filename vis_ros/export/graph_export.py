@@ -25,7 +25,7 @@ from vis_ros.export.graph_file import (
     graph_path,
     sha256_of,
 )
-from vis_ros.export.graph_writing import copy_weights, scratch_file, trace
+from vis_ros.export.graph_writing import check_replaceable, copy_weights, scratch_graph, trace
 from vis_ros.export.quantization import OPSET as QUANTIZED_OPSET
 from vis_ros.export.quantization import Kernels, quantize
 from vis_ros.export.static_detector import StaticDetector
@@ -97,6 +97,7 @@ def export(
     metadata = GraphMetadata(config, target, precision, sha256_of(weights), vis_ros.__version__)
     onnx.helper.set_model_props(model, metadata.to_properties())
     path = graph_path(placed, config.architecture, target, precision, size, batch)
+    check_replaceable(path)
     if is_int8:
         inputs = _quantize(model, path, detector, list(_image_inputs(detector, input_size, batch, images)))
     if precision == 'bf16':
@@ -163,7 +164,7 @@ def _quantize(
     state = {name: tensor.float().numpy() for name, tensor in detector.network.state_dict().items()}
     kernels: Kernels = state | {f'{PARAMETER_PREFIX}{name}': values for name, values in state.items()}
     arrays = ({name: tensor.numpy() for name, tensor in inputs.items()} for inputs in examples)
-    with scratch_file(model, path) as unquantized:
+    with scratch_graph(model, path) as unquantized:
         share = quantize(model, unquantized, kernels, arrays, _WEIGHT_STEPS[detector.target])
     _log.info('%s: %.0f %% of the operations in int8, scales from %d images', path.name, 100 * share, len(examples))
     return examples[0]
@@ -178,11 +179,10 @@ def _write(
     checked: onnx.ModelProto | None = None,
 ) -> None:
     """Write a graph. It gets its final name only if it, or `checked` in its place, passes `check_graph`."""
-    with scratch_file(model, path) as partial:
+    with scratch_graph(model, path) as partial:
         if checked is None:
             check_graph(partial, detector, inputs, tolerance)
         else:
-            with scratch_file(checked, path) as other:
+            with scratch_graph(checked, path) as other:
                 check_graph(other, detector, inputs, tolerance)
-        os.chmod(partial, 0o644)
         os.replace(partial, path)

@@ -24,7 +24,8 @@ PACKAGED_PRECISION = {'cpu': 'fp32', 'gpu': 'fp16'}
 CONVERGED_OUTPUT = 'settled'
 """Name of the output of every graph that is true if non-maximum suppression converged."""
 
-_KEYS = (CONFIG_KEY, 'vis_ros.target', 'vis_ros.precision', 'vis_ros.weights_sha256', 'vis_ros.version')
+VERSION_KEY = 'vis_ros.version'
+_KEYS = (CONFIG_KEY, 'vis_ros.target', 'vis_ros.precision', 'vis_ros.weights_sha256', VERSION_KEY)
 """Keys in the metadata of the ONNX file, in the order of the fields of `GraphMetadata`."""
 
 

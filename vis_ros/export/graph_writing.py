@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
+
+from vis_ros.export.graph_file import VERSION_KEY
+from vis_ros.export.onnx_metadata import read_metadata_props
+from vis_ros.scratch import ScratchFolder, scratch_file
+from vis_ros.whole_file import naming, whole_file
 
 
 def trace(
@@ -28,8 +32,8 @@ def trace(
         axes: input or output -> the axes whose length is only known at run time, as for `torch.onnx.export`.
         opset: of ONNX.
     """
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / 'traced.onnx'
+    with warnings.catch_warnings(), ScratchFolder() as folder:
+        file = folder / 'traced.onnx'
         # The exporter that traces: the newer one does not support sizes that are only known at run time.
         warnings.simplefilter('ignore')
         torch.onnx.export(
@@ -51,25 +55,37 @@ def trace(
 
 
 def copy_weights(weights: Path, folder: Path) -> Path:
-    """A copy of the model file in the folder of the graph. Not a link: onnx rejects links to external data."""
+    """A copy of the model file in the folder of the graph. Not a link: onnx rejects links to external data.
+
+    Raises:
+        FileExistsError: the folder has another file of this name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     placed = folder / weights.name
-    if placed.exists() and placed.samefile(weights):
+    if placed.exists():
+        if not cmp(placed, weights, shallow=False):
+            raise FileExistsError(f'{placed} is another file than {weights} and is not replaced: choose another --out')
         return placed
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        partial = Path(scratch) / weights.name
+    with whole_file(placed) as partial:
         shutil.copyfile(weights, partial)
-        os.replace(partial, placed)
     return placed
 
 
+def check_replaceable(path: Path) -> None:
+    """Check that a graph may be written to a path. Raises FileExistsError if somebody else's file is there."""
+    if path.exists():
+        try:
+            is_ours = VERSION_KEY in read_metadata_props(path)
+        except ValueError:
+            is_ours = False
+        if not is_ours:
+            raise FileExistsError(f'{path} was not written by vis-ros export and is not replaced: choose another --out')
+
+
 @contextmanager
-def scratch_file(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
+def scratch_graph(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
     """A temporary file with a graph, in the folder of `path`, where its weights are."""
-    descriptor, name = tempfile.mkstemp(prefix=f'{path.stem}.', suffix='.part', dir=path.parent)
-    with os.fdopen(descriptor, 'wb') as file:
-        file.write(model.SerializeToString(deterministic=True))
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with scratch_file(path.parent) as scratch:
+        with naming(path):
+            scratch.write_bytes(model.SerializeToString(deterministic=True))
+        yield scratch

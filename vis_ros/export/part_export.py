@@ -13,8 +13,8 @@ import torch
 
 import vis_ros
 from vis_ros.export.external_weights import refer_to_weights
-from vis_ros.export.graph_file import Target, sha256_of
-from vis_ros.export.graph_writing import copy_weights, scratch_file, trace
+from vis_ros.export.graph_file import VERSION_KEY, Target, sha256_of
+from vis_ros.export.graph_writing import check_replaceable, copy_weights, scratch_graph, trace
 from vis_ros.export.part_graphs import DIGEST_KEY, part_graph_path
 from vis_ros.propagation.part import Part
 from vis_ros.propagation.propagation_config import PropagationConfig
@@ -53,11 +53,12 @@ def export_parts(
     properties = {
         PROPAGATION_KEY: config.to_json(),
         DIGEST_KEY: sha256_of(weights),
-        'vis_ros.version': vis_ros.__version__,
+        VERSION_KEY: vis_ros.__version__,
     }
     graphs = {}
     for name, part in parts.items():
         path = part_graph_path(placed, name, target, size)
+        check_replaceable(path)
         _export(part, path, placed, target, size or config.input_size, properties)
         graphs[name] = path
     return graphs
@@ -80,12 +81,11 @@ def _export(
     model = trace(part.eval(), inputs, names, axes, _OPSET)
     refer_to_weights(model, weights)
     onnx.helper.set_model_props(model, dict(properties))
-    with scratch_file(model, path) as partial:
+    with scratch_graph(model, path) as partial:
         session = onnxruntime.InferenceSession(str(partial), providers=['CPUExecutionProvider'])
         outputs = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
         for output, wanted in zip(outputs, expected, strict=True):
             error = float(np.abs(output - wanted.numpy()).max()) / max(1.0, float(wanted.abs().max()))
             if not error <= _TOLERANCE:
                 raise ValueError(f'{path.name}: the graph differs from the network by {error:.2g} of the largest value')
-        os.chmod(partial, 0o644)
         os.replace(partial, path)

@@ -21,6 +21,8 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from vis_ros.scratch import scratch_file
+
 Inputs = Mapping[str, NDArray[Any]]
 """Inputs of a graph by name."""
 
@@ -114,12 +116,9 @@ def sample_activations(graph: Path, names: Iterable[str], examples: Iterable[Inp
     wanted = list(dict.fromkeys(names))
     model.graph.ClearField('output')
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
-    sampled = graph.with_name(f'{graph.name}.sampled')
-    sampled.write_bytes(model.SerializeToString())
-    try:
+    with scratch_file(graph.parent) as sampled:
+        sampled.write_bytes(model.SerializeToString())
         session = onnxruntime.InferenceSession(str(sampled), providers=['CPUExecutionProvider'])
-    finally:
-        sampled.unlink()
     samples = {name: ActivationSamples() for name in wanted}
     for inputs in examples:
         for name, values in zip(wanted, session.run(wanted, dict(inputs)), strict=True):

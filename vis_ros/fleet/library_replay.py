@@ -12,7 +12,7 @@ from vis_ros.claim import claim
 from vis_ros.datasets.library_file import LIBRARY, VERSION
 from vis_ros.fleet.recording_library import Unit
 from vis_ros.fleet.unit_replay import Job, Row, changes, finished_run, row_of
-from vis_ros.whole_file import whole_file
+from vis_ros.whole_file import write_whole
 
 Runner = Callable[[Sequence[Unit], Job, Callable[[Unit], None], Event], Iterator[tuple[Unit, Row]]]
 """Replays units in the given order, yields each with its row, and calls the function for each frame, if it can."""
@@ -101,5 +101,4 @@ def write_library(out: Path, units: Sequence[Unit], rows: Sequence[Row]) -> None
         'version': VERSION,
         'rows': [{'folder': unit.name, **row} for unit, row in zip(units, rows, strict=True)],
     }
-    with whole_file(out / LIBRARY) as file:
-        file.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    write_whole(out / LIBRARY, json.dumps(content, indent=1) + '\n')

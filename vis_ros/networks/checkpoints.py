@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vis_ros.claim import check_new
 from vis_ros.networks.checkpoint_file import State, read_checkpoint
 from vis_ros.networks.checkpoint_layouts import (
     BACKBONES,
@@ -35,13 +36,15 @@ def convert(path: Path, layout: str = 'auto', out: Path | None = None) -> Path:
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
+        FileExistsError: the file to write exists.
         ValueError: the file is damaged, contains more than tensors and plain values, or is not a Mask R-CNN of a known
             layout. The message names what was found.
     """
     out = out or path.with_suffix('.safetensors')
-    state, meta = read_checkpoint(path)
     if out == path:
         raise ValueError(f'{path} would be overwritten by its own model file: choose another output file')
+    check_new(out, '--out')
+    state, meta = read_checkpoint(path)
     try:
         network = network_of_checkpoint(state, meta, layout, path.stem)
     except ValueError as error:

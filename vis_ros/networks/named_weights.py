@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vis_ros.extras import require
+from vis_ros.scratch import ScratchFolder
 from vis_ros.user_cache import user_cache
 
 _TIMEOUT_S = 30.0
@@ -146,8 +146,8 @@ def fetch(name: str, on_progress: Progress = lambda done, total: None) -> Path:
         return resolve(name)
     require('torch', f'converting {name} to a model file')
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'{name}-', dir=target.parent) as folder:
-        checkpoint = Path(folder) / weights.url.rsplit('/', 1)[1]  # `convert` finds the data set in this name
+    with ScratchFolder(target.parent) as folder:
+        checkpoint = folder / weights.url.rsplit('/', 1)[1]  # `convert` finds the data set in this name
         _download(weights, checkpoint, on_progress)
         from vis_ros.networks import checkpoints
 

@@ -84,7 +84,9 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory | None = N
         signals.ignore()
     if node is None:
         return 0
-    if node.hangs or node.is_loading:
+    # The interpreter would wait for a thread that is busy, or crash it; and tearing down torch may take longer than a
+    # launch file waits before it kills the node.
+    if node.hangs or node.is_loading or 'torch' in sys.modules:
         sys.stdout.flush()
-        os._exit(int(node.hangs))  # the interpreter would wait for the thread that is busy, or crash it
+        os._exit(int(node.hangs) or node.exit_status)
     return node.exit_status

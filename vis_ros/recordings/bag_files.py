@@ -9,6 +9,9 @@ SUFFIXES = ('.mcap', '.db3')
 """Suffixes of the storage files of a bag, in lower case. zstd may be appended: 'bag_0.db3.zstd'."""
 
 METADATA = 'metadata.yaml'
+PARTIAL_METADATA = 'metadata.yaml.tmp'
+"""What rosbags writes the metadata to. A process that is killed or finds the disk full may leave it behind."""
+
 INFORMATION = 'rosbag2_bagfile_information'
 """The key in metadata.yaml by which it belongs to a bag; other programs write files of this name too."""
 
@@ -62,6 +65,8 @@ def remove_bag(path: Path) -> None:
     """
     if not path.exists():
         return
-    if not path.is_dir() or any(file.name != METADATA and not is_storage(file) for file in path.iterdir()):
+    if not path.is_dir() or any(
+        file.name not in (METADATA, PARTIAL_METADATA) and not is_storage(file) for file in path.iterdir()
+    ):
         raise FileExistsError(f'{path} is not a bag folder and is not replaced; remove it or choose another place')
     shutil.rmtree(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -31,6 +30,7 @@ from vis_ros.recordings.decompression import ZSTD_MAGIC, decompress, decompress_
 from vis_ros.recordings.mcap_file import McapFile, TopicKey
 from vis_ros.recordings.topics import IMAGE_TYPES, INSTANCES_TYPE, Topic, ignored_topic
 from vis_ros.ros.stamps import NS_PER_S
+from vis_ros.scratch import ScratchFolder
 
 _Part = McapFile | Db3File
 
@@ -63,7 +63,7 @@ class BagReader:
         custom = (information or {}).get('custom_data')
         self.videos: dict[str, str] = custom if isinstance(custom, dict) else {}
         self._parts: list[_Part] = []
-        self._unpacked: TemporaryDirectory[str] | None = None
+        self._unpacked: ScratchFolder | None = None
         self._unreadable_end = ''
         paths = _paths(self.path, information)
         for path in paths:
@@ -83,8 +83,8 @@ class BagReader:
         """The storage file itself, or its content in a temporary folder if zstd has compressed the file."""
         if not first_bytes(path).startswith(ZSTD_MAGIC):
             return path
-        self._unpacked = self._unpacked or TemporaryDirectory(prefix='vis_ros_')  # removed with this object
-        target = Path(self._unpacked.name) / path.name.removesuffix('.zstd')
+        self._unpacked = self._unpacked or ScratchFolder()  # removed with this object
+        target = self._unpacked.path / path.name.removesuffix('.zstd')
         try:
             decompress_file(path, target)
         except ValueError as error:

@@ -12,7 +12,9 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.storage_mcap import McapWriter
 
+from vis_ros.recordings.bag_files import PARTIAL_METADATA
 from vis_ros.recordings.cdr import typestore
+from vis_ros.whole_file import naming
 
 _BAG_VERSION: Literal[8] = 8  # the newest that Jazzy reads; Humble reads it too
 
@@ -72,6 +74,7 @@ class BagWriter:
         """
         if Path(path).exists():
             raise FileExistsError(f'{path} exists; remove it or choose another place')
+        self._path = Path(path)
         self._writer = _SafeWriter(path, version=_BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         self._connections: dict[str, Connection] = {}
@@ -84,7 +87,11 @@ class BagWriter:
 
     def close(self) -> None:
         """Write the index and metadata.yaml."""
-        self._writer.close()
+        with naming(self._path):
+            try:
+                self._writer.close()
+            finally:
+                (self._path / PARTIAL_METADATA).unlink(missing_ok=True)
 
     def add_topic(self, name: str, type: str, video: str = '') -> None:
         """Declare a topic, which may stay without messages.
@@ -100,4 +107,5 @@ class BagWriter:
 
     def write(self, topic: str, recorded_ns: int, data: bytes | memoryview) -> None:
         """Append a serialized message to a declared topic."""
-        self._writer.write(self._connections[topic], recorded_ns, data)
+        with naming(self._path):
+            self._writer.write(self._connections[topic], recorded_ns, data)

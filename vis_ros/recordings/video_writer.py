@@ -15,6 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.scratch import ScratchFolder
+from vis_ros.whole_file import put
+
 CODECS = {
     'avc1': 'H.264, plays everywhere',
     'vp09': 'VP9, plays in browsers and most players',
@@ -45,11 +48,11 @@ class VideoWriter:
             codecs: FourCCs to try, in this order.
         """
         self.path = Path(path)
-        self._partial = partial_video(self.path)
         self.codec = ''
         self._rate = rate
         self._codecs = codecs
         self._writer: cv2.VideoWriter | None = None
+        self._scratch: ScratchFolder | None = None  # until then
         self._size = (0, 0)
         self._encoder = ThreadPoolExecutor(1, 'vis_video')
         self._pending: deque[Future[None]] = deque()
@@ -64,6 +67,8 @@ class VideoWriter:
             ValueError: OpenCV can write none of the codecs.
         """
         if self._writer is None:
+            self._scratch = ScratchFolder(self.path.parent)
+            self._partial = self._scratch.path / self.path.name
             self._writer = self._open(image.shape[1], image.shape[0])
         self._pending.append(self._encoder.submit(self._encode, self._writer, image))
         if len(self._pending) > _QUEUE:
@@ -81,16 +86,17 @@ class VideoWriter:
             OSError: it could not be finished.
         """
         self._encoder.shutdown()
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
-            try:
+        try:
+            if self._writer is not None:
+                self._writer.release()
+                self._writer = None
                 self._check_index()
-                self._partial.replace(self.path)
-            finally:
-                self._partial.unlink(missing_ok=True)
-        while self._pending:
-            self._pending.popleft().result()
+                put(self._partial, self.path)
+            while self._pending:
+                self._pending.popleft().result()
+        finally:
+            if self._scratch is not None:
+                self._scratch.close()
 
     def _check_index(self) -> None:
         """Raise OSError if the file has no index and so cannot be played; OpenCV itself reports no error."""
@@ -116,11 +122,6 @@ class VideoWriter:
                 self.codec = codec
                 return writer
         raise ValueError(f'OpenCV cannot write {self.path} with any of the codecs {", ".join(self._codecs)}')
-
-
-def partial_video(path: Path) -> Path:
-    """Where a video is written until it can be played. The suffix tells OpenCV the kind of file."""
-    return path.with_name(f'{path.stem}.part{path.suffix}')
 
 
 def _even(side: float) -> int:

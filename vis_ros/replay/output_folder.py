@@ -6,12 +6,28 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vis_ros.claim import claim, is_ours
+from vis_ros.claim import check_free, claim, is_ours
 from vis_ros.recordings.bag_files import remove_bag
 from vis_ros.replay.offline.photo_files import OVERLAYS
 from vis_ros.replay.offline.video_files import NAMES
 
 _RUN = 'run.json'
+
+
+def check_room(folder: Path, recordings: Iterable[Path]) -> None:
+    """Check that a folder can hold the results of a replay, before anything is loaded or written.
+
+    Raises:
+        ValueError: the folder and one of the recordings overlap.
+        FileExistsError: the folder holds files that vis-ros has not written.
+    """
+    for path in (recording.resolve() for recording in recordings):
+        written = [folder.resolve() / name for name in ('bag', *NAMES)]
+        if folder.resolve().is_relative_to(path) or any(path.is_relative_to(each) for each in written):
+            raise ValueError(
+                f'{folder} cannot hold the results: it overlaps the recording {path}; choose another --out'
+            )
+    check_free(folder)
 
 
 def make_room(folder: Path, recordings: Iterable[Path], videos: Iterable[str]) -> None:
@@ -28,16 +44,11 @@ def make_room(folder: Path, recordings: Iterable[Path], videos: Iterable[str]) -
         ValueError: the folder and one of the recordings overlap.
         FileExistsError: one of the folders holds files that vis-ros has not written, or `folder/bag` is not a bag.
     """
-    for path in (recording.resolve() for recording in recordings):
-        written = [folder.resolve() / name for name in ('bag', *NAMES)]
-        if folder.resolve().is_relative_to(path) or any(path.is_relative_to(each) for each in written):
-            raise ValueError(
-                f'{folder} cannot hold the results: it overlaps the recording {path}; choose another --out'
-            )
+    check_room(folder, recordings)
     claim(folder)
     remove_bag(folder / 'bag')
     for video in (folder, *_videos_of(folder)):
-        for name in (*NAMES, 'overlay.part.mp4'):
+        for name in NAMES:
             (video / name).unlink(missing_ok=True)
         if is_ours(video / OVERLAYS):
             shutil.rmtree(video / OVERLAYS)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from vis_ros.scratch import is_locked
 
 FOLDER = Path('/dev/shm')
 
@@ -44,16 +44,5 @@ def _stale_locks(folder: Path) -> Iterator[Path]:
     """Lock files that no process holds."""
     for lock in folder.glob('fast*_el'):
         with suppress(OSError):
-            if _LOCK.fullmatch(lock.name) and time.time() - lock.stat().st_mtime > _NEW_S and not _is_held(lock):
+            if _LOCK.fullmatch(lock.name) and time.time() - lock.stat().st_mtime > _NEW_S and not is_locked(lock):
                 yield lock
-
-
-def _is_held(lock: Path) -> bool:
-    descriptor = os.open(lock, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)  # which gives up the lock
-    return False

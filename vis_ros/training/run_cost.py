@@ -6,12 +6,11 @@ import os
 import resource
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
 from vis_ros.machine import peak_memory_mib
+from vis_ros.scratch import ScratchFolder
 from vis_ros.training.train_config import TrainConfig
 from vis_ros.training.trainer import Trainer
 
@@ -48,8 +47,8 @@ class RunCost:
 
 def measure_run(config: TrainConfig) -> RunCost:
     """Make a few steps and a validation of a run in a temporary folder. ValueError as when the run starts."""
-    with TemporaryDirectory() as folder:
-        trainer = Trainer(replace(config, steps=_STEPS), Path(folder) / 'run')
+    with ScratchFolder() as folder:
+        trainer = Trainer(replace(config, steps=_STEPS), folder / 'run')
         times = []
         for images, truth in trainer.batches():
             trainer.train_step(images, truth)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -58,11 +60,14 @@ def numbered_loader(
         collate_fn=collate,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers > 0 else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
         generator=torch.Generator(),  # the default generator's state is restored by a resumed run
     )
 
 
-def _one_thread(_: int) -> None:
+def _start_worker(_: int) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():  # killed meanwhile; torch's worker would wait for it for ever
+        os._exit(1)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

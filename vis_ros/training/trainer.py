@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from vis_ros.claim import claim
+from vis_ros.claim import check_free, claim
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.training.detection_task import DetectionTask
 from vis_ros.training.optimization import build_optimizer, choose_precision, freeze, learning_rate_factor
@@ -69,6 +69,8 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, out: Path, ranks: Ranks | None = None) -> None:
         ranks = ranks or Ranks(0, 1, choose_device(config.device))
+        if ranks.first:
+            check_free(out)
         self.config, self.out, self.ranks, self.device = config, out, ranks, ranks.device
         self.console = Console(quiet=not ranks.first)
         torch.manual_seed(config.seed)

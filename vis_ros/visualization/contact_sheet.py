@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 from vis_ros.evenly_spaced import EvenlySpaced
+from vis_ros.images import write_image_file
 from vis_ros.visualization.outlines import Image
+from vis_ros.whole_file import whole_file
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -91,5 +93,5 @@ class VideoSheet:
         """
         chosen = sorted([*self._images.chosen(), *self._wanted.chosen()], key=lambda each: each[0])
         images, captions = [image for _, image, _ in chosen], [caption for _, _, caption in chosen]
-        if not cv2.imwrite(str(path), contact_sheet(images, columns, width, captions)):
-            raise OSError(f'cannot write {path}')
+        with whole_file(path) as partial:
+            write_image_file(partial, contact_sheet(images, columns, width, captions))

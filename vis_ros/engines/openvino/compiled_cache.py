@@ -5,22 +5,18 @@ OpenVINO has a cache of its own, but it loads damaged files without noticing and
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.user_cache import delete_least_recently_used, mark_used
+from vis_ros.whole_file import whole_file
 
 _DIGEST_BYTES = 32
 _SUFFIX = '.openvino'
-_ABANDONED_S = 600.0
-"""A partial file that nobody has written to for this long is left over."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,22 +56,16 @@ class CompiledCache:
 
     def store(self, key: str, content: bytes) -> None:
         """Store content under a key. The file appears complete or not at all; a failure is reported in `error`."""
-        partial = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix='.part', delete=False) as file:
-                partial = Path(file.name)
+            with whole_file(self._path(key)) as partial, partial.open('wb') as file:
                 file.write(hashlib.sha256(content).digest())
                 file.write(content)
-            partial.replace(self._path(key))
             self.error = ''
-            self._delete_abandoned()
             delete_least_recently_used(self.folder, self.limit, f'*{_SUFFIX}')
         except OSError as error:
             self.error = f'the compiled network cannot be cached, so it is compiled at every start: {error}'
             _log.warning('%s', self.error)
-            if partial is not None:
-                partial.unlink(missing_ok=True)
 
     def discard(self, key: str) -> None:
         """Delete the content stored under a key."""
@@ -86,9 +76,3 @@ class CompiledCache:
 
     def _path(self, key: str) -> Path:
         return self.folder / f'{key}{_SUFFIX}'
-
-    def _delete_abandoned(self) -> None:
-        for partial in self.folder.glob('*.part'):  # of a process that was killed
-            with contextlib.suppress(OSError):
-                if time.time() - partial.stat().st_mtime > _ABANDONED_S:
-                    partial.unlink()

@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,9 @@ from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
 from vis_ros.engines.tensorrt.build import PROGRESS_PERIOD_S
+from vis_ros.scratch import ScratchFolder
 from vis_ros.user_cache import delete_least_recently_used, mark_used
+from vis_ros.whole_file import whole_file
 
 _FIRST_LINE = b'vis_ros TensorRT engine 1\n'
 _SUFFIX = '.engine'
@@ -138,8 +139,8 @@ def _build_and_store(
     path: Path | None, key: EngineKey, build: Build, load: Callable[[bytes], T], reason: str = ''
 ) -> OpenedEngine[T]:
     """A new engine, stored at `path`. Without a path it is not stored, for the given reason."""
-    with tempfile.TemporaryDirectory(prefix='vis_ros-tensorrt-') as folder:
-        new = Path(folder) / 'plan'
+    with ScratchFolder() as folder:
+        new = folder / 'plan'
         graph_precision = build(new)
         plan = new.read_bytes()
     if path is not None:
@@ -160,16 +161,9 @@ def _build_and_store(
 def write_plan(path: Path, key: EngineKey, plan: bytes, graph_precision: str) -> None:
     """Write a plan after a header line of JSON with its key. The file appears complete or not at all."""
     header = {**asdict(key), 'typed_precision': graph_precision, 'bytes': len(plan), 'sha256': _sha256(plan)}
-    partial = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        with partial.open('wb') as file:
-            file.write(_FIRST_LINE + json.dumps(header).encode() + b'\n')
-            file.write(plan)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open('wb') as file:
+        file.write(_FIRST_LINE + json.dumps(header).encode() + b'\n')
+        file.write(plan)
 
 
 def read_plan(path: Path, key: EngineKey) -> tuple[bytes, str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from vis_ros.engines.engine import DeviceLostError
 from vis_ros.engines.tensorrt.cuda_resize import Check, CudaResize
 from vis_ros.engines.tensorrt.engine_precision import actual_precision
 from vis_ros.engines.tensorrt.library import Gpu, TensorRt, python_logger
+from vis_ros.whole_file import whole_file
 
 _WARM_UP_RUNS = 2
 """Runs before the CUDA graph is captured: the first run compiles kernels and allocates memory."""
@@ -291,14 +291,11 @@ def _load_kernels(kernels: Any, path: Path) -> bool:
 def _store_kernels(kernels: Any, path: Path, were_loaded: bool) -> None:
     """Write the compiled kernels for the next start. If that fails, the next start is only slower."""
     blob = bytes(kernels.serialize())
-    partial = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
+    with suppress(OSError):
         if were_loaded and path.stat().st_size == len(blob):
             return
-        partial.write_bytes(blob)
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
+        with whole_file(path) as partial:
+            partial.write_bytes(blob)
 
 
 def _mebibytes(size: int) -> str:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -18,10 +17,13 @@ from numpy.typing import NDArray
 
 from vis_ros.claim import claim
 from vis_ros.datasets.frame_images import folder_names
+from vis_ros.end_with_parent import end_with_parent
 from vis_ros.evaluation.comparison.run_model import ComparisonTask
-from vis_ros.images import read_image_file
+from vis_ros.images import read_image_file, write_image_file
 from vis_ros.machine import describe_machine
 from vis_ros.ros.isolation import child_environment
+from vis_ros.scratch import ScratchFolder
+from vis_ros.whole_file import whole_file, write_whole
 
 _LABEL_WIDTH = 150
 _GAP = 4
@@ -48,21 +50,23 @@ def compare_models(
     out = Path(tasks[0].out)
     claim(out)
     result: dict[str, Any] = {'machine': describe_machine(), 'truth': tasks[0].truth, 'models': {}}
-    with TemporaryDirectory(prefix='vis_ros_') as images:
+    with ScratchFolder() as images:
         for task in tasks:
             on_model(task.model)
-            folder = Path(images) / task.model
+            folder = images / task.model
             folder.mkdir()
             found = _run(replace(task, out=str(folder)))
             result['models'][task.model] = found if 'error' in found else found | {'mean': _mean(found['videos'])}
-        (out / 'comparison.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
-        _write_sheets(out, Path(images), result['models'])
+        write_whole(out / 'comparison.json', json.dumps(result, indent=1) + '\n')
+        _write_sheets(out, images, result['models'])
     return result
 
 
 def _run(task: ComparisonTask) -> dict[str, Any]:
     command = [sys.executable, '-m', 'vis_ros.evaluation.comparison.run_model', json.dumps(asdict(task))]
-    done = subprocess.run(command, capture_output=True, text=True, env=child_environment(), check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=child_environment(), check=False, preexec_fn=end_with_parent
+    )
     if done.returncode or not done.stdout:
         end = '\n'.join(done.stderr.splitlines()[-20:])
         raise ChildProcessError(f'the process of {task.model} failed with exit status {done.returncode}:\n{end}')
@@ -84,8 +88,8 @@ def _write_sheets(out: Path, images: Path, models: Mapping[str, Mapping[str, Any
             paths = sorted((images / model).glob(f'{position}_*.jpg'))
             rows.setdefault(video, []).append(_row(model, metrics, [read_image_file(path) for path in paths]))
     for name, strips in zip(folder_names(list(rows)), rows.values(), strict=True):
-        if not cv2.imwrite(str(out / f'{name}.jpg'), np.vstack(strips)):
-            raise OSError(f'cannot write {out / name}.jpg')
+        with whole_file(out / f'{name}.jpg') as partial:
+            write_image_file(partial, np.vstack(strips))
 
 
 def _row(model: str, metrics: Mapping[str, float], images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

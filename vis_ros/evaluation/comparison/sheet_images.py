@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from vis_ros.datasets.video import AnnotatedFrame
 from vis_ros.evaluation.comparison.candidates import ground_truth, stamp
 from vis_ros.evaluation.error_marks import error_marks, mask_iou
 from vis_ros.evaluation.metrics.clear import ClearMatching
+from vis_ros.images import write_image_file
 from vis_ros.instances import LOST, Instances
 from vis_ros.visualization import TruthMarks, contact_sheet, draw_overlay, identity_color
 
@@ -61,5 +61,4 @@ class SheetImages:
         overlay = draw_overlay(image, found, labels='id', colors=colors, marks=marks)
         path = self._folder / f'{self._position}_{number:05d}.jpg'
         sheet = contact_sheet([overlay], 1, _WIDTH, [f'{caption}  {marks.in_words()}'.rstrip()])
-        if not cv2.imwrite(str(path), sheet):
-            raise OSError(f'cannot write {path}')
+        write_image_file(path, sheet)

@@ -22,6 +22,7 @@ from vis_ros.evaluation.report.switch_images import Moment, draw_moments
 from vis_ros.evaluation.report.timeline import Strip, Timeline, strip, svg_color, svg_ink, timeline
 from vis_ros.evaluation.settings_difference import settings_known
 from vis_ros.tracking.settings import NodeSettings
+from vis_ros.whole_file import write_whole
 
 METRIC_DESCRIPTIONS = {
     'AP': 'average precision of whole tracks, mean over ten IoU thresholds from 0.50 to 0.95 (YouTube-VIS)',
@@ -162,7 +163,7 @@ def write_report(
         lost_identities=_first(comparison.lost_identities, MAX_ROWS) if comparison else None,
         compared_videos=_first(_differing_videos(comparison), MAX_ROWS) if comparison else None,
     )
-    Path(path).write_text(text, encoding='utf-8', newline='\n')
+    write_whole(Path(path), text)
 
 
 def metric_text(value: float, name: str) -> str:

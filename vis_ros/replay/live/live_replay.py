@@ -14,7 +14,7 @@ from vis_ros.replay.live.player import open_player
 from vis_ros.replay.live.routes import find_routes
 from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.replay.live.timed_images import TimedImages
-from vis_ros.replay.output_folder import make_room
+from vis_ros.replay.output_folder import check_room, make_room
 
 
 def replay_live(
@@ -67,6 +67,7 @@ def replay_live(
     if not 0 < rate < math.inf or loop < 1:
         raise ValueError(f'rate ({rate}) must be a number greater than 0 and loop ({loop}) at least 1')
     folder = Path(out)
+    check_room(folder, [images.path])
     with interruptible() as stop:
         with open_player('vis_ros_replay', stop) as player:
             running_node = RunningNode(player, node)

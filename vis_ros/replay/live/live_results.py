@@ -31,6 +31,7 @@ from vis_ros.replay.records import frame_record
 from vis_ros.replay.run_date import run_date
 from vis_ros.ros.messages import to_instances
 from vis_ros.ros.stamps import nanoseconds
+from vis_ros.whole_file import write_whole
 
 _DECIMALS = 3
 
@@ -122,7 +123,7 @@ def write_live_results(folder: Path, session: LiveSession) -> LiveSummary:
     ]
     summary = _summarize(session, contents, latencies_ms, no_results_json)
     run = _run_record(session, contents, latencies_ms, summary)
-    (folder / 'run.json').write_text(json.dumps(run, indent=1) + '\n', encoding='utf-8')
+    write_whole(folder / 'run.json', json.dumps(run, indent=1) + '\n')
     return summary
 
 

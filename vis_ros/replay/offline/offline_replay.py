@@ -47,7 +47,7 @@ from vis_ros.ros.stamps import FOLDER_RATE, StampOrder
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.tracker import Tracker
 from vis_ros.visualization import Labels
-from vis_ros.whole_file import whole_file
+from vis_ros.whole_file import write_whole
 
 _MASK_ENCODING = 'rle'  # lossless, and a tenth of the size of mono8, which the node publishes by default
 
@@ -196,8 +196,7 @@ def replay(
         'instances': summary.instances,
         'identity': dict(identity or {}),
     }
-    with whole_file(folder / 'run.json') as file:
-        file.write_text(json.dumps(run, indent=1) + '\n', encoding='utf-8')
+    write_whole(folder / 'run.json', json.dumps(run, indent=1) + '\n')
     return summary
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.claim import claim
+from vis_ros.images import write_image_file
 from vis_ros.instances import Instances
+from vis_ros.replay.offline.record_files import RecordFiles
 from vis_ros.visualization import Labels, VideoSheet, draw_overlay
 
 OVERLAYS = 'overlays'
@@ -32,16 +32,15 @@ class PhotoFiles:
         claim(folder / OVERLAYS)
         self._overlays = folder / OVERLAYS
         self._sheet, self._sheet_path = VideoSheet(16), folder / 'contact_sheet.png'
-        self._records = (folder / 'results.jsonl').open('w', encoding='utf-8')
+        self._records = RecordFiles(folder)
 
     def add(self, image: NDArray[np.uint8] | None, instances: Instances, record: dict[str, Any]) -> None:
         """Write a photo and the objects found in it; arguments as of `VideoFiles.add`."""
         assert image is not None
-        self._records.write(json.dumps(record) + '\n')
+        self._records.add(image, instances, record)
         overlay = draw_overlay(image, instances, self._labels)
         path = self._overlays / f'{record["name"]}.jpg'  # photos may differ in their suffix only
-        if not cv2.imwrite(str(path), overlay):
-            raise OSError(f'cannot write {path}')
+        write_image_file(path, overlay)
         self._sheet.add(overlay, record['name'])
 
     def close(self) -> None:

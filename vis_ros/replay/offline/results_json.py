@@ -13,6 +13,7 @@ from types import TracebackType
 
 from vis_ros.instances import Instances
 from vis_ros.masks.rle import MaskRuns, compress, mask_runs
+from vis_ros.whole_file import naming, whole_file
 
 LARGEST = 50_000_000
 """Largest number of mask entries in a file, most of them `null` (about 250 MB). The layout is made for clips: the row
@@ -53,7 +54,8 @@ class ResultsJson:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._spool.close()
+        with naming(self._path):
+            self._spool.close()
 
     def add(
         self, video_id: int, frame: int, epoch: int, instances: Instances, runs: Sequence[MaskRuns] | None = None
@@ -84,7 +86,8 @@ class ResultsJson:
             row.classes[int(instances.class_ids[index])] += 1
             counts = compress(runs[index].image).decode('ascii')
             text = json.dumps({'size': list(instances.image_size), 'counts': counts})
-            self._size += self._spool.write(text.encode('ascii') + b'\n')
+            with naming(self._path):
+                self._size += self._spool.write(text.encode('ascii') + b'\n')
 
     def extend(self, video_id: int, frames: int) -> None:
         """Set the number of frames of a video, unless it is known to have more."""
@@ -98,7 +101,7 @@ class ResultsJson:
                 f'{len(self._rows)} tracks with one entry for each frame of their video make {entries} entries; the '
                 f'limit is {LARGEST}. results.jsonl and the bag have all masks'
             )
-        with self._path.open('w', encoding='ascii') as file:
+        with whole_file(self._path) as partial, partial.open('w', encoding='ascii') as file:
             file.write('[')
             for number, (key, row) in enumerate(sorted(self._rows.items())):
                 head = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vis_ros.instances import Instances
 from vis_ros.recordings.video_writer import CODECS, VideoWriter
+from vis_ros.replay.offline.record_files import RecordFiles
 from vis_ros.visualization import Labels, VideoSheet, draw_overlay
 
 NAMES = ('results.jsonl', 'overlay.mp4', 'contact_sheet.png')
@@ -37,12 +38,11 @@ class VideoFiles:
             codecs: FourCCs for it, see `VideoWriter`.
             labels: what the tags in the pictures have, see `draw_overlay`.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         self._labels: Labels = labels
+        self._records = RecordFiles(folder)
         self._sheet, self._sheet_path = VideoSheet(16), folder / 'contact_sheet.png'
         self._video = VideoWriter(folder / 'overlay.mp4', rate, codecs)
         self._start: float | None = None
-        self._records = (folder / 'results.jsonl').open('w', encoding='utf-8')
 
     @property
     def codec(self) -> str:
@@ -50,7 +50,7 @@ class VideoFiles:
 
     def add(self, image: NDArray[np.uint8] | None, instances: Instances, record: dict[str, Any]) -> None:
         """Append a frame: its record and, if its image is there, a picture of its tracks."""
-        self._records.write(json.dumps(record) + '\n')
+        self._records.add(image, instances, record)
         self._start = record['stamp'] if self._start is None else self._start
         if image is not None:
             overlay = draw_overlay(image, instances, self._labels)
@@ -59,7 +59,7 @@ class VideoFiles:
 
     def close(self) -> None:
         """Finish the files."""
-        self._records.close()
-        self._video.close()
+        with closing(self._records), closing(self._video):
+            pass
         if len(self._sheet):
             self._sheet.write(self._sheet_path)
