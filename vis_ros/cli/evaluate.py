@@ -138,8 +138,8 @@ def evaluate(
     with console.status('writing the report'):
         sheet = mistakes_sheet(evaluation, result_videos, truth_videos) if evaluation.photos else None
         if sheet is not None:
-            with whole_file(out / 'mistakes.jpg') as partial:
-                partial.write_bytes(sheet)
+            with whole_file(out / 'mistakes.jpg') as file:
+                file.write_bytes(sheet)
         report = out / 'report.html'
         write_report(evaluation, report, truth=truth_videos, results=result_videos, comparison=comparison, sheet=sheet)
         sheets = 0 if evaluation.photos else write_error_sheets(out, evaluation, truth_videos, result_videos)
