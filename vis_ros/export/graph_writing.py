@@ -15,6 +15,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from vis_ros.export.onnx_metadata import seal
+
 
 def trace(
     module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], axes: Mapping[str, Any], opset: int
@@ -65,10 +67,10 @@ def copy_weights(weights: Path, folder: Path) -> Path:
 
 @contextmanager
 def scratch_file(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
-    """A temporary file with a graph, in the folder of `path`, where its weights are."""
+    """A temporary file with a sealed graph, in the folder of `path`, where its weights are."""
     descriptor, name = tempfile.mkstemp(prefix=f'{path.stem}.', suffix='.part', dir=path.parent)
     with os.fdopen(descriptor, 'wb') as file:
-        file.write(model.SerializeToString(deterministic=True))
+        file.write(seal(model.SerializeToString(deterministic=True)))
     try:
         yield Path(name)
     finally:
