@@ -117,7 +117,9 @@ def _outputs(folder: Path, system: str) -> np.ndarray:
     if system == 'demo':
         from vis_ros.engines.loading import load_engine
 
-        engine = load_engine(folder / 'demo.safetensors', model='mask_rcnn', input_size=(64, 64), score_threshold=0.01)
+        engine = load_engine(
+            folder / 'demo.safetensors', model='mask_rcnn', input_size=(64, 64), precision='fp32', score_threshold=0.01
+        )
         (found,) = engine.infer([image])
         return np.column_stack([found.scores, found.class_ids, found.boxes])
     from vis_ros.engines.propagation_model import load_propagation_model

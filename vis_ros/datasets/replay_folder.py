@@ -232,7 +232,7 @@ def _parse_line(line: bytes, where: str, log: ProblemLog) -> dict[str, Any] | No
     except json.JSONDecodeError as error:
         log.add(f'{where}, column {error.colno}', f'is not JSON: {error.msg}')
         return None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # as in `read_json`
         log.add(where, f'is not JSON: {error}')
         return None
     if not isinstance(record, dict):

@@ -28,7 +28,7 @@ def save_propagation(network: nn.Module, path: Path, precision: torch.dtype = to
 
 
 def load_propagation(path: Path) -> nn.Module:
-    """The network of a model file, float32, in evaluation mode. ValueError if it is damaged or its weights do not fit."""
+    """The network of a model file, float32, in evaluation mode. ValueError if it is damaged or does not fit."""
     network = build_propagation_network(read_propagation_config(path))
     stored = load_sealed(path)
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
