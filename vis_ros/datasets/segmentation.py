@@ -28,9 +28,8 @@ def fault(segmentation: Any, size: tuple[int, int]) -> str | None:
         return _run_length_fault(segmentation, size)
     if isinstance(segmentation, list) and segmentation:
         faults = (_polygon_fault(polygon, size) for polygon in segmentation)
-        return next(
-            (f'polygon {number}: {text}' for number, text in enumerate(faults) if text), _too_long(segmentation)
-        )
+        first = next((f'polygon {number}: {text}' for number, text in enumerate(faults) if text), None)
+        return first or _too_long(segmentation)
     return f'is {shown(segmentation)}, expected null, polygons or a run-length code'
 
 

@@ -9,7 +9,7 @@ import torch
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_header import CONFIG_KEY, read_config
-from vis_ros.networks.sealed_weights import load_sealed, save_sealed
+from vis_ros.networks.sealed_weights import load_into, load_sealed, save_sealed
 
 
 def save_model(network: MaskRCNN, path: Path, precision: torch.dtype = torch.float16) -> None:
@@ -44,8 +44,5 @@ def load_model(path: Path, architecture: str = 'auto') -> MaskRCNN:
     if config.architecture == 'mask_rcnn':
         state = {name: tensor for name, tensor in state.items() if not name.startswith('track_head.')}
     network = build_network(config)
-    try:
-        network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    except RuntimeError as error:
-        raise ValueError(f'{path} does not fit its config: {error}') from error
+    load_into(network, {name: tensor.float() for name, tensor in state.items()}, path)
     return network.eval()

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vis_ros.networks.sealed_weights import load_sealed, save_sealed
+from vis_ros.networks.sealed_weights import load_into, load_sealed, save_sealed
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_header import PROPAGATION_KEY, read_propagation_config
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
@@ -29,11 +29,9 @@ def save_propagation(network: nn.Module, path: Path, precision: torch.dtype = to
 
 def load_propagation(path: Path) -> nn.Module:
     """The network of a model file, float32, in evaluation mode. ValueError if it is damaged or does not fit."""
-    network = build_propagation_network(read_propagation_config(path))
+    config = read_propagation_config(path)
     stored = load_sealed(path)
+    network = build_propagation_network(config)
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f'{path} does not fit its own config: {error}') from error
+    load_into(network, state, path)
     return network.eval()
