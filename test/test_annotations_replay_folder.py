@@ -1,5 +1,6 @@
 """Reading the output of `vis-ros replay`, and every fault of its lines."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -66,6 +67,16 @@ def test_masks_are_read_as_by_pycocotools(tmp_path):
     (only,) = read_replay_folder(write(tmp_path, [line])).videos
     for mask, instance in zip(only.frame(0).masks, line['instances'], strict=True):
         assert (decode(mask) == coco.decode(coco.frPyObjects(instance['mask'], 10, 12))).all()
+
+
+def test_results_that_are_not_those_of_the_replay_are_told(tmp_path):
+    lines = [json.dumps(record(0)[0]) + '\n', json.dumps(record(1)[0]) + '\n']
+    digests = {'': hashlib.sha256(''.join(lines).encode()).hexdigest()}
+    write(tmp_path, [line[:-1] for line in lines], {'source': 'x', 'class_names': NAMES, 'results_sha256': digests})
+    assert read_replay_folder(tmp_path).inferred == []
+    path = tmp_path / 'results.jsonl'
+    path.write_text(path.read_text().replace('"track_id": 2', '"track_id": 3', 1))
+    assert 'was edited or damaged since the replay' in read_replay_folder(tmp_path).inferred[0]
 
 
 def test_without_run_json_the_classes_come_from_the_lines(tmp_path):

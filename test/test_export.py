@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from vis_ros.export.find_graph import find_graph
 from vis_ros.export.graph_export import export
 from vis_ros.export.graph_file import graph_path, read_graph, read_metadata
 from vis_ros.export.graph_writing import check_replaceable, copy_weights
+from vis_ros.export.onnx_metadata import SEAL_KEY, read_metadata_props, seal
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_file import load_model, save_model
 from vis_ros.networks.named_weights import path_of
 
 DEMO = path_of('demo')
 PACKAGED = [(kind, target) for kind in ('masktrack_rcnn', 'mask_rcnn') for target in ('cpu', 'gpu')]
+_SEAL_BYTES = len(seal(b''))
 SMALL_SIZE = {'input_height': 96, 'input_width': 160}
 
 
@@ -271,7 +274,27 @@ def test_metadata_equal_those_read_by_onnx() -> None:
         'vis_ros.precision': ours.precision,
         'vis_ros.weights_sha256': ours.weights_sha256,
         'vis_ros.version': ours.version,
+        SEAL_KEY: hashlib.sha256(graph.read_bytes()[:-_SEAL_BYTES]).hexdigest(),
     }
+
+
+@pytest.mark.parametrize('graph', sorted(DEMO.parent.glob('*.onnx')), ids=lambda graph: graph.name)
+def test_every_damaged_byte_of_a_packaged_graph_is_found(graph: Path, tmp_path: Path) -> None:
+    data = graph.read_bytes()
+    assert SEAL_KEY in read_metadata_props(graph), f'run: vis-ros export {graph.stem.split(".")[0]}'
+    for place in range(0, len(data), 1 + len(data) // 20):
+        damaged = bytearray(data)
+        damaged[place] ^= 16
+        (tmp_path / 'x.onnx').write_bytes(damaged)
+        with pytest.raises(ValueError, match=r'differs from the SHA-256 in it|not an ONNX file|codec'):
+            read_metadata_props(tmp_path / 'x.onnx')
+
+
+def test_a_graph_of_an_earlier_version_has_no_seal(tmp_path: Path) -> None:
+    graph = graph_path(DEMO, 'mask_rcnn', 'cpu')
+    (tmp_path / 'x.onnx').write_bytes(graph.read_bytes()[:-_SEAL_BYTES])
+    assert SEAL_KEY not in read_metadata_props(tmp_path / 'x.onnx')
+    assert read_metadata(tmp_path / 'x.onnx') == read_metadata(graph)
 
 
 # --- command ----------------------------------------------------------------------------------------------------------

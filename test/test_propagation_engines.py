@@ -14,10 +14,10 @@ from torchvision.ops import roi_pool
 from vis_ros.cli.export import export as export_command
 from vis_ros.engines.propagation_model import load_propagation_model
 from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
-from vis_ros.export.graph_file import sha256_of
 from vis_ros.export.onnx_metadata import read_metadata_props
 from vis_ros.export.part_export import export_parts
 from vis_ros.export.part_graphs import DIGEST_KEY, find_part_graphs, part_graph_path
+from vis_ros.file_digest import sha256_of
 from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.maskrnn.config import MaskRnnConfig
 from vis_ros.propagation.maskrnn.roi_max_pool import roi_max_pool

@@ -1,5 +1,6 @@
 """Replay with the real memory and a detector that computes from the pixels, judged by other readers of its files."""
 
+import hashlib
 import json
 import os
 import signal
@@ -223,6 +224,7 @@ def test_run_json_says_what_was_done(folder, tmp_path):
         'cameras': {'': ''}, 'stride': 1, 'max_frames': None, 'confirmed': False,
         'class_names': list(CLASS_NAMES), 'frames': 19, 'skipped': 1, 'skips': {'unreadable': 1}, 'warnings': {},
         'left_out': [], 'inferred': [], 'stopped_early': '', 'no_results_json': '', 'frames_of': {'': 19},
+        'results_sha256': {'': hashlib.sha256((tmp_path / 'out' / 'results.jsonl').read_bytes()).hexdigest()},
         'tracks': 3, 'instances': 44, 'identity': {'settings': 'hash'},
     }  # fmt: skip
 

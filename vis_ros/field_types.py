@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +20,17 @@ _NAMES: dict[Any, tuple[str, str]] = {
 
 class _OtherTypeError(ValueError):
     pass
+
+
+def json_object(text: str, what: str) -> dict[str, Any]:
+    """The object in a JSON text of another file. ValueError, which starts with `what`, if it is none."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{what} is not JSON: {error}') from error
+    if not isinstance(values, dict):
+        raise ValueError(f'{what} is {values!r:.60}, expected an object')
+    return values
 
 
 def typed_fields(cls: type[Any], where: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,12 @@ _MOST_SCANS = 100
 _PIXELS_PER_BYTE = 512
 """The shortest code of a JPEG has one bit for a block of 8x8 pixels."""
 
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Color type of a PNG -> channels."""
+
+_PNG_SLACK = 1 << 16
+"""Bytes by which compressed pixels of a PNG may be more than the pixels."""
+
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _END_OF_SCAN = re.compile(rb'\xff[^\x00\xd0-\xd7\xff]')
 _SOS, _EOI = 0xDA, 0xD9
@@ -122,15 +128,20 @@ def _jpeg_ends(data: memoryview, position: int) -> bool:
 
 def _check_png(data: memoryview) -> None:
     try:
-        check_size(*struct.unpack_from('>II', data, 16))
-        position, kind = len(_PNG_SIGNATURE), b''
+        width, height, depth, color = struct.unpack_from('>IIBB', data, 16)
+        check_size(width, height)
+        position, kind, compressed = len(_PNG_SIGNATURE), b'', 0
         while kind != b'IEND':
             length, kind = struct.unpack_from('>I4s', data, position)
             position += 12 + length
+            compressed += length if kind == b'IDAT' else 0
     except struct.error:
         raise ImageError(f'corrupt PNG: it breaks off after {len(data)} bytes') from None
     if position > len(data):
         raise ImageError(f'corrupt PNG: it breaks off after {len(data)} bytes')
+    pixels = height * (2 + width * depth * _PNG_CHANNELS.get(color, 4) // 8)
+    if compressed > pixels + pixels // 64 + _PNG_SLACK:
+        raise ImageError(f'corrupt PNG: {compressed} bytes are too many for an image of {width}x{height}')
 
 
 def _check_bmp(start: bytes, length: int) -> None:

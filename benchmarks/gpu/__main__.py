@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.gpu.steps import NEED_NO_GPU, STEPS
 from vis_ros.engines.nvidia import nvidia_gpus
-from vis_ros.export.graph_file import sha256_of
+from vis_ros.file_digest import sha256_of
 from vis_ros.networks.named_weights import resolve
 
 _LEAST_S = 15.0

@@ -21,7 +21,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from robustness.kinds import KINDS, Kind, LostWithoutAWordError
+from robustness.kind import Kind, LostWithoutAWordError
+from robustness.kinds import KINDS
 
 HANG_S = 300.0
 """A case that takes longer is a hang. The slowest ones compile a network, on a machine that may be busy."""

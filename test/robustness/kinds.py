@@ -1,13 +1,13 @@
-"""The kinds of files that are damaged: how to make a case, how to read it, and what must not be lost without a word."""
+"""The kinds of files that are damaged: how to make a case, how to read it, and what must not be lost without a word.
+
+Those of models are in `model_kinds`.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,65 +15,36 @@ import cv2
 import numpy as np
 import yaml
 from helpers.random_annotations import random_videos
+from helpers.rectangles import BLUE, RED, RectangleEngine, draw
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-from test_annotations_replay_folder import record
-from test_annotations_replay_folder import write as write_replay_folder
 
+from robustness.kind import Kind, LostWithoutAWordError, damaged_file, one_of
+from robustness.model_kinds import MODEL_KINDS
 from robustness.mutations import changed_value, cut, damage
 from vis_ros.datasets.checking import check_annotations
 from vis_ros.datasets.davis import write_davis
 from vis_ros.datasets.mots import write_mots
+from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.youtube_vis import write_youtube_vis
 from vis_ros.datasets.youtube_vis_results import result_rows
+from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.recordings.opening import open_recordings
+from vis_ros.replay.offline.offline_replay import replay
+from vis_ros.replay.output_folder import make_room
+from vis_ros.tracking.model import Model
+from vis_ros.tracking.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-_WEIGHTS = ROOT / 'vis_ros' / 'weights'
 _STORE = get_typestore(Stores.LATEST)
 _IMAGE = 'sensor_msgs/msg/Image'
 _FRAMES = 8
-
-
-class LostWithoutAWordError(AssertionError):
-    """A file was cut, fewer frames were read, and nothing was said."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Files of one kind.
-
-    Attributes:
-        name: of the kind.
-        cases: number of cases in a full run.
-        prepare: makes the sound files in a folder.
-        make: damages one of them: (sound files, empty folder, random) -> path of the case.
-        read: reads a case. A problem that it reports raises ValueError or OSError.
-    """
-
-    name: str
-    cases: int
-    prepare: Callable[[Path], None]
-    make: Callable[[Path, Path, random.Random], Path]
-    read: Callable[[Path], None]
 
 
 def _picture(number: int) -> np.ndarray:
     image = np.full((48, 64, 3), 60 + number, np.uint8)
     image[10:20, 5 * number : 5 * number + 10] = (0, 0, 255)
     return image
-
-
-def _damaged_file(source: Path, target: Path, chance: random.Random) -> Path:
-    """A copy of a file, cut in one of three cases (which its name then says), otherwise damaged."""
-    is_cut = chance.random() < 1 / 3
-    path = target / f'{"cut" if is_cut else "damaged"}_{source.name}'
-    path.write_bytes((cut if is_cut else damage)(source.read_bytes(), chance))
-    return path
-
-
-def _one_of(folder: Path, chance: random.Random) -> Path:
-    return chance.choice(sorted(folder.iterdir()))
 
 
 # --- bags -------------------------------------------------------------------------------------------------------------
@@ -120,7 +91,7 @@ def _prepare_labels(folder: Path) -> None:
 
 
 def _make_labels(sound: Path, target: Path, chance: random.Random) -> Path:
-    source = _one_of(sound, chance)
+    source = one_of(sound, chance)
     path = target / source.name
     shutil.copytree(source, path)
     victim = chance.choice(sorted(file for file in path.rglob('*') if file.is_file()))
@@ -175,7 +146,7 @@ def _prepare_images(folder: Path) -> None:
 
 
 def _make_file(sound: Path, target: Path, chance: random.Random) -> Path:
-    return _damaged_file(_one_of(sound, chance), target, chance)
+    return damaged_file(one_of(sound, chance), target, chance)
 
 
 def _read_image_or_video(path: Path) -> None:
@@ -190,70 +161,6 @@ def _read_image_or_video(path: Path) -> None:
             raise LostWithoutAWordError('a cut image has other pixels')
 
 
-# --- models -----------------------------------------------------------------------------------------------------------
-
-
-def _prepare_checkpoints(folder: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    from vis_ros.networks.model_config import ModelConfig
-    from vis_ros.networks.model_header import CONFIG_KEY
-
-    state = {f'layer{number}.weight': torch.rand(4, 5) for number in range(3)}
-    torch.save({'state_dict': state, 'meta': {'CLASSES': ('a', 'b'), 'epoch': 3}}, folder / 'new.pth')
-    torch.save(state, folder / 'old.pth', _use_new_zipfile_serialization=False)
-    save_file(state, folder / 'plain.safetensors')
-    save_file(state, folder / 'model.safetensors', {CONFIG_KEY: ModelConfig('made', ('a', 'b')).to_json()})
-
-
-def _make_checkpoint(sound: Path, target: Path, chance: random.Random) -> Path:
-    source = _one_of(sound, chance)
-    if source.name != 'model.safetensors' or chance.random() < 0.3:
-        return _damaged_file(source, target, chance)
-    from safetensors.torch import load_file, save_file
-
-    from vis_ros.networks.model_config import ModelConfig
-    from vis_ros.networks.model_header import CONFIG_KEY
-
-    values = changed_value(json.loads(ModelConfig('made', ('a', 'b')).to_json()), chance)
-    save_file(load_file(source), target / 'model.safetensors', {CONFIG_KEY: json.dumps(values)})
-    return target / 'model.safetensors'
-
-
-def _read_checkpoint(path: Path) -> None:
-    from vis_ros.networks.checkpoint_file import read_checkpoint
-    from vis_ros.networks.model_header import read_config
-
-    if 'model' in path.name:
-        read_config(path)
-    else:
-        read_checkpoint(path)
-
-
-def _prepare_graphs(folder: Path) -> None:
-    for name in ('demo.mask_rcnn.cpu.onnx', 'demo.safetensors'):
-        shutil.copy(_WEIGHTS / name, folder / name)
-
-
-def _make_graph(sound: Path, target: Path, chance: random.Random) -> Path:
-    victim = 'demo.mask_rcnn.cpu.onnx' if chance.random() < 0.7 else 'demo.safetensors'
-    for file in sound.iterdir():
-        if file.name == victim:
-            (target / file.name).write_bytes((cut if chance.random() < 0.3 else damage)(file.read_bytes(), chance))
-        else:
-            (target / file.name).symlink_to(file)
-    return target
-
-
-def _read_graph(path: Path) -> None:
-    from vis_ros.engines.loading import load_engine
-
-    os.environ['XDG_CACHE_HOME'] = str(path / 'cache')
-    engine = load_engine(path / 'demo.safetensors', model='mask_rcnn', engine='openvino', input_size=(64, 64))
-    engine.warm_up()
-
-
 # --- configurations and run folders -----------------------------------------------------------------------------------
 
 
@@ -263,7 +170,7 @@ def _prepare_configs(folder: Path) -> None:
 
 
 def _make_config(sound: Path, target: Path, chance: random.Random) -> Path:
-    source = _one_of(sound, chance)
+    source = one_of(sound, chance)
     path = target / source.name
     if chance.random() < 0.7:
         path.write_text(yaml.safe_dump(changed_value(yaml.safe_load(source.read_text()), chance)))
@@ -283,44 +190,60 @@ def _read_config(path: Path) -> None:
 
 
 def _prepare_runs(folder: Path) -> None:
-    run = {'source': 'drive.mcap', 'class_names': ['dog', 'cat'], 'cameras': {'': ''}, 'frames_of': {'': _FRAMES}}
-    write_replay_folder(folder, [record(number)[0] for number in range(_FRAMES)], run)
+    """A replay of blurred frames, and that of the sharp ones, which is its ground truth."""
+    codecs, model = ('mp4v',), Model(Settings(), engine_factory=RectangleEngine)
+    for name, blur in (('frames', 3), ('sharp', 1)):
+        images = folder.parent / name
+        images.mkdir()
+        for number in range(_FRAMES):
+            image = draw((4 + 2 * number, 10, 14 + 2 * number, 20, RED), (50 - number, 30, 60 - number, 40, BLUE))
+            cv2.imwrite(str(images / f'{number}.png'), cv2.GaussianBlur(image, (blur, blur), 0))
+    replay(open_recordings(folder.parent / 'sharp'), model, folder.parent / 'truth', codecs=codecs)
+    replay(open_recordings(folder.parent / 'frames'), model, folder / 'run', codecs=codecs)
+    for path in (folder / 'run', folder / 'run' / 'bag'):
+        figures, _ = _evaluated(path, folder.parent / 'truth')
+        (folder.parent / f'{path.name}.json').write_text(json.dumps(figures))
 
 
 def _make_run(sound: Path, target: Path, chance: random.Random) -> Path:
-    lines = [json.loads(line) for line in (sound / 'results.jsonl').read_text().splitlines()]
-    run = json.loads((sound / 'run.json').read_text())
-    kind = chance.randrange(4)
-    if kind == 0:
-        run = changed_value(run, chance)
-    elif kind == 1:
-        lines = changed_value(lines, chance)
-    path = write_replay_folder(target / ('cut_run' if kind == 2 else 'run'), lines, run)
-    if kind >= 2:
-        file = path / 'results.jsonl'
-        file.write_bytes((cut if kind == 2 else damage)(file.read_bytes(), chance))
-    return path
+    path = target / 'run'
+    shutil.copytree(sound / 'run', path)
+    victim = path / chance.choice(('results.jsonl', 'results.jsonl', 'run.json', 'bag/bag.mcap', 'bag/metadata.yaml'))
+    if victim.suffix in ('.json', '.jsonl') and chance.random() < 0.5:
+        lines = victim.read_text().splitlines() if victim.suffix == '.jsonl' else [victim.read_text()]
+        values = changed_value([json.loads(line) for line in lines], chance)
+        victim.write_text(''.join(json.dumps(value) + '\n' for value in values))
+    else:
+        victim.write_bytes((cut if chance.random() < 0.3 else damage)(victim.read_bytes(), chance))
+    return path if victim.parent == path else victim.parent
+
+
+def _evaluated(path: Path, truth: Path) -> tuple[dict[str, Any], list[str]]:
+    """The figures of results, and what was said about them."""
+    results = open_annotations(path)
+    found = evaluate(results, open_annotations(truth)).to_json()
+    json.dumps(found, allow_nan=False)
+    figures = {key: found[key] for key in ('agnostic', 'aware', 'per_class', 'per_video')}
+    return json.loads(json.dumps(figures)), results.inferred
 
 
 def _read_run(path: Path) -> None:
-    from vis_ros.claim import claim
-    from vis_ros.replay.output_folder import make_room
-
-    found = check_annotations(path)
-    bystander = path.parent / 'bystander' / 'results.jsonl'
+    case = path if path.name == 'run' else path.parent
+    bystander = case.parent / 'bystander' / 'results.jsonl'
     bystander.parent.mkdir()
     bystander.touch()
-    shutil.copytree(path, path.parent / 'again')
-    (path.parent / 'again' / '.vis_ros').touch()
-    claim(path.parent / 'again')
-    make_room(path.parent / 'again', [], [])
+    shutil.copytree(case, case.parent / 'again')
+    make_room(case.parent / 'again', [], [])
     if not bystander.exists():
         raise LostWithoutAWordError('a file outside of the folder was deleted')
+    found = check_annotations(path)
     if found.problems:
         raise ValueError(str(found.problems[0]))
-    assert found.videos is not None
-    if path.name.startswith('cut') and sum(map(len, found.videos.videos)) < _FRAMES:
-        raise LostWithoutAWordError(f'{sum(map(len, found.videos.videos))} of {_FRAMES} lines')
+    figures, told = _evaluated(path, case.parents[1] / 'truth')
+    expected = json.loads((case.parents[1] / f'{path.name}.json').read_text())
+    if figures != expected and not told:
+        different = [key for key in expected if figures.get(key) != expected[key]]
+        raise LostWithoutAWordError(f'other figures: {", ".join(different)}')
 
 
 def _read_bag(path: Path) -> None:
@@ -332,8 +255,7 @@ KINDS = (
     Kind('labels', 150, _prepare_labels, _make_labels, _read_labels),
     Kind('results', 60, _prepare_results, _make_results, _read_results),
     Kind('images and videos', 120, _prepare_images, _make_file, _read_image_or_video),
-    Kind('checkpoints', 60, _prepare_checkpoints, _make_checkpoint, _read_checkpoint),
-    Kind('graphs and weights', 60, _prepare_graphs, _make_graph, _read_graph),
+    *MODEL_KINDS,
     Kind('configs', 100, _prepare_configs, _make_config, _read_config),
     Kind('run folders', 100, _prepare_runs, _make_run, _read_run),
 )

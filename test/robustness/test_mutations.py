@@ -25,7 +25,7 @@ def test_sound_files_are_read(kind, tmp_path, monkeypatch):
     """Without this, a kind whose files are always refused would pass."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     prepare(kind, tmp_path)
-    whole = {'results', 'graphs and weights', 'run folders'}
+    whole = {'results', 'graphs and weights'}
     for path in [tmp_path / 'sound'] if kind.name in whole else sorted((tmp_path / 'sound').iterdir()):
         if kind.name == 'results':
             (tmp_path / 'truth').rename(path / 'truth')

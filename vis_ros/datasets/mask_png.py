@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.image_headers import check_file
+
 _SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _GRAY, _PALETTE = 0, 3
 
@@ -107,6 +109,7 @@ def checked_numbers(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _decode(data: bytes) -> NDArray[np.uint8]:
+    check_file(np.frombuffer(data, np.uint8))
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:

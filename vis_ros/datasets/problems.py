@@ -194,7 +194,7 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         where = f'line {error.lineno}, column {error.colno}'
         raise AnnotationError([Problem(str(path), where, f'is not JSON: {error.msg}')]) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # text of another encoding, a number of thousands of digits
         raise AnnotationError([Problem(str(path), '', f'is not JSON: {error}')]) from error
 
 

@@ -16,6 +16,7 @@ from vis_ros.datasets.library_file import LIBRARY, library_remarks, read_library
 from vis_ros.datasets.problems import AnnotationError, Problem, ProblemLog, is_integer, plural, read_json, shown
 from vis_ros.datasets.segmentation import fault, to_rle
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideos, IndexedVideo
+from vis_ros.file_digest import sha256_of
 from vis_ros.image_files import natural_order
 
 RECORDS = 'results.jsonl'
@@ -103,11 +104,13 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
     videos = []
     doubles: Counter[str] = Counter()
     names = [file.parent.relative_to(path).as_posix() for file in files] if library else _video_names(files, runs)
+    edited: list[str] = []
     for file, name in zip(files, names, strict=True):
         log = ProblemLog(file)
         offsets = list(_scan(file, class_names, _association(runs.get(_run_file(file) or file, {})), doubles, log))
         if file.name == RECORDS and not log.problems:
             _check_count(len(offsets), file, runs, log)
+            edited += _other_than_written(file, runs)
         videos.append(ReplayVideo(name, file, offsets))
         problems += log.problems
     if problems:
@@ -120,11 +123,10 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
         videos=videos,
         settings=_common_settings(list(runs.values())),
         cameras={name: str(row.get('camera') or '') for name, row in library.items()},
-        remarks=tuple(library_remarks(list(library.values())))
-        + tuple(
-            f'{plural(count, "detection")} left out, because a later one of the same frame has the same id: the last '
-            f'one counts, as in the code of the association rule {rule!r}'
-            for rule, count in doubles.items()
+        remarks=(
+            *library_remarks(list(library.values())),
+            *edited,
+            *(_double_ids(rule, count) for rule, count in doubles.items()),
         ),
     )
 
@@ -134,15 +136,35 @@ def _association(run: dict[str, Any]) -> str:
     return str(settings.get('association', '')) if isinstance(settings, dict) else ''
 
 
+def _double_ids(rule: str, count: int) -> str:
+    return (
+        f'{plural(count, "detection")} left out, because a later one of the same frame has the same id: the last one '
+        f'counts, as in the code of the association rule {rule!r}'
+    )
+
+
 def _check_count(lines: int, file: Path, runs: dict[Path, dict[str, Any]], log: ProblemLog) -> None:
     """Compare the number of lines with that of the processed frames in run.json, if it has one for this video."""
+    expected = _of_video('frames_of', file, runs)
+    if is_integer(expected) and expected != lines:
+        log.add('', f'has {lines} lines, but {RUN} says that {expected} frames were processed')
+
+
+def _other_than_written(file: Path, runs: dict[Path, dict[str, Any]]) -> list[str]:
+    """A remark if a results.jsonl has another digest than run.json says."""
+    expected = _of_video('results_sha256', file, runs)
+    is_other = isinstance(expected, str) and expected != sha256_of(file)
+    return [f'{file} was edited or damaged since the replay: its SHA-256 is not that in {RUN}'] if is_other else []
+
+
+def _of_video(key: str, file: Path, runs: dict[Path, dict[str, Any]]) -> Any:
+    """What the run.json of a results.jsonl says about its video; None if it says nothing."""
     place = _run_file(file)
-    counts = runs[place].get('frames_of') if place else None
-    if place and isinstance(counts, dict):
-        is_only = place.parent == file.parent and len(counts) == 1
-        expected = next(iter(counts.values())) if is_only else counts.get(file.parent.name)
-        if is_integer(expected) and expected != lines:
-            log.add('', f'has {lines} lines, but {place.name} says that {expected} frames were processed')
+    values = runs[place].get(key) if place else None
+    if not place or not isinstance(values, dict):
+        return None
+    is_only = place.parent == file.parent and len(values) == 1
+    return next(iter(values.values())) if is_only else values.get(file.parent.name)
 
 
 def _common_settings(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -220,7 +242,7 @@ def _parse_line(line: bytes, where: str, log: ProblemLog) -> dict[str, Any] | No
     except json.JSONDecodeError as error:
         log.add(f'{where}, column {error.colno}', f'is not JSON: {error.msg}')
         return None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # as in `read_json`
         log.add(where, f'is not JSON: {error}')
         return None
     if not isinstance(record, dict):

@@ -12,6 +12,15 @@ from vis_ros.datasets.coco_rle import Rle
 from vis_ros.datasets.problems import is_integer, shown
 from vis_ros.masks.rle import decompress
 
+_LONGEST_OUTLINE = 1 << 20
+"""Largest length of all outlines of an object in pixels: each costs memory and time when a polygon is drawn."""
+
+_MOST_CHARACTERS = 7
+"""Of the compressed code of a run length."""
+
+_POLYGON_COST = 100
+"""Pixels that a polygon counts as, however small it is."""
+
 
 def fault(segmentation: Any, size: tuple[int, int]) -> str | None:
     """What is wrong with a segmentation of an image of (height, width), in words; None if it is valid."""
@@ -19,7 +28,8 @@ def fault(segmentation: Any, size: tuple[int, int]) -> str | None:
         return _run_length_fault(segmentation, size)
     if isinstance(segmentation, list) and segmentation:
         faults = (_polygon_fault(polygon, size) for polygon in segmentation)
-        return next((f'polygon {number}: {text}' for number, text in enumerate(faults) if text), None)
+        first = next((f'polygon {number}: {text}' for number, text in enumerate(faults) if text), None)
+        return first or _too_long(segmentation)
     return f'is {shown(segmentation)}, expected null, polygons or a run-length code'
 
 
@@ -44,6 +54,8 @@ def compressed(rle: Rle) -> dict[str, Any]:
 
 def union(rles: Sequence[Rle]) -> Rle:
     """The union of masks of the same size."""
+    if len(rles) > 2:  # one after the other, the growing union would be read once for each of them
+        rles = [union(rles[: len(rles) // 2]), union(rles[len(rles) // 2 :])]
     return coco.merge(list(rles), intersect=False)
 
 
@@ -58,6 +70,10 @@ def _run_length_fault(code: dict[str, Any], size: tuple[int, int]) -> str | None
 
 def counts_fault(counts: Any, size: tuple[int, int]) -> str | None:
     """What is wrong with run lengths (list or array) or their compressed code (str) for an image of (height, width)."""
+    pixels = size[0] * size[1]
+    most = (pixels + 2) * (_MOST_CHARACTERS if isinstance(counts, str) else 1)
+    if isinstance(counts, str | list | np.ndarray) and len(counts) > most:
+        return f'run-length code: its length is {len(counts)}, but the image has {pixels} pixels'
     if isinstance(counts, str):
         try:
             runs = decompress(counts)
@@ -69,13 +85,24 @@ def counts_fault(counts: Any, size: tuple[int, int]) -> str | None:
         runs = np.asarray(counts, np.int64)
     else:
         return f"run-length code: 'counts' is {shown(counts)}, expected a list of integers or a string"
-    pixels = size[0] * size[1]
     beyond = (runs < 0) | (runs > pixels)
     if beyond.any():
         return f'run-length code: a run length is {runs[beyond][0]}, but the image has {pixels} pixels'
     if runs.sum() != pixels:
         return f'run lengths sum to {runs.sum()}, but the image has {size[0]} x {size[1]} = {pixels} pixels'
     return None
+
+
+def _too_long(polygons: list[Any]) -> str | None:
+    """Whether the outlines of valid polygons are too long to draw them."""
+    length = 0.0
+    for polygon in polygons:
+        points = np.asarray(polygon, np.float64).reshape(-1, 2)
+        steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1)
+        length += _POLYGON_COST + len(points) + float(steps.sum())
+    if length <= _LONGEST_OUTLINE:
+        return None
+    return f'{len(polygons)} polygons have outlines of {length:.0f} pixels, more than the limit of {_LONGEST_OUTLINE}'
 
 
 def _polygon_fault(polygon: Any, size: tuple[int, int]) -> str | None:

@@ -13,8 +13,8 @@ import numpy as np
 from vis_ros.engines.accuracy_check import keep_if_accurate
 from vis_ros.engines.engine import ENGINES, PRECISIONS, Engine, join_notes
 from vis_ros.engines.nvidia import nvidia_gpus
-from vis_ros.export.graph_file import sha256_of
 from vis_ros.extras import missing, require
+from vis_ros.file_digest import sha256_of
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_header import read_config
 from vis_ros.networks.named_weights import resolve

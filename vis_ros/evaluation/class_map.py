@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from vis_ros.datasets.video import AnnotatedVideos
 from vis_ros.synthetic.coco_images import SUPERCATEGORY_OF
+from vis_ros.yaml_file import read_yaml
 
 NO_MAP = 'none'
 """In place of a map: classes match by equal names only."""
@@ -43,9 +42,9 @@ def read_class_map(options: Sequence[str]) -> dict[str, str] | None:
 
 def _read_file(path: Path) -> dict[str, str]:
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f'--class-map {path} is not YAML or JSON: {error}') from error
+        content = read_yaml(path)
+    except ValueError as error:
+        raise ValueError(f'--class-map {error}') from error
     if not isinstance(content, dict) or not all(isinstance(each, str) for each in (*content, *content.values())):
         raise ValueError(f'--class-map {path} does not map names to names, as {{"car": "vehicle"}} does')
     return content

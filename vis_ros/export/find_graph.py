@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from vis_ros.export.graph_file import Target, graph_path, read_metadata, sha256_of
+from vis_ros.export.graph_file import Target, graph_path, read_metadata
 from vis_ros.extras import missing
+from vis_ros.file_digest import sha256_of
 from vis_ros.networks.model_header import read_config
 from vis_ros.user_cache import delete_least_recently_used, mark_used, user_cache
 
@@ -84,7 +85,7 @@ def belongs_to(graph: Path, weights_sha256: str, digest_of: Callable[[Path], str
         digest = read_metadata(graph).weights_sha256 if digest_of is None else digest_of(graph)
         if digest == weights_sha256:
             return True
-        reason = 'it was exported from other weights'
+        reason = 'it was exported from other weights, or the weights are damaged'
     except ValueError as error:
         reason = str(error)
     _log.warning('ignoring %s: %s', graph, reason)

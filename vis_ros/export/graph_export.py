@@ -23,12 +23,12 @@ from vis_ros.export.graph_file import (
     GraphMetadata,
     Target,
     graph_path,
-    sha256_of,
 )
 from vis_ros.export.graph_writing import check_replaceable, copy_weights, scratch_graph, trace
 from vis_ros.export.quantization import OPSET as QUANTIZED_OPSET
 from vis_ros.export.quantization import Kernels, quantize
 from vis_ros.export.static_detector import StaticDetector
+from vis_ros.file_digest import sha256_of
 from vis_ros.networks.model_file import load_model
 from vis_ros.networks.preprocessing import fit, fitted_size, padded
 

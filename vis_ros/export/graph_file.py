@@ -6,12 +6,12 @@ stays in the folder of its model file.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from vis_ros.export.onnx_metadata import read_metadata_props
+from vis_ros.file_digest import sha256_of
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_header import CONFIG_KEY
 
@@ -108,12 +108,3 @@ def read_graph(graph: Path, weights: Path) -> GraphMetadata:
             f'export it again with: vis-ros export {weights}'
         )
     return metadata
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 digest of a file."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vis_ros.export.graph_file import VERSION_KEY
-from vis_ros.export.onnx_metadata import read_metadata_props
+from vis_ros.export.onnx_metadata import read_metadata_props, seal
 from vis_ros.scratch import ScratchFolder, scratch_file
 from vis_ros.whole_file import naming, whole_file
 
@@ -84,8 +84,8 @@ def check_replaceable(path: Path) -> None:
 
 @contextmanager
 def scratch_graph(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
-    """A temporary file with a graph, in the folder of `path`, where its weights are."""
+    """A temporary file with a sealed graph, in the folder of `path`, where its weights are."""
     with scratch_file(path.parent) as scratch:
         with naming(path):
-            scratch.write_bytes(model.SerializeToString(deterministic=True))
+            scratch.write_bytes(seal(model.SerializeToString(deterministic=True)))
         yield scratch

@@ -1,4 +1,4 @@
-"""Reads the metadata of an ONNX file without the onnx package, which a robot does not need otherwise.
+"""Reads the metadata of an ONNX file, and seals it, without the onnx package, which a robot does not need otherwise.
 
 An ONNX file is one ModelProto message in the wire format of Protocol Buffers
 (https://protobuf.dev/programming-guides/encoding). Its field 14, `metadata_props`, repeats the message
@@ -7,8 +7,12 @@ StringStringEntryProto: field 1 is a key, field 2 its value.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+
+SEAL_KEY = 'vis_ros.sha256'
+"""Key of the last entry in the metadata: the SHA-256 of all bytes before it."""
 
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
 
@@ -21,13 +25,33 @@ def read_metadata_props(path: Path) -> dict[str, str]:
     """All keys and values in the metadata of an ONNX file.
 
     Raises:
-        ValueError: the file is not a Protocol Buffers message, or is truncated.
+        ValueError: the file is not a Protocol Buffers message, is truncated, or differs from what was sealed.
         OSError: the file cannot be read.
     """
+    data = path.read_bytes()
     try:
-        return dict(_entry(content) for number, content in _fields(path.read_bytes()) if number == _METADATA_PROPS)
+        found = dict(_entry(content) for number, content in _fields(data) if number == _METADATA_PROPS)
     except (IndexError, KeyError) as error:
         raise ValueError(f'not an ONNX file, or truncated ({error!r})') from error
+    end = len(data) - len(_seal_of(b''))
+    if SEAL_KEY in found and data[end:] != _seal_of(data[:end]):
+        raise ValueError('its content differs from the SHA-256 in it: copy or export it again')
+    return found
+
+
+def seal(data: bytes) -> bytes:
+    """An ONNX file with the digest of its bytes at the end, so that `read_metadata_props` finds every damaged byte."""
+    return data + _seal_of(data)
+
+
+def _seal_of(data: bytes) -> bytes:
+    digest = hashlib.sha256(data).hexdigest()
+    return _field(_METADATA_PROPS, _field(_KEY, SEAL_KEY.encode()) + _field(_VALUE, digest.encode()))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A length-delimited field of at most 127 bytes."""
+    return bytes([number << 3 | _LENGTH_DELIMITED, len(content)]) + content
 
 
 def _entry(message: bytes) -> tuple[str, str]:

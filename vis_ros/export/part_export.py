@@ -13,9 +13,10 @@ import torch
 
 import vis_ros
 from vis_ros.export.external_weights import refer_to_weights
-from vis_ros.export.graph_file import VERSION_KEY, Target, sha256_of
+from vis_ros.export.graph_file import VERSION_KEY, Target
 from vis_ros.export.graph_writing import check_replaceable, copy_weights, scratch_graph, trace
 from vis_ros.export.part_graphs import DIGEST_KEY, part_graph_path
+from vis_ros.file_digest import sha256_of
 from vis_ros.propagation.part import Part
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_file import load_propagation

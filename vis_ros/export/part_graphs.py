@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vis_ros.export.find_graph import CACHE_LIMIT, belongs_to, graph_cache
-from vis_ros.export.graph_file import Target, sha256_of
+from vis_ros.export.graph_file import Target
 from vis_ros.export.onnx_metadata import read_metadata_props
 from vis_ros.extras import missing
+from vis_ros.file_digest import sha256_of
 from vis_ros.propagation.propagation_header import read_propagation_config
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.user_cache import delete_least_recently_used, mark_used

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def read_checkpoint(path: Path) -> tuple[State, dict[str, Any]]:
         return _read_safetensors(path), {}
     if (kind := foreign_kind(path)) and not kind.startswith('a ZIP'):  # torch writes ZIP archives
         raise ValueError(f'{path} is no checkpoint: it is {kind}')
+    _check_stored(path)
     content = _unpickle_plain(path)
     if not isinstance(content, dict):
         raise ValueError(f'{path} contains a {type(content).__name__}, not the named tensors of a checkpoint')
@@ -58,6 +60,20 @@ def _read_safetensors(path: Path) -> State:
         if kind := foreign_kind(path):
             raise ValueError(f'{path} is no checkpoint: it is {kind}') from error
         raise ValueError(f'{path} is not a .safetensors file, or is truncated: {error}') from error
+
+
+def _check_stored(path: Path) -> None:
+    """Raise ValueError for a ZIP archive with compressed files, which torch never writes: they may fill the memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(each.file_size for each in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # another format, or torch tells
+        return
+    if size > path.stat().st_size:
+        raise ValueError(
+            f'{path} is no checkpoint of PyTorch: its {path.stat().st_size} bytes unpack to {size}. If it is an '
+            'archive with a checkpoint inside, unpack it first'
+        )
 
 
 def _unpickle_plain(path: Path) -> Any:

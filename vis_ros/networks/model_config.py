@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from vis_ros.field_types import typed_fields
+from vis_ros.field_types import json_object, typed_fields
 
 _DEMO_CLASSES = (
     'person', 'bicycle', 'car', 'motorcycle', 'bus', 'truck', 'train', 'airplane', 'boat',
@@ -31,6 +31,14 @@ _MAY_BE_ZERO = (
     'embedding_scale',
 )  # fmt: skip
 """Numbers that may be 0; all others are above 0."""
+
+_LARGEST = {
+    **dict.fromkeys(('mask_layers', 'rpn_layers', 'roi_align_samples'), 100),
+    **dict.fromkeys(('fpn_channels', 'box_head_channels', 'mask_channels', 'embedding_size'), 1 << 11),
+}
+_MOST_CLASSES = 10_000
+_LARGEST_WHOLE = 1 << 16
+"""Largest value of whole numbers that are not in _LARGEST: with more, a small file would take hours or all memory."""
 
 
 def _is_number(value: object) -> bool:
@@ -149,12 +157,17 @@ class ModelConfig:
                 raise ValueError(f'{field} {getattr(self, field)!r} is not one of {", ".join(choices)}')
         if not self.class_names:
             raise ValueError('class_names is empty: a detector needs at least one class')
+        if len(self.class_names) > _MOST_CLASSES:
+            raise ValueError(f'class_names has {len(self.class_names)} names, expected at most {_MOST_CLASSES}')
         for each in fields(self):
             least = 'above 0' if each.name not in _MAY_BE_ZERO else 'at least 0'
             value = getattr(self, each.name)
             numbers = [number for number in (value if isinstance(value, tuple) else [value]) if _is_number(number)]
             if any(number < 0 or (number == 0 and least == 'above 0') for number in numbers):
                 raise ValueError(f'{each.name} is {value}, expected {least}')
+            most = _LARGEST.get(each.name, _LARGEST_WHOLE)
+            if isinstance(value, int) and value > most:
+                raise ValueError(f'{each.name} is {value}, expected at most {most}')
         for name in ('score_threshold', 'nms_threshold', 'proposal_nms_threshold', 'mask_threshold'):
             if getattr(self, name) > 1:
                 raise ValueError(f'{name} is {getattr(self, name)}, expected at most 1')
@@ -175,10 +188,7 @@ class ModelConfig:
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
         """The config in a JSON text. Raises ValueError if it has fields that this version does not know."""
-        values = json.loads(text)
-        if not isinstance(values, dict):
-            raise ValueError(f'the model config is {values!r:.60}, expected an object')
-        return cls.from_dict(values)
+        return cls.from_dict(json_object(text, 'the model config'))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_header import CONFIG_KEY, read_config
-from vis_ros.whole_file import whole_file
+from vis_ros.networks.sealed_weights import load_into, load_sealed, save_sealed
 
 
 def save_model(network: MaskRCNN, path: Path, precision: torch.dtype = torch.float16) -> None:
@@ -22,9 +21,7 @@ def save_model(network: MaskRCNN, path: Path, precision: torch.dtype = torch.flo
         precision: type to store floating-point weights in.
     """
     state = {name: _to_storage(tensor, precision) for name, tensor in network.state_dict().items()}
-    with whole_file(path) as partial:
-        save_file(state, partial, metadata={CONFIG_KEY: network.config.to_json()})
-        partial.chmod(0o644)
+    save_sealed(state, path, {CONFIG_KEY: network.config.to_json()})
 
 
 def _to_storage(tensor: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
@@ -40,15 +37,12 @@ def load_model(path: Path, architecture: str = 'auto') -> MaskRCNN:
         architecture: 'auto', or 'mask_rcnn' to ignore a track head.
 
     Raises:
-        ValueError: the file is not a model file, or its weights do not fit its config.
+        ValueError: the file is not a model file, is damaged, or its weights do not fit its config.
     """
     config = read_config(path, architecture)
-    state = load_file(path)
+    state = load_sealed(path)
     if config.architecture == 'mask_rcnn':
         state = {name: tensor for name, tensor in state.items() if not name.startswith('track_head.')}
     network = build_network(config)
-    try:
-        network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    except RuntimeError as error:
-        raise ValueError(f'{path} does not fit its config: {error}') from error
+    load_into(network, {name: tensor.float() for name, tensor in state.items()}, path)
     return network.eval()

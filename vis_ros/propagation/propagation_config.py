@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
+
+_LARGEST = {'input_height': 1 << 16, 'input_width': 1 << 16}
+_LARGEST_WHOLE = 1 << 11
+"""Largest value of other whole numbers: with more channels, a small file would take all memory."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,12 @@ class PropagationConfig:
     """A light backbone, 'tf_efficientnet_lite0' or 'resnet18', or the backbone of the published system."""
     batch_norm_folded: bool = True
     """For timm backbones: fold batch norm into the convolutions before training, which is faster."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value, most = getattr(self, each.name), _LARGEST.get(each.name, _LARGEST_WHOLE)
+            if isinstance(value, int) and not 0 <= value <= most:
+                raise ValueError(f'{each.name} is {value}, expected 0 to {most}')
 
     @property
     def input_size(self) -> tuple[int, int]:

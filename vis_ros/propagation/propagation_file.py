@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
+from vis_ros.networks.sealed_weights import load_into, load_sealed, save_sealed
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_header import PROPAGATION_KEY, read_propagation_config
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
-from vis_ros.whole_file import whole_file
 
 
 def build_propagation_network(config: PropagationConfig) -> nn.Module:
@@ -25,17 +24,14 @@ def save_propagation(network: nn.Module, path: Path, precision: torch.dtype = to
     state = {name: tensor.to(precision) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     config = network.config
     assert isinstance(config, PropagationConfig)
-    with whole_file(path) as partial:
-        save_file(state, partial, metadata={PROPAGATION_KEY: config.to_json()})
-        partial.chmod(0o644)
+    save_sealed(state, path, {PROPAGATION_KEY: config.to_json()})
 
 
 def load_propagation(path: Path) -> nn.Module:
-    """The network of a model file, float32 and in evaluation mode. ValueError if the weights do not fit its config."""
-    network = build_propagation_network(read_propagation_config(path))
-    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()}
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f'{path} does not fit its own config: {error}') from error
+    """The network of a model file, float32, in evaluation mode. ValueError if it is damaged or does not fit."""
+    config = read_propagation_config(path)
+    stored = load_sealed(path)
+    network = build_propagation_network(config)
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
+    load_into(network, state, path)
     return network.eval()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from vis_ros.field_types import json_object
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.systems import config_from_dict
 
@@ -34,4 +34,7 @@ def read_propagation_config(path: Path) -> PropagationConfig:
         raise ValueError(
             f'{path} holds no propagation network: train one with `vis-ros train config/train_feelvos.yaml`'
         )
-    return config_from_dict(json.loads(metadata[PROPAGATION_KEY]))
+    try:
+        return config_from_dict(json_object(metadata[PROPAGATION_KEY], 'it'))
+    except ValueError as error:
+        raise ValueError(f'{path}: its config is not valid: {error}') from error

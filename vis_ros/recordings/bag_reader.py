@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from zstandard import ZstdError
 
 from vis_ros.file_kinds import foreign_kind
 from vis_ros.image_files import natural_order
+from vis_ros.listing import listed
 from vis_ros.recordings.bag_files import (
     INFORMATION,
     MCAP_MAGIC,
@@ -31,6 +31,7 @@ from vis_ros.recordings.mcap_file import McapFile, TopicKey
 from vis_ros.recordings.topics import IMAGE_TYPES, INSTANCES_TYPE, Topic, ignored_topic
 from vis_ros.ros.stamps import NS_PER_S
 from vis_ros.scratch import ScratchFolder
+from vis_ros.yaml_file import read_yaml
 
 _Part = McapFile | Db3File
 
@@ -129,9 +130,9 @@ class BagReader:
             raise BagError(self._unreadable_end)
         missing = {topic: topic.count - read[topic] for topic in topics if read[topic] < topic.count}
         if missing and start_ns is None:
-            listed = ', '.join(f'{count} of the {topic.count} of {topic.name}' for topic, count in missing.items())
+            lost = listed(f'{count} of the {topic.count} of {topic.name}' for topic, count in missing.items())
             raise BagError(
-                f'{self.path} lacks messages that its own index counts: {listed}. The file is damaged or was made '
+                f'{self.path} lacks messages that its own index counts: {lost}. The file is damaged or was made '
                 'incomplete; `mcap recover` or `sqlite3 FILE .recover` may find more'
             )
 
@@ -173,11 +174,11 @@ def _metadata(path: Path) -> dict[str, Any] | None:
     if not has_metadata(path):  # a file of this name without the key is of another program
         return None
     try:
-        information = yaml.safe_load(metadata.read_text(encoding='utf-8'))[INFORMATION]
+        information = read_yaml(metadata)[INFORMATION]
         if not all(isinstance(name, str) for name in information['relative_file_paths']):
             raise TypeError('relative_file_paths is not a list of names')
         return dict(information)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BagError(
             f'{metadata} is damaged: {error!r}. `ros2 bag reindex` rewrites it; if you remove it, the files are read '
             'as they are'
@@ -202,7 +203,7 @@ def _listed_paths(path: Path, information: dict[str, Any]) -> list[Path]:
     files = [path / Path(name).name for name in information['relative_file_paths']]
     if missing := [file.name for file in files if not file.is_file()]:
         raise FileNotFoundError(
-            f'{path}: {METADATA} lists {", ".join(missing)}, which {"is" if len(missing) == 1 else "are"} missing. '
+            f'{path}: {METADATA} lists {listed(missing)}, which {"is" if len(missing) == 1 else "are"} missing. '
             'Restore them, or run `ros2 bag reindex` to list only the existing files'
         )
     return [_checkpointed(file) for file in files]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.images import ImageError
+from vis_ros.listing import listed
 from vis_ros.positions import CameraModel
 from vis_ros.recordings.bag_depth import BagDepth, DepthTopics
 from vis_ros.recordings.bag_files import BagError
@@ -155,38 +156,39 @@ def choose_streams(reader: BagReader, wanted: Mapping[str, list[str] | None]) ->
     except ValueError as error:
         raise ValueError(f'{error}. {reader.damage}'.rstrip('. ')) from error
     if len(set(chosen.values())) < len(chosen):
-        listed = ', '.join(topic.name for topic in chosen.values())
-        raise ValueError(f'{reader.path}: two cameras have the same topic: {listed}')
+        names = listed(topic.name for topic in chosen.values())
+        raise ValueError(f'{reader.path}: two cameras have the same topic: {names}')
     return {topic: _stream(camera, topic, reader.duration_s) for camera, topic in chosen.items()}
 
 
 def _choose(reader: BagReader, names: list[str] | None) -> Topic:
     topics = reader.image_topics
-    listed = ', '.join(map(str, topics))
+    available = listed(topics)
     if not topics:
         raise ValueError(f'{reader.path} has no topic with images ({" or ".join(IMAGE_TYPES)}). {_others(reader)}')
     if names is None and len(topics) > 1:
         raise ValueError(
-            f'{reader.path} has several topics with images, choose one with --topic (or each with --camera): {listed}'
+            f'{reader.path} has several topics with images, choose one with --topic (or each with --camera): '
+            f'{available}'
         )
     found = topics if names is None else [t for name in names for t in topics if t.name == absolute(name)]
     if not found:
-        raise ValueError(f'{reader.path} has no images on the topic {" or ".join(names or ())}; it has {listed}')
+        raise ValueError(f'{reader.path} has no images on the topic {" or ".join(names or ())}; it has {available}')
     if not found[0].count:
-        raise ValueError(f'{reader.path} has no message on {found[0].name}; it has {listed}')
+        raise ValueError(f'{reader.path} has no message on {found[0].name}; it has {available}')
     return found[0]
 
 
 def _others(reader: BagReader) -> str:
     """What a bag without images has, and what to do with its video."""
     others = [*reader.topics, *reader.foreign]
-    listed = f'It has {", ".join(f"{each.name} ({each.type}, {each.count})" for each in others) or "no topic at all"}'
+    text = f'It has {listed(f"{each.name} ({each.type}, {each.count})" for each in others) or "no topic at all"}'
     if any(_VIDEO.search(topic.type) for topic in others):
-        listed += (
+        text += (
             '. Video packets must be decoded first: republish the topic as raw images (image_transport republish, '
+            'with the plugin that encoded it) and record those'
         )
-        listed += 'with the plugin that encoded it) and record those'
-    return listed
+    return text
 
 
 def _stream(camera: str, topic: Topic, duration_s: float) -> Stream:

@@ -30,8 +30,7 @@ class Db3File:
         self.foreign: Counter[TopicKey] = Counter()
         self._topics: dict[int, TopicKey] = {}
         with self._connected('cannot be read as a bag') as database:
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not {'topics', 'messages'} <= tables:
+            if not all(_is_plain_table(database, name) for name in ('topics', 'messages')):
                 raise BagError(f'{path} is not a bag: a database without the tables topics and messages')
             counted = dict(database.execute('SELECT topic_id, count(*) FROM messages GROUP BY topic_id'))
             for number, name, kind, serialization in database.execute(
@@ -76,3 +75,10 @@ class Db3File:
                 database.close()
         except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
             raise BagError(f'{self._path} {fault}: {error}. {_REPAIR}') from error
+
+
+def _is_plain_table(database: sqlite3.Connection, name: str) -> bool:
+    """Whether a table is there and its values are stored in it: a view or a computed column could have no end."""
+    query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND name = ?"
+    columns = database.execute('SELECT hidden FROM pragma_table_xinfo(?)', (name,))
+    return database.execute(query, (name,)).fetchone() == (1,) and not any(hidden for (hidden,) in columns)

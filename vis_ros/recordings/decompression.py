@@ -11,8 +11,7 @@ LARGEST_PART = 1 << 28
 """Largest number of bytes of a decompressed chunk or message. Chunks of recorders have some MB."""
 
 _LARGEST_RATIO = 200
-_LEAST_LIMIT = 1 << 30
-"""A compressed file may unpack to this many times its size, and to this many bytes in any case."""
+"""A compressed file may unpack to this many times its size, and to LARGEST_PART bytes in any case."""
 
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 _BLOCK = 4096  # bytes, which unpack to 128 MB at most
@@ -53,7 +52,7 @@ def decompress_file(source: Path, target: Path) -> None:
     Raises:
         ValueError: it is damaged, or unpacks to an implausible size.
     """
-    limit = max(_LEAST_LIMIT, _LARGEST_RATIO * source.stat().st_size)
+    limit = max(LARGEST_PART, _LARGEST_RATIO * source.stat().st_size)
     written = 0
     frame = zstandard.ZstdDecompressor().decompressobj()
     with source.open('rb') as packed, target.open('wb') as file:

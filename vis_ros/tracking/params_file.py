@@ -8,22 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vis_ros.tracking.settings import NodeSettings, is_foreign
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Reads YAML, in which a key that occurs twice in a mapping is an error; PyYAML takes the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            name, line = str(key.value), key.start_mark.line + 1
-            if name in lines:
-                raise ValueError(f'{name!r} is there twice, in lines {lines[name]} and {line}: join them')
-            lines[name] = line
-        return super().construct_mapping(node, deep)
+from vis_ros.yaml_file import read_yaml
 
 
 def read_params_file(
@@ -41,12 +27,7 @@ def read_params_file(
         ValueError: the file is not a parameter file, a section or parameter is there twice, no section is for this
             node, or its own section has an unknown parameter.
     """
-    try:
-        content = yaml.load(Path(path).read_text(encoding='utf-8'), _UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f'{path} is not a YAML file: {error}') from error
-    except ValueError as error:  # such as a date that does not exist
-        raise ValueError(f'{path} is not a valid YAML file: {error}') from error
+    content = read_yaml(Path(path), unique_keys=True)
     try:
         sections = _sections(content, '')
     except ValueError as error:

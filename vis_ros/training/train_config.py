@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
 from vis_ros.evaluation.leading_figure import PHOTO_METRICS
 from vis_ros.field_types import typed_fields
@@ -22,6 +20,7 @@ from vis_ros.propagation.systems import PROPAGATION_SYSTEMS, config_from_dict
 from vis_ros.synthetic.coco_images import Part
 from vis_ros.synthetic.composites import CompositeConfig
 from vis_ros.training.field_checks import check_choice, check_names
+from vis_ros.yaml_file import read_yaml
 
 Kind = Literal['videos', 'composites', 'images', 'scenes']
 Precision = Literal['auto', 'float32', 'bfloat16', 'float16']
@@ -364,12 +363,12 @@ class TrainConfig:
         """Read a YAML file. ValueError names the file and the wrong field."""
         if not path.is_file():
             raise FileNotFoundError(f'training config {path} does not exist')
+        values = read_yaml(path) or {}
         try:
-            values = yaml.safe_load(path.read_text()) or {}
             if not isinstance(values, dict):
-                raise ValueError(f'is {values!r}, expected fields such as data')
+                raise ValueError(f'is a {type(values).__name__}, expected fields such as data')
             return cls.from_dict(values)
-        except (TypeError, ValueError, yaml.YAMLError) as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f'{path}: {error}') from error
 
     @classmethod

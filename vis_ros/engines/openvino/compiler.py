@@ -52,6 +52,9 @@ class Compiler:
             made_of: everything that the prepared network depends on, in JSON types.
             prepare: reads the graph and changes it for this processor.
             what: what the log calls it.
+
+        Raises:
+            ValueError: OpenVINO cannot compile it.
         """
         key = self._key(made_of)
         content = self.cache.load(key)
@@ -63,7 +66,10 @@ class Compiler:
                 _log.warning('OpenVINO cannot load the cached network, compiling it again: %s', _last_line(error))
                 self.cache.discard(key)
         started = time.perf_counter()
-        compiled = self.core.compile_model(prepare(), _DEVICE, self._options)
+        try:
+            compiled = self.core.compile_model(prepare(), _DEVICE, self._options)
+        except RuntimeError as error:  # a graph that it cannot read, or that names files outside of its folder
+            raise ValueError(f'OpenVINO cannot compile {what}: {_last_line(error)}') from error
         _log.info('compiled %s in %.1f s', what, time.perf_counter() - started)
         self.cache.store(key, compiled.export_model().getvalue())
         return compiled

@@ -13,8 +13,8 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from vis_ros.engines.openvino.compiler import Compiler, openvino_core
-from vis_ros.export.graph_file import sha256_of
 from vis_ros.export.part_graphs import find_part_graphs
+from vis_ros.file_digest import sha256_of
 from vis_ros.propagation.propagation_header import read_propagation_config
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 

@@ -20,7 +20,8 @@ from vis_ros.engines.tensorrt.engine_cache import EngineCache, EngineKey, Opened
 from vis_ros.engines.tensorrt.library import Gpu, TensorRt, cuda_driver, cuda_runtime, find_gpu, find_tensorrt
 from vis_ros.engines.tensorrt.session import TensorRtSession
 from vis_ros.export.find_graph import find_graph
-from vis_ros.export.graph_file import read_graph, sha256_of
+from vis_ros.export.graph_file import read_graph
+from vis_ros.file_digest import sha256_of
 from vis_ros.instances import Instances
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.model_header import count_parameters

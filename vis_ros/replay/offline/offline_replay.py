@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import vis_ros
+from vis_ros.file_digest import sha256_of
 from vis_ros.instances import CONFIRMED, LOST, TENTATIVE, Instances
 from vis_ros.masks.encodings import rle_bytes
 from vis_ros.masks.rle import MaskRuns, mask_runs
@@ -192,6 +193,7 @@ def replay(
         'stopped_early': summary.stopped_early,
         'no_results_json': summary.no_results_json,
         'frames_of': {run.stream.name: run.frames for run in runs},
+        'results_sha256': {run.stream.name: sha256_of(run.results) for run in runs if run.results.exists()},
         'tracks': summary.identities,
         'instances': summary.instances,
         'identity': dict(identity or {}),
@@ -294,6 +296,7 @@ class _StreamRun:
     """The replay of one stream.
 
     frames, instances, identities, latencies: so far, latencies in seconds. codec: of the overlay video.
+    results: the path of its results.jsonl.
     """
 
     def __init__(self, stream: Stream, video_id: int, outputs: _Outputs, stride: int, photos: bool) -> None:
@@ -312,6 +315,8 @@ class _StreamRun:
         self._recorded_ns = 0
         self._topic = _instances_topic(stream.name)
         self._annotations_topic = f'{self._topic.removesuffix("instances")}annotations'
+        folder = outputs.folder if outputs.is_single else outputs.folder / stream.name
+        self.results = folder / 'results.jsonl'
         outputs.bag.add_topic(self._topic, INSTANCES_TYPE, stream.name)
         outputs.bag.add_topic(self._annotations_topic, ANNOTATIONS_TYPE)
         if outputs.copy_images:
@@ -321,7 +326,7 @@ class _StreamRun:
     def running(self, tracker: Tracker) -> Iterator[None]:
         """The time in which its frames are processed; its files are complete afterwards."""
         outputs = self._outputs
-        folder = outputs.folder if outputs.is_single else outputs.folder / self.stream.name
+        folder = self.results.parent
         rate = max((self.stream.rate or FOLDER_RATE) / self._stride, SLOWEST_VIDEO)
         self._tracker = tracker
         self._files: PhotoFiles | RecordFiles | VideoFiles
