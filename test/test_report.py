@@ -733,6 +733,8 @@ def test_comparison_shows_the_change_and_whether_it_is_decided(tmp_path):
     assert 'class="warning"' not in text
     gaps = replace(b, coverage=replace(b.coverage, missing=3))
     _, root = written(tmp_path, a, comparison=compare(gaps, a))
+    (caution,) = [each for each in root.iter('p') if each.get('class') == 'warning']
+    assert words(caution) == 'But a has no results for 3 of 10 frames, which count as misses.'
     (warning,) = [each for each in root.iter('strong') if each.get('class') == 'warning']
     assert words(warning) == gaps.coverage.statements()[1]
     changed = {row[0]: row[1:4] for row in table(section(root, 'comparison'), 'comparison')[1:]}
