@@ -174,7 +174,9 @@ def test_a_repeated_track_id_is_reported_with_bag_topic_stamp_and_id(tmp_path):
         read_bag(write(tmp_path / 'bag', [array(1), twice]))
     (problem,) = caught.value.problems
     assert str(tmp_path / 'bag') in str(problem)
-    assert '/vis_node/instances, stamp 5.000000007 s: track id 9 occurs 2 times' in str(problem)
+    assert '/vis_node/instances, stamp 5.000000007 s: track id 9 occurs 2 times, as the association rules paper' in str(
+        problem
+    )
 
 
 def test_all_faults_are_reported_at_once(tmp_path):

@@ -12,9 +12,11 @@ from helpers.coco_files import annotation, box_polygon, write_dataset
 from helpers.youtube_vis_files import write_youtube_vis
 
 from vis_ros.cli import main as cli
+from vis_ros.datasets.labels import labels_of
 from vis_ros.training.own_config import OwnConfig
 from vis_ros.training.own_labels import OwnLabels, read_own_labels
 from vis_ros.training.train_config import TrainConfig
+from vis_ros.training.validation_data import open_truths
 
 
 def photos(folder: Path, count: int = 20) -> Path:
@@ -66,6 +68,23 @@ def test_where_only_some_objects_are_labeled_the_rest_is_ignored(tmp_path: Path)
     labels = read_own_labels(photos(tmp_path / 'photos'), None, 'partial')
     assert not any(each.exhaustive for each in config(tmp_path, labels).data)
     assert 'all other pixels are ignored' in ' '.join(OwnConfig(labels, None, 'demo', (288, 512), 'mine').remarks())
+
+
+def test_partial_labels_are_judged_by_j_and_f(tmp_path: Path) -> None:
+    for labels, figure in (('partial', 'J&F'), ('exhaustive', 'AP')):
+        made = config(tmp_path, read_own_labels(photos(tmp_path / labels), None, labels))
+        assert made.validation is not None and made.validation.figure == figure
+        (truth,) = open_truths(replace(made.validation, data=made.validation.data[:1]), made.size).values()
+        assert labels_of(truth)[0] == labels
+
+
+@pytest.mark.parametrize(('count', 'size'), [(2, (1, 125)), (10, (2, 75)), (25, (5, 10)), (100, (12, 10))])
+def test_few_held_out_videos_give_enough_segments_for_a_verdict(
+    tmp_path: Path, count: int, size: tuple[int, int]
+) -> None:
+    labels = read_own_labels(write_youtube_vis(tmp_path / 'videos'), None)
+    made = config(tmp_path, replace(labels, videos=tuple(f'video {number}' for number in range(count))))
+    assert made.validation is not None and (made.validation.videos, made.validation.frames) == size
 
 
 @pytest.mark.parametrize(('count', 'steps'), [(10, 300), (100, 800), (100_000, 6000)])

@@ -129,7 +129,9 @@ def test_a_detected_object_is_deleted_when_lost_for_long_but_not_a_prompted_one(
     tracker = Propagate(ColorPropagator(), PatchEngine(), config)
     image = draw(square(10), square(90, color=BLUE))
     tracker.step(image, 0.0)
-    tracker.forget(tracker.step(image, 0.1).track_ids.tolist()[0])
+    found = tracker.step(image, 0.1)
+    (red,) = [n for k, n in enumerate(found.track_ids.tolist()) if (found.full_mask(k) > 0)[mask_of(image, RED)].all()]
+    tracker.forget(red)
     marked = tracker.prompt(mask=mask_of(image, RED))
     gone = run(tracker, [draw()] * 20, start=0.2)
     assert len(gone[0]) == 2
@@ -172,6 +174,23 @@ def test_a_bad_prompt_is_refused_with_the_reason_and_the_others_are_tracked_on(p
     with pytest.raises(PromptError, match=reason):
         tracker.prompt(**prompt)
     assert tracker.step(draw(square(14)), 0.1).track_ids.tolist() == [number]
+
+
+def test_a_prompt_on_a_known_object_names_its_track():
+    tracker = prompted()
+    image = draw(square(10), square(90, color=BLUE))
+    tracker.step(image, 0.0)
+    tracker.prompt(mask=mask_of(image, RED))
+    with pytest.raises(PromptError, match=r'track 1 is on this object already \(mask IoU 1.00\): forget it first'):
+        tracker.prompt(mask=mask_of(image, RED))
+    moved = draw(square(40), square(90, color=BLUE))
+    tracker.step(moved, 0.1)
+    with pytest.raises(PromptError, match='track 1 is on this object already'):
+        tracker.prompt(mask=mask_of(moved, RED))
+    assert tracker.identities == 1
+    assert tracker.prompt(mask=mask_of(moved, BLUE)) == 2, 'another object gets a track'
+    tracker.forget(1)
+    assert tracker.prompt(mask=mask_of(moved, RED)) == 3
 
 
 def test_more_objects_than_the_limit_and_an_unknown_id_are_refused():

@@ -524,6 +524,7 @@ class SimulatedNode(Graph):
     def __init__(self, dropped=(), lost=()):
         super().__init__()
         self.status = NodeStatus(self.name)
+        self.status.weights_sha256 = 'c0ffee'
         self._dropped, self._lost = dropped, lost
         self._count = self._pending = self._epoch = 0
 
@@ -598,6 +599,7 @@ def test_every_image_has_a_result_if_the_node_replies_to_all(simulate, tmp_path)
     run = json.loads((tmp_path / 'run.json').read_text())
     assert run['live']['latency_ms'] == [5] * 60 and run['live']['node_latency_ms'] == [7] * 60
     assert (run['model'], run['weights'], run['frames']) == ('test', 'rectangles', 60)
+    assert run['weights_sha256'] == 'c0ffee'
     assert run['class_names'] == ['blue', 'class 1', 'red'], 'no result has class 1'
     assert (run['live']['rounds'], run['live']['rate'], run['live']['node']) == (2, 2.0, '/vis_node')
     rows = json.loads((tmp_path / 'results.json').read_text())

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from xml.etree import ElementTree
 
 import cv2
@@ -19,10 +20,11 @@ from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.evaluation.evaluation import COUNTS, METRICS, Coverage, Evaluation, IdentitySwitch, MatchedRun, ObjectTrack
 from vis_ros.evaluation.leading_figure import PHOTO_METRICS
 from vis_ros.evaluation.paired_interval import Interval
-from vis_ros.evaluation.report import error_sheets
+from vis_ros.evaluation.report import clip, error_sheets, incident_images
 from vis_ros.evaluation.report import html_report as report
 from vis_ros.evaluation.report.html_report import charts
-from vis_ros.evaluation.report.switch_images import draw_outlines
+from vis_ros.evaluation.report.incident_images import draw_outlines, window_of
+from vis_ros.evaluation.report.incidents import losses, switch_incidents
 from vis_ros.visualization import identity_color
 
 # --- synthetic evaluations and how to read a report -------------------------------------------------------------------
@@ -194,6 +196,11 @@ def decoded(image):
     assert image.get('src').startswith('data:image/jpeg;base64,')
     data = base64.b64decode(image.get('src').split(',')[1], validate=True)
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+
+
+def pictures(element):
+    """The pictures in an element, without clips."""
+    return [decoded(each) for each in element.iter('img') if each.get('src').startswith('data:image/jpeg')]
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -443,10 +450,11 @@ def test_images_show_the_frames_around_a_switch(tmp_path):
     evaluation = evaluate(results, truth)
     assert [(each.frame, each.before, each.after) for each in evaluation.switches] == [(6, 7, 9)]
     _, root = written(tmp_path, evaluation, truth=truth, results=results)
-    shown = [decoded(image) for image in root.iter('img')]
+    shown = pictures(section(root, 'switches'))
     assert [float(np.median(image)) for image in shown] == pytest.approx([45, 90], abs=3)
     assert all(image.shape[0] <= 180 and image.shape[1] <= 240 for image in shown)
-    assert [words(each) for each in root.iter('small')] == ['frame 3: track 7', 'frame 6: track 9']
+    captions = [words(each) for each in section(root, 'switches').iter('small')]
+    assert captions == ['frame 3: track 7', 'frame 6: track 9']
 
 
 def test_images_with_frames_left_out_or_in_another_order(tmp_path):
@@ -459,7 +467,76 @@ def test_images_with_frames_left_out_or_in_another_order(tmp_path):
     evaluation = evaluate(results, truth, common_frames=True)
     assert [each.frame for each in evaluation.switches] == [5]
     _, root = written(tmp_path, evaluation, truth=truth, results=results)
-    assert [float(np.median(decoded(image))) for image in root.iter('img')] == pytest.approx([90, 105], abs=3)
+    assert [float(np.median(image)) for image in pictures(root)] == pytest.approx([90, 105], abs=3)
+
+
+def test_losses_are_shown_the_longest_first(tmp_path):
+    """The object is lost in frames 2 to 4 and 7; before frame 0 it had no track."""
+    masks = moving_box()
+    truth = outlined_set(masks, gray_images())
+    found = [None if index in (2, 3, 4, 7) else mask for index, mask in enumerate(masks)]
+    results = outlined_set(found, shift=1)
+    evaluation = evaluate(results, truth)
+    assert [(each.first, each.last, each.before) for each in losses(evaluation)] == [(2, 4, 7), (7, 7, 7)]
+    _, root = written(tmp_path, evaluation, truth=truth, results=results)
+    shown = section(root, 'losses')
+    captions = [words(each) for each in shown.iter('small')]
+    assert captions == ['frame 1: track 7', 'frame 3: not found', 'frame 6: track 7', 'frame 7: not found']
+    assert [float(np.median(image)) for image in pictures(shown)] == pytest.approx([15, 45, 90, 105], abs=3)
+    assert 'object 1 thing: lost for 3 frames, 2 to 4' in words(shown)
+    late = evaluate(outlined_set([None] * 3 + masks[3:], shift=1), truth)
+    assert [(each.first, each.last, each.before) for each in losses(late)] == [(0, 2, None)]
+
+
+def test_losses_are_the_visible_frames_without_a_track():
+    evaluation = made(videos=('one',), objects=20)
+    lost = Counter()
+    for each in losses(evaluation):
+        assert each.frames == each.last - each.first + 1 > 0
+        lost.update((each.object_id, frame) for frame in range(each.first, each.last + 1))
+    wanted = Counter()
+    for track in evaluation.objects:
+        matched = {frame for run in track.runs for frame in range(run.first, run.last + 1)}
+        visible = {frame for first, last in track.visible for frame in range(first, last + 1)}
+        wanted.update((track.object_id, frame) for frame in visible - matched)
+    assert lost == wanted
+
+
+@pytest.mark.parametrize('element', ['img', 'video'])
+def test_a_clip_shows_the_frames_around_an_incident(tmp_path, monkeypatch, element):
+    seen = []
+
+    def make_clip(images):
+        seen.append([float(np.median(image)) for image in images])
+        return clip.EncodedClip('data:,clip', element)
+
+    monkeypatch.setattr(incident_images, 'make_clip', make_clip)
+    masks = moving_box()
+    truth = outlined_set(masks, gray_images())
+    results = outlined_set(masks, shift=1, switch_at=8)
+    evaluation = evaluate(results, truth)
+    _, root = written(tmp_path, evaluation, truth=truth, results=results)
+    assert seen == [pytest.approx([15 * index for index in range(1, 10)], abs=3)]
+    assert [each.get('src') for each in section(root, 'switches').iter(element)][-1] == 'data:,clip'
+    assert 'clip, frames 1 to 9' in words(section(root, 'switches'))
+    long = replace(switch_incidents(evaluation)[0], first=0, last=999, length=1000)
+    assert len(long.clip_frames()) <= 20 and long.clip_frames()[0] == 0
+
+
+def test_a_clip_is_animated_webp_or_h264():
+    images = gray_images(8, (101, 161))
+    made_clip = clip.make_clip(images)
+    if find_spec('av') is None and not hasattr(cv2, 'imencodeanimation'):
+        assert made_clip is None
+    elif made_clip.element == 'video':
+        assert base64.b64decode(made_clip.uri.split(',')[1])[4:8] == b'ftyp'
+    else:
+        encoded = np.frombuffer(base64.b64decode(made_clip.uri.split(',')[1]), np.uint8)
+        read, animation = cv2.imdecodeanimation(encoded)
+        assert read and [np.median(frame[..., :3]) for frame in animation.frames] == pytest.approx(
+            [15 * index for index in range(8)], abs=3
+        )
+    assert clip.make_clip([]) is None
 
 
 def test_an_image_that_cannot_be_read_is_reported(tmp_path):
@@ -481,9 +558,10 @@ def test_an_image_has_both_outlines():
     truth, result = (
         encode(memory.box(*corners, (300, 400))) for corners in ((150, 100, 250, 200), (180, 100, 280, 200))
     )
-    shown = draw_outlines(image, (truth, result), 7).astype(int)
+    window = window_of([truth, result], image.shape)
+    shown = draw_outlines(image, window, truth, {7: result}).astype(int)
     assert shown.shape == (180, 240, 3)
-    plain = draw_outlines(image, (None, None), 7)
+    plain = draw_outlines(image, window_of([], image.shape), None, {})
     assert (plain == 90).all() and plain.shape == (180, 240, 3)
     # 130 pixels wide together, and six tenths of that around them, in the aspect ratio of the crop.
     scale, left = 240 / 208, 215 - 104
@@ -493,12 +571,12 @@ def test_an_image_has_both_outlines():
 
 
 def test_a_crop_stays_inside_the_image():
-    image = np.zeros((50, 700, 3), np.uint8)
-    corner = encode(memory.box(690, 40, 700, 50, (50, 700)))
-    height, width = draw_outlines(image, (corner, None), 3).shape[:2]
-    assert (height, width) == (round(240 * 48 / 64), 240)
-    everything = encode(np.ones((50, 700), np.uint8))
-    assert draw_outlines(image, (everything, everything), 3).shape == (round(50 * 240 / 700), 240, 3)
+    size = (50, 700)
+    x0, y0, x1, y1 = window_of([encode(memory.box(690, 40, 700, 50, size))], size)
+    assert (x1 - x0, y1 - y0) == (64, 48) and (x1, y1) == (700, 50)
+    assert window_of([encode(np.ones(size, np.uint8))] * 2, size) == (0, 0, 700, 50)
+    shown = draw_outlines(np.zeros((*size, 3), np.uint8), (0, 0, 700, 50), None, {})
+    assert shown.shape == (round(50 * 240 / 700), 240, 3)
 
 
 def test_sheets_mark_switches_lost_and_false_objects(tmp_path, monkeypatch):
@@ -655,6 +733,8 @@ def test_comparison_shows_the_change_and_whether_it_is_decided(tmp_path):
     assert 'class="warning"' not in text
     gaps = replace(b, coverage=replace(b.coverage, missing=3))
     _, root = written(tmp_path, a, comparison=compare(gaps, a))
+    (caution,) = [each for each in root.iter('p') if each.get('class') == 'warning']
+    assert words(caution) == 'But a has no results for 3 of 10 frames, which count as misses.'
     (warning,) = [each for each in root.iter('strong') if each.get('class') == 'warning']
     assert words(warning) == gaps.coverage.statements()[1]
     changed = {row[0]: row[1:4] for row in table(section(root, 'comparison'), 'comparison')[1:]}
@@ -693,22 +773,22 @@ def test_the_report_of_photos_has_a_sheet_and_no_identities(tmp_path):
 def test_comparison_shows_where_an_identity_was_lost(tmp_path):
     a, b = compared_pair()
     _, root = written(tmp_path, b, comparison=compare(a, b))
-    (first, upper, of_a), (second, lower, of_b) = strips(section(root, 'comparison'))
+    (first, upper, of_a), (second, lower, of_b) = strips(section(root, 'differences'))
     assert (first, second) == ('object 1, A thing', 'object 1, B thing')
     assert [spans(each.get('d')) for each in of_a.findall('path')[1:]] == [[(0, 10)]]
     assert [spans(each.get('d')) for each in of_b.findall('path')[1:]] == [[(0, 6)], [(6, 8)]]
     assert [each for each in upper.iter('path') if each.get('class') == 'lost'] == []
     (lost,) = [each for each in lower.iter('path') if each.get('class') == 'lost']
     assert spans(lost.get('d')) == [(6, 7), (8, 10)]
-    _, *rows = table(section(root, 'comparison'), 'losses')
+    _, *rows = table(section(root, 'differences'), 'losses')
     assert rows == [['clip', '1', 'thing', '6', 'B', '9', '7'], ['clip', '1', 'thing', '8 to 9', 'B', 'none', '7']]
 
 
 def test_comparison_of_equal_results(tmp_path):
     a, _ = compared_pair()
     _, root = written(tmp_path, a, comparison=compare(a, a))
+    assert 'All objects are found in the same frames' in words(section(root, 'differences'))
     text = words(section(root, 'comparison'))
-    assert 'All objects are found in the same frames' in text
     assert Counter(text.split())['same'] >= len(METRICS)
     assert 'better' not in text and 'worse' not in text
 
@@ -734,7 +814,7 @@ def test_what_is_left_out_is_counted(tmp_path, monkeypatch):
     assert [words(each).split(':')[0] for each in root.iter('small')] == ['frame 0', 'frame 1', 'frame 7', 'frame 8']
     steady = evaluate(outlined_set(masks, shift=1), truth)
     _, root = written(tmp_path, evaluation, comparison=compare(steady, evaluation))
-    assert 'and 13 more lost identities' in words(section(root, 'comparison'))
+    assert 'and 13 more lost identities' in words(section(root, 'differences'))
     evaluation = made(videos=tuple('abcde'))
     _, root = written(tmp_path, evaluation)
     assert len(list(strips(root))) == 2

@@ -152,6 +152,7 @@ def test_an_inactive_node_does_not_subscribe_but_publishes_diagnostics(graph):
     assert status.level == DiagnosticStatus.STALE and 'inactive' in status.message
     _, values = graph.status(lambda status, values: True, 'vis_node')
     assert values['state'] == 'inactive' and values['engine model'] == 'rectangles'
+    assert values['weights SHA-256'] == '', 'this engine has no file'
     assert (values['engine precision'], values['engine note'], values['engine unconverged']) == ('uint8', '', '0')
     assert node.trigger_cleanup().name == 'SUCCESS'
     status, values = graph.status(lambda status, values: values['state'] == 'unconfigured', 'vis_node')

@@ -65,6 +65,8 @@ def print_comparison(comparison: Comparison) -> None:
     """The verdict, the settings that differ, the figures, and where identities were lost."""
     verdict = comparison.verdict
     console.print(Text(verdict.sentence(), style=_STYLES[verdict.answer]), soft_wrap=True)
+    for caution in comparison.cautions():
+        console.print(Text(f'But {caution}', style='yellow'), soft_wrap=True)
     console.print(Text(f'By {verdict.figure}: {verdict.why}.'))
     console.print(Text(f'a: {comparison.a.results}\nb: {comparison.b.results}'), soft_wrap=True)
     _print_settings(comparison)

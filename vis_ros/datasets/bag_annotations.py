@@ -149,7 +149,11 @@ class _TopicSummary:
         ids = Counter(int(instance.track_id) for instance in message.instances)
         for track_id, count in sorted(ids.items()):
             if count > 1:
-                log.add(where, f'track id {track_id} occurs {count} times')
+                log.add(
+                    where,
+                    f'track id {track_id} occurs {count} times, as the association rules paper and mmtracking allow: '
+                    'evaluate results.jsonl of the replay, where the last one counts, or use association one_to_one',
+                )
             if track_id == 0:
                 log.add(where, 'track id 0 is not a valid track id')
         for instance in message.instances:

@@ -93,10 +93,21 @@ class Comparison:
     objects: tuple[ObjectDifference, ...]
     lost_identities: tuple[LostIdentity, ...]
 
+    def cautions(self) -> list[str]:
+        """What makes the verdict doubtful, in words: a side without results for some of the ground truth."""
+        frames = 'photos' if self.a.photos else 'frames'
+        return [
+            f'{name} has no results for {side.coverage.missing} of {side.coverage.compared} {frames}, '
+            'which count as misses.'
+            for name, side in (('a', self.a), ('b', self.b))
+            if side.coverage.missing
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """The content of comparison.json; of the two evaluations only their paths."""
         return {
             'verdict': self.verdict.to_json(),
+            'cautions': self.cautions(),
             'settings': [asdict(each) for each in self.settings],
             'settings_unknown': settings_known(self.a.settings, self.b.settings),
             'meaningful': list(meaningful(self.a.photos, self.a.labels)),

@@ -35,6 +35,7 @@ def node_status(name: str, state: str, fault: str, model: Model | None, progress
     engine = model.info  # with its current counters
     values: dict[str, object] = {'state': state}
     values |= {('engine' if key == 'engine' else f'engine {key}'): value for key, value in asdict(engine).items()}
+    values['weights SHA-256'] = model.weights_sha256
     values['engine warm-up [ms]'] = f'{model.warm_up_ms:.1f}'
     if model.propagation:
         values['propagation'] = model.propagation

@@ -61,6 +61,8 @@ class Model:
     ) -> None:
         settings.check_together()
         self.settings = settings
+        self.weights_sha256 = weights_digest(settings.weights)
+        """Of the file as it was when it was loaded; '' without a file."""
         self._propagation = _load_propagation(settings, propagation_factory or load_propagation_model)
         self._engine = _load_detector(settings, engine_factory or load_engine)
         self.warm_up_ms = 0.0 if self._engine is None else self._engine.warm_up()
@@ -135,7 +137,7 @@ class Model:
         return {
             'model': self.name,
             'weights': self.settings.weights,
-            'weights_sha256': weights_digest(self.settings.weights),
+            'weights_sha256': self.weights_sha256,
             **({'propagation': self.propagation} if self.propagation else {}),
             **{name: running[name] for name in ('engine', 'device', 'precision', 'note')},
             'settings': asdict(self.settings),

@@ -35,14 +35,15 @@ OBJECT = 'object'
 class _Object:
     """What is stored of one track beside what the propagator stores.
 
-    area: running mean of its mask pixels; box: the last one, x0 y0 x1 y1; both at working size. embedding: of the
-    detection that it started with, or None. prompted: whether it started from a prompt.
+    area: running mean of its mask pixels; mask, box: the last ones, x0 y0 x1 y1; all at working size. embedding: of
+    the detection that it started with, or None. prompted: whether it started from a prompt.
     """
 
     class_id: int
     first_seen: float
     last_seen: float
     area: float
+    mask: Mask
     box: NDArray[np.float64]
     embedding: NDArray[np.float32] | None
     prompted: bool
@@ -53,6 +54,7 @@ class _Object:
         """The object is visible with this mask."""
         self.lost = False
         self.area += _AREA_RATE * (int(np.count_nonzero(mask)) - self.area)
+        self.mask = mask
         self.box = tight_box(mask).astype(np.float64)
         self.last_seen = stamp
         self.hits += 1
@@ -88,6 +90,8 @@ _AREA_RATE = 0.1
 """Weight of the newest area in the running mean."""
 _SAME_OBJECT = 0.5
 """Minimum association probability for a detection to recover a lost track."""
+_KNOWN_IOU = 0.5
+"""Least mask IoU of a prompt and a track that are one object."""
 _STAMP_TOLERANCE_S = 1e-3
 _NOTHING = np.full((1, 1), -1, np.float32)
 """The margin of a lost track."""
@@ -276,6 +280,7 @@ class Propagate:
             first_seen=frame.stamp,
             last_seen=frame.stamp,
             area=float(np.count_nonzero(mask)),
+            mask=mask,
             box=tight_box(mask).astype(np.float64),
             embedding=None if embeddings is None else embeddings[0],
             prompted=prompted,
@@ -305,10 +310,22 @@ class Propagate:
             raise PromptError(
                 f'the mask is too small: {pixels} pixels at network resolution, minimum {self.config.min_area}'
             )
+        self._check_unknown(frame, prompted.mask)
         number = self._next_id
         detection = None if prompted.detection is None else found[prompted.detection]
         self._start(number, frame, prompted.mask, detection, prompted=True)
         return number
+
+    def _check_unknown(self, frame: _BufferedFrame, mask: Mask) -> None:
+        """PromptError if a track is on the object already: two tracks of one object would take it from each other."""
+        for number, each in self._objects.items():
+            if each.lost or each.last_seen != frame.stamp:
+                continue
+            iou = np.count_nonzero(mask & each.mask) / np.count_nonzero(mask | each.mask)
+            if iou >= _KNOWN_IOU:
+                raise PromptError(
+                    f'track {number} is on this object already (mask IoU {iou:.2f}): forget it first to start again'
+                )
 
     def forget(self, track_id: int) -> None:
         """Stop tracking an object. Raises PromptError if it is not tracked."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from vis_ros.evaluation.paired_interval import FEWEST
+from vis_ros.evaluation.video_evaluation import SEGMENT_FRAMES
 from vis_ros.training.own_labels import OwnLabels
 from vis_ros.training.run_cost import RunCost
 
@@ -17,13 +19,18 @@ _FRAMES_PER_PHOTO = 4
 _FEWEST_STEPS, _MOST_STEPS = 300, 6000
 _VALIDATIONS = 8
 _FEWEST_BETWEEN = 20
-_PATIENCE = 3
+_PATIENCE = 4
+"""Half of the run: new classes first cost what the weights know of the others."""
 _HELD_OUT_VIDEOS = 5
 """Every fifth video is held out."""
 _LEAST_PHOTOS = 10
 """With fewer photos, no tenth one is held out."""
 _SURE_PHOTOS = 20
 """With fewer held-out photos, the verdict rarely decides."""
+_MOST_HELD_OUT, _HELD_OUT_FRAMES = 12, 10
+"""Held-out videos of a validation, at most, and frames of each."""
+_COMPOSITES = 6
+"""Composed videos of a validation: one more than a verdict needs."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +112,21 @@ class OwnConfig:
             remarks.append('only some objects are labeled: all other pixels are ignored in training')
         return remarks
 
+    def _validation_size(self) -> tuple[int, int]:
+        """Videos of a source and frames of each: enough videos for a verdict, or enough segments of few videos."""
+        if self.labels.of_photos:
+            return _COMPOSITES, _HELD_OUT_FRAMES
+        held_out = len(self.held_out.videos if self.held_out else self._split_videos()[1])
+        videos = min(held_out, _MOST_HELD_OUT)
+        return videos, _HELD_OUT_FRAMES if videos >= FEWEST else SEGMENT_FRAMES * -(-FEWEST // videos)
+
     def _held_out_count(self) -> int:
         return self.labels.count // 10 if self.held_out is None else self.held_out.count
 
     def to_yaml(self, cost: RunCost | None = None) -> str:
         """The text of the config file. cost: as it was measured on this machine."""
+        videos, frames = self._validation_size()
+        partial = (self.held_out or self.labels).labels == 'partial'
         few = not self.labels.of_photos or self.labels.count < FEW_PHOTOS
         rate, backbone_rate = ('2.0e-4', '5.0e-5') if few else ('4.0e-4', '1.0e-4')
         note = 'small, so that a few photos do not undo what the weights know' if few else 'for many photos'
@@ -141,10 +158,10 @@ validation:  # also before the first step, so that there is something to compare
   data:
 {self._validation()}
   every: {self.every}  # steps
-  videos: 4  # of each source but photos
-  frames: 10  # of each video
+  videos: {videos}  # of each source but photos
+  frames: {frames}  # of each video
   patience: {_PATIENCE}  # the run stops when this many validations in a row find no new best
-  figure: AP  # of the first source; selects the best weights
+  figure: {'J&F' if partial else 'AP'}  # of the first source; selects the best weights
   class_aware: {'true' if len(self.labels.classes) > 1 else 'false'}
 """
         return '\n'.join(head) + body

@@ -12,7 +12,12 @@ from vis_ros.training.train_config import Validation
 
 
 def end_sentences(
-    task: Task, validation: Validation, best: Mapping[str, float], best_file: Path, device: torch.device
+    task: Task,
+    validation: Validation,
+    best: Mapping[str, float],
+    best_file: Path,
+    last_file: Path,
+    device: torch.device,
 ) -> Iterator[str]:
     """The sentences that end a run with validation.
 
@@ -21,16 +26,19 @@ def end_sentences(
         validation: of the run.
         best: step and value of the best validation, and the value at the start (see `Trainer.best`).
         best_file: the weights of this step.
+        last_file: the weights of the last step; they are judged where none were better than the start.
         device: that evaluates.
     """
     figure, value, start = validation.figure, best['value'], best.get('start')
+    judged, name = best_file, 'the best'
     if best['step'] == 0:
+        judged, name = last_file, 'the last'
         yield (
             f'No validation was better than the start ({figure} {value:.3f}), so that {best_file} holds the weights '
             'of the start: train longer, with a smaller learning_rate, or on more data.'
         )
-        return
-    at_start = '' if start is None else f', {start:.3f} at step 0'
-    yield f'Best: {best_file}, {figure} {value:.3f} at step {best["step"]:.0f}{at_start}'
-    for source, verdict in task.verdicts(best_file, device):
-        yield f'From the weights of the start (a) to the best (b), on the {source}: {verdict.sentence()}'
+    else:
+        at_start = '' if start is None else f', {start:.3f} at step 0'
+        yield f'Best: {best_file}, {figure} {value:.3f} at step {best["step"]:.0f}{at_start}'
+    for source, verdict in task.verdicts(judged, device):
+        yield f'From the weights of the start (a) to {name} (b), on the {source}: {verdict.sentence()}'

@@ -18,7 +18,7 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from rich.table import Column
 
 LOSSES_FILE, VALIDATION_FILE = 'losses.jsonl', 'validation.jsonl'
-_SHOWN_METRICS = ('AP', 'AP50', 'HOTA', 'IDF1')
+_SHOWN_METRICS = ('AP', 'AP50', 'HOTA', 'IDF1', 'J&F')
 """Those of a detector that are printed. A propagation network has J only."""
 
 

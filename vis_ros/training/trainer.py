@@ -167,7 +167,8 @@ class Trainer:
         self._print(f'wrote {self.model_file}, the weights of step {self.step}')
         if self.validator is None:
             return self.model_file
-        for sentence in end_sentences(self.task, self.validator.config, self.best, self.best_file, self.device):
+        files = self.best_file, self.model_file
+        for sentence in end_sentences(self.task, self.validator.config, self.best, *files, self.device):
             self._print(sentence)
         return self.best_file
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -78,7 +79,7 @@ def _labeled_videos(source: DataSource, validation: Validation) -> AnnotatedVide
             if frame.read_image is None:
                 raise ValueError(f'validation: {videos.source}: {excerpt.name} frame {frame.name} has no image')
             frame.read_image()
-    return AnnotatedVideos(videos.source, videos.kind, videos.class_names, excerpts, videos.has_classes)
+    return replace(videos, videos=excerpts, labels='partial' if source.exhaustive is False else videos.labels)
 
 
 def _photos(source: DataSource, validation: Validation, model_classes: Sequence[str] | None) -> AnnotatedVideos:
@@ -94,7 +95,8 @@ def _photos(source: DataSource, validation: Validation, model_classes: Sequence[
         SyntheticVideo(f'{number} {dataset.images[number].path.stem}', renamed.video(number).frame, 1, RATE)
         for number in chosen
     ]
-    return AnnotatedVideos(source.annotations, 'COCO JSON', names, photos, of_photos=True)
+    opened_photos = AnnotatedVideos(source.annotations, 'COCO JSON', names, photos, of_photos=True)
+    return replace(opened_photos, labels='partial') if source.exhaustive is False else opened_photos
 
 
 def _common_classes(opened: TrainingSource, model_classes: Sequence[str] | None) -> tuple[str, ...]:

@@ -18,7 +18,9 @@ from vis_ros.evaluation.compare_results import Comparison, MetricDifference
 from vis_ros.evaluation.evaluation import COUNTS, Evaluation, IdentitySwitch, ObjectTrack
 from vis_ros.evaluation.leading_figure import leading_figure, meaningful, shown_figures
 from vis_ros.evaluation.report import charts
-from vis_ros.evaluation.report.switch_images import Moment, draw_moments
+from vis_ros.evaluation.report.clip import NEEDED, EncodedClip
+from vis_ros.evaluation.report.incident_images import DrawnIncident, draw_incidents
+from vis_ros.evaluation.report.incidents import Incident, losses, switch_incidents
 from vis_ros.evaluation.report.timeline import Strip, Timeline, strip, svg_color, svg_ink, timeline
 from vis_ros.evaluation.settings_difference import settings_known
 from vis_ros.tracking.settings import NodeSettings
@@ -55,6 +57,7 @@ PHOTO_DESCRIPTIONS = METRIC_DESCRIPTIONS | {
 
 # Limits of a report. What is left out is counted in the report.
 MAX_SWITCH_IMAGES = 24
+MAX_LOSS_IMAGES = 12
 MAX_STRIPS = 2000
 MAX_COMPARED_STRIPS = 500
 MAX_ROWS = 1000
@@ -88,11 +91,12 @@ class CardImage:
 
 
 @dataclass(frozen=True)
-class SwitchCard:
-    """An identity switch with an image before and after it."""
+class Card:
+    """An incident with its images, and its clip if there is one."""
 
-    switch: IdentitySwitch
-    images: tuple[CardImage, CardImage]
+    incident: Incident
+    images: tuple[CardImage, ...]
+    clip: EncodedClip | None
 
 
 def write_report(
@@ -111,8 +115,8 @@ def write_report(
     Args:
         evaluation: what to show.
         path: of the HTML file; its folder must exist.
-        truth, results: what was evaluated. With both, the report has images of switches with the outlines of both. The
-            images are those of the ground truth, or of the results if the ground truth has none.
+        truth, results: what was evaluated. With both, the report has images and clips of losses and switches with
+            the outlines of both. The images are those of the ground truth, or of the results if it has none.
         comparison: of two results, one of which is `evaluation`.
         sheet: of photos, the JPEG with the most mistakes.
 
@@ -134,6 +138,8 @@ def write_report(
     environment.filters['color'] = svg_color
     environment.filters['ink'] = svg_ink
     leading = leading_figure(evaluation.photos, evaluation.labels, evaluation.objects, evaluation.aware is not None)
+    # Photos have no identities.
+    switched, lost = ([], []) if evaluation.photos else (switch_incidents(evaluation), losses(evaluation))
     text = environment.get_template('report.html.j2').render(
         evaluation=evaluation,
         version=vis_ros.__version__,
@@ -153,7 +159,10 @@ def write_report(
         has_epochs=any(run.result_id >= EPOCH for track in evaluation.objects for run in track.runs),
         objects=_first(evaluation.objects, MAX_ROWS),
         switches=_first(evaluation.switches, MAX_ROWS),
-        cards=_cards(evaluation, truth, results),
+        switch_cards=_cards(evaluation, _evenly(switched, MAX_SWITCH_IMAGES), truth, results),
+        loss_cards=_cards(evaluation, lost[:MAX_LOSS_IMAGES], truth, results),
+        losses=lost,
+        clips_need=NEEDED,
         precision_recall=charts.precision_recall(evaluation.precision),
         latency=charts.latency_histogram(evaluation.latencies_ms),
         chart=charts,
@@ -263,51 +272,49 @@ def _switches(evaluation: Evaluation) -> dict[tuple[str, int], list[IdentitySwit
     return switches
 
 
-Located = TypeVar('Located', ObjectTrack, IdentitySwitch)
-
-
-def _by_video(items: Iterable[Located]) -> dict[str, list[Located]]:
-    grouped: dict[str, list[Located]] = {}
+def _by_video(items: Iterable[ObjectTrack]) -> dict[str, list[ObjectTrack]]:
+    grouped: dict[str, list[ObjectTrack]] = {}
     for item in items:
         grouped.setdefault(item.video, []).append(item)
     return grouped
 
 
-def _cards(evaluation: Evaluation, truth: AnnotatedVideos | None, results: AnnotatedVideos | None) -> list[SwitchCard]:
-    """Images of some of the switches, evenly spaced."""
-    count = min(MAX_SWITCH_IMAGES, len(evaluation.switches))
-    chosen = _by_video([evaluation.switches[index * len(evaluation.switches) // count] for index in range(count)])
-    if truth is None or results is None or not chosen:
+def _cards(
+    evaluation: Evaluation,
+    incidents: Sequence[Incident],
+    truth: AnnotatedVideos | None,
+    results: AnnotatedVideos | None,
+) -> list[Card]:
+    """Images and clips of incidents, in their order; none without videos."""
+    if truth is None or results is None or not incidents:
         return []
-    tracks = {(track.video, track.object_id): track for track in evaluation.objects}
     common_frames = evaluation.coverage.left_out > 0  # without left out frames it makes no difference
-    cards = []
+    drawn: dict[Incident, DrawnIncident] = {}
     for truth_video, result_video in pair_videos(results, truth):
-        pairs = {
-            switch: _moments(switch, tracks[switch.video, switch.object_id])
-            for switch in chosen.get(truth_video.name, [])
-        }
-        if not pairs:
-            continue
-        keys = [summarize(video).frames if video else () for video in (truth_video, result_video)]
-        alignment = align(truth_video, keys[0], result_video, keys[1], common_frames=common_frames)
-        drawn = draw_moments(alignment.pairs(), [moment for pair in pairs.values() for moment in pair])
-        cards += [
-            SwitchCard(switch, (_card_image(before, drawn[before]), _card_image(after, drawn[after])))
-            for switch, (before, after) in pairs.items()
-        ]
-    return cards
+        here = [each for each in incidents if each.video == truth_video.name]
+        if here:
+            keys = [summarize(video).frames if video else () for video in (truth_video, result_video)]
+            alignment = align(truth_video, keys[0], result_video, keys[1], common_frames=common_frames)
+            drawn |= draw_incidents(alignment.pairs(), here)
+    return [
+        Card(
+            each,
+            tuple(
+                _card_image(*moment, image) for moment, image in zip(each.moments(), drawn[each].images, strict=True)
+            ),
+            drawn[each].clip,
+        )
+        for each in incidents
+    ]
 
 
-def _moments(switch: IdentitySwitch, track: ObjectTrack) -> tuple[Moment, Moment]:
-    """The last frame on the track before the switch, and the first frame on the track after it."""
-    earlier = [run.last for run in track.runs if run.last < switch.frame and run.result_id == switch.before]
-    before = Moment(max(earlier, default=switch.frame - 1), switch.object_id, switch.before)
-    return before, Moment(switch.frame, switch.object_id, switch.after)
+def _evenly(incidents: Sequence[Incident], most: int) -> list[Incident]:
+    count = min(most, len(incidents))
+    return [incidents[index * len(incidents) // count] for index in range(count)]
 
 
-def _card_image(moment: Moment, drawn: bytes | str) -> CardImage:
-    caption = f'frame {moment.frame}: track {id_text(moment.result_id)}'
+def _card_image(frame: int, track_id: int | None, drawn: bytes | str) -> CardImage:
+    caption = f'frame {frame}: ' + ('not found' if track_id is None else f'track {id_text(track_id)}')
     if isinstance(drawn, str):
         return CardImage(caption, '', drawn)
     return CardImage(caption, _data_uri(drawn), '')

@@ -227,6 +227,7 @@ def _run_record(
         'source': str(session.images.path),
         'model': contents.model,
         'weights': session.parameters.get('weights', ''),
+        'weights_sha256': session.node.status.weights_sha256,
         'engine': engine.get('engine', ''),
         'device': engine.get('engine device', ''),
         'precision': engine.get('engine precision', ''),

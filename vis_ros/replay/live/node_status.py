@@ -14,6 +14,7 @@ class NodeStatus:
     state: label of its lifecycle state; '' before the first message.
     fault: why it cannot work, or ''.
     engine: the engine that runs its network: 'engine', 'engine device', 'engine precision', ...
+    weights_sha256: of its weights, '' if it does not tell.
     topics: camera name ('camera' for one without a name) -> its image topic; '' while it is not subscribed.
     issues: camera name -> its current warning or error; cameras without one are left out.
     """
@@ -23,6 +24,7 @@ class NodeStatus:
         self.state = ''
         self.fault = ''
         self.engine: dict[str, str] = {}
+        self.weights_sha256 = ''
         self.topics: dict[str, str] = {}
         self.issues: dict[str, str] = {}
 
@@ -33,6 +35,7 @@ class NodeStatus:
             if status.name == self._name:
                 self.state = values.get('state', '')
                 self.fault = status.message if status.level == DiagnosticStatus.ERROR else ''
+                self.weights_sha256 = values.get('weights SHA-256', '')
                 self.engine = {key: value for key, value in values.items() if key.startswith('engine')}
             elif status.name.startswith(f'{self._name}: '):
                 camera = status.name.removeprefix(f'{self._name}: ')
