@@ -27,8 +27,6 @@ from vis_ros.yaml_file import read_yaml
 TENS = [f'{name}: &{name} [{", ".join([before] * 10)}]' for before, name in zip(['x', '*a', '*b'], 'abc', strict=True)]
 MORE = [f'{name}: &{name} [{", ".join([f"*{before}"] * 10)}]' for before, name in zip('cdefg', 'defgh', strict=True)]
 LAUGHS = '\n'.join([*TENS, *MORE])
-    [*TENS, *(f'{n}: &{n} [{", ".join([f"*{p}"] * 10)}]' for p, n in zip('cdefg', 'defgh', strict=True))]
-)
 
 
 def test_yaml_with_few_aliases_is_read(tmp_path):
