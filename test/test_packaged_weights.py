@@ -14,7 +14,7 @@ SYSTEMS = sorted(path.stem for path in WEIGHTS.glob('*.safetensors') if path.ste
 
 
 def test_systems_are_packaged() -> None:
-    assert {'feelvos', 'maskrnn', 'rgmp'} <= set(SYSTEMS)
+    assert {'feelvos', 'maskrnn', 'pts', 'rgmp'} == set(SYSTEMS)
 
 
 @pytest.mark.parametrize('system', SYSTEMS)
