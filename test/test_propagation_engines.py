@@ -115,6 +115,17 @@ def test_packaged_graphs_belong_to_the_packaged_weights(model: str) -> None:
         )
 
 
+def test_auto_runs_in_torch_where_openvino_fails(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError('the processor is not supported')
+
+    monkeypatch.setattr('vis_ros.engines.openvino.openvino_parts.OpenVinoParts', fail)
+    assert load_propagation_model('feelvos', device='cpu').engine.startswith('torch')
+    assert 'feelvos does not run in OpenVINO and runs in torch: the processor is not supported' in caplog.text
+    with pytest.raises(ValueError, match='not supported'):
+        load_propagation_model('feelvos', device='cpu', engine='openvino')
+
+
 def test_the_parts_are_those_that_the_system_names() -> None:
     for name in ('feelvos', 'maskrnn', 'rgmp'):
         system = PROPAGATION_SYSTEMS[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from vis_ros.propagation.packaged_weights import propagation_weights
 from vis_ros.propagation.propagation_header import read_propagation_config
 from vis_ros.propagation.propagator import Propagator
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
+
+_log = logging.getLogger(__name__)
 
 
 class PropagationModel:
@@ -48,7 +51,7 @@ def load_propagation_model(
     Args:
         model: name of the system: 'maskrnn', 'rgmp', 'pts' or 'feelvos'.
         weights: path of a .safetensors file; '' takes the packaged weights.
-        engine: 'openvino', 'torch' or 'auto': OpenVINO on a CPU if the network has graphs, otherwise torch. No
+        engine: 'openvino', 'torch' or 'auto': OpenVINO on a CPU if the network has sound graphs, otherwise torch. No
             propagation network runs in TensorRT: 'tensorrt' is taken for 'auto'.
         device: 'auto' (CUDA if available), 'cpu', 'cuda' or 'cuda:N'.
         threads: CPU threads; 0 leaves the choice to the library.
@@ -69,10 +72,14 @@ def load_propagation_model(
     architecture = read_propagation_config(path).architecture
     if architecture != model:
         raise ValueError(f'{path} holds a {architecture} network, not {model}')
-    if engine in ('auto', 'tensorrt'):
-        engine = _fastest(model, device)
-    if engine == 'openvino':
-        return _in_openvino(path, device, threads)
+    chosen = _fastest(model, device) if engine in ('auto', 'tensorrt') else engine
+    if chosen == 'openvino':
+        try:
+            return _in_openvino(path, device, threads)
+        except (ValueError, OSError) as error:  # such as damaged graphs
+            if engine == 'openvino' or missing('torch'):
+                raise
+            _log.warning('%s does not run in OpenVINO and runs in torch: %s', model, error)
     return _in_torch(path, model, device, threads, (detector, fine_tune_steps, fine_tune_in_background))
 
 

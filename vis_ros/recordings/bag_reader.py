@@ -180,9 +180,13 @@ def _metadata(path: Path) -> dict[str, Any] | None:
         return dict(information)
     except (KeyError, TypeError, ValueError) as error:
         raise BagError(
-            f'{metadata} is damaged: {error!r}. `ros2 bag reindex` rewrites it; if you remove it, the files are read '
-            'as they are'
+            f'{metadata} is damaged: {_reason(error, metadata)}. `ros2 bag reindex` rewrites it; if you remove it, '
+            'the files are read as they are'
         ) from error
+
+
+def _reason(error: Exception, metadata: Path) -> str:
+    return f'it has no {error}' if isinstance(error, KeyError) else str(error).removeprefix(f'{metadata}').lstrip(': ')
 
 
 def _paths(path: Path, information: dict[str, Any] | None) -> list[Path]:
