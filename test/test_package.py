@@ -26,7 +26,7 @@ FLOORS = (
     {'datasets', 'networks', 'recordings', 'ros', 'synthetic'},
     {'engines', 'export', 'propagation'},
     {'tracking'},
-    {'cli', 'demo', 'evaluation', 'fleet', 'node', 'replay', 'training'},
+    {'cli', 'demo', 'evaluation', 'fleet', 'node', 'replay', 'training', 'view'},
 )
 """The rooms of the package by floor, from the ground: vocabulary, data, models, tracking, programs. A room imports from
 lower floors, and from its own floor as long as no two rooms need each other. The vocabulary is every single file right

@@ -11,8 +11,11 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     'export': ('torch', 'torchvision', 'timm', 'onnx', 'onnxruntime'),
     'tables': ('pyarrow',),
     'ray': ('ray',),
+    'view': ('rerun',),
 }
-"""Extra -> the modules that it needs. Each is named like the distribution that provides it."""
+"""Extra -> the modules that it needs. Each is named like the distribution that provides it, but for those below."""
+
+_DISTRIBUTIONS = {'rerun': 'rerun-sdk'}
 
 
 def missing(extra: str) -> tuple[str, ...]:
@@ -29,9 +32,10 @@ def require(extra: str, purpose: str) -> None:
     """
     absent = missing(extra)
     if absent:
+        distributions = ' '.join(_DISTRIBUTIONS.get(module, module) for module in absent)
         raise ValueError(
             f'{purpose} needs {", ".join(absent)}, which is not installed: '
-            f'pip install {" ".join(absent)}, or install vis_ros with the extra [{extra}]'
+            f'pip install {distributions}, or install vis_ros with the extra [{extra}]'
         )
 
 

@@ -29,6 +29,7 @@ from vis_ros.cli.replay_live import replay_live
 from vis_ros.cli.synth import synth
 from vis_ros.cli.train import train
 from vis_ros.cli.train_init import train_init
+from vis_ros.cli.view import view
 
 app = typer.Typer(
     help='Video instance segmentation for ROS 2: detects, segments and tracks every object in a camera stream.',
@@ -37,7 +38,9 @@ app = typer.Typer(
     context_settings={'help_option_names': ['-h', '--help']},
 )
 app.command(**REGISTRATION)(node)
-for command in (demo, replay, replay_live, evaluate, compare_models, train_init, train, export, benchmark, doctor):
+for command in (demo, replay, replay_live, view, evaluate, compare_models):
+    app.command()(command)
+for command in (train_init, train, export, benchmark, doctor):
     app.command()(command)
 app.add_typer(weights.app, name='weights')
 app.add_typer(data.app, name='data')

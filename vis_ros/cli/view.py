@@ -1,0 +1,66 @@
+"""`vis-ros view`: the results of a replay in Rerun."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vis_ros.cli.console import console
+
+if TYPE_CHECKING:
+    from vis_ros.recordings.recording import Recording
+
+
+def view(
+    run: Annotated[Path, typer.Argument(help='Output of vis-ros replay.')],
+    source: Annotated[
+        Path | None, typer.Option(help='The recording, for its images. Default: the one that run.json names.')
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help='Ground truth to show beside the results.')] = None,
+    save: Annotated[Path | None, typer.Option(help='Write a .rrd file instead of opening the viewer.')] = None,
+) -> None:
+    """Look at the results of a replay in Rerun: images, masks in the colors of their tracks, boxes, positions."""
+    from vis_ros.datasets.open_annotations import open_annotations
+    from vis_ros.extras import require
+
+    require('view', 'vis-ros view')
+    import rerun as rr
+
+    from vis_ros.view.rerun_log import RerunLog
+
+    results = open_annotations(run)
+    labeled = None if truth is None else open_annotations(truth)
+    recordings = _recordings(run, source)
+    if save is not None and save.exists():
+        raise FileExistsError(f'{save} already exists: choose another name for --save')
+    stream = rr.RecordingStream('vis_ros', recording_id=str(run))
+    if save is None:
+        stream.spawn()
+    else:
+        stream.save(save)
+    log = RerunLog(stream)
+    with console.status('sending the frames'):
+        frames = log.add_run(run, recordings)
+        labels = 0 if labeled is None else log.add_truth(results, labeled)
+        stream.flush()
+    console.print(f'{frames} frames, {labels} with ground truth{"" if save is None else f": rerun {save}"}')
+
+
+def _recordings(run: Path, source: Path | None) -> list[Recording]:
+    """The recordings of a run; none, with a word, if they are not there any more."""
+    from vis_ros.recordings.bag_files import is_bag
+    from vis_ros.recordings.opening import open_recordings
+
+    file = run / 'run.json'
+    content = json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
+    named = content.get('source')
+    path = source or (Path(named) if named else None)
+    if path is None or not (path.exists() or source):
+        console.print('No images: the recording that run.json names is not there; give it with --source.')
+        return []
+    cameras: dict[str, str | None] = content.get('cameras', {}) if is_bag(path) else {}
+    single = next(iter(cameras.values())) if len(cameras) == 1 else None
+    return open_recordings(path, single, cameras if len(cameras) > 1 else None)

@@ -1,0 +1,1 @@
+"""Results in a viewer of other people: Rerun."""
