@@ -305,7 +305,7 @@ def test_every_imported_library_is_declared() -> None:
     extras = project['optional-dependencies']
     requirements = [*project['dependencies'], *(line for name in extras if name != 'test' for line in extras[name])]
     declared = {re.split(r'[<>=!;\[ ]', requirement)[0].lower() for requirement in requirements}
-    other_names = {'cuda': 'cuda-python', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
+    other_names = {'cuda': 'cuda-python', 'cv2': 'opencv-python-headless', 'rerun': 'rerun-sdk', 'yaml': 'pyyaml'}
     imported = {library for _, path in modules() for library in libraries(path) if not ROS_PACKAGES.match(library)}
     imported -= set(sys.stdlib_module_names) | {'vis_ros'}
     assert {'cv2', 'numpy', 'openvino', 'torch'} <= imported

@@ -14,7 +14,7 @@ from visualization_msgs.msg import MarkerArray
 
 from vis_ros.instances import Instances
 from vis_ros.msg import InstanceMaskArray
-from vis_ros.ros.foxglove_msgs import annotations_class, to_annotations
+from vis_ros.ros.image_annotations import annotations_class, to_annotations
 from vis_ros.ros.markers import to_markers
 from vis_ros.ros.messages import label_image, to_image
 from vis_ros.ros.vision_msgs import DETECTIONS, to_detections

@@ -16,7 +16,7 @@ from rosbags.typesys.store import Typestore
 from vis_ros.images import Scale16, decode_compressed, decode_image
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.topics import COMPRESSED_TYPE
-from vis_ros.ros.foxglove_msgs import DEFINITIONS
+from vis_ros.ros.image_annotations import DEFINITIONS
 from vis_ros.ros.share import share_file
 from vis_ros.ros.stamps import NS_PER_S
 

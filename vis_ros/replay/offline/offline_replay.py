@@ -42,7 +42,7 @@ from vis_ros.replay.offline.video_files import SLOWEST_VIDEO, VideoFiles
 from vis_ros.replay.output_folder import make_room
 from vis_ros.replay.records import frame_record
 from vis_ros.replay.run_date import run_date
-from vis_ros.ros.foxglove_msgs import ANNOTATIONS_TYPE, to_annotations
+from vis_ros.ros.image_annotations import ANNOTATIONS_TYPE, to_annotations
 from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.ros.stamps import FOLDER_RATE, StampOrder
 from vis_ros.tracking.model import Model

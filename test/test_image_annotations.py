@@ -13,7 +13,7 @@ from mcap_ros2.decoder import DecoderFactory
 
 from vis_ros.instances import BRIDGED, CONFIRMED, LOST, TENTATIVE, Instances
 from vis_ros.recordings.plain_messages import plain_header, plain_message
-from vis_ros.ros.foxglove_msgs import to_annotations
+from vis_ros.ros.image_annotations import to_annotations
 from vis_ros.visualization import identity_color
 
 
