@@ -171,7 +171,7 @@ def test_the_kind_of_truth_chooses_the_figure():
 def test_only_settings_that_differ_are_listed():
     a = RUN | {'settings': {'score_threshold': 0.3, 'min_hits': 3}}
     b = RUN | {'settings': {'score_threshold': 0.5, 'min_hits': 3}, 'weights_sha256': 'b' * 64}
-    b |= {'date': 'tuesday', 'frames': 9, 'stride': 2}
+    b |= {'date': 'tuesday', 'frames': 9, 'stride': 2, 'results_sha256': {'': 'c' * 64}}
     found = [(each.name, each.a, each.b) for each in settings_differences(a, b)]
     assert found == [
         ('score_threshold', '0.3', '0.5'),

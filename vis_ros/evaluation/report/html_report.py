@@ -189,7 +189,7 @@ def change_text(difference: MetricDifference) -> str:
     """The change from A to B with its sign, and whether that is better or worse, or undecided without an interval."""
     if abs(difference.change) <= _NOISE:
         return 'same'
-    form = '+,.0f' if difference.metric in COUNTS else '+.3f' if abs(difference.change) >= 0.001 else '+.1g'
+    form = '+,.0f' if difference.metric in COUNTS else '+.3f' if abs(difference.change) >= 0.001 else '+.6f'
     return f'{difference.change:{form}} {difference.word}'.replace('-', '−')
 
 
