@@ -11,7 +11,7 @@ NOT_SET = '-'
 
 _NOT_SETTINGS = (
     *('frames', 'frames_of', 'skipped', 'skips', 'warnings', 'left_out', 'inferred', 'stopped_early'),
-    *('no_results_json', 'cameras', 'live', 'note', 'settings', 'identity', 'instances', 'tracks'),
+    *('no_results_json', 'cameras', 'live', 'note', 'settings', 'identity', 'instances', 'tracks', 'results_sha256'),
 )
 """Entries of run.json that say what happened, or that are treated apart."""
 _NAMES = {'vis_ros': 'version of vis_ros', 'weights_sha256': 'SHA-256 of the weights'}
