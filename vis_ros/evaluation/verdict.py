@@ -77,6 +77,7 @@ class Verdict:
         figure = f'{"class-aware " if self.aware else ""}{self.figure}{" within segments" * (self.unit == "segment")}'
         values = f'{figure} {self._text(self.a)} -> {self._text(self.b)} ({self._text(self.change, "+")})'
         where = f'better in {self.better}, worse in {self.worse} of {plural(self.units, self.unit)}'
+        where += ' with all objects as one class' * self.aware
         if self.reason == 'no difference':
             return f'Undecided: there is no difference between a and b in any figure ({plural(self.units, self.unit)}).'
         if self.interval is None:
