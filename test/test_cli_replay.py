@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 from vis_ros.msg import InstanceMaskArray
 
 from vis_ros.cli import main
+from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.fleet.library_tables import TABLES
 from vis_ros.recordings.bag_reader import BagReader
 from vis_ros.recordings.bag_writer import BagWriter
@@ -84,16 +85,13 @@ def test_a_library(replay, tmp_path, monkeypatch):
     (tmp_path / 'library' / 'broken.mp4').write_bytes(b'no video')
     code, output, error = replay('library', '--out', 'results', '--no-pictures')
     assert (code, error) == (1, '')
-    assert (
-        'library: 3 cameras of 3 recordings, 1 s' in output
-        and '3 cameras: 0 already done, 1 broken; 8 images' in output
-    )
+    assert 'library: 3 recordings, 1 s' in output and '3 recordings: 0 already done, 1 broken; 8 images' in output
     assert re.search(r'│ broken.mp4 +│ +│ 0 .*is not a video that OpenCV can read', output)
     assert not list((tmp_path / 'results').rglob('*.mp4')), 'no pictures'
     code, output, error = replay('library/?', '--out', 'other', '--part', '1/2')
-    assert code == 0 and '1 cameras: 0 already done, 0 broken; 4 images' in output and 'Tables' not in output
+    assert code == 0 and '1 recording: 0 already done, 0 broken; 4 images' in output and 'Tables' not in output
     code, output, error = replay('library/?', '--out', 'other')
-    assert code == 0 and '2 cameras: 1 already done, 0 broken; 8 images' in output
+    assert code == 0 and '2 recordings: 1 already done, 0 broken; 8 images' in output
     assert all((tmp_path / 'other' / f'{name}.parquet').exists() and f'{name}.parquet' in output for name in TABLES)
     code, _, error = replay('library/?', '--out', 'other', '--min-hits', '5')
     assert code == 1 and 'made differently (a: settings; b: settings)' in error and '--redo' in error
@@ -101,6 +99,18 @@ def test_a_library(replay, tmp_path, monkeypatch):
     assert code == 0 and '0 already done' in output
     code, _, error = replay('library', '--only', 'a')
     assert code == 1 and 'this is a library' in error
+
+
+def test_a_single_recording_replaces_the_files_of_a_library(replay, tmp_path, monkeypatch):
+    monkeypatch.setattr('vis_ros.cli.replay.runner', lambda *_: in_this_process)
+    for name, count in (('a', 4), ('b', 3)):
+        write_bag(tmp_path / 'library' / name, count=count)
+    assert replay('library', '--out', 'out', '--no-pictures')[0] == 0
+    assert [video.length for video in open_annotations(tmp_path / 'out').videos] == [4, 3]
+    assert replay('library/b', '--out', 'out', '--no-pictures')[0] == 0
+    assert [video.length for video in open_annotations(tmp_path / 'out').videos] == [3], 'the newest'
+    assert not list((tmp_path / 'out').glob('*.parquet')), 'no tables of other results'
+    assert (tmp_path / 'out' / 'a' / 'results.jsonl').exists(), 'runs of their own'
 
 
 def test_an_unknown_place_for_workers_is_refused(replay, tmp_path):

@@ -84,7 +84,9 @@ def test_two_short_videos_are_too_few_to_tell():
     truth = [two_objects()] * 2
     given = verdict(truth, [two_objects(switch_at=10)] * 2, truth)
     assert (given.answer, given.reason, given.interval) == ('undecided', 'too few units', None)
-    assert given.sentence().startswith('Undecided, too few to tell: 2 segments, of which 5 are needed.')
+    assert given.sentence().startswith(
+        'Undecided, too few to tell: 2 segments, at least 5 are needed, each of 25 labeled frames or more.'
+    )
 
 
 def test_two_long_videos_are_compared_in_segments():

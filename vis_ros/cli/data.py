@@ -86,7 +86,7 @@ def _print_contents(path: Path, found: CheckedAnnotations) -> None:
             *[('assumed', text) for text in found.inferred],
             ('photos' if found.videos.of_photos else 'videos', len(found.videos.videos)),
             *([] if found.videos.of_photos else [('frames', sum(len(each.frames) for each in found.summaries))]),
-            ('labels', labels_of(found.videos)[1].removeprefix('labels: ')),
+            ('labels', labels_of(found.videos)[1].removeprefix('labels: ').replace('(--labels', '(evaluate --labels')),
             ('sizes', shown_sizes),
             ('objects', f'{sum(objects.values())}, in {sum(summary.masks for summary in found.summaries)} masks'),
             ('objects by class', classes if found.videos.has_classes else 'no class labels in this format'),

@@ -26,7 +26,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
     console.print(Text(f'{evaluation.results} against {evaluation.truth}'), soft_wrap=True)
     leading = leading_figure(evaluation.photos, evaluation.labels, evaluation.objects, evaluation.aware is not None)
-    console.print(f'Read {leading.metric}: {leading.why}.')
+    console.print(f'Read {leading.name}: {leading.why}.')
     groups = shown_figures(evaluation.photos, evaluation.labels)
     for title, names in groups.items():
         table = Table('', 'class-agnostic', 'class-aware', title=title)

@@ -153,7 +153,8 @@ def replay(
             identity={**settings_identity(settings, options_identity(options, topic)), **source_identity(source)},
             on_frame=lambda: bar.advance(task),
         )
-    _print_summary(out, summary, CODECS.get(summary.codec, ''))
+    of_photos = all(recording.photos for recording in recordings)
+    _print_summary(out, summary, CODECS.get(summary.codec, ''), of_photos)
     if summary.stopped_early == INTERRUPTED:
         console.print(f'Interrupted. The files in {out} are complete up to there.')
         raise typer.Exit(130)
@@ -205,7 +206,7 @@ def _expected(counts: list[int | None], stride: int, max_frames: int | None) -> 
     return frames if max_frames is None else min(frames, max_frames)
 
 
-def _print_summary(out: Path, summary: ReplaySummary, codec: str) -> None:
+def _print_summary(out: Path, summary: ReplaySummary, codec: str, of_photos: bool) -> None:
     reasons = ', '.join(f'{reason} {count}' for reason, count in summary.skips.items())
     print_table(
         str(out),
@@ -217,7 +218,7 @@ def _print_summary(out: Path, summary: ReplaySummary, codec: str) -> None:
             *[('assumed', text) for text in summary.inferred],
             ('rate, including reading and drawing', f'{summary.frames / summary.seconds:.1f} images/s'),
             ('time per image p50, p95', f'{summary.latency_ms[0]:.1f} ms, {summary.latency_ms[1]:.1f} ms'),
-            ('track ids', summary.identities),
+            ('objects', summary.instances) if of_photos else ('track ids', summary.identities),
             ('objects per image', f'{summary.instances / summary.frames:.1f}'),
             *([('overlay.mp4', f'{summary.codec}: {codec}')] if summary.codec else []),
             *([('no results.json', summary.no_results_json)] if summary.no_results_json else []),

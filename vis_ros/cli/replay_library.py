@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vis_ros.cli.console import console, progress
+from vis_ros.datasets.problems import plural
 from vis_ros.tracking.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def replay_library(
         units = part_of(units, part)
     job = Job(str(out), settings, options, settings_identity(settings, options_identity(options, topic)))
     total = sum(unit.seconds for unit in units)
-    console.print(f'{source}: {len(units)} cameras of {len({unit.path for unit in units})} recordings, {total:.0f} s')
+    console.print(f'{source}: {_counted(len(units), len({unit.path for unit in units}))}, {total:.0f} s')
     seen = dict.fromkeys(units, 0.0)
     with progress('seconds of recording', round(total)) as (bar, task), interruptible() as interrupted:
 
@@ -102,6 +103,12 @@ def runner(workers: int | None, on: str | None, cpus: int, gpus: float) -> Runne
     return partial(run_on_ray, actors=RayActors(on, cpus, gpus, workers))
 
 
+def _counted(cameras: int, recordings: int) -> str:
+    """The number of recordings, and that of cameras if it differs."""
+    counted = plural(recordings, 'recording')
+    return counted if cameras == recordings else f'{plural(cameras, "camera")} of {counted}'
+
+
 def _print_summary(out: Path, summary: LibrarySummary) -> None:
     table = Table('recording', 'camera', 'images', 'skipped', 'tracks', 'what is wrong', title=str(out))
     # Broken ones first, so that they are seen where the table is cut.
@@ -114,6 +121,5 @@ def _print_summary(out: Path, summary: LibrarySummary) -> None:
     if len(rows) > _MAX_ROWS:
         console.print(f'... and {len(rows) - _MAX_ROWS} more, see {out}/library.json.')
     frames = sum(row['frames'] for row in summary.rows)
-    console.print(
-        f'{len(summary.rows)} cameras: {summary.done} already done, {len(summary.broken)} broken; {frames} images.'
-    )
+    counted = _counted(len(summary.rows), len({row['recording'] for row in summary.rows}))
+    console.print(f'{counted}: {summary.done} already done, {len(summary.broken)} broken; {frames} images.')

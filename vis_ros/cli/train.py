@@ -32,7 +32,9 @@ def train(
             _export(weights)
             console.print(f'Use it: vis-ros replay RECORDING --weights {weights}', soft_wrap=True)
     except KeyboardInterrupt:
-        console.print('interrupted: run the same command again to continue from the last checkpoint')
+        console.print(
+            'interrupted: the same command continues from the last checkpoint, or starts again if there is none yet'
+        )
         raise typer.Exit(130) from None
 
 

@@ -11,6 +11,9 @@ from vis_ros.datasets.problems import AnnotationError, Problem, plural, read_jso
 LIBRARY = 'library.json'
 """The file that makes a folder the results of a library. It appears when all recordings were tried."""
 
+LIBRARY_FILES = (LIBRARY, 'recordings.parquet', 'frames.parquet', 'tracks.parquet')
+"""What a library has beside the results of its recordings."""
+
 VERSION = 1
 """Of the layout: raised when a field changes its meaning or goes."""
 

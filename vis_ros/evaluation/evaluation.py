@@ -158,7 +158,8 @@ class Coverage:
             )
         if self.unknown_classes:
             classes = _listed([f'{name} ({count})' for name, count in sorted(self.unknown_classes.items())])
-            sentences.append(f'Classes (tracks) without ground truth, only in the class-agnostic metrics: {classes}.')
+            what = 'detections' if self.photos else 'tracks'
+            sentences.append(f'Classes ({what}) without ground truth, only in the class-agnostic metrics: {classes}.')
         return sentences
 
 

@@ -24,6 +24,11 @@ class LeadingFigure:
     why: str
     aware: bool = False
 
+    @property
+    def name(self) -> str:
+        """The figure in words."""
+        return f'class-aware {self.metric}' if self.aware else self.metric
+
 
 NOT_MEANINGFUL = 'not meaningful, because only some of the objects are labeled'
 

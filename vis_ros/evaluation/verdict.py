@@ -19,6 +19,7 @@ from vis_ros.evaluation.evaluation import COUNTS, METRICS, Evaluation
 from vis_ros.evaluation.leading_figure import LeadingFigure, leading_figure
 from vis_ros.evaluation.paired_interval import FEWEST, Interval, paired_interval
 from vis_ros.evaluation.totals import merge_units, totals
+from vis_ros.evaluation.video_evaluation import SEGMENT_FRAMES
 
 MOST_UNITS = 50
 """More units are put into this many groups, of which one at a time is left out."""
@@ -76,11 +77,13 @@ class Verdict:
         figure = f'{"class-aware " if self.aware else ""}{self.figure}{" within segments" * (self.unit == "segment")}'
         values = f'{figure} {self._text(self.a)} -> {self._text(self.b)} ({self._text(self.change, "+")})'
         where = f'better in {self.better}, worse in {self.worse} of {plural(self.units, self.unit)}'
+        where += ' with all objects as one class' * self.aware
         if self.reason == 'no difference':
             return f'Undecided: there is no difference between a and b in any figure ({plural(self.units, self.unit)}).'
         if self.interval is None:
+            hint = f', each of {SEGMENT_FRAMES} labeled frames or more' if self.unit == 'segment' else ''
             return (
-                f'Undecided, too few to tell: {plural(self.units, self.unit)}, of which {FEWEST} are needed. '
+                f'Undecided, too few to tell: {plural(self.units, self.unit)}, at least {FEWEST} are needed{hint}. '
                 f'{values}, {where}.'
             )
         span = f'95 % interval {self._text(self.interval.low, "+")} to {self._text(self.interval.high, "+")}'

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vis_ros.claim import check_free, claim, is_ours
+from vis_ros.datasets.library_file import LIBRARY_FILES
 from vis_ros.recordings.bag_files import remove_bag
 from vis_ros.replay.offline.photo_files import OVERLAYS
 from vis_ros.replay.offline.video_files import NAMES
@@ -52,7 +53,7 @@ def make_room(folder: Path, recordings: Iterable[Path], videos: Iterable[str]) -
             (video / name).unlink(missing_ok=True)
         if is_ours(video / OVERLAYS):
             shutil.rmtree(video / OVERLAYS)
-    for name in ('results.json', _RUN):
+    for name in ('results.json', _RUN, *LIBRARY_FILES):  # what reads a library would not see the new results
         (folder / name).unlink(missing_ok=True)
     for path in sorted(folder / video for video in videos):
         for part in reversed((path, *path.parents)):
