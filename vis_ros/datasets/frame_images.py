@@ -55,7 +55,7 @@ def stems(names: Sequence[str]) -> list[str]:
     """
     plain = [bare(name) for name in names]
     keys = [natural_order(name) for name in plain]
-    if all(plain) and all(before < after for before, after in pairwise(keys)):
+    if all(plain) and all(before < after for (before, _), (after, _) in pairwise(keys)):
         return plain
     return [f'{index:05d}' for index in range(len(names))]
 

@@ -122,6 +122,9 @@ class ProblemLog:
         if not (is_integer(value) if kind is int else isinstance(value, kind)):
             self.add(where, f'{key!r} is {shown(value)}, expected {_JSON_NAMES[kind]}')
             return None
+        if kind is str and re.search('[\ud800-\udfff]', value):
+            self.add(where, f'{key!r} is {shown(value)}, which is not valid Unicode')
+            return None
         return value
 
     def positive(self, record: dict[str, Any], key: str, where: str) -> int | None:
