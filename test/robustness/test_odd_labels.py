@@ -3,11 +3,13 @@
 import json
 
 import cv2
+import numpy as np
 import pytest
 from helpers.rectangles import draw
 
 from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.problems import AnnotationError
+from vis_ros.datasets.replay_folder import read_replay_folder
 
 
 def write_coco(folder, *names, category='cup'):
@@ -47,3 +49,23 @@ def test_two_records_with_one_image_are_refused(tmp_path):
 def test_a_class_name_that_no_file_can_hold_is_refused(tmp_path):
     with pytest.raises(AnnotationError, match=r"categories\[0\], id 0: 'name' is .*not valid Unicode"):
         open_annotations(write_coco(tmp_path, 'a.png', category='\ud800'))
+
+
+def test_hidden_files_of_a_mac_are_no_videos_masks_or_images(tmp_path):
+    for kind in ('JPEGImages', 'Annotations'):
+        (tmp_path / kind / 'left').mkdir(parents=True)
+        (tmp_path / kind / '.trash').mkdir()
+        cv2.imwrite(str(tmp_path / kind / 'left' / '0.png'), np.eye(48, 64, dtype=np.uint8))
+        (tmp_path / kind / 'left' / '._0.png').write_bytes(b'\0\x05\x16\x07' + bytes(50))
+    (video,) = open_annotations(tmp_path).videos
+    assert [video.name, len(video), video.frame(0).name] == ['left', 1, '0.png']
+
+
+def test_results_of_a_library_that_were_not_copied_are_told(tmp_path):
+    rows = [{'folder': name, 'error': ''} for name in ('a', 'b')]
+    (tmp_path / 'library.json').write_text(json.dumps({'version': 1, 'rows': rows}))
+    (tmp_path / 'a').mkdir()
+    line = {'version': 2, 'index': 0, 'name': 'x', 'epoch': 0, 'height': 2, 'width': 2, 'instances': []}
+    (tmp_path / 'a' / 'results.jsonl').write_text(json.dumps(line) + '\n')
+    assert '1 recording of the library left out' in read_replay_folder(tmp_path).remarks[0]
+    assert read_replay_folder(tmp_path).remarks[0].endswith(': b')

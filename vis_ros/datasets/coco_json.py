@@ -17,7 +17,7 @@ import numpy as np
 from vis_ros.datasets.coco_rle import Rle, areas
 from vis_ros.datasets.frame_images import ImageFile
 from vis_ros.datasets.labels import stored_labels
-from vis_ros.datasets.problems import ProblemLog, is_integer, read_json, shown
+from vis_ros.datasets.problems import ProblemLog, is_integer, is_unicode, read_json, shown
 from vis_ros.datasets.segmentation import fault, to_rle, union
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideos, IndexedVideo
 
@@ -217,6 +217,8 @@ def _read_categories(content: dict[str, Any], log: ProblemLog) -> dict[int, str]
         identity, name = _read_id(record, where, seen, log), log.take(record, 'name', str, where)
         if identity is None or name is None:
             continue
+        if not is_unicode(name):
+            log.add(where, f"'name' is {shown(name)}, which is not valid Unicode")
         if name in categories.values():
             log.add(where, f'the name {name!r} is already used by another category')
         categories[identity] = name
