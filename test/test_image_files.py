@@ -22,8 +22,9 @@ def test_digits_compare_as_numbers() -> None:
 @pytest.mark.parametrize('suffix', [*IMAGE_SUFFIXES, '.PNG'])
 def test_every_image_file_is_a_frame_and_has_an_image_as_truth(tmp_path: Path, suffix: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 1 if suffix == '.pgm' else 3), np.uint8)
+    written_as = '.jpg' if suffix in ('.jfif', '.jpe') else suffix
     for number in (10, 9):
-        assert cv2.imwrite(str(tmp_path / f'{number}{suffix}'), pixels)
+        (tmp_path / f'{number}{suffix}').write_bytes(cv2.imencode(written_as, pixels)[1])
     (tmp_path / 'notes.txt').touch()
     files = images_in(tmp_path)
     assert [file.stem for file in files] == ['9', '10'] and list(images_by_stem(tmp_path).values()) == files

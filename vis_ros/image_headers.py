@@ -62,6 +62,27 @@ def check_file(data: NDArray[np.uint8]) -> None:
         _check_bmp(start, len(data))
 
 
+def further_images(data: NDArray[np.uint8]) -> int:
+    """Number of frames of an animated PNG or WebP after the first; 0 for other files, and for damaged ones."""
+    file = data.data
+    try:
+        if is_png(data):
+            position = len(_PNG_SIGNATURE)
+            while (kind := bytes(file[position + 4 : position + 8])) not in (b'acTL', b'IDAT', b''):
+                position += 12 + struct.unpack_from('>I', file, position)[0]
+            return max(struct.unpack_from('>I', file, position + 8)[0] - 1, 0) if kind == b'acTL' else 0
+        if bytes(file[:4]) == b'RIFF' and bytes(file[8:12]) == b'WEBP':
+            position, frames = 12, 0
+            while position + 8 <= len(file):
+                kind, length = struct.unpack_from('<4sI', file, position)
+                frames += kind == b'ANMF'
+                position += 8 + length + length % 2
+            return max(frames - 1, 0)
+    except struct.error:
+        pass
+    return 0
+
+
 def check_size(width: int, height: int) -> None:
     """Raise ImageError for an image without pixels, or with more than LARGEST_IMAGE."""
     if width < 1 or height < 1:

@@ -218,8 +218,9 @@ def decode_compressed(format: str, data: Any, scale: Scale16 | None = None) -> N
     """The pixels of a `sensor_msgs/CompressedImage` (JPEG or PNG) as BGR.
 
     Args:
-        format: as compressed_image_transport writes it ('jpeg', 'png', 'rgb8; jpeg compressed bgr8'), or empty. Only
-            'compressed rgb8' changes the result: there red and blue are swapped.
+        format: as compressed_image_transport writes it ('jpeg', 'png', 'rgb8; jpeg compressed bgr8'), or empty. Two
+            change the result: in 'compressed rgb8' red and blue are swapped, and 'bayer_rggb8; jpeg compressed' is a
+            mosaic, as the transport leaves it.
         data: the bytes of the file. An EXIF orientation is ignored, as in compressed_image_transport, so that the
             pixels stay where the camera calibration expects them.
         scale: how 16 bits become 8; by default as for mono16.
@@ -244,6 +245,8 @@ def decode_compressed(format: str, data: Any, scale: Scale16 | None = None) -> N
         image = decode_file(buffer, scale)
     except ImageError as error:
         raise ImageError(f'{error} (format {format!r})') from error
+    if encoding.startswith('bayer') and 'compressed bgr' not in format and encoding in _TO_BGR:
+        return np.asarray(cv2.cvtColor(image[:, :, 0], _TO_BGR[encoding]), np.uint8)
     return cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if 'compressed rgb' in format else image
 
 

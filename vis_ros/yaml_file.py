@@ -50,7 +50,7 @@ def read_yaml(path: Path, *, unique_keys: bool = False) -> Any:
         _check_limits(text)
         return yaml.load(text, _UniqueKeyLoader if unique_keys else _SAFE_LOADER)
     except yaml.YAMLError as error:
-        raise ValueError(f'{path} is not a YAML file: {error}') from error
+        raise ValueError(f'{path} is not a YAML file: {" ".join(str(error).split())}') from error
     except ValueError as error:  # such as a date that does not exist
         raise ValueError(f'{path} is not a valid YAML file: {error}') from error
 

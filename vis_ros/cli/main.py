@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import traceback
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,9 @@ def main() -> None:
     # Long operations report their progress: building an engine, exporting a graph.
     logging.basicConfig(format='vis-ros: %(message)s')
     logging.getLogger('vis_ros').setLevel(logging.INFO)
+    for stream in (sys.stdout, sys.stderr):  # names of files and messages may hold what a terminal cannot show
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
     try:
         app(prog_name='vis-ros')
     except Exception as error:

@@ -6,6 +6,7 @@ A file is checked as a whole: every problem of every record is reported at once.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from vis_ros.datasets.coco_rle import Rle, areas
 from vis_ros.datasets.frame_images import ImageFile
 from vis_ros.datasets.labels import stored_labels
-from vis_ros.datasets.problems import ProblemLog, is_integer, read_json, shown
+from vis_ros.datasets.problems import ProblemLog, is_integer, is_unicode, read_json, shown
 from vis_ros.datasets.segmentation import fault, to_rle, union
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideos, IndexedVideo
 
@@ -150,7 +151,12 @@ def find_image(name: str, folders: Sequence[Path]) -> ImageFile | None:
     tails = ['/'.join(parts[first:]) for first in range(begin, len(parts))]
     names = [*([name] if '\\' in name and '/' not in name else []), *tails]
     found = ((folder, folder / each) for folder in folders for each in names)
-    return next((ImageFile(path, folder) for folder, path in found if path.is_file()), None)
+    # `os.path.isfile` is False for names that no disk can have, where `Path.is_file` fails.
+    return next((ImageFile(path, folder) for folder, path in found if os.path.isfile(path)), None)
+
+
+def _is_file_name(name: str) -> bool:
+    return Path(_posix(name)).name not in ('', '..')
 
 
 def _posix(name: str) -> str:
@@ -211,6 +217,8 @@ def _read_categories(content: dict[str, Any], log: ProblemLog) -> dict[int, str]
         identity, name = _read_id(record, where, seen, log), log.take(record, 'name', str, where)
         if identity is None or name is None:
             continue
+        if not is_unicode(name):
+            log.add(where, f"'name' is {shown(name)}, which is not valid Unicode")
         if name in categories.values():
             log.add(where, f'the name {name!r} is already used by another category')
         categories[identity] = name
@@ -229,12 +237,15 @@ def _supercategories(content: dict[str, Any]) -> dict[str, str]:
 def _read_videos(content: dict[str, Any], layout: JsonLayout, log: ProblemLog) -> dict[int, _VideoRecord]:
     """Video id -> record, without its annotations."""
     videos: dict[int, _VideoRecord] = {}
+    images: dict[str, str] = {}  # file name -> the record that has it
     seen: dict[int, str] = {}
     for where, record in log.records(content, layout.videos):
         identity = _read_id(record, where, seen, log)
         size = log.size(record, where)
         files = _read_files(record, where, layout, log)
         stamps = _read_stamps(record, where, len(files), log)
+        if layout.of_images and files and images.setdefault(files[0], where) != where:
+            log.add(where, f"'file_name' is {files[0]!r}, the same as of {images[files[0]]}")
         if identity is not None:
             # Kept even if it has problems, so that its annotations are checked too; the file is refused anyway.
             videos[identity] = _VideoRecord(identity, (size[0] or 0, size[1] or 0), files, stamps)
@@ -246,6 +257,8 @@ def _read_videos(content: dict[str, Any], layout: JsonLayout, log: ProblemLog) -
 def _read_files(record: dict[str, Any], where: str, layout: JsonLayout, log: ProblemLog) -> list[str]:
     if layout.of_images:
         file = log.take(record, 'file_name', str, where)
+        if file is not None and not _is_file_name(file):
+            log.add(where, f"'file_name' is {shown(file)}, expected the name of an image file")
         return [] if file is None else [file]
     files: list[Any] | None = log.take(record, 'file_names', list, where)
     if files is None:
@@ -254,7 +267,7 @@ def _read_files(record: dict[str, Any], where: str, layout: JsonLayout, log: Pro
         log.add(where, "'file_names' is empty: the video has no frame")
     seen: dict[str, int] = {}
     for position, file in enumerate(files):
-        if not isinstance(file, str) or not file:
+        if not isinstance(file, str) or not _is_file_name(file):
             log.add(where, f'file_names[{position}] is {shown(file)}, expected an image file name')
         elif seen.setdefault(file, position) != position:
             log.add(where, f'file_names[{position}] is {file!r}, the same as file_names[{seen[file]}]')

@@ -24,7 +24,7 @@ from vis_ros.datasets.mask_png import MaskPng, checked_numbers, decode_mask_png,
 from vis_ros.datasets.problems import AnnotationError, Problem
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
 from vis_ros.datasets.video_summary import VideoSummary, summarize
-from vis_ros.image_files import natural_order
+from vis_ros.image_files import is_hidden, natural_order
 
 VOID = 255
 LARGEST_NUMBER = 254
@@ -184,7 +184,8 @@ def _histogram(values: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _mask_files(folder: Path) -> list[Path]:
-    return sorted((file for file in folder.glob('*.png') if file.is_file()), key=lambda file: natural_order(file.name))
+    files = [file for file in folder.glob('*.png') if file.is_file() and not is_hidden(file)]
+    return sorted(files, key=lambda file: natural_order(file.name))
 
 
 def _annotation_folder(path: Path) -> Path:
@@ -196,7 +197,9 @@ def _video_folders(folder: Path) -> list[Path]:
     """The folders of the single videos. Between them and `folder` there may be one for the resolution (480p)."""
     if _mask_files(folder):
         return [folder]
-    inside = sorted((f for f in folder.iterdir() if f.is_dir()), key=lambda f: natural_order(f.name))
+    inside = sorted(
+        (f for f in folder.iterdir() if f.is_dir() and not is_hidden(f)), key=lambda f: natural_order(f.name)
+    )
     if any(_mask_files(video) for video in inside):
         return inside
     resolutions = [f for f in inside if any(_mask_files(video) for video in f.iterdir() if video.is_dir())]

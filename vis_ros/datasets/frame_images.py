@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vis_ros.datasets.problems import AnnotationError, Problem
 from vis_ros.datasets.video import AnnotatedFrame
-from vis_ros.image_files import IMAGE_SUFFIXES, natural_order
+from vis_ros.image_files import IMAGE_SUFFIXES, is_hidden, natural_order
 from vis_ros.images import ImageError, read_image_file, write_image_file
 
 _JPEG_QUALITY = 95
@@ -44,7 +44,7 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     """Stem -> path of each image file of a folder, in natural order; empty if there is no such folder."""
     if not folder.is_dir():
         return {}
-    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file)]
     return {file.stem: file for file in sorted(files, key=lambda file: natural_order(file.name))}
 
 
@@ -55,7 +55,7 @@ def stems(names: Sequence[str]) -> list[str]:
     """
     plain = [bare(name) for name in names]
     keys = [natural_order(name) for name in plain]
-    if all(plain) and all(before < after for before, after in pairwise(keys)):
+    if all(plain) and all(before < after for (before, _), (after, _) in pairwise(keys)):
         return plain
     return [f'{index:05d}' for index in range(len(names))]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -48,10 +48,13 @@ def _is_inside(folder: str) -> bool:
     return not path.is_absolute() and '..' not in path.parts and folder not in ('', '.')
 
 
-def library_remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Which recordings of a library have no results, or only a part of them, in words."""
+def library_remarks(rows: Sequence[dict[str, Any]], found: Collection[str]) -> list[str]:
+    """Which recordings of a library have no results, or only a part. `found`: folders with results."""
     broken = [f'{row["folder"]} ({row["error"]})' for row in rows if row.get('error')]
-    if not broken:
-        return []
-    more = f' and {len(broken) - _LISTED} more' if len(broken) > _LISTED else ''
-    return [f'{plural(len(broken), "recording")} of the library broke: {"; ".join(broken[:_LISTED])}{more}']
+    lost = [row['folder'] for row in rows if not row.get('error') and row['folder'] not in found]
+    return [
+        f'{plural(len(each), "recording")} of the library {what}: {"; ".join(each[:_LISTED])}'
+        + (f' and {len(each) - _LISTED} more' if len(each) > _LISTED else '')
+        for each, what in ((broken, 'broke'), (lost, 'left out, because their results are not in their folders'))
+        if each
+    ]

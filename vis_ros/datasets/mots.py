@@ -26,7 +26,7 @@ from vis_ros.datasets.problems import LARGEST_SIDE, AnnotationError, Problem, Pr
 from vis_ros.datasets.segmentation import counts_fault, union
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
 from vis_ros.datasets.video_summary import VideoSummary, summarize
-from vis_ros.image_files import natural_order
+from vis_ros.image_files import is_hidden, natural_order
 from vis_ros.image_headers import LARGEST_IMAGE
 
 CLASSES = {1: 'car', 2: 'pedestrian'}
@@ -184,10 +184,14 @@ def text_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     for pattern in ('*.txt', *(f'{folder}/*.txt' for folder in TEXT_FOLDERS), '*/gt/gt.txt'):
-        found = [file for file in path.glob(pattern) if 'seqmap' not in file.name and file.name not in _NO_VIDEOS]
+        found = [file for file in path.glob(pattern) if not _is_no_video(file)]
         if found:
             return sorted(found, key=lambda file: natural_order(str(file)))
     return []
+
+
+def _is_no_video(file: Path) -> bool:
+    return 'seqmap' in file.name or file.name in _NO_VIDEOS or is_hidden(file)
 
 
 def looks_like_mots(files: Sequence[Path]) -> bool:

@@ -22,7 +22,7 @@ from vis_ros.datasets.mots import CLASSES, IDS_PER_CLASS, IGNORED
 from vis_ros.datasets.problems import AnnotationError, Problem
 from vis_ros.datasets.video import AnnotatedFrame, AnnotatedVideo, AnnotatedVideos, IndexedVideo
 from vis_ros.datasets.video_summary import VideoSummary, summarize
-from vis_ros.image_files import natural_order
+from vis_ros.image_files import is_hidden, natural_order
 from vis_ros.image_headers import LARGEST_IMAGE
 from vis_ros.images import write_image_file
 
@@ -137,7 +137,8 @@ def _is_ignored(number: int, labels: Sequence[str]) -> bool:
 
 
 def _png_files(folder: Path) -> list[Path]:
-    return sorted((file for file in folder.glob('*.png') if file.is_file()), key=lambda file: natural_order(file.name))
+    files = [file for file in folder.glob('*.png') if file.is_file() and not is_hidden(file)]
+    return sorted(files, key=lambda file: natural_order(file.name))
 
 
 def _is_16_bit(file: Path) -> bool:

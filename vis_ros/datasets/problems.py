@@ -172,6 +172,11 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written to a file: JSON can escape halves of a character."""
+    return not any('\ud800' <= character <= '\udfff' for character in text)
+
+
 def shown(value: Any) -> str:
     """A value for a message, cut to 60 characters."""
     text = repr(value)

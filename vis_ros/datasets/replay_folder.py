@@ -124,7 +124,7 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
         settings=_common_settings(list(runs.values())),
         cameras={name: str(row.get('camera') or '') for name, row in library.items()},
         remarks=(
-            *library_remarks(list(library.values())),
+            *library_remarks(list(library.values()), names),
             *edited,
             *(_double_ids(rule, count) for rule, count in doubles.items()),
         ),

@@ -147,7 +147,7 @@ def _units(path: Path, recording: str, topic: str | None) -> list[Unit]:
     topics: Sequence[str] = ['']
     try:
         if topic is None and path.exists() and is_bag(path):
-            used = [each.name for each in BagReader(path).image_topics if each.count]
+            used = list(dict.fromkeys(each.name for each in BagReader(path).image_topics if each.count))
             topics = used if len(used) > 1 else ['']
         return [_unit(path, recording, each, topic) for each in topics]
     except (ValueError, OSError):

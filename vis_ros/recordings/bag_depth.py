@@ -57,6 +57,7 @@ class BagDepth:
         self._waiting: NearestInTime[bytes] = NearestInTime(_MAX_WAITING)
         self._cameras: list[tuple[int, CameraModel]] = []
         self._info = b''
+        self._unusable = ''  # why the last calibration that was left out is
         self._camera_frame_id = ''
         self._has_fitted = False
         self.frame_ids: tuple[str, str] | None = None
@@ -67,11 +68,19 @@ class BagDepth:
             with suppress(BagError):
                 self._waiting.add(read_header(data)[0], data)
         elif data[_END_OF_STAMP:] != self._info:  # most drivers repeat it with each image
-            with suppress(BagError):
-                camera = camera_model(deserialize(data, CAMERA_INFO_TYPE), self._rectified)
-                stamp_ns, self._camera_frame_id = read_header(data)
-                self._cameras.append((stamp_ns, camera))
-                self._info = data[_END_OF_STAMP:]
+            self._take_info(data)
+
+    def _take_info(self, data: bytes) -> None:
+        try:
+            info = deserialize(data, CAMERA_INFO_TYPE)
+            stamp_ns, self._camera_frame_id = read_header(data)
+        except BagError:
+            return
+        try:
+            self._cameras.append((stamp_ns, camera_model(info, self._rectified)))
+            self._info = data[_END_OF_STAMP:]
+        except ValueError as error:
+            self._unusable = str(error)
 
     def _camera_at(self, stamp_ns: int) -> CameraModel | None:
         """The last calibration that is not newer than an image, otherwise the first one; None if there is none."""
@@ -79,11 +88,19 @@ class BagDepth:
             self._cameras.pop(0)
         return self._cameras[0][1] if self._cameras else None
 
-    def at(self, stamp_ns: int) -> tuple[NDArray[np.generic], CameraModel] | None:
+    def at(self, stamp_ns: int, size: tuple[int, ...]) -> tuple[NDArray[np.generic], CameraModel] | None:
         """Depth (H, W) and camera of an image; None if no depth is near enough in time or it cannot be read.
 
         Ask in the order of the images: depth that is too old for one is not kept for later ones.
+
+        Args:
+            stamp_ns: of the image, in nanoseconds; size: its (height, width).
+
+        Raises:
+            ValueError: no calibration so far can be used.
         """
+        if self._unusable and not self._cameras:
+            raise ValueError(self._unusable)
         self._waiting.want(stamp_ns)
         nearest, camera = self._waiting.nearest(), self._camera_at(stamp_ns)
         self._waiting.forget_before(stamp_ns - DEPTH_TOLERANCE_NS)
@@ -94,9 +111,10 @@ class BagDepth:
         except (BagError, ImageError):
             return None
         self.frame_ids = read_header(nearest[1])[1], self._camera_frame_id
-        self._has_fitted |= depth.shape == camera.size
+        fits = depth.shape == camera.size == size
+        self._has_fitted |= fits
         # A single image of another size is left out; if none has ever fitted, the caller reports the sizes.
-        return None if self._has_fitted and depth.shape != camera.size else (depth, camera)
+        return None if self._has_fitted and not fits else (depth, camera)
 
 
 def _choose(reader: BagReader, name: str, kind: str) -> Topic:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from vis_ros.image_files import is_hidden
+
 SUFFIXES = ('.mcap', '.db3')
 """Suffixes of the storage files of a bag, in lower case. zstd may be appended: 'bag_0.db3.zstd'."""
 
@@ -31,8 +33,8 @@ def is_bag(path: Path) -> bool:
 
 
 def is_storage(file: Path) -> bool:
-    """Whether a path is a storage file of a bag, by its suffix."""
-    return file.name.lower().removesuffix('.zstd').endswith(SUFFIXES) and file.is_file()
+    """Whether a path is a storage file of a bag, by its suffix. Hidden files are not ('._drive.mcap' of macOS)."""
+    return file.name.lower().removesuffix('.zstd').endswith(SUFFIXES) and file.is_file() and not is_hidden(file)
 
 
 def storage_files(folder: Path) -> list[Path]:

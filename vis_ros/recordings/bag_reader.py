@@ -45,6 +45,7 @@ class BagReader:
 
     Every message that the files say they have is given: if fewer can be read, BagError says how many are missing.
 
+    files: the storage files that are read.
     topics: sorted by name; a name occurs twice if it has messages of two types.
     foreign: topics whose messages are not serialized as ROS 2 does it (JSON, Protobuf, ROS 1); they are left out.
     duration_s: from the first message to the last.
@@ -66,12 +67,12 @@ class BagReader:
         self._parts: list[_Part] = []
         self._unpacked: ScratchFolder | None = None
         self._unreadable_end = ''
-        paths = _paths(self.path, information)
-        for path in paths:
+        self.files = _paths(self.path, information)
+        for path in self.files:
             try:
                 self._parts.append(_open_part(self._unpack(path)))
             except BagError as error:
-                if path is not paths[-1] or not self._parts:
+                if path is not self.files[-1] or not self._parts:
                     raise
                 self._unreadable_end = str(error)
         self.damage = ' '.join([*(part.damage for part in self._parts), self._unreadable_end]).strip()
@@ -174,8 +175,12 @@ def _metadata(path: Path) -> dict[str, Any] | None:
     if not has_metadata(path):  # a file of this name without the key is of another program
         return None
     try:
-        information = read_yaml(metadata)[INFORMATION]
-        if not all(isinstance(name, str) for name in information['relative_file_paths']):
+        content = read_yaml(metadata, unique_keys=True)
+        information = content[INFORMATION] if isinstance(content, dict) else None
+        if not isinstance(information, dict):
+            raise TypeError(f'{INFORMATION} is not a mapping')
+        names = information['relative_file_paths']
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise TypeError('relative_file_paths is not a list of names')
         return dict(information)
     except (KeyError, TypeError, ValueError) as error:
@@ -204,7 +209,7 @@ def _paths(path: Path, information: dict[str, Any] | None) -> list[Path]:
 
 
 def _listed_paths(path: Path, information: dict[str, Any]) -> list[Path]:
-    files = [path / Path(name).name for name in information['relative_file_paths']]
+    files = list(dict.fromkeys(path / Path(name).name for name in information['relative_file_paths']))
     if missing := [file.name for file in files if not file.is_file()]:
         raise FileNotFoundError(
             f'{path}: {METADATA} lists {listed(missing)}, which {"is" if len(missing) == 1 else "are"} missing. '

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -76,8 +76,12 @@ class BagRecording(Recording):
             wanted = {camera: [given] if given else _default_topics(camera) for camera, given in cameras.items()}
         self._streams = choose_streams(self._reader, wanted)
         streams = list(self._streams.values())
-        listed = ', '.join(stream.topic for stream in streams)
-        super().__init__(path, f'bag {path}, topic{"s" if len(streams) > 1 else ""} {listed}', streams)
+        of = ', '.join(stream.topic for stream in streams)
+        self.files: Sequence[Path] = self._reader.files
+        super().__init__(path, f'bag {path}, topic{"s" if len(streams) > 1 else ""} {of}', streams)
+        names = {topic.name for topic in self._streams}
+        if same := [t for t in self._reader.image_topics if t.count and t.name in names and t not in self._streams]:
+            self.left_out.append(f'images of another type on the same topic: {listed(same)}')
         unread = [each for each in (*self._reader.topics, *self._reader.foreign) if is_picture(each)]
         if topic is None and not cameras and unread:
             self.left_out.append(f'topics of types that are not read: {", ".join(map(str, unread))}')
@@ -108,14 +112,16 @@ class BagRecording(Recording):
         if damage:
             raise damage
 
-    def depth_at(self, stamp_ns: int, frame_id: str) -> tuple[NDArray[np.generic], CameraModel] | None:
-        """`Frame.depth` of the image with this stamp and frame. Depth and calibration of another frame are counted."""
+    def depth_at(
+        self, stamp_ns: int, frame_id: str, size: tuple[int, ...]
+    ) -> tuple[NDArray[np.generic], CameraModel] | None:
+        """`Frame.depth` of the image with this stamp, frame and size. Those of another frame are counted."""
         if self._depth is None:
             return None
-        found = self._depth.at(stamp_ns)
+        found = self._depth.at(stamp_ns, size)
         if found is None:
             self.warnings[NO_DEPTH] += 1
-        elif other := sorted({*(self._depth.frame_ids or ())} - {frame_id}):
+        elif other := sorted({id.lstrip('/') for id in self._depth.frame_ids or ()} - {frame_id.lstrip('/')}):
             self.warnings[OTHER_FRAME] += 1
             self._other_frames[(frame_id, *other)] = None
         return found
@@ -171,12 +177,19 @@ def _choose(reader: BagReader, names: list[str] | None) -> Topic:
             f'{reader.path} has several topics with images, choose one with --topic (or each with --camera): '
             f'{available}'
         )
-    found = topics if names is None else [t for name in names for t in topics if t.name == absolute(name)]
+    found = topics if names is None else [t for name in names for t in _named(topics, name)]
     if not found:
         raise ValueError(f'{reader.path} has no images on the topic {" or ".join(names or ())}; it has {available}')
     if not found[0].count:
         raise ValueError(f'{reader.path} has no message on {found[0].name}; it has {available}')
     return found[0]
+
+
+def _named(topics: list[Topic], name: str) -> list[Topic]:
+    """The topics with a name, its leading slash left out or not; the one with the most messages first."""
+    same = [topic for topic in topics if topic.name == name]
+    found = same or [topic for topic in topics if absolute(topic.name) == absolute(name)]
+    return sorted(found, key=lambda topic: -topic.count)
 
 
 def _others(reader: BagReader) -> str:
@@ -331,7 +344,7 @@ class _RecordedCamera:
             has_clock=message.has_clock,
             recorded_ns=message.recorded_ns,
             message=message.data,
-            depth=self._bag.depth_at(stamp_ns, message.frame_id),
+            depth=self._bag.depth_at(stamp_ns, message.frame_id, image.shape[:2]),
         )
 
     def _skip(self, reason: str, problem: str) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 
-from vis_ros.image_files import IMAGE_SUFFIXES, natural_order
+from vis_ros.image_files import IMAGE_SUFFIXES, is_hidden, natural_order
+from vis_ros.image_headers import further_images
 from vis_ros.images import ImageError, read_image_file
 from vis_ros.recordings.photo_guess import looks_like_photos
 from vis_ros.recordings.recording import MISSING, UNREADABLE, Frame, Recording, Stream
@@ -16,7 +18,7 @@ from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S
 
 class FolderRecording(Recording):
     """Image files in natural order (frame 2 before frame 10), as if taken at FOLDER_RATE. A truncated file is skipped,
-    and so are the further pages of a TIFF file.
+    and so are further pages of a TIFF file and frames of an animation.
 
     photos: whether they have nothing in common: then each is an epoch of its own. None: guessed, see
         `looks_like_photos`.
@@ -42,20 +44,23 @@ class FolderRecording(Recording):
                 self.skip(UNREADABLE, str(error))
                 dropped += 1
                 continue
-            if further := _pages(file) - 1:
-                self.skip(MISSING, f'only the first page of {file} is read', further)
+            if further := _further(file):
+                self.skip(MISSING, f'only the first image in {file} is read', further)
             stamp_ns = round(index / FOLDER_RATE * NS_PER_S)
             epoch = index if self.photos else 0
             yield Frame(image, stamp_ns, '', file.name, index, self.streams[0].name, epoch, dropped)
             dropped = 0
 
 
-def _pages(file: Path) -> int:
-    """Number of images in a readable file; only TIFF files have several."""
-    return max(1, cv2.imcount(str(file))) if file.suffix.lower() in ('.tif', '.tiff') else 1
+def _further(file: Path) -> int:
+    """Number of images after the first in a readable file: pages of a TIFF, frames of an animation."""
+    if file.suffix.lower() in ('.tif', '.tiff'):
+        return max(cv2.imcount(str(file)) - 1, 0)
+    return further_images(np.memmap(file, np.uint8, 'r')) if file.suffix.lower() in ('.png', '.webp') else 0
 
 
 def images_in(path: Path) -> list[Path]:
     """The image files of a folder in natural order, or the path itself if it is an image file; else none."""
     files = sorted(path.iterdir(), key=lambda file: natural_order(file.name)) if path.is_dir() else [path]
-    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    shown = [file for file in files if file == path or not is_hidden(file)]
+    return [file for file in shown if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from vis_ros.file_kinds import foreign_kind
-from vis_ros.image_files import IMAGE_SUFFIXES, OTHER_FRAMES, natural_order
+from vis_ros.image_files import IMAGE_SUFFIXES, OTHER_FRAMES, is_hidden, is_image, natural_order
 from vis_ros.recordings.bag_depth import DepthTopics
-from vis_ros.recordings.bag_files import is_bag, is_storage, storage_files
+from vis_ros.recordings.bag_files import is_bag, is_storage
 from vis_ros.recordings.bag_recording import BagRecording
 from vis_ros.recordings.folder_recording import FolderRecording, images_in
 from vis_ros.recordings.recording import Recording
@@ -53,9 +53,9 @@ def open_recording(
     if is_bag(path) and photos:
         raise ValueError(f'{path} is a bag, not a folder of images: leave --photos out')
     if is_bag(path):
-        recording: Recording = BagRecording(path, topic, cameras or {}, name, depth)
-        recording.left_out += _left_out(path, storage_files(path), 'the files of the bag')
-        return recording
+        bag = BagRecording(path, topic, cameras or {}, name, depth)
+        bag.left_out += _left_out(path, bag.files, 'the files of the bag')
+        return bag
     if topic is not None:
         raise ValueError(f'{path} is not a bag, so it has no topic {topic!r}; leave --topic out')
     if cameras:
@@ -63,7 +63,7 @@ def open_recording(
     if depth is not None:
         raise ValueError(f'{path} is not a bag, so it has no topic {depth.depth!r}; leave --depth out')
     if images := images_in(path):
-        recording = FolderRecording(images, path, name, photos)
+        recording: Recording = FolderRecording(images, path, name, photos)
         recording.left_out += _left_out(path, images, 'its own images')
         return recording
     if path.is_dir():
@@ -131,9 +131,11 @@ def _with_frames(folder: Path) -> list[Path]:
 
 def _holds_frames(path: Path) -> bool:
     if path.is_dir():
-        return any(_is_frame_file(file) for file in path.iterdir())
+        return not is_hidden(path) and any(_is_frame_file(file) for file in path.iterdir())
     return _is_frame_file(path)
 
 
 def _is_frame_file(path: Path) -> bool:
-    return path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_FRAMES) or is_storage(path)
+    if is_hidden(path):
+        return False
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_FRAMES) or is_storage(path) or is_image(path)

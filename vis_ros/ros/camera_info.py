@@ -30,10 +30,16 @@ def camera_model(info: Any, rectified: bool) -> CameraModel:
     """
     projection = np.array(info.p if rectified else info.k, np.float64).reshape(3, -1)
     matrix = projection[:, :3]
+    name = 'p' if rectified else 'k'
     if not np.isfinite(projection).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
-        raise ValueError(f'camera_info has no focal length in {"p" if rectified else "k"}: calibrate the camera')
+        raise ValueError(f'camera_info has no focal length in {name}: calibrate the camera')
+    if matrix[2].tolist() not in ([0, 0, 0], [0, 0, 1]) or matrix[0, 1] or matrix[1, 0]:
+        raise ValueError(f'camera_info has {name} {matrix.tolist()}, which is more than focal lengths and a center')
+    matrix[2, 2] = 1  # some drivers leave it 0
     distortion = np.zeros(0) if rectified or not np.any(info.d) else np.array(info.d, np.float64)
     fisheye = info.distortion_model in _FISHEYE_MODELS
+    if fisheye and not distortion[4:].any():  # of a driver that sends as many coefficients for each model
+        distortion = distortion[:4]
     if distortion.any() and not fisheye and info.distortion_model not in _OPENCV_MODELS:
         known = ', '.join(filter(None, (*_OPENCV_MODELS, *_FISHEYE_MODELS)))
         raise ValueError(
@@ -54,6 +60,8 @@ def camera_model(info: Any, rectified: bool) -> CameraModel:
 
 def _of_images(info: Any, matrix: NDArray[np.float64]) -> tuple[tuple[int, int], NDArray[np.float64]]:
     """Size (height, width) and camera matrix of the images, from those of the full sensor."""
+    if min(info.width, info.height) < 1:
+        raise ValueError(f'camera_info has the size {info.width}x{info.height}: the driver does not fill it in')
     region = info.roi
     x, y, width, height = (int(each) for each in (region.x_offset, region.y_offset, region.width, region.height))
     width, height = width or int(info.width) - x, height or int(info.height) - y

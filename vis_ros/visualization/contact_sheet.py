@@ -10,6 +10,7 @@ import numpy as np
 
 from vis_ros.evenly_spaced import EvenlySpaced
 from vis_ros.images import write_image_file
+from vis_ros.visualization.drawable import drawable
 from vis_ros.visualization.outlines import Image
 from vis_ros.whole_file import whole_file
 
@@ -55,7 +56,7 @@ def contact_sheet(
             sheet[y : y + len(thumbnail), x : x + cell] = thumbnail
             if captions is not None:
                 baseline = (x, y + len(thumbnail) + line - 2 * gap)
-                caption = captions[row_index * columns + column]
+                caption = drawable(captions[row_index * columns + column])
                 cv2.putText(sheet, caption, baseline, _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
     return sheet
 

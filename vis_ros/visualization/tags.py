@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.visualization.drawable import drawable
 from vis_ros.visualization.outlines import Image, scale_of
 from vis_ros.visualization.palette import Color, ink_on
 
@@ -53,6 +54,7 @@ class _Text:
 
 @lru_cache(1000)  # measuring takes longer than drawing
 def _measured(text: str, size: float, thickness: int) -> _Text:
+    text = drawable(text)
     (width, height), descent = cv2.getTextSize(text, _FONT, size, thickness)
     return _Text(text, size, thickness, width, height, descent)
 

@@ -23,6 +23,7 @@ from vis_ros.images import read_image_file, write_image_file
 from vis_ros.machine import describe_machine
 from vis_ros.ros.isolation import child_environment
 from vis_ros.scratch import ScratchFolder
+from vis_ros.visualization.drawable import drawable
 from vis_ros.whole_file import whole_file, write_whole
 
 _LABEL_WIDTH = 150
@@ -99,7 +100,7 @@ def _row(model: str, metrics: Mapping[str, float], images: Sequence[NDArray[np.u
     lines = (model.replace('_', ' '), f'J {metrics["J"]:.3f}', f'F {metrics["F"]:.3f}', f'{metrics["ms"]:.0f} ms')
     for number, line in enumerate(lines):
         place = (8, 30 + 26 * number)
-        cv2.putText(label, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+        cv2.putText(label, drawable(line), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     gap = np.zeros((height, _GAP, 3), np.uint8)
     strip = np.hstack([label, *(part for image in images for part in (image, gap))])
     return np.vstack([strip, np.zeros((_GAP, strip.shape[1], 3), np.uint8)])
