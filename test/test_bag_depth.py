@@ -87,7 +87,8 @@ def test_every_object_has_the_position_that_its_depth_says(tmp_path):
     assert positions == [expected(0, 1.0), expected(1, 2.0), expected(2, 3.5), 'none told', expected(4, 4.0)]
     assert summary.warnings == {'without depth': 1} and summary.frames == 5
     with AnyReader([tmp_path / 'out' / 'bag']) as reader:
-        messages = [deserialize_message(bytes(data), InstanceMaskArray) for _, _, data in reader.messages()]
+        (topic,) = (each for each in reader.connections if each.topic == '/vis_node/instances')
+        messages = [deserialize_message(bytes(data), InstanceMaskArray) for _, _, data in reader.messages([topic])]
     places = [(p.x, p.y, p.z) for p in (message.instances[0].position for message in messages)]
     assert places[4] == expected(4, 4.0) and np.isnan(places[3]).all()
 

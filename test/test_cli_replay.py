@@ -70,7 +70,7 @@ def test_a_bag_with_one_topic(replay, tmp_path):
     assert (code, error) == (0, '')
     assert row('images', 10).search(output) and row('track ids', 2).search(output)
     assert 'skipped' not in output
-    assert topics(tmp_path / 'replay' / 'bag') == ['/vis_node/instances']
+    assert topics(tmp_path / 'replay' / 'bag') == ['/vis_node/annotations', '/vis_node/instances']
     run = json.loads((tmp_path / 'replay' / 'run.json').read_text())
     assert run['source'] == str(tmp_path / 'recording') and run['cameras'] == {'': '/image'}
     assert (run['model'], run['weights']) == ('rectangles (where)', 'some/where.safetensors')
@@ -145,7 +145,7 @@ def test_lost_objects_are_in_the_bag_only(replay, tmp_path, monkeypatch):
     assert [each is not None for each in row['segmentations']] == [True, True, False, False, True, True]
     states = []
     bag = BagReader(tmp_path / 'replay' / 'bag')
-    for _, _, data in bag.messages(bag.topics):
+    for _, _, data in bag.messages([topic for topic in bag.topics if topic.name == '/vis_node/instances']):
         states += [each.state for each in deserialize_message(data, InstanceMaskArray).instances]
     assert states == [1, 1, 2, 2, 1, 1]
 
@@ -155,9 +155,10 @@ def test_several_cameras_with_their_images(replay, tmp_path):
     code, _, error = replay(bag, '--camera', 'front', '--camera', 'rear=usb/image_raw', '--copy-images', '--stride', 3)
     assert (code, error) == (0, '')
     assert topics(tmp_path / 'replay' / 'bag') == [
-        '/front/image', '/usb/image_raw', '/vis_node/front/instances', '/vis_node/rear/instances',
+        '/front/image', '/usb/image_raw', '/vis_node/front/annotations', '/vis_node/front/instances',
+        '/vis_node/rear/annotations', '/vis_node/rear/instances',
     ]  # fmt: skip
-    assert [topic.count for topic in BagReader(tmp_path / 'replay' / 'bag').topics] == [4] * 4
+    assert [topic.count for topic in BagReader(tmp_path / 'replay' / 'bag').topics] == [4] * 6
 
 
 def test_skips_and_warnings_are_printed(replay, tmp_path):

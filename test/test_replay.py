@@ -382,9 +382,12 @@ def test_the_bag_has_the_message_of_the_node_for_every_image_and_the_images_byte
 def test_other_readers_know_the_messages_by_the_definitions_in_the_bag(folder, tmp_path):
     run(open_recording(folder), tmp_path)
     with AnyReader([tmp_path / 'bag']) as reader:
-        (connection,) = reader.connections
+        connection, drawn = sorted(reader.connections, key=lambda each: each.topic, reverse=True)
         assert (connection.topic, connection.msgtype) == ('/vis_node/instances', INSTANCES_TYPE)
-        found = [reader.deserialize(data, connection.msgtype) for _, _, data in reader.messages()]
+        assert (drawn.topic, drawn.msgtype) == ('/vis_node/annotations', 'foxglove_msgs/msg/ImageAnnotations')
+        found = [reader.deserialize(data, connection.msgtype) for _, _, data in reader.messages([connection])]
+        outlines = [reader.deserialize(data, drawn.msgtype) for _, _, data in reader.messages([drawn])]
+    assert [len(message.texts) for message in outlines] == [len(message.instances) for message in found]
     assert [len(message.instances) for message in found] == [len(courses(index)) for index in range(20)]
     assert [message.header.stamp.nanosec for message in found[:2]] == [0, 33_333_333], 'time since the start'
 

@@ -1,6 +1,7 @@
 """The node: parameters that change, and lifecycle transitions."""
 
 import gc
+import hashlib
 import math
 import os
 import threading
@@ -14,6 +15,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 from vis_ros.msg import InstanceMask
 
+from vis_ros.networks.named_weights import path_of
 from vis_ros.node.parameters import read
 
 # --- parameters -------------------------------------------------------------------------------------------------------
@@ -152,7 +154,7 @@ def test_an_inactive_node_does_not_subscribe_but_publishes_diagnostics(graph):
     assert status.level == DiagnosticStatus.STALE and 'inactive' in status.message
     _, values = graph.status(lambda status, values: True, 'vis_node')
     assert values['state'] == 'inactive' and values['engine model'] == 'rectangles'
-    assert values['weights SHA-256'] == '', 'this engine has no file'
+    assert values['weights SHA-256'] == hashlib.sha256(path_of('demo').read_bytes()).hexdigest()
     assert (values['engine precision'], values['engine note'], values['engine unconverged']) == ('uint8', '', '0')
     assert node.trigger_cleanup().name == 'SUCCESS'
     status, values = graph.status(lambda status, values: values['state'] == 'unconfigured', 'vis_node')

@@ -124,7 +124,7 @@ def _read_task(path: Path, log: ProblemLog) -> _Task:
         return task
     try:
         root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two for an unknown encoding
         log.add('', f'is not XML: {error}')
         return task
     if root.tag != 'annotations':
