@@ -73,6 +73,24 @@ def test_a_topic_with_and_without_a_slash_are_two(tmp_path):
     assert [frames(path, topic=name) for name in ('image', '/image')] == [COUNT, 2]
 
 
+def test_topics_of_any_name_have_folders_of_their_own_inside_that_of_the_recording(tmp_path):
+    names = ['/..', '/', '/a.b', '/a/b', 'image', '/image', '/../../x']
+    units = find_units(write_topics(tmp_path / 'names.mcap', [(name, Image) for name in names]))
+    folders = [unit.name.split('/') for unit in units]
+    assert len(units) == len(names)
+    assert len({unit.name for unit in units}) == len({unit.camera for unit in units}) == len(names)
+    assert all(len(parts) == 2 and parts[1].strip('.') for parts in folders)
+
+
+def test_links_that_lead_back_are_not_followed_again(tmp_path):
+    (tmp_path / 'inside').mkdir()
+    for name in ('left.mcap', 'right.mcap', 'inside/front.mcap', 'inside/back.mcap'):
+        write_mcap(tmp_path / name)
+    (tmp_path / 'inside' / 'loop').symlink_to(tmp_path)
+    units = find_units(tmp_path)
+    assert [unit.name for unit in units] == ['inside/back.mcap', 'inside/front.mcap', 'left.mcap', 'right.mcap']
+
+
 def test_a_storage_file_that_the_metadata_does_not_list_is_told(tmp_path):
     for name in ('a_0.mcap', 'a_1.mcap'):
         write_mcap(tmp_path / name)
