@@ -116,8 +116,10 @@ def _is_pattern(source: Path) -> bool:
 
 
 def _recordings_in(folder: Path, seen: set[Path] | None = None) -> Iterator[Path]:
-    """The recordings below a folder that is none itself, in natural order. Links may lead to a folder more than once: it is
-    searched once. `seen`: real paths of the folders that were."""
+    """The recordings below a folder that is none itself, in natural order.
+
+    Links may lead to a folder again: it is searched once. `seen`: the real paths of those that were.
+    """
     seen = set() if seen is None else seen
     if folder.resolve() in seen:
         return
