@@ -22,7 +22,7 @@ from vis_ros.images import decode_compressed
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.opening import open_recording
-from vis_ros.recordings.recording import MISSING
+from vis_ros.recordings.recording import MISSING, UNUSABLE_CALIBRATION
 from vis_ros.recordings.topics import CAMERA_INFO_TYPE, IMAGE_TYPE
 from vis_ros.replay.offline.offline_replay import replay
 from vis_ros.replay.run_identity import source_identity
@@ -211,7 +211,9 @@ UNUSABLE = info(k=[0.0] * 9)
 
 def test_one_calibration_that_cannot_be_used_costs_no_other(tmp_path):
     path = bag(tmp_path / 'bag', IMAGES, DEPTHS, infos=[info(), UNUSABLE])
-    assert all(frame.depth is not None for frame in open_recording(path, '/image', depth=TOPICS))
+    recording = open_recording(path, '/image', depth=TOPICS)
+    assert all(frame.depth is not None for frame in recording)
+    assert recording.warnings == {UNUSABLE_CALIBRATION: 1}
 
 
 def test_a_camera_without_a_calibration_that_can_be_used_is_told_at_once(tmp_path):
