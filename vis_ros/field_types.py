@@ -76,6 +76,8 @@ def _converted(kind: Any, value: Any) -> Any:
     expected = Mapping if _is_mapping(kind) else kind
     if not isinstance(value, expected) or (kind is int and isinstance(value, bool)):
         raise _OtherTypeError
+    if expected is Mapping and parts:
+        return {_converted(parts[0], name): _converted(parts[1], each) for name, each in value.items()}
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from pathlib import Path
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.jpe', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
@@ -25,10 +26,11 @@ def is_hidden(path: Path) -> bool:
 
 def is_image(path: Path) -> bool:
     """Whether a file is a JPEG or PNG by its first bytes, whatever it is called."""
-    if not path.is_file():
+    try:
+        with path.open('rb') if path.is_file() else BytesIO() as file:
+            return file.read(8).startswith((b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'))
+    except OSError:  # a file of another user
         return False
-    with path.open('rb') as file:
-        return file.read(8).startswith((b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'))
 
 
 def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:

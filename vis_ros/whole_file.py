@@ -33,9 +33,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text as `whole_file` does, in UTF-8."""
+    r"""Write a text as `whole_file` does, in UTF-8. What is not Unicode, as in some names of files, becomes \udcff."""
     with whole_file(path) as partial:
-        partial.write_text(text, encoding='utf-8', newline='\n')
+        partial.write_text(text, encoding='utf-8', errors='backslashreplace', newline='\n')
 
 
 @contextmanager

@@ -33,22 +33,19 @@ class _UniqueKeyLoader(_SAFE_LOADER):  # type: ignore[misc]
         return mapping
 
 
-def read_yaml(path: Path, *, unique_keys: bool = False) -> Any:
+def read_yaml(path: Path) -> Any:
     """The content of a YAML file.
 
-    Args:
-        path: the file.
-        unique_keys: refuse a key that occurs twice in a mapping.
-
     Raises:
-        ValueError: it is not YAML, or larger, deeper or with more values than any file of a person; names the file.
+        ValueError: it is not YAML, a key occurs twice, or it is larger, deeper or with more values than any file of a
+            person; names the file.
     """
     if path.stat().st_size > LARGEST_FILE:
         raise ValueError(f'{path} has {path.stat().st_size} bytes, more than the limit of {LARGEST_FILE}')
     try:
         text = path.read_text(encoding='utf-8')
         _check_limits(text)
-        return yaml.load(text, _UniqueKeyLoader if unique_keys else _SAFE_LOADER)
+        return yaml.load(text, _UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise ValueError(f'{path} is not a YAML file: {" ".join(str(error).split())}') from error
     except ValueError as error:  # such as a date that does not exist

@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from helpers.rectangles import draw
+from helpers.rectangles import RED, draw
 
 from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.problems import AnnotationError
@@ -69,3 +69,10 @@ def test_results_of_a_library_that_were_not_copied_are_told(tmp_path):
     (tmp_path / 'a' / 'results.jsonl').write_text(json.dumps(line) + '\n')
     assert '1 recording of the library left out' in read_replay_folder(tmp_path).remarks[0]
     assert read_replay_folder(tmp_path).remarks[0].endswith(': b')
+
+
+def test_a_replay_that_was_copied_without_its_results_is_named(tmp_path):
+    (tmp_path / 'run.json').write_text('{}')
+    cv2.imwrite(str(tmp_path / 'contact_sheet.png'), draw((5, 5, 15, 15, RED)))
+    with pytest.raises(AnnotationError, match=r'replay without results\.jsonl'):
+        open_annotations(tmp_path)

@@ -1,6 +1,7 @@
 """Recordings that drivers, cameras and other systems make a little differently: read, or told what is left out."""
 
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,14 +16,16 @@ from std_msgs.msg import Header
 from test_bag_depth import TOPICS, bag, info
 
 from robustness.test_recordings_of_others import COUNT, frames, message, write_mcap
+from vis_ros.cli.main import main
 from vis_ros.fleet.recording_library import find_units
 from vis_ros.images import decode_compressed
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.opening import open_recording
-from vis_ros.recordings.recording import MISSING
+from vis_ros.recordings.recording import MISSING, UNUSABLE_CALIBRATION
 from vis_ros.recordings.topics import CAMERA_INFO_TYPE, IMAGE_TYPE
 from vis_ros.replay.offline.offline_replay import replay
+from vis_ros.replay.run_identity import source_identity
 from vis_ros.ros.camera_info import camera_model
 from vis_ros.ros.messages import to_image
 from vis_ros.ros.stamps import to_time
@@ -68,6 +71,24 @@ def test_a_topic_can_be_chosen_by_the_name_that_is_listed(tmp_path, name):
 def test_a_topic_with_and_without_a_slash_are_two(tmp_path):
     path = write_topics(tmp_path / 'slash.mcap', [('image', Image), ('/image', CompressedImage)])
     assert [frames(path, topic=name) for name in ('image', '/image')] == [COUNT, 2]
+
+
+def test_topics_of_any_name_have_folders_of_their_own_inside_that_of_the_recording(tmp_path):
+    names = ['/..', '/', '/a.b', '/a/b', 'image', '/image', '/../../x']
+    units = find_units(write_topics(tmp_path / 'names.mcap', [(name, Image) for name in names]))
+    folders = [unit.name.split('/') for unit in units]
+    assert len(units) == len(names)
+    assert len({unit.name for unit in units}) == len({unit.camera for unit in units}) == len(names)
+    assert all(len(parts) == 2 and parts[1].strip('.') for parts in folders)
+
+
+def test_links_that_lead_back_are_not_followed_again(tmp_path):
+    (tmp_path / 'inside').mkdir()
+    for name in ('left.mcap', 'right.mcap', 'inside/front.mcap', 'inside/back.mcap'):
+        write_mcap(tmp_path / name)
+    (tmp_path / 'inside' / 'loop').symlink_to(tmp_path)
+    units = find_units(tmp_path)
+    assert [unit.name for unit in units] == ['inside/back.mcap', 'inside/front.mcap', 'left.mcap', 'right.mcap']
 
 
 def test_a_storage_file_that_the_metadata_does_not_list_is_told(tmp_path):
@@ -146,15 +167,28 @@ def test_images_with_another_suffix_or_none_are_read_or_told(tmp_path):
     assert all(name in recording.left_out[0] for name in ('3', '4.dat'))
 
 
-def test_a_name_that_is_no_unicode(tmp_path):
-    folder = tmp_path / 'old'
-    folder.mkdir()
+def test_names_that_are_no_unicode(tmp_path, monkeypatch):
+    """As in archives of an old Windows: a replay and everything that is made of it."""
+    monkeypatch.chdir(tmp_path)
+    folder = os.fsdecode(b'caf\xe9')
+    os.mkdir(folder)
     for name in (b'caf\xe9 1.png', b'caf\xe9 2.png'):
-        with open(os.fsencode(folder) + b'/' + name, 'wb') as file:
+        with open(os.path.join(folder, os.fsdecode(name)), 'wb') as file:
             file.write(cv2.imencode('.png', draw((5, 5, 15, 15, RED)))[1])
     model = Model(Settings(weights='rectangles'), engine_factory=RectangleEngine)
     replay([open_recording(folder)], model, tmp_path / 'out', codecs=('mp4v',))
+    assert source_identity(Path(folder))['source']
     assert (tmp_path / 'out' / 'contact_sheet.png').stat().st_size
+    for number, kind in enumerate(('cvat', 'coco', 'youtube-vis', 'davis', 'mots')):
+        monkeypatch.setattr('sys.argv', ['vis-ros', 'data', 'convert', 'out', f'converted{number}', '--to', kind])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0, kind
+    monkeypatch.setattr('sys.argv', ['vis-ros', 'evaluate', 'out', 'converted2', '--out', 'report'])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert (tmp_path / 'report' / 'report.html').is_file()
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -177,7 +211,9 @@ UNUSABLE = info(k=[0.0] * 9)
 
 def test_one_calibration_that_cannot_be_used_costs_no_other(tmp_path):
     path = bag(tmp_path / 'bag', IMAGES, DEPTHS, infos=[info(), UNUSABLE])
-    assert all(frame.depth is not None for frame in open_recording(path, '/image', depth=TOPICS))
+    recording = open_recording(path, '/image', depth=TOPICS)
+    assert all(frame.depth is not None for frame in recording)
+    assert recording.warnings == {UNUSABLE_CALIBRATION: 1}
 
 
 def test_a_camera_without_a_calibration_that_can_be_used_is_told_at_once(tmp_path):

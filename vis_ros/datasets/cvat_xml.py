@@ -385,7 +385,7 @@ def _write_video(
     losses.new_ids += sum(track_id != identity for track_id, identity in ids.items())
     used = sorted({track.class_id for track in summary.tracks.values()})
     labels = [class_names[class_id] for class_id in used] + ([IGNORED] if any(ignored) else [])
-    with (folder / NAME).open('w', encoding='utf-8') as file:
+    with (folder / NAME).open('w', encoding='utf-8', errors='backslashreplace') as file:
         file.write(_head(summary, labels))
         for track_id, its in masks.items():
             file.writelines(_track_lines(ids[track_id], class_names[summary.tracks[track_id].class_id], its))

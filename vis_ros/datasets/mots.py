@@ -412,7 +412,7 @@ def write_mots(videos: AnnotatedVideos, folder: str | Path, on_frame: Callable[[
             first, last = frame_numbers[0], frame_numbers[-1]
             seqmap.append(f'{name} empty {first:06d} {last:06d}\n')
             gaps += last - first + 1 - len(frame_numbers)
-    (root / 'evaluate_mots.seqmap').write_text(''.join(seqmap), encoding='utf-8')
+    (root / 'evaluate_mots.seqmap').write_text(''.join(seqmap), encoding='utf-8', errors='backslashreplace')
     losses.others += _other_losses(videos.class_names, numbers, used, gaps)
     return losses.in_words()
 

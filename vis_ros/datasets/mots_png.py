@@ -234,7 +234,7 @@ def _write_video(
 ) -> None:
     (folder / _FOLDER).mkdir(parents=True)
     lines = [' '.join(name.split()) + '\n' for name in names]
-    (folder / _FOLDER / LABELS).write_text(''.join(lines), encoding='utf-8')
+    (folder / _FOLDER / LABELS).write_text(''.join(lines), encoding='utf-8', errors='backslashreplace')
     value_of = _values(summary)
     losses.new_ids += sum(track_id != value for track_id, value in value_of.items())
     for stem, frame in zip(stems(summary.names), video, strict=True):

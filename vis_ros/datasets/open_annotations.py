@@ -155,6 +155,9 @@ def _open_folder(
         found['MOTS PNG'] = lambda: read_mots_png(path, images=images)
     if (texts := text_files(path)) and (not found or looks_like_mots(texts)):
         found['MOTS text'] = lambda: read_mots(path, images=images)
+    if not found and (path / RUN).is_file():
+        what = 'is the folder of a replay without results.jsonl: copy that file too, or open the folder bag in it'
+        raise AnnotationError([Problem(str(path), '', what)])
     if not found and any(any(path.glob(pattern)) for pattern in ('*.png', '*/*.png')):
         found['DAVIS mask images'] = lambda: read_davis(path, images=images, gray=gray)
     if len(found) > 1:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vis_ros.datasets.frame_images import folder_names
 from vis_ros.image_files import VIDEO_SUFFIXES, natural_order
 from vis_ros.recordings.bag_files import has_metadata, is_bag, is_storage
 from vis_ros.recordings.bag_reader import BagReader
@@ -38,7 +39,7 @@ class Unit:
     @property
     def camera(self) -> str:
         """The name of the camera: its topic with dots for slashes, '' for the only one."""
-        return camera_name(self.topic)
+        return self.name.removeprefix(f'{self.recording}/') if self.name != self.recording else camera_name(self.topic)
 
 
 def camera_name(topic: str) -> str:
@@ -114,8 +115,15 @@ def _is_pattern(source: Path) -> bool:
     return glob.has_magic(str(source))
 
 
-def _recordings_in(folder: Path) -> Iterator[Path]:
-    """The recordings below a folder that is none itself, in natural order."""
+def _recordings_in(folder: Path, seen: set[Path] | None = None) -> Iterator[Path]:
+    """The recordings below a folder that is none itself, in natural order.
+
+    Links may lead to a folder again: it is searched once. `seen`: the real paths of those that were.
+    """
+    seen = set() if seen is None else seen
+    if folder.resolve() in seen:
+        return
+    seen.add(folder.resolve())
     for path in sorted(folder.iterdir(), key=lambda each: natural_order(each.name)):
         if path.name.startswith('.'):
             continue
@@ -127,7 +135,7 @@ def _recordings_in(folder: Path) -> Iterator[Path]:
         elif _is_one(path):
             yield path
         else:
-            yield from _recordings_in(path)
+            yield from _recordings_in(path, seen)
 
 
 def _is_one(folder: Path) -> bool:
@@ -149,14 +157,15 @@ def _units(path: Path, recording: str, topic: str | None) -> list[Unit]:
         if topic is None and path.exists() and is_bag(path):
             used = list(dict.fromkeys(each.name for each in BagReader(path).image_topics if each.count))
             topics = used if len(used) > 1 else ['']
-        return [_unit(path, recording, each, topic) for each in topics]
+        folders = folder_names([camera_name(each) for each in topics])
+        return [_unit(path, recording, each, folder, topic) for each, folder in zip(topics, folders, strict=True)]
     except (ValueError, OSError):
         return [Unit(recording, recording, str(path), topic or '')]
 
 
-def _unit(path: Path, recording: str, topic: str, chosen: str | None) -> Unit:
+def _unit(path: Path, recording: str, topic: str, folder: str, chosen: str | None) -> Unit:
     opened = open_recording(path, (topic or chosen) if is_bag(path) else None)
     count, rate = opened.count or 0, opened.rate
     seconds = round(count / rate, 3) if rate else 0.0
-    name = f'{recording}/{camera_name(topic)}' if topic else recording
+    name = f'{recording}/{folder}' if topic else recording
     return Unit(name, recording, str(path), topic or (chosen or '') * is_bag(path), count, seconds)

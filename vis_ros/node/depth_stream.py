@@ -199,7 +199,7 @@ class DepthStream:
     def _check_frames(self, image: str, depth: str, info: str) -> None:
         """Registered depth and its calibration have the frame of the image; others give positions that look right."""
         for topic, frame_id in zip(self._topics, (depth, info), strict=True):
-            if frame_id != image:
+            if frame_id.lstrip('/') != image.lstrip('/'):
                 self._log.warn(
                     f'frame of {topic}',
                     f'{topic} has the frame {frame_id!r}, but the image has {image!r}: unless it is registered to the '

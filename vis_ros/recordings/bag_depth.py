@@ -41,6 +41,7 @@ class BagDepth:
     """Takes the messages of both topics in the order of recording, and gives the depth of an image by its stamp.
 
     topics: of the bag, to be read together with the images.
+    unusable: number of calibrations that were left out.
     frame_ids: of the depth and the calibration that `at` used last. Registered depth has the frame of its image.
 
     Raises ValueError if the bag does not have them.
@@ -57,6 +58,7 @@ class BagDepth:
         self._waiting: NearestInTime[bytes] = NearestInTime(_MAX_WAITING)
         self._cameras: list[tuple[int, CameraModel]] = []
         self._info = b''
+        self.unusable = 0
         self._unusable = ''  # why the last calibration that was left out is
         self._camera_frame_id = ''
         self._has_fitted = False
@@ -81,6 +83,7 @@ class BagDepth:
             self._info = data[_END_OF_STAMP:]
         except ValueError as error:
             self._unusable = str(error)
+            self.unusable += 1
 
     def _camera_at(self, stamp_ns: int) -> CameraModel | None:
         """The last calibration that is not newer than an image, otherwise the first one; None if there is none."""

@@ -175,7 +175,7 @@ def _metadata(path: Path) -> dict[str, Any] | None:
     if not has_metadata(path):  # a file of this name without the key is of another program
         return None
     try:
-        content = read_yaml(metadata, unique_keys=True)
+        content = read_yaml(metadata)
         information = content[INFORMATION] if isinstance(content, dict) else None
         if not isinstance(information, dict):
             raise TypeError(f'{INFORMATION} is not a mapping')

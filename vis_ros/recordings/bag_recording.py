@@ -31,6 +31,7 @@ from vis_ros.recordings.recording import (
     SET_BACK,
     TWICE,
     UNREADABLE,
+    UNUSABLE_CALIBRATION,
     Frame,
     Recording,
     Stream,
@@ -109,6 +110,8 @@ class BagRecording(Recording):
                 yield from cameras[topic].take(recorded_ns, data)
         for camera in cameras.values():
             yield from camera.end()
+        if self._depth is not None and self._depth.unusable:
+            self.warnings[UNUSABLE_CALIBRATION] = self._depth.unusable
         if damage:
             raise damage
 

@@ -22,6 +22,7 @@ OUTLIER = 'stamp far from those before and after it, replaced'
 SET_BACK, NO_TIME, SAME_STAMP = 'clock set back', 'invalid stamp', 'same stamp as the previous image'
 REORDERED, GAP, NO_DEPTH = 'reordered', 'gap', 'without depth'
 OTHER_FRAME = 'depth or calibration of another frame'
+UNUSABLE_CALIBRATION = 'calibration that cannot be used, left out'
 """Keys of `Recording.warnings`. A gap is an interval of more than 2.5 times the usual one: images are missing."""
 
 

@@ -40,5 +40,7 @@ def source_identity(path: Path) -> dict[str, str]:
     digest = hashlib.sha256()
     for file in files:
         status = file.stat()
-        digest.update(f'{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n'.encode())
+        digest.update(
+            f'{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n'.encode(errors='surrogateescape')
+        )
     return {'source': digest.hexdigest()}

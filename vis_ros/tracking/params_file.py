@@ -27,7 +27,7 @@ def read_params_file(
         ValueError: the file is not a parameter file, a section or parameter is there twice, no section is for this
             node, or its own section has an unknown parameter.
     """
-    content = read_yaml(Path(path), unique_keys=True)
+    content = read_yaml(Path(path))
     try:
         sections = _sections(content, '')
     except ValueError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vis_ros.datasets.problems import LARGEST_SIDE
 from vis_ros.evaluation.evaluation import COUNTS, METRICS
 from vis_ros.evaluation.leading_figure import PHOTO_METRICS
 from vis_ros.field_types import typed_fields
@@ -31,6 +32,9 @@ are enlarged and blurred."""
 
 
 _NOT_NEGATIVE = ('backbone_learning_rate', 'weight_decay', 'warm_up_steps', 'warm_up_from', 'workers', 'seed')
+
+_LARGEST = 2**31 - 1
+"""Of the whole numbers; a seed may have no more bits."""
 
 Classes = Literal['supercategories', 'categories'] | Mapping[str, Any]
 
@@ -141,9 +145,15 @@ def _check_classes(classes: Classes) -> None:
         return
     if not isinstance(classes, Mapping):
         raise ValueError(f'classes is {classes!r}, expected a mapping such as {{person: [person], object: []}}')
+    used: dict[str, str] = {}  # category -> its class
     for name, categories in classes.items():
         if not isinstance(categories, (list, tuple)):
             raise ValueError(f'classes {name} is {categories!r}, expected a list of categories, such as [car, bus]')
+        if odd := [each for each in (name, *categories) if not isinstance(each, str)]:
+            raise ValueError(f'classes {name} has the name {odd[0]!r}, which is no text: put it in quotes')
+        for each in categories:
+            if used.setdefault(each, name) != name:
+                raise ValueError(f'classes has the category {each!r} in {used[each]!r} and in {name!r}')
     if sum(not categories for categories in classes.values()) > 1:
         raise ValueError('classes has more than one class without categories: only one can take all others')
 
@@ -190,6 +200,9 @@ class Validation:
         for name in ('every', 'videos', 'frames', 'photos'):
             if getattr(self, name) < 1:
                 raise ValueError(f'validation {name} {getattr(self, name)} is less than 1')
+        for name in ('score_threshold', 'new_track_score'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'validation {name} {getattr(self, name)} is not in [0, 1]')
         if self.patience < 0:
             raise ValueError(f'validation patience {self.patience} is less than 0')
 
@@ -302,6 +315,18 @@ class TrainConfig:
         for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} {getattr(self, name)} is less than 0')
+        if self.warm_up_from > 1:
+            raise ValueError(f'warm_up_from {self.warm_up_from} is more than 1')
+        if self.frozen_blocks < -1:
+            raise ValueError(f'frozen_blocks {self.frozen_blocks} is less than -1')
+        for name in (each.name for each in fields(self)):
+            if isinstance(value := getattr(self, name), int) and value > _LARGEST:
+                raise ValueError(f'{name} {value} is more than {_LARGEST}')
+        for name in ('image_height', 'image_width'):
+            if getattr(self, name) > LARGEST_SIDE:
+                raise ValueError(f'{name} {getattr(self, name)} is more than {LARGEST_SIDE}')
+        if '' in self.class_names or len(set(self.class_names)) < len(self.class_names):
+            raise ValueError(f'class_names {list(self.class_names)} has a name twice, or one without letters')
         for name in ('learning_rate', 'gradient_clip'):
             if not getattr(self, name) > 0:
                 raise ValueError(f'{name} {getattr(self, name)} is not above 0')
@@ -319,6 +344,8 @@ class TrainConfig:
                 raise ValueError(f'{name} {getattr(self, name)} is less than 1')
         if self.schedule == 'step' and not self.decay_steps:
             raise ValueError("schedule 'step' needs decay_steps, such as two thirds and eleven twelfths of the steps")
+        if min(self.decay_steps, default=1) < 1 or list(self.decay_steps) != sorted(set(self.decay_steps)):
+            raise ValueError(f'decay_steps {list(self.decay_steps)} are not positive numbers in ascending order')
         if not 0 <= self.ema < 1:
             raise ValueError(f'ema {self.ema} is not in [0, 1)')
         if not self.input_scales or min(self.input_scales) <= 0:
@@ -383,6 +410,9 @@ class TrainConfig:
         values['data'] = tuple(DataSource.from_dict(source) for source in values['data'])
         if not isinstance(values.get('model') or {}, Mapping):
             raise ValueError(f'model is {values["model"]!r}, expected fields such as {{architecture: feelvos}}')
+        architecture = (values.get('model') or {}).get('architecture', '')
+        if not isinstance(architecture, str):
+            raise ValueError(f'model architecture is {architecture!r}, expected a text')
         model = _model(values.get('model') or {}, resolve(values['weights']) if values.get('weights') else None)
         if values.get('validation') is not None:
             figure = {'figure': 'J'} if isinstance(model, PropagationConfig) else {}
