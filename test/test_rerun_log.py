@@ -1,4 +1,4 @@
-"""`vis-ros view --save`: the .rrd of a run, read by Rerun's own reader and compared with results.jsonl."""
+"""`vis-ros view --out`: the .rrd of a run, read by Rerun's own reader and compared with results.jsonl."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def columns(file: Path) -> dict[str, list[dict]]:
 def test_every_frame_has_its_image_masks_and_boxes(folder: Path, tmp_path: Path, monkeypatch) -> None:
     results = folder / 'out' / 'images'
     out = tmp_path / 'run.rrd'
-    assert view(monkeypatch, results, '--source', folder / 'images', '--truth', results, '--save', out) == 0
+    assert view(monkeypatch, results, '--source', folder / 'images', '--truth', results, '--out', out) == 0
     found = columns(out)
     lines = [json.loads(line) for line in (results / 'results.jsonl').open()]
     for entity in ('image', 'image/masks', 'image/boxes', 'image/truth'):
@@ -71,12 +71,12 @@ def test_every_frame_has_its_image_masks_and_boxes(folder: Path, tmp_path: Path,
 
 def test_a_recording_that_is_gone_is_told(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     results = folder / 'out' / 'images'
-    assert view(monkeypatch, results, '--save', tmp_path / 'run.rrd') == 0
+    assert view(monkeypatch, results, '--out', tmp_path / 'run.rrd') == 0
     assert 'No images: the recording that run.json names is not there' in capsys.readouterr().out
     assert '/camera/image/masks' in columns(tmp_path / 'run.rrd')
 
 
 def test_a_file_is_not_replaced(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     (tmp_path / 'mine.rrd').write_text('mine')
-    assert view(monkeypatch, folder / 'out' / 'images', '--save', tmp_path / 'mine.rrd') == 1
+    assert view(monkeypatch, folder / 'out' / 'images', '--out', tmp_path / 'mine.rrd') == 1
     assert 'already exists' in capsys.readouterr().err and (tmp_path / 'mine.rrd').read_text() == 'mine'

@@ -34,6 +34,7 @@ FOLDERS = {
 FILES = {
     'train-init': 'train-init {truth} --no-measure --out {out}',
     'benchmark': 'benchmark {frames} --json {out}',
+    'view': 'view {frames} --out {out}',
     'weights convert': 'weights convert {checkpoint} --out {out}',
 }
 """Commands that write one file."""
@@ -44,7 +45,7 @@ BESIDE = {'export'}
 OUTPUTS = {'out', 'json_file'}
 INPUTS = {
     *('source', 'results', 'truth', 'compare', 'images', 'labels', 'held_out', 'held_out_images', 'config'),
-    *('calibrate', 'recording', 'annotations', 'path', 'file', 'params_file'),
+    *('calibrate', 'recording', 'annotations', 'path', 'file', 'params_file', 'run'),
 }
 """Parameters with paths that commands read."""
 

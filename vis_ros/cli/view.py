@@ -20,13 +20,16 @@ def view(
         Path | None, typer.Option(help='The recording, for its images. Default: the one that run.json names.')
     ] = None,
     truth: Annotated[Path | None, typer.Option(help='Ground truth to show beside the results.')] = None,
-    save: Annotated[Path | None, typer.Option(help='Write a .rrd file instead of opening the viewer.')] = None,
+    out: Annotated[Path | None, typer.Option(help='Write a .rrd file instead of opening the viewer.')] = None,
 ) -> None:
     """Look at the results of a replay in Rerun: images, masks in the colors of their tracks, boxes, positions."""
+    from vis_ros.claim import check_new
     from vis_ros.datasets.open_annotations import open_annotations
     from vis_ros.extras import require
 
     require('view', 'vis-ros view')
+    if out is not None:
+        check_new(out, '--out')
     import rerun as rr
 
     from vis_ros.view.rerun_log import RerunLog
@@ -34,19 +37,17 @@ def view(
     results = open_annotations(run)
     labeled = None if truth is None else open_annotations(truth)
     recordings = _recordings(run, source)
-    if save is not None and save.exists():
-        raise FileExistsError(f'{save} already exists: choose another name for --save')
     stream = rr.RecordingStream('vis_ros', recording_id=str(run))
-    if save is None:
+    if out is None:
         stream.spawn()
     else:
-        stream.save(save)
+        stream.save(out)
     log = RerunLog(stream)
     with console.status('sending the frames'):
         frames = log.add_run(run, recordings)
         labels = 0 if labeled is None else log.add_truth(results, labeled)
         stream.flush()
-    console.print(f'{frames} frames, {labels} with ground truth{"" if save is None else f": rerun {save}"}')
+    console.print(f'{frames} frames, {labels} with ground truth{"" if out is None else f": rerun {out}"}')
 
 
 def _recordings(run: Path, source: Path | None) -> list[Recording]:
