@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,6 @@ from vis_ros.recordings.recording import MISSING, OTHER_FRAME, Frame, NoFrameErr
 from vis_ros.recordings.topics import INSTANCES_TYPE, topic_name
 from vis_ros.recordings.video_writer import CODECS
 from vis_ros.replay.interruption import INTERRUPTED, interruptible
-from vis_ros.replay.offline.overlapped import WriteBehind, read_ahead
 from vis_ros.replay.offline.photo_files import PhotoFiles
 from vis_ros.replay.offline.record_files import RecordFiles
 from vis_ros.replay.offline.results_json import ResultsJson
@@ -162,15 +159,16 @@ def replay(
     for recording in recordings:
         recording.scale16 = model.settings.scale16()
     start = time.perf_counter()
-    with BagWriter(folder / 'bag') as bag, ResultsJson(folder) as results, closing(WriteBehind()) as behind:
-        shared = (folder, len(streams) == 1, bag, results, behind)
-        outputs = _Outputs(*shared, model.name, copy_images, confirmed, codecs, labels, pictures)
+    with BagWriter(folder / 'bag') as bag, ResultsJson(folder) as results:
+        outputs = _Outputs(
+            folder, len(streams) == 1, bag, results, model.name, copy_images, confirmed, codecs, labels, pictures
+        )
         photos = [recording.photos for recording in recordings for _ in recording.streams]
         runs = [
             _StreamRun(stream, 1 + position, outputs, stride, photos[position])
             for position, stream in enumerate(streams)
         ]
-        stopped_early = _run(_processed(recordings, runs, model, stride, max_frames), max_frames, on_frame)
+        stopped_early = _run(_processed(recordings, runs, model, stride), max_frames, on_frame)
         no_results_json = results.write()
     summary = _summary(recordings, runs, time.perf_counter() - start, stopped_early, no_results_json)
     run = {
@@ -239,7 +237,6 @@ class _Outputs:
     is_single: bool
     bag: BagWriter
     results: ResultsJson
-    behind: WriteBehind
     model: str
     copy_images: bool
     confirmed: bool
@@ -267,29 +264,21 @@ def _run(processed: Generator[None], max_frames: int | None, on_frame: Callable[
 
 
 def _processed(
-    recordings: Sequence[Recording], runs: Sequence[_StreamRun], model: Model, stride: int, max_frames: int | None
+    recordings: Sequence[Recording], runs: Sequence[_StreamRun], model: Model, stride: int
 ) -> Generator[None]:
     """Process one frame after the other, in the order of each recording; yields after each."""
-    left = max_frames
     for recording in recordings:
         own = {run.stream.name: run for run in runs if run.stream in recording.streams}
         with ExitStack() as stack:
             for run in own.values():
                 stack.enter_context(run.running(model.photo_tracker() if recording.photos else model.tracker()))
             try:
-                with closing(read_ahead(_first(recording.frames(stride), left))) as frames:
-                    for frame in frames:
-                        own[frame.stream].add(frame)
-                        left = None if left is None else left - 1
-                        yield
+                for frame in recording.frames(stride):
+                    own[frame.stream].add(frame)
+                    yield
             except NoFrameError:  # another recording may have frames
                 if recording is recordings[-1] and not any(run.frames for run in runs):
                     raise
-
-
-def _first(frames: Iterator[Frame], count: int | None) -> Generator[Frame]:
-    """No frame is read that will not be processed: what is wrong with it would be counted."""
-    yield from islice(frames, count)
 
 
 class _StreamRun:
@@ -338,10 +327,7 @@ class _StreamRun:
             self._files = VideoFiles(folder, rate, outputs.codecs, outputs.labels)
         try:
             with closing(self._files):
-                try:
-                    yield
-                finally:
-                    outputs.behind.finish()
+                yield
         finally:  # a replay that stops early is complete up to there
             self.codec = self._files.codec
             if self.stream.count is not None:
@@ -349,7 +335,7 @@ class _StreamRun:
             del self._tracker, self._files
 
     def add(self, frame: Frame) -> None:
-        """Track the objects in a frame, and write them while the next frame is being tracked."""
+        """Track the objects in a frame, and write them."""
         if frame.epoch != self._source_epoch:  # time was set back
             self._source_epoch = frame.epoch
             self._tracker.reset()
@@ -367,23 +353,14 @@ class _StreamRun:
         assert instances.track_ids is not None, 'a tracker gives track ids'
         self.frames += 1
         self._sequence += 1
-        context = MessageContext(
-            plain_header(frame.stamp_ns if frame.has_clock else 0, frame.frame_id),
-            *(self._epoch, self._sequence, frame.dropped, self._outputs.model),
-            origin_ns=self._order.origin,
-        )
-        self._outputs.behind(partial(self._write, frame, instances, context))
-
-    def _write(self, frame: Frame, instances: Instances, context: MessageContext) -> None:
-        assert instances.track_ids is not None
         runs = mask_runs(instances.masks, instances.rois, instances.image_size)
         found = np.arange(len(instances)) if instances.states is None else np.flatnonzero(instances.states != LOST)
         seen, seen_runs = instances[found], [runs[index] for index in found]
         self.instances += len(seen)
-        self.identities.update((context.epoch, track_id) for track_id in instances.track_ids.tolist())
-        self._files.add(frame.image, instances, _json_record(frame, seen, seen_runs, context))
-        self._outputs.results.add(self._video_id, frame.index, context.epoch, seen, seen_runs)
-        self._record(frame, instances, [rle_bytes(each.crop) for each in runs], context)
+        self.identities.update((self._epoch, track_id) for track_id in instances.track_ids.tolist())
+        self._files.add(frame.image, instances, self._json_record(frame, seen, seen_runs))
+        self._outputs.results.add(self._video_id, frame.index, self._epoch, seen, seen_runs)
+        self._record(frame, instances, [rle_bytes(each.crop) for each in runs])
 
     def _without_unconfirmed(self, instances: Instances) -> Instances:
         """The tracks that are or were CONFIRMED."""
@@ -394,7 +371,23 @@ class _StreamRun:
         kept = [(self._epoch, track_id) in self._confirmed for track_id in ids]
         return instances[np.flatnonzero(np.array(kept, bool) & (states != TENTATIVE))]
 
-    def _record(self, frame: Frame, instances: Instances, mask_data: Sequence[bytes], context: MessageContext) -> None:
+    def _json_record(self, frame: Frame, seen: Instances, runs: Sequence[MaskRuns]) -> dict[str, Any]:
+        """The line of results.jsonl."""
+        return frame_record(
+            frame.index,
+            frame.stamp_ns,
+            frame.name,
+            self._epoch,
+            seen,
+            frame.has_clock and frame.recorded_ns is not None,
+            runs,
+            frame_id=frame.frame_id,
+            sequence=self._sequence,
+            dropped=frame.dropped,
+            origin_ns=self._order.origin,
+        )
+
+    def _record(self, frame: Frame, instances: Instances, mask_data: Sequence[bytes]) -> None:
         """Write the message of a frame into the bag."""
         outputs = self._outputs
         # Recording times never go back, so that every reader gives the messages in this order.
@@ -402,27 +395,14 @@ class _StreamRun:
         self._recorded_ns = max(recorded_ns, self._recorded_ns)
         if outputs.copy_images and frame.message is not None:
             outputs.bag.write(self.stream.topic, self._recorded_ns, frame.message)
+        header = plain_header(frame.stamp_ns if frame.has_clock else 0, frame.frame_id)
+        context = MessageContext(
+            header, self._epoch, self._sequence, frame.dropped, outputs.model, origin_ns=self._order.origin
+        )
         message = to_message(instances, context, _MASK_ENCODING, mask_data, plain_message)
         outputs.bag.write(self._topic, self._recorded_ns, serialize(message, INSTANCES_TYPE))
         annotations = to_annotations(instances, context.header.stamp, plain_message)
         outputs.bag.write(self._annotations_topic, self._recorded_ns, serialize(annotations, ANNOTATIONS_TYPE))
-
-
-def _json_record(frame: Frame, seen: Instances, runs: Sequence[MaskRuns], context: MessageContext) -> dict[str, Any]:
-    """The line of results.jsonl."""
-    return frame_record(
-        frame.index,
-        frame.stamp_ns,
-        frame.name,
-        context.epoch,
-        seen,
-        frame.has_clock and frame.recorded_ns is not None,
-        runs,
-        frame_id=frame.frame_id,
-        sequence=context.sequence,
-        dropped=frame.dropped,
-        origin_ns=context.origin_ns,
-    )
 
 
 def _instances_topic(name: str) -> str:
