@@ -2,7 +2,7 @@
 
     python -m robustness.fuzz [--share 0.1] [--only bags] [--seed 0]
 
-Each kind runs in a process of its own, so that a crash or a hang ends that process only, and its peak memory is known.
+Each kind runs in processes of its own, so that a crash or a hang ends that process only, and the peak memory is known.
 The exit status is 1 if anything but reading and refusing happened.
 """
 
@@ -26,6 +26,9 @@ from robustness.kinds import KINDS
 
 HANG_S = 300.0
 """A case that takes longer is a hang. The slowest ones compile a network, on a machine that may be busy."""
+
+CASES_OF_A_PROCESS = 20
+"""So that its memory is that of a few files, and not what the libraries keep of all before."""
 
 READ, REFUSED, TRACEBACK, HANG, SILENT = 'read', 'refused', 'traceback', 'hang', 'silently wrong'
 OUTCOMES = (READ, REFUSED, TRACEBACK, HANG, SILENT)
@@ -72,12 +75,13 @@ def _run_kind(kind: Kind, share: float, seed: int) -> tuple[Counter[str], int, l
     with tempfile.TemporaryDirectory(prefix='fuzz_') as name:
         prepare(kind, Path(name))
         while done < count:
-            command = [sys.executable, '-m', 'robustness.fuzz', '--work', kind.name, name, str(done), str(count)]
+            end = min(done + CASES_OF_A_PROCESS, count)
+            command = [sys.executable, '-m', 'robustness.fuzz', '--work', kind.name, name, str(done), str(end)]
             with subprocess.Popen(
                 [*command, '--seed', str(seed)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             ) as child:
                 assert child.stdout is not None
-                while done < count:
+                while done < end:
                     is_ready = select.select([child.stdout], [], [], HANG_S)[0]
                     line = child.stdout.readline() if is_ready else b''
                     if line:
