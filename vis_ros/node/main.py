@@ -51,7 +51,7 @@ def check_arguments(args: list[str]) -> None:
 
 
 def main(args: list[str] | None = None, engine_factory: EngineFactory | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM. Returns the exit status of the process.
+    """Run the node until SIGINT or SIGTERM, and end the process. Returns its exit status if the node never started.
 
     Args:
         args: ROS arguments, those of the process by default.
@@ -84,9 +84,8 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory | None = N
         signals.ignore()
     if node is None:
         return 0
-    # The interpreter would wait for a thread that is busy, or crash it; and tearing down torch may take longer than a
+    # The interpreter would wait for threads that are busy, or crash them; and tearing down torch may take longer than a
     # launch file waits before it kills the node.
-    if node.hangs or node.is_loading or 'torch' in sys.modules:
-        sys.stdout.flush()
-        os._exit(int(node.hangs) or node.exit_status)
-    return node.exit_status
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(int(node.hangs) or node.exit_status)
