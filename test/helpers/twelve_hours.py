@@ -1,4 +1,4 @@
-"""Twelve hours of images, one in five minutes, with every wrong stamp that is documented, and what comes of them."""
+"""Twelve hours of images, one every five minutes, with every kind of wrong stamp, and the expected epochs and ids."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,20 @@ START_S = 1_700_000_000
 MAX_AGE_S = 900.0
 
 HOUR_AHEAD, YEAR_1970, SET_BACK, LOOP, NO_TIME, SET_FORWARD = 2, 4, 6, 8, 9, 11
-"""Hours at which: one stamp is an hour ahead, one is of 1970, the camera's clock is set back by an hour, a bag starts
-again, the driver tells no time for an hour, the camera's clock is set forward by two hours."""
+"""The hours of the events: one stamp is an hour ahead; one stamp is in 1970; the camera's clock is set back by an hour;
+the bag starts again; the driver sends zero stamps for an hour; the camera's clock is set forward by two hours."""
 
 
 @dataclass(frozen=True)
 class Take:
     """One image.
 
-    clock_s: of the node, which goes back where a bag starts again; recorded_s: of a recorder, which never does.
-    stamp_s: 0 where the driver tells no time.
-    epoch, ids: that it must get from the node.
-    is_first: whether the node cannot know yet, but a replay, which looks one image ahead, can, that time was set.
+    clock_s: time of the node's clock, which goes back when the bag starts again.
+    recorded_s: time of a recorder's clock, which never goes back.
+    stamp_s: stamp of the image, 0 if the driver sends none.
+    epoch, ids: expected result of the node.
+    is_first: whether it is the first image after the clock was set. A replay sees this, because it reads one image
+        ahead; the node sees it with the second image.
     """
 
     clock_s: int

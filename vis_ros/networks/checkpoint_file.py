@@ -67,7 +67,8 @@ def _check_stored(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(each.file_size for each in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # another format, or torch tells
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        # Not a ZIP file, or of a version that zipfile cannot read: torch decides, and says what is wrong.
         return
     if size > path.stat().st_size:
         raise ValueError(
