@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from unittest.mock import patch
 
 import numpy as np
@@ -24,7 +24,8 @@ from vis_ros.engines.engine import Engine
 from vis_ros.engines.loading import load_engine
 from vis_ros.instances import Instances
 from vis_ros.node.camera import Camera
-from vis_ros.node.main import main as run_node
+from vis_ros.node.main import end_process
+from vis_ros.node.main import run as run_node
 from vis_ros.ros.serialized_images import read_header
 from vis_ros.ros.stamps import nanoseconds
 
@@ -63,7 +64,7 @@ def recorded_arrivals() -> Iterator[dict[int, int]]:
         yield arrived
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the node until it is asked to end."""
     path, arguments = Path(sys.argv[1]), [sys.argv[0], *sys.argv[2:]]
     records: list[tuple[int, float, float, float]] = []
@@ -75,8 +76,9 @@ def main() -> None:
             return TimedEngine(engine, watch, records)
 
         arrived = watching.enter_context(recorded_arrivals())
-        run_node(arguments, load)
+        status = run_node(arguments, load)
     NodeTimes(records, arrived).write(path)
+    end_process(status)
 
 
 if __name__ == '__main__':

@@ -5,7 +5,6 @@ the first image.
 """
 
 import os
-import sys
 import time
 
 from helpers.rectangles import RectangleEngine
@@ -27,4 +26,4 @@ class SlowEngine(RectangleEngine):
 
 
 if __name__ == '__main__':
-    sys.exit(main(engine_factory=SlowEngine))
+    main(engine_factory=SlowEngine)

@@ -57,4 +57,4 @@ def node(context: typer.Context) -> None:
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     logging.getLogger('vis_ros').propagate = False  # the node logs to ROS
-    raise typer.Exit(main(['vis-ros node', *context.args]))
+    main(['vis-ros node', *context.args])

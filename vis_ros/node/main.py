@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -50,8 +51,24 @@ def check_arguments(args: list[str]) -> None:
         raise ValueError(f'{others[0]!r} is not a ROS argument: ROS arguments follow --ros-args')
 
 
-def main(args: list[str] | None = None, engine_factory: EngineFactory | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM, and end the process. Returns its exit status if the node never started.
+def main(args: list[str] | None = None, engine_factory: EngineFactory | None = None) -> NoReturn:
+    """Run the node, see `run`, and end the process."""
+    end_process(run(args, engine_factory))
+
+
+def end_process(status: int) -> NoReturn:
+    """End the process without tearing down the interpreter.
+
+    That would wait for threads that are busy, or crash them; and tearing down torch may take longer than a launch file
+    waits before it kills the node.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def run(args: list[str] | None = None, engine_factory: EngineFactory | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM. Returns the exit status of the process.
 
     Args:
         args: ROS arguments, those of the process by default.
@@ -82,10 +99,4 @@ def main(args: list[str] | None = None, engine_factory: EngineFactory | None = N
     finally:
         rclpy.try_shutdown()
         signals.ignore()
-    if node is None:
-        return 0
-    # The interpreter would wait for threads that are busy, or crash them; and tearing down torch may take longer than a
-    # launch file waits before it kills the node.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(int(node.hangs) or node.exit_status)
+    return 0 if node is None else int(node.hangs) or node.exit_status
