@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 PARENT = """
 import subprocess, sys, time
 from vis_ros.end_with_parent import end_with_parent
@@ -39,22 +41,36 @@ def test_a_child_ends_with_its_killed_parent() -> None:
 
 
 LOADER = """
-import os, signal
+import multiprocessing, os, signal, sys
+import numpy as np
+import torch
 from vis_ros.training.sample_loader import numbered_loader
 
+def batch(samples):
+    return torch.from_numpy(np.stack(samples))
+
 if __name__ == '__main__':
-    batches = iter(numbered_loader(list(range(8)), list, 1, 8, 1))
-    print(batches._workers[0].pid, flush=True)
+    images = list(np.arange(8 * 300 * 400).reshape(8, 300, 400))
+    batches = iter(numbered_loader(images, batch, 2, 4, 1))
+    for number in range(int(sys.argv[1])):
+        assert next(batches).equal(batch(images[2 * number : 2 * number + 2]))
+    print(multiprocessing.active_children()[0].pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_loader_whose_training_is_killed_while_it_starts_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize('taken', [0, 2], ids=['while it starts', 'while it works'])
+def test_a_loader_of_a_killed_training_ends_and_leaves_nothing(tmp_path: Path, taken: int) -> None:
     (tmp_path / 'killed.py').write_text(LOADER)
-    with subprocess.Popen([sys.executable, 'killed.py'], stdout=subprocess.PIPE, cwd=tmp_path) as parent:
+    temporary = tmp_path / 'temporary'
+    temporary.mkdir()
+    variables = {**os.environ, 'TMPDIR': str(temporary)}
+    command = [sys.executable, 'killed.py', str(taken)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path, env=variables) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
-    end = time.monotonic() + 300
+    end = time.monotonic() + 120
     while is_running(worker):
         assert time.monotonic() < end, 'the loader goes on'
         time.sleep(0.1)
+    assert list(temporary.iterdir()) == []

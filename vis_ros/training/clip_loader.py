@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from vis_ros.propagation.propagation_config import PropagationConfig
-from vis_ros.training.clips import Clips
+from vis_ros.training.clips import Clip, Clips
 from vis_ros.training.sample_loader import numbered_loader
 
 _DIVISOR = 32
@@ -18,15 +19,14 @@ _DIVISOR = 32
 ClipTensors = tuple[Tensor, Tensor]
 
 
-class ClipDataset(Dataset[ClipTensors]):
-    """Clips by number: images (T, H, W, 3) uint8 BGR and labels (T, H, W) uint8."""
+class ClipDataset(Dataset[Clip]):
+    """Clips by number."""
 
     def __init__(self, clips: Clips) -> None:
         self._clips = clips
 
-    def __getitem__(self, index: int) -> ClipTensors:
-        clip = self._clips.clip(index)
-        return torch.from_numpy(clip.images), torch.from_numpy(clip.labels)
+    def __getitem__(self, index: int) -> Clip:
+        return self._clips.clip(index)
 
 
 def clip_loader(clips: Clips, batch: int, steps: int, workers: int, **share: int) -> DataLoader[Any]:
@@ -37,8 +37,9 @@ def clip_loader(clips: Clips, batch: int, steps: int, workers: int, **share: int
     return numbered_loader(ClipDataset(clips), _collate, batch, steps, workers, **share)
 
 
-def _collate(clips: list[ClipTensors]) -> ClipTensors:
-    return torch.stack([images for images, _ in clips]), torch.stack([labels for _, labels in clips])
+def _collate(clips: list[Clip]) -> ClipTensors:
+    images, labels = np.stack([clip.images for clip in clips]), np.stack([clip.labels for clip in clips])
+    return torch.from_numpy(images), torch.from_numpy(labels)
 
 
 def to_clip_input(

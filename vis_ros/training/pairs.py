@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,23 +19,20 @@ from vis_ros.training.sample_loader import numbered_loader
 
 _DIVISOR = 32
 
-Pair = tuple[tuple[Tensor, TrainingTarget], tuple[Tensor, TrainingTarget]]
 
-
-class PairDataset(Dataset[Pair]):
+class PairDataset(Dataset[tuple[LabeledFrame, LabeledFrame]]):
     """The pairs of a mixture by number; a number always gives the same pair."""
 
     def __init__(self, mixture: Mixture) -> None:
         self._mixture = mixture
 
-    def __getitem__(self, index: int) -> Pair:
-        key, reference = self._mixture.pair(index)
-        return _to_tensors(key), _to_tensors(reference)
+    def __getitem__(self, index: int) -> tuple[LabeledFrame, LabeledFrame]:
+        return self._mixture.pair(index)
 
 
 def pair_loader(
     mixture: Mixture, pairs: int, steps: int, workers: int, *, first: int = 0, rank: int = 0, world: int = 1
-) -> DataLoader[Pair]:
+) -> DataLoader[Any]:
     """Batches of pairs, always in the same order.
 
     Args:
@@ -49,9 +47,9 @@ def pair_loader(
     return numbered_loader(PairDataset(mixture), _collate, pairs, steps, workers, first=first, rank=rank, world=world)
 
 
-def _collate(pairs: list[Pair]) -> tuple[list[Tensor], list[TrainingTarget]]:
+def _collate(pairs: list[tuple[LabeledFrame, LabeledFrame]]) -> tuple[list[Tensor], list[TrainingTarget]]:
     """Images (H, W, 3) uint8 and their targets: all key frames first, then all reference frames."""
-    frames = [key for key, _ in pairs] + [reference for _, reference in pairs]
+    frames = [_to_tensors(frame) for frame in (*(key for key, _ in pairs), *(reference for _, reference in pairs))]
     return [image for image, _ in frames], [target for _, target in frames]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,20 @@ class _Share(Sampler[int]):
         return self._steps * self._batch
 
 
+class _Loader(DataLoader[Any]):
+    """Makes its batches in this process of the samples that its workers send.
+
+    Workers send arrays: tensors are sent by file descriptors, through sockets that a killed process leaves behind.
+    """
+
+    def __init__(self, dataset: Dataset[Any], make_batch: Callable[[list[Any]], Any], **arguments: Any) -> None:
+        super().__init__(dataset, collate_fn=list, **arguments)
+        self._make_batch = make_batch
+
+    def __iter__(self) -> Any:
+        return map(self._make_batch, super().__iter__())
+
+
 def numbered_loader(
     dataset: Dataset[Any],
     collate: Callable[[list[Any]], Any],
@@ -41,8 +56,8 @@ def numbered_loader(
     """Batches of numbered samples, always in the same order.
 
     Args:
-        dataset: samples by number.
-        collate: makes a batch of a list of samples.
+        dataset: samples by number, of arrays.
+        collate: makes a batch of tensors of a list of samples.
         batch: samples in one batch.
         steps: number of batches.
         workers: processes that make samples; 0 makes them in this one.
@@ -50,14 +65,14 @@ def numbered_loader(
         rank: of this process.
         world: number of processes, which share the samples of a step without overlap.
     """
-    return DataLoader(
+    return _Loader(
         dataset,
+        collate,
         batch_size=batch,
         sampler=_Share(first + rank * batch, batch, world * batch, steps),
         num_workers=workers,
         # A forked worker inherits the thread pools of OpenCV and OpenMP without their threads, and would deadlock.
         multiprocessing_context='spawn' if workers > 0 else None,
-        collate_fn=collate,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers > 0 else None,
         worker_init_fn=_start_worker,
@@ -66,8 +81,14 @@ def numbered_loader(
 
 
 def _start_worker(_: int) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():  # killed meanwhile; torch's worker would wait for it for ever
-        os._exit(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the training is killed: it would wait for ever for somebody to take its samples."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
