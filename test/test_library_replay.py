@@ -86,6 +86,15 @@ def test_bags_side_by_side_are_several_and_numbered_parts_are_one(library: Path,
     assert is_library(tmp_path / 'separate') and not is_library(tmp_path / 'parts')
 
 
+def test_the_masks_of_a_data_set_are_no_recording(library: Path, tmp_path: Path, caplog) -> None:
+    for folder in ('JPEGImages/480p/a', 'Annotations/480p/a', 'Annotations/480p/b'):
+        shutil.copytree(library / 'frames' / 'a', tmp_path / folder)
+    assert is_library(tmp_path)
+    assert [unit.name for unit in find_units(tmp_path)] == ['JPEGImages/480p/a']
+    assert caplog.messages == [f'{tmp_path}/Annotations is not replayed: it holds the masks of JPEGImages']
+    assert [unit.name for unit in find_units(tmp_path / 'Annotations')] == ['480p/a', '480p/b'], 'if they are asked for'
+
+
 def test_single_recordings_are_no_library(library: Path) -> None:
     assert is_library(library) and is_library(library / '*.mp4')
     assert not any(is_library(library / name) for name in ('frames', 'frames/a', 'day2', 'clip.mp4'))

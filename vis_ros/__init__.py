@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 # OpenCV refuses larger images of any format before it decodes them. It reads this when it is imported, later.
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(1 << 26))
 
-# FFmpeg's own messages do not say what to do; a video that cannot be decoded is an error of this package.
+# The messages of OpenCV and FFmpeg do not say what to do; what cannot be decoded is an error of this package.
+os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 
 # Hand-written modules and the generated vis_ros.msg may lie in two places at once: a checkout and an install prefix.

@@ -265,21 +265,30 @@ def decode_file(data: Any, scale: Scale16 | None = None) -> NDArray[np.uint8]:
     """
     buffer = np.frombuffer(data, np.uint8)
     check_file(buffer)
-    try:
-        image = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        if 'MAX_IMAGE_PIXELS' in str(error) or 'validateInputImageSize' in str(error):
-            raise ImageError(f'the image has more than {LARGEST_IMAGE} pixels, the limit') from error
-        image = None
+    image = _decode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        image = _decode(buffer, cv2.IMREAD_UNCHANGED)  # values that OpenCV cannot turn into colors, for the error below
     if image is None:
         kind = foreign_content(bytes(buffer[:2048]))
         reason = f'it is {kind}' if kind else f'its {len(buffer)} bytes are corrupt, or of an unknown format'
         raise ImageError(f'no image that OpenCV can read: {reason}')
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f'the image has values of type {image.dtype}; convert it to 8 or 16 bits')
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(f'the image has an array of shape {image.shape}; convert it to gray or RGB')
     if image.dtype == np.uint16:
         return (scale or Scale16()).to_8_bits(image)
-    if image.dtype != np.uint8:
-        raise ImageError(f'the image has values of type {image.dtype}; convert it to 8 or 16 bits')
     return np.ascontiguousarray(image, np.uint8)
+
+
+def _decode(buffer: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
+    """What OpenCV reads; None if it cannot."""
+    try:
+        return cv2.imdecode(buffer, flags)
+    except cv2.error as error:
+        if 'MAX_IMAGE_PIXELS' in str(error) or 'validateInputImageSize' in str(error):
+            raise ImageError(f'the image has more than {LARGEST_IMAGE} pixels, the limit') from error
+        return None
 
 
 def read_image_file(path: Path, scale: Scale16 | None = None) -> NDArray[np.uint8]:

@@ -190,12 +190,12 @@ def main() -> None:
     """Kill the commands and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--times', type=int, default=20)
-    parser.add_argument('--only', default='')
+    parser.add_argument('--only', choices=[command.name for command in COMMANDS])
     parser.add_argument('--seed', type=int, default=0)
     arguments = parser.parse_args()
     is_sound = True
     for command in COMMANDS:
-        if arguments.only not in command.name:
+        if arguments.only not in (None, command.name):
             continue
         place = Path(tempfile.mkdtemp(prefix='interruptions_')).resolve()
         duration_s, found = uninterrupted(command, place / 'whole')

@@ -411,6 +411,13 @@ def test_other_formats_are_limited_too(tmp_path):
         decode_file(b'P5\n30000 30000\n255\n' + bytes(100))
 
 
+@pytest.mark.parametrize('channels', [1, 3])
+def test_an_image_of_floating_point_values_says_so(channels):
+    values = np.random.default_rng(0).random((40, 50, channels), np.float32)
+    with pytest.raises(ImageError, match='the image has values of type float32; convert it to 8 or 16 bits'):
+        decode_file(cv2.imencode('.tiff', values)[1])
+
+
 def test_a_hostile_image_costs_only_itself(tmp_path):
     """In a bag, the images around it are read."""
     from vis_ros.recordings.bag_writer import BagWriter

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from vis_ros.recordings.folder_recording import images_in
 from vis_ros.recordings.opening import open_recording
 
 _RUN = 'run.json'
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def part_of(units: Sequence[Unit], part: str) -> list[Unit]:
 def _paths(source: Path) -> tuple[Path, list[Path]]:
     """The folder that names are relative to, and the recordings."""
     if source.is_dir():
-        return (source.parent, [source]) if _is_one(source) else (source, list(_recordings_in(source)))
+        return (source.parent, [source]) if _is_one(source) else (source, list(_recordings_in(source, _tell_masks)))
     if _is_pattern(source) and not source.exists():
         paths = [Path(path) for path in sorted(glob.glob(str(source), recursive=True), key=natural_order)]
     elif source.suffix.lower() == '.txt':
@@ -111,14 +113,21 @@ def _paths(source: Path) -> tuple[Path, list[Path]]:
     return Path(os.path.commonpath([path.parent for path in paths])) if paths else source, paths
 
 
+def _tell_masks(folder: Path) -> None:
+    _logger.warning('%s is not replayed: it holds the masks of JPEGImages', folder)
+
+
 def _is_pattern(source: Path) -> bool:
     return glob.has_magic(str(source))
 
 
-def _recordings_in(folder: Path, seen: set[Path] | None = None) -> Iterator[Path]:
+def _recordings_in(
+    folder: Path, on_masks: Callable[[Path], None] = lambda path: None, seen: set[Path] | None = None
+) -> Iterator[Path]:
     """The recordings below a folder that is none itself, in natural order.
 
-    Links may lead to a folder again: it is searched once. `seen`: the real paths of those that were.
+    Links may lead to a folder again: it is searched once. `seen`: the real paths of those that were. The masks of a
+    DAVIS folder are no recordings; `on_masks` is called with their folder.
     """
     seen = set() if seen is None else seen
     if folder.resolve() in seen:
@@ -132,10 +141,12 @@ def _recordings_in(folder: Path, seen: set[Path] | None = None) -> Iterator[Path
                 yield path
         elif (path / _RUN).exists():
             continue
+        elif path.name.startswith('Annotations') and (path.parent / 'JPEGImages').is_dir():
+            on_masks(path)
         elif _is_one(path):
             yield path
         else:
-            yield from _recordings_in(path, seen)
+            yield from _recordings_in(path, on_masks, seen)
 
 
 def _is_one(folder: Path) -> bool:
