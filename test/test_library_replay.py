@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -184,6 +186,31 @@ def test_two_processes_of_which_one_is_killed_give_the_same_bytes(library, repla
     assert (tmp_path / 'died').exists()
     assert results(out) == results(replayed[0])
     assert frames['day2'] == 4, 'progress comes from the processes'
+
+
+def load_on_a_full_disk_once(settings: Settings) -> Model:
+    """The first process can write no file of more than 2,000 bytes, as on a full disk; the file tells which it is."""
+    full = Path(os.environ['VIS_ROS_TEST_FULL'])
+    with suppress(FileExistsError):
+        full.touch(exist_ok=False)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+    return load(settings)
+
+
+@pytest.mark.slow
+def test_a_full_disk_of_one_worker_costs_its_recordings_until_the_next_call(
+    library: Path, replayed, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv('VIS_ROS_TEST_FULL', str(tmp_path / 'full'))
+    out = tmp_path / 'out'
+    wanted = replace(job(out), load=load_on_a_full_disk_once)
+    summary = run(library, wanted, partial(run_on_processes, workers=2))
+    full = [row for row in summary.broken if 'File too large' in row['error']]
+    assert full and len(summary.broken) == len(full) + 3, 'beside those that are broken'
+    again = run(library, wanted, partial(run_on_processes, workers=2))
+    assert len(again.broken) == 3
+    assert results(out) == results(replayed[0])
 
 
 def die(settings: Settings) -> Model:

@@ -112,6 +112,7 @@ def evaluate(
     from vis_ros.evaluation.preparation import Preparation
     from vis_ros.evaluation.report.error_sheets import write_error_sheets
     from vis_ros.evaluation.report.html_report import write_report
+    from vis_ros.evaluation.report.library_report import write_library_report
     from vis_ros.evaluation.report.mistakes_sheet import mistakes_sheet
 
     if compare is None and (by is not None or fail_if_worse):
@@ -141,7 +142,12 @@ def evaluate(
             with whole_file(out / 'mistakes.jpg') as file:
                 file.write_bytes(sheet)
         report = out / 'report.html'
-        write_report(evaluation, report, truth=truth_videos, results=result_videos, comparison=comparison, sheet=sheet)
+        if of_library and not evaluation.photos:
+            write_library_report(evaluation, report, truth=truth_videos, results=result_videos, comparison=comparison)
+        else:
+            write_report(
+                evaluation, report, truth=truth_videos, results=result_videos, comparison=comparison, sheet=sheet
+            )
         sheets = 0 if evaluation.photos else write_error_sheets(out, evaluation, truth_videos, result_videos)
     if comparison:
         print_comparison(comparison)

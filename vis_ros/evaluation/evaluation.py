@@ -226,6 +226,25 @@ class Evaluation:
         """The videos with their metrics, those with the lowest value of one of them first."""
         return sorted(self.per_video.items(), key=lambda item: item[1][metric])
 
+    def of_video(self, video: str) -> Evaluation:
+        """What belongs to one video, as far as it is known: without classes, precision and latencies."""
+        ways = {name: way for name, way in self.coverage.matched_by.items() if name == video}
+        return replace(
+            self,
+            agnostic=self.per_video[video],
+            aware=None,
+            per_class={},
+            per_video={},
+            per_camera={},
+            lengths={video: self.lengths[video]},
+            objects=tuple(each for each in self.objects if each.video == video),
+            switches=tuple(each for each in self.switches if each.video == video),
+            precision={},
+            coverage=Coverage(1, self.lengths[video], 0, 0, 0, 0, matched_by=ways),
+            latencies_ms=(),
+            units=(),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The content of evaluation.json."""
         content = asdict(replace(self, units=()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -99,6 +99,16 @@ class Card:
     clip: EncodedClip | None
 
 
+@dataclass(frozen=True)
+class RecordingRow:
+    """A recording in the report of a library: its own report, its class-agnostic figures, and its worst moment."""
+
+    name: str
+    href: str
+    figures: Mapping[str, float]
+    worst: CardImage | None
+
+
 def write_report(
     evaluation: Evaluation,
     path: str | Path,
@@ -107,8 +117,9 @@ def write_report(
     results: AnnotatedVideos | None = None,
     comparison: Comparison | None = None,
     sheet: bytes | None = None,
-) -> None:
-    """Write an evaluation as one HTML file without scripts and references to other files.
+    recordings: Sequence[RecordingRow] = (),
+) -> CardImage | None:
+    """Write an evaluation as one HTML file without references to other files, but for `recordings`.
 
     The same arguments give the same bytes.
 
@@ -119,6 +130,10 @@ def write_report(
             the outlines of both. The images are those of the ground truth, or of the results if it has none.
         comparison: of two results, one of which is `evaluation`.
         sheet: of photos, the JPEG with the most mistakes.
+        recordings: of a library. The report has a table of them in place of their objects.
+
+    Returns:
+        the picture of the longest loss, or of a switch if nothing is lost; None without pictures.
 
     Raises:
         OSError: the file cannot be written.
@@ -140,6 +155,8 @@ def write_report(
     leading = leading_figure(evaluation.photos, evaluation.labels, evaluation.objects, evaluation.aware is not None)
     # Photos have no identities.
     switched, lost = ([], []) if evaluation.photos else (switch_incidents(evaluation), losses(evaluation))
+    switch_cards = _cards(evaluation, _evenly(switched, MAX_SWITCH_IMAGES), truth, results)
+    loss_cards = _cards(evaluation, lost[:MAX_LOSS_IMAGES], truth, results)
     text = environment.get_template('report.html.j2').render(
         evaluation=evaluation,
         version=vis_ros.__version__,
@@ -153,14 +170,15 @@ def write_report(
         videos=_first(evaluation.worst_first(leading.metric), MAX_ROWS),
         cameras=_first(list(evaluation.per_camera.items()), MAX_ROWS),
         classes=_first(list(evaluation.per_class.items()), MAX_ROWS),
-        timelines=_timelines(evaluation),
+        timelines=[] if recordings else _timelines(evaluation),
         more_strips=max(0, len(evaluation.objects) - MAX_STRIPS),
         open_strips=_OPEN_STRIPS,
         has_epochs=any(run.result_id >= EPOCH for track in evaluation.objects for run in track.runs),
         objects=_first(evaluation.objects, MAX_ROWS),
         switches=_first(evaluation.switches, MAX_ROWS),
-        switch_cards=_cards(evaluation, _evenly(switched, MAX_SWITCH_IMAGES), truth, results),
-        loss_cards=_cards(evaluation, lost[:MAX_LOSS_IMAGES], truth, results),
+        switch_cards=switch_cards,
+        loss_cards=loss_cards,
+        recordings=sorted(recordings, key=lambda row: row.figures[leading.metric]),
         losses=lost,
         clips_need=NEEDED,
         precision_recall=charts.precision_recall(evaluation.precision),
@@ -173,6 +191,8 @@ def write_report(
         compared_videos=_first(_differing_videos(comparison), MAX_ROWS) if comparison else None,
     )
     write_whole(Path(path), text)
+    pictures = [card.images[-1] for card in (*loss_cards, *switch_cards) if card.images[-1].uri]
+    return pictures[0] if pictures else None
 
 
 def metric_text(value: float, name: str) -> str:
