@@ -8,7 +8,7 @@ from pathlib import Path
 MARKER = '.vis_ros'
 """A file of this name marks a folder that vis-ros has made. Files of known names in it are replaced."""
 
-_TEXT = 'vis-ros made this folder. Another run with the same --out replaces the files that it writes itself.\n'
+MARKER_TEXT = 'vis-ros made this folder. Another run with the same --out replaces the files that it writes itself.\n'
 
 
 def check_free(folder: Path) -> None:
@@ -55,7 +55,7 @@ def claim(folder: Path) -> None:
     """Make a folder for output and mark it as ours. Raises FileExistsError as `check_free`."""
     check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text(_TEXT, encoding='ascii')
+    (folder / MARKER).write_text(MARKER_TEXT, encoding='ascii')
 
 
 def is_ours(folder: Path) -> bool:

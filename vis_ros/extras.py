@@ -11,6 +11,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     'export': ('torch', 'torchvision', 'timm', 'onnx', 'onnxruntime'),
     'tables': ('pyarrow',),
     'ray': ('ray',),
+    'storage': ('fsspec',),
     'view': ('rerun',),
 }
 """Extra -> the modules that it needs. Each is named like the distribution that provides it, but for those below."""

@@ -22,13 +22,20 @@ if TYPE_CHECKING:
 @with_settings()
 def replay(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
+            metavar='SOURCE',
             help='A video, an image, a folder of images or of image folders, or a bag (.mcap, .db3, folder). Or a '
-            "library: a folder of recordings, a pattern ('day1/*.mcap'), or a .txt file with one in each line."
+            "library: a folder of recordings or its URL (s3://...), a pattern ('day1/*.mcap'), or a .txt file with one "
+            'in each line.',
         ),
     ],
-    out: Annotated[Path, typer.Option(help='Folder for results, bag, overlay and contact sheet.')] = Path('replay'),
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar='PATH', help='Folder for results, bag, overlay and contact sheet. Of a library also a URL.'
+        ),
+    ] = 'replay',
     topic: Annotated[str | None, typer.Option(help='Image topic of a bag that has several.')] = None,
     camera: Annotated[
         list[str] | None,
@@ -110,6 +117,7 @@ def replay(
     Of a library, only what is missing in --out is done.
     """
     from vis_ros.fleet.recording_library import is_library
+    from vis_ros.fleet.shared_storage import is_url
     from vis_ros.fleet.unit_replay import UnitOptions, options_identity
     from vis_ros.recordings.opening import open_recordings
     from vis_ros.recordings.video_writer import CODECS
@@ -124,14 +132,15 @@ def replay(
     codecs = tuple(CODECS) if codec == 'auto' else (codec,)
     depth_topics = _depth_topics(depth, camera_info, rectified)
     options = UnitOptions(depth_topics, photos, stride, max_frames, copy_images, confirmed, labels, codecs, pictures)
-    if workers is not None or redo or part or on or is_library(source):
+    path, folder = Path(source), Path(out)
+    if workers is not None or redo or part or on or is_url(source) or is_url(out) or is_library(path):
         if camera or only:
             raise ValueError('--camera and --only choose from one recording, and this is a library: leave them out')
         where = runner(workers, on, worker_cpus, worker_gpus)
         replay_library(source, out, topic, settings, options, where, redo=redo, part=part)
         return
-    recordings = open_recordings(source, topic, parse_cameras(camera or []), depth_topics, photos, only or ())
-    check_room(out, [recording.path for recording in recordings])
+    recordings = open_recordings(path, topic, parse_cameras(camera or []), depth_topics, photos, only or ())
+    check_room(folder, [recording.path for recording in recordings])
     with console.status('loading the network'):
         model = Model(settings)
     described = recordings[0].description if len(recordings) == 1 else f'{len(recordings)} image folders in {source}'
@@ -141,8 +150,8 @@ def replay(
         summary = run(
             recordings,
             model,
-            out,
-            source=str(source),
+            folder,
+            source=source,
             stride=stride,
             max_frames=max_frames,
             copy_images=copy_images,
@@ -150,11 +159,11 @@ def replay(
             labels=labels,
             codecs=codecs,
             pictures=pictures,
-            identity={**settings_identity(settings, options_identity(options, topic)), **source_identity(source)},
+            identity={**settings_identity(settings, options_identity(options, topic)), **source_identity(path)},
             on_frame=lambda: bar.advance(task),
         )
     of_photos = all(recording.photos for recording in recordings)
-    _print_summary(out, summary, CODECS.get(summary.codec, ''), of_photos)
+    _print_summary(folder, summary, CODECS.get(summary.codec, ''), of_photos)
     if summary.stopped_early == INTERRUPTED:
         console.print(f'Interrupted. The files in {out} are complete up to there.')
         raise typer.Exit(130)

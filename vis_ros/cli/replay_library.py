@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -22,8 +21,8 @@ _MAX_ROWS = 20
 
 
 def replay_library(
-    source: Path,
-    out: Path,
+    source: str,
+    out: str,
     topic: str | None,
     settings: Settings,
     options: UnitOptions,
@@ -34,7 +33,8 @@ def replay_library(
 ) -> None:
     """Replay a library and print its rows; exit status 1 if a recording broke, 130 after Ctrl-C."""
     from vis_ros.fleet.library_replay import replay_library as run
-    from vis_ros.fleet.recording_library import Unit, find_units, part_of
+    from vis_ros.fleet.recording_library import Unit, part_of
+    from vis_ros.fleet.shared_storage import units_at
     from vis_ros.fleet.unit_replay import Job, options_identity
     from vis_ros.networks.named_weights import resolve
     from vis_ros.replay.interruption import interruptible
@@ -44,10 +44,10 @@ def replay_library(
     if settings.weights:
         resolve(settings.weights)
     with console.status('looking for recordings'):
-        units = find_units(source, topic)
+        units = units_at(source, topic)
     if part:
         units = part_of(units, part)
-    job = Job(str(out), settings, options, settings_identity(settings, options_identity(options, topic)))
+    job = Job(out, settings, options, settings_identity(settings, options_identity(options, topic)))
     total = sum(unit.seconds for unit in units)
     console.print(f'{source}: {_counted(len(units), len({unit.path for unit in units}))}, {total:.0f} s')
     seen = dict.fromkeys(units, 0.0)
@@ -78,17 +78,19 @@ def replay_library(
         raise typer.Exit(1)
 
 
-def _write_tables(out: Path) -> None:
-    from vis_ros.datasets.library_file import read_library
+def _write_tables(out: str) -> None:
+    from vis_ros.datasets.library_file import LIBRARY, read_library
+    from vis_ros.datasets.replay_folder import RECORDS
     from vis_ros.extras import missing
     from vis_ros.fleet.library_tables import write_tables
+    from vis_ros.fleet.shared_storage import joined, local_tables
 
     if absent := missing('tables'):
         console.print(f'No tables: pip install {absent[0]}, and the same command writes them.')
         return
-    with console.status('writing tables'):
-        files = write_tables(out, read_library(out))
-    console.print(f'Tables: {", ".join(map(str, files))}', soft_wrap=True)
+    with console.status('writing tables'), local_tables(out, (LIBRARY, RECORDS)) as folder:
+        files = write_tables(folder, read_library(folder))
+    console.print(f'Tables: {", ".join(joined(out, file.name) for file in files)}', soft_wrap=True)
 
 
 def runner(workers: int | None, on: str | None, cpus: int, gpus: float) -> Runner:
@@ -109,8 +111,8 @@ def _counted(cameras: int, recordings: int) -> str:
     return counted if cameras == recordings else f'{plural(cameras, "camera")} of {counted}'
 
 
-def _print_summary(out: Path, summary: LibrarySummary) -> None:
-    table = Table('recording', 'camera', 'images', 'skipped', 'tracks', 'what is wrong', title=str(out))
+def _print_summary(out: str, summary: LibrarySummary) -> None:
+    table = Table('recording', 'camera', 'images', 'skipped', 'tracks', 'what is wrong', title=out)
     # Broken ones first, so that they are seen where the table is cut.
     rows = sorted(summary.rows, key=lambda row: (not row['error'], not row['incomplete']))
     for row in rows[:_MAX_ROWS]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 
-from vis_ros.claim import claim
 from vis_ros.datasets.library_file import LIBRARY, VERSION
 from vis_ros.fleet.recording_library import Unit
+from vis_ros.fleet.shared_storage import claim_place, joined, remove, write_text
 from vis_ros.fleet.unit_replay import Job, Row, changes, finished_run, row_of
-from vis_ros.whole_file import write_whole
 
 Runner = Callable[[Sequence[Unit], Job, Callable[[Unit], None], Event], Iterator[tuple[Unit, Row]]]
 """Replays units in the given order, yields each with its row, and calls the function for each frame, if it can."""
@@ -68,25 +66,24 @@ def replay_library(
     finished = {unit: run for unit in units if (run := finished_run(unit, job)) is not None}
     outdated = {unit: found for unit, run in finished.items() if (found := changes(unit, job, run))}
     if outdated and not redo:
-        raise ValueError(_refusal(outdated, Path(job.out)))
+        raise ValueError(_refusal(outdated, job.out))
     rows = {unit: row_of(unit, run) for unit, run in finished.items() if unit not in outdated}
     done = len(rows)
     for unit in rows:
         on_done(unit)
-    out = Path(job.out)
-    claim(out)
-    (out / LIBRARY).unlink(missing_ok=True)
+    claim_place(job.out)
+    remove(joined(job.out, LIBRARY))
     missing = sorted((unit for unit in units if unit not in rows), key=lambda unit: -unit.seconds)
     for unit, row in runner(missing, job, on_frame, interrupted):
         rows[unit] = row
         on_done(unit)
     ordered = tuple(rows[unit] for unit in units if unit in rows)
     if whole and not interrupted.is_set():
-        write_library(out, units, ordered)
+        write_library(job.out, units, ordered)
     return LibrarySummary(ordered, done, interrupted.is_set())
 
 
-def _refusal(outdated: dict[Unit, list[str]], out: Path) -> str:
+def _refusal(outdated: dict[Unit, list[str]], out: str) -> str:
     listed = '; '.join(f'{unit.name}: {", ".join(what)}' for unit, what in list(outdated.items())[:_SHOWN])
     more = f' and {len(outdated) - _SHOWN} more' if len(outdated) > _SHOWN else ''
     return (
@@ -95,10 +92,10 @@ def _refusal(outdated: dict[Unit, list[str]], out: Path) -> str:
     )
 
 
-def write_library(out: Path, units: Sequence[Unit], rows: Sequence[Row]) -> None:
+def write_library(out: str, units: Sequence[Unit], rows: Sequence[Row]) -> None:
     """Write library.json: the version, and for each unit its row and `folder`, where its results are."""
     content = {
         'version': VERSION,
         'rows': [{'folder': unit.name, **row} for unit, row in zip(units, rows, strict=True)],
     }
-    write_whole(out / LIBRARY, json.dumps(content, indent=1) + '\n')
+    write_text(joined(out, LIBRARY), json.dumps(content, indent=1) + '\n')

@@ -12,6 +12,7 @@ from typing import Any
 
 from vis_ros.extras import require
 from vis_ros.fleet.recording_library import Unit
+from vis_ros.fleet.shared_storage import is_url
 from vis_ros.fleet.unit_replay import ATTEMPTS, Job, Row, error_row, unit_row, with_threads
 
 _POLL_S = 0.2  # after which an interruption is noticed
@@ -62,7 +63,8 @@ def run_on_ray(
     require('ray', 'a replay on Ray')
     import ray
 
-    job = with_threads(replace(job, out=str(Path(job.out).absolute())), actors.cpus)
+    out = job.out if is_url(job.out) else str(Path(job.out).absolute())
+    job = with_threads(replace(job, out=out), actors.cpus)
     _connect(actors.address)
     try:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]

@@ -6,17 +6,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from vis_ros.fleet.recording_library import Unit
+from vis_ros.fleet.shared_storage import identity_of, joined, local_copy, read_text, results_folder
 from vis_ros.recordings.bag_depth import DepthTopics
 from vis_ros.recordings.bag_files import is_bag
 from vis_ros.recordings.opening import open_recording
 from vis_ros.recordings.video_writer import CODECS
 from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.offline.offline_replay import replay
-from vis_ros.replay.run_identity import source_identity
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.settings import Settings
 from vis_ros.visualization import Labels
@@ -47,7 +46,7 @@ class UnitOptions:
 class Job:
     """What is done with every unit.
 
-    out: folder of the results; each unit has a folder of its name in it.
+    out: folder of the results, or its URL; each unit has a folder of its name in it.
     settings: of the model; options: of the replay.
     identity: hashes of both, see `settings_identity`.
     load: makes the model; it must be a function of a module.
@@ -73,25 +72,25 @@ def unit_row(unit: Unit, job: Job, on_frame: Callable[[], None] = lambda: None) 
 
 def replay_unit(unit: Unit, job: Job, on_frame: Callable[[], None] = lambda: None) -> Row:
     """Replay a unit into its folder, and return its row. Raises what the replay raises."""
-    options, path = job.options, Path(unit.path)
-    photos = options.photos if path.is_dir() and not is_bag(path) else False
-    recording = open_recording(path, unit.topic or None, depth=options.depth, photos=photos)
-    source = source_identity(path)
-    replay(
-        [recording],
-        _model(job.load, job.settings),
-        Path(job.out, unit.name),
-        source=unit.recording,
-        stride=options.stride,
-        max_frames=options.max_frames,
-        copy_images=options.copy_images and bool(recording.streams[0].topic),
-        confirmed=options.confirmed,
-        codecs=options.codecs,
-        labels=options.labels,
-        pictures=options.pictures,
-        identity={**job.identity, **source},
-        on_frame=on_frame,
-    )
+    options, source = job.options, identity_of(unit.path)
+    with local_copy(unit.path) as path, results_folder(job.out, unit.name) as out:
+        photos = options.photos if path.is_dir() and not is_bag(path) else False
+        recording = open_recording(path, unit.topic or None, depth=options.depth, photos=photos)
+        replay(
+            [recording],
+            _model(job.load, job.settings),
+            out,
+            source=unit.recording,
+            stride=options.stride,
+            max_frames=options.max_frames,
+            copy_images=options.copy_images and bool(recording.streams[0].topic),
+            confirmed=options.confirmed,
+            codecs=options.codecs,
+            labels=options.labels,
+            pictures=options.pictures,
+            identity={**job.identity, **source},
+            on_frame=on_frame,
+        )
     return row_of(unit, _read_run(unit, job))
 
 
@@ -111,14 +110,14 @@ def finished_run(unit: Unit, job: Job) -> dict[str, Any] | None:
 
 
 def _read_run(unit: Unit, job: Job) -> dict[str, Any]:
-    run: dict[str, Any] = json.loads(Path(job.out, unit.name, 'run.json').read_text(encoding='utf-8'))
+    run: dict[str, Any] = json.loads(read_text(joined(job.out, unit.name, 'run.json')))
     return run
 
 
 def changes(unit: Unit, job: Job, run: Mapping[str, Any]) -> list[str]:
     """What a finished run was made with that is different now: 'settings', 'weights', 'version', 'source'."""
     try:
-        wanted = {**job.identity, **source_identity(Path(unit.path))}
+        wanted = {**job.identity, **identity_of(unit.path)}
     except OSError:  # replaying it tells why
         wanted = dict(job.identity)
     found = run.get('identity', {})
