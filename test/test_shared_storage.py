@@ -54,6 +54,7 @@ def test_results_are_those_of_a_folder(library: Path, tmp_path: Path, memory) ->
     for each in (own, other):
         del each['library.json']
     different = {name for name in {*own, *other} if own.get(name) != other.get(name)}
+    # A broken recording leaves nothing at a URL.
     assert {name.partition('/')[0] for name in different} == {'unreadable'}, (
         'a broken recording leaves nothing at a URL'
     )
