@@ -63,6 +63,13 @@ def test_every_frame_has_its_image_masks_and_boxes(folder: Path, tmp_path: Path,
         data = np.array(images[line['index']]['EncodedImage:blob'][0], np.uint8)
         original = cv2.imread(str(folder / 'images' / line['name']))
         assert np.abs(cv2.imdecode(data, cv2.IMREAD_COLOR).astype(int) - original).mean() < 10
+    for entity in ('/camera', '/camera/image/truth'):
+        (context,) = (
+            row['AnnotationContext:context'][0] for row in found[entity] if row.get('AnnotationContext:context')
+        )
+        colors = {each['class_id']: each['class_description']['info']['color'] for each in context}
+        assert colors[0] == 0, 'the background is clear'
+        assert all(colors[each['track_id']] & 0xFF == 0xFF for line in lines for each in line['instances'])
     boxes = next(row for row in found['/camera/image/boxes'] if row.get('frame') == 0 and row.get('Boxes2D:labels'))
     assert boxes['Boxes2D:labels'] == [
         f'{each["track_id"]} {each["class_name"]} {each["score"]:.2f}' for each in lines[0]['instances']

@@ -46,6 +46,7 @@ def view(
     with console.status('sending the frames'):
         frames = log.add_run(run, recordings)
         labels = 0 if labeled is None else log.add_truth(results, labeled)
+        log.show(with_truth=labels > 0)
         stream.flush()
     console.print(f'{frames} frames, {labels} with ground truth{"" if out is None else f": rerun {out}"}')
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import rerun as rr
+import rerun.blueprint as rrb
 from numpy.typing import NDArray
 
 from vis_ros.datasets.coco_rle import decode
@@ -54,8 +55,7 @@ class RerunLog:
                     self._add_frame(frame.stream or 'camera', found, frame.image)
                     count += 1
         for entity, names in self._names.items():
-            context = [(number, name, identity_color(number)[::-1]) for number, name in names.items()]
-            self._stream.log(entity, rr.AnnotationContext(context), static=True)
+            self._name_objects(entity, names)
         return count
 
     def add_truth(self, results: AnnotatedVideos, truth: AnnotatedVideos) -> int:
@@ -66,14 +66,35 @@ class RerunLog:
                 continue
             keys = [summarize(video).frames for video in (truth_video, result_video)]
             entity = 'camera' if len(results.videos) == 1 else result_video.name
+            numbers = set[int]()
             for true, found in align(truth_video, keys[0], result_video, keys[1]).pairs():
                 if found is not None:
                     self._set_time(found.index, found.stamp_ns, None)
                     pairs = zip(true.track_ids.tolist(), true.masks, strict=True)
                     labels = _labels({number: decode(mask) for number, mask in pairs}, true.size)
                     self._stream.log(f'{entity}/image/truth', rr.SegmentationImage(labels))
+                    numbers.update(map(_number, true.track_ids.tolist()))
                     count += 1
+            self._name_objects(f'{entity}/image/truth', {number: f'object {number}' for number in numbers})
         return count
+
+    def show(self, with_truth: bool) -> None:
+        """Lay out the viewer: for each camera a picture with masks and boxes, and one with the ground truth."""
+        views = []
+        for entity in self._names:
+            image = f'{entity}/image'
+            views.append(rrb.Spatial2DView(name=entity, contents=[image, f'{image}/masks', f'{image}/boxes']))
+            if with_truth:
+                views.append(rrb.Spatial2DView(name=f'{entity}: ground truth', contents=[image, f'{image}/truth']))
+        self._stream.send_blueprint(rrb.Blueprint(rrb.Grid(*views), collapse_panels=True))
+
+    def _name_objects(self, entity: str, names: Mapping[int, str]) -> None:
+        """Names and colors of the numbers in the masks below an entity. The background is clear."""
+        context = [
+            (0, '', (0, 0, 0, 0)),
+            *((number, name, identity_color(number)[::-1]) for number, name in names.items()),
+        ]
+        self._stream.log(entity, rr.AnnotationContext(context), static=True)
 
     def _add_frame(self, entity: str, record: dict[str, Any], image: NDArray[np.uint8] | None) -> None:
         self._set_time(record['index'], record['stamp_ns'], record['stamp'])
