@@ -20,8 +20,11 @@ class Stream:
     def wait_s(self):
         return None if self.image is None else 0.0
 
-    def process(self):
+    def read(self):
         image, self.image = self.image, None
+        return image
+
+    def track(self, image, found):
         self._do('image', image)
 
     def serve(self, request):
@@ -102,9 +105,10 @@ def test_a_fast_stream_does_not_starve_the_others(streams):
     done = streams[0].done
 
     class Fast(Stream):
-        def process(self):
-            super().process()
+        def read(self):
+            image = super().read()
             put(worker, self, 'another')
+            return image
 
     fast = Fast(done)
     worker = Worker([fast, *streams[1:]])
