@@ -15,9 +15,13 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from vis_ros.instances import Instances
 from vis_ros.node.publishing_thread import PublishingThread
+from vis_ros.node.read_ahead import ReadAhead
 
 STALLED_S = 5.0
 """A job in flight for longer than this is an error."""
+
+_READ_AHEAD_S = 0.001
+"""Images that take less time to read are not read ahead: that would gain nothing, and a newer one may still come."""
 
 
 class ReadImage(Protocol):
@@ -60,6 +64,9 @@ class ImageStream(Protocol):
         ...
 
 
+_Images = list[tuple[ImageStream, Any]]
+"""Images that were read, each with its stream."""
+
 Detect = Callable[[Sequence[NDArray[np.uint8]]], list[Instances]]
 """Detects objects in a batch of images, see `Engine.infer`."""
 
@@ -86,6 +93,9 @@ class Worker:
         self._stopped = False
         self._changed = threading.Condition()
         self._in_flight: tuple[ImageStream, float] | None = None
+        self._read_s = self._process_s = 0.0
+        self._images: _Images = []  # read ahead
+        self._ahead = ReadAhead(self._read_next)
         self._publishing = PublishingThread()
         # A daemon thread, because a network that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name='vis_worker', daemon=True)
@@ -125,7 +135,8 @@ class Worker:
             self._stopped = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
-        self._publishing.stop(max(end - time.monotonic(), 0.0))
+        for thread in (self._ahead, self._publishing):
+            thread.stop(max(end - time.monotonic(), 0.0))
 
     def _run(self) -> None:
         while (job := self._wait_for_job()) is not None:
@@ -136,14 +147,18 @@ class Worker:
 
     def _wait_for_job(self) -> tuple[ImageStream, Callable[[], None]] | None:
         """The next job and its first stream; None once the worker is being stopped."""
+        self._images = self._images or self._ahead.take() or []
         with self._changed:
             while not self._stopped:
                 if self._requests:
                     stream, request = self._requests.popleft()
                     return stream, partial(self._serve, stream, request)
+                if self._images:
+                    images, self._images = self._images, []
+                    return images[0][0], partial(self._process, images)
                 ready, soonest_s = self._ready_streams()
                 if ready:
-                    return ready[0], partial(self._process, ready)
+                    return ready[0], partial(self._read_and_process, ready)
                 self._changed.wait(soonest_s)
             return None
 
@@ -170,14 +185,33 @@ class Worker:
         self._publishing.finish()  # what a request changes is in the next message that anyone receives
         stream.serve(request)
 
-    def _process(self, streams: Sequence[ImageStream]) -> None:
-        """Read and track the next image of each of these streams, and have the results published."""
+    def _read_next(self) -> _Images:
+        """Read the images whose turn it is."""
+        with self._changed:
+            ready, _ = self._ready_streams()
+        return self._read(ready)
+
+    def _read(self, streams: Sequence[ImageStream]) -> _Images:
+        started = time.monotonic()
         images = [(stream, image) for stream in streams if (image := stream.read()) is not None]
+        if images:
+            self._read_s = time.monotonic() - started
+        return images
+
+    def _read_and_process(self, streams: Sequence[ImageStream]) -> None:
+        self._process(self._read(streams))
+
+    def _process(self, images: _Images) -> None:
+        """Track the objects in images and have the results published. Meanwhile, read the next images."""
+        started = time.monotonic()
+        if self._read_s >= _READ_AHEAD_S and self._process_s:
+            self._ahead.start_at(started + self._process_s - self._read_s)
         found = self._detect_in_batch([image for _, image in images])
         for (stream, image), detections in zip(images, found, strict=True):
             result = stream.track(image, detections)
             if result is not None:
                 self._publishing.put(partial(stream.publish, result))
+        self._process_s = time.monotonic() - started
 
     def _detect_in_batch(self, images: Sequence[ReadImage]) -> Sequence[Instances | None]:
         """The detections of each image; None if it is to be run alone: one that fails must not cost the others."""
