@@ -44,11 +44,13 @@ class CameraImage:
 
     header: of the message.
     pixels: (height, width, 3) uint8 BGR.
+    arrived: time of arrival, of `time.monotonic`.
     started: when reading it began, of `time.perf_counter`.
     """
 
     header: Header
     pixels: NDArray[np.uint8]
+    arrived: float
     started: float
 
 
@@ -131,7 +133,7 @@ class Camera:
         self._worker: Worker | None = None
         self._lock = threading.Lock()  # of `epoch` and `_reset_pending`
         self._reset_pending = False
-        self._set_back_at = -math.inf
+        self._set_back_at = self._clock_went_back_at = -math.inf
         # The worker thread alone uses these:
         self._tracked_epoch = epoch
         self._sequence = 0
@@ -210,7 +212,8 @@ class Camera:
 
         Returns False if stamps have already shown the same jump.
         """
-        self.statistics.skipped('dropped', self._queue.clear())  # they were taken before the jump
+        self._clock_went_back_at = time.monotonic()  # what arrived before it was taken before the jump
+        self.statistics.skipped('dropped', self._queue.clear())
         last = self._order.last
         if time.monotonic() - self._set_back_at < _ONE_JUMP_S and (last or 0) <= now_ns + REGRESSION_TOLERANCE_NS:
             return False
@@ -233,7 +236,7 @@ class Camera:
         self.statistics.started(time.monotonic() - arrived.time)
         with self._errors_skip_the_image():
             header, pixels = self._decode(arrived.data)
-            return CameraImage(header, pixels, started)
+            return CameraImage(header, pixels, arrived.time, started)
         return None
 
     def track(self, image: CameraImage, found: Instances | None) -> TrackedImage | None:
@@ -276,6 +279,9 @@ class Camera:
 
     def _track(self, image: CameraImage, found: Instances | None) -> TrackedImage | None:
         header = image.header
+        if image.arrived < self._clock_went_back_at:  # it was read ahead
+            self.statistics.skipped('dropped')
+            return None
         self._apply_reset()
         stamp = self._follow(header)
         if stamp is None:
