@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from vis_ros.node.early_reader import EarlyReader
 from vis_ros.node.publishing_thread import PublishingThread
-from vis_ros.node.read_ahead import ReadAhead
 from vis_ros.node.worker import Worker
 
 
@@ -356,7 +356,7 @@ def test_reading_ahead_begins_at_its_time_and_not_once_the_network_is_free():
         reads.append(time.monotonic())
         return 'image'
 
-    ahead = ReadAhead(read)
+    ahead = EarlyReader(read)
     begin = time.monotonic() + 0.05
     ahead.start_at(begin)
     while not reads:

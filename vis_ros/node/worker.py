@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from vis_ros.instances import Instances
+from vis_ros.node.early_reader import EarlyReader
 from vis_ros.node.publishing_thread import PublishingThread
-from vis_ros.node.read_ahead import ReadAhead
 
 STALLED_S = 5.0
 """A job in flight for longer than this is an error."""
@@ -95,7 +95,7 @@ class Worker:
         self._in_flight: tuple[ImageStream, float] | None = None
         self._read_s = self._process_s = 0.0
         self._images: _Images = []  # read ahead
-        self._ahead = ReadAhead(self._read_next)
+        self._early_reader = EarlyReader(self._read_next)
         self._publishing = PublishingThread()
         # A daemon thread, because a network that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name='vis_worker', daemon=True)
@@ -135,7 +135,7 @@ class Worker:
             self._stopped = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
-        for thread in (self._ahead, self._publishing):
+        for thread in (self._early_reader, self._publishing):
             thread.stop(max(end - time.monotonic(), 0.0))
 
     def _run(self) -> None:
@@ -147,7 +147,7 @@ class Worker:
 
     def _wait_for_job(self) -> tuple[ImageStream, Callable[[], None]] | None:
         """The next job and its first stream; None once the worker is being stopped."""
-        self._images = self._images or self._ahead.take() or []
+        self._images = self._images or self._early_reader.take() or []
         with self._changed:
             while not self._stopped:
                 if self._requests:
@@ -205,7 +205,7 @@ class Worker:
         """Track the objects in images and have the results published. Meanwhile, read the next images."""
         started = time.monotonic()
         if self._read_s >= _READ_AHEAD_S and self._process_s:
-            self._ahead.start_at(started + self._process_s - self._read_s)
+            self._early_reader.start_at(started + self._process_s - self._read_s)
         found = self._detect_in_batch([image for _, image in images])
         for (stream, image), detections in zip(images, found, strict=True):
             result = stream.track(image, detections)

@@ -1,4 +1,4 @@
-"""ReadAhead: reads the next images in a thread of its own, shortly before the network is free for them."""
+"""EarlyReader: reads the next images in a thread of its own, shortly before the network is free for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar('T')
 
 
-class ReadAhead(Generic[T]):
+class EarlyReader(Generic[T]):
     """One thread starts a reading and takes its result; `stop` may be called from any thread.
 
     Args:
@@ -24,7 +24,7 @@ class ReadAhead(Generic[T]):
         self._result: T | None = None
         self._changed = threading.Condition()
         # A daemon thread, as the one that runs the network.
-        self._thread = threading.Thread(target=self._run, name='vis_read_ahead', daemon=True)
+        self._thread = threading.Thread(target=self._run, name='vis_early_reader', daemon=True)
         self._thread.start()
 
     def start_at(self, start: float) -> None:
