@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {
@@ -35,3 +38,15 @@ def test_every_module_can_be_imported() -> None:
     result = subprocess.run([sys.executable, '-c', IMPORT_ALL, *names], capture_output=True, text=True, timeout=120)
     assert result.stdout.split() == [], result.stdout
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(find_spec('torch') is None, reason='needs torch')
+@pytest.mark.parametrize('program', ['vis_ros.engines.torch.torch_engine', 'vis_ros.training.trainer'])
+def test_waiting_threads_of_torch_sleep_in_every_program_and_the_user_has_the_last_word(program: str) -> None:
+    """As the OpenMP library of torch itself reports it when it is loaded."""
+    for given, policy in (('', 'PASSIVE'), ('ACTIVE', 'ACTIVE')):
+        environment = {name: value for name, value in os.environ.items() if name != 'OMP_WAIT_POLICY'}
+        environment |= {'OMP_DISPLAY_ENV': 'TRUE', **({'OMP_WAIT_POLICY': given} if given else {})}
+        command = [sys.executable, '-c', f'import {program}']
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=ROOT)
+        assert f"OMP_WAIT_POLICY = '{policy}'" in result.stderr, result.stderr

@@ -73,12 +73,21 @@ def test_without_a_gpu_openvino_runs_and_there_is_no_note(machine: Fakes) -> Non
 
 def test_with_a_gpu_tensorrt_runs(machine: Fakes) -> None:
     made = machine(gpu=True)
-    engine = chosen(batch=4, accuracy_check=False, precision='fp16', input_size=(96, 160))
+    engine = chosen(accuracy_check=False, precision='fp16', input_size=(96, 160))
     assert (engine.name, engine.note, made) == ('tensorrt', '', ['tensorrt'])
-    assert engine.arguments['batch'] == 4
     assert engine.arguments['accuracy_check'] is False
     assert engine.arguments['precision'] == 'fp16'
     assert (engine.config.input_height, engine.config.input_width) == (96, 160)
+
+
+def test_a_batch_on_tensorrt_has_an_engine_of_its_own(machine: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = machine(gpu=True)
+    asked = []
+    monkeypatch.setattr(loading, 'batched', lambda single, size, load: asked.append((single, size, load())) or single)
+    engine = chosen(engine='tensorrt', batch=4)
+    ((single, size, several),) = asked
+    assert engine is single and made == ['tensorrt', 'tensorrt']
+    assert 'batch' not in single.arguments and several.arguments['batch'] == size == 4
 
 
 def test_a_gpu_without_tensorrt_runs_torch_with_a_note(machine: Fakes) -> None:

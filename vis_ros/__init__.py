@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from vis_ros.tracking.settings import NodeSettings, Settings
     from vis_ros.tracking.tracker import Tracker
 
+# Threads of the network sleep while they wait for each other instead of spinning: on a machine that is busy with other
+# processes, spinning has made an image take seconds instead of a tenth of a second. torch reads this when it is
+# imported, later.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
 # OpenCV refuses larger images of any format before it decodes them. It reads this when it is imported, later.
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(1 << 26))
 

@@ -118,8 +118,6 @@ def _second_engine(settings: SpeedSettings, against: str) -> SpeedSettings:
 
 def main() -> None:
     """Run the command line; show an error that the user can fix as one message."""
-    # As in the node: threads that spin while they wait slow down every other process.
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
     try:
         app(prog_name='python -m benchmarks.speed')

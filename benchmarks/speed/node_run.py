@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import sys
 import threading
 import time
@@ -192,13 +191,11 @@ def trial_results(trial: Trial, times: NodeTimes) -> Results:
         high they include the time in which an image waits for the one before.
     """
     replies = trial.replies
-    ended = [row[0] for row in times.engine]
-    # One thread runs the network and publishes: the last inference that ended before the reply is that of its image.
-    own = [times.engine[bisect.bisect_right(ended, reply.published_ns) - 1] for reply in replies]
+    own = [times.engine[reply.stamp_ns] for reply in replies]
     arrived = [times.arrived[reply.stamp_ns] for reply in replies]
     node = np.array([reply.published_ns - then for reply, then in zip(replies, arrived, strict=True)]) / 1e9
-    infer = np.array([seconds for _, seconds, _, _ in own])
-    engine = np.array([seconds - preprocess - paste for _, seconds, preprocess, paste in own])
+    infer = np.array([seconds for seconds, _, _ in own])
+    engine = np.array([seconds - preprocess - paste for seconds, preprocess, paste in own])
     seconds_of = {
         'latency': np.array([reply.received_ns - reply.sent_ns for reply in replies]) / 1e9,
         'transport': np.array([then - reply.sent_ns for reply, then in zip(replies, arrived, strict=True)]) / 1e9,

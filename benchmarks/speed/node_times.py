@@ -11,17 +11,18 @@ from pathlib import Path
 class NodeTimes:
     """Times of a node; all instants in nanoseconds since 1970.
 
-    engine: (end, seconds, seconds of preprocess, seconds of paste) of each image in the engine.
+    engine: stamp of each image -> (seconds, seconds of preprocess, seconds of paste) in the engine.
     arrived: stamp of each image -> when rclpy handed it to the node.
     """
 
-    engine: list[tuple[int, float, float, float]]
+    engine: dict[int, tuple[float, float, float]]
     arrived: dict[int, int]
 
     @classmethod
     def read(cls, path: Path) -> NodeTimes:
         written = json.loads(path.read_text(encoding='utf-8'))
-        return cls([tuple(row) for row in written['engine']], dict(written['arrived']))
+        return cls({stamp: tuple(row) for stamp, row in written['engine']}, dict(written['arrived']))
 
     def write(self, path: Path) -> None:
-        path.write_text(json.dumps({'engine': self.engine, 'arrived': list(self.arrived.items())}), encoding='utf-8')
+        times = {'engine': list(self.engine.items()), 'arrived': list(self.arrived.items())}
+        path.write_text(json.dumps(times), encoding='utf-8')

@@ -23,7 +23,7 @@ from benchmarks.speed.pipeline import ENGINE_STAGES, Stopwatch
 from vis_ros.engines.engine import Engine
 from vis_ros.engines.loading import load_engine
 from vis_ros.instances import Instances
-from vis_ros.node.camera import Camera
+from vis_ros.node.camera import Camera, CameraImage, TrackedImage
 from vis_ros.node.main import end_process
 from vis_ros.node.main import run as run_node
 from vis_ros.ros.serialized_images import read_header
@@ -31,12 +31,16 @@ from vis_ros.ros.stamps import nanoseconds
 
 
 class TimedEngine:
-    """An `Engine` that runs another one and appends its times to `records`, as `NodeTimes.engine` has them."""
+    """An `Engine` that runs another one and adds its times to `times`, as `NodeTimes.engine` has them.
 
-    def __init__(self, engine: Engine, watch: Stopwatch, records: list[tuple[int, float, float, float]]) -> None:
+    stamp_ns: of the next image, which the caller sets.
+    """
+
+    def __init__(self, engine: Engine, watch: Stopwatch, times: dict[int, tuple[float, float, float]]) -> None:
+        self.stamp_ns = 0
         self._engine = engine
         self._watch = watch
-        self._records = records
+        self._times = times
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -46,7 +50,7 @@ class TimedEngine:
         start = time.perf_counter()
         found = self._engine.infer(images)
         seconds, inner = time.perf_counter() - start, self._watch.seconds
-        self._records.append((time.time_ns(), seconds, inner['preprocess'], inner['paste']))
+        self._times[self.stamp_ns] = seconds, inner['preprocess'], inner['paste']
         return found
 
 
@@ -64,20 +68,35 @@ def recorded_arrivals() -> Iterator[dict[int, int]]:
         yield arrived
 
 
+@contextmanager
+def stamped(engine: TimedEngine) -> Iterator[None]:
+    """Tell an engine the stamp of each image that it gets."""
+    track = Camera.track
+
+    def tell_and_track(camera: Camera, image: CameraImage, found: Instances | None) -> TrackedImage | None:
+        engine.stamp_ns = nanoseconds(image.header.stamp) or 0
+        return track(camera, image, found)
+
+    with patch.object(Camera, 'track', tell_and_track):
+        yield
+
+
 def main() -> NoReturn:
     """Run the node until it is asked to end."""
     path, arguments = Path(sys.argv[1]), [sys.argv[0], *sys.argv[2:]]
-    records: list[tuple[int, float, float, float]] = []
+    times: dict[int, tuple[float, float, float]] = {}
     with ExitStack() as watching:
 
         def load(*values: Any, **keywords: Any) -> Any:
-            watch, engine = Stopwatch(), load_engine(*values, **keywords)
+            watch = Stopwatch()
+            engine = TimedEngine(load_engine(*values, **keywords), watch, times)
             watching.enter_context(watch.watching(ENGINE_STAGES))
-            return TimedEngine(engine, watch, records)
+            watching.enter_context(stamped(engine))
+            return engine
 
         arrived = watching.enter_context(recorded_arrivals())
         status = run_node(arguments, load)
-    NodeTimes(records, arrived).write(path)
+    NodeTimes(times, arrived).write(path)
     end_process(status)
 
 

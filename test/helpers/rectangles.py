@@ -28,6 +28,7 @@ class RectangleEngine:
 
     class_names = CLASS_NAMES
     input_size = (HEIGHT, WIDTH)
+    batch = 1
 
     def __init__(self, weights='rectangles', *, score_threshold=None, **_arguments):
         self.weights = weights

@@ -43,10 +43,9 @@ def reply(sent_ms, node_ms, way_back_ms=1, dropped=0):
 def test_results_of_known_times():
     """Four images, one dropped; each came after 7 ms, took the engine 20 ms beside 3 + 2 ms, and 4 ms to publish."""
     replies = [reply(0, 38), reply(100, 40, 5), reply(300, 42, dropped=1)]
-    ended = [each.published_ns - 4 * MS for each in replies]
-    others = [(10**18 - 50 * MS, 9.0, 1.0, 1.0), (10**18 + 700 * MS, 9.0, 1.0, 1.0)]  # before and after this trial
-    records = [others[0], *((end, 0.025, 0.003, 0.002) for end in ended), others[1]]
-    times = NodeTimes(records, {each.stamp_ns: each.sent_ns + 7 * MS for each in replies})
+    engine = {each.stamp_ns: (0.025, 0.003, 0.002) for each in replies}
+    engine |= {0: (9.0, 1.0, 1.0), 10**18 + 700 * MS: (9.0, 1.0, 1.0)}  # before and after this trial
+    times = NodeTimes(engine, {each.stamp_ns: each.sent_ns + 7 * MS for each in replies})
     found = json.loads(json.dumps(trial_results(Trial(10.0, 9.9, 4, replies), times)))
     assert (found['sent'], found['answered'], found['dropped'], found['loss']) == (4, 3, 1, 0.25)
     assert found['objects'] == 4 and found['wanted_hz'] == 10 and found['rate_hz'] == 9.9
@@ -58,7 +57,7 @@ def test_results_of_known_times():
 
 
 def test_results_without_a_reply():
-    found = trial_results(Trial(60.0, 60.0, 5, []), NodeTimes([], {}))
+    found = trial_results(Trial(60.0, 60.0, 5, []), NodeTimes({}, {}))
     assert found['loss'] == 1 and found['latency_ms'] is None and found['objects'] is None
 
 

@@ -32,6 +32,31 @@ def test_cameras_have_separate_memories_and_topics(graph):
     assert 'front starts epoch 2' in answer.message and 'left starts epoch 3' in answer.message
 
 
+def test_images_of_several_cameras_run_as_one_batch(graph):
+    """While the network is at the first image of one camera, the two others get an image each."""
+    gate, batches = EngineGate(), []
+
+    def factory(*arguments, **settings):
+        engine = gate.engine(*arguments, **settings)
+        engine.batch, infer = settings['batch'], engine.infer
+        engine.infer = lambda images: batches.append(len(images)) or infer(images)
+        return engine
+
+    graph.start(engine_factory=factory, cameras=['front', 'left', 'rear'])
+    arrays = {
+        name: graph.listen(InstanceMaskArray, f'/vis_node/{name}/instances') for name in ('front', 'left', 'rear')
+    }
+    batches.clear()
+    graph.send(scene(0), topic='/front/image')
+    graph.spin_until(gate.reached.is_set)
+    graph.send(draw((4, 4, 14, 14, GREEN)), topic='/left/image')
+    graph.send(scene(1), topic='/rear/image')
+    gate.opened.set()
+    graph.spin_until(lambda: all(len(each) == 1 for each in arrays.values()))
+    assert batches == [1, 2]
+    assert [ids(arrays[name][0]) for name in ('front', 'left', 'rear')] == [[1, 2], [1], [1, 2]]
+
+
 # --- more images than the network can process -------------------------------------------------------------------------
 
 

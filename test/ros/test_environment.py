@@ -7,22 +7,12 @@ import sys
 import pytest
 
 from vis_ros.ros import isolation
-from vis_ros.ros.environment import prepare_environment
 
 
 def test_the_domain_of_a_running_node_is_not_free(graph):
     own = int(os.environ['ROS_DOMAIN_ID'])
     assert own not in {isolation.free_domain() for _ in range(300)}
     assert 1 <= isolation.free_domain() <= 101
-
-
-def test_waiting_threads_sleep_and_the_user_has_the_last_word(monkeypatch):
-    monkeypatch.setattr(os, 'environ', {name: value for name, value in os.environ.items() if name != 'OMP_WAIT_POLICY'})
-    prepare_environment()
-    assert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'
-    os.environ['OMP_WAIT_POLICY'] = 'ACTIVE'
-    prepare_environment()
-    assert os.environ['OMP_WAIT_POLICY'] == 'ACTIVE'
 
 
 FAULTS = """

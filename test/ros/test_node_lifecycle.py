@@ -138,10 +138,12 @@ def test_the_engine_gets_the_parameters(graph):
     graph.start(
         engine_factory=factory, weights='w', model='mask_rcnn', device='cpu', precision='bf16', threads=2,
         input_height=320, input_width=512, score_threshold=0.25, max_detections=7, accuracy_check=False,
+        cameras=['front', 'left'],
     )  # fmt: skip
     assert got == {
         'weights': 'w', 'model': 'mask_rcnn', 'engine': 'auto', 'device': 'cpu', 'precision': 'bf16',
         'input_size': (320, 512), 'score_threshold': 0.25, 'max_detections': 7, 'threads': 2, 'accuracy_check': False,
+        'batch': 2,
     }  # fmt: skip
 
 

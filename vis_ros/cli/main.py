@@ -54,8 +54,6 @@ def main() -> None:
     Errors that a user can fix are ValueError and OSError. Anything else is a fault of vis_ros or of a library, and its
     message says how to report it.
     """
-    # Network threads that spin while waiting make it many times slower as soon as another program runs.
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     # numpy's own threads would compete with those of the network. numpy reads this when it is imported, later.
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
     # Long operations report their progress: building an engine, exporting a graph.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vis_ros.engines.accuracy_check import keep_if_accurate
+from vis_ros.engines.batched_engine import batched
 from vis_ros.engines.engine import ENGINES, PRECISIONS, Engine, join_notes
 from vis_ros.engines.nvidia import nvidia_gpus
 from vis_ros.extras import missing, require
@@ -51,7 +52,8 @@ def load_engine(
         score_threshold: detections with a lower score are dropped; None uses the model's own threshold.
         max_detections: maximum number of detections per image; None uses the model's own.
         threads: number of CPU threads; 0 leaves the choice to the library.
-        batch: number of images that TensorRT runs at once. Other engines accept any number.
+        batch: number of images that TensorRT may run at once, where that is faster. On other engines a batch gains
+            nothing: they run the images one after another.
         accuracy_check: compare a reduced precision with fp32 before it is used. 'auto' then falls back to fp32; a
             named precision, and TensorRT, are rejected.
 
@@ -69,7 +71,7 @@ def load_engine(
 
     def load(name: str, note: str = '') -> Engine:
         if name == 'tensorrt':
-            return _tensorrt(path, config, device, precision=precision, batch=batch, accuracy_check=accuracy_check)
+            return _tensorrt(path, config, batch, device=device, precision=precision, accuracy_check=accuracy_check)
         make = _openvino if name == 'openvino' else _torch
         found = make(path, config, device, precision=precision, threads=threads, note=note)
         if not accuracy_check or found.describe().precision == 'fp32':
@@ -114,10 +116,11 @@ def network_config(
 # The engines are imported here and not above: importing one loads its library.
 
 
-def _tensorrt(path: Path, config: ModelConfig, device: str, **options: Any) -> Engine:
+def _tensorrt(path: Path, config: ModelConfig, batch: int, **options: Any) -> Engine:
     from vis_ros.engines.tensorrt.tensorrt_engine import TensorRtEngine
 
-    return TensorRtEngine(path, config, device=device, **options)
+    single = TensorRtEngine(path, config, **options)
+    return single if batch < 2 else batched(single, batch, lambda: TensorRtEngine(path, config, batch=batch, **options))
 
 
 def _openvino(path: Path, config: ModelConfig, device: str, **options: Any) -> Engine:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -18,8 +19,8 @@ from vis_ros.engines.engine import CompilingError, DeviceLostError
 from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
 from vis_ros.node.camera_publishers import CameraPublishers
-from vis_ros.node.depth_stream import DepthStream
-from vis_ros.node.image_queue import ArrivedImage, ImageQueue
+from vis_ros.node.depth_stream import DepthStream, StampedDepth
+from vis_ros.node.image_queue import ImageQueue
 from vis_ros.node.image_subscription import ImageSubscription
 from vis_ros.node.object_request import ObjectRequest
 from vis_ros.node.statistics import StreamStatistics
@@ -37,13 +38,48 @@ _ONE_JUMP_S = 1.0
 """Stamps and clock that jump back within this many seconds of each other made one and the same jump."""
 
 
-class Camera:
-    """One camera of the node, with its topics, tracker and statistics.
+@dataclass(frozen=True)
+class CameraImage:
+    """An image that was read.
 
-    The executor thread receives images and requests; the worker thread processes them. Only the worker touches the
-    tracker. A reset therefore waits for no network: it applies before the next image. A new image replaces one that
-    still waits: a slow network skips images instead of falling behind. Images are deserialized in the worker thread, so
-    that those which are skipped cost little.
+    header: of the message.
+    pixels: (height, width, 3) uint8 BGR.
+    arrived: time of arrival, of `time.monotonic`.
+    started: when reading it began, of `time.perf_counter`.
+    """
+
+    header: Header
+    pixels: NDArray[np.uint8]
+    arrived: float
+    started: float
+
+
+@dataclass(frozen=True)
+class TrackedImage:
+    """What is published of an image.
+
+    instances: its objects, without positions.
+    epoch, sequence, origin_ns: see `MessageContext`.
+    stamp_ns: of its header; None if it is wrong.
+    depth: the depth image nearest to it, None without one.
+    """
+
+    image: CameraImage
+    instances: Instances
+    epoch: int
+    sequence: int
+    origin_ns: int
+    stamp_ns: int | None
+    depth: StampedDepth | None
+
+
+class Camera:
+    """One camera of the node, with its topics, tracker and statistics. It is an `ImageStream` of the worker.
+
+    The executor thread receives images and requests; the worker thread reads and tracks them, and a third thread
+    publishes the results. Only the worker thread touches the tracker. A reset therefore waits for no network: it
+    applies before the next image. A new image replaces one that still waits: a slow network skips images instead of
+    falling behind. Images are deserialized in the worker thread, so that those which are skipped cost little.
 
     An image up to REGRESSION_TOLERANCE_NS older than the last processed one is late and skipped. A larger step back
     means that time was set back, as in a bag that loops, and deletes all tracks. An image of another size than the last
@@ -97,7 +133,7 @@ class Camera:
         self._worker: Worker | None = None
         self._lock = threading.Lock()  # of `epoch` and `_reset_pending`
         self._reset_pending = False
-        self._set_back_at = -math.inf
+        self._set_back_at = self._clock_went_back_at = -math.inf
         # The worker thread alone uses these:
         self._tracked_epoch = epoch
         self._sequence = 0
@@ -176,7 +212,8 @@ class Camera:
 
         Returns False if stamps have already shown the same jump.
         """
-        self.statistics.skipped('dropped', self._queue.clear())  # they were taken before the jump
+        self._clock_went_back_at = time.monotonic()  # what arrived before it was taken before the jump
+        self.statistics.skipped('dropped', self._queue.clear())
         last = self._order.last
         if time.monotonic() - self._set_back_at < _ONE_JUMP_S and (last or 0) <= now_ns + REGRESSION_TOLERANCE_NS:
             return False
@@ -190,15 +227,28 @@ class Camera:
 
     # --- worker thread ----------------------------------------------------------------------------------------------
 
-    def process(self) -> None:
-        """Track the objects of the next image and publish them. Errors are logged; only this image is skipped."""
+    def read(self) -> CameraImage | None:
+        """Decode the next image. An error is logged and costs only this image."""
         started = time.perf_counter()
         arrived = self._queue.take()
         if arrived is None:  # discarded a moment ago
-            return
+            return None
         self.statistics.started(time.monotonic() - arrived.time)
+        with self._errors_skip_the_image():
+            header, pixels = self._decode(arrived.data)
+            return CameraImage(header, pixels, arrived.time, started)
+        return None
+
+    def track(self, image: CameraImage, found: Instances | None) -> TrackedImage | None:
+        """Track the objects of an image. An error is logged and costs only this image."""
+        with self._errors_skip_the_image():
+            return self._track(image, found)
+        return None
+
+    @contextmanager
+    def _errors_skip_the_image(self) -> Iterator[None]:
         try:
-            self._track(arrived, started)
+            yield
         except ImageError as error:
             self._skip('refused', 'image', f'image on {self.topic} refused: {error}')
         except CompilingError as error:
@@ -227,20 +277,31 @@ class Camera:
         else:
             request.accept(track_id, self._tracked_epoch)
 
-    def _track(self, arrived: ArrivedImage, started: float) -> None:
-        header, image = self._decode(arrived.data)
+    def _track(self, image: CameraImage, found: Instances | None) -> TrackedImage | None:
+        header = image.header
+        if image.arrived < self._clock_went_back_at:  # it was read ahead
+            self.statistics.skipped('dropped')
+            return None
         self._apply_reset()
         stamp = self._follow(header)
         if stamp is None:
             self.statistics.skipped('late')
-            return
-        self._check_size(image)
-        find = partial(self.tracker.step, image, self._order.seconds(stamp))
-        if self.depth is None:
-            instances = find()
-        else:
-            instances = self.depth.locate(find, nanoseconds(header.stamp), header.frame_id)
-        self._publish(header, image, instances, started)
+            return None
+        self._check_size(image.pixels)
+        sent_ns = nanoseconds(header.stamp)
+        if self.depth is not None:
+            self.depth.want(sent_ns)
+        instances = self.tracker.step(image.pixels, self._order.seconds(stamp), found)
+        self._sequence += 1
+        return TrackedImage(
+            image,
+            instances,
+            self._tracked_epoch,
+            self._sequence,
+            self._order.origin,
+            None if self._has_wrong_stamp else sent_ns,
+            None if self.depth is None else self.depth.nearest(),
+        )
 
     def _decode(self, data: bytes) -> tuple[Header, NDArray[np.uint8]]:
         """Header and pixels of a serialized image."""
@@ -327,21 +388,32 @@ class Camera:
             )
         self._image_size = size
 
-    def _publish(self, header: Header, image: NDArray[np.uint8], instances: Instances, started: float) -> None:
-        self._sequence += 1
+    # --- publishing thread ------------------------------------------------------------------------------------------
+
+    def publish(self, result: TrackedImage) -> None:
+        """Locate the objects and publish them. An error is logged and costs only this image."""
+        with self._errors_skip_the_image():
+            self._publish(result)
+
+    def _publish(self, result: TrackedImage) -> None:
+        image, instances = result.image, result.instances
+        header = image.header
+        if self.depth is not None:
+            instances = self.depth.locate(instances, result.depth, nanoseconds(header.stamp), header.frame_id)
         context = MessageContext(
             header=header,
-            epoch=self._tracked_epoch,
-            sequence=self._sequence,
-            dropped=self.statistics.take_skipped(),
+            epoch=result.epoch,
+            sequence=result.sequence,
+            dropped=0,
             model=self._model,
-            origin_ns=self._order.origin,
+            origin_ns=result.origin_ns,
         )
         array = to_message(instances, context, self._mask_encoding)
-        latency = self._latency_ns(header)
+        latency = self._latency_ns(result.stamp_ns)
         array.latency = to_duration(latency or 0)
+        array.dropped = self.statistics.take_skipped()
         self.publishers.instances.publish(array)
-        self.statistics.processed(time.perf_counter() - started, math.nan if latency is None else latency / 1e9)
+        self.statistics.processed(time.perf_counter() - image.started, math.nan if latency is None else latency / 1e9)
         try:
             self.publishers.publish_forms(header, instances)
         except Exception as error:
@@ -349,10 +421,9 @@ class Camera:
                 text = f'no markers or detections of {self.topic}: {type(error).__name__}: {error}'
                 self.log.error('views', text)
         if self._views is not None:
-            self._views.show(self.publishers, header, image, instances, self.log)
+            self._views.show(self.publishers, header, image.pixels, instances, self.log)
 
-    def _latency_ns(self, header: Header) -> int | None:
+    def _latency_ns(self, stamp_ns: int | None) -> int | None:
         """Time since the stamp on the ROS clock; None if the stamp is wrong or in the future."""
-        stamp = None if self._has_wrong_stamp else nanoseconds(header.stamp)
         now = self._node.get_clock().now().nanoseconds
-        return None if stamp is None or stamp > now else int(now - stamp)
+        return None if stamp_ns is None or stamp_ns > now else int(now - stamp_ns)

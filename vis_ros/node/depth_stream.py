@@ -36,9 +36,12 @@ _BUFFERED = 5
 _PERIOD_S = 30.0
 """A missing depth image is logged at most once in this many seconds."""
 
+StampedDepth = tuple[int, bytes]
+"""Stamp in nanoseconds and serialized message of a depth image."""
+
 
 class DepthStream:
-    """Receives depth images and calibration in the executor thread, and locates objects in the worker thread. The
+    """Receives depth images and calibration in the executor thread, and locates objects in the publishing thread. The
     worker never waits for a depth image: `wait_s` says how long the image should, while the worker does other work.
 
     It buffers a few depth images: the newest ones, and the one nearest to the image in flight.
@@ -155,21 +158,31 @@ class DepthStream:
 
     # --- worker thread ----------------------------------------------------------------------------------------------
 
-    def locate(self, find: Callable[[], Instances], stamp_ns: int | None, frame_id: str) -> Instances:
-        """The objects that `find` returns, with positions, NaN where unknown; unchanged if there is no usable depth.
-
-        While `find` runs, the depth image nearest to the stamp stays buffered.
-
-        Args:
-            find: finds the objects of an image.
-            stamp_ns: of that image in nanoseconds; None if it is invalid.
-            frame_id: of that image.
-        """
+    def want(self, stamp_ns: int | None) -> None:
+        """From now on, keep the depth image nearest to the stamp of an image in nanoseconds; None: to no stamp."""
         with self._lock:
             self._depths.want(stamp_ns)
-        instances = find()
+
+    def nearest(self) -> StampedDepth | None:
+        """The depth image nearest to the stamp, so far."""
+        with self._lock:
+            return self._depths.nearest()
+
+    # --- publishing thread ------------------------------------------------------------------------------------------
+
+    def locate(
+        self, instances: Instances, depth: StampedDepth | None, stamp_ns: int | None, frame_id: str
+    ) -> Instances:
+        """The objects of an image with positions, NaN where unknown; unchanged if there is no usable depth.
+
+        Args:
+            instances: the objects.
+            depth: the depth image nearest to that image.
+            stamp_ns: of the image in nanoseconds; None if it is invalid.
+            frame_id: of the image.
+        """
         try:
-            message = self._nearest(stamp_ns)
+            message = self._read(depth, stamp_ns)
             if self._info is None:
                 raise ValueError(f'no camera_info received on {self._topics[1]}')
             camera = camera_model(self._info, self._rectified)
@@ -180,21 +193,19 @@ class DepthStream:
             self._warn(f'objects have no positions: {error}')
             return instances
 
-    def _nearest(self, stamp_ns: int | None) -> RawImage:
+    def _read(self, depth: StampedDepth | None, stamp_ns: int | None) -> RawImage:
         """The depth image of the image with this stamp. ValueError if there is none."""
         if stamp_ns is None:
             raise ValueError('the stamp of the image is invalid')
-        with self._lock:
-            nearest = self._depths.nearest()
-        if nearest is None:
+        if depth is None:
             raise ValueError(f'no depth image received on {self._topics[0]}')
-        distance_ns = abs(nearest[0] - stamp_ns)
+        distance_ns = abs(depth[0] - stamp_ns)
         if distance_ns > DEPTH_TOLERANCE_NS:
             raise ValueError(
                 f'the nearest depth image on {self._topics[0]} is {distance_ns / 1e6:.0f} ms away from the image, more '
                 f'than {DEPTH_TOLERANCE_NS / 1e6:.0f} ms'
             )
-        return read_image(nearest[1])
+        return read_image(depth[1])
 
     def _check_frames(self, image: str, depth: str, info: str) -> None:
         """Registered depth and its calibration have the frame of the image; others give positions that look right."""

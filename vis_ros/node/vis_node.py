@@ -43,8 +43,8 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 class VisNode(LifecycleNode):
     """Tracks the objects in the images of one or several cameras.
 
-    The way of an image: rclpy calls `Camera.receive`, which wakes the `Worker`. The worker thread calls
-    `Camera.process`: decode, `Tracker.step`, publish.
+    The way of an image: rclpy calls `Camera.receive`, which wakes the `Worker`. It calls `Camera.read` (decode),
+    `Camera.track` (`Tracker.step`) and, in another thread, `Camera.publish`.
 
     configure loads the model and warms it up, activate subscribes and starts without tracks, deactivate unsubscribes
     and keeps the model loaded, cleanup frees it. On request, configure runs in a thread; see `Transitions`. A
@@ -215,7 +215,7 @@ class VisNode(LifecycleNode):
         self.is_loading = True
         self._library_log.newest = ''
         try:
-            model = Model(settings.model_settings(), *self._factories)
+            model = Model(settings.model_settings(), *self._factories, cameras=len(settings.cameras))
             model.compile_in_background()
             return model
         finally:
@@ -223,7 +223,9 @@ class VisNode(LifecycleNode):
 
     def _activate(self) -> None:
         self._raise_if_hanging()
-        self._worker, self._views = Worker(self._cameras), Views()
+        assert self._model is not None
+        self._worker = Worker(self._cameras, self._model.detect, self._model.batch)
+        self._views = Views()
         for camera in self._cameras:
             camera.activate(self._worker, self._views)
         self.get_logger().info(f'tracking {", ".join(camera.topic for camera in self._cameras)}')

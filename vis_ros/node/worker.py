@@ -1,4 +1,4 @@
-"""Worker: the one thread that runs the network, for all cameras in turn. StallWatch reports when it hangs."""
+"""Worker: the thread that runs the network, for all cameras in turn. StallWatch reports when it hangs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,32 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.impl.rcutils_logger import RcutilsLogger
+
+from vis_ros.instances import Instances
+from vis_ros.node.early_reader import EarlyReader
+from vis_ros.node.publishing_thread import PublishingThread
 
 STALLED_S = 5.0
 """A job in flight for longer than this is an error."""
 
+_READ_AHEAD_S = 0.001
+"""Images that take less time to read are not read ahead: that would gain nothing, and a newer one may still come."""
+
+
+class ReadImage(Protocol):
+    """An image on its way through the node, with whatever its stream needs to know of it. Pixels are BGR."""
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]: ...
+
 
 class ImageStream(Protocol):
-    """A source of images and requests, such as one camera. Its methods run in the worker thread and must not raise."""
+    """A source of images and requests, such as one camera. An image is read, tracked and published. No method raises;
+    all but `publish` run in the worker thread.
+    """
 
     topic: str
 
@@ -24,8 +42,21 @@ class ImageStream(Protocol):
         """Seconds until the next image should be processed, 0 or less if at once; None without an image."""
         ...
 
-    def process(self) -> None:
-        """Track the objects of the next image, if there still is one."""
+    def read(self) -> Any:
+        """The next image, a `ReadImage`; None if there is none any more, or it cannot be read."""
+        ...
+
+    def track(self, image: Any, found: Instances | None) -> Any:
+        """Track the objects of an image. Returns what is to be published, None for nothing.
+
+        Args:
+            image: as `read` returned it.
+            found: its detections, if the network has seen it in a batch; otherwise the stream runs the network.
+        """
+        ...
+
+    def publish(self, result: Any) -> None:
+        """Publish what `track` returned. Runs in a thread of its own, in the order of the images."""
         ...
 
     def serve(self, request: Any) -> None:
@@ -33,20 +64,39 @@ class ImageStream(Protocol):
         ...
 
 
+_Images = list[tuple[ImageStream, Any]]
+"""Images that were read, each with its stream."""
+
+Detect = Callable[[Sequence[NDArray[np.uint8]]], list[Instances]]
+"""Detects objects in a batch of images, see `Engine.infer`."""
+
+
 class Worker:
-    """Processes the next image of each stream in turn, and requests before all images, in a thread of its own.
+    """Processes the next image of each stream in turn, and requests before all images, in a thread of its own. Results
+    are published in another thread, while the network runs on the next images.
 
     Streams are served round-robin, so that a fast one cannot starve the others. The executor of rclpy stays free
     meanwhile. All methods may be called from any thread.
+
+    Args:
+        streams: which it serves.
+        detect: runs the network on a batch.
+        batch: number of streams whose images the network takes together, as far as they have images: it waits for none.
     """
 
-    def __init__(self, streams: Sequence[ImageStream]) -> None:
+    def __init__(self, streams: Sequence[ImageStream], detect: Detect | None = None, batch: int = 1) -> None:
         self._streams = tuple(streams)
+        self._detect = detect
+        self._batch = 1 if detect is None else batch
         self._requests: deque[tuple[ImageStream, Any]] = deque()
         self._next = 0
         self._stopped = False
         self._changed = threading.Condition()
         self._in_flight: tuple[ImageStream, float] | None = None
+        self._read_s = self._process_s = 0.0
+        self._images: _Images = []  # read ahead
+        self._early_reader = EarlyReader(self._read_next)
+        self._publishing = PublishingThread()
         # A daemon thread, because a network that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name='vis_worker', daemon=True)
         self._thread.start()
@@ -72,18 +122,21 @@ class Worker:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread has not ended yet."""
-        return self._thread.is_alive()
+        """Whether a thread has not ended yet."""
+        return self._thread.is_alive() or self._publishing.is_running
 
     def stop(self, timeout_s: float) -> None:
-        """Finish the current job, drop all others and end the thread.
+        """Finish the current job, drop all others and end the threads.
 
         A job that takes longer than `timeout_s` is left behind; `is_running` is true then.
         """
+        end = time.monotonic() + timeout_s
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
+        for thread in (self._early_reader, self._publishing):
+            thread.stop(max(end - time.monotonic(), 0.0))
 
     def _run(self) -> None:
         while (job := self._wait_for_job()) is not None:
@@ -93,25 +146,81 @@ class Worker:
             self._in_flight = None
 
     def _wait_for_job(self) -> tuple[ImageStream, Callable[[], None]] | None:
-        """The next job and its stream; None once the worker is being stopped."""
+        """The next job and its first stream; None once the worker is being stopped."""
+        self._images = self._images or self._early_reader.take() or []
         with self._changed:
             while not self._stopped:
                 if self._requests:
                     stream, request = self._requests.popleft()
-                    return stream, partial(stream.serve, request)
-                soonest: float | None = None
-                for offset in range(len(self._streams)):
-                    index = (self._next + offset) % len(self._streams)
-                    stream = self._streams[index]
-                    wait_s = stream.wait_s()
-                    if wait_s is None:
-                        continue
-                    if wait_s <= 0:
-                        self._next = index + 1
-                        return stream, stream.process
-                    soonest = wait_s if soonest is None else min(soonest, wait_s)
-                self._changed.wait(soonest)
+                    return stream, partial(self._serve, stream, request)
+                if self._images:
+                    images, self._images = self._images, []
+                    return images[0][0], partial(self._process, images)
+                ready, soonest_s = self._ready_streams()
+                if ready:
+                    return ready[0], partial(self._read_and_process, ready)
+                self._changed.wait(soonest_s)
             return None
+
+    def _ready_streams(self) -> tuple[list[ImageStream], float | None]:
+        """The streams whose turn it is, as many as fit into a batch; without any, the seconds until one is ready."""
+        ready: list[ImageStream] = []
+        soonest_s: float | None = None
+        first = self._next
+        for offset in range(len(self._streams)):
+            index = (first + offset) % len(self._streams)
+            wait_s = self._streams[index].wait_s()
+            if wait_s is None:
+                continue
+            if wait_s > 0:
+                soonest_s = wait_s if soonest_s is None else min(soonest_s, wait_s)
+                continue
+            ready.append(self._streams[index])
+            self._next = index + 1
+            if len(ready) == self._batch:
+                break
+        return ready, soonest_s
+
+    def _serve(self, stream: ImageStream, request: Any) -> None:
+        self._publishing.finish()  # what a request changes is in the next message that anyone receives
+        stream.serve(request)
+
+    def _read_next(self) -> _Images:
+        """Read the images whose turn it is."""
+        with self._changed:
+            ready, _ = self._ready_streams()
+        return self._read(ready)
+
+    def _read(self, streams: Sequence[ImageStream]) -> _Images:
+        started = time.monotonic()
+        images = [(stream, image) for stream in streams if (image := stream.read()) is not None]
+        if images:
+            self._read_s = time.monotonic() - started
+        return images
+
+    def _read_and_process(self, streams: Sequence[ImageStream]) -> None:
+        self._process(self._read(streams))
+
+    def _process(self, images: _Images) -> None:
+        """Track the objects in images and have the results published. Meanwhile, read the next images."""
+        started = time.monotonic()
+        if self._read_s >= _READ_AHEAD_S and self._process_s:
+            self._early_reader.start_at(started + self._process_s - self._read_s)
+        found = self._detect_in_batch([image for _, image in images])
+        for (stream, image), detections in zip(images, found, strict=True):
+            result = stream.track(image, detections)
+            if result is not None:
+                self._publishing.put(partial(stream.publish, result))
+        self._process_s = time.monotonic() - started
+
+    def _detect_in_batch(self, images: Sequence[ReadImage]) -> Sequence[Instances | None]:
+        """The detections of each image; None if it is to be run alone: one that fails must not cost the others."""
+        if len(images) < 2 or self._detect is None:
+            return [None] * len(images)
+        try:
+            return self._detect([image.pixels for image in images])
+        except Exception:
+            return [None] * len(images)
 
 
 class StallWatch:

@@ -14,16 +14,12 @@ _KEPT_BYTES, _MAX_FROM_HEAP = 256 << 20, 32 << 20
 
 
 def prepare_environment(*, sends_images: bool = True) -> None:
-    """Prepare this process for ROS: find its packages, send large images, share the cores. Call it before rclpy is
-    initialized. Variables that the user has set stay as they are.
-
-    Threads of the network sleep while they wait for each other instead of spinning. On a machine that is busy with
-    other processes, spinning has made an image take seconds instead of a tenth of a second.
+    """Prepare this process for ROS: find its packages, send large images. Call it before rclpy is initialized.
+    Variables that the user has set stay as they are.
 
     Args:
         sends_images: see `use_shared_memory`.
     """
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     _keep_freed_memory()
     find_wheels()
     use_shared_memory(sends_images=sends_images)

@@ -94,9 +94,9 @@ class DetectAndPropagate:
     def forget(self, track_id: int) -> None:
         self._tracker.forget(track_id)
 
-    def step(self, image: Image, stamp: float) -> Instances:
+    def step(self, image: Image, stamp: float, found: Instances | None = None) -> Instances:
         """The detected tracks and those that could be bridged, in ascending order of track id."""
-        found = self._tracker.step(image, stamp)
+        found = self._tracker.step(image, stamp, found)
         self._size = self._size or working_size(image.shape[:2], self._propagator.input_size)
         small = resize_to_working_size(image, self._size)
         by_track = self._propagate(small) if self._seen else {}

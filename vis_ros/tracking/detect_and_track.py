@@ -37,9 +37,9 @@ class DetectAndTrack:
     def lost(self) -> int:
         return 0
 
-    def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
+    def step(self, image: NDArray[np.uint8], stamp: float, found: Instances | None = None) -> Instances:
         """Detect, associate, and return the detections that have a track, in ascending order of track id."""
-        (detections,) = self._engine.infer([image])
+        detections = self._engine.infer([image])[0] if found is None else found
         return self.track(self._filter.keep(detections), stamp)
 
     def track(self, detections: Instances, stamp: float) -> Instances:

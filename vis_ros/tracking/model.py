@@ -5,14 +5,18 @@ it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vis_ros.engines.engine import BackgroundCompiler, Engine, EngineInfo
 from vis_ros.engines.loading import load_engine
 from vis_ros.engines.propagation_model import PropagationModel, load_propagation_model
+from vis_ros.instances import Instances
 from vis_ros.networks.named_weights import resolve
 from vis_ros.tracking.detect_and_propagate import DetectAndPropagate
 from vis_ros.tracking.detect_and_track import DetectAndTrack
@@ -23,6 +27,8 @@ from vis_ros.tracking.propagate import OBJECT, Propagate
 from vis_ros.tracking.published_memory import PublishedMemory
 from vis_ros.tracking.settings import PUBLISHED_RULES, Settings
 from vis_ros.tracking.tracker import Tracker
+
+_MAX_BATCH = 8
 
 
 def load(weights: str | Path = 'demo', **settings: Any) -> Model:
@@ -49,6 +55,7 @@ class Model:
         settings: `weights` may be '' for a model that propagates and starts from prompts: then there is no detector.
         engine_factory: called in place of `load_engine`.
         propagation_factory: called in place of `load_propagation_model`.
+        cameras: how many share the model, and may have their images run together.
 
     Raises ValueError or FileNotFoundError, see `load`.
     """
@@ -58,15 +65,26 @@ class Model:
         settings: Settings,
         engine_factory: Callable[..., Engine] | None = None,
         propagation_factory: Callable[..., PropagationModel] | None = None,
+        cameras: int = 1,
     ) -> None:
         settings.check_together()
         self.settings = settings
         self.weights_sha256 = weights_digest(settings.weights)
         """Of the file as it was when it was loaded; '' without a file."""
         self._propagation = _load_propagation(settings, propagation_factory or load_propagation_model)
-        self._engine = _load_detector(settings, engine_factory or load_engine)
+        self._engine = _load_detector(settings, engine_factory or load_engine, min(cameras, _MAX_BATCH))
         self.warm_up_ms = 0.0 if self._engine is None else self._engine.warm_up()
         """Milliseconds of one frame in the detector once it is warm."""
+
+    @property
+    def batch(self) -> int:
+        """Number of images, of different cameras, for which `detect` is fastest; 1 if a batch gains nothing."""
+        return 1 if self._engine is None or self.settings.propagates else self._engine.batch
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
+        """What the detector finds in each image, see `Engine.infer`; `Tracker.step` of each camera takes it."""
+        assert self._engine is not None
+        return self._engine.infer(images)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -179,7 +197,7 @@ def _load_propagation(settings: Settings, factory: Callable[..., PropagationMode
     )
 
 
-def _load_detector(settings: Settings, factory: Callable[..., Engine]) -> Engine | None:
+def _load_detector(settings: Settings, factory: Callable[..., Engine], batch: int) -> Engine | None:
     if not settings.weights:
         if settings.propagates and settings.start_from == 'prompts':
             return None
@@ -194,5 +212,6 @@ def _load_detector(settings: Settings, factory: Callable[..., Engine]) -> Engine
         score_threshold=settings.score_threshold or None,
         max_detections=settings.max_detections or None,
         threads=settings.threads,
+        batch=batch,
         accuracy_check=settings.accuracy_check,
     )

@@ -155,7 +155,7 @@ class Propagate:
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
-    def step(self, image: Image, stamp: float) -> Instances:
+    def step(self, image: Image, stamp: float, found: Instances | None = None) -> Instances:
         """Propagate every track into the next image, and detect new and lost objects. LOST tracks have an empty
         mask.
         """
@@ -163,7 +163,7 @@ class Propagate:
         propagated = self._propagate(frame)
         self._check_drift(propagated, stamp)
         if self._engine is not None and self._count % self.config.detect_every == 0:
-            self._detect(image, frame, propagated)
+            self._detect(image, frame, propagated, found)
         self._count += 1
         return self._instances(propagated, frame)
 
@@ -213,12 +213,14 @@ class Propagate:
 
     # --- the detector -----------------------------------------------------------------------------------------------
 
-    def _detect(self, image: Image, frame: _BufferedFrame, propagated: dict[int, _Propagated]) -> None:
+    def _detect(
+        self, image: Image, frame: _BufferedFrame, propagated: dict[int, _Propagated], found: Instances | None
+    ) -> None:
         """Recover lost tracks, and start new ones; adds their masks to `propagated`."""
         if not (self.lost or self._may_start()):
             return
         assert self._size is not None
-        found = self._detections(image)
+        found = self._detections(image, found)
         taken = np.zeros(self._size, bool)
         for number, each in propagated.items():
             if not self._objects[number].lost:
@@ -234,12 +236,11 @@ class Propagate:
                 taken |= mask
                 propagated[track] = _Propagated.detected(mask, float(found.scores[index]))
 
-    def _detections(self, image: Image) -> Instances:
-        """The detections above the threshold; none without a detector."""
+    def _detections(self, image: Image, found: Instances | None = None) -> Instances:
+        """The detections above the threshold, of those `found` if they are given; none without a detector."""
         if self._engine is None or self._filter is None:
             return Instances.empty((image.shape[0], image.shape[1]))
-        (found,) = self._engine.infer([image])
-        return self._filter.keep(found)
+        return self._filter.keep(self._engine.infer([image])[0] if found is None else found)
 
     def _track_of(self, detection: Instances, mask: Mask, frame: _BufferedFrame) -> int | None:
         """The track that a detection recovers or starts, None if it does neither."""

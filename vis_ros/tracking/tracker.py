@@ -35,12 +35,14 @@ class Tracker(Protocol):
         """Number of tracks that are LOST and still reported; 0 for trackers that do not report lost tracks."""
         ...
 
-    def step(self, image: Image, stamp: float) -> Instances:
+    def step(self, image: Image, stamp: float, found: Instances | None = None) -> Instances:
         """Track the objects of the next image.
 
         Args:
             image: (height, width, 3) uint8 BGR.
             stamp: time of the image in seconds, not before that of the previous one.
+            found: what the engine found in the image, if the caller has run it already, on images of several cameras
+                at once.
 
         Returns:
             The tracked objects in ascending order of track id.

@@ -40,6 +40,8 @@ class OpenVinoEngine:
         ValueError: the processor or the graph does not support the precision.
     """
 
+    batch = 1
+
     def __init__(
         self, path: Path, config: ModelConfig, *, precision: str = 'auto', threads: int = 0, note: str = ''
     ) -> None:

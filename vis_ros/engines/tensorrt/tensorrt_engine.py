@@ -73,7 +73,7 @@ class TensorRtEngine:
         self._path = path
         self._gpu, self._library = gpu, library
         self._requested = 'fp16' if precision == 'auto' else precision
-        self._batch = batch
+        self.batch = batch
         self._has_accuracy_check = accuracy_check
         self._missing: list[str] = []
         self._digest = sha256_of(path)
@@ -134,7 +134,7 @@ class TensorRtEngine:
 
     def _open(self, size: Size) -> tuple[BatchDetector, OpenedEngine[TensorRtSession], str]:
         """The detector for an input size, its engine, and a note on what is not as it should be."""
-        graph = find_graph(self._path, self.config.architecture, 'gpu', self._requested, size, self._batch)
+        graph = find_graph(self._path, self.config.architecture, 'gpu', self._requested, size, self.batch)
         read_graph(graph, self._path)
         resize, resize_note = _make_resize(self._gpu, self.config)
         opened = _open(self._library, self._gpu, graph, self._key(graph, size), resize)
@@ -164,7 +164,7 @@ class TensorRtEngine:
             gpu=self._gpu.name,
             capability=f'{self._gpu.capability[0]}.{self._gpu.capability[1]}',
             precision=self._requested,
-            batch=self._batch,
+            batch=self.batch,
             height=size[0],
             width=size[1],
         )

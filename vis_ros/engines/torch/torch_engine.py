@@ -47,6 +47,7 @@ class TorchEngine:
         ValueError: torch does not find that device, or does not run in that precision.
     """
 
+    batch = 1
     _graphs: CudaGraphs | None
 
     def __init__(
