@@ -1,4 +1,4 @@
-"""A mask as the crop of its window: its tight box, its area, its centroid.
+"""A mask as the crop of its window: its tight box, its area and its centroid.
 
 A mask is the (height, width) uint8 crop, 0 or 1, of an integer window of the source image, its `roi` = x0 y0 x1 y1
 (x1 and y1 exclusive). Nothing here touches a full frame, except `tight_box`, which makes the window of one.
@@ -35,21 +35,23 @@ def area(mask: NDArray[Any]) -> int:
     return int(np.count_nonzero(mask))
 
 
-def centroid(mask: Mask, roi: ArrayLike) -> tuple[float, float]:
-    """Mean (x, y) of the pixels that are set, in source pixels; NaN for an empty mask.
+def area_and_centroid(mask: Mask, roi: ArrayLike) -> tuple[int, tuple[float, float]]:
+    """Number of pixels that are set, and their mean (x, y) in source pixels; NaN for an empty mask.
 
     Continuous coordinates, as of boxes: the pixel in column 0 has its center at x = 0.5.
     """
     import cv2  # here, because decoding a message's mask needs numpy only
 
-    if not area(mask):
-        return math.nan, math.nan
+    if not mask.size:
+        return 0, (math.nan, math.nan)
     columns = cv2.reduce(mask, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
     rows = cv2.reduce(mask, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
+    count = int(rows.sum())
+    if not count:
+        return 0, (math.nan, math.nan)
     x0, y0, *_ = np.asarray(roi).tolist()
-    return x0 + _mean_position(columns), y0 + _mean_position(rows)
+    return count, (x0 + _sum_of_positions(columns) / count, y0 + _sum_of_positions(rows) / count)
 
 
-def _mean_position(counts: NDArray[Any]) -> float:
-    weights = counts.astype(np.float64)
-    return float(weights.dot(np.arange(0.5, len(weights))) / weights.sum())
+def _sum_of_positions(counts: NDArray[Any]) -> float:
+    return float(np.arange(0.5, len(counts)).dot(counts))

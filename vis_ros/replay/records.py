@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import BRIDGED, CONFIRMED, LOST, TENTATIVE, Instances
-from vis_ros.masks.crop import area, centroid
+from vis_ros.masks.crop import area_and_centroid
 from vis_ros.masks.rle import MaskRuns, mask_runs
 
 _STATES = {TENTATIVE: 'tentative', CONFIRMED: 'confirmed', LOST: 'lost', BRIDGED: 'bridged'}
@@ -73,6 +73,7 @@ def frame_record(
 def _object_record(instances: Instances, index: int, class_name: str, runs: MaskRuns, origin_ns: int) -> dict[str, Any]:
     mask, roi = instances.masks[index], instances.rois[index].tolist()
     first_seen = None if instances.first_seen is None else float(instances.first_seen[index])
+    area, centroid = area_and_centroid(mask, roi)
     return {
         'track_id': _field(instances.track_ids, index, 0),
         'state': _STATES[_field(instances.states, index, CONFIRMED)],
@@ -84,8 +85,8 @@ def _object_record(instances: Instances, index: int, class_name: str, runs: Mask
         'match_score': round(_field(instances.match_scores, index, 1.0), 6),
         'box': [round(float(value), 2) for value in instances.boxes[index]],
         'roi': roi,
-        'area': area(mask),
-        'centroid': [round(value, 2) for value in centroid(mask, roi)],
+        'area': area,
+        'centroid': [round(value, 2) for value in centroid],
         'mask': {'size': list(instances.image_size), 'counts': runs.image.tolist()},
         **({} if instances.positions is None else {'position': _meters(instances.positions[index])}),
     }
