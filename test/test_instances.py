@@ -233,7 +233,7 @@ def test_with_fields_makes_a_checked_copy() -> None:
 
 def unpasted() -> dict[str, Any]:
     """Fields of three objects whose masks are not pasted yet."""
-    placement = place(np.array(ROIS), (4, 4), SIZE)
+    placement = place(np.array(ROIS), 4, SIZE)
     masks = PastedMasks(np.ones((3, 4, 4), np.float32), placement)
     return {'boxes': ROIS, 'rois': placement.rois, 'masks': masks}
 

@@ -24,7 +24,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import box_iou as torchvision_iou
 
 from vis_ros.masks import pasted_masks, rle
-from vis_ros.masks.crop import Mask, Roi, area, area_and_centroid, tight_box
+from vis_ros.masks.crop import Mask, Roi, area, areas_and_centroids, tight_box
 from vis_ros.masks.encodings import ENCODINGS, MASK_BITS, decode, encode, rle_bytes
 from vis_ros.masks.iou import box_iou, mask_iou
 from vis_ros.masks.paste import PasteRule, place
@@ -252,7 +252,7 @@ def paste(
     threshold: float = 0.5,
 ) -> tuple[Mask, Roi]:
     """One mask and its roi."""
-    placement = place(np.asarray(box)[None], probability.shape, size, rule)
+    placement = place(np.asarray(box)[None], len(probability), size, rule)
     return paste_all(probability[None], placement, threshold)[0], placement.rois[0]
 
 
@@ -327,14 +327,14 @@ def one_pixel_at_a_time(
     probability: NDArray[np.float32], box: Any, size: tuple[int, int], rule: PasteRule, threshold: float
 ) -> Mask:
     """The whole mask, each pixel from its four cells in float32: along the rows first, then along the columns."""
-    cells = np.pad(probability, 1)
-    x = in_cells(float(box[0]), float(box[2]), size[1], probability.shape[1], rule)
-    y = in_cells(float(box[1]), float(box[3]), size[0], probability.shape[0], rule)
+    cells, last = np.pad(probability, 1), len(probability) + 1
+    x = in_cells(float(box[0]), float(box[2]), size[1], len(probability), rule)
+    y = in_cells(float(box[1]), float(box[3]), size[0], len(probability), rule)
     mask = np.zeros(size, np.uint8)
     for row, column in np.argwhere(np.isfinite(y)[:, None] & np.isfinite(x)).tolist():
         (top, down), (left, across) = (
             divmod(min(max(place[at] + 1, 0), last), 1) if place[at] + 1 < last else (last - 1, 1.0)
-            for place, at, last in ((y, row, len(cells) - 1), (x, column, cells.shape[1] - 1))
+            for place, at in ((y, row), (x, column))
         )
         corners = cells[int(top) : int(top) + 2, int(left) : int(left) + 2]
         upper, lower = corners[:, 0] + np.float32(across) * (corners[:, 1] - corners[:, 0])
@@ -348,11 +348,11 @@ def test_paste_rounds_as_one_pixel_at_a_time(rule: Any) -> None:
     """To the last bit, where all probabilities are within a few roundings of the threshold."""
     rng = np.random.default_rng(4)
     size, count = (23, 31), 12
-    probabilities = np.float32(0.5) + rng.integers(-2, 3, (count, 5, 7)).astype(np.float32) * np.float32(2**-24)
+    probabilities = np.float32(0.5) + rng.integers(-2, 3, (count, 5, 5)).astype(np.float32) * np.float32(2**-24)
     corners = rng.uniform(-9, 40, (count, 2, 2)).astype(np.float32)
     boxes = np.sort(corners, axis=1).reshape(count, 4)
     boxes[0], boxes[1, 2:] = (0, 0, 31, 23), boxes[1, :2] + np.float32(0.3)
-    placement = place(boxes, (5, 7), size, rule)
+    placement = place(boxes, 5, size, rule)
     masks = paste_all(probabilities, placement)
     for probability, box, mask, roi in zip(probabilities, boxes, masks, placement.rois, strict=True):
         expected = one_pixel_at_a_time(probability, box, size, rule, 0.5)
@@ -377,7 +377,7 @@ def test_a_large_mask_in_blocks_is_that_of_its_parts(rule: Any) -> None:
 def test_masks_are_pasted_when_one_is_read_and_only_those_that_were_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     probabilities = np.stack([blob(seed) for seed in range(6)])
     boxes = np.array([random_box(np.random.default_rng(seed), margin=5) for seed in range(6)])
-    placement, pasted = place(boxes, (28, 28), SIZE), []
+    placement, pasted = place(boxes, 28, SIZE), []
 
     def counted(probabilities: Any, placement: Any, threshold: float) -> list[Mask]:
         pasted.append(len(probabilities))
@@ -411,8 +411,8 @@ def test_a_pixel_at_the_threshold(rule: Any, expected: int) -> None:
 
 
 @pytest.mark.parametrize('rule', REFERENCES)
-def test_paste_takes_maps_of_any_shape(rule: Any) -> None:
-    probability = np.ones((14, 7), np.float32)
+def test_paste_takes_maps_of_any_size(rule: Any) -> None:
+    probability = np.ones((14, 14), np.float32)
     mask, roi = paste(probability, (10, 10, 20, 30), SIZE, rule)
     assert frame(mask, roi)[10:30, 10:20].mean() > 0.95
 
@@ -466,7 +466,7 @@ def test_measures_agree_with_the_full_frame() -> None:
     for seed in range(200):
         mask, roi = paste(blob(seed), random_box(rng, margin=10), SIZE)
         full, other = frame(mask, roi).astype(bool), frame(*previous).astype(bool)
-        count, centroid = area_and_centroid(mask, roi)
+        (count,), (centroid,) = areas_and_centroids([mask], roi[None])
         assert count == area(mask) == full.sum()
         union = (full | other).sum()
         expected = (full & other).sum() / union if union else 0.0
@@ -481,15 +481,17 @@ def test_measures_agree_with_the_full_frame() -> None:
 
 
 def test_the_centroid_of_a_full_box_is_its_center() -> None:
-    assert area_and_centroid(np.ones((4, 6), np.uint8), (10, 20, 16, 24)) == (24, (13.0, 22.0))
+    areas, centroids = areas_and_centroids([np.ones((4, 6), np.uint8)], np.array([[10, 20, 16, 24]], np.int32))
+    assert areas.tolist() == [24] and centroids.tolist() == [[13.0, 22.0]]
 
 
 @pytest.mark.parametrize('mask', [np.zeros((0, 0), np.uint8), np.zeros((3, 3), np.uint8)])
 def test_empty_masks_have_no_area_centroid_or_overlap(mask: Mask) -> None:
     roi = (0, 0, *mask.shape)
-    count, centroid = area_and_centroid(mask, roi)
-    assert count == area(mask) == 0
-    assert np.isnan(centroid).all()
+    full = np.ones((2, 2), np.uint8)
+    areas, centroids = areas_and_centroids([full, mask, full], np.array([(4, 6, 6, 8), roi, (0, 0, 2, 2)], np.int32))
+    assert areas.tolist() == [4, area(mask), 4] == [4, 0, 4]
+    assert np.isnan(centroids[1]).all() and centroids[[0, 2]].tolist() == [[5, 7], [1, 1]]
     assert mask_iou(mask, roi, mask, roi) == 0.0
 
 

@@ -29,7 +29,7 @@ def postprocess(
     if config.mask_scores:
         outputs, class_scores = _rescore(outputs, config.score_threshold)
     boxes = np.divide(outputs.boxes, np.array(scale * 2, np.float32))
-    placement = place(boxes, outputs.masks.shape[1:], image_size, config.mask_paste)
+    placement = place(boxes, outputs.masks.shape[1], image_size, config.mask_paste)
     if config.legacy_boxes:  # x1 and y1 are the last pixel; in `Instances` they are the pixel after it
         boxes = np.minimum(boxes + np.array([0, 0, 1, 1], np.float32), np.array(image_size[::-1] * 2, np.float32))
     return Instances(

@@ -6,11 +6,11 @@ A mask is the (height, width) uint8 crop, 0 or 1, of an integer window of the so
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Mask = NDArray[np.uint8]
 Roi = NDArray[np.int32]
@@ -35,23 +35,33 @@ def area(mask: NDArray[Any]) -> int:
     return int(np.count_nonzero(mask))
 
 
-def area_and_centroid(mask: Mask, roi: ArrayLike) -> tuple[int, tuple[float, float]]:
-    """Number of pixels that are set, and their mean (x, y) in source pixels; NaN for an empty mask.
+def areas_and_centroids(
+    masks: Sequence[Mask], rois: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How many pixels of each of N masks are set, and where their mean is.
 
-    Continuous coordinates, as of boxes: the pixel in column 0 has its center at x = 0.5.
+    Args:
+        masks: N crops of their rois.
+        rois: (N, 4) x0 y0 x1 y1 in source pixels.
+
+    Returns:
+        (N,) numbers of pixels, and (N, 2) x and y in source pixels, NaN for an empty mask. Continuous coordinates, as
+        of boxes: the pixel in column 0 has its center at x = 0.5.
     """
     import cv2  # here, because decoding a message's mask needs numpy only
 
-    if not mask.size:
-        return 0, (math.nan, math.nan)
-    columns = cv2.reduce(mask, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
-    rows = cv2.reduce(mask, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
-    count = int(rows.sum())
-    if not count:
-        return 0, (math.nan, math.nan)
-    x0, y0, *_ = np.asarray(roi).tolist()
-    return count, (x0 + _sum_of_positions(columns) / count, y0 + _sum_of_positions(rows) / count)
-
-
-def _sum_of_positions(counts: NDArray[Any]) -> float:
-    return float(np.arange(0.5, len(counts)).dot(counts))
+    areas, centroids = np.zeros(len(masks), np.int64), np.full((len(masks), 2), np.nan)
+    filled = [index for index, mask in enumerate(masks) if mask.size]
+    if not filled:
+        return areas, centroids
+    columns = [cv2.reduce(masks[index], 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for index in filled]
+    rows = [cv2.reduce(masks[index], 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for index in filled]
+    counts = np.concatenate(columns + rows)
+    lengths = np.array([len(line) for line in columns + rows])
+    starts = np.cumsum(lengths) - lengths
+    places = np.arange(0.5, len(counts)) - np.repeat(starts, lengths)
+    sums = np.add.reduceat(counts * places, starts).reshape(2, -1).T
+    areas[filled] = np.add.reduceat(counts, starts)[: len(filled)]
+    with np.errstate(invalid='ignore'):
+        centroids[filled] = rois[filled, :2] + sums / areas[filled, None]
+    return areas, centroids

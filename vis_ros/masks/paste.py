@@ -53,15 +53,13 @@ class Placement:
         return Placement(*chosen, self.first_cell, self.added_border, self.includes_threshold)
 
 
-def place(
-    boxes: ArrayLike, small_size: tuple[int, int], image_size: tuple[int, int], rule: PasteRule = 'grid_sample'
-) -> Placement:
+def place(boxes: ArrayLike, cells: int, image_size: tuple[int, int], rule: PasteRule = 'grid_sample') -> Placement:
     """Place small masks in their boxes.
 
     Args:
         boxes: (N, 4) x0 y0 x1 y1 in source pixels, continuous coordinates. One that has no area, is outside the image
             or is not finite gets a window of 0x0 pixels.
-        small_size: (rows, columns) of the small masks, 28 and 28 in Mask R-CNN.
+        cells: on each side of a small mask, 28 in Mask R-CNN.
         image_size: (height, width) of the source image.
         rule: the sampling rule.
 
@@ -75,29 +73,29 @@ def place(
     is_usable &= np.all(corners[:, 1] > corners[:, 0], axis=1)
     corners[~is_usable] = [[0, 0], [1, 1]]
     low, high = corners.transpose(1, 2, 0)
-    return _RULES[rule](low, high, np.array(small_size[::-1])[:, None], np.array(image_size[::-1])[:, None], is_usable)
+    return _RULES[rule](low, high, cells, np.array(image_size[::-1])[:, None], is_usable)
 
 
-def _grid_sample(low: Floats, high: Floats, cells: Integers, limit: Integers, is_usable: Flags) -> Placement:
+def _grid_sample(low: Floats, high: Floats, cells: int, limit: Integers, is_usable: Flags) -> Placement:
     rois = _windows(np.floor(low), np.ceil(high), limit, is_usable)
     return Placement(rois, low, cells / (high - low), includes_threshold=True)
 
 
-def _mmcv(low: Floats, high: Floats, cells: Integers, limit: Integers, is_usable: Flags) -> Placement:
+def _mmcv(low: Floats, high: Floats, cells: int, limit: Integers, is_usable: Flags) -> Placement:
     first, lengths = _inclusive(low, high)
     return Placement(_windows(first, first + lengths, limit, is_usable), first, cells / lengths, first_cell=1)
 
 
-def _torchvision(low: Floats, high: Floats, cells: Integers, limit: Integers, is_usable: Flags) -> Placement:
+def _torchvision(low: Floats, high: Floats, cells: int, limit: Integers, is_usable: Flags) -> Placement:
     # The same float32 steps as torchvision: the result is truncated, so the last bit can move the mask by a pixel.
     start, stop = low.astype(np.float32), high.astype(np.float32)
-    half = (stop - start) * np.float32(0.5) * ((cells + 2) / cells).astype(np.float32)
+    half = (stop - start) * np.float32(0.5) * np.float32((cells + 2) / cells)
     center = (stop + start) * np.float32(0.5)
     first, lengths = _inclusive((center - half).astype(np.float64), (center + half).astype(np.float64))
     return Placement(_windows(first, first + lengths, limit, is_usable), first, (cells + 2) / lengths, added_border=1)
 
 
-_RULES: dict[str, Callable[[Floats, Floats, Integers, Integers, Flags], Placement]] = {
+_RULES: dict[str, Callable[[Floats, Floats, int, Integers, Flags], Placement]] = {
     'grid_sample': _grid_sample,
     'torchvision': _torchvision,
     'mmcv': _mmcv,
@@ -132,11 +130,11 @@ def paste(probabilities: NDArray[np.float32], placement: Placement, threshold: f
     Returns:
         N crops, (height, width) uint8, 0 or 1.
     """
-    count, rows, columns = probabilities.shape
-    bordered = np.zeros((count, rows + 2, columns + 2), np.float32)
+    count, cells, _ = probabilities.shape
+    bordered = np.zeros((count, cells + 2, cells + 2), np.float32)
     bordered[:, 1:-1, 1:-1] = probabilities
     steps = bordered[:, :, 1:] - bordered[:, :, :-1]
-    samples = _samples(placement, np.array([[columns + 2], [rows + 2]]))
+    samples = _samples(placement, cells + 2)
     widths, heights = (placement.rois[:, 2:] - placement.rois[:, :2]).T
     largest = np.maximum(np.minimum(widths * heights, _VALUES_AT_ONCE), widths).max(initial=0)
     blocks = np.empty((2, largest), np.float32)
@@ -153,22 +151,25 @@ _Samples: TypeAlias = 'tuple[Integers, NDArray[np.float32]]'
 pixel, and (P,) the fraction of the way to the next one."""
 
 
-def _samples(placement: Placement, cells: Integers) -> list[_Samples]:
-    """The samples along x of each window, then those along y. `cells`: (2, 1) of a small mask with its border."""
-    start = placement.rois[:, :2].T.ravel().astype(np.intp)
+def _samples(placement: Placement, cells: int) -> list[_Samples]:
+    """The samples along x of each window, then those along y, for small masks of `cells` with their border."""
+    start = placement.rois[:, :2].T.ravel()
     lengths = placement.rois[:, 2:].T.ravel() - start
     ends = np.cumsum(lengths)
-    pixels = np.arange(lengths.sum()) + np.repeat(start - ends + lengths, lengths)
     # The center of cell k of the small mask is at k; the mask is zero at -1 and at the number of cells.
-    positions = pixels + np.repeat(0.5 - placement.origin, lengths)
-    positions *= np.repeat(placement.cells_per_pixel, lengths)
-    positions -= 0.5
-    positions -= placement.added_border
-    positions += 1
-    last = np.repeat(np.broadcast_to(cells - 1, placement.origin.shape), lengths)
-    places = _clipped(positions, placement.first_cell, last - placement.first_cell)
-    before = np.minimum(places.astype(np.intp), last - 1)
-    fractions = (places - before).astype(np.float32)
+    places = np.arange(float(lengths.sum()))
+    places += np.repeat((start - ends + lengths).astype(np.float64), lengths)  # pixels of the image
+    places += np.repeat(0.5 - placement.origin, lengths)
+    places *= np.repeat(placement.cells_per_pixel, lengths)
+    places -= 0.5
+    places -= placement.added_border
+    places += 1
+    np.maximum(places, placement.first_cell, out=places)
+    np.minimum(places, cells - 1 - placement.first_cell, out=places)
+    before = places.astype(np.intp)
+    np.minimum(before, cells - 2, out=before)
+    places -= before
+    fractions = places.astype(np.float32)
     parts = [slice(end - length, end) for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
     return [(before[part], fractions[part]) for part in parts]
 

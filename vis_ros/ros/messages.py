@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import CONFIRMED, Instances
-from vis_ros.masks.crop import area_and_centroid
+from vis_ros.masks.crop import areas_and_centroids
 from vis_ros.masks.encodings import ENCODINGS, MASK_NONE, decode, encoded, encoding_name
 from vis_ros.ros.new_message import NewMessage, ros_message
 from vis_ros.ros.stamps import nanoseconds, to_duration, to_time
@@ -70,10 +70,11 @@ def to_message(
     message.instances = [new('vis_ros/msg/InstanceMask') for _ in shown]
     _set_fields(message.instances, instances, shown, context.origin_ns, new)
     number, rois = ENCODINGS[encoding_name(mask_encoding)], instances.rois.tolist()
+    areas, centroids = (each.tolist() for each in areas_and_centroids(instances.masks, instances.rois))
     for object, index in zip(message.instances, shown, strict=True):
         mask, (x0, y0, x1, y1), roi = instances.masks[index], rois[index], object.roi
         roi.x_offset, roi.y_offset, roi.width, roi.height = x0, y0, x1 - x0, y1 - y0
-        object.area, (object.centroid_x, object.centroid_y) = area_and_centroid(mask, rois[index])
+        object.area, (object.centroid_x, object.centroid_y) = areas[index], centroids[index]
         object.mask_encoding = number
         # Copied into the message's own array, because older distributions check an assigned array byte by byte.
         object.mask_data.frombytes(encoded(mask, number) if mask_data is None else mask_data[index])
