@@ -34,7 +34,8 @@ class Instances:
         scores: (N,) float32 in [0, 1].
         class_ids: (N,) int32, index into `class_names`.
         rois: (N, 4) int32, x0 y0 x1 y1, the integer window of each mask, inside the image.
-        masks: N arrays (y1 - y0, x1 - x0) uint8, 0 or 1, each the crop of its roi.
+        masks: N arrays (y1 - y0, x1 - x0) uint8, 0 or 1, each the crop of its roi. Those of a detector are computed
+            when one is first read (`PastedMasks`).
         embeddings: (N, D) float32 or None.
         class_scores: (N,) float32 score of the class alone where `scores` include mask quality, or None.
         class_names: the names of all classes of the model, or None.
