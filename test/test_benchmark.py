@@ -19,7 +19,7 @@ from benchmarks.speed.speed_settings import SpeedSettings
 from benchmarks.speed.wanted_detections import load_at_threshold, save_crowded_model
 from benchmarks.speed.workspace import Workspace
 from vis_ros.engines import postprocessing
-from vis_ros.masks import encodings as masks
+from vis_ros.masks import encodings
 from vis_ros.networks import preprocessing
 from vis_ros.networks.model_header import read_config
 from vis_ros.networks.named_weights import resolve
@@ -84,19 +84,19 @@ def test_the_ratio_of_infer_is_that_of_its_three_stages():
 
 def test_a_watched_function_is_timed_wherever_it_is_called_and_is_itself_again_afterwards():
     watch = Stopwatch()
-    with watch.watching({'encode': masks.encode, 'fit': fit}):
-        assert messages.encode is masks.encode is not pipeline_module.STAGES
-        assert messages.encode is not pipeline_module.fit
-        messages.encode(np.ones((300, 300), np.uint8), 'rle')
-        masks.encode(np.ones((3, 3), np.uint8), 'rle')
+    with watch.watching({'encode': encodings.encoded, 'fit': fit}):
+        assert messages.encoded is encodings.encoded is not pipeline_module.STAGES
+        assert messages.encoded is not pipeline_module.fit
+        messages.encoded(np.ones((300, 300), np.uint8), 'rle')
+        encodings.encoded(np.ones((3, 3), np.uint8), 'rle')
         with pytest.raises(ValueError, match='nonsense'):
-            masks.encode(np.ones((3, 3), np.uint8), 'nonsense')
+            encodings.encoded(np.ones((3, 3), np.uint8), 'nonsense')
     assert watch.calls == {'encode': 3, 'fit': 0}
     assert watch.seconds['encode'] > 0 == watch.seconds['fit']
     watch.restart()
-    masks.encode(np.ones((3, 3), np.uint8), 'rle')
+    encodings.encoded(np.ones((3, 3), np.uint8), 'rle')
     assert watch.seconds == {'encode': 0, 'fit': 0} and watch.calls['encode'] == 3
-    assert messages.encode is masks.encode and not hasattr(masks.encode, '__wrapped__')
+    assert messages.encoded is encodings.encoded and not hasattr(encodings.encoded, '__wrapped__')
 
 
 # --- pipeline ---------------------------------------------------------------------------------------------------------

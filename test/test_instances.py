@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, fields
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from vis_ros.instances import BRIDGED, CONFIRMED, LOST, TENTATIVE, Instances
+from vis_ros.masks import pasted_masks
+from vis_ros.masks.paste import place
+from vis_ros.masks.pasted_masks import PastedMasks
 from vis_ros.visualization import draw_overlay
 
 SIZE = (20, 30)
@@ -225,6 +229,39 @@ def test_with_fields_makes_a_checked_copy() -> None:
     assert frame.track_ids is None and tracked.track_ids is not None and tracked.track_ids.tolist() == [4, 5, 6]
     with pytest.raises(ValueError, match='track_ids has length 1'):
         frame.with_fields(track_ids=[4])
+
+
+def unpasted() -> dict[str, Any]:
+    """Fields of three objects whose masks are not pasted yet."""
+    placement = place(np.array(ROIS), 4, SIZE)
+    masks = PastedMasks(np.ones((3, 4, 4), np.float32), placement)
+    return {'boxes': ROIS, 'rois': placement.rois, 'masks': masks}
+
+
+def test_masks_that_are_not_pasted_stay_so_until_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    pasted = Mock(wraps=pasted_masks.paste)
+    monkeypatch.setattr(pasted_masks, 'paste', pasted)
+    values = unpasted()
+    frame = three(**values)
+    chosen = frame[np.array([1])].with_fields(track_ids=[4], positions=np.zeros((1, 3)))
+    assert len(frame) == 3 and not pasted.called
+    assert chosen.areas().tolist() == [4]
+    assert pasted.call_count == 1 and len(pasted.call_args.args[0]) == 1
+
+
+def test_masks_that_are_not_pasted_must_fit_their_windows() -> None:
+    values = unpasted()
+    with pytest.raises(ValueError, match=r'masks\[0\] has shape \(3, 4\), but rois\[0\] = \[0, 0, 5, 3\]'):
+        three(**{**values, 'rois': [[0, 0, 5, 3], *ROIS[1:]]})
+    with pytest.raises(ValueError, match=r'masks\[0\] has shape \(3, 4\), but rois\[0\] = \[0, 0, 5, 3\]'):
+        three(**values).with_fields(rois=[[0, 0, 5, 3], *ROIS[1:]])
+    with pytest.raises(ValueError, match=r'rois\[1\] = \[28, 18, 30, 20\] .*29x20'):
+        three(**values).with_fields(image_size=(20, 29))
+
+
+def test_with_fields_refuses_what_no_instances_have() -> None:
+    with pytest.raises(TypeError, match="no field 'colour'"):
+        three().with_fields(colour=[1, 2, 3])
 
 
 def test_instances_cannot_be_changed() -> None:

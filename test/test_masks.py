@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,11 +23,13 @@ from pycocotools import mask as coco
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import box_iou as torchvision_iou
 
-from vis_ros.masks import rle
-from vis_ros.masks.crop import Mask, Roi, area, centroid, tight_box
+from vis_ros.masks import pasted_masks, rle
+from vis_ros.masks.crop import Mask, Roi, area, areas_and_centroids, tight_box
 from vis_ros.masks.encodings import ENCODINGS, MASK_BITS, decode, encode, rle_bytes
 from vis_ros.masks.iou import box_iou, mask_iou
-from vis_ros.masks.paste import paste
+from vis_ros.masks.paste import PasteRule, place
+from vis_ros.masks.paste import paste as paste_all
+from vis_ros.masks.pasted_masks import PastedMasks
 
 PIXEL_ENCODINGS = ('mono8', 'bits', 'rle', 'png')
 SIZE = (48, 64)
@@ -241,6 +244,18 @@ def test_all_masks_of_a_frame_are_coded_in_order() -> None:
 # --- paste ----------------------------------------------------------------------------------------------------------
 
 
+def paste(
+    probability: NDArray[np.float32],
+    box: Any,
+    size: tuple[int, int],
+    rule: PasteRule = 'grid_sample',
+    threshold: float = 0.5,
+) -> tuple[Mask, Roi]:
+    """One mask and its roi."""
+    placement = place(np.asarray(box)[None], len(probability), size, rule)
+    return paste_all(probability[None], placement, threshold)[0], placement.rois[0]
+
+
 def grid_sample_frame(probability: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.float64]:
     """The probability of every pixel of the image, by torch, over the whole frame."""
     x0, y0, x1, y1 = box.astype(np.float64)
@@ -289,6 +304,96 @@ def test_paste_agrees_with_the_full_frame_of_its_model(rule: Any, threshold: flo
     assert set_pixels > 10_000
 
 
+def in_cells(low: float, high: float, pixels: int, cells: int, rule: PasteRule) -> NDArray[np.float64]:
+    """Where each pixel of a line lies in a small mask, as its rule is documented; NaN outside of the box."""
+    added = 0
+    if rule == 'torchvision':
+        added, a, b = 1, np.float32(low), np.float32(high)
+        half, center = (b - a) * np.float32(0.5) * np.float32((cells + 2) / cells), (a + b) * np.float32(0.5)
+        low, high = float(center - half), float(center + half)
+    first, count, origin, length = math.floor(low), math.ceil(high) - math.floor(low), low, high - low
+    if rule != 'grid_sample':
+        first = int(low)
+        count = length = max(int(high) - first + 1, 1)
+        origin = first
+    places = (np.arange(pixels) + (0.5 - origin)) * ((cells + 2 * added) / length) - 0.5
+    if rule != 'grid_sample':
+        places = np.clip(places, 0, cells + 2 * added - 1)
+    inside = (np.arange(pixels) >= first) & (np.arange(pixels) < first + count)
+    return np.where(inside, places - added, np.nan)
+
+
+def one_pixel_at_a_time(
+    probability: NDArray[np.float32], box: Any, size: tuple[int, int], rule: PasteRule, threshold: float
+) -> Mask:
+    """The whole mask, each pixel from its four cells in float32: along the rows first, then along the columns."""
+    cells, last = np.pad(probability, 1), len(probability) + 1
+    x = in_cells(float(box[0]), float(box[2]), size[1], len(probability), rule)
+    y = in_cells(float(box[1]), float(box[3]), size[0], len(probability), rule)
+    mask = np.zeros(size, np.uint8)
+    for row, column in np.argwhere(np.isfinite(y)[:, None] & np.isfinite(x)).tolist():
+        (top, down), (left, across) = (
+            divmod(min(max(place[at] + 1, 0), last), 1) if place[at] + 1 < last else (last - 1, 1.0)
+            for place, at in ((y, row), (x, column))
+        )
+        corners = cells[int(top) : int(top) + 2, int(left) : int(left) + 2]
+        upper, lower = corners[:, 0] + np.float32(across) * (corners[:, 1] - corners[:, 0])
+        value = upper + np.float32(down) * (lower - upper)
+        mask[row, column] = value >= threshold if rule == 'grid_sample' else value > threshold
+    return mask
+
+
+@pytest.mark.parametrize('rule', REFERENCES)
+def test_paste_rounds_as_one_pixel_at_a_time(rule: Any) -> None:
+    """To the last bit, where all probabilities are within a few roundings of the threshold."""
+    rng = np.random.default_rng(4)
+    size, count = (23, 31), 12
+    probabilities = np.float32(0.5) + rng.integers(-2, 3, (count, 5, 5)).astype(np.float32) * np.float32(2**-24)
+    corners = rng.uniform(-9, 40, (count, 2, 2)).astype(np.float32)
+    boxes = np.sort(corners, axis=1).reshape(count, 4)
+    boxes[0], boxes[1, 2:] = (0, 0, 31, 23), boxes[1, :2] + np.float32(0.3)
+    placement = place(boxes, 5, size, rule)
+    masks = paste_all(probabilities, placement)
+    for probability, box, mask, roi in zip(probabilities, boxes, masks, placement.rois, strict=True):
+        expected = one_pixel_at_a_time(probability, box, size, rule, 0.5)
+        np.testing.assert_array_equal(frame(mask, roi, size), expected)
+    assert 0.1 < np.concatenate([mask.ravel() for mask in masks]).mean() < 0.9
+
+
+@pytest.mark.parametrize('rule', REFERENCES)
+def test_a_large_mask_in_blocks_is_that_of_its_parts(rule: Any) -> None:
+    box, size = (3.3, 5.7, 611.2, 397.9), (420, 640)
+    whole, (_, y0, _, y1) = paste(blob(2), box, size, rule)
+    assert whole.size > 4 * 2**15
+    for height in (51, 202):  # an image that ends sooner needs other blocks
+        part, roi = paste(blob(2), box, (height, 640), rule)
+        np.testing.assert_array_equal(part, whole[: len(part)])
+        assert roi[1] == y0 and roi[3] == height < y1
+
+
+# --- pasted masks ---------------------------------------------------------------------------------------------------
+
+
+def test_masks_are_pasted_when_one_is_read_and_only_those_that_were_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    probabilities = np.stack([blob(seed) for seed in range(6)])
+    boxes = np.array([random_box(np.random.default_rng(seed), margin=5) for seed in range(6)])
+    placement, pasted = place(boxes, 28, SIZE), []
+
+    def counted(probabilities: Any, placement: Any, threshold: float) -> list[Mask]:
+        pasted.append(len(probabilities))
+        return paste_all(probabilities, placement, threshold)
+
+    monkeypatch.setattr(pasted_masks, 'paste', counted)
+    masks = PastedMasks(probabilities, placement, 0.6)
+    few = masks.chosen(np.array([4, 1])).chosen(np.array([1, 0]))  # type: ignore[attr-defined]
+    assert len(masks) == 6 and len(few) == 2 and not pasted
+    for mask, index in zip(few, (1, 4), strict=True):
+        np.testing.assert_array_equal(mask, paste(probabilities[index], boxes[index], SIZE, threshold=0.6)[0])
+    assert few[0] is few[0] and len(few[:1]) == 1 and pasted == [2]
+    assert [mask.shape for mask in masks] == [(y1 - y0, x1 - x0) for x0, y0, x1, y1 in masks.rois.tolist()]
+    assert masks.chosen(np.array([3]))[0] is masks[3] and pasted == [2, 6]
+
+
 @pytest.mark.parametrize('rule', REFERENCES)
 @pytest.mark.parametrize('box', [(10, 10, 10.2, 30), (5.4, 7.5, 5.6, 7.6), (3.5, 4.5, 33.5, 24.5), (0, 0, 64, 48)])
 def test_paste_agrees_for_thin_half_pixel_and_whole_boxes(rule: Any, box: Any) -> None:
@@ -306,8 +411,8 @@ def test_a_pixel_at_the_threshold(rule: Any, expected: int) -> None:
 
 
 @pytest.mark.parametrize('rule', REFERENCES)
-def test_paste_takes_maps_of_any_shape(rule: Any) -> None:
-    probability = np.ones((14, 7), np.float32)
+def test_paste_takes_maps_of_any_size(rule: Any) -> None:
+    probability = np.ones((14, 14), np.float32)
     mask, roi = paste(probability, (10, 10, 20, 30), SIZE, rule)
     assert frame(mask, roi)[10:30, 10:20].mean() > 0.95
 
@@ -361,28 +466,32 @@ def test_measures_agree_with_the_full_frame() -> None:
     for seed in range(200):
         mask, roi = paste(blob(seed), random_box(rng, margin=10), SIZE)
         full, other = frame(mask, roi).astype(bool), frame(*previous).astype(bool)
-        assert area(mask) == full.sum()
+        (count,), (centroid,) = areas_and_centroids([mask], roi[None])
+        assert count == area(mask) == full.sum()
         union = (full | other).sum()
         expected = (full & other).sum() / union if union else 0.0
         assert mask_iou(mask, roi, *previous) == pytest.approx(expected)
         assert mask_iou(*previous, mask, roi) == pytest.approx(expected)
         if full.any():
             rows, columns = np.nonzero(full)
-            assert centroid(mask, roi) == pytest.approx((columns.mean() + 0.5, rows.mean() + 0.5))
+            assert centroid == pytest.approx((columns.mean() + 0.5, rows.mean() + 0.5))
         overlaps += expected
         previous = mask, roi
     assert overlaps > 5
 
 
 def test_the_centroid_of_a_full_box_is_its_center() -> None:
-    assert centroid(np.ones((4, 6), np.uint8), (10, 20, 16, 24)) == (13.0, 22.0)
+    areas, centroids = areas_and_centroids([np.ones((4, 6), np.uint8)], np.array([[10, 20, 16, 24]], np.int32))
+    assert areas.tolist() == [24] and centroids.tolist() == [[13.0, 22.0]]
 
 
 @pytest.mark.parametrize('mask', [np.zeros((0, 0), np.uint8), np.zeros((3, 3), np.uint8)])
 def test_empty_masks_have_no_area_centroid_or_overlap(mask: Mask) -> None:
     roi = (0, 0, *mask.shape)
-    assert area(mask) == 0
-    assert np.isnan(centroid(mask, roi)).all()
+    full = np.ones((2, 2), np.uint8)
+    areas, centroids = areas_and_centroids([full, mask, full], np.array([(4, 6, 6, 8), roi, (0, 0, 2, 2)], np.int32))
+    assert areas.tolist() == [4, area(mask), 4] == [4, 0, 4]
+    assert np.isnan(centroids[1]).all() and centroids[[0, 2]].tolist() == [[5, 7], [1, 1]]
     assert mask_iou(mask, roi, mask, roi) == 0.0
 
 

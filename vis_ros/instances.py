@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vis_ros.masks.crop import tight_box
+from vis_ros.masks.pasted_masks import PastedMasks
 
 TENTATIVE, CONFIRMED, LOST, BRIDGED = 0, 1, 2, 3
 """Values of `Instances.states`, equal to the constants of vis_ros/msg/InstanceMask. A LOST track is not visible in this
@@ -23,8 +24,9 @@ _STATE_NAMES = {TENTATIVE: ' tentative', CONFIRMED: '', LOST: ' lost', BRIDGED: 
 class Instances:
     """The N objects in one image, as parallel arrays.
 
-    Construction checks lengths, shapes and dtypes, and converts arrays to the dtype given here. A wrong length, shape
-    or mask window raises ValueError. `print` shows one line per object.
+    Construction and `with_fields` check lengths, shapes and dtypes of what they are given, and convert arrays to the
+    dtype given here. A wrong length, shape or mask window raises ValueError. Selections are not checked again. `print`
+    shows one line per object.
 
     Detection fields:
         image_size: (height, width) of the source image in pixels.
@@ -32,7 +34,8 @@ class Instances:
         scores: (N,) float32 in [0, 1].
         class_ids: (N,) int32, index into `class_names`.
         rois: (N, 4) int32, x0 y0 x1 y1, the integer window of each mask, inside the image.
-        masks: N arrays (y1 - y0, x1 - x0) uint8, 0 or 1, each the crop of its roi.
+        masks: N arrays (y1 - y0, x1 - x0) uint8, 0 or 1, each the crop of its roi. Those of a detector are computed
+            when one is first read (`PastedMasks`).
         embeddings: (N, D) float32 or None.
         class_scores: (N,) float32 score of the class alone where `scores` include mask quality, or None.
         class_names: the names of all classes of the model, or None.
@@ -73,9 +76,13 @@ class Instances:
     class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        self._check(_NAMES)
+
+    def _check(self, names: Collection[str]) -> None:
+        """Check the fields of these names, and convert their arrays."""
         for name, dtype, columns in _ARRAYS:
             value = getattr(self, name)
-            if value is None:
+            if value is None or name not in names:
                 continue
             array: NDArray[Any] = np.asarray(value, dtype)
             shape = (len(array), *columns)
@@ -84,22 +91,33 @@ class Instances:
                 raise ValueError(f'Instances.{name} has shape {array.shape}, expected ({expected})')
             object.__setattr__(self, name, array)
         count = len(self.boxes)
-        for field in fields(self)[2:-1]:  # all but image_size, boxes and class_names
-            value = getattr(self, field.name)
+        for name in _LISTS:
+            value = getattr(self, name)
             if value is not None and len(value) != count:
-                raise ValueError(f'Instances.{field.name} has length {len(value)}, but boxes has length {count}')
-        self._check_masks()
+                raise ValueError(f'Instances.{name} has length {len(value)}, but boxes has length {count}')
+        if not _WINDOW_FIELDS.isdisjoint(names):
+            self._check_masks()
 
     def _check_masks(self) -> None:
         height, width = self.image_size
-        for index, (roi, mask) in enumerate(zip(self.rois.tolist(), self.masks, strict=True)):
+        are_pasted = isinstance(self.masks, PastedMasks) and np.array_equal(self.masks.rois, self.rois)
+        for index, roi in enumerate(self.rois.tolist()):
             x0, y0, x1, y1 = roi
             if not (0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height):
                 raise ValueError(f'Instances.rois[{index}] = {roi} is not inside the image of {width}x{height} pixels')
+            if are_pasted:  # they have the shapes of their rois; to read one would paste them all
+                continue
+            mask = self.masks[index]
             if mask.shape != (y1 - y0, x1 - x0):
                 raise ValueError(f'Instances.masks[{index}] has shape {mask.shape}, but rois[{index}] = {roi}')
             if mask.dtype != np.uint8:
                 raise ValueError(f'Instances.masks[{index}] has dtype {mask.dtype}, expected uint8')
+
+    def _changed(self, **values: Any) -> Instances:
+        """The same fields but for these values, which are not checked."""
+        changed = object.__new__(Instances)
+        changed.__dict__.update(self.__dict__, **values)
+        return changed
 
     @classmethod
     def empty(cls, image_size: tuple[int, int], embedding_size: int | None = None) -> Instances:
@@ -166,7 +184,7 @@ class Instances:
         for name, _, _ in _ARRAYS:
             values = [getattr(part, name) for part in parts]
             joined[name] = None if any(value is None for value in values) else np.concatenate(values)
-        return replace(parts[0], **joined)
+        return parts[0]._changed(**joined)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -176,11 +194,14 @@ class Instances:
         indices = np.atleast_1d(np.arange(len(self))[selection])
         if indices.ndim != 1:
             raise TypeError(f'Instances are indexed by a mask, an index array, a slice or an index, not {selection!r}')
-        chosen: dict[str, Any] = {'masks': [self.masks[i] for i in indices]}
+        masks = self.masks
+        chosen: dict[str, Any] = {
+            'masks': masks.chosen(indices) if isinstance(masks, PastedMasks) else [masks[i] for i in indices]
+        }
         for name, _, _ in _ARRAYS:
             value = getattr(self, name)
             chosen[name] = None if value is None else value[indices]
-        return replace(self, **chosen)
+        return self._changed(**chosen)
 
     def __str__(self) -> str:
         """One line per object: track id, class, score, state if not confirmed, box in pixels, position in meters."""
@@ -205,7 +226,11 @@ class Instances:
 
     def with_fields(self, **values: Any) -> Instances:
         """The same objects with some fields replaced or added."""
-        return replace(self, **values)
+        if unknown := values.keys() - _NAMES:
+            raise TypeError(f'Instances have no field {unknown.pop()!r}')
+        changed = self._changed(**values)
+        changed._check(values)
+        return changed
 
     @property
     def names(self) -> list[str]:
@@ -255,3 +280,7 @@ _ARRAYS: tuple[tuple[str, type, tuple[int, ...]], ...] = (
     ('first_seen', np.float64, ()),
     ('positions', np.float32, (3,)),
 )
+_LISTS = ('masks', *(name for name, _, _ in _ARRAYS[1:]))
+"""Fields with one entry for each of `boxes`."""
+_WINDOW_FIELDS = frozenset(('image_size', 'rois', 'masks'))
+_NAMES = frozenset(field.name for field in fields(Instances))

@@ -21,7 +21,8 @@ from vis_ros.engines.engine import Engine
 from vis_ros.engines.postprocessing import postprocess
 from vis_ros.images import decode_image
 from vis_ros.instances import Instances
-from vis_ros.masks import encode
+from vis_ros.masks.encodings import encoded
+from vis_ros.masks.paste import paste
 from vis_ros.networks.preprocessing import fit
 from vis_ros.ros.messages import MessageContext, to_image, to_message
 from vis_ros.tracking.association_config import AssociationConfig
@@ -35,13 +36,16 @@ copy_in: from the serialized message, as DDS delivers it, to the array of pixels
 preprocess: the resize for the network. 0 if the engine does it itself; then `engine` includes it.
 engine: `Engine.infer` without preprocess and paste.
 association: assignment of detections to tracks.
-paste: from the masks of the network to masks of the image. 0 if the engine does it itself.
+paste: from the masks of the network to masks of the image: boxes in the engine, pixels when they are published.
 encode: from masks to the bytes of the message.
 publish: the rest of the message and its serialization by rclpy, without DDS.
 """
 
 ENGINE_STAGES: dict[str, Callable[..., Any]] = {'preprocess': fit, 'paste': postprocess}
 """Functions that engines call in `Engine.infer`."""
+
+_MESSAGE_STAGES: dict[str, Callable[..., Any]] = {'pixels': paste, 'encode': encoded}
+"""Functions that `to_message` calls."""
 
 RATE = 30.0
 """Images per second of each camera, by their stamps."""
@@ -154,8 +158,7 @@ class Pipeline:
 
     def rounds(self, count: int) -> NDArray[np.float64]:
         """Process the next `count` images of every camera; returns (count, cameras, STAGES) seconds."""
-        watched = {**ENGINE_STAGES, 'encode': encode}
-        with self._watch.watching(watched):
+        with self._watch.watching({**ENGINE_STAGES, **_MESSAGE_STAGES}):
             times = [[self._step(camera) for camera in range(len(self._trackers))] for _ in range(count)]
         return np.array(times, np.float64)
 
@@ -184,9 +187,9 @@ class Pipeline:
             inner['preprocess'],
             inferred - decoded - inner['preprocess'] - inner['paste'],
             associated - inferred,
-            inner['paste'],
+            inner['paste'] + inner['pixels'],
             inner['encode'],
-            published - associated - inner['encode'],
+            published - associated - inner['pixels'] - inner['encode'],
         ]
 
     @staticmethod

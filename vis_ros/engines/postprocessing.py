@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 
 from vis_ros.engines.network_outputs import NetworkOutputs
 from vis_ros.instances import Instances
-from vis_ros.masks.paste import paste
+from vis_ros.masks.paste import place
+from vis_ros.masks.pasted_masks import PastedMasks
 from vis_ros.networks.model_config import ModelConfig
 
 
 def postprocess(
     outputs: NetworkOutputs, scale: tuple[float, float], image_size: tuple[int, int], config: ModelConfig
 ) -> Instances:
-    """The objects of one image, each with its mask pasted into its box.
+    """The objects of one image. Their masks are pasted when one is first read.
 
     Args:
         outputs: what the network found, in pixels of its input.
@@ -28,10 +29,7 @@ def postprocess(
     if config.mask_scores:
         outputs, class_scores = _rescore(outputs, config.score_threshold)
     boxes = np.divide(outputs.boxes, np.array(scale * 2, np.float32))
-    pasted = [
-        paste(mask, box, image_size, config.mask_paste, config.mask_threshold)
-        for mask, box in zip(outputs.masks, boxes, strict=True)
-    ]
+    placement = place(boxes, outputs.masks.shape[1], image_size, config.mask_paste)
     if config.legacy_boxes:  # x1 and y1 are the last pixel; in `Instances` they are the pixel after it
         boxes = np.minimum(boxes + np.array([0, 0, 1, 1], np.float32), np.array(image_size[::-1] * 2, np.float32))
     return Instances(
@@ -39,8 +37,8 @@ def postprocess(
         boxes=boxes,
         scores=outputs.scores,
         class_ids=outputs.labels - 1,
-        rois=np.array([roi for _, roi in pasted], np.int32).reshape(-1, 4),
-        masks=[mask for mask, _ in pasted],
+        rois=placement.rois,
+        masks=PastedMasks(outputs.masks, placement, config.mask_threshold),
         embeddings=outputs.embeddings,
         class_scores=class_scores,
     )

@@ -1,4 +1,4 @@
-"""A mask as the crop of its window: its tight box, its area, its centroid.
+"""A mask as the crop of its window: its tight box, its area and its centroid.
 
 A mask is the (height, width) uint8 crop, 0 or 1, of an integer window of the source image, its `roi` = x0 y0 x1 y1
 (x1 and y1 exclusive). Nothing here touches a full frame, except `tight_box`, which makes the window of one.
@@ -6,11 +6,11 @@ A mask is the (height, width) uint8 crop, 0 or 1, of an integer window of the so
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Mask = NDArray[np.uint8]
 Roi = NDArray[np.int32]
@@ -35,21 +35,33 @@ def area(mask: NDArray[Any]) -> int:
     return int(np.count_nonzero(mask))
 
 
-def centroid(mask: Mask, roi: ArrayLike) -> tuple[float, float]:
-    """Mean (x, y) of the pixels that are set, in source pixels; NaN for an empty mask.
+def areas_and_centroids(
+    masks: Sequence[Mask], rois: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How many pixels of each of N masks are set, and where their mean is.
 
-    Continuous coordinates, as of boxes: the pixel in column 0 has its center at x = 0.5.
+    Args:
+        masks: N crops of their rois.
+        rois: (N, 4) x0 y0 x1 y1 in source pixels.
+
+    Returns:
+        (N,) numbers of pixels, and (N, 2) x and y in source pixels, NaN for an empty mask. Continuous coordinates, as
+        of boxes: the pixel in column 0 has its center at x = 0.5.
     """
     import cv2  # here, because decoding a message's mask needs numpy only
 
-    if not area(mask):
-        return math.nan, math.nan
-    columns = cv2.reduce(mask, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
-    rows = cv2.reduce(mask, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
-    x0, y0, *_ = np.asarray(roi).tolist()
-    return x0 + _mean_position(columns), y0 + _mean_position(rows)
-
-
-def _mean_position(counts: NDArray[Any]) -> float:
-    weights = counts.astype(np.float64)
-    return float(weights.dot(np.arange(0.5, len(weights))) / weights.sum())
+    areas, centroids = np.zeros(len(masks), np.int64), np.full((len(masks), 2), np.nan)
+    filled = [index for index, mask in enumerate(masks) if mask.size]
+    if not filled:
+        return areas, centroids
+    columns = [cv2.reduce(masks[index], 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for index in filled]
+    rows = [cv2.reduce(masks[index], 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for index in filled]
+    counts = np.concatenate(columns + rows)
+    lengths = np.array([len(line) for line in columns + rows])
+    starts = np.cumsum(lengths) - lengths
+    places = np.arange(0.5, len(counts)) - np.repeat(starts, lengths)
+    sums = np.add.reduceat(counts * places, starts).reshape(2, -1).T
+    areas[filled] = np.add.reduceat(counts, starts)[: len(filled)]
+    with np.errstate(invalid='ignore'):
+        centroids[filled] = rois[filled, :2] + sums / areas[filled, None]
+    return areas, centroids

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from vis_ros.masks import rle
 from vis_ros.masks.crop import Mask
@@ -33,19 +33,23 @@ def encode(mask: Mask, encoding: str | int) -> bytes:
     Raises:
         ValueError: unknown encoding, or the mask does not have two dimensions.
     """
+    return encoded(mask, encoding).tobytes()
+
+
+def encoded(mask: Mask, encoding: str | int) -> NDArray[np.uint8]:
+    """The same as `encode` as an array (B,), for a message that copies it."""
     name = encoding_name(encoding)
     if mask.ndim != 2:
         raise ValueError(f'a mask has shape (height, width), not {mask.shape}')
     if name == 'none':
-        return b''
+        return np.zeros(0, np.uint8)
     if name == 'rle':
-        return rle_bytes(rle.encode(mask))
-    pixels = np.not_equal(mask, 0).view(np.uint8)
-    if name == 'mono8':
-        return (pixels * np.uint8(255)).tobytes()
+        return np.frombuffer(rle_bytes(rle.encode(mask)), np.uint8)
     if name == 'bits':
-        return np.packbits(pixels).tobytes()
-    return _encode_png(pixels)
+        return np.packbits(mask)
+    pixels = np.not_equal(mask, 0).view(np.uint8)
+    np.negative(pixels, out=pixels)  # 1 becomes 255
+    return pixels.reshape(-1) if name == 'mono8' else _encode_png(pixels)
 
 
 def decode(data: bytes | bytearray | memoryview | ArrayLike, encoding: str | int, height: int, width: int) -> Mask:
@@ -117,13 +121,14 @@ def _decode_rle(buffer: Mask, height: int, width: int) -> Mask:
     return rle.decode(buffer.view('<u4'), height, width)
 
 
-def _encode_png(pixels: Mask) -> bytes:
-    import cv2  # here, because the other encodings need numpy only
+def _encode_png(pixels: Mask) -> NDArray[np.uint8]:
+    """Of pixels that are 0 or 255."""
+    import cv2  # here, because decoding the other encodings needs numpy only
 
     if not pixels.size:
-        return b''
-    _, data = cv2.imencode('.png', pixels * np.uint8(255))
-    return data.tobytes()
+        return np.zeros(0, np.uint8)
+    _, data = cv2.imencode('.png', pixels)
+    return data.reshape(-1)
 
 
 def _decode_png(buffer: Mask, height: int, width: int) -> Mask:

@@ -2,7 +2,7 @@
 
 The runs of a mask (height, width) go down its columns, from left to right, and alternate between background and
 foreground, background first: COCO's uncompressed RLE. A mask that starts with foreground has a first run of 0 pixels.
-Runs are (R,) int64 arrays. Needs numpy only.
+Runs are (R,) int64 arrays. Only `encode` needs more than numpy.
 """
 
 from __future__ import annotations
@@ -29,10 +29,17 @@ def encode(mask: NDArray[Any]) -> Runs:
     Returns:
         (R,) run lengths in pixels, which sum to height * width; the last one is 0 only for a mask without pixels.
     """
-    columns = np.not_equal(mask, 0).ravel(order='F')
-    starts = np.flatnonzero(columns[1:] != columns[:-1]) + 1
-    runs = np.diff(starts, prepend=0, append=columns.size)
-    return np.insert(runs, 0, 0) if columns.size and columns[0] else runs
+    import cv2  # here, because decoding needs numpy only; its transpose is ten times as fast as that of numpy
+
+    if not np.size(mask):
+        return np.zeros(1, np.int64)
+    columns = cv2.transpose(np.not_equal(mask, 0).view(np.uint8)).ravel()
+    starts = np.flatnonzero(columns[1:] != columns[:-1])
+    bounds = np.zeros(len(starts) + 2 + int(columns[0]), np.int64)
+    bounds[1 + columns[0] : -1] = starts
+    bounds[1 + columns[0] : -1] += 1
+    bounds[-1] = columns.size
+    return np.asarray(bounds[1:] - bounds[:-1], np.int64)
 
 
 def decode(runs: ArrayLike, height: int, width: int) -> NDArray[np.uint8]:

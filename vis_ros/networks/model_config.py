@@ -138,7 +138,7 @@ class ModelConfig:
     detection_min_size: float = 0.0
     """Minimum side of a detection in pixels of the network's input; with 0, sides must be above 0."""
     mask_paste: Literal['grid_sample', 'torchvision', 'mmcv'] = 'grid_sample'
-    """How a mask is pasted into the image, see `vis_ros.masks.paste.paste`."""
+    """How a mask is pasted into the image, see `vis_ros.masks.paste.PasteRule`."""
     mask_threshold: float = 0.5
     mask_scores: bool = False
     """Score each detection by the geometric mean of its class score and the certainty of its mask

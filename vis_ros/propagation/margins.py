@@ -12,6 +12,8 @@ def margins(planes: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     A margin is positive where the object has the label. Bilinear enlargement keeps this exclusive: no two margins are
     positive at the same pixel.
     """
-    ordered = np.partition(planes, len(planes) - 2, 0)
-    best, second = ordered[-1], ordered[-2]
+    best, second = planes[0], np.full_like(planes[0], -np.inf)
+    for plane in planes[1:]:  # np.partition takes several times as long
+        second = np.maximum(second, np.minimum(best, plane))
+        best = np.maximum(best, plane)
     return [np.where(plane == best, plane - second, plane - best) for plane in planes[1:]]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import BRIDGED, CONFIRMED, LOST, TENTATIVE, Instances
-from vis_ros.masks.crop import area, centroid
+from vis_ros.masks.crop import areas_and_centroids
 from vis_ros.masks.rle import MaskRuns, mask_runs
 
 _STATES = {TENTATIVE: 'tentative', CONFIRMED: 'confirmed', LOST: 'lost', BRIDGED: 'bridged'}
@@ -52,6 +52,7 @@ def frame_record(
     (height, width), name_of = instances.image_size, instances.names
     if runs is None:
         runs = mask_runs(instances.masks, instances.rois, instances.image_size)
+    areas, centroids = areas_and_centroids(instances.masks, instances.rois)
     return {
         'version': VERSION,
         'index': index,
@@ -65,13 +66,23 @@ def frame_record(
         'sequence': sequence,
         'dropped': dropped,
         'instances': [
-            _object_record(instances, place, name_of[place], runs[place], origin_ns) for place in range(len(instances))
+            _object_record(
+                instances, place, name_of[place], runs[place], origin_ns, int(areas[place]), centroids[place]
+            )
+            for place in range(len(instances))
         ],
     }
 
 
-def _object_record(instances: Instances, index: int, class_name: str, runs: MaskRuns, origin_ns: int) -> dict[str, Any]:
-    mask, roi = instances.masks[index], instances.rois[index].tolist()
+def _object_record(
+    instances: Instances,
+    index: int,
+    class_name: str,
+    runs: MaskRuns,
+    origin_ns: int,
+    area: int,
+    centroid: NDArray[np.float64],
+) -> dict[str, Any]:
     first_seen = None if instances.first_seen is None else float(instances.first_seen[index])
     return {
         'track_id': _field(instances.track_ids, index, 0),
@@ -83,9 +94,9 @@ def _object_record(instances: Instances, index: int, class_name: str, runs: Mask
         'score': round(float(instances.scores[index]), 6),
         'match_score': round(_field(instances.match_scores, index, 1.0), 6),
         'box': [round(float(value), 2) for value in instances.boxes[index]],
-        'roi': roi,
-        'area': area(mask),
-        'centroid': [round(value, 2) for value in centroid(mask, roi)],
+        'roi': instances.rois[index].tolist(),
+        'area': area,
+        'centroid': [round(value, 2) for value in centroid.tolist()],
         'mask': {'size': list(instances.image_size), 'counts': runs.image.tolist()},
         **({} if instances.positions is None else {'position': _meters(instances.positions[index])}),
     }

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import CONFIRMED, Instances
-from vis_ros.masks.crop import area, centroid
-from vis_ros.masks.encodings import ENCODINGS, MASK_NONE, decode, encode
+from vis_ros.masks.crop import areas_and_centroids
+from vis_ros.masks.encodings import ENCODINGS, MASK_NONE, decode, encoded, encoding_name
 from vis_ros.ros.new_message import NewMessage, ros_message
 from vis_ros.ros.stamps import nanoseconds, to_duration, to_time
 
@@ -59,57 +59,50 @@ def to_message(
     """
     if instances.track_ids is None:
         raise ValueError('Instances.track_ids is None: only tracked instances can become an InstanceMaskArray')
-    height, width, names = *instances.image_size, instances.names
-    ascending = np.argsort(instances.track_ids, kind='stable')
     message = new('vis_ros/msg/InstanceMaskArray')
     message.header = context.header
-    message.image_height, message.image_width = height, width
+    message.image_height, message.image_width = instances.image_size
     message.epoch, message.sequence, message.dropped = context.epoch, context.sequence, context.dropped
     message.latency = to_duration(context.latency_ns, new)
     message.model = context.model
-    message.instances = [
-        _to_mask_message(instances, index, names[index], context.origin_ns, mask_encoding, mask_data, new)
-        for index in ascending.tolist()
-        if instances.track_ids[index]
-    ]
+    ascending = np.argsort(instances.track_ids, kind='stable')
+    shown = ascending[instances.track_ids[ascending] > 0].tolist()
+    message.instances = [new('vis_ros/msg/InstanceMask') for _ in shown]
+    _set_fields(message.instances, instances, shown, context.origin_ns, new)
+    number, rois = ENCODINGS[encoding_name(mask_encoding)], instances.rois.tolist()
+    areas, centroids = (each.tolist() for each in areas_and_centroids(instances.masks, instances.rois))
+    for object, index in zip(message.instances, shown, strict=True):
+        mask, (x0, y0, x1, y1), roi = instances.masks[index], rois[index], object.roi
+        roi.x_offset, roi.y_offset, roi.width, roi.height = x0, y0, x1 - x0, y1 - y0
+        object.area, (object.centroid_x, object.centroid_y) = areas[index], centroids[index]
+        object.mask_encoding = number
+        # Copied into the message's own array, because older distributions check an assigned array byte by byte.
+        object.mask_data.frombytes(encoded(mask, number) if mask_data is None else mask_data[index])
     return message
 
 
-def _to_mask_message(
-    instances: Instances,
-    index: int,
-    class_name: str,
-    origin_ns: int,
-    mask_encoding: str,
-    mask_data: Sequence[bytes] | None,
-    new: NewMessage,
-) -> Any:
-    mask = instances.masks[index]
-    x0, y0, x1, y1 = instances.rois[index].tolist()
-    # Field by field: with keyword arguments, the nested messages would be constructed twice.
-    message = new('vis_ros/msg/InstanceMask')
-    message.track_id = _field(instances.track_ids, index, 0)
-    message.state = _field(instances.states, index, CONFIRMED)
-    message.hits = _field(instances.hits, index, 1)
-    message.class_id = int(instances.class_ids[index])
-    message.class_name = class_name
-    message.score = float(instances.scores[index])
-    message.match_score = _field(instances.match_scores, index, 1.0)
-    roi, position = message.roi, message.position
-    roi.x_offset, roi.y_offset, roi.width, roi.height = x0, y0, x1 - x0, y1 - y0
-    message.area, (message.centroid_x, message.centroid_y) = area(mask), centroid(mask, (x0, y0, x1, y1))
-    where = _NOWHERE if instances.positions is None else instances.positions[index].tolist()
-    position.x, position.y, position.z = where
-    message.mask_encoding = ENCODINGS[mask_encoding]
-    if instances.first_seen is not None:
-        message.first_seen = to_time(origin_ns + round(float(instances.first_seen[index]) * 1e9), new)
-    # Appended to the message's own array, because older distributions check an assigned array byte by byte.
-    message.mask_data.frombytes(encode(mask, mask_encoding) if mask_data is None else mask_data[index])
-    return message
-
-
-def _field(values: NDArray[Any] | None, index: int, default: Any) -> Any:
-    return default if values is None else values[index].item()
+def _set_fields(
+    objects: Sequence[Any], instances: Instances, shown: list[int], origin_ns: int, new: NewMessage
+) -> None:
+    """Set all fields of the messages of some instances but those of the mask. Lists are read faster than arrays."""
+    for name, values, default in (
+        ('track_id', instances.track_ids, 0),
+        ('state', instances.states, CONFIRMED),
+        ('hits', instances.hits, 1),
+        ('class_id', instances.class_ids, 0),
+        ('score', instances.scores, 0.0),
+        ('match_score', instances.match_scores, 1.0),
+    ):
+        every = [default] * len(instances) if values is None else values.tolist()
+        for object, index in zip(objects, shown, strict=True):
+            setattr(object, name, every[index])
+    names = instances.names
+    for object, index in zip(objects, shown, strict=True):
+        object.class_name = names[index]
+        where = _NOWHERE if instances.positions is None else instances.positions[index].tolist()
+        object.position.x, object.position.y, object.position.z = where
+        if instances.first_seen is not None:
+            object.first_seen = to_time(origin_ns + round(float(instances.first_seen[index]) * 1e9), new)
 
 
 def to_instances(message: Any) -> Instances:

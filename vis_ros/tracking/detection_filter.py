@@ -44,4 +44,5 @@ class DetectionFilter:
 
     def keep(self, found: Instances) -> Instances:
         """The detections that are kept."""
-        return found[found.least_scores >= np.maximum(self._lowest, self._threshold)[found.class_ids]]
+        kept = found.least_scores >= np.maximum(self._lowest, self._threshold)[found.class_ids]
+        return found if kept.all() else found[kept]
