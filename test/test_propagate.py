@@ -87,7 +87,7 @@ def test_exploding_mask_is_lost_and_not_published():
 class Unsure(ColorPropagator):
     sureness = 1.0
 
-    def step(self, image):
+    def step(self, image, after=None):
         return super().step(image) * np.float32(self.sureness)
 
 

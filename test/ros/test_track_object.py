@@ -8,12 +8,14 @@ import pytest
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 from helpers.color_propagator import BLUE, RED, ColorPropagator, ColorPropagators, draw, mask_of
+from helpers.delayed_propagators import DelayedPropagators
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_srvs.srv import Trigger
 from vis_ros.msg import InstanceMask
 from vis_ros.srv import ForgetObject, TrackObject
 
 from vis_ros.masks.encodings import decode
+from vis_ros.ros.stamps import nanoseconds
 
 
 @pytest.fixture
@@ -157,12 +159,50 @@ def test_missing_weights_fail_the_configuration_with_the_reason(graph):
     graph.spin_until(lambda: graph.logged('/nowhere/pts.safetensors'))
 
 
+def test_a_delayed_model_publishes_an_image_when_the_next_one_has_arrived(graph):
+    made = []
+
+    def load(*arguments, **options):
+        made.append(DelayedPropagators(*arguments, **options))
+        return made[-1]
+
+    graph.start(factories={'propagation_factory': load}, model='maskrnn', delayed=True, start_from='prompts')
+    images = [scene(10 + 3 * step) for step in range(5)]
+    (camera,) = graph.under_test._cameras
+
+    def send_and_wait(image):
+        """Until the worker has it: a new image would replace one that is still in the queue."""
+        stamp = graph.send(image)
+        graph.spin_until(lambda: camera._waiting is not None and camera._waiting.header.stamp == stamp)
+        return stamp
+
+    stamps = [send_and_wait(images[0])]
+    assert not graph.arrays
+    for image in images[1:3]:
+        stamps.append(graph.send(image))
+        graph.spin_until(lambda: len(graph.arrays) == len(stamps) - 1)
+        assert graph.arrays[-1].header.stamp == stamps[-2]
+    assert track(graph, stamp=stamps[0], mask=mono8(mask_of(images[0], RED))).success
+    stamps.append(graph.send(images[3]))
+    graph.spin_until(lambda: len(graph.arrays) == 3)
+    message = graph.arrays[-1]
+    assert message.header.stamp == stamps[2] and (pixels_of(message.instances[0]) == mask_of(images[2], RED)).all()
+    assert made[0].seen == [(16, 19)]
+    waited = nanoseconds(stamps[3]) - nanoseconds(stamps[2])
+    assert message.latency.sec * 10**9 + message.latency.nanosec >= waited
+    graph.call(Trigger, '/vis_node/reset', Trigger.Request())  # the image that waits has no tracks any more
+    stamps.append(send_and_wait(images[3]))
+    graph.send(images[4])
+    graph.spin_until(lambda: len(graph.arrays) == 4)
+    assert (graph.arrays[-1].header.stamp, graph.arrays[-1].dropped) == (stamps[-1], 1)
+
+
 class Gate(ColorPropagator):
     """Its steps wait while the gate is closed."""
 
     opened = threading.Event()
 
-    def step(self, image):
+    def step(self, image, after=None):
         assert self.opened.wait(30)
         return super().step(image)
 

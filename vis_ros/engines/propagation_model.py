@@ -45,6 +45,7 @@ def load_propagation_model(
     detector: str = 'demo',
     fine_tune_steps: int = 0,
     fine_tune_in_background: bool = False,
+    delayed: bool = False,
 ) -> PropagationModel:
     """Load a mask propagation network.
 
@@ -58,6 +59,8 @@ def load_propagation_model(
         detector: PTS only: name or path of the Mask R-CNN whose RPN proposes boxes.
         fine_tune_steps: PTS only: steps of fine-tuning on the first mask of each object, about 0.25 s each on a CPU.
         fine_tune_in_background: PTS only: fine-tune in a thread, while the object is tracked with the untuned weights.
+        delayed: MaskRNN only: whether the caller gives each `step` the next image. Weights trained with causal: false
+            need it, others cannot use it.
 
     Raises:
         ValueError: the file holds another network, or the engine cannot run it here.
@@ -69,9 +72,16 @@ def load_propagation_model(
             f'the weights of {model} are {str(path)!r}, which is not a file: give its path, or leave it empty for the '
             'packaged weights'
         )
-    architecture = read_propagation_config(path).architecture
-    if architecture != model:
-        raise ValueError(f'{path} holds a {architecture} network, not {model}')
+    config = read_propagation_config(path)
+    if config.architecture != model:
+        raise ValueError(f'{path} holds a {config.architecture} network, not {model}')
+    if delayed and not config.delayed:
+        raise ValueError(
+            f'delayed is set, but {path} cannot use the next image: set propagation_weights to MaskRNN weights trained '
+            'with causal: false'
+        )
+    if config.delayed and not delayed:
+        raise ValueError(f'{path} needs the next image of each image: set delayed to true, with model maskrnn')
     chosen = _fastest(model, device) if engine in ('auto', 'tensorrt') else engine
     if chosen == 'openvino':
         try:

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -37,6 +38,16 @@ _ONE_JUMP_S = 1.0
 """Stamps and clock that jump back within this many seconds of each other made one and the same jump."""
 
 
+@dataclass(frozen=True, eq=False)
+class _ReadImage:
+    """An image to be tracked. seconds: its stamp as the tracker counts; has_wrong_stamp: that of `header` is wrong."""
+
+    header: Header
+    image: NDArray[np.uint8]
+    seconds: float
+    has_wrong_stamp: bool
+
+
 class Camera:
     """One camera of the node, with its topics, tracker and statistics.
 
@@ -48,6 +59,9 @@ class Camera:
     An image up to REGRESSION_TOLERANCE_NS older than the last processed one is late and skipped. A larger step back
     means that time was set back, as in a bag that loops, and deletes all tracks. An image of another size than the last
     one is processed normally and deletes no tracks.
+
+    With the setting `delayed`, an image is processed when the next one has arrived. One that waits for the next is
+    skipped when tracks are deleted.
 
     Args:
         node: creates publishers and subscriptions.
@@ -105,6 +119,8 @@ class Camera:
         self._clock_at_last = 0
         self._has_wrong_stamp = False
         self._image_size: tuple[int, int] | None = None
+        self._delayed = settings.delayed
+        self._waiting: _ReadImage | None = None
 
     # --- executor thread --------------------------------------------------------------------------------------------
 
@@ -112,6 +128,7 @@ class Camera:
         """Delete all tracks, clear the statistics and subscribe. The worker tracks, `views` draws."""
         self.request_reset()
         self.statistics = StreamStatistics()
+        self._waiting = None
         self._worker, self._views = worker, views
         self.images = ImageSubscription(
             self._node, self._prefix, self._transport, self.receive, self.statistics, self.log
@@ -235,12 +252,22 @@ class Camera:
             self.statistics.skipped('late')
             return
         self._check_size(image)
-        find = partial(self.tracker.step, image, self._order.seconds(stamp))
+        read = _ReadImage(header, image, self._order.seconds(stamp), self._has_wrong_stamp)
+        if not self._delayed:
+            self._find(read, None, started)
+            return
+        before, self._waiting = self._waiting, read
+        if before is not None:
+            self._find(before, image, started)
+
+    def _find(self, read: _ReadImage, after: NDArray[np.uint8] | None, started: float) -> None:
+        """Track the objects of an image, and publish them. after: the next image, for trackers that use it."""
+        find = partial(self.tracker.step, read.image, read.seconds, after)
         if self.depth is None:
             instances = find()
         else:
-            instances = self.depth.locate(find, nanoseconds(header.stamp), header.frame_id)
-        self._publish(header, image, instances, started)
+            instances = self.depth.locate(find, nanoseconds(read.header.stamp), read.header.frame_id)
+        self._publish(read, instances, started)
 
     def _decode(self, data: bytes) -> tuple[Header, NDArray[np.uint8]]:
         """Header and pixels of a serialized image."""
@@ -267,6 +294,9 @@ class Camera:
                 self._order.forget()
                 self._sequence = 0
                 self._tracked_epoch = self.epoch
+                if self._waiting is not None:  # its tracks are gone
+                    self._waiting = None
+                    self.statistics.skipped('dropped')
 
     def _follow(self, header: Header) -> int | None:
         """The stamp of the next image in nanoseconds, None if the image is late. Time that was set back deletes all
@@ -327,7 +357,8 @@ class Camera:
             )
         self._image_size = size
 
-    def _publish(self, header: Header, image: NDArray[np.uint8], instances: Instances, started: float) -> None:
+    def _publish(self, read: _ReadImage, instances: Instances, started: float) -> None:
+        header, image = read.header, read.image
         self._sequence += 1
         context = MessageContext(
             header=header,
@@ -338,7 +369,7 @@ class Camera:
             origin_ns=self._order.origin,
         )
         array = to_message(instances, context, self._mask_encoding)
-        latency = self._latency_ns(header)
+        latency = self._latency_ns(read)
         array.latency = to_duration(latency or 0)
         self.publishers.instances.publish(array)
         self.statistics.processed(time.perf_counter() - started, math.nan if latency is None else latency / 1e9)
@@ -351,8 +382,8 @@ class Camera:
         if self._views is not None:
             self._views.show(self.publishers, header, image, instances, self.log)
 
-    def _latency_ns(self, header: Header) -> int | None:
+    def _latency_ns(self, read: _ReadImage) -> int | None:
         """Time since the stamp on the ROS clock; None if the stamp is wrong or in the future."""
-        stamp = None if self._has_wrong_stamp else nanoseconds(header.stamp)
+        stamp = None if read.has_wrong_stamp else nanoseconds(read.header.stamp)
         now = self._node.get_clock().now().nanoseconds
         return None if stamp is None or stamp > now else int(now - stamp)

@@ -42,6 +42,11 @@ class PropagationConfig:
         """(height, width) in pixels."""
         return self.input_height, self.input_width
 
+    @property
+    def delayed(self) -> bool:
+        """Whether the network needs the next image, so that results come one image late."""
+        return False
+
     def with_fields(self, **values: Any) -> PropagationConfig:
         """A copy with some fields replaced."""
         return replace(self, **values)

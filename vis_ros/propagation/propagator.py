@@ -35,8 +35,12 @@ class Propagator(Protocol):
         """
         ...
 
-    def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def step(self, image: NDArray[np.uint8], after: NDArray[np.uint8] | None = None) -> NDArray[np.float32]:
         """Propagate all objects to the next image.
+
+        Args:
+            image: the next image.
+            after: the image that follows it, which only MaskRNN in its published form uses; None if there is none.
 
         Returns:
             planes (M + 1, h, w) float32 in [0, 1], merged by the multi-object rule of the system: the background

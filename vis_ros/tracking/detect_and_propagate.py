@@ -94,7 +94,7 @@ class DetectAndPropagate:
     def forget(self, track_id: int) -> None:
         self._tracker.forget(track_id)
 
-    def step(self, image: Image, stamp: float) -> Instances:
+    def step(self, image: Image, stamp: float, after: Image | None = None) -> Instances:
         """The detected tracks and those that could be bridged, in ascending order of track id."""
         found = self._tracker.step(image, stamp)
         self._size = self._size or working_size(image.shape[:2], self._propagator.input_size)

@@ -37,7 +37,7 @@ class DetectAndTrack:
     def lost(self) -> int:
         return 0
 
-    def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
+    def step(self, image: NDArray[np.uint8], stamp: float, after: NDArray[np.uint8] | None = None) -> Instances:
         """Detect, associate, and return the detections that have a track, in ascending order of track id."""
         (detections,) = self._engine.infer([image])
         return self.track(self._filter.keep(detections), stamp)

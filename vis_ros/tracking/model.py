@@ -169,6 +169,8 @@ def _load_propagation(settings: Settings, factory: Callable[..., PropagationMode
             'fine_tune_steps': settings.fine_tune_steps,
             'fine_tune_in_background': settings.fine_tune_in_background,
         }
+    if settings.delayed:
+        extra = {'delayed': True}
     return factory(
         settings.propagation_model,
         settings.propagation_weights,

@@ -155,12 +155,12 @@ class Propagate:
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
-    def step(self, image: Image, stamp: float) -> Instances:
+    def step(self, image: Image, stamp: float, after: Image | None = None) -> Instances:
         """Propagate every track into the next image, and detect new and lost objects. LOST tracks have an empty
         mask.
         """
         frame = self._buffer(image, stamp)
-        propagated = self._propagate(frame)
+        propagated = self._propagate(frame, after)
         self._check_drift(propagated, stamp)
         if self._engine is not None and self._count % self.config.detect_every == 0:
             self._detect(image, frame, propagated)
@@ -175,10 +175,12 @@ class Propagate:
         self._history.append(_BufferedFrame(stamp, resize_to_working_size(image, self._size), size))
         return self._history[-1]
 
-    def _propagate(self, frame: _BufferedFrame) -> dict[int, _Propagated]:
+    def _propagate(self, frame: _BufferedFrame, after: Image | None) -> dict[int, _Propagated]:
         if not self._objects:
             return {}
-        planes = self._propagator.step(frame.image)
+        assert self._size is not None
+        next_image = None if after is None else resize_to_working_size(after, self._size)
+        planes = self._propagator.step(frame.image, next_image)
         propagated = {}
         for number, plane, margin in zip(self._propagator.object_ids, planes[1:], margins(planes), strict=True):
             mask = margin > 0

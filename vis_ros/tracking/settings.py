@@ -221,6 +221,13 @@ class Settings:
         'weights. Results then depend on how fast the machine is.',
     )
 
+    delayed: bool = _setting(
+        False,
+        'propagation',
+        'With model maskrnn and weights trained with causal: false: use the optical flow to the next image too, as '
+        'published. The result of an image comes when the next one has arrived.',
+    )
+
     def __post_init__(self) -> None:
         for each in fields(self):
             value = convert(each, getattr(self, each.name))
@@ -275,6 +282,8 @@ class Settings:
                 f'propagation_weights is {self.propagation_weights!r}, but model {self.model!r} propagates no masks: '
                 'set model or bridge to a propagation model'
             )
+        if self.delayed and self.model != 'maskrnn':
+            raise ValueError(f'delayed is set, but model {self.model!r} does not use the next image: only maskrnn does')
         if self.association in PUBLISHED_RULES and self.propagation_model:
             raise ValueError(
                 f'association is {self.association!r}, but its duplicate ids cannot be propagated: use one_to_one'

@@ -35,12 +35,13 @@ class Tracker(Protocol):
         """Number of tracks that are LOST and still reported; 0 for trackers that do not report lost tracks."""
         ...
 
-    def step(self, image: Image, stamp: float) -> Instances:
+    def step(self, image: Image, stamp: float, after: Image | None = None) -> Instances:
         """Track the objects of the next image.
 
         Args:
             image: (height, width, 3) uint8 BGR.
             stamp: time of the image in seconds, not before that of the previous one.
+            after: the image that follows it, which only trackers with the setting `delayed` use; None if there is none.
 
         Returns:
             The tracked objects in ascending order of track id.

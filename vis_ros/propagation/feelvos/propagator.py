@@ -78,7 +78,7 @@ class FeelvosPropagator:
         self._place(object_id, _FeelvosObject(frame.embedding[self._cells(mask)], frame, mask))
         self._background = self._background_of(frame)
 
-    def step(self, image: NDArray[np.uint8]) -> Floats:
+    def step(self, image: NDArray[np.uint8], after: NDArray[np.uint8] | None = None) -> Floats:
         check_size(image.shape[:2], self._size)
         objects = [self._objects[number] for number in self.object_ids]
         if not objects:

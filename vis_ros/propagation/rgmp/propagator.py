@@ -75,7 +75,7 @@ class RgmpPropagator:
         self._objects[object_id] = _RgmpObject(frame, self._reference(image, mask), mask.astype(np.float32))
         self._size = size
 
-    def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def step(self, image: NDArray[np.uint8], after: NDArray[np.uint8] | None = None) -> NDArray[np.float32]:
         check_size(image.shape[:2], self._size)
         objects = [self._objects[number] for number in self.object_ids]
         if not objects:
