@@ -251,7 +251,7 @@ def test_memory_does_not_grow():
     for time in range(1000):
         tracker.step(image if time % 7 else draw(), time / 100)
         if time > 500:
-            sizes.add((len(tracker._objects), len(tracker._history)))
+            sizes.add((len(tracker._objects), len(tracker._history._frames)))
     assert sizes == {(1, tracker.config.history_frames)}
 
 

@@ -9,12 +9,14 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 from helpers.color_propagator import BLUE, RED, ColorPropagator, ColorPropagators, draw, mask_of
 from helpers.delayed_propagators import DelayedPropagators
+from rclpy.task import Future
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_srvs.srv import Trigger
 from vis_ros.msg import InstanceMask
 from vis_ros.srv import ForgetObject, TrackObject
 
 from vis_ros.masks.encodings import decode
+from vis_ros.node.object_request import ObjectRequest
 from vis_ros.ros.stamps import nanoseconds
 
 
@@ -132,6 +134,15 @@ def test_request_is_served_while_no_image_arrives_and_lost_tracks_are_counted(tr
     assert values['propagation'] == 'colors: numpy'
 
 
+def test_a_result_wakes_the_executor_once():
+    """Set in another thread, it would otherwise be sent when the next image or timer comes."""
+    future, woken = Future(), []
+    request = ObjectRequest(lambda tracker, seconds: 1, future, lambda: woken.append(future.result().track_id))
+    request.accept(7, 1)
+    request.reject('too late')
+    assert woken == [7]
+
+
 def test_tracks_can_start_from_detections(graph):
     graph.start(factories={'propagation_factory': ColorPropagators}, model='feelvos')
     graph.connect(size=SIZE)
@@ -144,7 +155,27 @@ def test_model_that_detects_rejects_prompts(graph):
     graph.start()
     graph.connect(size=SIZE)
     answer = track(graph, mask=mono8(np.ones((48, 64), bool)))
-    assert not answer.success and 'detects its objects itself' in answer.message
+    assert not answer.success and 'set bridge to feelvos' in answer.message
+
+
+def test_a_prompted_object_of_a_bridged_detector_is_followed_where_it_is_not_detected(graph):
+    """The detector only sees saturated colors, and not this dark green."""
+    dark = (20, 60, 20)
+    factories = {'propagation_factory': ColorPropagators}
+    graph.start(factories=factories, bridge='feelvos', start_from='prompts', score_threshold=0.5)
+    graph.connect(size=SIZE)
+    images = [draw((10 + 3 * step, 20, 40 + 3 * step, 50, dark), (120, 50, 150, 80, BLUE)) for step in range(30)]
+    (blue,) = ids(graph.process(images[0]))
+    answer = track(graph, mask=mono8(mask_of(images[0], dark)))  # while no image comes
+    assert answer.success and answer.track_id not in (0, blue)
+    for image in images[1:]:
+        message = graph.process(image)
+        assert ids(message) == [blue, answer.track_id]
+        instance = message.instances[1]
+        assert (instance.state, instance.class_name) == (InstanceMask.BRIDGED, 'object')
+        assert (pixels_of(instance) == mask_of(image, dark)).all()
+    assert forget(graph, answer.track_id).success
+    assert ids(graph.process(images[-1])) == [blue]
 
 
 def test_node_that_is_not_active_says_so(graph):

@@ -198,7 +198,7 @@ class Settings:
         'detections',
         'propagation',
         'With a propagation model: start tracks from detections, or only from prompts (the service ~/track_object, '
-        '`Tracker.prompt`).',
+        '`Tracker.prompt`). With bridge: follow all confirmed tracks, or only those that a prompt showed.',
         choices=('detections', 'prompts'),
     )
     max_objects: int = _setting(
