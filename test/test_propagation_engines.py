@@ -106,15 +106,45 @@ def test_graphs_of_other_weights_are_not_used(weights: Path, tmp_path: Path, cap
     assert 'was exported from other weights' in caplog.text
 
 
-@pytest.mark.parametrize('model', ['feelvos', 'maskrnn'])
+@pytest.mark.parametrize('model', ['feelvos', 'maskrnn', 'rgmp'])
 def test_packaged_graphs_belong_to_the_packaged_weights(model: str) -> None:
     weights = propagation_weights(model)
-    for part in PROPAGATION_SYSTEMS[model].part_names:
-        graph = part_graph_path(weights, part, 'cpu')
+    stored = read_propagation_config(weights)
+    names = [(part, each.variant(stored)) for part in PROPAGATION_SYSTEMS[model].part_names for each in stored.variants]
+    assert len(names) == (10 if model == 'feelvos' else 2)
+    for part, variant in names:
+        graph = part_graph_path(weights, part, 'cpu', variant=variant)
         assert read_metadata_props(graph)[DIGEST_KEY] == sha256_of(weights), f'run: vis-ros export {model}'
         assert not any(
             each.HasField('raw_data') for each in onnx.load(graph, load_external_data=False).graph.initializer
         )
+
+
+@pytest.mark.parametrize('engine', ['torch', 'openvino'])
+def test_feelvos_matches_at_another_stride_with_the_same_weights(engine: str, tmp_path: Path) -> None:
+    """As a file of that stride does, which has the same weights."""
+    torch.manual_seed(0)
+    network = build_propagation_network(CONFIGS['feelvos'])
+    coarse, fine = tmp_path / 'coarse.safetensors', tmp_path / 'fine.safetensors'
+    save_propagation(network, coarse)
+    network.config = CONFIGS['feelvos'].with_fields(matching_stride=4, local_window=15)  # as published
+    save_propagation(network, fine)
+    export_parts(fine, 'cpu')
+    options = {'engine': engine, 'device': 'cpu', 'threads': 1}
+    models = [load_propagation_model('feelvos', str(path), **options) for path in (coarse, fine)]
+    models.append(load_propagation_model('feelvos', str(coarse), matching_stride=4, **options))
+    planes = []
+    for model in models:
+        propagator = model.new()
+        propagator.start(1, _image(0), _mask(0))
+        planes.append(propagator.step(_image(1)))
+    np.testing.assert_allclose(planes[2], planes[1], atol=1e-6)
+    assert np.abs(planes[2] - planes[0]).max() > 1e-3
+    with pytest.raises(ValueError, match=r'matching_stride is 5, but must be one of 4, 8, 16, 32'):
+        load_propagation_model('feelvos', str(coarse), matching_stride=5, **options)
+    save_propagation(build_propagation_network(CONFIGS['rgmp']), coarse)
+    with pytest.raises(ValueError, match='rgmp matches nothing'):
+        load_propagation_model('rgmp', str(coarse), matching_stride=4, **options)
 
 
 def test_auto_runs_in_torch_where_openvino_fails(monkeypatch: pytest.MonkeyPatch, caplog) -> None:

@@ -297,6 +297,7 @@ def test_an_object_is_tracked_untuned_until_its_fine_tuning_is_ready(network: Pt
         tuning = background._objects[1].tuning
         assert tuning is not None
         np.testing.assert_allclose(background.step(image), untuned.step(image), atol=1e-5)
+        assert background.state == {'objects being fine-tuned': 1, 'last fine-tuning [s]': 'none yet'}
     tuning.wait()
     background.correct(1, _mask(36))
     background.step(image)
@@ -304,6 +305,8 @@ def test_an_object_is_tracked_untuned_until_its_fine_tuning_is_ready(network: Pt
     for (name, found), wanted in zip(tuned.state_dict().items(), expected.state_dict().values(), strict=True):
         torch.testing.assert_close(found, wanted, msg=name)
     assert background._objects[1].tuning is None
+    assert background.state == {'objects being fine-tuned': 0, 'last fine-tuning [s]': f'{tuning.seconds:.1f}'}
+    assert tuning.seconds > 0 and waiting.state['last fine-tuning [s]'] != 'none yet' and not untuned.state
 
 
 def test_an_object_that_is_forgotten_is_not_tuned_further(network: Pts) -> None:

@@ -22,6 +22,7 @@ class ColorPropagator:
     """finds_lost: whether an object whose mask was emptied by `correct` is looked for by its color."""
 
     input_size = (96, 160)
+    state = {'colors': 'of a test'}  # noqa: RUF012
 
     def __init__(self, finds_lost=True):
         self._finds_lost = finds_lost

@@ -128,7 +128,7 @@ def test_request_is_served_while_no_image_arrives_and_lost_tracks_are_counted(tr
     track(tracking, mask=mono8(mask_of(scene(), RED)))
     tracking.process(draw())
     _, values = tracking.status(lambda _status, values: values.get('lost tracks') == '1')
-    assert values['tracks'] == '1'
+    assert (values['tracks'], values['colors']) == ('1', 'of a test')
     assert forget(tracking, 1).success
     _, values = tracking.status(lambda _status, values: 'propagation' in values, name='vis_node')
     assert values['propagation'] == 'colors: numpy'

@@ -114,6 +114,7 @@ def _export_parts(
 ) -> None:
     """Write the graphs of a propagation network: for OpenVINO, or with `--engine onnx` for TensorRT."""
     from vis_ros.export.part_export import export_parts
+    from vis_ros.propagation.propagation_header import read_propagation_config
 
     refused = [f'--{name}' for name in (*refused, *(['batch'] if batch != 1 else []))]
     if refused or engine == 'tensorrt':
@@ -122,8 +123,10 @@ def _export_parts(
     if engine != 'onnx' and size is not None:
         raise ValueError('--size is for the graphs of --engine onnx: those for OpenVINO accept any size')
     image_size = None if size is None else parse_size(size)
-    for graph in export_parts(path, 'gpu' if engine == 'onnx' else 'cpu', size=image_size, out=out).values():
-        console.print(f'wrote {graph}', soft_wrap=True)
+    target: Literal['cpu', 'gpu'] = 'gpu' if engine == 'onnx' else 'cpu'
+    for config in read_propagation_config(path).variants:
+        for graph in export_parts(path, target, size=image_size, out=out, config=config).values():
+            console.print(f'wrote {graph}', soft_wrap=True)
 
 
 def _calibration_images(recording: Path, topic: str | None) -> list[NDArray[np.uint8]]:

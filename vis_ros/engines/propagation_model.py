@@ -11,6 +11,7 @@ from vis_ros.engines.nvidia import nvidia_gpus
 from vis_ros.extras import missing, require
 from vis_ros.propagation.network_parts import NetworkParts
 from vis_ros.propagation.packaged_weights import propagation_weights
+from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_header import read_propagation_config
 from vis_ros.propagation.propagator import Propagator
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
@@ -46,6 +47,7 @@ def load_propagation_model(
     fine_tune_steps: int = 0,
     fine_tune_in_background: bool = False,
     delayed: bool = False,
+    matching_stride: int = 0,
 ) -> PropagationModel:
     """Load a mask propagation network.
 
@@ -61,6 +63,7 @@ def load_propagation_model(
         fine_tune_in_background: PTS only: fine-tune in a thread, while the object is tracked with the untuned weights.
         delayed: MaskRNN only: whether the caller gives each `step` the next image. Weights trained with causal: false
             need it, others cannot use it.
+        matching_stride: FEELVOS only: stride in pixels of the embeddings that are matched; 0 is that of the weights.
 
     Raises:
         ValueError: the file holds another network, or the engine cannot run it here.
@@ -82,15 +85,17 @@ def load_propagation_model(
         )
     if config.delayed and not delayed:
         raise ValueError(f'{path} needs the next image of each image: set delayed to true, with model maskrnn')
+    if matching_stride:
+        config = config.with_stride(matching_stride)
     chosen = _fastest(model, device) if engine in ('auto', 'tensorrt') else engine
     if chosen == 'openvino':
         try:
-            return _in_openvino(path, device, threads)
+            return _in_openvino(path, config, device, threads)
         except (ValueError, OSError) as error:  # such as damaged graphs
             if engine == 'openvino' or missing('torch'):
                 raise
             _log.warning('%s does not run in OpenVINO and runs in torch: %s', model, error)
-    return _in_torch(path, model, device, threads, (detector, fine_tune_steps, fine_tune_in_background))
+    return _in_torch(path, config, device, threads, (detector, fine_tune_steps, fine_tune_in_background))
 
 
 def _fastest(model: str, device: str) -> str:
@@ -99,22 +104,24 @@ def _fastest(model: str, device: str) -> str:
     return 'openvino' if has_graphs and (on_cpu or missing('torch')) else 'torch'
 
 
-def _in_openvino(path: Path, device: str, threads: int) -> PropagationModel:
+def _in_openvino(path: Path, config: PropagationConfig, device: str, threads: int) -> PropagationModel:
     if device not in ('auto', 'cpu'):
         raise ValueError(f'OpenVINO runs on the CPU, not on device {device!r}; use auto or cpu')
     if find_spec('openvino') is None:
         raise ValueError('the engine openvino needs OpenVINO, which is not installed: pip install openvino')
     from vis_ros.engines.openvino.openvino_parts import OpenVinoParts
 
-    parts = OpenVinoParts(path, threads=threads)
+    parts = OpenVinoParts(path, config, threads=threads)
     return PropagationModel(parts, str(path), parts.engine, parts.device_name)
 
 
-def _in_torch(path: Path, model: str, device: str, threads: int, extra: tuple[str, int, bool]) -> PropagationModel:
-    require('torch', f'the model {model} in the engine torch')
+def _in_torch(
+    path: Path, config: PropagationConfig, device: str, threads: int, extra: tuple[str, int, bool]
+) -> PropagationModel:
+    require('torch', f'the model {config.architecture} in the engine torch')
     from vis_ros.propagation.torch_parts import load_torch_parts
 
-    parts = load_torch_parts(path, device, threads)
-    load_options = PROPAGATION_SYSTEMS[model].options
+    parts = load_torch_parts(path, device, threads, config)
+    load_options = PROPAGATION_SYSTEMS[config.architecture].options
     options = load_options(parts.device, *extra) if load_options else {}
     return PropagationModel(parts, str(path), parts.engine, parts.device_name, **options)

@@ -9,7 +9,7 @@ from vis_ros.export.graph_export import export
 from vis_ros.export.graph_file import Target
 from vis_ros.export.part_export import export_parts
 from vis_ros.networks.model_header import read_config
-from vis_ros.propagation.propagation_header import is_propagation
+from vis_ros.propagation.propagation_header import is_propagation, read_propagation_config
 
 _TARGETS: tuple[Target, ...] = ('cpu', 'gpu')
 
@@ -29,7 +29,8 @@ def export_default_graphs(weights: Path) -> Iterator[Path]:
         ValueError: the network has no graphs, or one does not give the same as the network.
     """
     if is_propagation(weights):
-        yield from export_parts(weights, 'cpu').values()
+        for config in read_propagation_config(weights).variants:
+            yield from export_parts(weights, 'cpu', config=config).values()
         return
     for architecture in architectures(read_config(weights).architecture):
         for target in _TARGETS:

@@ -20,7 +20,7 @@ from vis_ros.file_digest import sha256_of
 from vis_ros.propagation.part import Part
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_file import load_propagation
-from vis_ros.propagation.propagation_header import PROPAGATION_KEY
+from vis_ros.propagation.propagation_header import PROPAGATION_KEY, read_propagation_config
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 
 _OPSET = 17
@@ -30,7 +30,12 @@ _SEED = 0
 
 
 def export_parts(
-    weights: Path, target: Target, *, size: tuple[int, int] | None = None, out: Path | None = None
+    weights: Path,
+    target: Target,
+    *,
+    size: tuple[int, int] | None = None,
+    out: Path | None = None,
+    config: PropagationConfig | None = None,
 ) -> Mapping[str, Path]:
     """Write the graph of each part of a propagation network in fp32, check it against torch, and return the paths.
 
@@ -39,14 +44,15 @@ def export_parts(
         target: 'cpu' for OpenVINO, with any size; 'gpu' for TensorRT, with one size.
         size: (height, width) of the images of 'gpu' graphs, multiples of 32; None is the model's own.
         out: folder to write to, which also gets a copy of the weights; None is the folder of the weights.
+        config: in place of that of the file, see `load_propagation`.
 
     Raises:
         ValueError: the network has no parts, or a graph does not give the same as the network.
     """
     weights = weights.resolve()
-    network = load_propagation(weights).requires_grad_(False)
-    config = network.config
-    assert isinstance(config, PropagationConfig)
+    stored = read_propagation_config(weights)
+    config = config or stored
+    network = load_propagation(weights, config).requires_grad_(False)
     parts = PROPAGATION_SYSTEMS[config.architecture].parts(network)
     if not parts:
         raise ValueError(f'{config.architecture} learns while it tracks: it runs in torch only and has no graphs')
@@ -58,7 +64,7 @@ def export_parts(
     }
     graphs = {}
     for name, part in parts.items():
-        path = part_graph_path(placed, name, target, size)
+        path = part_graph_path(placed, name, target, size, config.variant(stored))
         check_replaceable(path)
         _export(part, path, placed, target, size or config.input_size, properties)
         graphs[name] = path

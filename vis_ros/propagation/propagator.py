@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +25,11 @@ class Propagator(Protocol):
     @property
     def object_ids(self) -> tuple[int, ...]:
         """Ids of the propagated objects, ascending."""
+        ...
+
+    @property
+    def state(self) -> Mapping[str, object]:
+        """What else diagnostics should report, by name. May be read from any thread."""
         ...
 
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:

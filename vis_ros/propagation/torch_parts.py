@@ -44,12 +44,14 @@ class TorchParts:
         return torch.cuda.get_device_name(self.device) if is_gpu else f'cpu ({torch.get_num_threads()} threads)'
 
 
-def load_torch_parts(path: Path, device: str = 'auto', threads: int = 0) -> TorchParts:
-    """The parts of a model file. device, threads: see `load_propagation_model`."""
+def load_torch_parts(
+    path: Path, device: str = 'auto', threads: int = 0, config: PropagationConfig | None = None
+) -> TorchParts:
+    """The parts of a model file. device, threads: see `load_propagation_model`; config: see `load_propagation`."""
     if threads:
         torch.set_num_threads(threads)
     chosen = torch.device(device if device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu')
-    return TorchParts(load_propagation(path).to(chosen), chosen)
+    return TorchParts(load_propagation(path, config).to(chosen), chosen)
 
 
 def new_propagator(network: nn.Module, device: torch.device, **options: Any) -> Propagator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +113,10 @@ class DetectAndPropagate:
     @property
     def lost(self) -> int:
         return sum(each.lost for each in list(self._seen.values()))  # another thread may start one meanwhile
+
+    @property
+    def state(self) -> Mapping[str, object]:
+        return self._propagator.state
 
     def reset(self) -> None:
         """Delete every track, and count track ids from 1 again."""

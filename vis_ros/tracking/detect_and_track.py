@@ -4,6 +4,8 @@ memory.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +38,10 @@ class DetectAndTrack:
     @property
     def lost(self) -> int:
         return 0
+
+    @property
+    def state(self) -> Mapping[str, object]:
+        return {}
 
     def step(self, image: NDArray[np.uint8], stamp: float, after: NDArray[np.uint8] | None = None) -> Instances:
         """Detect, associate, and return the detections that have a track, in ascending order of track id."""

@@ -171,6 +171,8 @@ def _load_propagation(settings: Settings, factory: Callable[..., PropagationMode
         }
     if settings.delayed:
         extra = {'delayed': True}
+    if settings.matching_stride:
+        extra = {'matching_stride': settings.matching_stride}
     return factory(
         settings.propagation_model,
         settings.propagation_weights,

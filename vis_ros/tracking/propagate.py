@@ -131,6 +131,10 @@ class Propagate:
     def lost(self) -> int:
         return sum(each.lost for each in list(self._objects.values()))  # another thread may start one meanwhile
 
+    @property
+    def state(self) -> Mapping[str, object]:
+        return self._propagator.state
+
     def reset(self) -> None:
         """Delete every track, and count track ids from 1 again."""
         self._clear()

@@ -228,6 +228,14 @@ class Settings:
         'published. The result of an image comes when the next one has arrived.',
     )
 
+    matching_stride: int = _setting(
+        0,
+        'propagation',
+        'With feelvos: stride in pixels of what is matched; 0 takes that of the weights (packaged: 8). 4, as '
+        'published, is more precise and takes about five times as long.',
+        limits=(0, 32),
+    )
+
     def __post_init__(self) -> None:
         for each in fields(self):
             value = convert(each, getattr(self, each.name))
@@ -284,6 +292,8 @@ class Settings:
             )
         if self.delayed and self.model != 'maskrnn':
             raise ValueError(f'delayed is set, but model {self.model!r} does not use the next image: only maskrnn does')
+        if self.matching_stride and self.propagation_model != 'feelvos':
+            raise ValueError(f'matching_stride is {self.matching_stride}, but is for feelvos, as model or bridge, only')
         if self.association in PUBLISHED_RULES and self.propagation_model:
             raise ValueError(
                 f'association is {self.association!r}, but its duplicate ids cannot be propagated: use one_to_one'

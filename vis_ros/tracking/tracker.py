@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -33,6 +34,11 @@ class Tracker(Protocol):
     @property
     def lost(self) -> int:
         """Number of tracks that are LOST and still reported; 0 for trackers that do not report lost tracks."""
+        ...
+
+    @property
+    def state(self) -> Mapping[str, object]:
+        """What else diagnostics should report, by name. May be read from any thread."""
         ...
 
     def step(self, image: Image, stamp: float, after: Image | None = None) -> Instances:

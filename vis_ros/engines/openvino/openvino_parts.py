@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vis_ros.engines.openvino.compiler import Compiler, openvino_core
 from vis_ros.export.part_graphs import find_part_graphs
 from vis_ros.file_digest import sha256_of
+from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_header import read_propagation_config
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 
@@ -30,6 +31,7 @@ class OpenVinoParts:
 
     Args:
         weights: the model file.
+        config: in place of that of the file, see `load_propagation`.
         precision: 'fp32' or 'bf16'.
         threads: number of CPU threads; 0 leaves the choice to OpenVINO.
 
@@ -38,9 +40,11 @@ class OpenVinoParts:
         ValueError: the network runs in torch only, or the processor does not support the precision.
     """
 
-    def __init__(self, weights: Path, precision: str = 'fp32', threads: int = 0) -> None:
-        self.config = read_propagation_config(weights)
-        self._graphs = find_part_graphs(weights)
+    def __init__(
+        self, weights: Path, config: PropagationConfig | None = None, precision: str = 'fp32', threads: int = 0
+    ) -> None:
+        self.config = config or read_propagation_config(weights)
+        self._graphs = find_part_graphs(weights, self.config)
         self._digests = {part: hashlib.sha256(graph.read_bytes()).hexdigest() for part, graph in self._graphs.items()}
         self._weights_sha256 = sha256_of(weights)
         self._threads = threads

@@ -136,6 +136,7 @@ def candidate(model: str, weights: str, settings: Settings) -> Candidate:
     if model in PROPAGATION_SYSTEMS:
         values = {'start_from': 'prompts', 'max_objects': _MAX_OBJECTS, 'propagation_weights': weights, 'weights': ''}
         values['delayed'] = settings.delayed and model == 'maskrnn'
+        values['matching_stride'] = settings.matching_stride if model == 'feelvos' else 0
         steps = settings.fine_tune_steps or _FINE_TUNE_STEPS
         return Propagation(settings.with_values(model=model, fine_tune_steps=steps if model == 'pts' else 0, **values))
     raise ValueError(f'model {model!r} is not one of {", ".join(MODELS)}')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -71,6 +71,10 @@ class FeelvosPropagator:
     @property
     def object_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._objects))
+
+    @property
+    def state(self) -> Mapping[str, object]:
+        return {}
 
     def start(self, object_id: int, image: NDArray[np.uint8], mask: Mask) -> None:
         self._size = check_start(object_id, image, mask, self._size)

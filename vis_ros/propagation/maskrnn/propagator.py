@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +47,10 @@ class MaskRnnPropagator:
     @property
     def object_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._masks))
+
+    @property
+    def state(self) -> Mapping[str, object]:
+        return {}
 
     def start(self, object_id: int, image: Image, mask: NDArray[np.bool_]) -> None:
         size = check_start(object_id, image, mask, self._size)

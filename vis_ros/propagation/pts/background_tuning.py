@@ -19,14 +19,21 @@ class BackgroundTuning:
     """Runs a function in a thread. It is called with a function that tells whether it may stop early.
 
     network: its result; None before it is there, if it failed, or after `cancel`.
+    seconds: that it took, 0 before.
     """
 
     def __init__(self, object_id: int, tune: Callable[[Callable[[], bool]], Rgsn]) -> None:
         self.network: Rgsn | None = None
+        self.seconds = 0.0
         self._object_id, self._tune = object_id, tune
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f'fine-tuning {object_id}', daemon=True)
         self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it waits for its turn or works. False with a result, and if it failed."""
+        return self._thread.is_alive()
 
     def cancel(self) -> None:
         """End the work as soon as possible, without a result."""
@@ -45,5 +52,6 @@ class BackgroundTuning:
                 _log.exception('object %d is not fine-tuned', self._object_id)
                 return
         if not self._cancelled.is_set():
+            self.seconds = time.monotonic() - started
             self.network = network
-            _log.info('object %d is fine-tuned after %.1f s', self._object_id, time.monotonic() - started)
+            _log.info('object %d is fine-tuned after %.1f s', self._object_id, self.seconds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -52,10 +54,13 @@ class _PtsObject:
     tracker: ObjectTracker | None
     tuning: BackgroundTuning | None = None
 
-    def take_tuned(self) -> None:
-        """Use the tuned network from now on if it is ready."""
-        if self.tuning is not None and self.tuning.network is not None:
-            self.rgsn, self.tuning = self.tuning.network, None
+    def take_tuned(self) -> float | None:
+        """Use the tuned network from now on if it became ready; returns the seconds that it took."""
+        if self.tuning is None or self.tuning.network is None:
+            return None
+        seconds = self.tuning.seconds
+        self.rgsn, self.tuning = self.tuning.network, None
+        return seconds
 
 
 class PtsPropagator:
@@ -93,6 +98,7 @@ class PtsPropagator:
         self._input = NetworkInput(network.config, parts.device)
         self._tracking = PUBLISHED if network.config.otn_features == 'vgg_m' else TrackingSettings()
         self._objects: dict[int, _PtsObject] = {}
+        self._tuned_s: float | None = None
         self._size: tuple[int, int] | None = None
 
     @property
@@ -102,6 +108,15 @@ class PtsPropagator:
     @property
     def object_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._objects))
+
+    @property
+    def state(self) -> Mapping[str, object]:
+        """How many objects are being fine-tuned, and how long the last one took."""
+        if not self._fine_tune_steps:
+            return {}
+        running = sum(each.tuning is not None and each.tuning.is_running for each in list(self._objects.values()))
+        took = 'none yet' if self._tuned_s is None else f'{self._tuned_s:.1f}'
+        return {'objects being fine-tuned': running, 'last fine-tuning [s]': took}
 
     @torch.inference_mode()
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
@@ -116,7 +131,9 @@ class PtsPropagator:
             if self._in_background:
                 tuning = BackgroundTuning(object_id, lambda is_cancelled: fine_tuned(*arguments, is_cancelled))
             else:
+                started = time.monotonic()
                 rgsn = fine_tuned(*arguments)
+                self._tuned_s = time.monotonic() - started
         transform = crop_transform(_regions(box[None], size), size)
         masks = crop(plane[None, None].float(), transform, self._side) >= 0.5
         reference = rgsn.reference(crop(pixels, transform, self._side), masks.float())[0]
@@ -138,7 +155,7 @@ class PtsPropagator:
         pixels = self._input.image(image)
         frame = self._otn_frame(image, pixels)
         for each in objects:
-            each.take_tuned()
+            self._tuned_s = each.take_tuned() or self._tuned_s
             if each.tracker and each.tracker.find(frame):
                 each.box = each.tracker.box
         found = self._segment(objects, pixels, size)

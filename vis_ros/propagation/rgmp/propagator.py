@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,6 +65,10 @@ class RgmpPropagator:
     @property
     def object_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._objects))
+
+    @property
+    def state(self) -> Mapping[str, object]:
+        return {}
 
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
         size = check_start(object_id, image, mask, self._size)
