@@ -16,8 +16,12 @@ from vis_ros.engines.propagation_model import load_propagation_model
 from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
 from vis_ros.export.onnx_metadata import read_metadata_props
 from vis_ros.export.part_export import export_parts
-from vis_ros.export.part_graphs import DIGEST_KEY, find_part_graphs, part_graph_path
+from vis_ros.export.part_graphs import DIGEST_KEY, find_part_graphs, find_proposal_graph, part_graph_path
 from vis_ros.file_digest import sha256_of
+from vis_ros.networks.mask_rcnn import MaskRCNN
+from vis_ros.networks.model_config import ModelConfig
+from vis_ros.networks.model_file import save_model
+from vis_ros.networks.named_weights import resolve
 from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.maskrnn.config import MaskRnnConfig
 from vis_ros.propagation.maskrnn.roi_max_pool import roi_max_pool
@@ -27,6 +31,7 @@ from vis_ros.propagation.propagation_file import build_propagation_network, save
 from vis_ros.propagation.propagation_header import read_propagation_config
 from vis_ros.propagation.propagator import Propagator
 from vis_ros.propagation.pts.config import PtsConfig
+from vis_ros.propagation.pts.object_tracking import TrackingSettings
 from vis_ros.propagation.rgmp.config import RgmpConfig
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 
@@ -38,6 +43,16 @@ CONFIGS: dict[str, PropagationConfig] = {
     'maskrnn': MaskRnnConfig('tiny', input_height=64, input_width=96),
     'maskrnn as published': MaskRnnConfig('tiny', input_height=64, input_width=96, causal=False),
     'rgmp': RgmpConfig('tiny', input_height=64, input_width=96, decoder_channels=16),
+    'pts': PtsConfig('tiny', input_height=64, input_width=96, decoder_channels=16, crop_size=64, otn_channels=32),
+    'pts as published': PtsConfig(
+        'tiny',
+        input_height=64,
+        input_width=96,
+        decoder_channels=16,
+        crop_size=64,
+        otn_features='vgg_m',
+        otn_channels=32,
+    ),
 }
 SIZE = (96, 128)
 """Of the images: another size than that of the config, which the graphs are traced at."""
@@ -54,6 +69,13 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     save_propagation(build_propagation_network(CONFIGS[request.param]), path)
     export_parts(path, 'cpu')
     return path
+
+
+@pytest.fixture(autouse=True)
+def few_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 5500 crops of the published OTN would take minutes."""
+    few = TrackingSettings(4, 4, 1, 1e-4, 2, 2, 1e-4, 4, 5, 1)
+    monkeypatch.setattr('vis_ros.propagation.pts.propagator.PUBLISHED', few)
 
 
 def _image(time: int) -> NDArray[np.uint8]:
@@ -106,12 +128,12 @@ def test_graphs_of_other_weights_are_not_used(weights: Path, tmp_path: Path, cap
     assert 'was exported from other weights' in caplog.text
 
 
-@pytest.mark.parametrize('model', ['feelvos', 'maskrnn', 'rgmp'])
+@pytest.mark.parametrize('model', ['feelvos', 'maskrnn', 'rgmp', 'pts'])
 def test_packaged_graphs_belong_to_the_packaged_weights(model: str) -> None:
     weights = propagation_weights(model)
     stored = read_propagation_config(weights)
     names = [(part, each.variant(stored)) for part in PROPAGATION_SYSTEMS[model].part_names for each in stored.variants]
-    assert len(names) == (10 if model == 'feelvos' else 2)
+    assert len(names) == {'feelvos': 10, 'pts': 4}.get(model, 2)
     for part, variant in names:
         graph = part_graph_path(weights, part, 'cpu', variant=variant)
         assert read_metadata_props(graph)[DIGEST_KEY] == sha256_of(weights), f'run: vis-ros export {model}'
@@ -147,6 +169,11 @@ def test_feelvos_matches_at_another_stride_with_the_same_weights(engine: str, tm
         load_propagation_model('rgmp', str(coarse), matching_stride=4, **options)
 
 
+def test_the_packaged_detector_has_its_proposal_graph() -> None:
+    weights = resolve('demo')
+    assert find_proposal_graph(weights).parent == weights.parent, 'run: vis-ros export demo'
+
+
 def test_auto_runs_in_torch_where_openvino_fails(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ValueError('the processor is not supported')
@@ -159,16 +186,41 @@ def test_auto_runs_in_torch_where_openvino_fails(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_parts_are_those_that_the_system_names() -> None:
-    for name in ('feelvos', 'maskrnn', 'rgmp'):
+    for name in ('feelvos', 'maskrnn', 'rgmp', 'pts'):
         system = PROPAGATION_SYSTEMS[name]
         assert tuple(system.parts(build_propagation_network(CONFIGS[name]))) == system.part_names
 
 
-def test_pts_says_that_it_needs_torch(tmp_path: Path) -> None:
+def test_pts_needs_torch_only_to_fine_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / 'pts.safetensors'
-    save_propagation(build_propagation_network(PtsConfig('tiny')), path)
-    with pytest.raises(ValueError, match='pts learns while it tracks and runs in torch only'):
-        load_propagation_model('pts', str(path), engine='openvino', device='cpu')
+    save_propagation(build_propagation_network(CONFIGS['pts']), path)
+    assert load_propagation_model('pts', str(path), device='cpu').engine.startswith('OpenVINO')
+    tuned = load_propagation_model('pts', str(path), device='cpu', fine_tune_steps=1)
+    assert tuned.engine.startswith('torch')
+    with pytest.raises(ValueError, match='OpenVINO cannot fine-tune: set engine to auto or torch, or fine_tune_steps'):
+        load_propagation_model('pts', str(path), engine='openvino', device='cpu', fine_tune_steps=1)
+    monkeypatch.setattr('vis_ros.extras.find_spec', lambda name: None if name == 'torch' else name)
+    with pytest.raises(ValueError, match='fine-tuning, which fine_tune_steps asks for, needs torch'):
+        load_propagation_model('pts', str(path), device='cpu', fine_tune_steps=1)
+    assert load_propagation_model('pts', str(path), device='cpu').engine.startswith('OpenVINO')
+
+
+def test_proposals_of_openvino_are_those_of_torch(tmp_path: Path) -> None:
+    """At two image sizes, of a detector that is not packaged."""
+    torch.manual_seed(0)
+    detector = MaskRCNN(ModelConfig('tiny', ('thing',), 'mask_rcnn', backbone='resnet18', fpn_channels=16)).eval()
+    save_model(detector, tmp_path / 'mine.safetensors')
+    save_propagation(build_propagation_network(CONFIGS['pts']), tmp_path / 'pts.safetensors')
+    options = {'detector': str(tmp_path / 'mine.safetensors'), 'device': 'cpu', 'threads': 1}
+    torch_one, openvino_one = (
+        load_propagation_model('pts', str(tmp_path / 'pts.safetensors'), engine=engine, **options).new()._proposals
+        for engine in ('torch', 'openvino')
+    )
+    for image in (_image(0), _image(1)[:64, :96]):
+        expected, found = torch_one(image), openvino_one(image)
+        assert len(expected) > 20
+        near = np.abs(found[:, None] - expected).max(2).min(0) < 0.05
+        assert near.mean() > 0.97, 'ties may be in another order'
 
 
 def test_tensorrt_builds_every_part(weights: Path, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class TinySystem:
     """Stands in for a PropagationSystem."""
 
     name, config = 'feelvos', FeelvosConfig
-    network, losses, propagator, options = TinyNetwork, TinyLosses, TinyPropagator, None
+    network, losses, propagator = TinyNetwork, TinyLosses, TinyPropagator
 
     def parts(self, network: nn.Module) -> dict[str, nn.Module]:
         return {}

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from vis_ros.engines.nvidia import nvidia_gpus
 from vis_ros.extras import missing, require
+from vis_ros.networks.model_header import read_config
+from vis_ros.networks.named_weights import resolve
 from vis_ros.propagation.network_parts import NetworkParts
 from vis_ros.propagation.packaged_weights import propagation_weights
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_header import read_propagation_config
 from vis_ros.propagation.propagator import Propagator
+from vis_ros.propagation.pts.proposals import rpn_proposals
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 
 _log = logging.getLogger(__name__)
@@ -87,10 +91,12 @@ def load_propagation_model(
         raise ValueError(f'{path} needs the next image of each image: set delayed to true, with model maskrnn')
     if matching_stride:
         config = config.with_stride(matching_stride)
-    chosen = _fastest(model, device) if engine in ('auto', 'tensorrt') else engine
+    if fine_tune_steps:
+        require('torch', 'fine-tuning, which fine_tune_steps asks for,')
+    chosen = _chosen(engine, device, fine_tune_steps)
     if chosen == 'openvino':
         try:
-            return _in_openvino(path, config, device, threads)
+            return _in_openvino(path, config, device, threads, detector)
         except (ValueError, OSError) as error:  # such as damaged graphs
             if engine == 'openvino' or missing('torch'):
                 raise
@@ -98,30 +104,47 @@ def load_propagation_model(
     return _in_torch(path, config, device, threads, (detector, fine_tune_steps, fine_tune_in_background))
 
 
-def _fastest(model: str, device: str) -> str:
+def _chosen(engine: str, device: str, fine_tune_steps: int) -> str:
+    if fine_tune_steps:
+        if engine == 'openvino':
+            raise ValueError('OpenVINO cannot fine-tune: set engine to auto or torch, or fine_tune_steps to 0')
+        return 'torch'
+    if engine not in ('auto', 'tensorrt'):
+        return engine
     on_cpu = device == 'cpu' or (device == 'auto' and not nvidia_gpus())
-    has_graphs = bool(PROPAGATION_SYSTEMS[model].part_names) and find_spec('openvino') is not None
-    return 'openvino' if has_graphs and (on_cpu or missing('torch')) else 'torch'
+    return 'openvino' if find_spec('openvino') is not None and (on_cpu or missing('torch')) else 'torch'
 
 
-def _in_openvino(path: Path, config: PropagationConfig, device: str, threads: int) -> PropagationModel:
+def _in_openvino(path: Path, config: PropagationConfig, device: str, threads: int, detector: str) -> PropagationModel:
     if device not in ('auto', 'cpu'):
         raise ValueError(f'OpenVINO runs on the CPU, not on device {device!r}; use auto or cpu')
     if find_spec('openvino') is None:
         raise ValueError('the engine openvino needs OpenVINO, which is not installed: pip install openvino')
+    from vis_ros.engines.openvino.openvino_graphs import OpenVinoGraphs
     from vis_ros.engines.openvino.openvino_parts import OpenVinoParts
+    from vis_ros.export.part_graphs import PROPOSALS, find_proposal_graph
 
-    parts = OpenVinoParts(path, config, threads=threads)
-    return PropagationModel(parts, str(path), parts.engine, parts.device_name)
+    parts, options = OpenVinoParts(path, config, threads=threads), {}
+    if PROPAGATION_SYSTEMS[config.architecture].uses_proposals:
+        weights = resolve(detector)
+        graphs = OpenVinoGraphs({PROPOSALS: find_proposal_graph(weights)}, weights, threads=threads)
+        options['proposals'] = rpn_proposals(partial(graphs.run, PROPOSALS), read_config(weights, 'mask_rcnn'))
+    return PropagationModel(parts, str(path), parts.engine, parts.device_name, **options)
 
 
 def _in_torch(
     path: Path, config: PropagationConfig, device: str, threads: int, extra: tuple[str, int, bool]
 ) -> PropagationModel:
     require('torch', f'the model {config.architecture} in the engine torch')
-    from vis_ros.propagation.torch_parts import load_torch_parts
+    from vis_ros.propagation.torch_parts import load_torch_parts, run_part
 
-    parts = load_torch_parts(path, device, threads, config)
-    load_options = PROPAGATION_SYSTEMS[config.architecture].options
-    options = load_options(parts.device, *extra) if load_options else {}
+    parts, options = load_torch_parts(path, device, threads, config), {}
+    if PROPAGATION_SYSTEMS[config.architecture].uses_proposals:
+        from vis_ros.networks.model_file import load_model
+        from vis_ros.propagation.pts.rpn_boxes import RpnBoxes
+
+        detector, fine_tune_steps, in_background = extra
+        network = load_model(resolve(detector), 'mask_rcnn').to(parts.device)
+        proposals = rpn_proposals(partial(run_part, RpnBoxes(network), parts.device), network.config)
+        options = {'proposals': proposals, 'fine_tune_steps': fine_tune_steps, 'in_background': in_background}
     return PropagationModel(parts, str(path), parts.engine, parts.device_name, **options)

@@ -7,7 +7,7 @@ A propagation network has one graph for each of its parts. They contain no weigh
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vis_ros.export.find_graph import CACHE_LIMIT, belongs_to, graph_cache
@@ -19,6 +19,9 @@ from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_header import read_propagation_config
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.user_cache import delete_least_recently_used, mark_used
+
+PROPOSALS = 'proposals'
+"""Name of the part of a detector that proposes regions for PTS."""
 
 DIGEST_KEY = 'vis_ros.weights_sha256'
 """Key of the SHA-256 of the model file in the metadata of a graph."""
@@ -49,14 +52,34 @@ def find_part_graphs(weights: Path, config: PropagationConfig | None = None) -> 
 
     Raises:
         FileNotFoundError: graphs are missing, and the libraries to export them are not installed.
-        ValueError: the network runs in torch only, or a graph cannot be exported.
+        ValueError: a graph cannot be exported.
     """
-    weights = weights.resolve()  # OpenVINO rejects weights that are a symbolic link
     stored = read_propagation_config(weights)
-    architecture, variant = stored.architecture, (config or stored).variant(stored)
-    names = PROPAGATION_SYSTEMS[architecture].part_names
-    if not names:
-        raise ValueError(f'{architecture} learns while it tracks and runs in torch only: set engine to torch or auto')
+    names = PROPAGATION_SYSTEMS[stored.architecture].part_names
+
+    def export(weights: Path, folder: Path) -> Mapping[str, Path]:
+        from vis_ros.export.part_export import export_parts
+
+        return export_parts(weights, 'cpu', out=folder, config=config)
+
+    return _find(weights, names, (config or stored).variant(stored), export)
+
+
+def find_proposal_graph(weights: Path) -> Path:
+    """The graph of `RpnBoxes` of a detector, which PTS needs, as in `find_part_graphs`."""
+
+    def export(weights: Path, folder: Path) -> Mapping[str, Path]:
+        from vis_ros.export.part_export import export_proposals
+
+        return {PROPOSALS: export_proposals(weights, out=folder)}
+
+    return _find(weights, (PROPOSALS,), '', export)[PROPOSALS]
+
+
+def _find(
+    weights: Path, names: Sequence[str], variant: str, export: Callable[[Path, Path], Mapping[str, Path]]
+) -> Mapping[str, Path]:
+    weights = weights.resolve()  # OpenVINO rejects weights that are a symbolic link
     digest = sha256_of(weights)
     folder = graph_cache(digest)
     for place in (weights, folder / weights.name):
@@ -72,9 +95,7 @@ def find_part_graphs(weights: Path, config: PropagationConfig | None = None) -> 
             f'installed. On a machine with the export extra, run: vis-ros export {weights}'
         )
     _log.info('exporting the graphs of %s once, to %s', weights.name, folder)
-    from vis_ros.export.part_export import export_parts
-
-    exported = export_parts(weights, 'cpu', out=folder, config=config)
+    exported = export(weights, folder)
     delete_least_recently_used(folder.parent, CACHE_LIMIT)
     return exported
 

@@ -24,7 +24,7 @@ BRIDGED_BY = '+'
 """Between a detection model and its bridge: 'masktrack_rcnn+feelvos' is a model too."""
 
 _FINE_TUNE_STEPS = 30
-"""Of PTS on the first frame (published: 800)."""
+"""Of PTS on the first frame (published: 800). None with the engine openvino, which cannot fine-tune."""
 
 _MAX_OBJECTS = 100
 
@@ -137,7 +137,7 @@ def candidate(model: str, weights: str, settings: Settings) -> Candidate:
         values = {'start_from': 'prompts', 'max_objects': _MAX_OBJECTS, 'propagation_weights': weights, 'weights': ''}
         values['delayed'] = settings.delayed and model == 'maskrnn'
         values['matching_stride'] = settings.matching_stride if model == 'feelvos' else 0
-        steps = settings.fine_tune_steps or _FINE_TUNE_STEPS
+        steps = 0 if settings.engine == 'openvino' else settings.fine_tune_steps or _FINE_TUNE_STEPS
         return Propagation(settings.with_values(model=model, fine_tune_steps=steps if model == 'pts' else 0, **values))
     raise ValueError(f'model {model!r} is not one of {", ".join(MODELS)}')
 
