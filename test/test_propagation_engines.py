@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +205,31 @@ def test_pts_needs_torch_only_to_fine_tune(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ValueError, match='fine-tuning, which fine_tune_steps asks for, needs torch'):
         load_propagation_model('pts', str(path), device='cpu', fine_tune_steps=1)
     assert load_propagation_model('pts', str(path), device='cpu').engine.startswith('OpenVINO')
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules['torch'] = None
+import numpy as np
+from vis_ros.engines.propagation_model import load_propagation_model
+from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
+
+image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+mask = np.zeros((96, 128), bool)
+mask[30:60, 40:80] = True
+for name in PROPAGATION_SYSTEMS:
+    model = load_propagation_model(name, device='cpu', threads=1)
+    propagator = model.new()
+    propagator.start(1, image, mask)
+    print(name, model.engine.split()[0], propagator.step(image).shape)
+"""
+
+
+def test_every_system_runs_without_torch() -> None:
+    """With the packaged weights and graphs."""
+    result = subprocess.run([sys.executable, '-c', WITHOUT_TORCH], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [f'{name} OpenVINO (2, 96, 128)' for name in PROPAGATION_SYSTEMS]
 
 
 def test_proposals_of_openvino_are_those_of_torch(tmp_path: Path) -> None:

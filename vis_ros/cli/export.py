@@ -19,7 +19,7 @@ def export(
     weights: Annotated[
         str,
         typer.Argument(
-            help='Model file (.safetensors), or a name: one of `vis-ros weights list`, feelvos, maskrnn or rgmp.'
+            help='Model file (.safetensors), or a name: one of `vis-ros weights list`, feelvos, maskrnn, pts or rgmp.'
         ),
     ],
     engine: Annotated[
@@ -75,6 +75,7 @@ def export(
         return
     from vis_ros.export.default_graphs import architectures
     from vis_ros.export.graph_export import export as write
+    from vis_ros.export.part_export import export_proposals
 
     for_tensorrt = precision in ('fp32', 'fp16', 'bf16') or size is not None or batch != 1
     if engine == 'openvino' and for_tensorrt:
@@ -107,6 +108,8 @@ def export(
             console.print(f'wrote {graph}', soft_wrap=True)
             if engine == 'tensorrt':
                 _build_tensorrt(graph.with_name(path.name), architecture, precision, input_size, batch)
+    if engine in (None, 'openvino') and model == 'auto' and not for_tensorrt and precision is None:
+        console.print(f'wrote {export_proposals(path, out=out)}, for PTS', soft_wrap=True)
 
 
 def _export_parts(

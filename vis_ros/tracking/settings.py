@@ -83,7 +83,7 @@ class Settings:
         'auto',
         'network',
         'Model. Detection in every frame: auto (as the weights say), masktrack_rcnn, mask_rcnn (without track head). '
-        'Mask propagation: maskrnn, rgmp, pts (which needs torch), feelvos.',
+        'Mask propagation: maskrnn, rgmp, pts, feelvos.',
         choices=('auto', 'masktrack_rcnn', 'mask_rcnn', *PROPAGATION_MODELS),
     )
     engine: str = _setting(
@@ -211,7 +211,7 @@ class Settings:
         0,
         'propagation',
         'With pts: steps of fine-tuning on the first mask of each track (published: 800). Tracking waits meanwhile, '
-        'unless fine_tune_in_background is true.',
+        'unless fine_tune_in_background is true. Needs torch.',
         limits=(0, 10_000),
     )
     fine_tune_in_background: bool = _setting(
