@@ -75,7 +75,8 @@ def crop_regions(image: Tensor, regions: Tensor, side: int) -> Tensor:
     x = (regions[:, :1] + steps * (regions[:, 2:3] - regions[:, :1])) * 2 / image.shape[3] - 1
     y = (regions[:, 1:2] + steps * (regions[:, 3:] - regions[:, 1:2])) * 2 / image.shape[2] - 1
     grid = torch.stack((x[:, None].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)), 3)
-    return functional.grid_sample(image.expand(len(regions), -1, -1, -1), grid, align_corners=False)
+    images = image.expand(regions.shape[0], -1, -1, -1)  # not len, which a traced graph would take for a constant
+    return functional.grid_sample(images, grid, align_corners=False)
 
 
 def paste(crops: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
