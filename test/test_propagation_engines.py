@@ -11,7 +11,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from torchvision.ops import roi_pool
+from torchvision.ops import roi_align, roi_pool
 
 from vis_ros.cli.export import export as export_command
 from vis_ros.engines.propagation_model import load_propagation_model
@@ -34,6 +34,7 @@ from vis_ros.propagation.propagation_header import read_propagation_config
 from vis_ros.propagation.propagator import Propagator
 from vis_ros.propagation.pts.config import PtsConfig
 from vis_ros.propagation.pts.object_tracking import TrackingSettings
+from vis_ros.propagation.pts.sampled_roi_align import sampled_roi_align
 from vis_ros.propagation.rgmp.config import RgmpConfig
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 
@@ -268,6 +269,17 @@ def test_roi_max_pool_is_that_of_torchvision(stride: int) -> None:
     boxes = torch.cat((corners, corners + torch.rand(40, 2) * 9 * stride), 1)
     rois = torch.cat((torch.arange(40.0)[:, None], boxes), 1)
     torch.testing.assert_close(roi_max_pool(features, boxes, 7, stride), roi_pool(features, rois, 7, 1 / stride))
+
+
+@pytest.mark.parametrize('stride', [8, 16])
+def test_sampled_roi_align_is_that_of_torchvision(stride: int) -> None:
+    """Also for boxes that reach beyond the image, by less and by more than a cell."""
+    torch.manual_seed(0)
+    features = torch.randn(1, 5, 9, 13)
+    corners = (torch.rand(200, 2) * 1.4 - 0.2) * torch.tensor([13.0, 9]) * stride
+    boxes = torch.cat((corners, corners + 1 + torch.rand(200, 2) * 6 * stride), 1)
+    expected = roi_align(features, [boxes], 3, 1 / stride, 2, True)
+    torch.testing.assert_close(sampled_roi_align(features, boxes, 3, stride), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_command_writes_the_graphs_of_a_propagation_network(tmp_path: Path) -> None:

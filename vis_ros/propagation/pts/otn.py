@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from vis_ros.propagation.blocks.box_crops import crop_regions, enlarge_boxes
 from vis_ros.propagation.pts.config import PtsConfig
+from vis_ros.propagation.pts.sampled_roi_align import sampled_roi_align
 
 OTN_FEATURES = ('backbone', 'vgg_m')
 STRIDES = (8, 16)
@@ -58,9 +58,8 @@ class Otn(nn.Module):
         regions = enlarge_boxes(boxes, 1 + 2 * _PADDING / _CROP)
         if self.convolutions is not None:
             return self.convolutions(crop_regions(frame[0], regions, _CROP)).flatten(1)
-        rois = torch.cat((torch.zeros_like(regions[:, :1]), regions), 1)
         each = zip(frame, STRIDES, strict=True)
-        return torch.cat([roi_align(plane, rois, _CELLS, 1 / stride, 2, True) for plane, stride in each], 1).flatten(1)
+        return torch.cat([sampled_roi_align(plane, regions, _CELLS, stride) for plane, stride in each], 1).flatten(1)
 
 
 class OtnClassifier(nn.Module):
