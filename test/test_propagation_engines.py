@@ -5,15 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from test_openvino_engine import HAS_BF16
 from torchvision.ops import roi_align, roi_pool
 
 from vis_ros.cli.export import export as export_command
+from vis_ros.engines.accuracy_check import InaccurateEngineError
+from vis_ros.engines.propagation_check import check_propagation
 from vis_ros.engines.propagation_model import load_propagation_model
 from vis_ros.engines.tensorrt.build import BuildTarget, build_plan
 from vis_ros.export.onnx_metadata import read_metadata_props
@@ -27,6 +31,7 @@ from vis_ros.networks.named_weights import resolve
 from vis_ros.propagation.feelvos.config import FeelvosConfig
 from vis_ros.propagation.maskrnn.config import MaskRnnConfig
 from vis_ros.propagation.maskrnn.roi_max_pool import roi_max_pool
+from vis_ros.propagation.network_parts import NetworkParts
 from vis_ros.propagation.packaged_weights import propagation_weights
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_file import build_propagation_network, save_propagation
@@ -259,6 +264,35 @@ def test_tensorrt_builds_every_part(weights: Path, tmp_path: Path) -> None:
     for name, graph in export_parts(weights, 'gpu', out=tmp_path).items():
         build_plan(graph, tmp_path / 'plan', BuildTarget('tensorrt_rtx', (8, 6)))
         assert (tmp_path / 'plan').stat().st_size > 10_000, name
+
+
+class Disturbed:
+    """The parts of a network whose masks are shifted by `pixels`."""
+
+    def __init__(self, parts: NetworkParts, pixels: int) -> None:
+        self._parts, self._pixels, self.config = parts, pixels, parts.config
+
+    def run(self, part: str, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        first, *others = self._parts.run(part, *inputs)
+        return (np.roll(first, self._pixels, -1) if part == 'segment' else first, *others)
+
+    def weights(self, prefix: str) -> dict[str, NDArray[np.float32]]:
+        return self._parts.weights(prefix)
+
+
+def test_a_precision_that_moves_the_masks_is_refused() -> None:
+    exact = load_propagation_model('feelvos', device='cpu')._parts
+    check_propagation(Disturbed(exact, 0), exact, 'bf16')
+    with pytest.raises(InaccurateEngineError, match=r'feelvos in bf16: .* an IoU of only 0\.\d\d.* set accuracy_check'):
+        check_propagation(Disturbed(exact, 6), exact, 'bf16')
+
+
+@pytest.mark.skipif(not HAS_BF16, reason='this processor does not compute in bf16')
+@pytest.mark.parametrize('model', PROPAGATION_SYSTEMS)
+def test_bf16_keeps_the_masks_of_the_packaged_weights(model: str) -> None:
+    loaded = load_propagation_model(model, device='cpu', precision='bf16', threads=1)
+    assert loaded.engine.endswith('bf16')
+    assert load_propagation_model(model, device='cpu', precision='fp16').engine.endswith('fp32')
 
 
 @pytest.mark.parametrize('stride', [4, 16])

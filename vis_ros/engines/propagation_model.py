@@ -8,7 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vis_ros.engines.accuracy_check import InaccurateEngineError
 from vis_ros.engines.nvidia import nvidia_gpus
+from vis_ros.engines.propagation_check import check_propagation
 from vis_ros.extras import missing, require
 from vis_ros.networks.model_header import read_config
 from vis_ros.networks.named_weights import resolve
@@ -52,6 +54,8 @@ def load_propagation_model(
     fine_tune_in_background: bool = False,
     delayed: bool = False,
     matching_stride: int = 0,
+    precision: str = 'auto',
+    accuracy_check: bool = True,
 ) -> PropagationModel:
     """Load a mask propagation network.
 
@@ -68,9 +72,12 @@ def load_propagation_model(
         delayed: MaskRNN only: whether the caller gives each `step` the next image. Weights trained with causal: false
             need it, others cannot use it.
         matching_stride: FEELVOS only: stride in pixels of the embeddings that are matched; 0 is that of the weights.
+        precision: 'bf16' computes in bf16 where OpenVINO runs the network and the processor supports it; all others
+            compute in fp32.
+        accuracy_check: compare the masks of bf16 with those of fp32 first.
 
     Raises:
-        ValueError: the file holds another network, or the engine cannot run it here.
+        ValueError: the file holds another network, the engine cannot run it here, or bf16 does not keep the masks.
         FileNotFoundError: the file or its graphs do not exist.
     """
     path = Path(weights) if weights else propagation_weights(model)
@@ -96,7 +103,9 @@ def load_propagation_model(
     chosen = _chosen(engine, device, fine_tune_steps)
     if chosen == 'openvino':
         try:
-            return _in_openvino(path, config, device, threads, detector)
+            return _in_openvino(path, config, device, threads, detector, precision == 'bf16', accuracy_check)
+        except InaccurateEngineError:
+            raise
         except (ValueError, OSError) as error:  # such as damaged graphs
             if engine == 'openvino' or missing('torch'):
                 raise
@@ -115,7 +124,9 @@ def _chosen(engine: str, device: str, fine_tune_steps: int) -> str:
     return 'openvino' if find_spec('openvino') is not None and (on_cpu or missing('torch')) else 'torch'
 
 
-def _in_openvino(path: Path, config: PropagationConfig, device: str, threads: int, detector: str) -> PropagationModel:
+def _in_openvino(
+    path: Path, config: PropagationConfig, device: str, threads: int, detector: str, reduced: bool, accuracy_check: bool
+) -> PropagationModel:
     if device not in ('auto', 'cpu'):
         raise ValueError(f'OpenVINO runs on the CPU, not on device {device!r}; use auto or cpu')
     if find_spec('openvino') is None:
@@ -124,7 +135,10 @@ def _in_openvino(path: Path, config: PropagationConfig, device: str, threads: in
     from vis_ros.engines.openvino.openvino_parts import OpenVinoParts
     from vis_ros.export.part_graphs import PROPOSALS, find_proposal_graph
 
-    parts, options = OpenVinoParts(path, config, threads=threads), {}
+    precision, options = 'bf16' if reduced else 'fp32', {}
+    parts = OpenVinoParts(path, config, precision, threads)
+    if reduced and accuracy_check:
+        check_propagation(parts, OpenVinoParts(path, config, threads=threads), precision)
     if PROPAGATION_SYSTEMS[config.architecture].uses_proposals:
         weights = resolve(detector)
         graphs = OpenVinoGraphs({PROPOSALS: find_proposal_graph(weights)}, weights, threads=threads)

@@ -179,6 +179,8 @@ def _load_propagation(settings: Settings, factory: Callable[..., PropagationMode
         engine=settings.engine,
         device=settings.device,
         threads=settings.threads,
+        precision=settings.precision,
+        accuracy_check=settings.accuracy_check,
         **extra,
     )
 

@@ -95,7 +95,8 @@ class Settings:
     precision: str = _setting(
         'auto',
         'network',
-        'Precision of the network. auto takes the fastest that keeps the results.',
+        'Precision of the network. auto takes the fastest that keeps the results. A propagation model computes in fp32 '
+        'unless bf16 is named, which OpenVINO has on some processors.',
         choices=PRECISIONS,
     )
     device: str = _setting('auto', 'network', 'Device: auto (a GPU if there is one), cpu, cuda or cuda:N.')
