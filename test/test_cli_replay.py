@@ -10,6 +10,7 @@ from dataclasses import asdict
 import cv2
 import pytest
 from helpers.color_propagator import ColorPropagators
+from helpers.delayed_propagators import DelayedPropagators
 from helpers.in_this_process import in_this_process
 from helpers.rectangles import BLUE, RED, RectangleEngine, draw
 from rclpy.serialization import deserialize_message, serialize_message
@@ -129,6 +130,26 @@ def test_a_propagation_model_starts_from_detections(replay, tmp_path, monkeypatc
     assert run['class_names'] == ['blue', 'green', 'red', 'object']
     code, _, error = replay(bag, '--propagation-weights', 'some.safetensors')
     assert code == 1 and "propagation_weights is 'some.safetensors', but model 'auto' propagates no masks" in error
+
+
+def test_a_delayed_model_gets_the_next_image_and_writes_every_frame_with_its_own_stamp(replay, tmp_path, monkeypatch):
+    made = []
+
+    def load(*arguments, **options):
+        made.append(DelayedPropagators(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr('vis_ros.tracking.model.load_propagation_model', load)
+    bag = write_bag(tmp_path / 'recording', size=(96, 160), count=5)
+    code, _, error = replay(bag, '--model', 'maskrnn', '--delayed', '--copy-images')
+    assert (code, error) == (0, '')
+    assert made[0].seen == [(1, 2), (2, 3), (3, 4), (4, None)]  # the object starts in the first image
+    lines = [json.loads(line) for line in (tmp_path / 'replay' / 'results.jsonl').read_text().splitlines()]
+    assert [line['stamp_ns'] for line in lines] == [10**9 + index * 10**8 for index in range(5)]
+    red = [next(each for each in line['instances'] if each['class_name'] == 'red') for line in lines]
+    assert [each['box'][0] for each in red] == pytest.approx(range(5), abs=0.5)
+    code, _, error = replay(bag, '--model', 'feelvos', '--delayed')
+    assert code == 1 and "delayed is set, but model 'feelvos' does not use the next image" in error
 
 
 def test_lost_objects_are_in_the_bag_only(replay, tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ class Moving:
         assert mask.shape == image.shape[:2] and mask.dtype == bool
         self.masks[object_id] = mask
 
-    def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def step(self, image: NDArray[np.uint8], after: NDArray[np.uint8] | None = None) -> NDArray[np.float32]:
         self.sizes.append(image.shape)
         self.masks = {number: np.roll(mask, 32, 1) for number, mask in self.masks.items()}
         objects = np.stack([self.masks[number] for number in self.object_ids]).astype(np.float32)

@@ -84,7 +84,7 @@ def test_trackers_of_a_model_have_their_own_tracks(clip: Path) -> None:
     [
         ({}, DetectAndTrack, 'rectangles (demo)', ('blue', 'green', 'red')),
         ({'weights': 'rectangles'}, DetectAndTrack, 'rectangles', ('blue', 'green', 'red')),
-        ({'bridge': 'feelvos'}, DetectAndPropagate, 'rectangles (demo) + feelvos', ('blue', 'green', 'red')),
+        ({'bridge': 'feelvos'}, DetectAndPropagate, 'rectangles (demo) + feelvos', ('blue', 'green', 'red', 'object')),
         ({'model': 'rgmp'}, Propagate, 'rgmp', ('blue', 'green', 'red', 'object')),
         ({'model': 'rgmp', 'weights': '', 'start_from': 'prompts'}, Propagate, 'rgmp', ('object',)),
     ],
@@ -147,12 +147,11 @@ def test_settings_take_numbers_of_numpy_and_of_yaml_and_paths() -> None:
 
 
 def test_models_that_detect_take_no_prompts() -> None:
-    for settings in ({}, {'bridge': 'feelvos'}):
-        tracker = model(**settings).tracker()
-        tracker.step(draw(), 0.0)
-        for call in (lambda tracker=tracker: tracker.prompt(point=(1, 1)), lambda tracker=tracker: tracker.forget(1)):
-            with pytest.raises(PromptError, match='use model feelvos or rgmp'):
-                call()
+    tracker = model().tracker()
+    tracker.step(draw(), 0.0)
+    for call in (lambda: tracker.prompt(point=(1, 1)), lambda: tracker.forget(1)):
+        with pytest.raises(PromptError, match='this model only detects'):
+            call()
 
 
 def test_settings_change_while_running() -> None:

@@ -5,13 +5,15 @@ import torch
 from torch.nn import functional
 from torchvision.ops import box_convert
 
+from vis_ros.engines.propagation_model import load_propagation_model
 from vis_ros.propagation.maskrnn.config import PUBLISHED, MaskRnnConfig
 from vis_ros.propagation.maskrnn.losses import MaskRnnLosses, balanced_cross_entropy
 from vis_ros.propagation.maskrnn.network import MaskRnn, box_deltas, enlarge, gate_boxes, refine, scaled_magnitude
 from vis_ros.propagation.maskrnn.optical_flow import dis_flow
 from vis_ros.propagation.maskrnn.parts import _log_odds
-from vis_ros.propagation.maskrnn.propagator import MaskRnnPropagator, delayed_planes
+from vis_ros.propagation.maskrnn.propagator import MaskRnnPropagator
 from vis_ros.propagation.maskrnn.warp import warp
+from vis_ros.propagation.propagation_file import save_propagation
 from vis_ros.propagation.torch_parts import TorchParts
 
 CPU = torch.device('cpu')
@@ -272,18 +274,32 @@ def test_bad_start_is_rejected(network, size, given, reason):
         MaskRnnPropagator(TorchParts(network, CPU)).start(1, np.zeros((*size, 3), np.uint8), given)
 
 
-def test_published_form_is_delayed_and_uses_the_next_frame():
+def test_published_form_gets_the_flow_to_the_next_image_too():
+    """A step is one call of the network with the magnitudes of both flows, computed here by OpenCV alone."""
     torch.manual_seed(0)
     network = MaskRnn(MaskRnnConfig('light', causal=False)).eval()
-    with pytest.raises(ValueError, match='delayed_planes'):
-        MaskRnnPropagator(TorchParts(network, CPU))
-    images = [image(seed) for seed in range(4)]
-    planes = list(delayed_planes(TorchParts(network, CPU), images, {1: mask()}))
-    assert [each.shape for each in planes] == [(2, *SIZE)] * 3
-    other = list(delayed_planes(TorchParts(network, CPU), [*images[:2], image(9), images[3]], {1: mask()}))
-    assert not np.allclose(planes[0], other[0])  # the next frame is another
-    with pytest.raises(ValueError, match='MaskRnnPropagator'):
-        next(delayed_planes(TorchParts(MaskRnn(MaskRnnConfig('light')), CPU), images, {1: mask()}))
+    before, now, after = image(0), image(1), image(2)
+    propagator = MaskRnnPropagator(TorchParts(network, CPU))
+    propagator.start(1, before, mask())
+    given = []
+    network.motion.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    propagator.step(now, after)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    gray = [cv2.cvtColor(each, cv2.COLOR_BGR2GRAY) for each in (before, now, after)]
+    for plane, other in zip(given[0][0], (gray[0], gray[2]), strict=False):
+        magnitude = np.log1p(np.linalg.norm(search.calc(gray[1], other, None), axis=2))
+        np.testing.assert_allclose(plane.numpy(), magnitude, atol=1e-5)
+    propagator.step(after)  # the last image is its own next image
+    assert not given[1][0, 1].any() and given[1][0, 0].any()
+
+
+@pytest.mark.parametrize('engine', ['torch', 'openvino'])
+def test_the_published_form_is_refused_unless_the_next_image_is_given(tmp_path, engine):
+    for causal, reason in ((True, 'cannot use the next image'), (False, 'set delayed to true')):
+        path = tmp_path / f'{causal}.safetensors'
+        save_propagation(MaskRnn(MaskRnnConfig('light', causal=causal)), path)
+        with pytest.raises(ValueError, match=reason):
+            load_propagation_model('maskrnn', str(path), engine=engine, device='cpu', delayed=causal)
 
 
 def test_log_odds_of_the_object_around_its_box():

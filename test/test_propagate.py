@@ -87,7 +87,7 @@ def test_exploding_mask_is_lost_and_not_published():
 class Unsure(ColorPropagator):
     sureness = 1.0
 
-    def step(self, image):
+    def step(self, image, after=None):
         return super().step(image) * np.float32(self.sureness)
 
 
@@ -251,7 +251,7 @@ def test_memory_does_not_grow():
     for time in range(1000):
         tracker.step(image if time % 7 else draw(), time / 100)
         if time > 500:
-            sizes.add((len(tracker._objects), len(tracker._history)))
+            sizes.add((len(tracker._objects), len(tracker._history._frames)))
     assert sizes == {(1, tracker.config.history_frames)}
 
 

@@ -41,7 +41,7 @@ def _found_at(box: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch) -
     """Make OTN find every object at a box."""
 
     def find(tracker: ObjectTracker, frame: object) -> bool:
-        tracker.box = torch.tensor(box, dtype=torch.float32)
+        tracker.box = np.array(box, np.float32)
         return True
 
     monkeypatch.setattr(module.ObjectTracker, 'find', find)
@@ -127,7 +127,7 @@ def test_the_previous_mask_is_where_the_object_was_most_probable(network: Pts, m
     assert planes.shape == (3, *SIZE)
     labels = planes.argmax(0)
     for number in (1, 2):
-        assert np.array_equal(propagator._objects[number].previous.numpy(), labels == number)
+        assert np.array_equal(propagator._objects[number].previous, labels == number)
 
 
 def test_the_box_of_a_tiny_object_stays(network: Pts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,7 @@ def test_otn_learns_from_the_box_of_the_mask(network: Pts, monkeypatch: pytest.M
     assert each.tracker is not None
     each.tracker.score = 1.0
     _found_at((22, 18, 46, 42), monkeypatch)
-    learned: list[Tensor] = []
+    learned: list[NDArray[np.float32]] = []
     monkeypatch.setattr(ObjectTracker, 'learn', lambda tracker, frame: learned.append(tracker.box))
     monkeypatch.setattr(network.rgsn, 'forward', lambda *_: _square_logits())
     planes = propagator.step(_image(1))
@@ -297,13 +297,16 @@ def test_an_object_is_tracked_untuned_until_its_fine_tuning_is_ready(network: Pt
         tuning = background._objects[1].tuning
         assert tuning is not None
         np.testing.assert_allclose(background.step(image), untuned.step(image), atol=1e-5)
+        assert background.state == {'objects being fine-tuned': 1, 'last fine-tuning [s]': 'none yet'}
     tuning.wait()
     background.correct(1, _mask(36))
     background.step(image)
-    tuned, expected = background._objects[1].rgsn.decoder, waiting._objects[1].rgsn.decoder
+    tuned, expected = (each._objects[1].parts.network.rgsn.decoder for each in (background, waiting))
     for (name, found), wanted in zip(tuned.state_dict().items(), expected.state_dict().values(), strict=True):
         torch.testing.assert_close(found, wanted, msg=name)
     assert background._objects[1].tuning is None
+    assert background.state == {'objects being fine-tuned': 0, 'last fine-tuning [s]': f'{tuning.seconds:.1f}'}
+    assert tuning.seconds > 0 and waiting.state['last fine-tuning [s]'] != 'none yet' and not untuned.state
 
 
 def test_an_object_that_is_forgotten_is_not_tuned_further(network: Pts) -> None:
@@ -313,4 +316,4 @@ def test_an_object_that_is_forgotten_is_not_tuned_further(network: Pts) -> None:
     assert tuning is not None
     propagator.forget(1)
     tuning.wait()
-    assert tuning.network is None
+    assert tuning.parts is None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torchvision.ops import box_iou
@@ -7,6 +9,8 @@ from torchvision.ops import box_iou
 from vis_ros.networks.mask_rcnn import MaskRCNN
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.propagation.pts.proposals import rpn_proposals
+from vis_ros.propagation.pts.rpn_boxes import RpnBoxes
+from vis_ros.propagation.torch_parts import run_part
 
 
 def test_proposals_are_the_refined_most_probable_anchors() -> None:
@@ -14,7 +18,8 @@ def test_proposals_are_the_refined_most_probable_anchors() -> None:
     config = ModelConfig('tiny', ('thing',), 'mask_rcnn', backbone='resnet18', fpn_channels=16, proposals=7)
     network = MaskRCNN(config).eval()
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    found = {count: rpn_proposals(network, torch.device('cpu'), count)(image) for count in (3, 20, 100)}
+    outputs = partial(run_part, RpnBoxes(network), torch.device('cpu'))
+    found = {count: rpn_proposals(outputs, config, count)(image) for count in (3, 20, 100)}
     assert network.config is config
     boxes = torch.from_numpy(found[100])
     assert found[100].dtype == np.float32
@@ -30,6 +35,7 @@ def test_proposals_are_the_refined_most_probable_anchors() -> None:
     with torch.inference_mode():
         features = network.features(torch.from_numpy(pixels).permute(2, 0, 1)[None])
         logits, deltas = network.rpn_outputs(features)
-        seven = network.propose(logits, deltas, network.anchors(features, (64, 96)), [(64, 96)])[0]
-    assert len(seven) == 7
-    np.testing.assert_allclose(found[3][0], seven[0], atol=1e-3)
+        for count in found:
+            network.config = config.with_fields(proposals=count, proposals_before_nms=count, proposal_nms_threshold=0.9)
+            expected = network.propose(logits, deltas, network.anchors(features, (64, 96)), [(64, 96)])[0]
+            np.testing.assert_allclose(found[count], expected, atol=1e-3)

@@ -22,6 +22,7 @@ class ColorPropagator:
     """finds_lost: whether an object whose mask was emptied by `correct` is looked for by its color."""
 
     input_size = (96, 160)
+    state = {'colors': 'of a test'}  # noqa: RUF012
 
     def __init__(self, finds_lost=True):
         self._finds_lost = finds_lost
@@ -37,7 +38,7 @@ class ColorPropagator:
         self._colors[object_id] = np.median(image[mask], axis=0)
         self._blind.discard(object_id)
 
-    def step(self, image):
+    def step(self, image, after=None):
         planes = [mask_of(image, self._colors[n]) & (n not in self._blind) for n in self.object_ids]
         objects = np.array(planes, np.float32).reshape(-1, *image.shape[:2]) * np.float32(0.9)
         return np.concatenate((np.full((1, *image.shape[:2]), 0.5, np.float32), objects))

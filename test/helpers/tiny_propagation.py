@@ -68,7 +68,7 @@ class TinyPropagator:
         assert image.shape[:2] == mask.shape and mask.any()
         self._masks[object_id] = mask.astype(np.float32)
 
-    def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def step(self, image: NDArray[np.uint8], after: NDArray[np.uint8] | None = None) -> NDArray[np.float32]:
         config = self._network.config
         pixels = (image[..., ::-1].astype(np.float32) - np.float32(config.mean)) / np.float32(config.std)
         with torch.inference_mode():
@@ -86,7 +86,7 @@ class TinySystem:
     """Stands in for a PropagationSystem."""
 
     name, config = 'feelvos', FeelvosConfig
-    network, losses, propagator, options = TinyNetwork, TinyLosses, TinyPropagator, None
+    network, losses, propagator = TinyNetwork, TinyLosses, TinyPropagator
 
     def parts(self, network: nn.Module) -> dict[str, nn.Module]:
         return {}

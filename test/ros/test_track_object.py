@@ -8,12 +8,16 @@ import pytest
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 from helpers.color_propagator import BLUE, RED, ColorPropagator, ColorPropagators, draw, mask_of
+from helpers.delayed_propagators import DelayedPropagators
+from rclpy.task import Future
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_srvs.srv import Trigger
 from vis_ros.msg import InstanceMask
 from vis_ros.srv import ForgetObject, TrackObject
 
 from vis_ros.masks.encodings import decode
+from vis_ros.node.object_request import ObjectRequest
+from vis_ros.ros.stamps import nanoseconds
 
 
 @pytest.fixture
@@ -124,10 +128,19 @@ def test_request_is_served_while_no_image_arrives_and_lost_tracks_are_counted(tr
     track(tracking, mask=mono8(mask_of(scene(), RED)))
     tracking.process(draw())
     _, values = tracking.status(lambda _status, values: values.get('lost tracks') == '1')
-    assert values['tracks'] == '1'
+    assert (values['tracks'], values['colors']) == ('1', 'of a test')
     assert forget(tracking, 1).success
     _, values = tracking.status(lambda _status, values: 'propagation' in values, name='vis_node')
     assert values['propagation'] == 'colors: numpy'
+
+
+def test_a_result_wakes_the_executor_once():
+    """Set in another thread, it would otherwise be sent when the next image or timer comes."""
+    future, woken = Future(), []
+    request = ObjectRequest(lambda tracker, seconds: 1, future, lambda: woken.append(future.result().track_id))
+    request.accept(7, 1)
+    request.reject('too late')
+    assert woken == [7]
 
 
 def test_tracks_can_start_from_detections(graph):
@@ -142,7 +155,27 @@ def test_model_that_detects_rejects_prompts(graph):
     graph.start()
     graph.connect(size=SIZE)
     answer = track(graph, mask=mono8(np.ones((48, 64), bool)))
-    assert not answer.success and 'detects its objects itself' in answer.message
+    assert not answer.success and 'set bridge to feelvos' in answer.message
+
+
+def test_a_prompted_object_of_a_bridged_detector_is_followed_where_it_is_not_detected(graph):
+    """The detector only sees saturated colors, and not this dark green."""
+    dark = (20, 60, 20)
+    factories = {'propagation_factory': ColorPropagators}
+    graph.start(factories=factories, bridge='feelvos', start_from='prompts', score_threshold=0.5)
+    graph.connect(size=SIZE)
+    images = [draw((10 + 3 * step, 20, 40 + 3 * step, 50, dark), (120, 50, 150, 80, BLUE)) for step in range(30)]
+    (blue,) = ids(graph.process(images[0]))
+    answer = track(graph, mask=mono8(mask_of(images[0], dark)))  # while no image comes
+    assert answer.success and answer.track_id not in (0, blue)
+    for image in images[1:]:
+        message = graph.process(image)
+        assert ids(message) == [blue, answer.track_id]
+        instance = message.instances[1]
+        assert (instance.state, instance.class_name) == (InstanceMask.BRIDGED, 'object')
+        assert (pixels_of(instance) == mask_of(image, dark)).all()
+    assert forget(graph, answer.track_id).success
+    assert ids(graph.process(images[-1])) == [blue]
 
 
 def test_node_that_is_not_active_says_so(graph):
@@ -157,12 +190,50 @@ def test_missing_weights_fail_the_configuration_with_the_reason(graph):
     graph.spin_until(lambda: graph.logged('/nowhere/pts.safetensors'))
 
 
+def test_a_delayed_model_publishes_an_image_when_the_next_one_has_arrived(graph):
+    made = []
+
+    def load(*arguments, **options):
+        made.append(DelayedPropagators(*arguments, **options))
+        return made[-1]
+
+    graph.start(factories={'propagation_factory': load}, model='maskrnn', delayed=True, start_from='prompts')
+    images = [scene(10 + 3 * step) for step in range(5)]
+    (camera,) = graph.under_test._cameras
+
+    def send_and_wait(image):
+        """Until the worker has it: a new image would replace one that is still in the queue."""
+        stamp = graph.send(image)
+        graph.spin_until(lambda: camera._waiting is not None and camera._waiting.header.stamp == stamp)
+        return stamp
+
+    stamps = [send_and_wait(images[0])]
+    assert not graph.arrays
+    for image in images[1:3]:
+        stamps.append(graph.send(image))
+        graph.spin_until(lambda: len(graph.arrays) == len(stamps) - 1)
+        assert graph.arrays[-1].header.stamp == stamps[-2]
+    assert track(graph, stamp=stamps[0], mask=mono8(mask_of(images[0], RED))).success
+    stamps.append(graph.send(images[3]))
+    graph.spin_until(lambda: len(graph.arrays) == 3)
+    message = graph.arrays[-1]
+    assert message.header.stamp == stamps[2] and (pixels_of(message.instances[0]) == mask_of(images[2], RED)).all()
+    assert made[0].seen == [(16, 19)]
+    waited = nanoseconds(stamps[3]) - nanoseconds(stamps[2])
+    assert message.latency.sec * 10**9 + message.latency.nanosec >= waited
+    graph.call(Trigger, '/vis_node/reset', Trigger.Request())  # the image that waits has no tracks any more
+    stamps.append(send_and_wait(images[3]))
+    graph.send(images[4])
+    graph.spin_until(lambda: len(graph.arrays) == 4)
+    assert (graph.arrays[-1].header.stamp, graph.arrays[-1].dropped) == (stamps[-1], 1)
+
+
 class Gate(ColorPropagator):
     """Its steps wait while the gate is closed."""
 
     opened = threading.Event()
 
-    def step(self, image):
+    def step(self, image, after=None):
         assert self.opened.wait(30)
         return super().step(image)
 

@@ -19,7 +19,7 @@ def export(
     weights: Annotated[
         str,
         typer.Argument(
-            help='Model file (.safetensors), or a name: one of `vis-ros weights list`, feelvos, maskrnn or rgmp.'
+            help='Model file (.safetensors), or a name: one of `vis-ros weights list`, feelvos, maskrnn, pts or rgmp.'
         ),
     ],
     engine: Annotated[
@@ -75,6 +75,7 @@ def export(
         return
     from vis_ros.export.default_graphs import architectures
     from vis_ros.export.graph_export import export as write
+    from vis_ros.export.part_export import export_proposals
 
     for_tensorrt = precision in ('fp32', 'fp16', 'bf16') or size is not None or batch != 1
     if engine == 'openvino' and for_tensorrt:
@@ -107,6 +108,8 @@ def export(
             console.print(f'wrote {graph}', soft_wrap=True)
             if engine == 'tensorrt':
                 _build_tensorrt(graph.with_name(path.name), architecture, precision, input_size, batch)
+    if engine in (None, 'openvino') and model == 'auto' and not for_tensorrt and precision is None:
+        console.print(f'wrote {export_proposals(path, out=out)}, for PTS', soft_wrap=True)
 
 
 def _export_parts(
@@ -114,6 +117,7 @@ def _export_parts(
 ) -> None:
     """Write the graphs of a propagation network: for OpenVINO, or with `--engine onnx` for TensorRT."""
     from vis_ros.export.part_export import export_parts
+    from vis_ros.propagation.propagation_header import read_propagation_config
 
     refused = [f'--{name}' for name in (*refused, *(['batch'] if batch != 1 else []))]
     if refused or engine == 'tensorrt':
@@ -122,8 +126,10 @@ def _export_parts(
     if engine != 'onnx' and size is not None:
         raise ValueError('--size is for the graphs of --engine onnx: those for OpenVINO accept any size')
     image_size = None if size is None else parse_size(size)
-    for graph in export_parts(path, 'gpu' if engine == 'onnx' else 'cpu', size=image_size, out=out).values():
-        console.print(f'wrote {graph}', soft_wrap=True)
+    target: Literal['cpu', 'gpu'] = 'gpu' if engine == 'onnx' else 'cpu'
+    for config in read_propagation_config(path).variants:
+        for graph in export_parts(path, target, size=image_size, out=out, config=config).values():
+            console.print(f'wrote {graph}', soft_wrap=True)
 
 
 def _calibration_images(recording: Path, topic: str | None) -> list[NDArray[np.uint8]]:

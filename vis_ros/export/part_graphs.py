@@ -7,7 +7,7 @@ A propagation network has one graph for each of its parts. They contain no weigh
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vis_ros.export.find_graph import CACHE_LIMIT, belongs_to, graph_cache
@@ -15,9 +15,13 @@ from vis_ros.export.graph_file import Target
 from vis_ros.export.onnx_metadata import read_metadata_props
 from vis_ros.extras import missing
 from vis_ros.file_digest import sha256_of
+from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_header import read_propagation_config
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 from vis_ros.user_cache import delete_least_recently_used, mark_used
+
+PROPOSALS = 'proposals'
+"""Name of the part of a detector that proposes regions for PTS."""
 
 DIGEST_KEY = 'vis_ros.weights_sha256'
 """Key of the SHA-256 of the model file in the metadata of a graph."""
@@ -25,7 +29,9 @@ DIGEST_KEY = 'vis_ros.weights_sha256'
 _log = logging.getLogger(__name__)
 
 
-def part_graph_path(weights: Path, part: str, target: Target, size: tuple[int, int] | None = None) -> Path:
+def part_graph_path(
+    weights: Path, part: str, target: Target, size: tuple[int, int] | None = None, variant: str = ''
+) -> Path:
     """The path of the graph of a part beside a model file.
 
     Args:
@@ -33,27 +39,51 @@ def part_graph_path(weights: Path, part: str, target: Target, size: tuple[int, i
         part: a name of `PropagationSystem.part_names`.
         target: 'cpu' for OpenVINO, with any size; 'gpu' for TensorRT, with one size.
         size: (height, width) of the images of a 'gpu' graph; None is the model's own.
+        variant: see `PropagationConfig.variant`.
     """
     suffix = '' if size is None else f'.{size[0]}x{size[1]}'
-    return weights.with_name(f'{weights.stem}.{part}.{target}{suffix}.onnx')
+    return weights.with_name(f'{weights.stem}.{part}{variant}.{target}{suffix}.onnx')
 
 
-def find_part_graphs(weights: Path) -> Mapping[str, Path]:
+def find_part_graphs(weights: Path, config: PropagationConfig | None = None) -> Mapping[str, Path]:
     """Part -> its 'cpu' graph: beside the model file or in the cache folder. Missing graphs are exported to the cache.
+
+    config: in place of that of the file, see `load_propagation`.
 
     Raises:
         FileNotFoundError: graphs are missing, and the libraries to export them are not installed.
-        ValueError: the network runs in torch only, or a graph cannot be exported.
+        ValueError: a graph cannot be exported.
     """
+    stored = read_propagation_config(weights)
+    names = PROPAGATION_SYSTEMS[stored.architecture].part_names
+
+    def export(weights: Path, folder: Path) -> Mapping[str, Path]:
+        from vis_ros.export.part_export import export_parts
+
+        return export_parts(weights, 'cpu', out=folder, config=config)
+
+    return _find(weights, names, (config or stored).variant(stored), export)
+
+
+def find_proposal_graph(weights: Path) -> Path:
+    """The graph of `RpnBoxes` of a detector, which PTS needs, as in `find_part_graphs`."""
+
+    def export(weights: Path, folder: Path) -> Mapping[str, Path]:
+        from vis_ros.export.part_export import export_proposals
+
+        return {PROPOSALS: export_proposals(weights, out=folder)}
+
+    return _find(weights, (PROPOSALS,), '', export)[PROPOSALS]
+
+
+def _find(
+    weights: Path, names: Sequence[str], variant: str, export: Callable[[Path, Path], Mapping[str, Path]]
+) -> Mapping[str, Path]:
     weights = weights.resolve()  # OpenVINO rejects weights that are a symbolic link
-    architecture = read_propagation_config(weights).architecture
-    names = PROPAGATION_SYSTEMS[architecture].part_names
-    if not names:
-        raise ValueError(f'{architecture} learns while it tracks and runs in torch only: set engine to torch or auto')
     digest = sha256_of(weights)
     folder = graph_cache(digest)
     for place in (weights, folder / weights.name):
-        graphs = {name: part_graph_path(place, name, 'cpu') for name in names}
+        graphs = {name: part_graph_path(place, name, 'cpu', variant=variant) for name in names}
         if all(belongs_to(graph, digest, _digest) for graph in graphs.values()):
             if place is not weights:
                 mark_used(folder)
@@ -65,9 +95,7 @@ def find_part_graphs(weights: Path) -> Mapping[str, Path]:
             f'installed. On a machine with the export extra, run: vis-ros export {weights}'
         )
     _log.info('exporting the graphs of %s once, to %s', weights.name, folder)
-    from vis_ros.export.part_export import export_parts
-
-    exported = export_parts(weights, 'cpu', out=folder)
+    exported = export(weights, folder)
     delete_least_recently_used(folder.parent, CACHE_LIMIT)
     return exported
 

@@ -54,6 +54,18 @@ class CameraImage:
     started: float
 
 
+@dataclass(frozen=True, eq=False)
+class _FollowedImage:
+    """An image in its place in time. found: of the engine, if it has run; seconds: the stamp as the tracker counts;
+    has_wrong_stamp: that of the header is wrong.
+    """
+
+    image: CameraImage
+    found: Instances | None
+    seconds: float
+    has_wrong_stamp: bool
+
+
 @dataclass(frozen=True)
 class TrackedImage:
     """What is published of an image.
@@ -84,6 +96,9 @@ class Camera:
     An image up to REGRESSION_TOLERANCE_NS older than the last processed one is late and skipped. A larger step back
     means that time was set back, as in a bag that loops, and deletes all tracks. An image of another size than the last
     one is processed normally and deletes no tracks.
+
+    With the setting `delayed`, an image is processed when the next one has arrived. One that waits for the next is
+    skipped when tracks are deleted.
 
     Args:
         node: creates publishers and subscriptions.
@@ -141,6 +156,8 @@ class Camera:
         self._clock_at_last = 0
         self._has_wrong_stamp = False
         self._image_size: tuple[int, int] | None = None
+        self._delayed = settings.delayed
+        self._waiting: _FollowedImage | None = None
 
     # --- executor thread --------------------------------------------------------------------------------------------
 
@@ -148,6 +165,7 @@ class Camera:
         """Delete all tracks, clear the statistics and subscribe. The worker tracks, `views` draws."""
         self.request_reset()
         self.statistics = StreamStatistics()
+        self._waiting = None
         self._worker, self._views = worker, views
         self.images = ImageSubscription(
             self._node, self._prefix, self._transport, self.receive, self.statistics, self.log
@@ -288,10 +306,19 @@ class Camera:
             self.statistics.skipped('late')
             return None
         self._check_size(image.pixels)
-        sent_ns = nanoseconds(header.stamp)
+        waiting = _FollowedImage(image, found, self._order.seconds(stamp), self._has_wrong_stamp)
+        if not self._delayed:
+            return self._find(waiting, None)
+        before, self._waiting = self._waiting, waiting
+        return None if before is None else self._find(before, image.pixels)
+
+    def _find(self, followed: _FollowedImage, after: NDArray[np.uint8] | None) -> TrackedImage:
+        """Find the tracks in an image. after: the next image, for trackers that use it."""
+        image = followed.image
+        sent_ns = nanoseconds(image.header.stamp)
         if self.depth is not None:
             self.depth.want(sent_ns)
-        instances = self.tracker.step(image.pixels, self._order.seconds(stamp), found)
+        instances = self.tracker.step(image.pixels, followed.seconds, followed.found, after=after)
         self._sequence += 1
         return TrackedImage(
             image,
@@ -299,7 +326,7 @@ class Camera:
             self._tracked_epoch,
             self._sequence,
             self._order.origin,
-            None if self._has_wrong_stamp else sent_ns,
+            None if followed.has_wrong_stamp else sent_ns,
             None if self.depth is None else self.depth.nearest(),
         )
 
@@ -328,6 +355,9 @@ class Camera:
                 self._order.forget()
                 self._sequence = 0
                 self._tracked_epoch = self.epoch
+                if self._waiting is not None:  # its tracks are gone
+                    self._waiting = None
+                    self.statistics.skipped('dropped')
 
     def _follow(self, header: Header) -> int | None:
         """The stamp of the next image in nanoseconds, None if the image is late. Time that was set back deletes all

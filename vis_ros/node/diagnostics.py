@@ -75,6 +75,7 @@ def camera_status(name: str, camera: Camera, active: bool) -> DiagnosticStatus:
         'processing p95 [ms]': _number(processing[1]),
         'tracks': camera.identities,
         'lost tracks': camera.tracker.lost,
+        **camera.tracker.state,
         'epoch': camera.epoch,
         **({} if camera.depth is None else {'images without depth': camera.depth.missing}),
         **{f'images {key}': value for key, value in asdict(statistics.counts).items()},

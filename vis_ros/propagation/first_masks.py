@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vis_ros.propagation.propagator import Propagator
 from vis_ros.propagation.working_size import resize_to_working_size, working_size
+from vis_ros.with_next import with_next
 
 Masks = Mapping[int, NDArray[np.bool_]]
 
@@ -28,13 +29,14 @@ def propagate_first_masks(
         label is the given mask.
     """
     propagator.reset()
-    for image, masks in frames:
+    for (image, masks), following in with_next(frames):
         size = working_size(image.shape[:2], propagator.input_size)
         small = resize_to_working_size(image, size)
         labels = np.zeros(image.shape[:2], np.int64)
         known = propagator.object_ids
         if known:
-            labels = _labels(propagator.step(small), known, image.shape[:2])
+            after = None if following is None else resize_to_working_size(following[0], size)
+            labels = _labels(propagator.step(small, after), known, image.shape[:2])
         for object_id, mask in masks.items():
             if object_id in known or not mask.any():
                 continue

@@ -26,6 +26,10 @@ class NetworkParts(Protocol):
         """The outputs of a part, which the caller owns."""
         ...
 
+    def weights(self, prefix: str) -> dict[str, NDArray[np.float32]]:
+        """Stored weights whose name starts with a prefix, by the rest of their name. The caller owns them."""
+        ...
+
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Softmax over the first axis."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -16,7 +16,8 @@ class Part(Protocol):
     axes: each input of `forward`, in order, with its axes that depend on the image or on the objects.
     """
 
-    axes: ClassVar[Axes]
+    @property
+    def axes(self) -> Axes: ...
 
     def __call__(self, *inputs: Tensor) -> Any:
         """One tensor or a tuple of tensors."""

@@ -42,6 +42,24 @@ class PropagationConfig:
         """(height, width) in pixels."""
         return self.input_height, self.input_width
 
+    @property
+    def delayed(self) -> bool:
+        """Whether the network needs the next image, so that results come one image late."""
+        return False
+
+    def with_stride(self, stride: int) -> PropagationConfig:
+        """The config for matching at another stride with the same weights. ValueError if there is no such thing."""
+        raise ValueError(f'matching_stride is {stride}, but {self.architecture} matches nothing: only feelvos does')
+
+    @property
+    def variants(self) -> tuple[PropagationConfig, ...]:
+        """The configs that graphs are exported for: this one, and others that the same weights are often used with."""
+        return (self,)
+
+    def variant(self, stored: PropagationConfig) -> str:
+        """What the names of graphs have, beside those of the config that is stored with the weights."""
+        return ''
+
     def with_fields(self, **values: Any) -> PropagationConfig:
         """A copy with some fields replaced."""
         return replace(self, **values)

@@ -27,9 +27,12 @@ def save_propagation(network: nn.Module, path: Path, precision: torch.dtype = to
     save_sealed(state, path, {PROPAGATION_KEY: config.to_json()})
 
 
-def load_propagation(path: Path) -> nn.Module:
-    """The network of a model file, float32, in evaluation mode. ValueError if it is damaged or does not fit."""
-    config = read_propagation_config(path)
+def load_propagation(path: Path, config: PropagationConfig | None = None) -> nn.Module:
+    """The network of a model file, float32, in evaluation mode. ValueError if it is damaged or does not fit.
+
+    config: in place of that of the file, of the same shapes.
+    """
+    config = config or read_propagation_config(path)
     stored = load_sealed(path)
     network = build_propagation_network(config)
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,11 @@ class Propagator(Protocol):
         """Ids of the propagated objects, ascending."""
         ...
 
+    @property
+    def state(self) -> Mapping[str, object]:
+        """What else diagnostics should report, by name. May be read from any thread."""
+        ...
+
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
         """Propagate an object from now on, given its mask (h, w) in `image`, which becomes its reference frame.
 
@@ -35,8 +41,12 @@ class Propagator(Protocol):
         """
         ...
 
-    def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def step(self, image: NDArray[np.uint8], after: NDArray[np.uint8] | None = None) -> NDArray[np.float32]:
         """Propagate all objects to the next image.
+
+        Args:
+            image: the next image.
+            after: the image that follows it, which only MaskRNN in its published form uses; None if there is none.
 
         Returns:
             planes (M + 1, h, w) float32 in [0, 1], merged by the multi-object rule of the system: the background

@@ -32,26 +32,23 @@ class PropagationSystem:
 
     config: its config class, in config.py.
     network_name: its network in network.py, built from a config.
-    parts_name: function in parts.py from a network to its `Part`s by name. '' if the network has none: it then runs in
-        torch only.
+    parts_name: function in parts.py from a network to its `Part`s by name.
     propagator_name: its `Propagator` in propagator.py, built from `NetworkParts`.
     losses_name: its losses in losses.py: built from a network, called with images (B, T, 3, H, W), labels (B, T, H, W)
         and the progress of the run from 0 to 1.
-    options_name: function in propagator.py that returns further arguments of the propagator, shared by all cameras;
-        empty if there are none. Called with the device, the detector, the number of fine-tuning steps and
-        whether they run in the background.
     part_names: the keys of what the function in parts.py returns.
     dynamic_parts: names of the parts whose inputs change their size with the objects.
+    uses_proposals: whether the propagator also takes the region proposals of a detector, and can be fine-tuned.
     """
 
     config: type[PropagationConfig]
     network_name: str
     propagator_name: str
     losses_name: str
-    parts_name: str = ''
-    options_name: str = ''
-    part_names: tuple[str, ...] = ()
+    parts_name: str
+    part_names: tuple[str, ...]
     dynamic_parts: tuple[str, ...] = ()
+    uses_proposals: bool = False
 
     @property
     def name(self) -> str:
@@ -64,7 +61,7 @@ class PropagationSystem:
 
     def parts(self, network: nn.Module) -> Mapping[str, Part]:
         """The parts of a network by name."""
-        return self._part('parts', self.parts_name)(network) if self.parts_name else {}
+        return self._part('parts', self.parts_name)(network)
 
     @property
     def propagator(self) -> Callable[..., Propagator]:
@@ -73,10 +70,6 @@ class PropagationSystem:
     @property
     def losses(self) -> Callable[[nn.Module], nn.Module]:
         return self._part('losses', self.losses_name)
-
-    @property
-    def options(self) -> Callable[..., dict[str, Any]] | None:
-        return self._part('propagator', self.options_name) if self.options_name else None
 
     def _part(self, module: str, name: str) -> Any:
         folder = self.config.__module__.rpartition('.')[0]
@@ -97,7 +90,16 @@ PROPAGATION_SYSTEMS: Mapping[str, PropagationSystem] = {
         PropagationSystem(
             RgmpConfig, 'Rgmp', 'RgmpPropagator', 'RgmpLosses', 'rgmp_parts', part_names=('reference', 'segment')
         ),
-        PropagationSystem(PtsConfig, 'Pts', 'PtsPropagator', 'PtsLosses', options_name='pts_options'),
+        PropagationSystem(
+            PtsConfig,
+            'Pts',
+            'PtsPropagator',
+            'PtsLosses',
+            'pts_parts',
+            part_names=('frame', 'box_features', 'reference', 'segment'),
+            dynamic_parts=('box_features',),
+            uses_proposals=True,
+        ),
         PropagationSystem(
             FeelvosConfig,
             'Feelvos',

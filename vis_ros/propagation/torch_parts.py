@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from vis_ros.propagation.part import Part
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_file import load_propagation
 from vis_ros.propagation.propagator import Propagator
@@ -26,11 +27,13 @@ class TorchParts:
         self.network, self.device = network, device
         self._modules = PROPAGATION_SYSTEMS[config.architecture].parts(network)
 
-    @torch.inference_mode()
     def run(self, part: str, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        tensors = [torch.from_numpy(np.ascontiguousarray(each)).to(self.device) for each in inputs]
-        found = self._modules[part](*tensors)
-        return tuple(each.cpu().numpy() for each in (found if isinstance(found, tuple) else (found,)))
+        return run_part(self._modules[part], self.device, *inputs)
+
+    def weights(self, prefix: str) -> dict[str, NDArray[np.float32]]:
+        state = self.network.state_dict()
+        chosen = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        return {name: value.detach().float().cpu().numpy().copy() for name, value in chosen.items()}
 
     @property
     def engine(self) -> str:
@@ -44,12 +47,21 @@ class TorchParts:
         return torch.cuda.get_device_name(self.device) if is_gpu else f'cpu ({torch.get_num_threads()} threads)'
 
 
-def load_torch_parts(path: Path, device: str = 'auto', threads: int = 0) -> TorchParts:
-    """The parts of a model file. device, threads: see `load_propagation_model`."""
+@torch.inference_mode()
+def run_part(part: Part, device: torch.device, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """The outputs of a part, as arrays that the caller owns."""
+    found = part(*(torch.from_numpy(np.ascontiguousarray(each)).to(device) for each in inputs))
+    return tuple(each.cpu().numpy() for each in (found if isinstance(found, tuple) else (found,)))
+
+
+def load_torch_parts(
+    path: Path, device: str = 'auto', threads: int = 0, config: PropagationConfig | None = None
+) -> TorchParts:
+    """The parts of a model file. device, threads: see `load_propagation_model`; config: see `load_propagation`."""
     if threads:
         torch.set_num_threads(threads)
     chosen = torch.device(device if device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu')
-    return TorchParts(load_propagation(path).to(chosen), chosen)
+    return TorchParts(load_propagation(path, config).to(chosen), chosen)
 
 
 def new_propagator(network: nn.Module, device: torch.device, **options: Any) -> Propagator:

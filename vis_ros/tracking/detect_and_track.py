@@ -4,6 +4,8 @@ memory.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,10 +39,25 @@ class DetectAndTrack:
     def lost(self) -> int:
         return 0
 
-    def step(self, image: NDArray[np.uint8], stamp: float, found: Instances | None = None) -> Instances:
+    @property
+    def state(self) -> Mapping[str, object]:
+        return {}
+
+    def step(
+        self,
+        image: NDArray[np.uint8],
+        stamp: float,
+        found: Instances | None = None,
+        *,
+        after: NDArray[np.uint8] | None = None,
+    ) -> Instances:
         """Detect, associate, and return the detections that have a track, in ascending order of track id."""
-        detections = self._engine.infer([image])[0] if found is None else found
-        return self.track(self._filter.keep(detections), stamp)
+        return self.track(self.detect(image) if found is None else self._filter.keep(found), stamp)
+
+    def detect(self, image: NDArray[np.uint8]) -> Instances:
+        """The wanted detections in an image, without tracks."""
+        (detections,) = self._engine.infer([image])
+        return self._filter.keep(detections)
 
     def track(self, detections: Instances, stamp: float) -> Instances:
         """Associate detections made elsewhere (a batch of several cameras, a stored run).
@@ -63,6 +80,18 @@ class DetectAndTrack:
             class_names=self.class_names,
         )
 
+    def start(self, box: NDArray[np.float32], class_id: int, embedding: NDArray[np.float32]) -> int:
+        """Start a track by other means than a detection; see `IdentityMemory.start`."""
+        return self._own_memory().start(box, class_id, embedding)
+
+    def keep(self, track_id: int, box: NDArray[np.float32] | None = None) -> None:
+        """Do not let a track grow old; see `IdentityMemory.keep`."""
+        self._own_memory().keep(track_id, box)
+
+    def _own_memory(self) -> IdentityMemory:
+        assert isinstance(self._memory, IdentityMemory), 'the published rules are not used with prompts'
+        return self._memory
+
     def prompt(
         self,
         *,
@@ -71,10 +100,10 @@ class DetectAndTrack:
         point: Point | None = None,
         stamp: float | None = None,
     ) -> int:
-        raise PromptError('this model detects its objects itself and takes no prompts: use model feelvos or rgmp')
+        raise PromptError('this model only detects and cannot follow what a prompt shows: set bridge to feelvos')
 
     def forget(self, track_id: int) -> None:
-        raise PromptError('this model detects its objects itself and cannot forget one: use model feelvos or rgmp')
+        raise PromptError('this model only detects, and detects every object again: there is no prompt to forget')
 
     def reset(self) -> None:
         """Delete every track."""

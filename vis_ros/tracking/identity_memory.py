@@ -104,6 +104,32 @@ class IdentityMemory:
             track_ids[order], match_scores[order] = self._associate(detections[order])
         return self._table.answer(track_ids, self._labels(detections, track_ids), match_scores, self._config.min_hits)
 
+    def start(self, box: Floats, class_id: int, embedding: Floats) -> int:
+        """Start a track in the last frame by other means than a detection, and return its id. Its first detection
+        names it.
+
+        Args:
+            box: (4,) x0 y0 x1 y1 in source pixels.
+            class_id: until then.
+            embedding: (D,); zeros if there is none, which is as similar to a detection as a new object.
+        """
+        one = Detections(box[None], np.zeros(1, np.float32), np.array([class_id], np.int32), embedding[None])
+        self._evict(len(self) + 1 - self._config.max_identities)
+        self._table.reserve(len(self) + 1, len(embedding), capacity=max(self._config.max_identities, len(self) + 1))
+        return int(self._table.append(one)[0])
+
+    def keep(self, track_id: int, box: Floats | None = None) -> None:
+        """Do not let a track grow old: it is seen in the last frame by other means, or looked for.
+
+        box: (4,) where it is; None if that is unknown. Hits are detections and do not grow. A track that is not in
+        memory any more is left alone.
+        """
+        row = self._table.rows['track_id'] == track_id
+        self._table.rows['last_seen'][row] = self._table.stamp
+        if box is not None:
+            self._table.rows['last_frame'][row] = self._table.frame
+            self._table.rows['box'][row] = box
+
     def _labels(self, detections: Detections, track_ids: NDArray[np.uint32]) -> NDArray[np.int32]:
         """(N,) class of the track of each detection; the detection's own class where it has no track."""
         labels, tracked = detections.class_ids.copy(), track_ids > 0

@@ -23,7 +23,8 @@ from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.detection_filter import DetectionFilter
 from vis_ros.tracking.identity_memory import IdentityMemory, Memory
 from vis_ros.tracking.photo_memory import PhotoMemory
-from vis_ros.tracking.propagate import OBJECT, Propagate
+from vis_ros.tracking.prompts import OBJECT
+from vis_ros.tracking.propagate import Propagate
 from vis_ros.tracking.published_memory import PublishedMemory
 from vis_ros.tracking.settings import PUBLISHED_RULES, Settings
 from vis_ros.tracking.tracker import Tracker
@@ -90,7 +91,7 @@ class Model:
     def class_names(self) -> tuple[str, ...]:
         """The name of each class id in the results of the trackers."""
         detected = () if self._engine is None else self._engine.class_names
-        return (*detected, OBJECT) if self.settings.propagates else detected
+        return detected if self._propagation is None else (*detected, OBJECT)
 
     @property
     def info(self) -> EngineInfo:
@@ -129,11 +130,10 @@ class Model:
             return Propagate(self._propagation.new(), self._engine, settings.propagate_config(), wanted)
         assert self._engine is not None
         tracker = DetectAndTrack(self._engine, new_memory(settings), wanted)
-        return (
-            tracker
-            if self._propagation is None
-            else DetectAndPropagate(tracker, self._propagation.new(), settings.max_age_s)
-        )
+        if self._propagation is None:
+            return tracker
+        only_prompted = settings.start_from == 'prompts'
+        return DetectAndPropagate(tracker, self._propagation.new(), settings.max_age_s, only_prompted)
 
     def photo_tracker(self) -> Tracker:
         """A tracker that takes each image for itself: only detection, and track ids that count its objects.
@@ -187,12 +187,18 @@ def _load_propagation(settings: Settings, factory: Callable[..., PropagationMode
             'fine_tune_steps': settings.fine_tune_steps,
             'fine_tune_in_background': settings.fine_tune_in_background,
         }
+    if settings.delayed:
+        extra = {'delayed': True}
+    if settings.matching_stride:
+        extra = {'matching_stride': settings.matching_stride}
     return factory(
         settings.propagation_model,
         settings.propagation_weights,
         engine=settings.engine,
         device=settings.device,
         threads=settings.threads,
+        precision=settings.precision,
+        accuracy_check=settings.accuracy_check,
         **extra,
     )
 

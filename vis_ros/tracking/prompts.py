@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from vis_ros.instances import Instances
 from vis_ros.masks.iou import box_iou, mask_iou
 
+OBJECT = 'object'
+"""Class of an object that came from a prompt and that no detector names."""
+
 _SAME_BOX = 0.5
 """A detection with at least this IoU is the object that a box or mask prompt shows."""
 _GRAB_CUT_ROUNDS = 5

@@ -4,7 +4,6 @@ model.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,16 +18,14 @@ from vis_ros.propagation.margins import margins
 from vis_ros.propagation.propagator import Propagator
 from vis_ros.propagation.working_size import resize_to_working_size, working_size
 from vis_ros.tracking.detection_filter import DetectionFilter
-from vis_ros.tracking.prompts import Prompt, PromptError, resolve_prompt
+from vis_ros.tracking.frame_history import BufferedFrame, FrameHistory
+from vis_ros.tracking.prompts import OBJECT, Prompt, PromptError, resolve_prompt
 from vis_ros.tracking.propagate_config import PropagateConfig
 from vis_ros.tracking.settings import Settings
 from vis_ros.tracking.tracker import Box, Point
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-
-OBJECT = 'object'
-"""Class of an object that came from a prompt and that no detector names."""
 
 
 @dataclass(eq=False)
@@ -61,15 +58,6 @@ class _Object:
 
 
 @dataclass(frozen=True, eq=False)
-class _BufferedFrame:
-    """A frame that prompts can refer to. image: at working size; source_size: (height, width) of the original image."""
-
-    stamp: float
-    image: Image
-    source_size: tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
 class _Propagated:
     """A track in the newest frame. margin: (h, w), see `margins`; score: mean probability on its mask."""
 
@@ -92,7 +80,6 @@ _SAME_OBJECT = 0.5
 """Minimum association probability for a detection to recover a lost track."""
 _KNOWN_IOU = 0.5
 """Least mask IoU of a prompt and a track that are one object."""
-_STAMP_TOLERANCE_S = 1e-3
 _NOTHING = np.full((1, 1), -1, np.float32)
 """The margin of a lost track."""
 
@@ -132,7 +119,7 @@ class Propagate:
         self._objects: dict[int, _Object] = {}
         self._next_id = 1
         self._size: tuple[int, int] | None = None
-        self._history: deque[_BufferedFrame] = deque(maxlen=self.config.history_frames)
+        self._history = FrameHistory(self.config.history_s, self.config.history_frames)
         self._count = 0
         self._propagator.reset()
 
@@ -143,6 +130,10 @@ class Propagate:
     @property
     def lost(self) -> int:
         return sum(each.lost for each in list(self._objects.values()))  # another thread may start one meanwhile
+
+    @property
+    def state(self) -> Mapping[str, object]:
+        return self._propagator.state
 
     def reset(self) -> None:
         """Delete every track, and count track ids from 1 again."""
@@ -155,30 +146,33 @@ class Propagate:
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
-    def step(self, image: Image, stamp: float, found: Instances | None = None) -> Instances:
+    def step(
+        self, image: Image, stamp: float, found: Instances | None = None, *, after: Image | None = None
+    ) -> Instances:
         """Propagate every track into the next image, and detect new and lost objects. LOST tracks have an empty
         mask.
         """
         frame = self._buffer(image, stamp)
-        propagated = self._propagate(frame)
+        propagated = self._propagate(frame, after)
         self._check_drift(propagated, stamp)
         if self._engine is not None and self._count % self.config.detect_every == 0:
             self._detect(image, frame, propagated, found)
         self._count += 1
         return self._instances(propagated, frame)
 
-    def _buffer(self, image: Image, stamp: float) -> _BufferedFrame:
+    def _buffer(self, image: Image, stamp: float) -> BufferedFrame:
         size = (image.shape[0], image.shape[1])
         self._size = self._size or working_size(size, self._propagator.input_size)
-        while self._history and stamp - self._history[0].stamp > self.config.history_s:
-            self._history.popleft()
-        self._history.append(_BufferedFrame(stamp, resize_to_working_size(image, self._size), size))
-        return self._history[-1]
+        frame = BufferedFrame(stamp, resize_to_working_size(image, self._size), size)
+        self._history.add(frame)
+        return frame
 
-    def _propagate(self, frame: _BufferedFrame) -> dict[int, _Propagated]:
+    def _propagate(self, frame: BufferedFrame, after: Image | None) -> dict[int, _Propagated]:
         if not self._objects:
             return {}
-        planes = self._propagator.step(frame.image)
+        assert self._size is not None
+        next_image = None if after is None else resize_to_working_size(after, self._size)
+        planes = self._propagator.step(frame.image, next_image)
         propagated = {}
         for number, plane, margin in zip(self._propagator.object_ids, planes[1:], margins(planes), strict=True):
             mask = margin > 0
@@ -214,7 +208,7 @@ class Propagate:
     # --- the detector -----------------------------------------------------------------------------------------------
 
     def _detect(
-        self, image: Image, frame: _BufferedFrame, propagated: dict[int, _Propagated], found: Instances | None
+        self, image: Image, frame: BufferedFrame, propagated: dict[int, _Propagated], found: Instances | None
     ) -> None:
         """Recover lost tracks, and start new ones; adds their masks to `propagated`."""
         if not (self.lost or self._may_start()):
@@ -242,7 +236,7 @@ class Propagate:
             return Instances.empty((image.shape[0], image.shape[1]))
         return self._filter.keep(self._engine.infer([image])[0] if found is None else found)
 
-    def _track_of(self, detection: Instances, mask: Mask, frame: _BufferedFrame) -> int | None:
+    def _track_of(self, detection: Instances, mask: Mask, frame: BufferedFrame) -> int | None:
         """The track that a detection recovers or starts, None if it does neither."""
         number = self._lost_track(detection)
         if number is not None:
@@ -271,7 +265,7 @@ class Propagate:
         return self.config.start_from_detections and len(self._objects) < self.config.max_objects
 
     def _start(
-        self, number: int, frame: _BufferedFrame, mask: Mask, detection: Instances | None, prompted: bool
+        self, number: int, frame: BufferedFrame, mask: Mask, detection: Instances | None, prompted: bool
     ) -> None:
         self._propagator.start(number, frame.image, mask)
         self._next_id = max(self._next_id, number + 1)
@@ -299,7 +293,7 @@ class Propagate:
     ) -> int:
         """Start tracking the object that a prompt shows in one of the latest frames; see `Tracker.prompt`."""
         prompt = Prompt(stamp, None if mask is None else np.asarray(mask), box, point)
-        frame = self._frame_at(stamp)
+        frame = self._history.at(stamp)
         if len(self._objects) >= self.config.max_objects:  # before the detector runs for nothing
             raise PromptError(
                 f'{len(self._objects)} objects are tracked, which is the limit: forget one, or raise max_objects'
@@ -317,7 +311,7 @@ class Propagate:
         self._start(number, frame, prompted.mask, detection, prompted=True)
         return number
 
-    def _check_unknown(self, frame: _BufferedFrame, mask: Mask) -> None:
+    def _check_unknown(self, frame: BufferedFrame, mask: Mask) -> None:
         """PromptError if a track is on the object already: two tracks of one object would take it from each other."""
         for number, each in self._objects.items():
             if each.lost or each.last_seen != frame.stamp:
@@ -335,28 +329,9 @@ class Propagate:
             raise PromptError(f'there is no track {track_id} to forget; tracks are: {tracked}')
         self._drop(track_id)
 
-    def _frame_at(self, stamp: float | None) -> _BufferedFrame:
-        """The buffered frame that a prompt refers to. PromptError says why there is none."""
-        if not self._history:
-            raise PromptError('no image has arrived yet that a prompt could refer to')
-        if stamp is None:
-            return self._history[-1]
-        nearest = min(self._history, key=lambda frame: abs(frame.stamp - stamp))
-        if abs(nearest.stamp - stamp) <= _STAMP_TOLERANCE_S:
-            return nearest
-        oldest, newest = self._history[0].stamp, self._history[-1].stamp
-        if stamp < oldest:
-            raise PromptError(
-                f'the stamp is {newest - stamp:.3f} s before the newest image, but only the last '
-                f'{newest - oldest:.3f} s are buffered (at most {self.config.history_s:g} s and '
-                f'{self.config.history_frames} images)'
-            )
-        where = 'after the newest image' if stamp > newest else 'from the nearest image'
-        raise PromptError(f'no image has this stamp; it is {abs(nearest.stamp - stamp):.3f} s {where}')
-
     # --- output -----------------------------------------------------------------------------------------------------
 
-    def _instances(self, propagated: Mapping[int, _Propagated], frame: _BufferedFrame) -> Instances:
+    def _instances(self, propagated: Mapping[int, _Propagated], frame: BufferedFrame) -> Instances:
         """All tracks in ascending order, in pixels of the original image."""
         height, width = frame.source_size
         assert self._size is not None

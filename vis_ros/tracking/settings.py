@@ -83,7 +83,7 @@ class Settings:
         'auto',
         'network',
         'Model. Detection in every frame: auto (as the weights say), masktrack_rcnn, mask_rcnn (without track head). '
-        'Mask propagation: maskrnn, rgmp, pts (which needs torch), feelvos.',
+        'Mask propagation: maskrnn, rgmp, pts, feelvos.',
         choices=('auto', 'masktrack_rcnn', 'mask_rcnn', *PROPAGATION_MODELS),
     )
     engine: str = _setting(
@@ -95,7 +95,8 @@ class Settings:
     precision: str = _setting(
         'auto',
         'network',
-        'Precision of the network. auto takes the fastest that keeps the results.',
+        'Precision of the network. auto takes the fastest that keeps the results. A propagation model computes in fp32 '
+        'unless bf16 is named, which OpenVINO has on some processors.',
         choices=PRECISIONS,
     )
     device: str = _setting('auto', 'network', 'Device: auto (a GPU if there is one), cpu, cuda or cuda:N.')
@@ -198,7 +199,7 @@ class Settings:
         'detections',
         'propagation',
         'With a propagation model: start tracks from detections, or only from prompts (the service ~/track_object, '
-        '`Tracker.prompt`).',
+        '`Tracker.prompt`). With bridge: follow all confirmed tracks, or only those that a prompt showed.',
         choices=('detections', 'prompts'),
     )
     max_objects: int = _setting(
@@ -211,7 +212,7 @@ class Settings:
         0,
         'propagation',
         'With pts: steps of fine-tuning on the first mask of each track (published: 800). Tracking waits meanwhile, '
-        'unless fine_tune_in_background is true.',
+        'unless fine_tune_in_background is true. Needs torch.',
         limits=(0, 10_000),
     )
     fine_tune_in_background: bool = _setting(
@@ -219,6 +220,21 @@ class Settings:
         'propagation',
         'With pts and fine_tune_steps: fine-tune in a thread of its own, while the track is followed with the untuned '
         'weights. Results then depend on how fast the machine is.',
+    )
+
+    delayed: bool = _setting(
+        False,
+        'propagation',
+        'With model maskrnn and weights trained with causal: false: use the optical flow to the next image too, as '
+        'published. The result of an image comes when the next one has arrived.',
+    )
+
+    matching_stride: int = _setting(
+        0,
+        'propagation',
+        'With feelvos: stride in pixels of what is matched; 0 takes that of the weights (packaged: 8). 4, as '
+        'published, is more precise and takes about five times as long.',
+        limits=(0, 32),
     )
 
     def __post_init__(self) -> None:
@@ -275,6 +291,10 @@ class Settings:
                 f'propagation_weights is {self.propagation_weights!r}, but model {self.model!r} propagates no masks: '
                 'set model or bridge to a propagation model'
             )
+        if self.delayed and self.model != 'maskrnn':
+            raise ValueError(f'delayed is set, but model {self.model!r} does not use the next image: only maskrnn does')
+        if self.matching_stride and self.propagation_model != 'feelvos':
+            raise ValueError(f'matching_stride is {self.matching_stride}, but is for feelvos, as model or bridge, only')
         if self.association in PUBLISHED_RULES and self.propagation_model:
             raise ValueError(
                 f'association is {self.association!r}, but its duplicate ids cannot be propagated: use one_to_one'

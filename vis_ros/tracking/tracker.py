@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -35,7 +36,14 @@ class Tracker(Protocol):
         """Number of tracks that are LOST and still reported; 0 for trackers that do not report lost tracks."""
         ...
 
-    def step(self, image: Image, stamp: float, found: Instances | None = None) -> Instances:
+    @property
+    def state(self) -> Mapping[str, object]:
+        """What else diagnostics should report, by name. May be read from any thread."""
+        ...
+
+    def step(
+        self, image: Image, stamp: float, found: Instances | None = None, *, after: Image | None = None
+    ) -> Instances:
         """Track the objects of the next image.
 
         Args:
@@ -43,6 +51,7 @@ class Tracker(Protocol):
             stamp: time of the image in seconds, not before that of the previous one.
             found: what the engine found in the image, if the caller has run it already, on images of several cameras
                 at once.
+            after: the image that follows it, which only trackers with the setting `delayed` use; None if there is none.
 
         Returns:
             The tracked objects in ascending order of track id.

@@ -24,7 +24,7 @@ BRIDGED_BY = '+'
 """Between a detection model and its bridge: 'masktrack_rcnn+feelvos' is a model too."""
 
 _FINE_TUNE_STEPS = 30
-"""Of PTS on the first frame (published: 800)."""
+"""Of PTS on the first frame (published: 800). None with the engine openvino, which cannot fine-tune."""
 
 _MAX_OBJECTS = 100
 
@@ -47,8 +47,11 @@ class Candidate(ABC):
         """Take the first frame of the next video, with its ground truth; returns the tracks in it."""
 
     @abstractmethod
-    def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
-        """The tracked instances of the next frame, (H, W, 3) uint8 BGR, taken at `stamp` seconds."""
+    def step(self, image: NDArray[np.uint8], stamp: float, after: NDArray[np.uint8] | None) -> Instances:
+        """The tracked instances of the next frame, (H, W, 3) uint8 BGR, taken at `stamp` seconds.
+
+        after: the image that follows it; None if there is none.
+        """
 
 
 class FirstMask(Candidate):
@@ -58,7 +61,7 @@ class FirstMask(Candidate):
         self._first = ground_truth(frame)
         return self._first
 
-    def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
+    def step(self, image: NDArray[np.uint8], stamp: float, after: NDArray[np.uint8] | None) -> Instances:
         return self._first
 
 
@@ -79,7 +82,7 @@ class Detection(Candidate):
         self._tracker.reset()
         return self._tracker.step(image, stamp(frame))
 
-    def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
+    def step(self, image: NDArray[np.uint8], stamp: float, after: NDArray[np.uint8] | None) -> Instances:
         return self._tracker.step(image, stamp)
 
 
@@ -94,7 +97,7 @@ class Propagation(Candidate):
 
     def start(self, image: NDArray[np.uint8], frame: AnnotatedFrame) -> Instances:
         self._tracker.reset()
-        self._tracker.step(image, stamp(frame))
+        self._tracker.step(image, stamp(frame))  # there is no object yet
         for mask in frame.masks:
             try:
                 self._tracker.prompt(mask=decode(mask))
@@ -102,8 +105,8 @@ class Propagation(Candidate):
                 continue
         return ground_truth(frame)
 
-    def step(self, image: NDArray[np.uint8], stamp: float) -> Instances:
-        return self._tracker.step(image, stamp)
+    def step(self, image: NDArray[np.uint8], stamp: float, after: NDArray[np.uint8] | None) -> Instances:
+        return self._tracker.step(image, stamp, after=after if self._model.settings.delayed else None)
 
 
 def is_bridged(model: str) -> bool:
@@ -132,7 +135,9 @@ def candidate(model: str, weights: str, settings: Settings) -> Candidate:
         return Detection(settings.with_values(model=model, weights=weights or settings.weights))
     if model in PROPAGATION_SYSTEMS:
         values = {'start_from': 'prompts', 'max_objects': _MAX_OBJECTS, 'propagation_weights': weights, 'weights': ''}
-        steps = settings.fine_tune_steps or _FINE_TUNE_STEPS
+        values['delayed'] = settings.delayed and model == 'maskrnn'
+        values['matching_stride'] = settings.matching_stride if model == 'feelvos' else 0
+        steps = 0 if settings.engine == 'openvino' else settings.fine_tune_steps or _FINE_TUNE_STEPS
         return Propagation(settings.with_values(model=model, fine_tune_steps=steps if model == 'pts' else 0, **values))
     raise ValueError(f'model {model!r} is not one of {", ".join(MODELS)}')
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vis_ros.datasets.open_annotations import open_annotations
 from vis_ros.datasets.video import (
@@ -32,6 +33,7 @@ from vis_ros.evaluation.comparison.sheet_images import SheetImages
 from vis_ros.evaluation.evaluate_results import evaluate
 from vis_ros.machine import peak_memory_mib
 from vis_ros.tracking.settings import Settings
+from vis_ros.with_next import with_next
 
 _SHEET_IMAGES = 6
 """Number of frames of each video on the contact sheet, evenly spaced."""
@@ -151,11 +153,9 @@ def _first_labeled(video: AnnotatedVideo) -> int | None:
 def _run_video(model: Candidate, video: AnnotatedVideo, task: ComparisonTask, position: int) -> _VideoRun:
     run, images = _VideoRun(), SheetImages(Path(task.out), position)
     shown = set(np.linspace(0, len(video) - 1, min(_SHEET_IMAGES, len(video))).round().astype(int).tolist())
-    for number, frame in enumerate(video):
-        assert frame.read_image is not None
-        image = frame.read_image()
+    for number, ((frame, image), following) in enumerate(with_next(map(_with_image, video))):
         started = time.perf_counter()
-        found = model.step(image, stamp(frame)) if number else model.start(image, frame)
+        found = model.step(image, stamp(frame), following and following[1]) if number else model.start(image, frame)
         elapsed_ms = (time.perf_counter() - started) * 1e3
         if number:
             run.step_ms.append(elapsed_ms)
@@ -164,6 +164,11 @@ def _run_video(model: Candidate, video: AnnotatedVideo, task: ComparisonTask, po
             run.start_ms = elapsed_ms
         images.add(number, frame, image, found, number in shown)
     return run
+
+
+def _with_image(frame: AnnotatedFrame) -> tuple[AnnotatedFrame, NDArray[np.uint8]]:
+    assert frame.read_image is not None
+    return frame, frame.read_image()
 
 
 def main() -> None:

@@ -66,6 +66,19 @@ def crop(images: Tensor, transform: Tensor, side: int) -> Tensor:
     return functional.grid_sample(images, grid, align_corners=False)
 
 
+def crop_regions(image: Tensor, regions: Tensor, side: int) -> Tensor:
+    """Crops (N, C, side, side) of an image (1, C, H, W) at regions (N, 4) in pixels: bilinear, zero outside the image.
+
+    As `crop`, but no size is put into a tensor, because a traced graph would take it for a constant.
+    """
+    steps = (torch.arange(side, device=image.device) + 0.5) / side
+    x = (regions[:, :1] + steps * (regions[:, 2:3] - regions[:, :1])) * 2 / image.shape[3] - 1
+    y = (regions[:, 1:2] + steps * (regions[:, 3:] - regions[:, 1:2])) * 2 / image.shape[2] - 1
+    grid = torch.stack((x[:, None].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)), 3)
+    images = image.expand(regions.shape[0], -1, -1, -1)  # not len, which a traced graph would take for a constant
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
 def paste(crops: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Planes (N, H, W) with the crops (N, S, S) pasted at their boxes (N, 4): bilinear, zero outside the boxes."""
     height, width = size

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vis_ros.networks.model_config import ModelConfig
 from vis_ros.propagation.propagation_config import PropagationConfig
 
 
@@ -25,7 +26,7 @@ class NetworkInput:
         return torch.from_numpy(mask.copy()).to(self._device)
 
 
-def normalized(image: Tensor, config: PropagationConfig) -> Tensor:
+def normalized(image: Tensor, config: PropagationConfig | ModelConfig) -> Tensor:
     """(1, 3, h, w) normalized RGB of an image (h, w, 3) uint8 BGR."""
     pixels = image.float().permute(2, 0, 1).flip(0)  # TensorRT transposes no bytes
     mean, std = (pixels.new_tensor(each)[:, None, None] for each in (config.mean, config.std))

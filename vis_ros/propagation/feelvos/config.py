@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from vis_ros.propagation.propagation_config import PropagationConfig
+
+STRIDES = (4, 8, 16, 32)
+"""Strides that embeddings can be matched at."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,21 @@ class FeelvosConfig(PropagationConfig):
     local_window: int = 7
     """k of the local matching: cells of the previous frame up to k away in x and y (published: 15 at stride 4, which is
     as far in pixels)."""
+
+    def with_stride(self, stride: int) -> FeelvosConfig:
+        """The same network that matches at another stride, in a window that reaches as far in pixels."""
+        if stride not in STRIDES:
+            raise ValueError(f'matching_stride is {stride}, but must be one of {", ".join(map(str, STRIDES))}')
+        reach = (2 * self.local_window + 1) * self.matching_stride
+        return replace(self, matching_stride=stride, local_window=math.ceil((reach / stride - 1) / 2))
+
+    @property
+    def variants(self) -> tuple[PropagationConfig, ...]:
+        return (self,) if self.matching_stride == STRIDES[0] else (self, self.with_stride(STRIDES[0]))
+
+    def variant(self, stored: PropagationConfig) -> str:
+        same = isinstance(stored, FeelvosConfig) and stored.matching_stride == self.matching_stride
+        return '' if same else f'.stride{self.matching_stride}'
 
 
 PUBLISHED = FeelvosConfig(

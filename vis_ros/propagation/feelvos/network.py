@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchvision.ops import FeaturePyramidNetwork
 
 from vis_ros.propagation.blocks.frame_encoder import FrameEncoder
-from vis_ros.propagation.feelvos.config import FeelvosConfig
+from vis_ros.propagation.feelvos.config import STRIDES, FeelvosConfig
 from vis_ros.propagation.feelvos.deeplab import DeepLabEncoder
 from vis_ros.propagation.feelvos.matching import global_matching, local_matching
 
@@ -37,8 +37,8 @@ class Feelvos(nn.Module):
 
     def __init__(self, config: FeelvosConfig) -> None:
         super().__init__()
-        if config.matching_stride not in (4, 8, 16, 32):
-            raise ValueError(f'matching_stride {config.matching_stride} is not one of 4, 8, 16, 32')
+        if config.matching_stride not in STRIDES:
+            raise ValueError(f'matching_stride {config.matching_stride} is not one of {", ".join(map(str, STRIDES))}')
         self.config = config
         channels = config.feature_channels
         if config.backbone == 'xception65':

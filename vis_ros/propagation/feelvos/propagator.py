@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -72,13 +72,17 @@ class FeelvosPropagator:
     def object_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._objects))
 
+    @property
+    def state(self) -> Mapping[str, object]:
+        return {}
+
     def start(self, object_id: int, image: NDArray[np.uint8], mask: Mask) -> None:
         self._size = check_start(object_id, image, mask, self._size)
         frame, mask = self._frame(image), self._with_cells(mask)
         self._place(object_id, _FeelvosObject(frame.embedding[self._cells(mask)], frame, mask))
         self._background = self._background_of(frame)
 
-    def step(self, image: NDArray[np.uint8]) -> Floats:
+    def step(self, image: NDArray[np.uint8], after: NDArray[np.uint8] | None = None) -> Floats:
         check_size(image.shape[:2], self._size)
         objects = [self._objects[number] for number in self.object_ids]
         if not objects:

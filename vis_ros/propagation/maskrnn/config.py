@@ -22,6 +22,10 @@ class MaskRnnConfig(PropagationConfig):
     """Do without the optical flow to the next frame, as live use requires. The published network uses it and therefore
     lags one frame."""
 
+    @property
+    def delayed(self) -> bool:
+        return not self.causal
+
 
 PUBLISHED = MaskRnnConfig(
     name='maskrnn_published', backbone='vgg16', batch_norm_folded=False, input_height=480, input_width=864, causal=False

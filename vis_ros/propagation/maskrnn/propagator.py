@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
-from typing import cast
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.propagation.checks import check_size, check_start
-from vis_ros.propagation.maskrnn.config import MaskRnnConfig
 from vis_ros.propagation.maskrnn.optical_flow import Flow, dis_flow
 from vis_ros.propagation.network_parts import NetworkParts
 
@@ -27,18 +24,17 @@ class MaskRnnPropagator:
     Its state: the previous image, and the soft mask (1, h, w) of each object in it. There is no reference frame, so an
     object with an empty mask is not found again.
 
-    Args:
-        parts: of a causal network. See `delayed_planes` for networks that use the next frame.
-        flow: optical flow; None takes `dis_flow`.
+    A network that is not causal, as the published one, also gets the optical flow to the next image, which `step` is
+    then given. The last image is its own next image.
 
-    Raises:
-        ValueError: the network is not causal.
+    Args:
+        parts: of the network.
+        flow: optical flow; None takes `dis_flow`.
     """
 
     def __init__(self, parts: NetworkParts, flow: Flow | None = None) -> None:
-        if not cast(MaskRnnConfig, parts.config).causal:
-            raise ValueError('this MaskRNN also needs the next frame: use delayed_planes, or weights with causal: true')
         self._parts = parts
+        self._delayed = parts.config.delayed
         self._flow = flow or dis_flow()
         self._masks: dict[int, SoftMask] = {}
         self._images: dict[int, Image] = {}
@@ -52,22 +48,27 @@ class MaskRnnPropagator:
     def object_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._masks))
 
+    @property
+    def state(self) -> Mapping[str, object]:
+        return {}
+
     def start(self, object_id: int, image: Image, mask: NDArray[np.bool_]) -> None:
         size = check_start(object_id, image, mask, self._size)
         self._masks[object_id] = _soft(mask)
         self._images[object_id] = image.copy()
         self._size = size
 
-    def step(self, image: Image) -> NDArray[np.float32]:
+    def step(self, image: Image, after: Image | None = None) -> NDArray[np.float32]:
         check_size(image.shape[:2], self._size)
         if not self._masks:
             return np.ones((1, *image.shape[:2]), np.float32)
         before = {id(each): each for each in self._images.values()}  # one, except after a start
-        flows = {key: _planes(self._flow(image, each)) for key, each in before.items()}
+        later = [self._flow(image, image if after is None else after)] if self._delayed else []
+        flows = {key: _planes(self._flow(image, each), *later) for key, each in before.items()}
         kept = image.copy()
         for number in self.object_ids:
             flow = flows[id(self._images[number])]
-            self._masks[number] = _segmented(self._parts, image, self._masks[number], flow[None])
+            self._masks[number] = _segmented(self._parts, image, self._masks[number], flow)
             self._images[number] = kept
         return _with_background([self._masks[number] for number in self.object_ids])
 
@@ -84,47 +85,6 @@ class MaskRnnPropagator:
         self._masks.clear()
         self._images.clear()
         self._size = None
-
-
-def delayed_planes(
-    parts: NetworkParts,
-    images: Iterable[Image],
-    masks: Mapping[int, NDArray[np.bool_]],
-    flow: Flow | None = None,
-) -> Iterator[NDArray[np.float32]]:
-    """Propagate masks with a network that also uses the next frame, as published.
-
-    Args:
-        parts: of a network that is not causal.
-        images: (h, w, 3) uint8 BGR. The last image is its own next frame.
-        masks: object id -> mask (h, w) in the first image.
-        flow: optical flow; None takes `dis_flow`.
-
-    Yields:
-        the planes of each image but the first, as in `Propagator.step`, one image late.
-
-    Raises:
-        ValueError: the network is causal.
-    """
-    if cast(MaskRnnConfig, parts.config).causal:
-        raise ValueError('this MaskRNN is causal: use MaskRnnPropagator')
-    flow = flow or dis_flow()
-    before: Image | None = None
-    previous = [_soft(masks[number]) for number in sorted(masks)]
-    for image, after in pairwise(_with_last_twice(images)):
-        if before is not None:
-            flows = np.stack([_planes(flow(image, other)) for other in (before, after)])
-            previous = [_segmented(parts, image, mask, flows) for mask in previous]
-            yield _with_background(previous)
-        before = image
-
-
-def _with_last_twice(images: Iterable[Image]) -> Iterator[Image]:
-    image: Image | None = None
-    for image in images:
-        yield image
-    if image is not None:
-        yield image
 
 
 def _soft(mask: NDArray[np.bool_]) -> SoftMask:
@@ -152,5 +112,6 @@ def _with_background(masks: list[SoftMask]) -> NDArray[np.float32]:
     return np.concatenate([np.full_like(masks[0], _BACKGROUND), *masks])
 
 
-def _planes(flow: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(flow.transpose(2, 0, 1))
+def _planes(*flows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Flows (h, w, 2) as (F, 2, h, w)."""
+    return np.ascontiguousarray(np.stack(flows).transpose(0, 3, 1, 2))

@@ -1,4 +1,4 @@
-"""BackgroundTuning: fine-tunes RGSN for one object in a thread of its own."""
+"""BackgroundTuning: fine-tunes RGSN for one object in a thread of its own. Does not import torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from vis_ros.propagation.pts.rgsn import Rgsn
+from vis_ros.propagation.network_parts import NetworkParts
 
 _ONE_AT_A_TIME = threading.Lock()
 """Several objects are tuned one after another, so that tracking keeps its share of the processor."""
@@ -18,15 +18,22 @@ _log = logging.getLogger(__name__)
 class BackgroundTuning:
     """Runs a function in a thread. It is called with a function that tells whether it may stop early.
 
-    network: its result; None before it is there, if it failed, or after `cancel`.
+    parts: its result; None before it is there, if it failed, or after `cancel`.
+    seconds: that it took, 0 before.
     """
 
-    def __init__(self, object_id: int, tune: Callable[[Callable[[], bool]], Rgsn]) -> None:
-        self.network: Rgsn | None = None
+    def __init__(self, object_id: int, tune: Callable[[Callable[[], bool]], NetworkParts]) -> None:
+        self.parts: NetworkParts | None = None
+        self.seconds = 0.0
         self._object_id, self._tune = object_id, tune
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f'fine-tuning {object_id}', daemon=True)
         self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it waits for its turn or works. False with a result, and if it failed."""
+        return self._thread.is_alive()
 
     def cancel(self) -> None:
         """End the work as soon as possible, without a result."""
@@ -40,10 +47,11 @@ class BackgroundTuning:
         with _ONE_AT_A_TIME:
             started = time.monotonic()
             try:
-                network = self._tune(self._cancelled.is_set)
+                parts = self._tune(self._cancelled.is_set)
             except Exception:  # the object is tracked with the untuned weights all the same
                 _log.exception('object %d is not fine-tuned', self._object_id)
                 return
         if not self._cancelled.is_set():
-            self.network = network
-            _log.info('object %d is fine-tuned after %.1f s', self._object_id, time.monotonic() - started)
+            self.seconds = time.monotonic() - started
+            self.parts = parts
+            _log.info('object %d is fine-tuned after %.1f s', self._object_id, self.seconds)

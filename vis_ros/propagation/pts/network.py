@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vis_ros.propagation.pts.config import PtsConfig
-from vis_ros.propagation.pts.otn import Otn
+from vis_ros.propagation.pts.otn import Otn, normalized_map
 from vis_ros.propagation.pts.rgsn import Rgsn
 
 
@@ -28,8 +28,8 @@ class Pts(nn.Module):
         """The input of `otn.box_features` for an image (1, 3, h, w), normalized RGB.
 
         Returns:
-            the image and, with otn_features 'backbone', the features of the encoder of RGSN at strides 8 and 16.
+            the features of the encoder of RGSN at strides 8 and 16, normalized; with otn_features 'vgg_m' the image.
         """
         if self.config.otn_features == 'vgg_m':
             return [image]
-        return [image, *self.rgsn.encode(image, image.new_zeros(1, 1, *image.shape[2:]))[1:3]]
+        return [normalized_map(each) for each in self.rgsn.encode(image, torch.zeros_like(image[:, :1]))[1:3]]

@@ -1,19 +1,19 @@
-"""ObjectTracker: tracks the box of one object with OTN, which is trained on the first frame and during tracking."""
+"""ObjectTracker: tracks the box of one object with OTN, which learns it while tracking. Does not import torch."""
 
 from __future__ import annotations
 
-import copy
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-from torchvision.ops import box_iou
+import numpy as np
+from numpy.typing import NDArray
 
-from vis_ros.propagation.blocks.box_crops import clip_to
-from vis_ros.propagation.pts.otn import OtnClassifier
+from vis_ros.masks.iou import box_iou
+from vis_ros.propagation.pts.online_classifier import OnlineClassifier
+from vis_ros.propagation.pts.region_crops import clipped_boxes
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,11 @@ _BATCH_POSITIVES, _BATCH_NEGATIVES = 32, 96
 _POSITIVE_MEMORY, _NEGATIVE_MEMORY = 100, 20
 _SHORT_TERM_FRAMES, _SHORT_TERM_STEPS = 5, 10
 _LONG_TERM_FRAMES, _LONG_TERM_INTERVAL = 20, 10
-_MOMENTUM, _WEIGHT_DECAY, _LARGEST_GRADIENT, _LAST_LAYER = 0.9, 5e-4, 10.0, 10.0
 _NEAR_JITTER, _SEARCH_JITTER, _WIDE_JITTER = (0.1, 1.1), (0.6, 1.1), (2.0, 1.5)
 """(shift in mean sides, factor of the sides): bounds that are also two standard deviations."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OtnFrame:
     """A frame as OTN sees it.
 
@@ -62,8 +61,8 @@ class OtnFrame:
     """
 
     size: tuple[int, int]
-    proposals: Tensor
-    features: Callable[[Tensor], Tensor]
+    proposals: Floats
+    features: Callable[[Floats], Floats]
 
 
 class ObjectTracker:
@@ -73,7 +72,7 @@ class ObjectTracker:
     in every run.
 
     Args:
-        start: initial weights; they are copied.
+        start: initial weights, see `OnlineClassifier`; they are copied.
         box: (4,) of the object in the first frame.
         frame: the first frame.
         settings: None for the defaults.
@@ -83,21 +82,15 @@ class ObjectTracker:
     """
 
     def __init__(
-        self, start: OtnClassifier, box: Tensor, frame: OtnFrame, settings: TrackingSettings | None = None
+        self, start: Mapping[str, Floats], box: Floats, frame: OtnFrame, settings: TrackingSettings | None = None
     ) -> None:
-        self.box, self.score = box.clone(), 0.0
+        self.box, self.score = np.array(box, np.float32), 0.0
         self._settings = settings = settings or TrackingSettings()
-        self._random = torch.Generator().manual_seed(0)
-        self._positives: deque[Tensor] = deque(maxlen=_POSITIVE_MEMORY)
-        self._negatives: deque[Tensor] = deque(maxlen=_NEGATIVE_MEMORY)
+        self._random = np.random.default_rng(0)
+        self._positives: deque[Floats] = deque(maxlen=_POSITIVE_MEMORY)
+        self._negatives: deque[Floats] = deque(maxlen=_NEGATIVE_MEMORY)
         self._frames = 0
-        with torch.inference_mode(False):
-            self._classifier = copy.deepcopy(start).requires_grad_(True)
-        last = [*self._classifier.fc6.parameters()]
-        others = [*self._classifier.fc4.parameters(), *self._classifier.fc5.parameters()]
-        self._optimizer = torch.optim.SGD(
-            [{'params': others}, {'params': last}], lr=1.0, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY
-        )
+        self._classifier = OnlineClassifier(start, self._random)
         positives, negatives = self._samples(frame, settings.first_positives, settings.first_negatives)
         self._learn(positives, negatives, settings.first_steps, settings.first_rate)
         self._positives.append(positives[: settings.positives])
@@ -111,10 +104,10 @@ class ObjectTracker:
             self.box = box
         return self.score > 0
 
-    def refine(self, box: Tensor) -> None:
+    def refine(self, box: Floats) -> None:
         """Take the box (4,) of the mask in the last frame, if the object was found and both boxes overlap enough."""
-        if self.score > 0 and box_iou(self.box[None], box[None]).item() > _NEAR:
-            self.box = box.clone()
+        if self.score > 0 and self._overlaps(box[None])[0] > _NEAR:
+            self.box = box.copy()
 
     def learn(self, frame: OtnFrame) -> None:
         """Take samples of the frame of the last `find`. Train every tenth frame, or at once if the object is lost."""
@@ -127,95 +120,86 @@ class ObjectTracker:
         if self._frames % _LONG_TERM_INTERVAL == 0:
             self._update(_LONG_TERM_FRAMES, self._settings.long_term_steps)
 
-    def move(self, box: Tensor) -> None:
+    def move(self, box: Floats) -> None:
         """Set the box (4,) of the object in the last frame."""
-        self.box, self.score = box.clone(), 1.0
+        self.box, self.score = box.copy(), 1.0
 
-    @torch.no_grad()
-    def scores(self, features: Tensor) -> Tensor:
+    def scores(self, features: Floats) -> Floats:
         """Log odds (N,) that boxes with features (N, F) show the object."""
-        logits = self._classifier.eval()(features)
-        return logits[:, 1] - logits[:, 0]
+        return self._classifier.scores(features)
 
     # ------------------------------------------------------------------------------------------------------------
 
-    def _find(self, frame: OtnFrame) -> tuple[Tensor, float]:
+    def _overlaps(self, boxes: Floats) -> Floats:
+        """IoU (N,) of boxes (N, 4) with the last box."""
+        return box_iou(self.box[None], boxes)[0]
+
+    def _find(self, frame: OtnFrame) -> tuple[Floats, float]:
         """The mean of the five best boxes near the last box, and their mean score."""
         near = _NEAR if self.score >= 0 else _NEAR_AFTER_FAILURE
-        boxes = frame.proposals
-        boxes = boxes[box_iou(self.box[None], boxes)[0] > near]
+        boxes = frame.proposals[self._overlaps(frame.proposals) > near]
         if len(boxes) < _BEST:
             half = self._settings.candidates // 2
             far = self._jitter(self.box[None], self._settings.candidates - half, _SEARCH_JITTER)
             close = self._jitter(self.box[None], half, _NEAR_JITTER)
-            boxes = clip_to(torch.cat((boxes, self.box[None], far, close)), frame.size)
-        best, order = self.scores(frame.features(boxes)).topk(_BEST)
-        return boxes[order].mean(0), float(best.mean())
+            boxes = clipped_boxes(np.concatenate((boxes, self.box[None], far, close)), frame.size)
+        scores = self.scores(frame.features(boxes))
+        best = _largest(scores, _BEST)
+        return boxes[best].mean(0), float(scores[best].mean())
 
-    def _samples(self, frame: OtnFrame, positives: int, negatives: int) -> tuple[Tensor, Tensor]:
+    def _samples(self, frame: OtnFrame, positives: int, negatives: int) -> tuple[Floats, Floats]:
         """Features (N, F) of boxes on the object, at `box`, and of boxes elsewhere, up to the given numbers."""
-        overlap = box_iou(self.box[None], frame.proposals)[0]
-        sure = torch.cat((self.box[None], frame.proposals[overlap >= _POSITIVE_IOU]))
-        on = clip_to(torch.cat((sure, self._jitter(sure, 2 * positives, _NEAR_JITTER))), frame.size)
-        on = on[box_iou(self.box[None], on)[0] >= _POSITIVE_IOU][:positives]
-        wide = clip_to(self._jitter(self.box[None], 2 * negatives, _WIDE_JITTER), frame.size)
-        off = torch.cat((frame.proposals[overlap <= _NEGATIVE_IOU], wide, self._anywhere(negatives, frame.size)))
-        off = off[box_iou(self.box[None], off)[0] <= _NEGATIVE_IOU]
-        off = off[torch.randperm(len(off), generator=self._random)[:negatives]]
-        features = frame.features(torch.cat((on, off)))
+        overlap = self._overlaps(frame.proposals)
+        sure = np.concatenate((self.box[None], frame.proposals[overlap >= _POSITIVE_IOU]))
+        on = clipped_boxes(np.concatenate((sure, self._jitter(sure, 2 * positives, _NEAR_JITTER))), frame.size)
+        on = on[self._overlaps(on) >= _POSITIVE_IOU][:positives]
+        wide = clipped_boxes(self._jitter(self.box[None], 2 * negatives, _WIDE_JITTER), frame.size)
+        anywhere = self._anywhere(negatives, frame.size)
+        off = np.concatenate((frame.proposals[overlap <= _NEGATIVE_IOU], wide, anywhere))
+        off = off[self._overlaps(off) <= _NEGATIVE_IOU]
+        off = off[self._random.permutation(len(off))[:negatives]]
+        features = frame.features(np.concatenate((on, off)))
         return features[: len(on)], features[len(on) :]
 
-    def _jitter(self, boxes: Tensor, count: int, jitter: tuple[float, float]) -> Tensor:
+    def _jitter(self, boxes: Floats, count: int, jitter: tuple[float, float]) -> Floats:
         """(count, 4): boxes (N, 4), repeated, with Gaussian noise on position and size."""
         shift, scale = jitter
-        boxes = boxes[torch.arange(count, device=boxes.device) % len(boxes)]
-        noise = (torch.randn(count, 3, generator=self._random) / 2).clamp(-1, 1).to(boxes.device)
+        boxes = boxes[np.arange(count) % len(boxes)]
+        noise = np.clip(self._random.standard_normal((count, 3), np.float32) / 2, -1, 1)
         sides = boxes[:, 2:] - boxes[:, :2]
-        center = (boxes[:, 2:] + boxes[:, :2]) / 2 + noise[:, :2] * shift * sides.mean(1, keepdim=True)
-        half = sides * scale ** noise[:, 2:] / 2
-        return torch.cat((center - half, center + half), 1)
+        center = (boxes[:, 2:] + boxes[:, :2]) / 2 + noise[:, :2] * np.float32(shift) * sides.mean(1, keepdims=True)
+        half = sides * np.float32(scale) ** noise[:, 2:] / 2
+        return np.concatenate((center - half, center + half), 1)
 
-    def _anywhere(self, count: int, size: tuple[int, int]) -> Tensor:
+    def _anywhere(self, count: int, size: tuple[int, int]) -> Floats:
         """(count, 4): boxes of the size of the object at random positions."""
-        extent = self.box.new_tensor([size[1], size[0]])
-        sides = torch.minimum(self.box[2:] - self.box[:2], extent)
-        low = torch.rand(count, 2, generator=self._random).to(self.box.device) * (extent - sides)
-        return torch.cat((low, low + sides), 1)
+        extent = np.array([size[1], size[0]], np.float32)
+        sides = np.minimum(self.box[2:] - self.box[:2], extent)
+        low = self._random.random((count, 2), np.float32) * (extent - sides)
+        return np.concatenate((low, low + sides), 1)
 
     def _update(self, frames: int, steps: int) -> None:
-        positives = torch.cat([*self._positives][-frames:])
-        self._learn(positives, torch.cat([*self._negatives]), steps, self._settings.rate)
+        positives = np.concatenate([*self._positives][-frames:])
+        self._learn(positives, np.concatenate([*self._negatives]), steps, self._settings.rate)
 
-    def _learn(self, positives: Tensor, negatives: Tensor, steps: int, rate: float) -> None:
+    def _learn(self, positives: Floats, negatives: Floats, steps: int, rate: float) -> None:
         """Train with the cross entropy of positives and of the hardest negatives."""
         if len(negatives) == 0:  # the object fills the frame
             return
-        others, last = self._optimizer.param_groups
-        others['lr'], last['lr'] = rate, rate * _LAST_LAYER
-        # Tensors made in inference mode cannot be trained on; a fixed seed makes the dropout repeatable.
-        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
-            torch.manual_seed(self._frames)
-            positives, negatives = positives.clone(), negatives.clone()
-            on = self._batches(len(positives), _BATCH_POSITIVES, steps)
-            off = self._batches(len(negatives), self._settings.mined, steps)
-            for positive, mined in zip(on, off, strict=True):
-                hard = negatives[mined]
-                hard = hard[self.scores(hard).topk(min(_BATCH_NEGATIVES, len(hard))).indices]
-                logits = self._classifier.train()(torch.cat((positives[positive], hard)))
-                count = len(positive)
-                wanted = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
-                wanted[:count] = 1
-                loss = functional.cross_entropy(logits[:count], wanted[:count]) + functional.cross_entropy(
-                    logits[count:], wanted[count:]
-                )
-                self._optimizer.zero_grad()
-                torch.autograd.backward(loss)
-                torch.nn.utils.clip_grad_norm_(self._classifier.parameters(), _LARGEST_GRADIENT)
-                self._optimizer.step()
+        on = self._batches(len(positives), _BATCH_POSITIVES, steps)
+        off = self._batches(len(negatives), self._settings.mined, steps)
+        for positive, mined in zip(on, off, strict=True):
+            hard = negatives[mined]
+            self._classifier.train(positives[positive], hard[_largest(self.scores(hard), _BATCH_NEGATIVES)], rate)
 
-    def _batches(self, count: int, size: int, steps: int) -> list[Tensor]:
-        """Indices of `steps` batches of at most `size` samples. Every sample comes once before any is repeated."""
+    def _batches(self, count: int, size: int, steps: int) -> NDArray[np.intp]:
+        """Indices (steps, N) of batches of at most `size` samples. Every sample comes once before any is repeated."""
         size = min(size, count)
         rounds = -(-size * steps // count)
-        order = torch.cat([torch.randperm(count, generator=self._random) for _ in range(rounds)])
-        return list(order[: size * steps].view(steps, size))
+        order = np.concatenate([self._random.permutation(count) for _ in range(rounds)])
+        return order[: size * steps].reshape(steps, size)
+
+
+def _largest(values: Floats, count: int) -> NDArray[np.intp]:
+    """Indices of the largest values (N,), at most `count`, in falling order."""
+    return np.argsort(-values, kind='stable')[:count]

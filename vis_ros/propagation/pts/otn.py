@@ -6,17 +6,19 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torchvision.ops import roi_align
 
-from vis_ros.propagation.blocks.box_crops import crop, crop_transform, enlarge_boxes
+from vis_ros.propagation.blocks.box_crops import crop_regions, enlarge_boxes
 from vis_ros.propagation.pts.config import PtsConfig
+from vis_ros.propagation.pts.sampled_roi_align import sampled_roi_align
 
 OTN_FEATURES = ('backbone', 'vgg_m')
+STRIDES = (8, 16)
+"""Of the feature maps that boxes take their features from."""
 
 _CROP, _PADDING = 107, 16
 """Side of a crop, and the context around the box on each side of it, in pixels."""
 _CELLS = 3
+_EPSILON = 1e-5
 
 
 class Otn(nn.Module):
@@ -49,34 +51,28 @@ class Otn(nn.Module):
         """Features (P, 9 * C) of boxes (P, 4) in pixels of the frame.
 
         Args:
-            frame: the normalized image (1, 3, h, w), for 'backbone' followed by its feature maps
-                (1, C, h / s, w / s).
+            frame: for 'vgg_m' the normalized image (1, 3, h, w), for 'backbone' its feature maps (1, C, h / s, w / s)
+                at STRIDES, see `normalized_map`.
             boxes: the boxes.
         """
         regions = enlarge_boxes(boxes, 1 + 2 * _PADDING / _CROP)
-        image, *maps = frame
-        size = (image.shape[2], image.shape[3])
         if self.convolutions is not None:
-            images = image.expand(len(boxes), -1, -1, -1)
-            return self.convolutions(crop(images, crop_transform(regions, size), _CROP)).flatten(1)
-        cells = [roi_align(_normalized(each), [regions], _CELLS, each.shape[3] / size[1], 2, True) for each in maps]
-        return torch.cat(cells, 1).flatten(1)
+            return self.convolutions(crop_regions(frame[0], regions, _CROP)).flatten(1)
+        each = zip(frame, STRIDES, strict=True)
+        return torch.cat([sampled_roi_align(plane, regions, _CELLS, stride) for plane, stride in each], 1).flatten(1)
 
 
 class OtnClassifier(nn.Module):
-    """fc4, fc5 and fc6: features (P, F) to logits (P, 2) of background and object."""
+    """The initial weights of fc4, fc5 and fc6: features (P, F) to logits (P, 2) of background and object.
+
+    `OnlineClassifier` computes with them.
+    """
 
     def __init__(self, features: int, channels: int) -> None:
         super().__init__()
         self.fc4 = nn.Linear(features, channels)
         self.fc5 = nn.Linear(channels, channels)
         self.fc6 = nn.Linear(channels, 2)
-        self.dropout = nn.Dropout(0.5)
-
-    def forward(self, features: Tensor) -> Tensor:
-        hidden = self.dropout(functional.relu(self.fc4(features)))
-        hidden = self.dropout(functional.relu(self.fc5(hidden)))
-        return self.fc6(hidden)
 
 
 def vgg_m_convolutions() -> nn.Sequential:
@@ -95,6 +91,7 @@ def vgg_m_convolutions() -> nn.Sequential:
     )
 
 
-def _normalized(features: Tensor) -> Tensor:
+def normalized_map(features: Tensor) -> Tensor:
     """Feature maps (1, C, h, w) with mean 0 and variance 1 in each cell, so that all maps have equal weight."""
-    return functional.layer_norm(features.permute(0, 2, 3, 1), (features.shape[1],)).permute(0, 3, 1, 2).contiguous()
+    centered = features - features.mean(1, keepdim=True)
+    return centered * (centered.square().mean(1, keepdim=True) + _EPSILON).rsqrt()

@@ -1,29 +1,24 @@
-"""PtsPropagator: mask propagation with PTS."""
+"""PtsPropagator: mask propagation with PTS. Imports torch only to fine-tune."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from vis_ros.networks.model_file import load_model
-from vis_ros.networks.named_weights import resolve
-from vis_ros.propagation.blocks.box_crops import clip_to, crop, crop_transform, enlarge_boxes, mask_boxes, paste
-from vis_ros.propagation.blocks.mask_heat_map import mask_heat_map
-from vis_ros.propagation.blocks.network_input import NetworkInput
+from vis_ros.masks.crop import tight_box
 from vis_ros.propagation.checks import check_size, check_start
 from vis_ros.propagation.network_parts import NetworkParts
 from vis_ros.propagation.pts.background_tuning import BackgroundTuning
-from vis_ros.propagation.pts.network import Pts
+from vis_ros.propagation.pts.config import PtsConfig
+from vis_ros.propagation.pts.gaussian_mask import gaussian_mask
 from vis_ros.propagation.pts.object_tracking import PUBLISHED, ObjectTracker, OtnFrame, TrackingSettings
-from vis_ros.propagation.pts.proposals import Proposals, rpn_proposals
-from vis_ros.propagation.pts.rgsn import Rgsn
-from vis_ros.propagation.pts.rgsn_fine_tuning import fine_tuned
-from vis_ros.propagation.torch_parts import TorchParts
+from vis_ros.propagation.pts.proposals import Proposals
+from vis_ros.propagation.pts.region_crops import Floats, clipped_boxes, enlarged_boxes, mask_crop, pasted
 
 _CONTEXT = 1.5
 _WHOLE_FRAME = 0.6
@@ -31,31 +26,38 @@ _WHOLE_FRAME = 0.6
 _MIN_AREA = 50
 """Smallest mask in pixels for tracking; the box of a smaller object stays where it is."""
 _BACKGROUND = 0.5
+_CLASSIFIER = 'otn.classifier.'
+"""Prefix of the weights that OTN starts with."""
+
+Mask = NDArray[np.bool_]
 
 
-@dataclass
+@dataclass(eq=False)
 class _PtsObject:
     """The state of one object.
 
-    rgsn: the network, fine-tuned for this object or shared by all.
-    reference: features (C, s, s) of the reference crop.
-    previous: mask (h, w) bool in the last image.
+    parts: of the network, fine-tuned for this object or shared by all.
+    reference: features (1, C, s, s) of the reference crop.
+    previous: mask (h, w) in the last image.
     box: (4,) in the last image.
     tracker: None if the object is too small to be tracked.
     tuning: the fine-tuning that may still run.
     """
 
-    rgsn: Rgsn
-    reference: Tensor
-    previous: Tensor
-    box: Tensor
+    parts: NetworkParts
+    reference: Floats
+    previous: Mask
+    box: Floats
     tracker: ObjectTracker | None
     tuning: BackgroundTuning | None = None
 
-    def take_tuned(self) -> None:
-        """Use the tuned network from now on if it is ready."""
-        if self.tuning is not None and self.tuning.network is not None:
-            self.rgsn, self.tuning = self.tuning.network, None
+    def take_tuned(self) -> float | None:
+        """Use the tuned network from now on if it became ready; returns the seconds that it took."""
+        if self.tuning is None or self.tuning.parts is None:
+            return None
+        seconds = self.tuning.seconds
+        self.parts, self.tuning = self.tuning.parts, None
+        return seconds
 
 
 class PtsPropagator:
@@ -70,9 +72,10 @@ class PtsPropagator:
     released code uses the mask itself. The features for OTN are computed once per frame for all objects.
 
     Args:
-        parts: of the network, in torch: OTN is trained while it tracks.
+        parts: of the network.
         proposals: region proposals, such as `rpn_proposals`. With None, OTN tries random boxes around the last one.
-        fine_tune_steps: steps of fine-tuning of RGSN for each object, once after `start` (published: 800).
+        fine_tune_steps: steps of fine-tuning of RGSN for each object, once after `start` (published: 800). It needs
+            parts in torch.
         in_background: fine-tune in a thread, while the object is tracked with the untuned weights. Otherwise `start`
             waits for it, and results are the same in every run.
     """
@@ -84,78 +87,70 @@ class PtsPropagator:
         fine_tune_steps: int = 0,
         in_background: bool = False,
     ) -> None:
-        if not isinstance(parts, TorchParts):
-            raise ValueError('pts trains its tracker while it runs, which needs the engine torch')
-        network = cast(Pts, parts.network)
-        self._network, self._device = network, parts.device
+        self._parts, self._config = parts, cast(PtsConfig, parts.config)
         self._proposals = proposals
         self._fine_tune_steps, self._in_background = fine_tune_steps, in_background
-        self._input = NetworkInput(network.config, parts.device)
-        self._tracking = PUBLISHED if network.config.otn_features == 'vgg_m' else TrackingSettings()
+        self._tracking = PUBLISHED if self._config.otn_features == 'vgg_m' else TrackingSettings()
+        self._start_weights = parts.weights(_CLASSIFIER)
         self._objects: dict[int, _PtsObject] = {}
+        self._tuned_s: float | None = None
         self._size: tuple[int, int] | None = None
 
     @property
     def input_size(self) -> tuple[int, int]:
-        return self._network.config.input_size
+        return self._config.input_size
 
     @property
     def object_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._objects))
 
-    @torch.inference_mode()
-    def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
+    @property
+    def state(self) -> Mapping[str, object]:
+        """How many objects are being fine-tuned, and how long the last one took."""
+        if not self._fine_tune_steps:
+            return {}
+        running = sum(each.tuning is not None and each.tuning.is_running for each in list(self._objects.values()))
+        took = 'none yet' if self._tuned_s is None else f'{self._tuned_s:.1f}'
+        return {'objects being fine-tuned': running, 'last fine-tuning [s]': took}
+
+    def start(self, object_id: int, image: NDArray[np.uint8], mask: Mask) -> None:
         size = check_start(object_id, image, mask, self._size)
-        pixels, plane = self._input.image(image), self._input.mask(mask)
-        box = mask_boxes(plane[None])[0]
-        rgsn, tuning = self._network.rgsn, None
         if object_id in self._objects:
             self.forget(object_id)
-        if self._fine_tune_steps:
-            arguments = rgsn, pixels, plane, self._side, self._fine_tune_steps
-            if self._in_background:
-                tuning = BackgroundTuning(object_id, lambda is_cancelled: fine_tuned(*arguments, is_cancelled))
-            else:
-                rgsn = fine_tuned(*arguments)
-        transform = crop_transform(_regions(box[None], size), size)
-        masks = crop(plane[None, None].float(), transform, self._side) >= 0.5
-        reference = rgsn.reference(crop(pixels, transform, self._side), masks.float())[0]
-        large = plane.sum() > _MIN_AREA
-        tracker = (
-            ObjectTracker(self._network.otn.classifier, box, self._otn_frame(image, pixels), self._tracking)
-            if large
-            else None
-        )
-        self._objects[object_id] = _PtsObject(rgsn, reference, plane, box, tracker, tuning)
+        box, mask = tight_box(mask).astype(np.float32), mask.copy()
+        parts, tuning = self._tuned(object_id, image.copy(), mask)
+        region = _region(box, size)
+        cropped = mask_crop(mask, region, self._config.crop_size).astype(np.float32)
+        reference = parts.run('reference', image, region, cropped)[0]
+        is_large = np.count_nonzero(mask) > _MIN_AREA
+        tracker = ObjectTracker(self._start_weights, box, self._otn_frame(image), self._tracking) if is_large else None
+        self._objects[object_id] = _PtsObject(parts, reference, mask, box, tracker, tuning)
         self._size = size
 
-    @torch.inference_mode()
-    def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def step(self, image: NDArray[np.uint8], after: NDArray[np.uint8] | None = None) -> Floats:
         size = check_size(image.shape[:2], self._size)
         objects = [self._objects[number] for number in self.object_ids]
         if not objects:
             return np.ones((1, *size), np.float32)
-        pixels = self._input.image(image)
-        frame = self._otn_frame(image, pixels)
+        frame = self._otn_frame(image)
         for each in objects:
-            each.take_tuned()
+            self._tuned_s = each.take_tuned() or self._tuned_s
             if each.tracker and each.tracker.find(frame):
                 each.box = each.tracker.box
-        found = self._segment(objects, pixels, size)
-        planes = torch.cat((torch.full_like(found[:1], _BACKGROUND), found))
+        found = [self._segment(each, image, size) for each in objects]
+        planes = np.stack([np.full(size, _BACKGROUND, np.float32), *found])
         winner = planes.argmax(0)
         for index, each in enumerate(objects):
             each.previous = winner == index + 1
-            self._learn(each, frame)
-        return planes.cpu().numpy()
+            _learn(each, frame)
+        return planes
 
-    @torch.inference_mode()
-    def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
+    def correct(self, object_id: int, mask: Mask) -> None:
         check_size(mask.shape, self._size)
         each = self._objects[object_id]
-        each.previous = self._input.mask(mask)
+        each.previous = mask.copy()
         if mask.any():
-            each.box = mask_boxes(each.previous[None])[0]
+            each.box = tight_box(mask).astype(np.float32)
             if each.tracker:
                 each.tracker.move(each.box)
 
@@ -171,59 +166,49 @@ class PtsPropagator:
 
     # ------------------------------------------------------------------------------------------------------------
 
-    @property
-    def _side(self) -> int:
-        return self._network.config.crop_size
+    def _tuned(
+        self, object_id: int, image: NDArray[np.uint8], mask: Mask
+    ) -> tuple[NetworkParts, BackgroundTuning | None]:
+        """The parts to start an object with, and the fine-tuning that runs."""
+        if not self._fine_tune_steps:
+            return self._parts, None
+        from vis_ros.propagation.pts.rgsn_fine_tuning import fine_tuned_parts
 
-    @staticmethod
-    def _learn(each: _PtsObject, frame: OtnFrame) -> None:
-        if each.tracker is None:
-            return
-        if each.previous.any():
-            each.tracker.refine(mask_boxes(each.previous[None])[0])
-        each.tracker.learn(frame)
-
-    def _segment(self, objects: list[_PtsObject], pixels: Tensor, size: tuple[int, int]) -> Tensor:
-        """Probabilities (M, h, w) of the objects, 0 outside their crops."""
-        regions = _regions(torch.stack([each.box for each in objects]), size)
-        transform = crop_transform(regions, size)
-        crops = crop(pixels.expand(len(objects), -1, -1, -1), transform, self._side)
-        previous = torch.stack([each.previous for each in objects])[:, None].float()
-        heat_maps = mask_heat_map(crop(previous, transform, self._side)[:, 0] >= 0.5)[:, None]
-        references = torch.stack([each.reference for each in objects])
-        if self._fine_tune_steps:
-            logits = torch.cat(
-                [
-                    each.rgsn(crops[i : i + 1], heat_maps[i : i + 1], references[i : i + 1])
-                    for i, each in enumerate(objects)
-                ]
+        arguments = self._parts, image, mask, self._fine_tune_steps
+        if self._in_background:
+            return self._parts, BackgroundTuning(
+                object_id, lambda is_cancelled: fine_tuned_parts(*arguments, is_cancelled)
             )
-        else:
-            logits = self._network.rgsn(crops, heat_maps, references)
-        return paste(logits.softmax(1)[:, 1], regions, size)
+        started = time.monotonic()
+        parts = fine_tuned_parts(*arguments)
+        self._tuned_s = time.monotonic() - started
+        return parts, None
 
-    def _otn_frame(self, image: NDArray[np.uint8], pixels: Tensor) -> OtnFrame:
-        frame = self._network.frame(pixels)
-        boxes = np.zeros((0, 4), np.float32) if self._proposals is None else self._proposals(image)
-        proposals = torch.from_numpy(boxes).to(self._device)
-        return OtnFrame(
-            (image.shape[0], image.shape[1]), proposals, lambda boxes: self._network.otn.box_features(frame, boxes)
-        )
+    def _segment(self, each: _PtsObject, image: NDArray[np.uint8], size: tuple[int, int]) -> Floats:
+        """Probabilities (h, w) of an object, 0 outside its crop."""
+        region = _region(each.box, size)
+        heat_map = gaussian_mask(mask_crop(each.previous, region, self._config.crop_size))
+        return pasted(each.parts.run('segment', image, region, heat_map, each.reference)[0], region, size)
+
+    def _otn_frame(self, image: NDArray[np.uint8]) -> OtnFrame:
+        maps = self._parts.run('frame', image)
+        proposals = np.zeros((0, 4), np.float32) if self._proposals is None else self._proposals(image)
+        size = (image.shape[0], image.shape[1])
+        return OtnFrame(size, proposals, lambda boxes: self._parts.run('box_features', boxes, *maps)[0])
 
 
-def _regions(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """The crop regions of boxes (M, 4): 1.5 times the box, clipped to the frame; the whole frame for large boxes."""
+def _learn(each: _PtsObject, frame: OtnFrame) -> None:
+    """Update the tracker of an object from its new mask."""
+    if each.tracker is None:
+        return
+    if each.previous.any():
+        each.tracker.refine(tight_box(each.previous).astype(np.float32))
+    each.tracker.learn(frame)
+
+
+def _region(box: Floats, size: tuple[int, int]) -> Floats:
+    """The crop region (4,) of a box: 1.5 times the box, clipped to the frame; the whole frame for a large box."""
     height, width = size
-    share = (boxes[:, 2:] - boxes[:, :2]).prod(1, keepdim=True) / (height * width)
-    whole = boxes.new_tensor([0, 0, width, height])
-    return torch.where(share > _WHOLE_FRAME, whole, clip_to(enlarge_boxes(boxes, _CONTEXT), size))
-
-
-def pts_options(device: torch.device, detector: str, fine_tune_steps: int, in_background: bool) -> dict[str, Any]:
-    """The additional arguments of PtsPropagator, with region proposals by the RPN of a detector, by name or path."""
-    network = load_model(resolve(detector), 'mask_rcnn').to(device)
-    return {
-        'proposals': rpn_proposals(network, device),
-        'fine_tune_steps': fine_tune_steps,
-        'in_background': in_background,
-    }
+    if (box[2:] - box[:2]).prod() / (height * width) > _WHOLE_FRAME:
+        return np.array([0, 0, width, height], np.float32)
+    return clipped_boxes(enlarged_boxes(box[None], _CONTEXT), size)[0]

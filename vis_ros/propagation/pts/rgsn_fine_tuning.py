@@ -5,20 +5,54 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from vis_ros.propagation.blocks.box_crops import clip_to, crop, crop_transform, enlarge_boxes, mask_boxes, shake_boxes
 from vis_ros.propagation.blocks.mask_heat_map import mask_heat_map
+from vis_ros.propagation.blocks.network_input import NetworkInput
+from vis_ros.propagation.network_parts import NetworkParts
+from vis_ros.propagation.pts.network import Pts
 from vis_ros.propagation.pts.rgsn import Rgsn
+from vis_ros.propagation.torch_parts import TorchParts
 
 _BATCH, _RATE = 4, 2e-4
 """Published: batches of 16 and a rate of 1e-6, for a loss that is summed over the pixels."""
 _REFERENCE_CONTEXT, _CONTEXT = 1.5, (1.5, 2.0)
 _TURN = math.radians(1)
 _LIGHT = (0.8, 1.3)
+
+
+def fine_tuned_parts(
+    parts: NetworkParts,
+    image: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    steps: int,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> NetworkParts:
+    """The parts of PTS with RGSN fine-tuned for one object; see `fine_tuned`.
+
+    Args:
+        parts: in torch.
+        image: (h, w, 3) uint8 BGR.
+        mask: (h, w), not empty.
+        steps: number of training steps.
+        is_cancelled: see `fine_tuned`.
+    """
+    assert isinstance(parts, TorchParts)
+    network = cast(Pts, parts.network)
+    on_device = NetworkInput(network.config, parts.device)
+    rgsn = fine_tuned(
+        network.rgsn, on_device.image(image), on_device.mask(mask), network.config.crop_size, steps, is_cancelled
+    )
+    tuned = copy.copy(network)
+    tuned._modules = {**network._modules, 'rgsn': rgsn}
+    return TorchParts(tuned, parts.device)
 
 
 def fine_tuned(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,6 +66,10 @@ class RgmpPropagator:
     def object_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._objects))
 
+    @property
+    def state(self) -> Mapping[str, object]:
+        return {}
+
     def start(self, object_id: int, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
         size = check_start(object_id, image, mask, self._size)
         if object_id in self._objects:
@@ -75,7 +80,7 @@ class RgmpPropagator:
         self._objects[object_id] = _RgmpObject(frame, self._reference(image, mask), mask.astype(np.float32))
         self._size = size
 
-    def step(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def step(self, image: NDArray[np.uint8], after: NDArray[np.uint8] | None = None) -> NDArray[np.float32]:
         check_size(image.shape[:2], self._size)
         objects = [self._objects[number] for number in self.object_ids]
         if not objects:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import vis_ros
 from vis_ros.file_digest import sha256_of
@@ -32,6 +33,7 @@ from vis_ros.recordings.recording import MISSING, OTHER_FRAME, Frame, NoFrameErr
 from vis_ros.recordings.topics import INSTANCES_TYPE, topic_name
 from vis_ros.recordings.video_writer import CODECS
 from vis_ros.replay.interruption import INTERRUPTED, interruptible
+from vis_ros.replay.offline.frames_with_next import frames_with_next
 from vis_ros.replay.offline.photo_files import PhotoFiles
 from vis_ros.replay.offline.record_files import RecordFiles
 from vis_ros.replay.offline.results_json import ResultsJson
@@ -273,8 +275,10 @@ def _processed(
             for run in own.values():
                 stack.enter_context(run.running(model.photo_tracker() if recording.photos else model.tracker()))
             try:
-                for frame in recording.frames(stride):
-                    own[frame.stream].add(frame)
+                frames = recording.frames(stride)
+                alone = ((frame, None) for frame in frames)
+                for frame, after in frames_with_next(frames) if model.settings.delayed else alone:
+                    own[frame.stream].add(frame, after)
                     yield
             except NoFrameError:  # another recording may have frames
                 if recording is recordings[-1] and not any(run.frames for run in runs):
@@ -334,8 +338,8 @@ class _StreamRun:
                 outputs.results.extend(self._video_id, self.stream.count)
             del self._tracker, self._files
 
-    def add(self, frame: Frame) -> None:
-        """Track the objects in a frame, and write them."""
+    def add(self, frame: Frame, after: NDArray[np.uint8] | None) -> None:
+        """Track the objects in a frame, and write them. after: the next image, for trackers that use it."""
         if frame.epoch != self._source_epoch:  # time was set back
             self._source_epoch = frame.epoch
             self._tracker.reset()
@@ -344,7 +348,7 @@ class _StreamRun:
             self._sequence = 0
         self._order.follow(frame.stamp_ns)
         start = time.perf_counter()
-        instances = self._tracker.step(frame.image, self._order.seconds(frame.stamp_ns))
+        instances = self._tracker.step(frame.image, self._order.seconds(frame.stamp_ns), after=after)
         self.latencies.append(time.perf_counter() - start)
         if frame.depth is not None:
             instances = instances.with_fields(positions=positions(instances, *frame.depth))
