@@ -12,6 +12,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     'tables': ('pyarrow',),
     'ray': ('ray',),
     'view': ('rerun',),
+    'video': ('av',),
 }
 """Extra -> the modules that it needs. Each is named like the distribution that provides it, but for those below."""
 

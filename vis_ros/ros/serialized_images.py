@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.image_headers import ImageError
+from vis_ros.recordings.topics import COMPRESSED_TYPE, FFMPEG_TYPE, VIDEO_TYPES
+from vis_ros.video_packets import VideoPacket, codec_of
 
 
 @dataclass
@@ -67,6 +69,38 @@ def read_compressed_image(data: bytes) -> RawCompressedImage:
     return RawCompressedImage(reader.header(), reader.text(), reader.bytes())
 
 
+def read_video_packet(data: bytes, type: str) -> VideoPacket | None:
+    """The video packet in a serialized message of VIDEO_TYPES or a sensor_msgs/CompressedImage; None if that has an
+    image file, or for another type.
+
+    Raises:
+        ImageError: the message is not whole, or its video is of another codec.
+    """
+    if type not in (*VIDEO_TYPES, COMPRESSED_TYPE):
+        return None
+    reader = _Reader(data)
+    reader.header()
+    if type == COMPRESSED_TYPE:
+        format = reader.text()
+        codec = codec_of(format)
+        return None if codec is None else VideoPacket(codec, reader.bytes().tobytes())
+    if type == FFMPEG_TYPE:
+        reader.number()  # width
+        reader.number()  # height
+        format = reader.text()
+        reader.long()  # pts
+        reader.byte()  # flags
+        reader.byte()  # is_bigendian
+        packet = reader.bytes().tobytes()
+    else:
+        packet = reader.bytes().tobytes()
+        format = reader.text()
+    codec = codec_of(format)
+    if codec is None:
+        raise ImageError(f'video of format {format!r} is not supported; supported are h264 and h265')
+    return VideoPacket(codec, packet)
+
+
 class _Reader:
     """Reads the fields of a message one after another.
 
@@ -84,6 +118,9 @@ class _Reader:
 
     def number(self) -> int:
         return self._unpack('I')
+
+    def long(self) -> int:
+        return self._unpack('Q')
 
     def byte(self) -> int:
         return self._unpack('B')
