@@ -4,8 +4,6 @@ from importlib import util
 
 import numpy as np
 import pytest
-from rosbags.rosbag2 import StoragePlugin, Writer
-
 from helpers.video_packets import (
     COMPRESSED,
     FFMPEG,
@@ -17,6 +15,8 @@ from helpers.video_packets import (
     scene,
     typestore,
 )
+from rosbags.rosbag2 import StoragePlugin, Writer
+
 from vis_ros.recordings.opening import open_recording
 from vis_ros.recordings.recording import NoFrameError
 
@@ -127,7 +127,7 @@ def test_a_packet_that_was_recorded_twice_changes_nothing(tmp_path):
     ],
 )
 def test_bytes_that_are_no_video_are_told(tmp_path, data, told):
-    recording = open_recording(bag_of(tmp_path / 'bag', [(0, True, data)] * 2))
+    recording = open_recording(bag_of(tmp_path / 'bag', [(0, True, data)]))
     with pytest.raises(NoFrameError, match=told):
         list(recording)
 
@@ -150,7 +150,7 @@ def test_damage_anywhere_never_raises(tmp_path):
 
 
 def test_too_large_images_are_not_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr('vis_ros.video_decoder.LARGEST_IMAGE', 64 * 96 - 1)
+    monkeypatch.setattr('vis_ros.video.video_decoder.LARGEST_IMAGE', 64 * 96 - 1)
     for codec in ('h264', 'hevc'):
         recording = open_recording(bag_of(tmp_path / codec, encode(scene(3), codec), codec=codec))
         with pytest.raises(NoFrameError, match='limit of 6143'):
@@ -172,7 +172,5 @@ def test_without_pyav_the_command_to_install_it_is_told(tmp_path, monkeypatch, k
     bag = bag_of(tmp_path / 'bag', encode(scene(3)), kind)
     find_spec = util.find_spec
     monkeypatch.setattr('vis_ros.extras.find_spec', lambda name: None if name == 'av' else find_spec(name))
-    with pytest.raises(
-        ValueError, match=r'/eye/image/video needs av, which is not installed: pip install av.*\[video\]'
-    ):
+    with pytest.raises(ValueError, match=r'/eye/image/video needs av, .*: pip install av.*\[video\]'):
         open_recording(bag)

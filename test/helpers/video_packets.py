@@ -23,7 +23,7 @@ RATE = 10
 
 
 def typestore():
-    """rosbags' types with those of video messages."""
+    """Rosbags' types with those of video messages."""
     store = get_typestore(Stores.ROS2_JAZZY)
     for name, text in DEFINITIONS.items():
         store.register(get_types_from_msg(text, name))

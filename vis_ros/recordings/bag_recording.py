@@ -40,9 +40,9 @@ from vis_ros.recordings.recording import (
     plausible_rate,
 )
 from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPES, VIDEO_TYPES, Topic, absolute
-from vis_ros.ros.serialized_images import read_video_packet
+from vis_ros.recordings.video_messages import read_video_packet
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, StampWindow
-from vis_ros.video_decoder import PacketError, Pixels
+from vis_ros.video.video_decoder import PacketError, Pixels
 
 _GAP = 2.5  # times the median of the last intervals
 _VIDEO = re.compile(r'Packet|Video', re.IGNORECASE)

@@ -9,8 +9,8 @@ from typing import Generic
 from vis_ros.image_headers import ImageError
 from vis_ros.images import Scale16
 from vis_ros.recordings.cdr import read_image
-from vis_ros.ros.serialized_images import read_video_packet
-from vis_ros.video_decoder import Item, PacketError, Pixels, VideoDecoder, refused
+from vis_ros.recordings.video_messages import read_video_packet
+from vis_ros.video.video_decoder import Item, PacketError, Pixels, VideoDecoder, refused
 
 
 class ImageDecoder(Generic[Item]):

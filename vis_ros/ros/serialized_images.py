@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.image_headers import ImageError
-from vis_ros.recordings.topics import COMPRESSED_TYPE, FFMPEG_TYPE, VIDEO_TYPES
-from vis_ros.video_packets import VideoPacket, codec_of
 
 
 @dataclass
@@ -46,12 +44,12 @@ class RawCompressedImage:
 
 def read_header(data: bytes) -> RawHeader:
     """The header of a message that starts with one. Raises ImageError if it is not whole."""
-    return _Reader(data).header()
+    return FieldReader(data).header()
 
 
 def read_image(data: bytes) -> RawImage:
     """A serialized sensor_msgs/Image. Raises ImageError if it is not whole."""
-    reader = _Reader(data)
+    reader = FieldReader(data)
     return RawImage(
         reader.header(),
         reader.number(),
@@ -65,43 +63,11 @@ def read_image(data: bytes) -> RawImage:
 
 def read_compressed_image(data: bytes) -> RawCompressedImage:
     """A serialized sensor_msgs/CompressedImage. Raises ImageError if it is not whole."""
-    reader = _Reader(data)
+    reader = FieldReader(data)
     return RawCompressedImage(reader.header(), reader.text(), reader.bytes())
 
 
-def read_video_packet(data: bytes, type: str) -> VideoPacket | None:
-    """The video packet in a serialized message of VIDEO_TYPES or a sensor_msgs/CompressedImage; None if that has an
-    image file, or for another type.
-
-    Raises:
-        ImageError: the message is not whole, or its video is of another codec.
-    """
-    if type not in (*VIDEO_TYPES, COMPRESSED_TYPE):
-        return None
-    reader = _Reader(data)
-    reader.header()
-    if type == COMPRESSED_TYPE:
-        format = reader.text()
-        codec = codec_of(format)
-        return None if codec is None else VideoPacket(codec, reader.bytes().tobytes())
-    if type == FFMPEG_TYPE:
-        reader.number()  # width
-        reader.number()  # height
-        format = reader.text()
-        reader.long()  # pts
-        reader.byte()  # flags
-        reader.byte()  # is_bigendian
-        packet = reader.bytes().tobytes()
-    else:
-        packet = reader.bytes().tobytes()
-        format = reader.text()
-    codec = codec_of(format)
-    if codec is None:
-        raise ImageError(f'video of format {format!r} is not supported; supported are h264 and h265')
-    return VideoPacket(codec, packet)
-
-
-class _Reader:
+class FieldReader:
     """Reads the fields of a message one after another.
 
     Encoding: CDR with XCDR1 alignment, as DDS and ROS 2 have it: four bytes that tell the byte order, then the fields,

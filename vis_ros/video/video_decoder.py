@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from vis_ros.extras import require
 from vis_ros.image_headers import LARGEST_IMAGE, ImageError
-from vis_ros.video_packets import PacketHeaders, VideoPacket
+from vis_ros.video.h264_headers import H264Headers
+from vis_ros.video.h265_headers import H265Headers
+from vis_ros.video.video_packet import H264, PacketHeaders, VideoPacket
 
 BEFORE_KEY = 'before the first key frame'
 AFTER_LOSS = 'after a lost or damaged video packet'
@@ -30,6 +32,9 @@ class PacketError(ImageError):
         self.reason = reason
 
 
+_NO_KEY = BEFORE_KEY, 'a video packet needs the key frame before it, which is not there'
+
+
 class VideoDecoder(Generic[Item]):
     """Decodes every packet of a stream, in the order of the stream; images come in the order of display.
 
@@ -45,8 +50,8 @@ class VideoDecoder(Generic[Item]):
         self._lost = lost
         self._codec = ''
         self._context: Any = None
-        self._headers = PacketHeaders('')
-        self._missing = BEFORE_KEY  # why packets give no image now; '' while they do
+        self._headers: PacketHeaders = H264Headers()
+        self._missing: tuple[str, str] | None = _NO_KEY  # why packets give no image now: reason and problem
         self._pending: dict[int, Item] = {}
         self._number = 0
         self._last = b''
@@ -66,19 +71,20 @@ class VideoDecoder(Generic[Item]):
             if packet.data == self._last and not header.is_key:
                 raise PacketError(REPEATED, 'the video packet is that before it again')
             self._last = packet.data
-            if self._headers.lacks and not self._missing:
-                images += self._stop(AFTER_LOSS)
+            if header.lacks and self._missing is None:
+                images += self._stop('one before it is missing')
             if header.is_key:
-                images += self._flush() if header.is_clean and not self._missing else []
-                self._missing = ''
-            if self._missing:
-                raise PacketError(self._missing, f'a video packet {self._missing} cannot be decoded')
+                images += self._flush() if header.is_clean and self._missing is None else []
+                self._missing = None
+            if self._missing is not None:
+                raise PacketError(*self._missing)
             self._pending[self._number] = item
             frames = self._feed(packet.data)
             if frames is None:
                 del self._pending[self._number]
-                images += self._stop(AFTER_LOSS) if header.is_reference else []
-                raise PacketError(NO_PICTURE, self._refusal(packet))
+                refusal = self._refusal(packet)
+                images += self._stop(refusal) if header.is_reference else []
+                raise PacketError(NO_PICTURE, refusal)
             images += self._images(frames)
         except ImageError as error:
             images.append((item, refused(error)))
@@ -93,8 +99,8 @@ class VideoDecoder(Generic[Item]):
         import av
 
         images = self.end()
-        self._codec, self._missing = codec, BEFORE_KEY
-        self._headers = PacketHeaders(codec)
+        self._codec, self._missing = codec, _NO_KEY
+        self._headers = H264Headers() if codec == H264 else H265Headers()
         self._context = av.CodecContext.create(codec, 'r')
         self._context.thread_count = 1  # more would delay the images
         # Without "explode" the decoder makes up what is missing.
@@ -126,11 +132,11 @@ class VideoDecoder(Generic[Item]):
         self._pending.clear()
         return images
 
-    def _stop(self, reason: str) -> list[tuple[Item, Pixels]]:
+    def _stop(self, cause: str) -> list[tuple[Item, Pixels]]:
         """The images before a loss; what follows waits for a key frame."""
         images = self._flush()
         self._headers.forget()
-        self._missing = reason
+        self._missing = AFTER_LOSS, f'a video packet needs one that was lost or damaged: {cause}'
         return images
 
     def _images(self, frames: list[Any]) -> list[tuple[Item, Pixels]]:
