@@ -19,6 +19,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from vis_ros.recordings.opening import open_recording
 from vis_ros.recordings.recording import NoFrameError
+from vis_ros.video.video_decoder import PacketError, VideoDecoder
+from vis_ros.video.video_packet import VideoPacket
 
 START_NS, STEP_NS = 1_000_000_000_000, 10**9 // RATE
 
@@ -90,6 +92,35 @@ def test_after_a_lost_packet_nothing_comes_until_the_next_key_frame(tmp_path, co
     for frame, index in zip(frames, found, strict=True):
         assert np.array_equal(frame.image, expected[index]), f'image {index} is not that of the stream'
     assert len(found) + recording.skipped == 14 and recording.skips['after a lost or damaged video packet']
+
+
+@pytest.mark.parametrize(
+    ('codec', 'b_frames', 'more'),
+    [
+        ('h264', 3, ':open-gop=1:b-pyramid=normal'),
+        ('h264', 0, ':intra-refresh=1'),
+        ('h264', 2, ':interlaced=1'),
+        ('h264', 0, ':slices=4:ref=4'),
+        ('hevc', 3, ':open-gop=1:b-pyramid=1'),
+        ('hevc', 3, ':temporal-layers=2'),
+    ],
+)
+def test_no_image_is_wrong_whatever_is_lost(codec, b_frames, more):
+    packets = encode(scene(120), codec, 20, b_frames, more)
+    expected = read_as_file([data for _, _, data in packets], codec)
+    drop = {*range(3), *np.random.default_rng(3).choice(120, 4, replace=False).tolist()}
+    for sent in (packets, [packet for place, packet in enumerate(packets) if place not in drop]):
+        lost, given = [], []
+        decoder = VideoDecoder(lambda index, error, lost=lost: lost.append(index))
+        results = [each for index, _, data in sent for each in decoder.put(index, VideoPacket(codec, data))]
+        for index, pixels in [*results, *decoder.end()]:
+            try:
+                assert np.array_equal(pixels(), expected[index])
+                given.append(index)
+            except PacketError:
+                lost.append(index)
+        assert sorted([*given, *lost]) == sorted(index for index, _, _ in sent)
+        assert given == sorted(given) and (len(given) == 120 if sent is packets else len(given) > 30)
 
 
 @pytest.mark.parametrize('b_frames', [0, 2])

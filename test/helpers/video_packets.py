@@ -40,18 +40,21 @@ def scene(count, size=(64, 96)):
     return images
 
 
-def encode(images, codec='h264', gop=5, b_frames=0):
-    """The packets of a video, in the order in which an encoder sends them: (position of the image, is key, bytes)."""
+def encode(images, codec='h264', gop=5, b_frames=0, more=''):
+    """The packets of a video, in the order in which an encoder sends them: (position of the image, is key, bytes).
+
+    `more`: options of the encoder.
+    """
     height, width = images[0].shape[:2]
     context = av.CodecContext.create(ENCODERS[codec], 'w')
     context.width, context.height, context.pix_fmt = width, height, 'yuv420p'
     context.time_base, context.framerate = Fraction(1, RATE), RATE
     context.max_b_frames = b_frames
-    options = f'keyint={gop}:min-keyint={gop}:scenecut=0:bframes={b_frames}'
+    options = f'keyint={gop}:min-keyint={gop}:scenecut=0:bframes={b_frames}:open-gop=0{more}'
     context.options = (
         {'x264-params': f'{options}:threads=1', 'tune': 'psnr'}
         if codec == 'h264'
-        else {'x265-params': f'{options}:log-level=none:repeat-headers=1:open-gop=0:pools=1:frame-threads=1'}
+        else {'x265-params': f'{options}:log-level=none:repeat-headers=1:pools=1:frame-threads=1'}
     )
     packets = []
     for index, image in enumerate(images):

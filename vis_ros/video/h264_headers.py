@@ -21,7 +21,7 @@ class H264Headers:
         self._last: int | None = None  # of the last reference picture
 
     def read(self, data: bytes) -> PacketHeader:
-        is_key = is_clean = is_reference = False
+        is_key = is_clean = is_gradual = is_reference = False
         slice_header: bytes | None = None
         for start in unit_starts(data):
             kind, payload = data[start] & 0x1F, data[start + 1 : start + 1 + HEADER_BYTES]
@@ -31,15 +31,15 @@ class H264Headers:
                 is_clean |= kind == _CLEAN
                 is_reference |= bool(data[start] & 0x60)
                 slice_header = slice_header or payload
-            elif kind == _EXTRA:
-                is_key |= payload[:1] == bytes([_RECOVERY_POINT])
+            elif kind == _EXTRA and payload[:1] == bytes([_RECOVERY_POINT]):
+                is_key, is_gradual = True, payload[2:3] < b'\x80'  # recovery_frame_cnt is not 0 (D.1.8)
         number = None if slice_header is None or self._sequence is None else self._sequence.number(slice_header)
         lacks = False
         if number is not None and self._sequence is not None:
             expected = None if self._last is None else (self._last, (self._last + 1) % self._sequence.numbers)
             lacks = not (is_clean or expected is None or self._sequence.may_skip or number in expected)
             self._last = number if is_reference else self._last
-        return PacketHeader(slice_header is not None, is_key or is_clean, is_clean, is_reference, lacks)
+        return PacketHeader(slice_header is not None, is_key or is_clean, is_clean, is_gradual, is_reference, lacks)
 
     def forget(self) -> None:
         self._last = None

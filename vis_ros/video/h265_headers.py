@@ -45,7 +45,7 @@ class H265Headers:
         if kinds and place is not None:
             self._places.append(place)
         is_reference = any(kind not in _SUBLAYER_NON_REFERENCE for kind in kinds)
-        return PacketHeader(bool(kinds), is_key, is_clean, is_reference, lacks)
+        return PacketHeader(bool(kinds), is_key, is_clean, False, is_reference, lacks)
 
     def forget(self) -> None:
         self._places.clear()

@@ -52,6 +52,7 @@ class VideoDecoder(Generic[Item]):
         self._context: Any = None
         self._headers: PacketHeaders = H264Headers()
         self._missing: tuple[str, str] | None = _NO_KEY  # why packets give no image now: reason and problem
+        self._leads = False  # whether the next packets may need some before the key frame, being displayed before it
         self._pending: dict[int, Item] = {}
         self._number = 0
         self._last = b''
@@ -75,6 +76,7 @@ class VideoDecoder(Generic[Item]):
                 images += self._stop('one before it is missing')
             if header.is_key:
                 images += self._flush() if header.is_clean and self._missing is None else []
+                self._leads = self._missing is not None and not (header.is_clean or header.is_gradual)
                 self._missing = None
             if self._missing is not None:
                 raise PacketError(*self._missing)
@@ -83,8 +85,9 @@ class VideoDecoder(Generic[Item]):
             if frames is None:
                 del self._pending[self._number]
                 refusal = self._refusal(packet)
-                images += self._stop(refusal) if header.is_reference else []
+                images += self._stop(refusal) if header.is_reference and not self._leads else []
                 raise PacketError(NO_PICTURE, refusal)
+            self._leads &= header.is_key
             images += self._images(frames)
         except ImageError as error:
             images.append((item, refused(error)))

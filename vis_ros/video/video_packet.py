@@ -32,6 +32,7 @@ class PacketHeader:
     has_picture: False if it has nothing but parameters.
     is_key: decoding can start here.
     is_clean: no later packet needs one before it.
+    is_gradual: of a key, that the images are whole only some packets later.
     is_reference: later packets may need this one.
     lacks: one before it was lost, which it may need.
     """
@@ -39,6 +40,7 @@ class PacketHeader:
     has_picture: bool
     is_key: bool
     is_clean: bool
+    is_gradual: bool
     is_reference: bool
     lacks: bool
 
