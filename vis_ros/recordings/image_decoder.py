@@ -10,7 +10,7 @@ from vis_ros.image_headers import ImageError
 from vis_ros.images import Scale16
 from vis_ros.recordings.cdr import read_image
 from vis_ros.recordings.video_messages import read_video_packet
-from vis_ros.video.video_decoder import Item, PacketError, Pixels, VideoDecoder, refused
+from vis_ros.video.video_decoder import Item, NoPixels, PacketError, Pixels, VideoDecoder
 
 
 class ImageDecoder(Generic[Item]):
@@ -38,7 +38,7 @@ class ImageDecoder(Generic[Item]):
         try:
             packet = read_video_packet(data, self._type)
         except ImageError as error:
-            return [(item, refused(error))]
+            return [(item, NoPixels(error))]
         if packet is None:
             return [(item, partial(read_image, data, self._type, self._scale))]
         if self._video is None:

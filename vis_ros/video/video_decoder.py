@@ -59,7 +59,7 @@ class VideoDecoder(Generic[Item]):
 
     def put(self, item: Item, packet: VideoPacket) -> list[tuple[Item, Pixels]]:
         """Decode the next packet. Returns the images that are complete, each with its item, and the packet itself if it
-        gives none: reading its pixels then raises PacketError.
+        gives none, with NoPixels.
         """
         images: list[tuple[Item, Pixels]] = []
         if packet.codec != self._codec:
@@ -90,7 +90,7 @@ class VideoDecoder(Generic[Item]):
             self._leads &= header.is_key
             images += self._images(frames)
         except ImageError as error:
-            images.append((item, refused(error)))
+            images.append((item, NoPixels(error)))
         self._number += 1
         return images
 
@@ -157,10 +157,11 @@ def _pixels(frame: Any) -> Pixels:
     return lambda: np.ascontiguousarray(frame.to_ndarray(format='bgr24'), np.uint8)
 
 
-def refused(error: ImageError) -> Pixels:
-    """In place of pixels that cannot be had."""
+class NoPixels:
+    """In place of the pixels of an image that has none: a call raises the error."""
 
-    def refuse() -> NDArray[np.uint8]:
-        raise error
+    def __init__(self, error: ImageError) -> None:
+        self.error = error
 
-    return refuse
+    def __call__(self) -> NDArray[np.uint8]:
+        raise self.error
