@@ -111,8 +111,8 @@ def write_rviz_config(context: LaunchContext) -> tuple[str, str]:
         name: LaunchConfiguration(name).perform(context) for name in ('namespace', 'node_name', 'image', 'fixed_frame')
     }
     node = resolved(value['namespace'], value['node_name'])
-    compressed = parameter(context, node, 'image_transport') == 'compressed'
-    images = image_topics(parameter(context, node, 'cameras'), value['image'], value['namespace'], compressed)
+    transport = parameter(context, node, 'image_transport')
+    images = image_topics(parameter(context, node, 'cameras'), value['image'], value['namespace'], transport)
     template = yaml.safe_load(Path(share('config', 'vis.rviz').perform(context)).read_text(encoding='utf-8'))
     config = rviz_config(template, node, images)
     if value['fixed_frame']:

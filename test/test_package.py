@@ -23,7 +23,7 @@ import vis_ros
 
 FLOORS = (
     {'vocabulary'},
-    {'datasets', 'networks', 'recordings', 'ros', 'synthetic'},
+    {'datasets', 'networks', 'recordings', 'ros', 'synthetic', 'video'},
     {'engines', 'export', 'propagation'},
     {'tracking'},
     {'cli', 'demo', 'evaluation', 'fleet', 'node', 'replay', 'training', 'view'},

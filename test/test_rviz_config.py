@@ -20,7 +20,7 @@ def topics(config: dict[str, Any]) -> list[tuple[str, str, bool]]:
 
 
 def test_one_camera_without_a_name() -> None:
-    config = rviz_config(TEMPLATE, '/vis_node', image_topics([''], '/camera/image_raw', '', compressed=False))
+    config = rviz_config(TEMPLATE, '/vis_node', image_topics([''], '/camera/image_raw', '', 'raw'))
     assert topics(config) == [
         ('Overlay', '/vis_node/overlay', True),
         ('Camera', '/camera/image_raw', True),
@@ -31,7 +31,7 @@ def test_one_camera_without_a_name() -> None:
 
 
 def test_several_compressed_cameras_in_a_namespace_with_a_fixed_frame() -> None:
-    images = image_topics(['front', 'left'], 'image', '/robot/', compressed=True)
+    images = image_topics(['front', 'left'], 'image', '/robot/', 'compressed')
     config = with_fixed_frame(rviz_config(TEMPLATE, '/robot/tracker', images), 'front_optical_frame')
     assert topics(config) == [
         ('Overlay front', '/robot/tracker/front/overlay', True),

@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     'ray': ('ray',),
     'storage': ('fsspec',),
     'view': ('rerun',),
+    'video': ('av',),
 }
 """Extra -> the modules that it needs. Each is named like the distribution that provides it, but for those below."""
 

@@ -319,16 +319,22 @@ def test_a_video_whose_codec_cannot_be_decoded_is_named(tmp_path):
         list(open_recording(tmp_path / 'none.avi'))
 
 
-@pytest.mark.parametrize('kind', ['ffmpeg_image_transport_msgs/msg/FFMPEGPacket', 'foxglove_msgs/msg/CompressedVideo'])
-def test_a_bag_with_only_video_packets_lists_them(tmp_path, kind):
+@pytest.mark.parametrize('encoding', ['json', 'protobuf'])
+def test_a_bag_with_only_video_in_another_serialization_lists_it(tmp_path, encoding):
     with (tmp_path / 'x.mcap').open('wb') as file:
         writer = McapWriter(file)
         writer.start('ros2')
         writer.add_message(
-            writer.register_channel('/video', 'cdr', writer.register_schema(kind, 'ros2msg', b'')), 1, b'', 1
+            writer.register_channel(
+                '/video', encoding, writer.register_schema('foxglove.CompressedVideo', encoding, b'')
+            ),
+            1,
+            b'',
+            1,
         )
         writer.finish()
-    with pytest.raises(ValueError, match=rf'no topic with images.*It has /video \({kind}, 1\)\. Video packets must be'):
+    told = rf'no topic with images.*It has /video \(foxglove.CompressedVideo in {encoding}, 1\)\. Video is read from'
+    with pytest.raises(ValueError, match=told):
         open_recording(tmp_path / 'x.mcap')
 
 

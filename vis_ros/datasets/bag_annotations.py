@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from vis_ros.datasets import coco_rle
+from vis_ros.datasets.images_by_stamp import ImagesByStamp, VideoByStamp
 from vis_ros.datasets.problems import AnnotationError, Problem, ProblemLog
 from vis_ros.datasets.video import EPOCH, AnnotatedFrame, AnnotatedVideo, AnnotatedVideos
 from vis_ros.image_headers import LARGEST_IMAGE
@@ -23,6 +24,7 @@ from vis_ros.instances import LOST, Instances
 from vis_ros.masks.encodings import MASK_NONE, decode
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_reader import BagReader
+from vis_ros.recordings.bag_recording import is_video
 from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.cdr import deserialize, read_header, read_image, serialize
 from vis_ros.recordings.plain_messages import plain_header, plain_message
@@ -206,7 +208,7 @@ def _names_of_videos(topics: Sequence[Topic]) -> dict[Topic, str]:
     return short if is_unique else {topic: topic.name for topic in topics}
 
 
-def _images_of(reader: BagReader, summary: _TopicSummary, video: str) -> _BagImages | None:
+def _images_of(reader: BagReader, summary: _TopicSummary, video: str) -> ImagesByStamp | VideoByStamp | None:
     """The image topic of the camera: the only one whose first images have stamps of the annotations, or the one of
     several that is named after the video."""
     shared = {
@@ -215,7 +217,9 @@ def _images_of(reader: BagReader, summary: _TopicSummary, video: str) -> _BagIma
         if _shares_stamps(reader, topic, summary.stamps)
     }
     chosen = shared.get(f'/{video}/image') or (next(iter(shared.values())) if len(shared) == 1 else None)
-    return _BagImages(reader, chosen) if chosen and summary.has_clock else None
+    if chosen is None or not summary.has_clock:
+        return None
+    return VideoByStamp(reader, chosen) if is_video(reader, chosen) else ImagesByStamp(reader, chosen)
 
 
 def _shares_stamps(reader: BagReader, topic: Topic, stamps: Container[int]) -> bool:
@@ -237,7 +241,7 @@ class _BagVideo(AnnotatedVideo):
         reader: BagReader,
         topic: Topic,
         has_clock: bool,
-        images: _BagImages | None,
+        images: ImagesByStamp | VideoByStamp | None,
         ignored: Topic | None,
     ) -> None:
         super().__init__(name, topic.count)
@@ -292,48 +296,11 @@ def _corners(roi: Any) -> tuple[int, int, int, int]:
 class _BagImage:
     """The image of one frame. Call it to decode the image."""
 
-    images: _BagImages
+    images: ImagesByStamp | VideoByStamp
     stamp_ns: int
 
     def __call__(self) -> NDArray[np.uint8]:
         return self.images.read(self.stamp_ns)
-
-
-class _BagImages:
-    """The images of one topic by stamp. Reading them in recording order reads the bag only once.
-
-    The stamps are indexed when the first image is read.
-    """
-
-    def __init__(self, reader: BagReader, topic: Topic) -> None:
-        self._reader = reader
-        self._topic = topic
-        self._recorded: dict[int, int] = {}
-        self._rest: Iterator[tuple[int, bytes]] = iter(())
-        self._position: int | None = None  # recording time of the last image that was read
-
-    def read(self, stamp_ns: int) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 BGR. Raises AnnotationError if there is no such image or it cannot be decoded."""
-        where = f'{self._topic.name}, stamp {_seconds(stamp_ns)} s'
-        if not self._recorded:
-            self._recorded = {read_header(data)[0]: ns for _, ns, data in self._reader.messages([self._topic])}
-        if stamp_ns not in self._recorded:
-            raise AnnotationError([Problem(str(self._reader.path), where, 'there is no image with this stamp')])
-        try:
-            return read_image(self._message(stamp_ns), self._topic.type)
-        except (BagError, ImageError) as error:
-            raise AnnotationError([Problem(str(self._reader.path), where, str(error))]) from error
-
-    def _message(self, stamp_ns: int) -> bytes:
-        recorded_ns = self._recorded[stamp_ns]
-        is_near = self._position is not None and self._position < recorded_ns <= self._position + NS_PER_S
-        if not is_near:
-            self._rest = ((ns, data) for _, ns, data in self._reader.messages([self._topic], start_ns=recorded_ns))
-        for position, data in self._rest:
-            self._position = position
-            if read_header(data)[0] == stamp_ns:
-                return data
-        raise BagError('the bag changed while it was being read')
 
 
 def _seconds(stamp_ns: int) -> str:

@@ -20,19 +20,23 @@ from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
 from vis_ros.node.camera_publishers import CameraPublishers
 from vis_ros.node.depth_stream import DepthStream, StampedDepth
-from vis_ros.node.image_queue import ImageQueue
+from vis_ros.node.image_queue import ArrivedImage, ImageQueue
 from vis_ros.node.image_subscription import ImageSubscription
 from vis_ros.node.object_request import ObjectRequest
 from vis_ros.node.statistics import StreamStatistics
 from vis_ros.node.throttled_log import ThrottledLog
+from vis_ros.node.video_thread import VideoThread
 from vis_ros.node.views import Views
 from vis_ros.node.worker import Worker
+from vis_ros.recordings.topics import TRANSPORTS
+from vis_ros.recordings.video_messages import read_video_packet
 from vis_ros.ros.messages import MessageContext, to_message
-from vis_ros.ros.serialized_images import RawCompressedImage, RawImage, read_compressed_image, read_image
+from vis_ros.ros.serialized_images import read_compressed_image, read_header, read_image
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
 from vis_ros.tracking.prompts import PromptError
 from vis_ros.tracking.settings import NodeSettings
 from vis_ros.tracking.tracker import Tracker
+from vis_ros.video.video_decoder import Pixels
 
 _ONE_JUMP_S = 1.0
 """Stamps and clock that jump back within this many seconds of each other made one and the same jump."""
@@ -91,7 +95,8 @@ class Camera:
     The executor thread receives images and requests; the worker thread reads and tracks them, and a third thread
     publishes the results. Only the worker thread touches the tracker. A reset therefore waits for no network: it
     applies before the next image. A new image replaces one that still waits: a slow network skips images instead of
-    falling behind. Images are deserialized in the worker thread, so that those which are skipped cost little.
+    falling behind. Images are deserialized in the worker thread, so that those which are skipped cost little. Packets of
+    a video are all decoded, in a `VideoThread`.
 
     An image up to REGRESSION_TOLERANCE_NS older than the last processed one is late and skipped. A larger step back
     means that time was set back, as in a bag that loops, and deletes all tracks. An image of another size than the last
@@ -144,6 +149,7 @@ class Camera:
             self.depth = DepthStream(node, self._prefix, settings.depth == 'rectified', self.log)
         self._queue = ImageQueue(None if self.depth is None else self.depth.wait_s)
         self.wait_s = self._queue.wait_s
+        self._video: VideoThread | None = None
         self._views: Views | None = None
         self._worker: Worker | None = None
         self._lock = threading.Lock()  # of `epoch` and `_reset_pending`
@@ -182,6 +188,9 @@ class Camera:
         if self.depth is not None:
             self.depth.unsubscribe()
         self._worker = self._views = None
+        if self._video is not None:
+            self._video.stop()
+            self._video = None
         self._queue.clear()
 
     def destroy(self) -> None:
@@ -199,8 +208,27 @@ class Camera:
         if not self.enabled:
             self.statistics.ignored()
         elif self._worker is not None:
-            self.statistics.skipped('dropped', self._queue.put(data))
-            self._worker.wake()
+            try:
+                packet = read_video_packet(data, TRANSPORTS[self._transport])
+                if packet is None:
+                    self._wait(data)
+                else:
+                    self._video = self._video or VideoThread(self._wait, self._undecoded)
+                    self._video.put(data, packet)
+            except ValueError as error:
+                self._skip('refused', 'image', f'image on {self.topic} refused: {error}')
+
+    def _wait(self, data: bytes, pixels: Pixels | None = None) -> None:
+        """Put an image into the queue. Safe from any thread."""
+        if (worker := self._worker) is not None:
+            self.statistics.skipped('dropped', self._queue.put(data, pixels))
+            worker.wake()
+
+    def _undecoded(self, reason: str) -> None:
+        """A packet of a video has no image. Safe from any thread."""
+        self.statistics.skipped('undecoded')
+        text = f'{self.statistics.counts.undecoded} video packets on {self.topic} gave no image so far: {reason}'
+        self.log.warn('video', f'{text}. An encoder that sends a key frame each second shortens the gap')
 
     def submit(self, request: ObjectRequest) -> bool:
         """Pass a request to the worker. Returns False if the camera is inactive."""
@@ -253,7 +281,7 @@ class Camera:
             return None
         self.statistics.started(time.monotonic() - arrived.time)
         with self._errors_skip_the_image():
-            header, pixels = self._decode(arrived.data)
+            header, pixels = self._decode(arrived)
             return CameraImage(header, pixels, arrived.time, started)
         return None
 
@@ -330,16 +358,16 @@ class Camera:
             None if self.depth is None else self.depth.nearest(),
         )
 
-    def _decode(self, data: bytes) -> tuple[Header, NDArray[np.uint8]]:
-        """Header and pixels of a serialized image."""
-        message: RawImage | RawCompressedImage
-        if self._transport == 'compressed':
-            message = read_compressed_image(data)
-            image = decode_compressed(message.format, message.data, self._scale)
+    def _decode(self, arrived: ArrivedImage) -> tuple[Header, NDArray[np.uint8]]:
+        """Header and pixels of an image."""
+        if arrived.pixels is not None:
+            sent, image = read_header(arrived.data), arrived.pixels()
+        elif self._transport == 'compressed':
+            compressed = read_compressed_image(arrived.data)
+            sent, image = compressed.header, decode_compressed(compressed.format, compressed.data, self._scale)
         else:
-            message = read_image(data)
-            image = decode_image(message, self._scale)
-        sent = message.header
+            message = read_image(arrived.data)
+            sent, image = message.header, decode_image(message, self._scale)
         return Header(stamp=Time(sec=sent.sec, nanosec=sent.nanosec), frame_id=sent.frame_id), image
 
     def _skip(self, reason: str, kind: str, text: str) -> None:

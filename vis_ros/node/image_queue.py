@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from vis_ros.image_headers import ImageError
 from vis_ros.ros.serialized_images import read_header
 from vis_ros.ros.stamps import nanoseconds
+from vis_ros.video.video_decoder import Pixels
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class ArrivedImage:
     """A serialized image message.
 
     stamp_ns: of its header, None if it is invalid.
+    pixels: of a video, whose packets are decoded on arrival; None for an image of its own.
     time: of arrival, of `time.monotonic`.
     """
 
     data: bytes
     stamp_ns: int | None
     time: float
+    pixels: Pixels | None = None
 
 
 Wait = Callable[[ArrivedImage], float]
@@ -42,13 +45,13 @@ class ImageQueue:
         self._images: deque[ArrivedImage] = deque()
         self._lock = threading.Lock()
 
-    def put(self, data: bytes) -> int:
+    def put(self, data: bytes, pixels: Pixels | None = None) -> int:
         """Add an image. Returns how many it replaces."""
         try:
             stamp_ns = nanoseconds(read_header(data))
         except ImageError:  # refused when the image is read
             stamp_ns = None
-        image = ArrivedImage(data, stamp_ns, time.monotonic())
+        image = ArrivedImage(data, stamp_ns, time.monotonic(), pixels)
         with self._lock:
             waits_for_depth = len(self._images) == 1 and self._wait_s(self._images[0]) > 0
             replaced = 0 if waits_for_depth else len(self._images)

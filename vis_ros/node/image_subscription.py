@@ -10,10 +10,12 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
 
+from vis_ros.extras import require
 from vis_ros.node.statistics import StreamStatistics
 from vis_ros.node.throttled_log import ThrottledLog
+from vis_ros.recordings.topics import TRANSPORTS, VIDEO_TYPES
+from vis_ros.ros.new_message import message_class
 from vis_ros.ros.transport import advice
 
 try:
@@ -31,13 +33,25 @@ _MANY_LOST = 10
 """Losing fewer images than this is normal while publisher and subscription discover each other."""
 
 
+_PACKETS = 30
+"""Messages that wait in the middleware where they may be packets of a video, of which none may be left out."""
+
+
+def check_transport(transport: str) -> None:
+    """Raise ValueError, with what to install, if images of a transport cannot be received here."""
+    kind = TRANSPORTS[transport]
+    message_class(kind)
+    if kind in VIDEO_TYPES:
+        require('video', f'image_transport {transport}')
+
+
 class ImageSubscription:
     """Subscribed from construction until `destroy`.
 
     Args:
         node: creates the subscription.
         prefix: of the topic `image`, or ''.
-        transport: 'raw', or 'compressed' for the topic image/compressed.
+        transport: one of TRANSPORTS: 'raw', or 'compressed' for the topic image/compressed, and so on.
         receive: called with each serialized message, in the executor thread.
         statistics: of the camera; lost images are counted there.
         log: of the camera.
@@ -58,11 +72,11 @@ class ImageSubscription:
         self._published_since: float | None = None
         self._sequence: int | None = None
         self._receive = receive
-        # As in image_transport, the compressed topic is named after the raw one, remapped or not.
+        # As in image_transport, the other topics are named after the raw one, remapped or not.
         self._raw_topic = node.resolve_topic_name(f'{prefix}image')
-        compressed = transport == 'compressed'
-        self._type = CompressedImage if compressed else Image
-        name = f'{self._raw_topic}/compressed' if compressed else f'{prefix}image'
+        self._type = TRANSPORTS[transport]
+        name = f'{prefix}image' if transport == 'raw' else f'{self._raw_topic}/{transport}'
+        self._depth = 1 if transport == 'raw' else _PACKETS
         try:
             self._subscription = self._subscribe(name, self.on_lost)
         except UnsupportedEventTypeError:  # not every middleware reports lost messages
@@ -70,12 +84,14 @@ class ImageSubscription:
         self.topic: str = self._subscription.topic_name
 
     def _subscribe(self, topic: str, message_lost: Callable[[Any], None] | None) -> Subscription[Any]:
-        """Subscribe to serialized images. The queue holds one: if the executor is late, it receives the newest."""
+        """Subscribe to serialized images. The queue for raw ones holds one: if the executor is late, it receives the
+        newest.
+        """
         return self._node.create_subscription(
-            self._type,
+            message_class(self._type),
             topic,
             self._on_message if hasattr(Subscription, 'CallbackType') else self._receive,  # not in ROS 2 Humble
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+            QoSProfile(depth=self._depth, reliability=ReliabilityPolicy.BEST_EFFORT),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._on_incompatible_qos, message_lost=message_lost
             ),
@@ -120,10 +136,9 @@ class ImageSubscription:
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         self._published_since = (self._published_since or time.monotonic()) if publishers else None
         text = f'no image on {self.topic} for {seconds:.0f} s; publishers: {len(publishers)}'
-        expected = f'sensor_msgs/msg/{self._type.__name__}'
-        others = sorted({publisher.topic_type for publisher in publishers} - {expected})
+        others = sorted({publisher.topic_type for publisher in publishers} - {self._type})
         if others:
-            text += f', of type {", ".join(others)} instead of {expected}'
+            text += f', of type {", ".join(others)} instead of {self._type}'
         elif self._never_arrives():
             text += f'. {advice()}'
         self._log.warn('silence', text, _PERIOD_S)

@@ -14,10 +14,11 @@ import yaml
 from ament_index_python.packages import get_package_prefix
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CompressedImage, Image
 
 from vis_ros.image_headers import ImageError
+from vis_ros.recordings.topics import TRANSPORTS, transport_of
 from vis_ros.ros.environment import prepare_environment
+from vis_ros.ros.new_message import message_class
 from vis_ros.ros.rviz_config import with_fixed_frame
 from vis_ros.ros.serialized_images import read_header
 
@@ -51,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def frame_of(topic: str, timeout_s: float) -> str:
-    """The frame_id of the next image on a topic that has one; '' if none arrives in time. A topic that ends in
-    /compressed has compressed images.
+    """The frame_id of the next image on a topic that has one; '' if none arrives in time. The name of the
+    topic ends in its transport.
     """
     frame = ''
 
@@ -65,7 +66,7 @@ def frame_of(topic: str, timeout_s: float) -> str:
     try:
         node = rclpy.create_node('rviz_start')
         node.create_subscription(
-            CompressedImage if topic.endswith('/compressed') else Image,
+            message_class(TRANSPORTS[transport_of(topic)]),
             topic,
             receive,
             qos_profile_sensor_data,

@@ -26,6 +26,8 @@ class Counts:
     """Older than the last processed one."""
     refused: int = 0
     """Could not be decoded."""
+    undecoded: int = 0
+    """Packets of a video that gave no image: before the first key frame, or after a lost one."""
     compiling: int = 0
     """Arrived while the network was being compiled for their size."""
     failed: int = 0

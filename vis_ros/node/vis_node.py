@@ -20,6 +20,7 @@ from vis_ros.engines.engine import Engine
 from vis_ros.engines.propagation_model import PropagationModel
 from vis_ros.node.camera import Camera
 from vis_ros.node.diagnostics import camera_status, node_status
+from vis_ros.node.image_subscription import check_transport
 from vis_ros.node.library_log import LibraryLog
 from vis_ros.node.parameters import changed, check, declare, read, unknown
 from vis_ros.node.services import Services
@@ -179,6 +180,7 @@ class VisNode(LifecycleNode):
             raise ValueError('; '.join(self._parameter_faults.values()))
         self._raise_if_hanging()
         settings = read(self)
+        check_transport(settings.image_transport)
         model = self._model = self._load(settings)
         for name in settings.cameras:
             self._cameras.append(

@@ -12,13 +12,15 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.extras import require
 from vis_ros.images import ImageError
 from vis_ros.listing import listed
 from vis_ros.positions import CameraModel
 from vis_ros.recordings.bag_depth import BagDepth, DepthTopics
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_reader import BagReader
-from vis_ros.recordings.cdr import read_header, read_image
+from vis_ros.recordings.cdr import read_header
+from vis_ros.recordings.image_decoder import ImageDecoder
 from vis_ros.recordings.recording import (
     GAP,
     LATE,
@@ -37,23 +39,26 @@ from vis_ros.recordings.recording import (
     Stream,
     plausible_rate,
 )
-from vis_ros.recordings.topics import IMAGE_TYPES, Topic, absolute
+from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPES, VIDEO_TYPES, Topic, absolute
+from vis_ros.recordings.video_messages import read_video_packet
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, StampWindow
+from vis_ros.video.video_decoder import PacketError, Pixels
 
 _GAP = 2.5  # times the median of the last intervals
 _VIDEO = re.compile(r'Packet|Video', re.IGNORECASE)
-"""Types of messages that hold encoded video (FFMPEGPacket, CompressedVideo), of which each needs the ones before."""
+"""Types of messages that hold encoded video, read or not."""
 _MIN_INTERVALS = 5  # the median of fewer says little
 
 
 class BagRecording(Recording):
-    """Image topics of a ROS 2 bag, raw or compressed; the frames of each come in the order of their stamps.
+    """Image topics of a ROS 2 bag, raw, compressed or video; the frames of each come in the order of their stamps.
 
     A bag is in the order of recording. Images that are out of order by less than REGRESSION_TOLERANCE_NS are reordered;
     a larger step back means that the clock was set back and raises the epoch, as in the node. An invalid stamp, as of
     drivers without a clock, is replaced by the previous one plus the time between their recordings. A message that was
     recorded twice, with the same stamp and bytes, is used once. Different images with the same stamp are all used and
-    counted, as in the node. With depth topics, each frame of the one camera has the depth nearest to it in time.
+    counted, as in the node. With depth topics, each frame of the one camera has the depth nearest to it in time. Of
+    video, every packet is decoded in the order of recording, also those that a stride leaves out.
     """
 
     def __init__(
@@ -77,6 +82,9 @@ class BagRecording(Recording):
             wanted = {camera: [given] if given else _default_topics(camera) for camera, given in cameras.items()}
         self._streams = choose_streams(self._reader, wanted)
         streams = list(self._streams.values())
+        for each in streams:
+            if each.is_video:
+                require('video', f'{path}: the H.264 or H.265 video of {each.topic}')
         of = ', '.join(stream.topic for stream in streams)
         self.files: Sequence[Path] = self._reader.files
         super().__init__(path, f'bag {path}, topic{"s" if len(streams) > 1 else ""} {of}', streams)
@@ -142,7 +150,9 @@ class BagRecording(Recording):
 
 
 def is_picture(topic: Topic) -> bool:
-    """Whether a topic has images in messages that cannot be read: video packets, or another serialization."""
+    """Whether a topic has images in messages that cannot be read: other video, or another serialization."""
+    if topic.type in IMAGE_TYPES:
+        return False
     return bool(topic.count and (_VIDEO.search(topic.type) or ('Image' in topic.type and ' in ' in topic.type)))
 
 
@@ -167,7 +177,7 @@ def choose_streams(reader: BagReader, wanted: Mapping[str, list[str] | None]) ->
     if len(set(chosen.values())) < len(chosen):
         names = listed(topic.name for topic in chosen.values())
         raise ValueError(f'{reader.path}: two cameras have the same topic: {names}')
-    return {topic: _stream(camera, topic, reader.duration_s) for camera, topic in chosen.items()}
+    return {topic: _stream(camera, topic, reader) for camera, topic in chosen.items()}
 
 
 def _choose(reader: BagReader, names: list[str] | None) -> Topic:
@@ -201,15 +211,26 @@ def _others(reader: BagReader) -> str:
     text = f'It has {listed(f"{each.name} ({each.type}, {each.count})" for each in others) or "no topic at all"}'
     if any(_VIDEO.search(topic.type) for topic in others):
         text += (
-            '. Video packets must be decoded first: republish the topic as raw images (image_transport republish, '
-            'with the plugin that encoded it) and record those'
+            f'. Video is read from messages of the types {" and ".join(VIDEO_TYPES)} in ROS 2 serialization (CDR): '
+            'convert it, or republish the topic as raw images and record those'
         )
     return text
 
 
-def _stream(camera: str, topic: Topic, duration_s: float) -> Stream:
-    rate = (topic.count - 1) / duration_s if duration_s > 0 else 0
-    return Stream(camera, topic.count, plausible_rate(rate), topic=topic.name, type=topic.type)
+def _stream(camera: str, topic: Topic, reader: BagReader) -> Stream:
+    rate = (topic.count - 1) / reader.duration_s if reader.duration_s > 0 else 0
+    return Stream(camera, topic.count, plausible_rate(rate), topic.name, topic.type, is_video(reader, topic))
+
+
+def is_video(reader: BagReader, topic: Topic) -> bool:
+    """Whether the first message of an image topic is a packet of a video."""
+    if topic.type != COMPRESSED_TYPE:
+        return topic.type in VIDEO_TYPES
+    try:
+        _, _, data = next(reader.messages([topic]))
+        return read_video_packet(data, topic.type) is not None
+    except (StopIteration, BagError, ImageError):
+        return False
 
 
 def _default_topics(camera: str) -> list[str]:
@@ -228,6 +249,7 @@ class _Message:
     frame_id: str
     has_clock: bool
     data: bytes
+    pixels: Pixels
 
 
 class _RecordedCamera:
@@ -237,6 +259,7 @@ class _RecordedCamera:
         self._bag = bag
         self._stream = stream
         self._stride = stride
+        self._decoder: ImageDecoder[tuple[int, bytes]] = ImageDecoder(stream.type, bag.scale16, self._lost)
         self._order = StampOrder()
         self._suspect: tuple[int, int, _Message] | None = None  # an outlier, until the next one: stamp, expected stamp
         self._window: StampWindow[_Message] = StampWindow()
@@ -249,6 +272,14 @@ class _RecordedCamera:
 
     def take(self, recorded_ns: int, data: bytes) -> Iterator[Frame]:
         """Take the next recorded message; yields the frames that are due."""
+        for (image_recorded_ns, image_data), pixels in self._decoder.take((recorded_ns, data), data):
+            yield from self._order_image(image_recorded_ns, image_data, pixels)
+
+    def _lost(self, message: tuple[int, bytes], error: PacketError) -> None:
+        """A message of video turned out to give no image, when its turn had passed."""
+        self._skip(error.reason, f'a message of {self._stream.topic}: {error}')
+
+    def _order_image(self, recorded_ns: int, data: bytes, pixels: Pixels) -> Iterator[Frame]:
         try:
             header_ns, frame_id = read_header(data)
             self._bag.warnings.update([] if header_ns else [NO_TIME])
@@ -262,7 +293,7 @@ class _RecordedCamera:
         self._arrived = stamp_ns, recorded_ns
         newest_ns = self._order.last
         order = self._order.follow(stamp_ns, elapsed_ns)
-        message = _Message(recorded_ns, frame_id, header_ns != 0, data)
+        message = _Message(recorded_ns, frame_id, header_ns != 0, data, pixels)
         if self._suspect is not None and newest_ns is not None:
             suspect_ns, expected_ns, suspect = self._suspect
             self._suspect = None
@@ -294,6 +325,8 @@ class _RecordedCamera:
 
     def end(self) -> Iterator[Frame]:
         """The frames that still wait."""
+        for (recorded_ns, data), pixels in self._decoder.end():
+            yield from self._order_image(recorded_ns, data, pixels)
         if self._suspect is not None:
             _, expected_ns, message = self._suspect
             self._suspect = None
@@ -331,9 +364,9 @@ class _RecordedCamera:
 
     def _frame(self, epoch: int, stamp_ns: int, message: _Message, index: int) -> Frame | None:
         try:
-            image = read_image(message.data, self._stream.type, self._bag.scale16)
+            image = message.pixels()
         except (ImageError, BagError) as error:
-            self._skip(UNREADABLE, f'image {index} of {self._stream.topic}: {error}')
+            self._skip(getattr(error, 'reason', UNREADABLE), f'image {index} of {self._stream.topic}: {error}')
             return None
         return Frame(
             image=image,

@@ -35,6 +35,7 @@ class Stream:
     rate: frames per second; None if unknown.
     topic: in a bag, else ''.
     type: of the messages of the topic, else ''.
+    is_video: whether each message is a packet of a video, which needs those before it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Stream:
     rate: float | None
     topic: str = ''
     type: str = ''
+    is_video: bool = False
 
 
 @dataclass(frozen=True, eq=False)

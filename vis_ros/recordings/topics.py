@@ -7,7 +7,21 @@ from dataclasses import dataclass
 
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
-IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE)
+FFMPEG_TYPE = 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
+FOXGLOVE_VIDEO_TYPE = 'foxglove_msgs/msg/CompressedVideo'
+VIDEO_TYPES = (FFMPEG_TYPE, FOXGLOVE_VIDEO_TYPE)
+"""Messages with one packet of a video each, which needs the packets before it. A CompressedImage can have one too."""
+
+IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE, *VIDEO_TYPES)
+
+TRANSPORTS = {
+    'raw': IMAGE_TYPE,
+    'compressed': COMPRESSED_TYPE,
+    'ffmpeg': FFMPEG_TYPE,
+    'foxglove': FOXGLOVE_VIDEO_TYPE,
+}
+"""Transport of images, as image_transport names it -> type of the messages. Topics of all but raw end in its name."""
+
 CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 INSTANCES_TYPE = 'vis_ros/msg/InstanceMaskArray'
 
@@ -27,6 +41,16 @@ class Topic:
 
     def __str__(self) -> str:
         return f'{self.name} ({self.type.rsplit("/", 1)[-1]}, {self.count})'
+
+
+def transport_of(topic: str) -> str:
+    """The transport of an image topic, by the last part of its name.
+
+    >>> transport_of('/camera/image/ffmpeg'), transport_of('/camera/image')
+    ('ffmpeg', 'raw')
+    """
+    last = topic.rpartition('/')[2]
+    return last if last in TRANSPORTS else 'raw'
 
 
 def absolute(name: str) -> str:

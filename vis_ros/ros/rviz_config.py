@@ -47,14 +47,14 @@ def resolved(namespace: str, name: str) -> str:
     return name if name.startswith('/') else '/'.join(['', *filter(None, [namespace.strip('/'), name])])
 
 
-def image_topics(cameras: Sequence[str], image: str, namespace: str, compressed: bool) -> dict[str, str]:
+def image_topics(cameras: Sequence[str], image: str, namespace: str, transport: str) -> dict[str, str]:
     """The image topic of each camera, as `images` of `rviz_config`.
 
     Args:
         cameras: their names, [''] for one without a name.
         image: what the topic `image` of a camera without a name is remapped to.
         namespace: of the node.
-        compressed: whether the node subscribes to compressed images.
+        transport: of the images, one of TRANSPORTS.
     """
-    ending = '/compressed' if compressed else ''
+    ending = '' if transport == 'raw' else f'/{transport}'
     return {each: resolved(namespace, f'{each}/image' if each else image) + ending for each in cameras}

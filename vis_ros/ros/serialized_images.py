@@ -44,12 +44,12 @@ class RawCompressedImage:
 
 def read_header(data: bytes) -> RawHeader:
     """The header of a message that starts with one. Raises ImageError if it is not whole."""
-    return _Reader(data).header()
+    return FieldReader(data).header()
 
 
 def read_image(data: bytes) -> RawImage:
     """A serialized sensor_msgs/Image. Raises ImageError if it is not whole."""
-    reader = _Reader(data)
+    reader = FieldReader(data)
     return RawImage(
         reader.header(),
         reader.number(),
@@ -63,11 +63,11 @@ def read_image(data: bytes) -> RawImage:
 
 def read_compressed_image(data: bytes) -> RawCompressedImage:
     """A serialized sensor_msgs/CompressedImage. Raises ImageError if it is not whole."""
-    reader = _Reader(data)
+    reader = FieldReader(data)
     return RawCompressedImage(reader.header(), reader.text(), reader.bytes())
 
 
-class _Reader:
+class FieldReader:
     """Reads the fields of a message one after another.
 
     Encoding: CDR with XCDR1 alignment, as DDS and ROS 2 have it: four bytes that tell the byte order, then the fields,
@@ -84,6 +84,9 @@ class _Reader:
 
     def number(self) -> int:
         return self._unpack('I')
+
+    def long(self) -> int:
+        return self._unpack('Q')
 
     def byte(self) -> int:
         return self._unpack('B')

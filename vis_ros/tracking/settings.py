@@ -21,7 +21,7 @@ from vis_ros.engines.engine import ENGINES, PRECISIONS
 from vis_ros.images import Scale16
 from vis_ros.masks.encodings import ENCODINGS
 from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
-from vis_ros.recordings.topics import CAMERA_NAMES, is_camera_name
+from vis_ros.recordings.topics import CAMERA_NAMES, TRANSPORTS, is_camera_name
 from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.class_scores import parse_classes
 from vis_ros.tracking.propagate_config import PropagateConfig
@@ -352,8 +352,9 @@ class NodeSettings(Settings):
     image_transport: str = _setting(
         'raw',
         'node',
-        'Image topics: raw subscribes to `image`, compressed to `image/compressed` (JPEG or PNG).',
-        choices=('raw', 'compressed'),
+        'Image topics: raw subscribes to `image`, compressed to `image/compressed` (JPEG, PNG, H.264 or H.265), ffmpeg '
+        'to `image/ffmpeg` (FFMPEGPacket) and foxglove to `image/foxglove` (CompressedVideo). Video needs PyAV.',
+        choices=tuple(TRANSPORTS),
     )
     depth: str = _setting(
         'none',

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,18 @@ from vis_ros.msg import InstanceMaskArray
 from vis_ros.percentiles import percentiles
 from vis_ros.recordings.bag_files import BagError
 from vis_ros.recordings.bag_reader import BagReader
-from vis_ros.recordings.cdr import read_image
+from vis_ros.recordings.image_decoder import ImageDecoder
 from vis_ros.recordings.topics import INSTANCES_TYPE, Topic
 from vis_ros.replay.live.camera_stream import CameraStream, ImageReply
 from vis_ros.replay.live.live_session import LiveSession
+from vis_ros.replay.live.timed_images import TimedImage
 from vis_ros.replay.offline.results_json import ResultsJson
 from vis_ros.replay.offline.video_files import SLOWEST_VIDEO, VideoFiles
 from vis_ros.replay.records import frame_record
 from vis_ros.replay.run_date import run_date
 from vis_ros.ros.messages import to_instances
 from vis_ros.ros.stamps import nanoseconds
+from vis_ros.video.video_decoder import Pixels
 from vis_ros.whole_file import write_whole
 
 _DECIMALS = 3
@@ -171,14 +173,21 @@ def _replied_images(session: LiveSession, stream: CameraStream) -> Iterator[NDAr
     """The image of each reply, read from the recording again; None if it cannot be decoded."""
     topic = stream.route.recorded_topic
     played = chain.from_iterable(session.images.read([topic]) for _ in range(session.rounds))
-    at = -1
+    images = _decoded(played, session.images.topics[topic])
     for reply in stream.replies:
-        image = next(islice(played, reply.image.index - at - 1, None), None)
-        at = reply.image.index
+        pixels = next((pixels for index, pixels in images if index == reply.image.index), None)
         try:
-            yield None if image is None else read_image(image.data, session.images.topics[topic])
+            yield None if pixels is None else pixels()
         except (ImageError, BagError):
             yield None
+
+
+def _decoded(played: Iterable[TimedImage], type: str) -> Iterator[tuple[int, Pixels]]:
+    """The images of a topic in the order of display, each with its position in the order of playing."""
+    decoder: ImageDecoder[int] = ImageDecoder(type, None, lambda index, error: None)
+    for index, image in enumerate(played):
+        yield from decoder.take(index, image.data)
+    yield from decoder.end()
 
 
 def _messages(bag: Path, stream: CameraStream) -> Iterator[tuple[ImageReply, InstanceMaskArray]]:

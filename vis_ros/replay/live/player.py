@@ -15,10 +15,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image
 
-from vis_ros.recordings.topics import COMPRESSED_TYPE
 from vis_ros.ros.environment import prepare_environment
+from vis_ros.ros.new_message import message_class
 from vis_ros.ros.stamps import NS_PER_S, to_time
 
 CLOCK_HZ = 100
@@ -61,8 +60,7 @@ class Player:
 
         It is reliable, which suits every subscription, best-effort ones included.
         """
-        message_class = CompressedImage if message_type == COMPRESSED_TYPE else Image
-        self._images[topic] = self.node.create_publisher(message_class, topic, _QUALITY)
+        self._images[topic] = self.node.create_publisher(message_class(message_type), topic, _QUALITY)
 
     def subscribers(self, topic: str) -> int:
         """Number of subscriptions that DDS has matched with the publisher of a topic."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vis_ros.recordings.topics import TRANSPORTS
 from vis_ros.replay.live.running_node import NodeCamera
 from vis_ros.replay.live.timed_images import TimedImages
 
@@ -62,7 +63,7 @@ def _pairs_by_name(recorded_topics: list[str], cameras: Sequence[NodeCamera]) ->
 def _check_type(images: TimedImages, recorded_topic: str, camera: NodeCamera) -> None:
     recorded, expected = (name.rpartition('/')[2] for name in (images.topics[recorded_topic], camera.image_type))
     if recorded != expected:
-        transport = 'compressed' if expected == 'Image' else 'raw'
+        transport = next(name for name, kind in TRANSPORTS.items() if kind == images.topics[recorded_topic])
         raise ValueError(
             f'{recorded_topic or images.description} has messages of type {recorded}, but the node expects {expected} '
             f'on {camera.image_topic}: start it with the parameter image_transport:={transport}'

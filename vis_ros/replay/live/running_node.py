@@ -11,7 +11,7 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
 from std_srvs.srv import Trigger
 
-from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE
+from vis_ros.recordings.topics import INSTANCES_TYPE, TRANSPORTS, transport_of
 from vis_ros.replay.live.node_status import NodeStatus
 from vis_ros.replay.live.player import Player
 from vis_ros.tracking.settings import NodeSettings
@@ -31,7 +31,7 @@ class NodeCamera:
     @property
     def image_type(self) -> str:
         """Type of the messages on the image topic."""
-        return COMPRESSED_TYPE if self.image_topic.endswith('/compressed') else IMAGE_TYPE
+        return TRANSPORTS[transport_of(self.image_topic)]
 
 
 class RunningNode:

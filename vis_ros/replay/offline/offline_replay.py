@@ -152,6 +152,11 @@ def replay(
     streams = [stream for recording in recordings for stream in recording.streams]
     if copy_images and not all(stream.topic for stream in streams):
         raise ValueError(f'{recordings[0].description} has no image messages to copy; leave --copy-images out')
+    if copy_images and (video := next((stream.topic for stream in streams if stream.is_video), None)):
+        raise ValueError(
+            f'the images of {video} are video, of which no image can be copied without those before it; leave '
+            '--copy-images out and open the recording beside the results'
+        )
     topics = [_instances_topic(stream.name) for stream in streams]
     if len(set(topics)) < len(topics):
         raise ValueError(f'videos of different names have the same topic: {", ".join(topics)}')

@@ -1,0 +1,1 @@
+"""Video that comes packet by packet, as in topics: what a packet is, and its images."""
