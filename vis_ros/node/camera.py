@@ -95,8 +95,8 @@ class Camera:
     The executor thread receives images and requests; the worker thread reads and tracks them, and a third thread
     publishes the results. Only the worker thread touches the tracker. A reset therefore waits for no network: it
     applies before the next image. A new image replaces one that still waits: a slow network skips images instead of
-    falling behind. Images are deserialized in the worker thread, so that those which are skipped cost little. Packets of
-    a video are all decoded, in a `VideoThread`.
+    falling behind. Images are deserialized in the worker thread, so that those which are skipped cost little. Packets
+    of a video are all decoded, in a `VideoThread`.
 
     An image up to REGRESSION_TOLERANCE_NS older than the last processed one is late and skipped. A larger step back
     means that time was set back, as in a bag that loops, and deletes all tracks. An image of another size than the last
