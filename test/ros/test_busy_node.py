@@ -1,12 +1,17 @@
 """The node with several cameras, and with more images than the network can process."""
 
+import time
+
 import pytest
 from builtin_interfaces.msg import Time
 from helpers.engine_gate import EngineGate
 from helpers.passing_rectangles import ids, scene
 from helpers.rectangles import GREEN, draw
+from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from vis_ros.msg import InstanceMaskArray
+
+from vis_ros.node.camera import CameraImage
 
 # --- several cameras --------------------------------------------------------------------------------------------------
 
@@ -98,3 +103,14 @@ def test_an_image_that_waits_is_ignored_when_the_node_is_disabled(busy):
     graph.status(lambda status, values: values['images ignored'] == '1' and values['images processed'] == '1')
     assert graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=True)).success
     assert graph.process(scene(2)).sequence == 2
+
+
+def test_an_image_that_was_read_before_the_clock_went_back_is_dropped(graph):
+    node = graph.start()
+    stamp = graph.process(scene(0)).header.stamp
+    (camera,) = node._cameras
+    image = CameraImage(Header(stamp=stamp), scene(1), arrived=time.monotonic(), started=time.perf_counter())
+    assert camera.clock_went_back(0)
+    assert camera.track(image, None) is None and camera.statistics.counts.dropped == 1
+    later = CameraImage(Header(stamp=stamp), scene(1), arrived=time.monotonic(), started=time.perf_counter())
+    assert camera.track(later, None).epoch == 2
