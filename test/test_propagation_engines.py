@@ -291,7 +291,7 @@ def test_a_precision_that_moves_the_masks_is_refused() -> None:
 @pytest.mark.parametrize('model', PROPAGATION_SYSTEMS)
 def test_bf16_keeps_the_masks_of_the_packaged_weights(model: str) -> None:
     loaded = load_propagation_model(model, device='cpu', precision='bf16', threads=1)
-    assert loaded.engine.endswith('bf16')
+    assert loaded.engine.endswith('fp32' if model == 'pts' else 'bf16'), 'pts loses objects in bf16'
     assert load_propagation_model(model, device='cpu', precision='fp16').engine.endswith('fp32')
 
 
