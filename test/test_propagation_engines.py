@@ -316,6 +316,13 @@ def test_sampled_roi_align_is_that_of_torchvision(stride: int) -> None:
     torch.testing.assert_close(sampled_roi_align(features, boxes, 3, stride), expected, atol=1e-4, rtol=1e-4)
 
 
+def test_the_command_writes_the_proposal_graph_of_a_detector(tmp_path: Path) -> None:
+    detector = MaskRCNN(ModelConfig('tiny', ('thing',), 'mask_rcnn', backbone='resnet18', fpn_channels=16)).eval()
+    save_model(detector, tmp_path / 'mine.safetensors')
+    export_command(str(tmp_path / 'mine.safetensors'), engine='openvino')
+    assert find_proposal_graph(tmp_path / 'mine.safetensors').parent == tmp_path
+
+
 def test_the_command_writes_the_graphs_of_a_propagation_network(tmp_path: Path) -> None:
     path = tmp_path / 'tiny.safetensors'
     save_propagation(build_propagation_network(CONFIGS['rgmp']), path)
