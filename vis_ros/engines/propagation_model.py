@@ -72,8 +72,8 @@ def load_propagation_model(
         delayed: MaskRNN only: whether the caller gives each `step` the next image. Weights trained with causal: false
             need it, others cannot use it.
         matching_stride: FEELVOS only: stride in pixels of the embeddings that are matched; 0 is that of the weights.
-        precision: 'bf16' computes in bf16 where OpenVINO runs the network and the processor supports it; all others
-            compute in fp32.
+        precision: 'bf16' computes in bf16 where OpenVINO runs the network and the processor supports it; all others,
+            and PTS, compute in fp32.
         accuracy_check: compare the masks of bf16 with those of fp32 first.
 
     Raises:
@@ -101,9 +101,10 @@ def load_propagation_model(
     if fine_tune_steps:
         require('torch', 'fine-tuning, which fine_tune_steps asks for,')
     chosen = _chosen(engine, device, fine_tune_steps)
+    reduced = precision == 'bf16' and PROPAGATION_SYSTEMS[model].allows_bf16
     if chosen == 'openvino':
         try:
-            return _in_openvino(path, config, device, threads, detector, precision == 'bf16', accuracy_check)
+            return _in_openvino(path, config, device, threads, detector, reduced, accuracy_check)
         except InaccurateEngineError:
             raise
         except (ValueError, OSError) as error:  # such as damaged graphs

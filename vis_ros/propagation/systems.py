@@ -39,6 +39,7 @@ class PropagationSystem:
     part_names: the keys of what the function in parts.py returns.
     dynamic_parts: names of the parts whose inputs change their size with the objects.
     uses_proposals: whether the propagator also takes the region proposals of a detector, and can be fine-tuned.
+    allows_bf16: whether bf16 keeps the results on real videos; otherwise the network always computes in fp32.
     """
 
     config: type[PropagationConfig]
@@ -49,6 +50,7 @@ class PropagationSystem:
     part_names: tuple[str, ...]
     dynamic_parts: tuple[str, ...] = ()
     uses_proposals: bool = False
+    allows_bf16: bool = True
 
     @property
     def name(self) -> str:
@@ -99,6 +101,7 @@ PROPAGATION_SYSTEMS: Mapping[str, PropagationSystem] = {
             part_names=('frame', 'box_features', 'reference', 'segment'),
             dynamic_parts=('box_features',),
             uses_proposals=True,
+            allows_bf16=False,
         ),
         PropagationSystem(
             FeelvosConfig,

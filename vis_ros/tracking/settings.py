@@ -96,7 +96,7 @@ class Settings:
         'auto',
         'network',
         'Precision of the network. auto takes the fastest that keeps the results. A propagation model computes in fp32 '
-        'unless bf16 is named, which OpenVINO has on some processors.',
+        'unless bf16 is named, which OpenVINO has on some processors (pts: always in fp32).',
         choices=PRECISIONS,
     )
     device: str = _setting('auto', 'network', 'Device: auto (a GPU if there is one), cpu, cuda or cuda:N.')
