@@ -118,7 +118,7 @@ def test_more_objects_than_can_be_propagated_do_not_displace_each_other():
 
         class_names, identities = ('patch',), 10
 
-        def step(self, image, stamp):
+        def step(self, image, stamp, found=None, *, after=None):
             corners = [(16 * (n % 5), 16 * (n // 5)) for n in range(10)]
             rois = np.array([(x, y, x + 10, y + 10) for x, y in corners])
             ids = np.arange(1, 11)

@@ -204,7 +204,7 @@ def test_a_delayed_model_publishes_an_image_when_the_next_one_has_arrived(graph)
     def send_and_wait(image):
         """Until the worker has it: a new image would replace one that is still in the queue."""
         stamp = graph.send(image)
-        graph.spin_until(lambda: camera._waiting is not None and camera._waiting.header.stamp == stamp)
+        graph.spin_until(lambda: camera._waiting is not None and camera._waiting.image.header.stamp == stamp)
         return stamp
 
     stamps = [send_and_wait(images[0])]
