@@ -48,8 +48,8 @@ def view_live(log: RerunLog, node: str, stop: Event, on_ready: Callable[[str], N
         cameras = RunningNode(player, node).wait_until_active(_APPEAR_S, _ACTIVE_S)
         shown = [_LiveCamera(player, camera, log) for camera in cameras]
         on_ready(', '.join(f'{camera.image_topic} and {camera.instances_topic}' for camera in cameras))
-        while player.run(60.0, stop.is_set) or not stop.is_set():
-            pass
+        while not stop.is_set():
+            player.run(60.0, stop.is_set)
         return sum(camera.frames for camera in shown)
 
 
