@@ -34,13 +34,16 @@ def test_images_and_objects_of_a_running_node(graph, start, tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
     ) as viewer:
-        graph.spin_until(lambda: graph.node.count_subscribers('/vis_node/instances') > 1)
-        graph.spin_until(lambda: graph.node.count_subscribers('/image') > 1)
-        for step in range(25):  # the first ones may be lost
-            graph.process(draw((2 + step % 8, 4, 12 + step % 8, 14, RED)))
-        graph.spin_for(1.0)
-        viewer.send_signal(signal.SIGINT)
-        output, _ = viewer.communicate(timeout=60)
+        try:
+            graph.spin_until(lambda: graph.node.count_subscribers('/vis_node/instances') > 1)
+            graph.spin_until(lambda: graph.node.count_subscribers('/image') > 1)
+            for step in range(25):  # the first ones may be lost
+                graph.process(draw((2 + step % 8, 4, 12 + step % 8, 14, RED)))
+            graph.spin_for(1.0)
+            viewer.send_signal(signal.SIGINT)
+            output, _ = viewer.communicate(timeout=60)
+        finally:
+            viewer.kill()  # where the test has failed, it would run on
     assert viewer.returncode == 0 and 'Traceback' not in output, output
     assert '/image and /vis_node/instances; Ctrl-C ends' in output
     masks = rows_of(tmp_path / 'live.rrd', '/camera/image/masks', 'SegmentationImage:buffer')
