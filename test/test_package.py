@@ -32,8 +32,9 @@ FLOORS = (
 lower floors, and from its own floor as long as no two rooms need each other. The vocabulary is every single file right
 below vis_ros/, the masks, the drawing and the generated messages."""
 
-LIVE = {'demo', 'replay'}
-"""What besides `node` may import rclpy: the camera and the recorder of the demo and the live replay are ROS nodes."""
+LIVE = {'demo', 'replay', 'view'}
+"""What besides `node` may import rclpy: the camera and the recorder of the demo, the live replay and the live view are
+ROS nodes."""
 
 ROS_PACKAGES = re.compile(r'(rclpy|cv_bridge|.*_msgs|std_srvs|builtin_interfaces|.*_interfaces|ament_index_python)$')
 

@@ -1,7 +1,10 @@
 """H.264 and H.265 in the topics of bags: frames against PyAV reading the same stream as a file."""
 
+import json
 from importlib import util
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from helpers.video_packets import (
@@ -16,7 +19,12 @@ from helpers.video_packets import (
     typestore,
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
+from typer.testing import CliRunner
 
+from vis_ros.cli.main import app
+from vis_ros.datasets.images_by_stamp import VideoByStamp
+from vis_ros.datasets.problems import AnnotationError
+from vis_ros.recordings.bag_reader import BagReader
 from vis_ros.recordings.opening import open_recording
 from vis_ros.recordings.recording import NoFrameError
 from vis_ros.video.video_decoder import PacketError, VideoDecoder
@@ -205,3 +213,37 @@ def test_without_pyav_the_command_to_install_it_is_told(tmp_path, monkeypatch, k
     monkeypatch.setattr('vis_ros.extras.find_spec', lambda name: None if name == 'av' else find_spec(name))
     with pytest.raises(ValueError, match=r'/eye/image/video needs av, .*: pip install av.*\[video\]'):
         open_recording(bag)
+
+
+def test_a_replay_says_which_packets_gave_no_image(tmp_path, monkeypatch):
+    bag_of(tmp_path / 'bag', encode(scene(12))[2:], COMPRESSED)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ['replay', 'bag', '--out', 'run', '--no-pictures', '--threads', '1'])
+    run = json.loads(Path('run/run.json').read_text())
+    assert 'before the first key frame 3' in ' '.join(result.output.split())
+    assert run['frames'] == 7 and run['skips'] == {'before the first key frame': 3}
+    lines = [json.loads(line) for line in Path('run/results.jsonl').read_text().splitlines()]
+    assert [line['stamp_ns'] for line in lines] == [START_NS + index * STEP_NS for index in range(5, 12)]
+    assert lines[0]['dropped'] == 3
+    refused = CliRunner().invoke(app, ['replay', 'bag', '--out', 'copy', '--copy-images'])
+    assert 'are video, of which no image can be copied' in str(refused.exception)
+
+
+def test_annotations_find_their_images_in_a_video(tmp_path):
+    packets = encode(scene(12), b_frames=2)
+    expected = read_as_file([data for _, _, data in packets])
+    bag = bag_of(tmp_path / 'bag', packets, FFMPEG)
+    reader = BagReader(bag)
+    (topic,) = reader.image_topics
+    images = VideoByStamp(reader, topic)
+    for index in (0, 1, 4, 11, 3, 3):
+        assert np.array_equal(images.read(START_NS + index * STEP_NS), expected[index])
+    with pytest.raises(AnnotationError, match=r'stamp 1000\.000000001 s.*no image with this stamp'):
+        images.read(START_NS + 1)
+
+
+def test_h265_is_refused_where_the_decoder_does_not_report_what_is_missing(tmp_path, monkeypatch):
+    bag = bag_of(tmp_path / 'bag', encode(scene(3), 'hevc'), codec='hevc')
+    monkeypatch.setitem(av.library_versions, 'libavcodec', (61, 19, 101))
+    with pytest.raises(NoFrameError, match=r'H\.265 needs PyAV 16 or later.*pip install -U av'):
+        list(open_recording(bag))

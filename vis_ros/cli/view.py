@@ -11,18 +11,24 @@ import typer
 from vis_ros.cli.console import console
 
 if TYPE_CHECKING:
+    import rerun as rr
+
     from vis_ros.recordings.recording import Recording
 
 
 def view(
-    run: Annotated[Path, typer.Argument(help='Output of vis-ros replay.')],
+    run: Annotated[Path | None, typer.Argument(help='Output of vis-ros replay; leave it out with --live.')] = None,
     source: Annotated[
         Path | None, typer.Option(help='The recording, for its images. Default: the one that run.json names.')
     ] = None,
     truth: Annotated[Path | None, typer.Option(help='Ground truth to show beside the results.')] = None,
+    live: Annotated[bool, typer.Option('--live', help='Show the images and objects of a running node.')] = False,
+    node: Annotated[str, typer.Option(help='Fully qualified name of the running node.')] = '/vis_node',
     out: Annotated[Path | None, typer.Option(help='Write a .rrd file instead of opening the viewer.')] = None,
 ) -> None:
-    """Look at the results of a replay in Rerun: images, masks in the colors of their tracks, boxes, positions."""
+    """Look at the results of a replay, or of a running node, in Rerun: images, masks in the colors of their tracks,
+    boxes, positions.
+    """
     from vis_ros.claim import check_new
     from vis_ros.datasets.open_annotations import open_annotations
     from vis_ros.extras import require
@@ -30,18 +36,19 @@ def view(
     require('view', 'vis-ros view')
     if out is not None:
         check_new(out, '--out')
-    import rerun as rr
-
     from vis_ros.view.rerun_log import RerunLog
 
+    if live:
+        if run or source or truth:
+            raise ValueError('--live shows a running node: leave RUN, --source and --truth out')
+        _view_live('/' + node.strip('/'), out)
+        return
+    if run is None:
+        raise ValueError('give the output of a replay, or --live for a running node')
     results = open_annotations(run)
     labeled = None if truth is None else open_annotations(truth)
     recordings = _recordings(run, source)
-    stream = rr.RecordingStream('vis_ros', recording_id=str(run))
-    if out is None:
-        stream.spawn()
-    else:
-        stream.save(out)
+    stream = _stream(str(run), out)
     log = RerunLog(stream)
     with console.status('sending the frames'):
         frames = log.add_run(run, recordings)
@@ -49,6 +56,34 @@ def view(
         log.show(with_truth=labels > 0)
         stream.flush()
     console.print(f'{frames} frames, {labels} with ground truth{"" if out is None else f": rerun {out}"}')
+
+
+def _stream(name: str, out: Path | None) -> rr.RecordingStream:
+    """What is sent to the viewer, or to a file."""
+    import rerun as rr
+
+    stream = rr.RecordingStream('vis_ros', recording_id=name)
+    if out is None:
+        stream.spawn()
+    else:
+        stream.save(out)
+    return stream
+
+
+def _view_live(node: str, out: Path | None) -> None:
+    from vis_ros.extras import require_ros
+
+    require_ros('a live view')
+    from vis_ros.replay.interruption import interruptible
+    from vis_ros.replay.run_date import run_date
+    from vis_ros.view.live_view import view_live
+    from vis_ros.view.rerun_log import RerunLog
+
+    with interruptible() as stop:
+        stream = _stream(f'{node} {run_date()}', out)
+        frames = view_live(RerunLog(stream), node, stop, lambda topics: console.print(f'{topics}; Ctrl-C ends'))
+        stream.flush()
+    console.print(f'{frames} images{"" if out is None else f": rerun {out}"}')
 
 
 def _recordings(run: Path, source: Path | None) -> list[Recording]:

@@ -12,7 +12,7 @@ from vis_ros.extras import require
 from vis_ros.image_headers import LARGEST_IMAGE, ImageError
 from vis_ros.video.h264_headers import H264Headers
 from vis_ros.video.h265_headers import H265Headers
-from vis_ros.video.video_packet import H264, PacketHeaders, VideoPacket
+from vis_ros.video.video_packet import H264, H265, PacketHeaders, VideoPacket
 
 BEFORE_KEY = 'before the first key frame'
 AFTER_LOSS = 'after a lost or damaged video packet'
@@ -31,6 +31,9 @@ class PacketError(ImageError):
         super().__init__(problem)
         self.reason = reason
 
+
+_MISSES_PICTURES = (62,)
+"""The version of libavcodec from which on an H.265 decoder reports pictures that are missing: that of FFmpeg 8."""
 
 _NO_KEY = BEFORE_KEY, 'a video packet needs the key frame before it, which is not there'
 
@@ -62,9 +65,9 @@ class VideoDecoder(Generic[Item]):
         gives none, with NoPixels.
         """
         images: list[tuple[Item, Pixels]] = []
-        if packet.codec != self._codec:
-            images += self._start(packet.codec)
         try:
+            if packet.codec != self._codec:
+                images += self._start(packet.codec)
             header = self._headers.read(packet.data)
             if not header.has_picture:
                 self._feed(packet.data)
@@ -101,6 +104,11 @@ class VideoDecoder(Generic[Item]):
     def _start(self, codec: str) -> list[tuple[Item, Pixels]]:
         import av
 
+        if codec == H265 and av.library_versions['libavcodec'] < _MISSES_PICTURES:
+            raise ImageError(
+                f'H.265 needs PyAV 16 or later, and this is {av.__version__}, which decodes what was damaged or lost '
+                'without a word: pip install -U av'
+            )
         images = self.end()
         self._codec, self._missing = codec, _NO_KEY
         self._headers = H264Headers() if codec == H264 else H265Headers()

@@ -37,6 +37,7 @@ class RerunLog:
     def __init__(self, stream: rr.RecordingStream) -> None:
         self._stream = stream
         self._names: dict[str, dict[int, str]] = {}
+        self._renamed: set[str] = set()
 
     def add_run(self, run: Path, recordings: Sequence[Recording]) -> int:
         """Log the results in a folder, with the images of the recordings, if there are any. Returns how many frames."""
@@ -46,17 +47,22 @@ class RerunLog:
         if not recordings:
             for name, lines in videos.items():
                 for record in lines:
-                    self._add_frame(name or 'camera', record, None)
+                    self.add_frame(name or 'camera', record, None)
                     count += 1
         else:
             for frame in (frame for recording in recordings for frame in recording.frames()):
                 found = videos[frame.stream].at(frame.index) if frame.stream in videos else None
                 if found is not None:
-                    self._add_frame(frame.stream or 'camera', found, frame.image)
+                    self.add_frame(frame.stream or 'camera', found, frame.image)
                     count += 1
-        for entity, names in self._names.items():
-            self._name_objects(entity, names)
+        self.add_names()
         return count
+
+    def add_names(self) -> None:
+        """Log the names and colors of the tracks of all frames so far, where there are new ones."""
+        for entity in self._renamed:
+            self._name_objects(entity, self._names[entity])
+        self._renamed.clear()
 
     def add_truth(self, results: AnnotatedVideos, truth: AnnotatedVideos) -> int:
         """Log the ground truth of the frames that have results. Returns their number."""
@@ -96,7 +102,14 @@ class RerunLog:
         ]
         self._stream.log(entity, rr.AnnotationContext(context), static=True)
 
-    def _add_frame(self, entity: str, record: dict[str, Any], image: NDArray[np.uint8] | None) -> None:
+    def add_frame(self, entity: str, record: dict[str, Any], image: NDArray[np.uint8] | None) -> None:
+        """Log one frame of a camera.
+
+        Args:
+            entity: of the camera.
+            record: a line of results.jsonl.
+            image: (H, W, 3) uint8 BGR, or None.
+        """
         self._set_time(record['index'], record['stamp_ns'], record['stamp'])
         if image is not None:
             data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
@@ -104,7 +117,11 @@ class RerunLog:
         size, objects = (record['height'], record['width']), record['instances']
         numbers = [_number(each['track_id']) for each in objects]
         names = [f'{each["track_id"]} {each["class_name"]}' for each in objects]
-        self._names.setdefault(entity, {}).update(zip(numbers, names, strict=True))
+        named = dict(zip(numbers, names, strict=True))
+        known = self._names.setdefault(entity, {})
+        if not named.items() <= known.items():
+            known.update(named)
+            self._renamed.add(entity)
         masks = {number: decode(to_rle(each['mask'], size)) for number, each in zip(numbers, objects, strict=True)}
         self._stream.log(f'{entity}/image/masks', rr.SegmentationImage(_labels(masks, size)))
         labels = [f'{name} {each["score"]:.2f}' for name, each in zip(names, objects, strict=True)]
