@@ -188,7 +188,7 @@ def test_skips_and_warnings_are_printed(replay, tmp_path):
         cv2.imwrite(str(tmp_path / 'frames' / f'{index}.png'), draw())
     (tmp_path / 'frames' / '1.png').write_bytes(b'')
     code, output, error = replay('frames')
-    assert (code, error) == (0, '') and '1 (unreadable 1): frames/1.png cannot be decoded' in output
+    assert (code, error) == (0, '') and '1 (1 unreadable). The last one: frames/1.png cannot be decoded' in output
     with BagWriter(tmp_path / 'recording') as bag:
         bag.add_topic('/image', IMAGE_TYPE)
         for number, stamp in enumerate((20, 21, 5, 6)):
