@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vis_ros.claim import MARKER, check_free, claim, is_ours
@@ -30,6 +32,28 @@ def check_room(folder: Path, recordings: Iterable[Path]) -> None:
                 f'{folder} cannot hold the results: it overlaps the recording {path}; choose another --out'
             )
     check_free(folder)
+
+
+@contextmanager
+def room(folder: Path, recordings: Collection[Path], videos: Iterable[str]) -> Iterator[None]:
+    """As `make_room`, and no other process can make room in the folder until the end of the block.
+
+    Raises:
+        ValueError, FileExistsError: as `make_room`, or another process writes into the folder.
+    """
+    check_room(folder, recordings)
+    claim(folder)
+    with (folder / MARKER).open('r+b') as marker:
+        try:
+            fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileExistsError(
+                f'another replay writes into {folder}: wait until it has ended, or choose another --out'
+            ) from None
+        except OSError:  # the file system has no locks
+            pass
+        make_room(folder, recordings, videos)
+        yield
 
 
 def make_room(folder: Path, recordings: Iterable[Path], videos: Iterable[str]) -> None:
