@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco
@@ -178,3 +179,29 @@ def test_every_bad_line_is_reported(tmp_path):
 def test_a_folder_without_results_is_reported(tmp_path):
     with pytest.raises(AnnotationError, match=r'contains no results\.jsonl, nor does any folder in it'):
         read_replay_folder(tmp_path)
+
+
+def test_the_images_are_those_of_the_folder_that_was_replayed(tmp_path):
+    lines = [record(index)[0] for index in range(3)]
+    lines[2]['name'] = '../images/1.png'
+    images = tmp_path / 'images'
+    images.mkdir()
+    image = np.random.default_rng(3).integers(0, 255, (10, 12, 3), np.uint8)
+    cv2.imwrite(str(images / '1.png'), image)
+    run = {'source': str(images), 'class_names': NAMES}
+    (video,) = read_replay_folder(write(tmp_path / 'out', lines, run)).videos
+    read = [video.frame(index).read_image for index in range(3)]
+    assert read[0] is None, 'it is not there'
+    assert np.array_equal(read[1](), image)
+    assert read[2] is None, 'no name leads out of the folder'
+
+
+def test_the_images_of_several_folders_are_told_apart(tmp_path):
+    for number, name in enumerate(('left', 'right')):
+        write(tmp_path / 'out' / name, [record(0)[0]])
+        (tmp_path / 'images' / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / 'images' / name / '0.png'), np.full((10, 12, 3), 100 * number, np.uint8))
+    run = {'source': str(tmp_path / 'images'), 'class_names': NAMES}
+    (tmp_path / 'out' / 'run.json').write_text(json.dumps(run))
+    for number, video in enumerate(read_replay_folder(tmp_path / 'out').videos):
+        assert (video.frame(0).read_image() == 100 * number).all()

@@ -87,7 +87,9 @@ def test_a_library(replay, tmp_path, monkeypatch):
     code, output, error = replay('library', '--out', 'results', '--no-pictures')
     assert (code, error) == (1, '')
     assert 'library: 3 recordings, 1 s' in output and '3 recordings: 0 already done, 1 broken; 8 images' in output
-    assert re.search(r'│ broken.mp4 +│ +│ 0 .*is not a video that OpenCV can read', output)
+    assert re.search(r'│ broken.mp4 +│ +│ 0 .*│ broken +│', output)
+    line = r'^broken broken\.mp4: library/broken\.mp4 is not a video .* ffmpeg -i library/broken\.mp4 .* NEW\.mp4$'
+    assert re.search(line, output, re.MULTILINE), 'in one line, so that the command can be copied'
     assert not list((tmp_path / 'results').rglob('*.mp4')), 'no pictures'
     code, output, error = replay('library/?', '--out', 'other', '--part', '1/2')
     assert code == 0 and '1 recording: 0 already done, 0 broken; 4 images' in output and 'Tables' not in output
@@ -188,7 +190,7 @@ def test_skips_and_warnings_are_printed(replay, tmp_path):
         cv2.imwrite(str(tmp_path / 'frames' / f'{index}.png'), draw())
     (tmp_path / 'frames' / '1.png').write_bytes(b'')
     code, output, error = replay('frames')
-    assert (code, error) == (0, '') and '1 (unreadable 1): frames/1.png cannot be decoded' in output
+    assert (code, error) == (0, '') and '1 (1 unreadable). The last one: frames/1.png cannot be decoded' in output
     with BagWriter(tmp_path / 'recording') as bag:
         bag.add_topic('/image', IMAGE_TYPE)
         for number, stamp in enumerate((20, 21, 5, 6)):

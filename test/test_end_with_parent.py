@@ -74,3 +74,36 @@ def test_a_loader_of_a_killed_training_ends_and_leaves_nothing(tmp_path: Path, t
         assert time.monotonic() < end, 'the loader goes on'
         time.sleep(0.1)
     assert list(temporary.iterdir()) == []
+
+
+WORKER = """
+import os, time
+from pathlib import Path
+from dataclasses import replace
+from functools import partial
+from helpers.made_library import job, run, write_images
+from vis_ros.fleet.worker_processes import run_on_processes
+
+def load(settings):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == '__main__':
+    write_images(Path('frames'))
+    run(Path('frames'), replace(job(Path('out')), load=load), partial(run_on_processes, workers=1))
+"""
+
+
+def test_a_worker_of_a_killed_replay_ends_in_the_middle_of_a_recording(tmp_path: Path) -> None:
+    (tmp_path / 'killed.py').write_text(WORKER)
+    tests = Path(__file__).parent
+    variables = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tests.parent), str(tests)])}
+    with subprocess.Popen([sys.executable, 'killed.py'], stdout=subprocess.PIPE, cwd=tmp_path, env=variables) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert is_running(worker)
+        parent.kill()
+    end = time.monotonic() + 60
+    while is_running(worker):
+        assert time.monotonic() < end, 'the worker goes on'
+        time.sleep(0.05)

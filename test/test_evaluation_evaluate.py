@@ -206,7 +206,10 @@ def test_missing_frames_count_as_nothing_found_unless_they_are_left_out():
     coverage = evaluation.coverage
     assert (coverage.compared, coverage.missing, coverage.left_out, coverage.unlabeled) == (10, 5, 0, 0)
     assert evaluation.agnostic['MOTA'] == evaluation.agnostic['J'] == 0.5
-    assert '5 frames without results, evaluated as if nothing was found.' in coverage.statements()
+    assert (
+        '5 frames without results, evaluated as if nothing was found (--common-frames leaves them out).'
+        in coverage.statements()
+    )
 
     common = evaluate(videos(stamped([[(7, A)]] * 10, step=2)), truth, common_frames=True)
     coverage = common.coverage

@@ -72,6 +72,7 @@ def test_recordings_are_listed_the_worst_first_and_have_their_own_reports(tmp_pa
     for row in rows:
         own = (tmp_path / unquote(re.search(r'href="([^"]*)"', row)[1])).resolve()
         assert own.is_relative_to(tmp_path / 'recordings') and own.read_text().startswith('<!DOCTYPE html>')
+        assert 'There are no true objects' not in own.read_text(), 'precision is known of all videos together only'
     assert len(list((tmp_path / 'recordings').glob('*.html'))) == 3
 
 

@@ -463,6 +463,21 @@ def test_there_are_no_messages_to_copy_in_a_folder(folder, tmp_path):
         run(open_recording(folder), tmp_path / 'out', copy_images=True)
 
 
+def test_a_second_replay_into_the_same_folder_is_refused_while_the_first_one_writes(folder, tmp_path):
+    refused = []
+
+    def start_another():
+        with pytest.raises(FileExistsError, match=r'another replay writes into .*out: wait until it has ended'):
+            run(open_recording(folder), tmp_path / 'out')
+        refused.append(True)
+
+    run(open_recording(folder), tmp_path / 'out', on_frame=start_another)
+    run(open_recording(folder), tmp_path / 'alone')
+    assert len(refused) == len(records(tmp_path / 'out')) > 0
+    assert records(tmp_path / 'out') == records(tmp_path / 'alone')
+    run(open_recording(folder), tmp_path / 'out')  # and afterwards it is replaced
+
+
 def test_a_recording_is_never_overwritten(folder, tmp_path):
     image_bag(tmp_path / 'bag', [1])
     for source, out in ((tmp_path / 'bag', tmp_path), (folder, folder), (folder, folder / 'results')):

@@ -550,7 +550,7 @@ def test_an_image_that_cannot_be_read_is_reported(tmp_path):
     assert 'no image: the image has (height, width) (7, 9), its masks (120, 160)' in text
     truth = outlined_set(masks)
     _, root = written(tmp_path, evaluate(results, truth), truth=truth, results=results)
-    assert 'no image: the annotations have no images' in words(section(root, 'switches'))
+    assert 'no image: neither the labels nor the results have images' in words(section(root, 'switches'))
 
 
 def test_an_image_has_both_outlines():
@@ -642,9 +642,12 @@ def test_lines_of_precision_over_recall(tmp_path):
 
 
 def test_no_chart_without_precision(tmp_path):
-    _, root = written(tmp_path, made(precision={}))
+    _, root = written(tmp_path, made(precision={'0.50': (-1.0,) * 101}))
     assert not list(root.iter('polyline'))
     assert 'no true objects, and so no precision' in words(section(root, 'charts'))
+    _, root = written(tmp_path, made(precision={}))  # as of one recording of a library
+    assert 'charts' not in {each.get('id') for each in root.iter('section')}
+    assert '#charts' not in {each.get('href') for each in root.iter('a')}
 
 
 @pytest.mark.parametrize('seed', range(8))

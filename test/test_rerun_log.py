@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -77,9 +78,12 @@ def test_every_frame_has_its_image_masks_and_boxes(folder: Path, tmp_path: Path,
 
 
 def test_a_recording_that_is_gone_is_told(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    results = folder / 'out' / 'images'
+    results = tmp_path / 'results'
+    shutil.copytree(folder / 'out' / 'images', results)
+    run = json.loads((results / 'run.json').read_text())
+    (results / 'run.json').write_text(json.dumps({**run, 'source': 'gone.mcap'}))
     assert view(monkeypatch, results, '--out', tmp_path / 'run.rrd') == 0
-    assert 'No images: the recording that run.json names is not there' in capsys.readouterr().out
+    assert 'No images: the recording gone.mcap is not there. Give it with --source.' in capsys.readouterr().out
     assert '/camera/image/masks' in columns(tmp_path / 'run.rrd')
 
 

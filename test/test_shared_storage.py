@@ -87,6 +87,44 @@ def test_files_of_others_are_kept(library: Path, memory) -> None:
     assert memory.cat('/data/out/own.txt') == memory.cat('/data/new/day2/own.txt') == b'mine'
 
 
+def test_files_of_others_among_the_results_are_kept(library: Path, memory) -> None:
+    memory.put(str(library / 'day2'), '/data/library/day2', recursive=True)
+    at('memory://data/library', 'memory://data/out')
+    first = set(memory.find('/data/out'))
+    others = {f'/data/out/day2/{name}' for name in ('notes.txt', 'bag/notes.txt', 'mine/run.json', 'overlays/mine.png')}
+    stale = {f'/data/out/day2/{name}' for name in ('bag/bag_7.db3', 'frames.parquet')}
+    for name in others | stale:
+        memory.pipe(name, b'mine')
+    (bag,) = memory.glob('/data/library/day2/*.mcap')
+    memory.pipe(bag, memory.cat(bag))
+    assert at('memory://data/library', 'memory://data/out', redo=True).done == 0
+    assert set(memory.find('/data/out')) == first | others
+
+
+def test_a_url_of_one_recording(library: Path, memory) -> None:
+    memory.put(str(library), '/data/library', recursive=True)
+    for name in ('clip.mp4', 'frames/a', 'day2'):
+        last = name.rpartition('/')[2]
+        (row,) = at(f'memory://data/library/{name}', f'memory://data/out_{last}').rows
+        assert (row['recording'], row['error']) == (last, '') and row['frames']
+        assert memory.exists(f'/data/out_{last}/{last}/run.json')
+    memory.pipe('/data/list.txt', b'clip.mp4')
+    with pytest.raises(ValueError, match=r'memory://data/list\.txt is a list of recordings'):
+        units_at('memory://data/list.txt')
+
+
+def test_errors_name_the_recording_and_no_temporary_copy(library: Path, memory) -> None:
+    memory.put(str(library), '/data/library', recursive=True)
+    summary = at('memory://data/library', 'memory://data/out')
+    assert len(summary.broken) == 3
+    for row in summary.broken:
+        assert '.vis_ros-' not in row['error']
+        assert 'memory://data/library' in row['error']
+    assert json.loads(memory.cat('/data/out/day2/run.json'))['source'] == 'memory://data/library/day2'
+    (video,) = (row for row in summary.broken if row['recording'] == 'broken.mp4')
+    assert video['error'].startswith('memory://data/library/broken.mp4 is not a video')
+
+
 @pytest.mark.slow
 def test_processes_read_and_write_urls(library: Path, tmp_path: Path) -> None:
     out = tmp_path / 'out'

@@ -129,6 +129,6 @@ def convert(
         losses = convert_annotations(videos, out, to, lambda: bar.advance(task))
     console.print(Text(f'wrote {out}: {videos.kind} as {to}'), soft_wrap=True)
     for text in [how, *videos.inferred]:
-        console.print(Text(f'assumed: {text}'), soft_wrap=True)
+        console.print(Text(f'note: {text}'), soft_wrap=True)
     for loss in losses:
         console.print(Text(f'lost in conversion: {loss}', style='yellow'), soft_wrap=True)

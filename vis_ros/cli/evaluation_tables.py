@@ -44,7 +44,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 def _print_coverage(evaluation: Evaluation) -> None:
     for text in evaluation.inferred:
-        console.print(Text(f'assumed: {text}'), soft_wrap=True)
+        console.print(Text(f'note: {text}'), soft_wrap=True)
     for sentence in evaluation.coverage.statements():
         console.print(Text(sentence))
     if evaluation.aware is None:

@@ -216,12 +216,16 @@ def _expected(counts: list[int | None], stride: int, max_frames: int | None) -> 
 
 
 def _print_summary(out: Path, summary: ReplaySummary, codec: str, of_photos: bool) -> None:
-    reasons = ', '.join(f'{reason} {count}' for reason, count in summary.skips.items())
+    reasons = ', '.join(f'{count} {reason}' for reason, count in summary.skips.items())
     print_table(
         str(out),
         [
             ('images', summary.frames),
-            *([('images skipped', f'{summary.skipped} ({reasons}): {summary.last_problem}')] if reasons else []),
+            *(
+                [('images skipped', f'{summary.skipped} ({reasons}). The last one: {summary.last_problem}')]
+                if reasons
+                else []
+            ),
             *[(f'images: {warning}', count) for warning, count in summary.warnings.items()],
             *[('left out', text) for text in summary.left_out],
             *[('assumed', text) for text in summary.inferred],

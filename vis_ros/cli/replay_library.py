@@ -15,7 +15,7 @@ from vis_ros.tracking.settings import Settings
 
 if TYPE_CHECKING:
     from vis_ros.fleet.library_replay import LibrarySummary, Runner
-    from vis_ros.fleet.unit_replay import UnitOptions
+    from vis_ros.fleet.unit_replay import Row, UnitOptions
 
 _MAX_ROWS = 20
 
@@ -111,15 +111,24 @@ def _counted(cameras: int, recordings: int) -> str:
     return counted if cameras == recordings else f'{plural(cameras, "camera")} of {counted}'
 
 
+def _state(row: Row) -> Text:
+    if row['error']:
+        return Text('broken', style='red')
+    return Text('incomplete' if row['incomplete'] else '', style='yellow')
+
+
 def _print_summary(out: str, summary: LibrarySummary) -> None:
-    table = Table('recording', 'camera', 'images', 'skipped', 'tracks', 'what is wrong', title=out)
+    table = Table('recording', 'camera', 'images', 'skipped', 'tracks', '', title=out)
     # Broken ones first, so that they are seen where the table is cut.
     rows = sorted(summary.rows, key=lambda row: (not row['error'], not row['incomplete']))
     for row in rows[:_MAX_ROWS]:
-        wrong = Text(row['error'] or row['incomplete'], style='red' if row['error'] else 'yellow', overflow='fold')
         cells = (row['frames'], row['skipped'], row['tracks'])
-        table.add_row(Text(row['recording']), Text(row['camera']), *map(str, cells), wrong)
+        table.add_row(Text(row['recording']), Text(row['camera']), *map(str, cells), _state(row))
     console.print(table)
+    for row in rows[:_MAX_ROWS]:  # below the table, where a command in a message can be copied
+        if wrong := row['error'] or row['incomplete']:
+            name = ' '.join(filter(None, (row['recording'], row['camera'])))
+            console.print(Text.assemble(_state(row), f' {name}: {wrong}'), soft_wrap=True)
     if len(rows) > _MAX_ROWS:
         console.print(f'... and {len(rows) - _MAX_ROWS} more, see {out}/library.json.')
     frames = sum(row['frames'] for row in summary.rows)

@@ -96,7 +96,8 @@ def _recordings(run: Path, source: Path | None) -> list[Recording]:
     named = content.get('source')
     path = source or (Path(named) if named else None)
     if path is None or not (path.exists() or source):
-        console.print('No images: the recording that run.json names is not there; give it with --source.')
+        why = f'the recording {named} is not there' if named else f'{run} has no run.json that names the recording'
+        console.print(f'No images: {why}. Give it with --source.', soft_wrap=True, markup=False)
         return []
     cameras: dict[str, str | None] = content.get('cameras', {}) if is_bag(path) else {}
     single = next(iter(cameras.values())) if len(cameras) == 1 else None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vis_ros.datasets.coco_rle import Rle, areas
+from vis_ros.datasets.frame_images import ImageFile
 from vis_ros.datasets.library_file import LIBRARY, library_remarks, read_library
 from vis_ros.datasets.problems import AnnotationError, Problem, ProblemLog, is_integer, plural, read_json, shown
 from vis_ros.datasets.segmentation import fault, to_rle
@@ -28,11 +29,14 @@ _NEWEST = 2
 
 
 class ReplayVideo(IndexedVideo):
-    """One results.jsonl. Only the byte offsets of its lines are kept; a line is read again with its frame."""
+    """One results.jsonl. Only the byte offsets of its lines are kept; a line is read again with its frame.
 
-    def __init__(self, name: str, path: Path, offsets: list[int]) -> None:
+    `images`: the folder of images that was replayed, if it is one and still there.
+    """
+
+    def __init__(self, name: str, path: Path, offsets: list[int], images: Path | None = None) -> None:
         super().__init__(name, len(offsets))
-        self._path, self._offsets = path, offsets
+        self._path, self._offsets, self._images = path, offsets, images
 
     def frame(self, index: int) -> AnnotatedFrame:
         """The frame of line number `index`. Objects with an empty mask are left out.
@@ -50,7 +54,12 @@ class ReplayVideo(IndexedVideo):
             class_ids=np.array([each['class_id'] for each, _ in instances], np.int64),
             scores=np.array([each['score'] for each, _ in instances], np.float64),
             masks=[mask for _, mask in instances],
+            read_image=self._image(record['name']),
         )
+
+    def _image(self, name: str) -> ImageFile | None:
+        file = None if self._images is None or Path(name).name != name else self._images / name
+        return ImageFile(file, self._images) if file is not None and file.is_file() else None
 
     def frame_names(self) -> list[str]:
         return [self._record(index)['name'] for index in range(self.length)]  # without decoding masks
@@ -111,7 +120,7 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
         if file.name == RECORDS and not log.problems:
             _check_count(len(offsets), file, runs, log)
             edited += _other_than_written(file, runs)
-        videos.append(ReplayVideo(name, file, offsets))
+        videos.append(ReplayVideo(name, file, offsets, _image_folder(file, runs)))
         problems += log.problems
     if problems:
         raise AnnotationError(problems)
@@ -129,6 +138,16 @@ def read_replay_folder(path: str | Path) -> AnnotatedVideos:
             *(_double_ids(rule, count) for rule, count in doubles.items()),
         ),
     )
+
+
+def _image_folder(file: Path, runs: dict[Path, dict[str, Any]]) -> Path | None:
+    """The folder of images that gave a results.jsonl, as its run.json names it."""
+    place = _run_file(file)
+    source = runs[place].get('source') if place else None
+    if not place or not isinstance(source, str):
+        return None
+    folder = Path(source) if place.parent == file.parent else Path(source, file.parent.name)
+    return folder if folder.is_dir() else None
 
 
 def _association(run: dict[str, Any]) -> str:

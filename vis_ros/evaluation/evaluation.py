@@ -139,7 +139,10 @@ class Coverage:
                 'frames: check that both sides start with the same image and skip none.'
             )
         if self.missing:
-            sentences.append(f'{plural(self.missing, frame)} without results, evaluated as if nothing was found.')
+            sentences.append(
+                f'{plural(self.missing, frame)} without results, evaluated as if nothing was found (--common-frames '
+                'leaves them out).'
+            )
         if self.missing_videos:
             sentences.append(f'{videos} without results: {_listed(self.missing_videos)}.')
         if self.left_out:

@@ -6,6 +6,7 @@ A place is a path or a URL. What is at a URL is copied: a recording to the worke
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from vis_ros.claim import MARKER, MARKER_TEXT, claim
 from vis_ros.extras import require
 from vis_ros.fleet.recording_library import Unit, find_units
 from vis_ros.recordings.bag_files import METADATA
+from vis_ros.replay.output_folder import replaceable
 from vis_ros.replay.run_identity import source_identity
 from vis_ros.scratch import ScratchFolder
 from vis_ros.whole_file import write_whole
@@ -50,14 +52,18 @@ def units_at(place: str, topic: str | None = None) -> list[Unit]:
     files, root = _files(place)
     if not files:
         raise FileNotFoundError(f'there is no library {place}')
+    parent, _, name = place.rstrip('/').rpartition('/')
+    if files == [''] and Path(name).suffix.lower() == '.txt':
+        raise ValueError(f'{place} is a list of recordings, which must be on this machine')
     with ScratchFolder() as scratch:
-        names = scratch / 'library'
+        library = scratch / (name or 'library')
         for file in files:
-            path = names / file
+            path = library / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(root.cat_file(file) if path.name == METADATA else b'')
-        units = find_units(names, topic)
-        return [replace(unit, path=joined(place, Path(unit.path).relative_to(names).as_posix())) for unit in units]
+        with _naming(library, place):
+            units = find_units(library, topic)
+        return [replace(unit, path=joined(parent, Path(unit.path).relative_to(scratch).as_posix())) for unit in units]
 
 
 @contextmanager
@@ -73,7 +79,14 @@ def local_copy(place: str) -> Iterator[Path]:
             target = copy / file if file else copy
             target.parent.mkdir(parents=True, exist_ok=True)
             root.get_file(file, str(target))
-        yield copy
+        with _naming(copy, place):
+            yield copy
+
+
+def name_place(file: Path, copy: Path, place: str) -> None:
+    """In a JSON file about a local copy of a recording, name the place instead."""
+    text, (old, new) = file.read_text(encoding='utf-8'), (json.dumps(each)[1:-1] for each in (str(copy), place))
+    write_whole(file, text.replace(old, new))
 
 
 @contextmanager
@@ -118,7 +131,7 @@ def local_tables(out: str, names: Sequence[str]) -> Iterator[Path]:
 
 
 def remove_results(place: str) -> None:
-    """Remove the results of an earlier replay at a URL.
+    """Remove the results of an earlier replay at a URL. Files of other names stay, as in a folder.
 
     Raises:
         FileExistsError: there are files that vis-ros did not write.
@@ -126,7 +139,7 @@ def remove_results(place: str) -> None:
     files, root = _files(place)
     if files and MARKER not in files:
         raise FileExistsError(f'{place} already holds files that vis-ros did not write, and nothing in it is replaced')
-    for file in sorted(files, key=lambda file: file != _RUN):
+    for file in sorted(replaceable(files), key=lambda file: file != _RUN):
         root.rm_file(file)
 
 
@@ -186,6 +199,15 @@ def identity_of(place: str) -> dict[str, str]:
         raise FileNotFoundError(f'there is no recording {place}')
     lines = [f'{file} {root.ukey(file)}\n' for file in files]
     return {'source': hashlib.sha256(''.join(lines).encode()).hexdigest()}
+
+
+@contextmanager
+def _naming(copy: Path, place: str) -> Iterator[None]:
+    """Name the place in errors about a copy of it, which nobody can look at afterwards."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise ValueError(str(error).replace(str(copy), place)) from error
 
 
 def _write(root: Any, name: str, content: bytes) -> None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from vis_ros.fleet.recording_library import Unit
-from vis_ros.fleet.shared_storage import identity_of, joined, local_copy, read_text, results_folder
+from vis_ros.fleet.shared_storage import identity_of, joined, local_copy, name_place, read_text, results_folder
 from vis_ros.recordings.bag_depth import DepthTopics
 from vis_ros.recordings.bag_files import is_bag
 from vis_ros.recordings.opening import open_recording
@@ -80,7 +80,7 @@ def replay_unit(unit: Unit, job: Job, on_frame: Callable[[], None] = lambda: Non
             [recording],
             _model(job.load, job.settings),
             out,
-            source=unit.recording,
+            source=unit.path,
             stride=options.stride,
             max_frames=options.max_frames,
             copy_images=options.copy_images and bool(recording.streams[0].topic),
@@ -91,6 +91,8 @@ def replay_unit(unit: Unit, job: Job, on_frame: Callable[[], None] = lambda: Non
             identity={**job.identity, **source},
             on_frame=on_frame,
         )
+        if str(path) != unit.path:
+            name_place(out / 'run.json', path, unit.path)
     return row_of(unit, _read_run(unit, job))
 
 

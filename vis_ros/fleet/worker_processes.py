@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from threading import Event
 
+from vis_ros.end_with_parent import end_worker_with_parent
 from vis_ros.fleet.recording_library import Unit
 from vis_ros.fleet.unit_replay import ATTEMPTS, Job, Row, error_row, unit_row, with_threads
 
@@ -99,6 +100,7 @@ class _Worker:
 def _serve(connection: Connection, job: Job) -> None:
     """Replay the units that arrive, until the other side is gone. None is sent for each frame, the row at the end."""
     os.setsid()  # Ctrl-C of a terminal goes to the driver only
+    end_worker_with_parent()  # it would write into the results of the next driver
     try:
         while True:
             connection.send(unit_row(connection.recv(), job, lambda: connection.send(None)))

@@ -32,9 +32,22 @@ def is_bag(path: Path) -> bool:
     return is_storage(path) or starts_as_bag(path)
 
 
+def is_bag_file(name: str) -> bool:
+    """Whether the name of a file in a bag folder is that of metadata or storage.
+
+    >>> is_bag_file('drive_0.mcap.zstd'), is_bag_file('metadata.yaml'), is_bag_file('notes.txt'), is_bag_file('x/y.db3')
+    (True, True, False, False)
+    """
+    return name in (METADATA, PARTIAL_METADATA) or ('/' not in name and _is_storage_name(name))
+
+
+def _is_storage_name(name: str) -> bool:
+    return name.lower().removesuffix('.zstd').endswith(SUFFIXES) and not is_hidden(Path(name))
+
+
 def is_storage(file: Path) -> bool:
     """Whether a path is a storage file of a bag, by its suffix. Hidden files are not ('._drive.mcap' of macOS)."""
-    return file.name.lower().removesuffix('.zstd').endswith(SUFFIXES) and file.is_file() and not is_hidden(file)
+    return _is_storage_name(file.name) and file.is_file()
 
 
 def storage_files(folder: Path) -> list[Path]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from vis_ros.end_with_parent import end_worker_with_parent
 
 
 class _Share(Sampler[int]):
@@ -81,14 +80,6 @@ def numbered_loader(
 
 
 def _start_worker(_: int) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_worker_with_parent()  # it would wait for ever for somebody to take its samples
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-
-
-def _end_with_parent() -> None:
-    """End this worker when the training is killed: it would wait for ever for somebody to take its samples."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -104,7 +104,7 @@ def _image(pair: FramePair) -> Image | str:
     truth, result = pair
     read_image = truth.read_image or (result.read_image if result else None)
     if read_image is None:
-        return 'the annotations have no images'
+        return 'neither the labels nor the results have images: give their folder with --images'
     try:
         image = read_image()
     except (OSError, ValueError) as error:

@@ -14,7 +14,7 @@ from vis_ros.replay.live.player import open_player
 from vis_ros.replay.live.routes import find_routes
 from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.replay.live.timed_images import TimedImages
-from vis_ros.replay.output_folder import check_room, make_room
+from vis_ros.replay.output_folder import check_room, room
 
 
 def replay_live(
@@ -78,8 +78,7 @@ def replay_live(
             total = None if None in counts else loop * sum(count or 0 for count in counts)
             on_ready(total, '; '.join(map(str, routes)))
             videos = [route.camera.name for route in routes] if len(routes) > 1 else []
-            make_room(folder, [images.path], videos)
-            with BagWriter(folder / 'bag') as bag:
+            with room(folder, [images.path], videos), BagWriter(folder / 'bag') as bag:
                 session = LiveSession(
                     player,
                     running_node,

@@ -38,7 +38,7 @@ from vis_ros.replay.offline.photo_files import PhotoFiles
 from vis_ros.replay.offline.record_files import RecordFiles
 from vis_ros.replay.offline.results_json import ResultsJson
 from vis_ros.replay.offline.video_files import SLOWEST_VIDEO, VideoFiles
-from vis_ros.replay.output_folder import make_room
+from vis_ros.replay.output_folder import room
 from vis_ros.replay.records import frame_record
 from vis_ros.replay.run_date import run_date
 from vis_ros.ros.image_annotations import ANNOTATIONS_TYPE, to_annotations
@@ -162,49 +162,49 @@ def replay(
         raise ValueError(f'videos of different names have the same topic: {", ".join(topics)}')
     folder = Path(out)
     videos = [stream.name for stream in streams] if len(streams) > 1 else []
-    make_room(folder, (recording.path for recording in recordings), videos)
-    for recording in recordings:
-        recording.scale16 = model.settings.scale16()
-    start = time.perf_counter()
-    with BagWriter(folder / 'bag') as bag, ResultsJson(folder) as results:
-        outputs = _Outputs(
-            folder, len(streams) == 1, bag, results, model.name, copy_images, confirmed, codecs, labels, pictures
-        )
-        photos = [recording.photos for recording in recordings for _ in recording.streams]
-        runs = [
-            _StreamRun(stream, 1 + position, outputs, stride, photos[position])
-            for position, stream in enumerate(streams)
-        ]
-        stopped_early = _run(_processed(recordings, runs, model, stride), max_frames, on_frame)
-        no_results_json = results.write()
-    summary = _summary(recordings, runs, time.perf_counter() - start, stopped_early, no_results_json)
-    run = {
-        'vis_ros': vis_ros.__version__,
-        'date': run_date(),
-        'source': source or str(recordings[0].path),
-        **model.describe(),
-        'cameras': {stream.name: stream.topic for stream in streams},
-        'stride': stride,
-        'max_frames': max_frames,
-        'photos': all(recording.photos for recording in recordings),
-        'confirmed': confirmed,
-        'class_names': list(model.class_names),
-        'frames': summary.frames,
-        'skipped': summary.skipped,
-        'skips': summary.skips,
-        'warnings': summary.warnings,
-        'left_out': summary.left_out,
-        'inferred': summary.inferred,
-        'stopped_early': summary.stopped_early,
-        'no_results_json': summary.no_results_json,
-        'frames_of': {run.stream.name: run.frames for run in runs},
-        'results_sha256': {run.stream.name: sha256_of(run.results) for run in runs if run.results.exists()},
-        'tracks': summary.identities,
-        'instances': summary.instances,
-        'identity': dict(identity or {}),
-    }
-    write_whole(folder / 'run.json', json.dumps(run, indent=1) + '\n')
-    return summary
+    with room(folder, [recording.path for recording in recordings], videos):
+        for recording in recordings:
+            recording.scale16 = model.settings.scale16()
+        start = time.perf_counter()
+        with BagWriter(folder / 'bag') as bag, ResultsJson(folder) as results:
+            outputs = _Outputs(
+                folder, len(streams) == 1, bag, results, model.name, copy_images, confirmed, codecs, labels, pictures
+            )
+            photos = [recording.photos for recording in recordings for _ in recording.streams]
+            runs = [
+                _StreamRun(stream, 1 + position, outputs, stride, photos[position])
+                for position, stream in enumerate(streams)
+            ]
+            stopped_early = _run(_processed(recordings, runs, model, stride), max_frames, on_frame)
+            no_results_json = results.write()
+        summary = _summary(recordings, runs, time.perf_counter() - start, stopped_early, no_results_json)
+        run = {
+            'vis_ros': vis_ros.__version__,
+            'date': run_date(),
+            'source': source or str(recordings[0].path),
+            **model.describe(),
+            'cameras': {stream.name: stream.topic for stream in streams},
+            'stride': stride,
+            'max_frames': max_frames,
+            'photos': all(recording.photos for recording in recordings),
+            'confirmed': confirmed,
+            'class_names': list(model.class_names),
+            'frames': summary.frames,
+            'skipped': summary.skipped,
+            'skips': summary.skips,
+            'warnings': summary.warnings,
+            'left_out': summary.left_out,
+            'inferred': summary.inferred,
+            'stopped_early': summary.stopped_early,
+            'no_results_json': summary.no_results_json,
+            'frames_of': {run.stream.name: run.frames for run in runs},
+            'results_sha256': {run.stream.name: sha256_of(run.results) for run in runs if run.results.exists()},
+            'tracks': summary.identities,
+            'instances': summary.instances,
+            'identity': dict(identity or {}),
+        }
+        write_whole(folder / 'run.json', json.dumps(run, indent=1) + '\n')
+        return summary
 
 
 def _summary(
