@@ -20,16 +20,17 @@ class PublishingThread:
         self._thread.start()
 
     def put(self, job: Callable[[], None]) -> None:
-        """Wait until the thread is free, and leave this job to it. A job must not raise."""
+        """Wait until the thread is free, and leave this job to it, unless it is stopped. A job must not raise."""
         with self._changed:
-            self._changed.wait_for(lambda: self._job is None)
-            self._job = job
-            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._job is None or self._stopped)
+            if not self._stopped:
+                self._job = job
+                self._changed.notify_all()
 
     def finish(self) -> None:
-        """Wait until the last job is done."""
+        """Wait until the last job is done, or the thread is stopped."""
         with self._changed:
-            self._changed.wait_for(lambda: self._job is None)
+            self._changed.wait_for(lambda: self._job is None or self._stopped)
 
     @property
     def is_running(self) -> bool:
