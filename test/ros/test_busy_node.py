@@ -105,12 +105,16 @@ def test_an_image_that_waits_is_ignored_when_the_node_is_disabled(busy):
     assert graph.process(scene(2)).sequence == 2
 
 
-def test_an_image_that_was_read_before_the_clock_went_back_is_dropped(graph):
+def test_an_image_that_was_read_before_the_clock_went_back_or_the_node_was_disabled_is_skipped(graph):
     node = graph.start()
     stamp = graph.process(scene(0)).header.stamp
     (camera,) = node._cameras
     image = CameraImage(Header(stamp=stamp), scene(1), arrived=time.monotonic(), started=time.perf_counter())
     assert camera.clock_went_back(0)
     assert camera.track(image, None) is None and camera.statistics.counts.dropped == 1
+    camera.enable(False)
+    now = CameraImage(Header(stamp=stamp), scene(1), arrived=time.monotonic(), started=time.perf_counter())
+    assert camera.track(now, None) is None and camera.statistics.counts.ignored == 1
+    camera.enable(True)
     later = CameraImage(Header(stamp=stamp), scene(1), arrived=time.monotonic(), started=time.perf_counter())
     assert camera.track(later, None).epoch == 2

@@ -36,7 +36,6 @@ from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanos
 from vis_ros.tracking.prompts import PromptError
 from vis_ros.tracking.settings import NodeSettings
 from vis_ros.tracking.tracker import Tracker
-from vis_ros.video.video_decoder import Pixels
 
 _ONE_JUMP_S = 1.0
 """Stamps and clock that jump back within this many seconds of each other made one and the same jump."""
@@ -154,7 +153,7 @@ class Camera:
         self._worker: Worker | None = None
         self._lock = threading.Lock()  # of `epoch` and `_reset_pending`
         self._reset_pending = False
-        self._set_back_at = self._clock_went_back_at = -math.inf
+        self._set_back_at = self._not_before = -math.inf
         # The worker thread alone uses these:
         self._tracked_epoch = epoch
         self._sequence = 0
@@ -170,6 +169,7 @@ class Camera:
     def activate(self, worker: Worker, views: Views) -> None:
         """Delete all tracks, clear the statistics and subscribe. The worker tracks, `views` draws."""
         self.request_reset()
+        self._not_before = time.monotonic()  # a video may still be in the decoder
         self.statistics = StreamStatistics()
         self._waiting = None
         self._worker, self._views = worker, views
@@ -188,10 +188,14 @@ class Camera:
         if self.depth is not None:
             self.depth.unsubscribe()
         self._worker = self._views = None
+        self._stop_video()
+        self._queue.clear()
+
+    def _stop_video(self) -> None:
+        """Expect a key frame next."""
         if self._video is not None:
             self._video.stop()
             self._video = None
-        self._queue.clear()
 
     def destroy(self) -> None:
         """Unsubscribe and remove the publishers."""
@@ -210,18 +214,19 @@ class Camera:
         elif self._worker is not None:
             try:
                 packet = read_video_packet(data, TRANSPORTS[self._transport])
+                image = ArrivedImage.now(data)
                 if packet is None:
-                    self._wait(data)
+                    self._wait(image)
                 else:
                     self._video = self._video or VideoThread(self._wait, self._undecoded)
-                    self._video.put(data, packet)
+                    self._video.put(image, packet)
             except ValueError as error:
                 self._skip('refused', 'image', f'image on {self.topic} refused: {error}')
 
-    def _wait(self, data: bytes, pixels: Pixels | None = None) -> None:
+    def _wait(self, image: ArrivedImage) -> None:
         """Put an image into the queue. Safe from any thread."""
         if (worker := self._worker) is not None:
-            self.statistics.skipped('dropped', self._queue.put(data, pixels))
+            self.statistics.skipped('dropped', self._queue.put(image))
             worker.wake()
 
     def _undecoded(self, reason: str) -> None:
@@ -238,6 +243,7 @@ class Camera:
         """Process images, or ignore them, the waiting one included."""
         self.enabled = enabled
         if not enabled:
+            self._stop_video()
             self.statistics.ignored(self._queue.clear())
 
     def configure(self, settings: NodeSettings) -> None:
@@ -258,7 +264,7 @@ class Camera:
 
         Returns False if stamps have already shown the same jump.
         """
-        self._clock_went_back_at = time.monotonic()  # what arrived before it was taken before the jump
+        self._not_before = time.monotonic()  # what arrived before it was taken before the jump
         self.statistics.skipped('dropped', self._queue.clear())
         last = self._order.last
         if time.monotonic() - self._set_back_at < _ONE_JUMP_S and (last or 0) <= now_ns + REGRESSION_TOLERANCE_NS:
@@ -325,7 +331,10 @@ class Camera:
 
     def _track(self, image: CameraImage, found: Instances | None) -> TrackedImage | None:
         header = image.header
-        if image.arrived < self._clock_went_back_at:  # it was read ahead
+        if not self.enabled:  # it was read ahead, or still in the decoder
+            self.statistics.ignored()
+            return None
+        if image.arrived < self._not_before:
             self.statistics.skipped('dropped')
             return None
         self._apply_reset()
