@@ -12,6 +12,7 @@ from std_srvs.srv import SetBool, Trigger
 from vis_ros.msg import InstanceMaskArray
 
 from vis_ros.node.camera import CameraImage
+from vis_ros.node.camera_publishers import CameraPublishers
 
 # --- several cameras --------------------------------------------------------------------------------------------------
 
@@ -103,6 +104,15 @@ def test_an_image_that_waits_is_ignored_when_the_node_is_disabled(busy):
     graph.status(lambda status, values: values['images ignored'] == '1' and values['images processed'] == '1')
     assert graph.call(SetBool, '/vis_node/enable', SetBool.Request(data=True)).success
     assert graph.process(scene(2)).sequence == 2
+
+
+def test_an_image_whose_overlay_fails_counts_as_processed_and_no_more(graph, monkeypatch):
+    """The node is being stopped, and its publishers are gone."""
+    (camera,) = graph.start()._cameras
+    monkeypatch.setattr(CameraPublishers, 'are_views_watched', property(lambda publishers: 1 / 0))
+    graph.process(scene(0))
+    graph.spin_until(lambda: graph.logged('no markers, detections or overlay of /image: ZeroDivisionError'))
+    assert (camera.statistics.counts.processed, camera.statistics.counts.failed) == (1, 0)
 
 
 def test_an_image_that_was_read_before_the_clock_went_back_or_the_node_was_disabled_is_skipped(graph):

@@ -344,17 +344,18 @@ class Camera:
             return None
         self._check_size(image.pixels)
         waiting = _FollowedImage(image, found, self._order.seconds(stamp), self._has_wrong_stamp)
+        depth_before = None if self.depth is None else self.depth.want(nanoseconds(header.stamp))
         if not self._delayed:
-            return self._find(waiting, None)
+            return self._find(waiting)
         before, self._waiting = self._waiting, waiting
-        return None if before is None else self._find(before, image.pixels)
+        return None if before is None else self._find(before, image.pixels, depth_before)
 
-    def _find(self, followed: _FollowedImage, after: NDArray[np.uint8] | None) -> TrackedImage:
-        """Find the tracks in an image. after: the next image, for trackers that use it."""
+    def _find(
+        self, followed: _FollowedImage, after: NDArray[np.uint8] | None = None, depth: StampedDepth | None = None
+    ) -> TrackedImage:
+        """Find the tracks in an image. after, depth: with `delayed`, the next image, and the depth of this one."""
         image = followed.image
         sent_ns = nanoseconds(image.header.stamp)
-        if self.depth is not None:
-            self.depth.want(sent_ns)
         instances = self.tracker.step(image.pixels, followed.seconds, followed.found, after=after)
         self._sequence += 1
         return TrackedImage(
@@ -364,7 +365,7 @@ class Camera:
             self._sequence,
             self._order.origin,
             None if followed.has_wrong_stamp else sent_ns,
-            None if self.depth is None else self.depth.nearest(),
+            depth if self.depth is None or after is not None else self.depth.nearest(),
         )
 
     def _decode(self, arrived: ArrivedImage) -> tuple[Header, NDArray[np.uint8]]:
@@ -482,13 +483,13 @@ class Camera:
         self.publishers.instances.publish(array)
         self.statistics.processed(time.perf_counter() - image.started, math.nan if latency is None else latency / 1e9)
         try:
+            if (views := self._views) is not None:  # not deactivated meanwhile
+                views.show(self.publishers, header, image.pixels, instances, self.log)
             self.publishers.publish_forms(header, instances)
         except Exception as error:
             if self._node.context.ok():
-                text = f'no markers or detections of {self.topic}: {type(error).__name__}: {error}'
+                text = f'no markers, detections or overlay of {self.topic}: {type(error).__name__}: {error}'
                 self.log.error('views', text)
-        if self._views is not None:
-            self._views.show(self.publishers, header, image.pixels, instances, self.log)
 
     def _latency_ns(self, stamp_ns: int | None) -> int | None:
         """Time since the stamp on the ROS clock; None if the stamp is wrong or in the future."""
