@@ -186,6 +186,30 @@ def test_an_activation_that_was_refused_leaves_nothing_open(graph, monkeypatch):
     assert ids(graph.process(scene(0))) == [1, 2]
 
 
+def test_publishing_that_hangs_is_reported_as_what_it_is(graph, monkeypatch):
+    monkeypatch.setattr(worker, 'STALLED_S', 0.5)
+    go_on, at_work = threading.Event(), threading.Event()
+    (camera,) = graph.start()._cameras
+    publish = camera.publishers.instances.publish
+
+    def hang(message):
+        at_work.set()
+        assert go_on.wait(60)
+        publish(message)
+
+    monkeypatch.setattr(camera.publishers.instances, 'publish', hang)
+    graph.send(scene(0))
+    graph.spin_until(at_work.is_set)
+    graph.send(scene(1))
+    status, _ = graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node')
+    assert 'publishing a result has been running for' in status.message and 'middleware' in status.message
+    go_on.set()
+    graph.spin_until(lambda: len(graph.arrays) == 2)
+    graph.status(lambda status, values: status.level == DiagnosticStatus.OK, 'vis_node')
+    graph.spin_until(lambda: graph.logged('images are processed again'))
+    assert not graph.logged('inference on')
+
+
 def test_a_network_that_no_longer_hangs_is_logged(graph, monkeypatch):
     monkeypatch.setattr(worker, 'STALLED_S', 0.5)
     go_on = threading.Event()
@@ -202,7 +226,7 @@ def test_a_network_that_no_longer_hangs_is_logged(graph, monkeypatch):
     go_on.set()
     graph.spin_until(lambda: graph.arrays)
     graph.status(lambda status, values: status.level == DiagnosticStatus.OK, 'vis_node')
-    graph.spin_until(lambda: graph.logged('inference has finished'))
+    graph.spin_until(lambda: graph.logged('images are processed again'))
 
 
 def test_a_silent_topic_is_reported_with_its_name_and_publishers(graph):

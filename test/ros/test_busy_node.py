@@ -63,6 +63,28 @@ def test_images_of_several_cameras_run_as_one_batch(graph):
     assert [ids(arrays[name][0]) for name in ('front', 'left', 'rear')] == [[1, 2], [1], [1, 2]]
 
 
+def test_a_batch_that_fails_is_told_and_its_images_run_alone(graph):
+    """Without a word, the node would only be slow."""
+    gate = EngineGate()
+
+    def factory(*arguments, **settings):
+        engine = gate.engine(*arguments, **settings)
+        engine.batch, infer = settings['batch'], engine.infer
+        engine.infer = lambda images: infer(images) if len(images) == 1 else 1 / 0
+        return engine
+
+    graph.start(engine_factory=factory, cameras=['front', 'left', 'rear'])
+    arrays = {name: graph.listen(InstanceMaskArray, f'/vis_node/{name}/instances') for name in ('left', 'rear')}
+    graph.send(scene(0), topic='/front/image')
+    graph.spin_until(gate.reached.is_set)
+    for name in arrays:
+        graph.send(scene(0), topic=f'/{name}/image')
+    gate.opened.set()
+    graph.spin_until(lambda: all(len(each) == 1 for each in arrays.values()))
+    assert [ids(arrays[name][0]) for name in arrays] == [[1, 2], [1, 2]]
+    graph.spin_until(lambda: graph.logged('a batch of 2 images failed: ZeroDivisionError'))
+
+
 # --- more images than the network can process -------------------------------------------------------------------------
 
 

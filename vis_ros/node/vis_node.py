@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
@@ -16,14 +18,16 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
-from vis_ros.engines.engine import Engine
+from vis_ros.engines.engine import CompilingError, Engine
 from vis_ros.engines.propagation_model import PropagationModel
+from vis_ros.instances import Instances
 from vis_ros.node.camera import Camera
 from vis_ros.node.diagnostics import camera_status, node_status
 from vis_ros.node.image_subscription import check_transport
 from vis_ros.node.library_log import LibraryLog
 from vis_ros.node.parameters import changed, check, declare, read, unknown
 from vis_ros.node.services import Services
+from vis_ros.node.throttled_log import ThrottledLog
 from vis_ros.node.transitions import Transitions
 from vis_ros.node.views import Views
 from vis_ros.node.worker import StallWatch, Worker
@@ -78,6 +82,7 @@ class VisNode(LifecycleNode):
         self._views: Views | None = None
         self._left_behind: Worker | None = None
         self._stall_watch = StallWatch(self.get_logger())
+        self._log = ThrottledLog(self.get_logger())
         self._library_log = LibraryLog(self.get_logger())
 
         self._parameter_faults: dict[str, str] = {}
@@ -226,11 +231,23 @@ class VisNode(LifecycleNode):
     def _activate(self) -> None:
         self._raise_if_hanging()
         assert self._model is not None
-        self._worker = Worker(self._cameras, self._model.detect, self._model.batch)
+        self._worker = Worker(self._cameras, self._detect, self._model.batch)
         self._views = Views()
         for camera in self._cameras:
             camera.activate(self._worker, self._views)
         self.get_logger().info(f'tracking {", ".join(camera.topic for camera in self._cameras)}')
+
+    def _detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
+        """Run the network on a batch. An error is told here: the images then run alone, perhaps without one."""
+        assert self._model is not None
+        try:
+            return self._model.detect(images)
+        except CompilingError:
+            raise
+        except Exception as error:
+            text = f'a batch of {len(images)} images failed: {type(error).__name__}: {error}'
+            self._log.warn('batch', f'{text}. Its images run one after another, which takes longer')
+            raise
 
     def _end(self, reason: str) -> None:
         """End the process with exit status 1, so that `respawn` of a launch file can start a new one."""
