@@ -188,8 +188,10 @@ def test_an_activation_that_was_refused_leaves_nothing_open(graph, monkeypatch):
 
 def test_publishing_that_hangs_is_reported_as_what_it_is(graph, monkeypatch):
     monkeypatch.setattr(worker, 'STALLED_S', 0.5)
+    monkeypatch.setattr(vis_node, 'STOP_TIMEOUT_S', 0.2)
     go_on, at_work = threading.Event(), threading.Event()
-    (camera,) = graph.start()._cameras
+    node = graph.start()
+    (camera,) = node._cameras
     publish = camera.publishers.instances.publish
 
     def hang(message):
@@ -203,11 +205,14 @@ def test_publishing_that_hangs_is_reported_as_what_it_is(graph, monkeypatch):
     graph.send(scene(1))
     status, _ = graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node')
     assert 'publishing a result has been running for' in status.message and 'middleware' in status.message
+    assert node.trigger_deactivate().name == 'SUCCESS' and node.trigger_activate().name == 'FAILURE'
+    assert 'publishing from the previous activation is still running' in node._fault
     go_on.set()
-    graph.spin_until(lambda: len(graph.arrays) == 2)
-    graph.status(lambda status, values: status.level == DiagnosticStatus.OK, 'vis_node')
-    graph.spin_until(lambda: graph.logged('images are processed again'))
-    assert not graph.logged('inference on')
+    graph.spin_until(lambda: not node.hangs)
+    assert node.trigger_activate().name == 'SUCCESS'
+    assert ids(graph.process(scene(0))) == [1, 2]
+    graph.spin_until(lambda: graph.logged('stopped, but publishing is still running'))
+    assert not graph.logged('inference')
 
 
 def test_a_network_that_no_longer_hangs_is_logged(graph, monkeypatch):

@@ -266,7 +266,7 @@ class VisNode(LifecycleNode):
         self._worker.stop(STOP_TIMEOUT_S)
         if self._worker.is_running:
             self._left_behind = self._worker
-            self.get_logger().error(f'stopped, but inference is still running after {STOP_TIMEOUT_S:g} s')
+            self.get_logger().error(f'stopped, but {self._left_running} is still running after {STOP_TIMEOUT_S:g} s')
         self._vis_services.reject_pending()
         self._worker = None
 
@@ -280,13 +280,18 @@ class VisNode(LifecycleNode):
 
     @property
     def hangs(self) -> bool:
-        """Whether inference that the node no longer waits for is still running."""
+        """Whether inference or publishing that the node no longer waits for is still running."""
         return self._left_behind is not None and self._left_behind.is_running
+
+    @property
+    def _left_running(self) -> str:
+        return (self._left_behind and self._left_behind.running) or 'inference'
 
     def _raise_if_hanging(self) -> None:
         """Two workers must not use one engine."""
         if self.hangs:
-            raise ValueError('inference from the previous activation is still running: wait, or restart the node')
+            what = self._left_running
+            raise ValueError(f'{what} from the previous activation is still running: wait, or restart the node')
 
     # --- callbacks --------------------------------------------------------------------------------------------------
 
@@ -320,7 +325,7 @@ class VisNode(LifecycleNode):
         progress = self._library_log.newest if self.is_loading else ''
         fault = self._fault or self._stall_watch.check(self._worker)
         if not fault and self.hangs:
-            fault = f'{self._state}, but inference from the previous activation is still running'
+            fault = f'{self._state}, but {self._left_running} from the previous activation is still running'
         statuses = [node_status(name, self._state, fault, self._model, progress)]
         statuses += [camera_status(name, camera, active) for camera in self._cameras]
         message = DiagnosticArray(status=statuses)

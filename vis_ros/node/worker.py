@@ -126,6 +126,13 @@ class Worker:
         return self._publishing.busy_s
 
     @property
+    def running(self) -> str:
+        """What `stop` has left behind, in a word; '' if all has ended."""
+        if self._publishing.busy_s:  # the worker may be waiting for it
+            return 'publishing'
+        return 'inference' if self._thread.is_alive() else ''
+
+    @property
     def is_running(self) -> bool:
         """Whether a thread has not ended yet."""
         return self._thread.is_alive() or self._publishing.is_running
