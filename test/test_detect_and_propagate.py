@@ -1,5 +1,6 @@
 """DetectAndPropagate: gaps of a detector bridged by a propagator of colors."""
 
+import cv2
 import numpy as np
 import pytest
 from helpers.color_propagator import BLUE, RED, ColorPropagator, draw, mask_of
@@ -239,6 +240,24 @@ def test_a_prompt_of_an_older_image_finds_the_track_that_was_there():
         (red,) = ids(follower.step(image))
     assert follower.tracker.prompt(mask=mask_of(images[1], RED), stamp=0.2) == red
     assert len(follower.step(images[4])) == 1
+
+
+def test_a_lost_track_keeps_its_place_in_images_of_another_size():
+    follower = Follower(())
+    image = draw(square(10), square(110, color=BLUE))
+    follower.step(image)
+    red = follower.tracker.prompt(mask=mask_of(image, RED))
+    hidden = draw(square(110, color=BLUE))
+    assert state_of(follower.step(hidden), red) == LOST
+    for height, width in ((192, 320), (96, 320), (96, 160)):  # the camera changes its mode
+        resized = cv2.resize(hidden, (width, height), interpolation=cv2.INTER_NEAREST)
+        found = follower.step(resized)
+        index = ids(found).index(red)
+        scale = np.array([width / 160, height / 96] * 2)
+        assert found.image_size == (height, width) and found.states[index] == LOST and not found.masks[index].any()
+        for box in (found.boxes[index], found.rois[index]):
+            assert (box == [10, 20, 34, 44] * scale).all()
+    assert state_of(follower.step(image), red) == CONFIRMED
 
 
 def test_prompts_that_cannot_be_used_change_nothing():

@@ -186,6 +186,35 @@ def test_an_activation_that_was_refused_leaves_nothing_open(graph, monkeypatch):
     assert ids(graph.process(scene(0))) == [1, 2]
 
 
+def test_publishing_that_hangs_is_reported_as_what_it_is(graph, monkeypatch):
+    monkeypatch.setattr(worker, 'STALLED_S', 0.5)
+    monkeypatch.setattr(vis_node, 'STOP_TIMEOUT_S', 0.2)
+    go_on, at_work = threading.Event(), threading.Event()
+    node = graph.start()
+    (camera,) = node._cameras
+    publish = camera.publishers.instances.publish
+
+    def hang(message):
+        at_work.set()
+        assert go_on.wait(60)
+        publish(message)
+
+    monkeypatch.setattr(camera.publishers.instances, 'publish', hang)
+    graph.send(scene(0))
+    graph.spin_until(at_work.is_set)
+    graph.send(scene(1))
+    status, _ = graph.status(lambda status, values: status.level == DiagnosticStatus.ERROR, 'vis_node')
+    assert 'publishing a result has been running for' in status.message and 'middleware' in status.message
+    assert node.trigger_deactivate().name == 'SUCCESS' and node.trigger_activate().name == 'FAILURE'
+    assert 'publishing from the previous activation is still running' in node._fault
+    go_on.set()
+    graph.spin_until(lambda: not node.hangs)
+    assert node.trigger_activate().name == 'SUCCESS'
+    assert ids(graph.process(scene(0))) == [1, 2]
+    graph.spin_until(lambda: graph.logged('stopped, but publishing is still running'))
+    assert not graph.logged('inference')
+
+
 def test_a_network_that_no_longer_hangs_is_logged(graph, monkeypatch):
     monkeypatch.setattr(worker, 'STALLED_S', 0.5)
     go_on = threading.Event()
@@ -202,7 +231,7 @@ def test_a_network_that_no_longer_hangs_is_logged(graph, monkeypatch):
     go_on.set()
     graph.spin_until(lambda: graph.arrays)
     graph.status(lambda status, values: status.level == DiagnosticStatus.OK, 'vis_node')
-    graph.spin_until(lambda: graph.logged('inference has finished'))
+    graph.spin_until(lambda: graph.logged('images are processed again'))
 
 
 def test_a_silent_topic_is_reported_with_its_name_and_publishers(graph):

@@ -12,6 +12,7 @@ from std_srvs.srv import SetBool, Trigger
 from vis_ros.msg import InstanceMaskArray
 
 from vis_ros.node.camera import CameraImage
+from vis_ros.node.camera_publishers import CameraPublishers
 
 # --- several cameras --------------------------------------------------------------------------------------------------
 
@@ -62,6 +63,28 @@ def test_images_of_several_cameras_run_as_one_batch(graph):
     assert [ids(arrays[name][0]) for name in ('front', 'left', 'rear')] == [[1, 2], [1], [1, 2]]
 
 
+def test_a_batch_that_fails_is_told_and_its_images_run_alone(graph):
+    """Without a word, the node would only be slow."""
+    gate = EngineGate()
+
+    def factory(*arguments, **settings):
+        engine = gate.engine(*arguments, **settings)
+        engine.batch, infer = settings['batch'], engine.infer
+        engine.infer = lambda images: infer(images) if len(images) == 1 else 1 / 0
+        return engine
+
+    graph.start(engine_factory=factory, cameras=['front', 'left', 'rear'])
+    arrays = {name: graph.listen(InstanceMaskArray, f'/vis_node/{name}/instances') for name in ('left', 'rear')}
+    graph.send(scene(0), topic='/front/image')
+    graph.spin_until(gate.reached.is_set)
+    for name in arrays:
+        graph.send(scene(0), topic=f'/{name}/image')
+    gate.opened.set()
+    graph.spin_until(lambda: all(len(each) == 1 for each in arrays.values()))
+    assert [ids(arrays[name][0]) for name in arrays] == [[1, 2], [1, 2]]
+    graph.spin_until(lambda: graph.logged('a batch of 2 images failed: ZeroDivisionError'))
+
+
 # --- more images than the network can process -------------------------------------------------------------------------
 
 
@@ -105,12 +128,25 @@ def test_an_image_that_waits_is_ignored_when_the_node_is_disabled(busy):
     assert graph.process(scene(2)).sequence == 2
 
 
-def test_an_image_that_was_read_before_the_clock_went_back_is_dropped(graph):
+def test_an_image_whose_overlay_fails_counts_as_processed_and_no_more(graph, monkeypatch):
+    """The node is being stopped, and its publishers are gone."""
+    (camera,) = graph.start()._cameras
+    monkeypatch.setattr(CameraPublishers, 'are_views_watched', property(lambda publishers: 1 / 0))
+    graph.process(scene(0))
+    graph.spin_until(lambda: graph.logged('no markers, detections or overlay of /image: ZeroDivisionError'))
+    assert (camera.statistics.counts.processed, camera.statistics.counts.failed) == (1, 0)
+
+
+def test_an_image_that_was_read_before_the_clock_went_back_or_the_node_was_disabled_is_skipped(graph):
     node = graph.start()
     stamp = graph.process(scene(0)).header.stamp
     (camera,) = node._cameras
     image = CameraImage(Header(stamp=stamp), scene(1), arrived=time.monotonic(), started=time.perf_counter())
     assert camera.clock_went_back(0)
     assert camera.track(image, None) is None and camera.statistics.counts.dropped == 1
+    camera.enable(False)
+    now = CameraImage(Header(stamp=stamp), scene(1), arrived=time.monotonic(), started=time.perf_counter())
+    assert camera.track(now, None) is None and camera.statistics.counts.ignored == 1
+    camera.enable(True)
     later = CameraImage(Header(stamp=stamp), scene(1), arrived=time.monotonic(), started=time.perf_counter())
     assert camera.track(later, None).epoch == 2

@@ -7,6 +7,7 @@ from array import array
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
+from helpers.delayed_propagators import DelayedPropagators
 from helpers.engine_gate import EngineGate
 from helpers.image_messages import image_message
 from helpers.rectangles import GREEN, HEIGHT, RED, WIDTH, draw
@@ -20,6 +21,7 @@ from vis_ros.ros.stamps import nanoseconds
 FX, FY, CX, CY = 60.0, 50.0, 32.0, 24.0
 BOX = (10, 6, 30, 17)  # its pixels' medians are (19.5, 11)
 SHOWN = draw((*BOX, GREEN))
+SHOWN_RED = draw((*BOX, RED))
 
 
 def camera_info(distortion=(), model='plumb_bob', **fields):
@@ -77,8 +79,8 @@ def scene(graph):
     return Scene()
 
 
-def at(milliseconds):
-    return Time(sec=100, nanosec=milliseconds * 1_000_000 + 789)
+def at(milliseconds, seconds=0):
+    return Time(sec=100 + seconds, nanosec=milliseconds * 1_000_000 + 789)
 
 
 def expected(z, zoom=1):
@@ -93,6 +95,20 @@ def test_position_follows_from_depth_and_calibration(graph, scene):
     assert scene.position(stamp=at(100)) == pytest.approx(expected(1.25))
     _, values = graph.status(lambda status, values: values['images processed'] == '2')
     assert values['images without depth'] == '0'
+
+
+def test_a_delayed_image_keeps_its_depth_until_the_next_image_comes(graph, scene):
+    """Although far more depth images arrive in between than are buffered."""
+    factories = {'propagation_factory': DelayedPropagators}
+    scene.start(factories=factories, model='maskrnn', delayed=True, propagation_weights='none')
+    (camera,) = graph.under_test._cameras
+    for second in range(3):
+        scene.depth(meters(2.0 + second), at(0, second))
+        graph.send(SHOWN_RED, at(0, second))
+        graph.spin_until(lambda second=second: camera._waiting is not None and len(graph.arrays) == second)
+        for later in range(1, 10):
+            scene.depth(meters(9.0), at(100 * later, second))
+    assert [found.position.z for array in graph.arrays for found in array.instances] == [2.0, 3.0]
 
 
 def test_rectified_images_use_the_calibration_p(scene):

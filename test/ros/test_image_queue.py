@@ -5,14 +5,14 @@ from builtin_interfaces.msg import Time
 from helpers.image_messages import image_message
 from helpers.rectangles import draw
 
-from vis_ros.node.image_queue import ImageQueue
+from vis_ros.node.image_queue import ArrivedImage, ImageQueue
 from vis_ros.recordings.cdr import serialize
 
 
 def message(seconds):
     image = image_message(draw())
     image.header.stamp = Time(sec=seconds, nanosec=5)
-    return serialize(image, 'sensor_msgs/msg/Image')
+    return ArrivedImage.now(serialize(image, 'sensor_msgs/msg/Image'))
 
 
 def take(queue):
@@ -49,5 +49,5 @@ def test_an_image_whose_depth_has_come_is_replaced():
 
 def test_a_message_without_a_whole_header_is_kept_for_whoever_reports_it():
     queue = ImageQueue(None)
-    queue.put(b'\0\1\0')
+    queue.put(ArrivedImage.now(b'\0\1\0'))
     assert queue.take().stamp_ns is None

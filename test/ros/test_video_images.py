@@ -1,14 +1,20 @@
 """The node on H.264 and H.265: every packet is decoded, the newest image is processed."""
 
+import threading
 from importlib import util
 
+import numpy as np
 import pytest
 from helpers.rectangles import RED, draw
-from helpers.video_packets import COMPRESSED, FFMPEG, FOXGLOVE, encode, packet_message, typestore
+from helpers.video_packets import COMPRESSED, FFMPEG, FOXGLOVE, encode, packet_message, scene, typestore
 from sensor_msgs.msg import CompressedImage
 
+from vis_ros.node.image_queue import ArrivedImage
+from vis_ros.node.video_thread import MOST_WAITING, VideoThread
 from vis_ros.node.vis_node import SUCCESS
 from vis_ros.ros import new_message
+from vis_ros.video.video_decoder import VideoDecoder
+from vis_ros.video.video_packet import VideoPacket
 
 STEP_NS, START_NS = 100_000_789, 100_000_000_000
 STORE = typestore()
@@ -123,6 +129,78 @@ def test_a_camera_goes_on_after_it_was_deactivated(graph):
     encoder = Encoder(graph, '/image/compressed', COMPRESSED)
     second = encoder.send(packets[5])
     graph.spin_until(lambda: stamp_ns(graph.arrays[-1]) == second)
+
+
+def test_images_after_packets_that_were_left_out_are_refused_until_the_next_key_frame():
+    """The first packet after those that were left out has the number that the last one before them lets expect."""
+    gop = MOST_WAITING // 2
+    packets = [VideoPacket('h264', data) for _, _, data in encode(scene(4 * gop), gop=gop)]
+    decoder = VideoDecoder(lambda index, error: None)
+    expected = [pixels() for index, packet in enumerate(packets) for _, pixels in decoder.put(index, packet)]
+    reached, gate, delivered, refused = threading.Event(), threading.Event(), [], []
+
+    def deliver(image):
+        reached.set()
+        assert gate.wait(10)
+        delivered.append(image)
+
+    thread = VideoThread(deliver, refused.append)
+    for index, packet in enumerate(packets):
+        thread.put(ArrivedImage(b'', index, 0.0), packet)
+        assert reached.wait(10)
+        if index > MOST_WAITING:
+            gate.set()
+    while len(delivered) + len(refused) < len(packets):
+        gate.wait(0.01)
+    thread.stop()
+    assert [image.stamp_ns for image in delivered] == [0, *range(3 * gop, 4 * gop)]
+    assert all(np.array_equal(image.pixels(), expected[image.stamp_ns]) for image in delivered)
+
+
+@pytest.fixture
+def decoding(monkeypatch):
+    """Holds every image in the decoder until it is opened."""
+    gate, put = threading.Event(), VideoDecoder.put
+
+    def hold(*arguments):
+        assert gate.wait(30)
+        return put(*arguments)
+
+    monkeypatch.setattr(VideoDecoder, 'put', hold)
+    yield gate
+    gate.set()
+
+
+def test_what_was_in_the_decoder_when_the_node_was_disabled_is_ignored(graph, decoding):
+    node = graph.start(image_transport='compressed', new_track_score=0.4)
+    encoder = Encoder(graph, '/image/compressed', COMPRESSED)
+    packets = packets_of(10)
+    statistics = node._cameras[0].statistics
+    encoder.send(packets[0])
+    graph.spin_until(lambda: statistics.counts.received == 1)
+    node._cameras[0].enable(False)
+    decoding.set()
+    graph.spin_for(0.2)
+    node._cameras[0].enable(True)
+    for packet in packets[1:6]:  # those before the key frame 5 need what was ignored
+        newest = encoder.send(packet)
+    graph.spin_until(lambda: graph.arrays and stamp_ns(graph.arrays[-1]) == newest)
+    assert len(graph.arrays) == 1 and statistics.counts.undecoded == 4
+
+
+def test_what_was_in_the_decoder_when_the_clock_went_back_is_dropped(graph, decoding):
+    node = graph.start(image_transport='compressed', new_track_score=0.4)
+    encoder = Encoder(graph, '/image/compressed', COMPRESSED)
+    packets = packets_of(3)
+    counts = node._cameras[0].statistics.counts
+    encoder.send(packets[0])
+    graph.spin_until(lambda: counts.received == 1)
+    assert node._cameras[0].clock_went_back(0)
+    decoding.set()
+    graph.spin_until(lambda: counts.dropped == 1)
+    newest = encoder.send(packets[1])
+    graph.spin_until(lambda: graph.arrays and stamp_ns(graph.arrays[-1]) == newest)
+    assert len(graph.arrays) == 1 and counts.processed == 1
 
 
 @pytest.mark.parametrize(

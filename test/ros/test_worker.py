@@ -349,6 +349,35 @@ def test_the_publishing_thread_takes_no_job_before_the_last_is_done():
     assert not thread.is_running
 
 
+@pytest.mark.parametrize('hangs', ['network', 'publishing'])
+def test_a_worker_that_was_left_behind_ends_once_nothing_hangs_any_more(hangs):
+    """It has three results to publish, and a request to serve."""
+    hanging, gate, done = threading.Event(), threading.Event(), []
+
+    def wait(where):
+        if where == hangs:
+            hanging.set()
+            assert gate.wait(10)
+
+    class Hanging(PublishingStream):
+        def publish(self, result):
+            wait('publishing')
+            super().publish(result)
+
+    streams = [Hanging(done) for _ in range(3)]
+    for number, stream in enumerate(streams):
+        stream.gate.set()
+        stream.image = number
+    worker = Worker(streams, lambda images: wait('network') or images, batch=3)
+    assert hanging.wait(10)
+    worker.submit(streams[0], 'request')
+    worker.stop(0.05)
+    assert worker.is_running
+    gate.set()
+    worker.stop(10)
+    assert not worker.is_running and 'request' not in [item for _, _, item in done]
+
+
 def test_reading_ahead_begins_at_its_time_and_not_once_the_network_is_free():
     reads = []
 

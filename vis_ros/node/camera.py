@@ -36,7 +36,6 @@ from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanos
 from vis_ros.tracking.prompts import PromptError
 from vis_ros.tracking.settings import NodeSettings
 from vis_ros.tracking.tracker import Tracker
-from vis_ros.video.video_decoder import Pixels
 
 _ONE_JUMP_S = 1.0
 """Stamps and clock that jump back within this many seconds of each other made one and the same jump."""
@@ -154,7 +153,7 @@ class Camera:
         self._worker: Worker | None = None
         self._lock = threading.Lock()  # of `epoch` and `_reset_pending`
         self._reset_pending = False
-        self._set_back_at = self._clock_went_back_at = -math.inf
+        self._set_back_at = self._not_before = -math.inf
         # The worker thread alone uses these:
         self._tracked_epoch = epoch
         self._sequence = 0
@@ -170,6 +169,7 @@ class Camera:
     def activate(self, worker: Worker, views: Views) -> None:
         """Delete all tracks, clear the statistics and subscribe. The worker tracks, `views` draws."""
         self.request_reset()
+        self._not_before = time.monotonic()  # a video may still be in the decoder
         self.statistics = StreamStatistics()
         self._waiting = None
         self._worker, self._views = worker, views
@@ -188,10 +188,14 @@ class Camera:
         if self.depth is not None:
             self.depth.unsubscribe()
         self._worker = self._views = None
+        self._stop_video()
+        self._queue.clear()
+
+    def _stop_video(self) -> None:
+        """Expect a key frame next."""
         if self._video is not None:
             self._video.stop()
             self._video = None
-        self._queue.clear()
 
     def destroy(self) -> None:
         """Unsubscribe and remove the publishers."""
@@ -210,18 +214,19 @@ class Camera:
         elif self._worker is not None:
             try:
                 packet = read_video_packet(data, TRANSPORTS[self._transport])
+                image = ArrivedImage.now(data)
                 if packet is None:
-                    self._wait(data)
+                    self._wait(image)
                 else:
                     self._video = self._video or VideoThread(self._wait, self._undecoded)
-                    self._video.put(data, packet)
+                    self._video.put(image, packet)
             except ValueError as error:
                 self._skip('refused', 'image', f'image on {self.topic} refused: {error}')
 
-    def _wait(self, data: bytes, pixels: Pixels | None = None) -> None:
+    def _wait(self, image: ArrivedImage) -> None:
         """Put an image into the queue. Safe from any thread."""
         if (worker := self._worker) is not None:
-            self.statistics.skipped('dropped', self._queue.put(data, pixels))
+            self.statistics.skipped('dropped', self._queue.put(image))
             worker.wake()
 
     def _undecoded(self, reason: str) -> None:
@@ -238,6 +243,7 @@ class Camera:
         """Process images, or ignore them, the waiting one included."""
         self.enabled = enabled
         if not enabled:
+            self._stop_video()
             self.statistics.ignored(self._queue.clear())
 
     def configure(self, settings: NodeSettings) -> None:
@@ -258,7 +264,7 @@ class Camera:
 
         Returns False if stamps have already shown the same jump.
         """
-        self._clock_went_back_at = time.monotonic()  # what arrived before it was taken before the jump
+        self._not_before = time.monotonic()  # what arrived before it was taken before the jump
         self.statistics.skipped('dropped', self._queue.clear())
         last = self._order.last
         if time.monotonic() - self._set_back_at < _ONE_JUMP_S and (last or 0) <= now_ns + REGRESSION_TOLERANCE_NS:
@@ -325,7 +331,10 @@ class Camera:
 
     def _track(self, image: CameraImage, found: Instances | None) -> TrackedImage | None:
         header = image.header
-        if image.arrived < self._clock_went_back_at:  # it was read ahead
+        if not self.enabled:  # it was read ahead, or still in the decoder
+            self.statistics.ignored()
+            return None
+        if image.arrived < self._not_before:
             self.statistics.skipped('dropped')
             return None
         self._apply_reset()
@@ -335,17 +344,18 @@ class Camera:
             return None
         self._check_size(image.pixels)
         waiting = _FollowedImage(image, found, self._order.seconds(stamp), self._has_wrong_stamp)
+        depth_before = None if self.depth is None else self.depth.want(nanoseconds(header.stamp))
         if not self._delayed:
-            return self._find(waiting, None)
+            return self._find(waiting)
         before, self._waiting = self._waiting, waiting
-        return None if before is None else self._find(before, image.pixels)
+        return None if before is None else self._find(before, image.pixels, depth_before)
 
-    def _find(self, followed: _FollowedImage, after: NDArray[np.uint8] | None) -> TrackedImage:
-        """Find the tracks in an image. after: the next image, for trackers that use it."""
+    def _find(
+        self, followed: _FollowedImage, after: NDArray[np.uint8] | None = None, depth: StampedDepth | None = None
+    ) -> TrackedImage:
+        """Find the tracks in an image. after, depth: with `delayed`, the next image, and the depth of this one."""
         image = followed.image
         sent_ns = nanoseconds(image.header.stamp)
-        if self.depth is not None:
-            self.depth.want(sent_ns)
         instances = self.tracker.step(image.pixels, followed.seconds, followed.found, after=after)
         self._sequence += 1
         return TrackedImage(
@@ -355,7 +365,7 @@ class Camera:
             self._sequence,
             self._order.origin,
             None if followed.has_wrong_stamp else sent_ns,
-            None if self.depth is None else self.depth.nearest(),
+            depth if self.depth is None or after is not None else self.depth.nearest(),
         )
 
     def _decode(self, arrived: ArrivedImage) -> tuple[Header, NDArray[np.uint8]]:
@@ -473,13 +483,13 @@ class Camera:
         self.publishers.instances.publish(array)
         self.statistics.processed(time.perf_counter() - image.started, math.nan if latency is None else latency / 1e9)
         try:
+            if (views := self._views) is not None:  # not deactivated meanwhile
+                views.show(self.publishers, header, image.pixels, instances, self.log)
             self.publishers.publish_forms(header, instances)
         except Exception as error:
             if self._node.context.ok():
-                text = f'no markers or detections of {self.topic}: {type(error).__name__}: {error}'
+                text = f'no markers, detections or overlay of {self.topic}: {type(error).__name__}: {error}'
                 self.log.error('views', text)
-        if self._views is not None:
-            self._views.show(self.publishers, header, image.pixels, instances, self.log)
 
     def _latency_ns(self, stamp_ns: int | None) -> int | None:
         """Time since the stamp on the ROS clock; None if the stamp is wrong or in the future."""

@@ -158,10 +158,14 @@ class DepthStream:
 
     # --- worker thread ----------------------------------------------------------------------------------------------
 
-    def want(self, stamp_ns: int | None) -> None:
-        """From now on, keep the depth image nearest to the stamp of an image in nanoseconds; None: to no stamp."""
+    def want(self, stamp_ns: int | None) -> StampedDepth | None:
+        """From now on, keep the depth image nearest to the stamp of an image in nanoseconds; None: to no stamp. Returns
+        the one nearest to the stamp that was wanted before.
+        """
         with self._lock:
+            before = self._depths.nearest()
             self._depths.want(stamp_ns)
+            return before
 
     def nearest(self) -> StampedDepth | None:
         """The depth image nearest to the stamp, so far."""

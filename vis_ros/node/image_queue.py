@@ -19,14 +19,23 @@ class ArrivedImage:
     """A serialized image message.
 
     stamp_ns: of its header, None if it is invalid.
-    pixels: of a video, whose packets are decoded on arrival; None for an image of its own.
     time: of arrival, of `time.monotonic`.
+    pixels: of a video, whose packets are decoded on arrival; None for an image of its own.
     """
 
     data: bytes
     stamp_ns: int | None
     time: float
     pixels: Pixels | None = None
+
+    @classmethod
+    def now(cls, data: bytes) -> ArrivedImage:
+        """A message that arrives now."""
+        try:
+            stamp_ns = nanoseconds(read_header(data))
+        except ImageError:  # refused when the image is read
+            stamp_ns = None
+        return cls(data, stamp_ns, time.monotonic())
 
 
 Wait = Callable[[ArrivedImage], float]
@@ -45,13 +54,8 @@ class ImageQueue:
         self._images: deque[ArrivedImage] = deque()
         self._lock = threading.Lock()
 
-    def put(self, data: bytes, pixels: Pixels | None = None) -> int:
+    def put(self, image: ArrivedImage) -> int:
         """Add an image. Returns how many it replaces."""
-        try:
-            stamp_ns = nanoseconds(read_header(data))
-        except ImageError:  # refused when the image is read
-            stamp_ns = None
-        image = ArrivedImage(data, stamp_ns, time.monotonic(), pixels)
         with self._lock:
             waits_for_depth = len(self._images) == 1 and self._wait_s(self._images[0]) > 0
             replaced = 0 if waits_for_depth else len(self._images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 
@@ -13,6 +14,7 @@ class PublishingThread:
 
     def __init__(self) -> None:
         self._job: Callable[[], None] | None = None
+        self._put_at = 0.0
         self._stopped = False
         self._changed = threading.Condition()
         # A daemon thread, because a middleware that hangs must not keep the process alive.
@@ -20,16 +22,23 @@ class PublishingThread:
         self._thread.start()
 
     def put(self, job: Callable[[], None]) -> None:
-        """Wait until the thread is free, and leave this job to it. A job must not raise."""
+        """Wait until the thread is free, and leave this job to it, unless it is stopped. A job must not raise."""
         with self._changed:
-            self._changed.wait_for(lambda: self._job is None)
-            self._job = job
-            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._job is None or self._stopped)
+            if not self._stopped:
+                self._job, self._put_at = job, time.monotonic()
+                self._changed.notify_all()
 
     def finish(self) -> None:
-        """Wait until the last job is done."""
+        """Wait until the last job is done, or the thread is stopped."""
         with self._changed:
-            self._changed.wait_for(lambda: self._job is None)
+            self._changed.wait_for(lambda: self._job is None or self._stopped)
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the job in progress was put; 0 without one."""
+        with self._changed:
+            return 0.0 if self._job is None else time.monotonic() - self._put_at
 
     @property
     def is_running(self) -> bool:

@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
@@ -16,14 +18,16 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
-from vis_ros.engines.engine import Engine
+from vis_ros.engines.engine import CompilingError, Engine
 from vis_ros.engines.propagation_model import PropagationModel
+from vis_ros.instances import Instances
 from vis_ros.node.camera import Camera
 from vis_ros.node.diagnostics import camera_status, node_status
 from vis_ros.node.image_subscription import check_transport
 from vis_ros.node.library_log import LibraryLog
 from vis_ros.node.parameters import changed, check, declare, read, unknown
 from vis_ros.node.services import Services
+from vis_ros.node.throttled_log import ThrottledLog
 from vis_ros.node.transitions import Transitions
 from vis_ros.node.views import Views
 from vis_ros.node.worker import StallWatch, Worker
@@ -78,6 +82,7 @@ class VisNode(LifecycleNode):
         self._views: Views | None = None
         self._left_behind: Worker | None = None
         self._stall_watch = StallWatch(self.get_logger())
+        self._log = ThrottledLog(self.get_logger())
         self._library_log = LibraryLog(self.get_logger())
 
         self._parameter_faults: dict[str, str] = {}
@@ -226,11 +231,23 @@ class VisNode(LifecycleNode):
     def _activate(self) -> None:
         self._raise_if_hanging()
         assert self._model is not None
-        self._worker = Worker(self._cameras, self._model.detect, self._model.batch)
+        self._worker = Worker(self._cameras, self._detect, self._model.batch)
         self._views = Views()
         for camera in self._cameras:
             camera.activate(self._worker, self._views)
         self.get_logger().info(f'tracking {", ".join(camera.topic for camera in self._cameras)}')
+
+    def _detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
+        """Run the network on a batch. An error is told here: the images then run alone, perhaps without one."""
+        assert self._model is not None
+        try:
+            return self._model.detect(images)
+        except CompilingError:
+            raise
+        except Exception as error:
+            text = f'a batch of {len(images)} images failed: {type(error).__name__}: {error}'
+            self._log.warn('batch', f'{text}. Its images run one after another, which takes longer')
+            raise
 
     def _end(self, reason: str) -> None:
         """End the process with exit status 1, so that `respawn` of a launch file can start a new one."""
@@ -249,7 +266,7 @@ class VisNode(LifecycleNode):
         self._worker.stop(STOP_TIMEOUT_S)
         if self._worker.is_running:
             self._left_behind = self._worker
-            self.get_logger().error(f'stopped, but inference is still running after {STOP_TIMEOUT_S:g} s')
+            self.get_logger().error(f'stopped, but {self._left_running} is still running after {STOP_TIMEOUT_S:g} s')
         self._vis_services.reject_pending()
         self._worker = None
 
@@ -263,13 +280,18 @@ class VisNode(LifecycleNode):
 
     @property
     def hangs(self) -> bool:
-        """Whether inference that the node no longer waits for is still running."""
+        """Whether inference or publishing that the node no longer waits for is still running."""
         return self._left_behind is not None and self._left_behind.is_running
+
+    @property
+    def _left_running(self) -> str:
+        return (self._left_behind and self._left_behind.running) or 'inference'
 
     def _raise_if_hanging(self) -> None:
         """Two workers must not use one engine."""
         if self.hangs:
-            raise ValueError('inference from the previous activation is still running: wait, or restart the node')
+            what = self._left_running
+            raise ValueError(f'{what} from the previous activation is still running: wait, or restart the node')
 
     # --- callbacks --------------------------------------------------------------------------------------------------
 
@@ -303,7 +325,7 @@ class VisNode(LifecycleNode):
         progress = self._library_log.newest if self.is_loading else ''
         fault = self._fault or self._stall_watch.check(self._worker)
         if not fault and self.hangs:
-            fault = f'{self._state}, but inference from the previous activation is still running'
+            fault = f'{self._state}, but {self._left_running} from the previous activation is still running'
         statuses = [node_status(name, self._state, fault, self._model, progress)]
         statuses += [camera_status(name, camera, active) for camera in self._cameras]
         message = DiagnosticArray(status=statuses)

@@ -121,6 +121,18 @@ class Worker:
         return None if started is None else (started[0], time.monotonic() - started[1])
 
     @property
+    def publishing_s(self) -> float:
+        """Seconds since publishing the current result started; 0 while nothing is being published."""
+        return self._publishing.busy_s
+
+    @property
+    def running(self) -> str:
+        """What `stop` has left behind, in a word; '' if all has ended."""
+        if self._publishing.busy_s:  # the worker may be waiting for it
+            return 'publishing'
+        return 'inference' if self._thread.is_alive() else ''
+
+    @property
     def is_running(self) -> bool:
         """Whether a thread has not ended yet."""
         return self._thread.is_alive() or self._publishing.is_running
@@ -232,18 +244,26 @@ class StallWatch:
 
     def check(self, worker: Worker | None) -> str:
         """What to report about a job that does not finish; '' if there is none."""
-        in_flight = None if worker is None else worker.in_flight
-        if in_flight is None or in_flight[1] < STALLED_S:
-            if self._stalled and worker is not None:
-                self._logger.warning('inference has finished; images are processed again')
-            self._stalled = False
-            return ''
-        stream, seconds = in_flight
-        text = (
-            f'inference on {stream.topic} has been running for {seconds:.0f} s; all cameras are blocked. The network '
-            'may be compiling for a new image size; otherwise the device hangs and the node must be restarted'
-        )
-        if not self._stalled:
-            self._stalled = True
+        text = '' if worker is None else self._stall(worker)
+        if self._stalled and worker is not None and not text:
+            self._logger.warning('nothing hangs any more; images are processed again')
+        if text and not self._stalled:
             self._logger.error(text)
+        self._stalled = bool(text)
         return text
+
+    @staticmethod
+    def _stall(worker: Worker) -> str:
+        if worker.publishing_s >= STALLED_S:  # then the network soon waits for it
+            return (
+                f'publishing a result has been running for {worker.publishing_s:.0f} s; all cameras are blocked. The '
+                'middleware hangs and the node must be restarted'
+            )
+        in_flight = worker.in_flight
+        if in_flight is None or in_flight[1] < STALLED_S:
+            return ''
+        return (
+            f'inference on {in_flight[0].topic} has been running for {in_flight[1]:.0f} s; all cameras are blocked. '
+            'The network may be compiling for a new image size; otherwise the device hangs and the node must be '
+            'restarted'
+        )

@@ -278,7 +278,7 @@ class DetectAndPropagate:
                 continue
             row = _bridged(seen.row, here, found.image_size) if self._is_plausible(seen, here, taken) else None
             if seen.prompted:
-                row = self._followed(number, seen, here, row)
+                row = self._followed(number, seen, here, row, found.image_size)
             if row is not None:
                 bridged.append(row)
         return bridged
@@ -290,13 +290,15 @@ class DetectAndPropagate:
         has_size = _MIN_AREA <= area <= _MAX_GROWTH * seen.area
         return has_size and free >= _MIN_FREE_SHARE * area and here.score >= least
 
-    def _followed(self, number: int, seen: _Seen, here: _Candidate, row: Instances | None) -> Instances:
+    def _followed(
+        self, number: int, seen: _Seen, here: _Candidate, row: Instances | None, image_size: tuple[int, int]
+    ) -> Instances:
         """A prompted track: the row where it is propagated, or, if there is none, LOST in its last box."""
         seen.lost = row is None
         if row is None:
             self._propagator.correct(number, np.zeros_like(here.mask))
             self._tracker.keep(number)
-            return _lost(seen.row)
+            return _lost(seen.row, image_size)
         seen.row, seen.area = row, int(np.count_nonzero(here.mask))
         self._tracker.keep(number, row.boxes[0])
         return row
@@ -326,11 +328,20 @@ def _bridged(row: Instances, propagated: _Candidate, image_size: tuple[int, int]
     )
 
 
-def _lost(row: Instances) -> Instances:
-    """The track of `row` where it cannot be found: its last box and an empty mask."""
+def _lost(row: Instances, image_size: tuple[int, int]) -> Instances:
+    """The track of `row` where it cannot be found: its last box, in an image of this size, and an empty mask."""
+    scales = np.tile(np.divide(image_size, row.image_size)[::-1], 2)
+    roi = np.rint(row.rois[0] * scales).astype(np.int32)
     zero = np.zeros(1, np.float32)
-    masks = [np.zeros_like(row.masks[0])]
-    return row.with_fields(masks=masks, scores=zero, match_scores=zero, states=np.array([LOST], np.uint8))
+    return row.with_fields(
+        image_size=image_size,
+        boxes=row.boxes * scales,
+        rois=roi[None],
+        masks=[np.zeros((roi[3] - roi[1], roi[2] - roi[0]), np.uint8)],
+        scores=zero,
+        match_scores=zero,
+        states=np.array([LOST], np.uint8),
+    )
 
 
 def _without_embeddings(instances: Instances) -> Instances:

@@ -97,6 +97,12 @@ class VideoDecoder(Generic[Item]):
         self._number += 1
         return images
 
+    def lose(self, cause: str) -> list[tuple[Item, Pixels]]:
+        """Packets before the next one are left out, which `put` does not always notice: pictures are numbered modulo 16
+        or more. Returns the images before them.
+        """
+        return self._stop(cause) if self._context is not None else []
+
     def end(self) -> list[tuple[Item, Pixels]]:
         """The images that the decoder still holds, at the end of the stream."""
         return self._flush() if self._context is not None else []
