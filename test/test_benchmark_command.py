@@ -110,7 +110,7 @@ def test_growth(benchmark, monkeypatch):
 def test_node(benchmark, monkeypatch):
     sent, millisecond = 10**18, 10**6
     replies = [Reply(sent, sent, sent + 35 * millisecond, sent + 37 * millisecond, 4, 0)]
-    times = NodeTimes([(sent + 34 * millisecond, 0.02, 0.001, 0.002)], {sent: sent + 4 * millisecond})
+    times = NodeTimes({sent: (0.02, 0.001, 0.002)}, {sent: sent + 4 * millisecond})
     alone, played, lost = (
         node_run.trial_results(trial, times)
         for trial in (Trial(None, 28.0, 1, replies), Trial(10.0, 9.87, 2, replies), Trial(60.0, 60.0, 2, []))

@@ -220,7 +220,7 @@ def test_a_replay_says_which_packets_gave_no_image(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ['replay', 'bag', '--out', 'run', '--no-pictures', '--threads', '1'])
     run = json.loads(Path('run/run.json').read_text())
-    assert 'before the first key frame 3' in ' '.join(result.output.split())
+    assert '3 before the first key frame' in ' '.join(result.output.split())
     assert run['frames'] == 7 and run['skips'] == {'before the first key frame': 3}
     lines = [json.loads(line) for line in Path('run/results.jsonl').read_text().splitlines()]
     assert [line['stamp_ns'] for line in lines] == [START_NS + index * STEP_NS for index in range(5, 12)]

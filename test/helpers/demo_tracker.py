@@ -18,6 +18,7 @@ class TruthEngine:
 
     class_names = ('shape',)
     score_threshold = 0.0
+    batch = 1
 
     def __init__(self, scene):
         self.scene = scene

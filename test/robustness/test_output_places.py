@@ -70,7 +70,7 @@ def test_every_command_that_writes_is_tested_here() -> None:
     writing = set()
     for name, callback in commands():
         parameters = inspect.signature(callback, eval_str=True).parameters.values()
-        paths = {each.name for each in parameters if 'Path' in str(each.annotation)}
+        paths = {each.name for each in parameters if 'Path' in str(each.annotation) or each.name in OUTPUTS}
         assert paths <= OUTPUTS | INPUTS, f'{name} has a path that is neither an output nor an input'
         if paths & OUTPUTS:
             writing.add(name)
