@@ -136,7 +136,7 @@ class VideoDecoder(Generic[Item]):
             return None
 
     def _flush(self) -> list[tuple[Item, Pixels]]:
-        """The images that the decoder still holds. It can start anew then; parameters are kept."""
+        """Return the images that the decoder still holds, and reset it. It keeps the parameter sets of the stream."""
         import av
 
         try:
