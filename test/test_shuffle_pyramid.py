@@ -1,4 +1,4 @@
-"""NanoDetBody against torchvision's ShuffleNetV2, and its weights from an ncnn file that the tests write."""
+"""NanoDetBody against torchvision's ShuffleNetV2, and weights from an ncnn file that the tests write."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import shufflenet_v2_x1_0
 
 from vis_ros.networks.backbone import fold_batch_norm
+from vis_ros.networks.dense_head import DenseHead
 from vis_ros.networks.masktrack_rcnn import build_network
 from vis_ros.networks.model_config import DEMO
 from vis_ros.networks.ncnn_weights import load_nanodet
@@ -71,10 +72,10 @@ def test_levels_have_the_strides_of_a_pyramid() -> None:
     ]  # fmt: skip
 
 
-def write_ncnn(folder: Path, body: NanoDetBody, number: type[np.generic], extra: int = 1) -> Path:
-    """The convolutions of a body in the order of the graph of NanoDet, and `extra` ones of a head."""
+def write_ncnn(folder: Path, body: NanoDetBody, head: DenseHead, number: type[np.generic]) -> Path:
+    """The convolutions of a body and a head in the order of the graph of NanoDet."""
     lines, data = ['7767517', '0 0'], b''
-    for name, conv in graph_order(body, extra):
+    for name, conv in graph_order(body, head):
         weight = conv.weight.detach()
         if name == 'stem':
             weight = weight.flip(1)
@@ -92,7 +93,7 @@ def write_ncnn(folder: Path, body: NanoDetBody, number: type[np.generic], extra:
     return path
 
 
-def graph_order(body: NanoDetBody, extra: int) -> list[tuple[str, nn.Conv2d]]:
+def graph_order(body: NanoDetBody, head: DenseHead) -> list[tuple[str, nn.Conv2d]]:
     """Recorded from the published .param file by names of modules."""
     order = ['stem.0']
     for stage, units in enumerate((4, 8, 4)):
@@ -105,29 +106,36 @@ def graph_order(body: NanoDetBody, extra: int) -> list[tuple[str, nn.Conv2d]]:
     for n in range(2):
         order += [f'pan.shrink.{n}.0.0', f'pan.shrink.{n}.1.0', *(f'pan.up.{n}.{each}' for each in ghost)]
     order += [f'pan.{each}.{n}.0' for each in ('last_input', 'last_output') for n in range(2)]
-    modules = dict(body.named_modules())
+    order += [f'towers.{level}.0.{n}.0' for level in range(4) for n in range(2)]
+    for level in (3, 2, 1, 0):
+        order += [f'towers.{level}.1.{n}.0' for n in range(2)] + [f'outputs.{level}']
+    modules = dict(body.named_modules()) | dict(head.named_modules())
     convolutions = [(name.removesuffix('.0') if name == 'stem.0' else name, modules[name]) for name in order]
-    head = [(f'head{n}', nn.Conv2d(96, 8, 1)) for n in range(extra)]
-    return [(name, conv) for name, conv in (*convolutions, *head) if isinstance(conv, nn.Conv2d)]
+    return [(name, conv) for name, conv in convolutions if isinstance(conv, nn.Conv2d)]
 
 
 @pytest.mark.parametrize('number', [np.float16, np.float32])
 def test_weights_of_an_ncnn_file_reach_their_layers(tmp_path: Path, number: type[np.generic]) -> None:
     torch.manual_seed(1)
     source, body = NanoDetBody().eval(), NanoDetBody().eval()
-    assert load_nanodet(body, write_ncnn(tmp_path, source, number)) == 90
+    their_head, head = DenseHead(DEMO), DenseHead(DEMO)
+    path = write_ncnn(tmp_path, source, their_head, number)
+    assert load_nanodet(body, None, path) == 90
+    assert load_nanodet(body, head, path) == 110
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         for mine, other in zip(body(images).values(), source(images).values(), strict=True):
             torch.testing.assert_close(mine, other, rtol=2e-2, atol=2e-3)
+    for name, weights in head.state_dict().items():
+        torch.testing.assert_close(weights, their_head.state_dict()[name], rtol=1e-3, atol=1e-4)
 
 
 def test_other_ncnn_files_are_refused(tmp_path: Path) -> None:
-    path = write_ncnn(tmp_path, NanoDetBody(), np.float32)
+    path = write_ncnn(tmp_path, NanoDetBody(), DenseHead(DEMO), np.float32)
     lines = path.with_suffix('.param').read_text().splitlines()
     path.with_suffix('.param').write_text('\n'.join([*lines[:2], *lines[4:]]))
     with pytest.raises(ValueError, match=r'does not hold the 90 convolutions of NanoDet-Plus-m|unknown kind'):
-        load_nanodet(NanoDetBody(), path)
+        load_nanodet(NanoDetBody(), None, path)
 
 
 def test_the_channels_of_the_pyramid_are_given() -> None:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vis_ros.export.graph_file import Target
-from vis_ros.export.static_nms import greedy_nms, pairwise_iou
+from vis_ros.export.static_nms import greedy_nms
 from vis_ros.export.static_roi_align import StaticRoiAlign
-from vis_ros.networks.anchors import BOX_WEIGHTS, RPN_WEIGHTS, decode_boxes, pyramid_anchors
+from vis_ros.networks.anchors import BOX_WEIGHTS, RPN_WEIGHTS, decode_boxes, pairwise_iou, pyramid_anchors
 from vis_ros.networks.constants import constant, constant_like
+from vis_ros.networks.dense_head import DenseCells
 from vis_ros.networks.mask_rcnn import BOX_ROI_SIZE, MASK_ROI_SIZE, MaskRCNN, large_enough
 from vis_ros.networks.model_config import ModelConfig
 
@@ -78,11 +79,13 @@ class StaticDetector(nn.Module):
         roi_align = StaticRoiAlign(self.config, self.target, features)
         proposals, real, proposals_converged = self._propose(features, images, sizes)
         batch, count = real.shape[0], real.shape[1]
+        dense = self.network.dense_head
+        voters = dense(features[1:]) if dense is not None else None
         rois = roi_align(proposals.reshape(-1, 4), _image_index(proposals), BOX_ROI_SIZE)
         logits, deltas = self.network.box_outputs(rois)
         rows = (batch, count, -1)
         candidates = self._candidates(
-            logits.float().reshape(rows), deltas.float().reshape(batch, count, -1, 4), proposals, real, sizes
+            logits.float().reshape(rows), deltas.float().reshape(batch, count, -1, 4), proposals, real, sizes, voters
         )
         boxes, scores, labels, kept, detections_converged = self._suppress(
             *candidates, scales, score_threshold, max_detections
@@ -130,7 +133,13 @@ class StaticDetector(nn.Module):
         return self.network.anchors(features, size)
 
     def _candidates(
-        self, logits: Tensor, deltas: Tensor, proposals: Tensor, real: Tensor, sizes: Tensor
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        proposals: Tensor,
+        real: Tensor,
+        sizes: Tensor,
+        voters: DenseCells | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The pairs of box and class with the highest scores.
 
@@ -138,6 +147,7 @@ class StaticDetector(nn.Module):
             logits: (B, P, C + 1).
             deltas: (B, P, C + 1 or 1, 4).
             proposals, real, sizes: as in the other methods.
+            voters: of the dense head, if there is one.
 
         Returns:
             Boxes (B, M, 4), scores (B, M) in descending order, labels (B, M), and the highest score (B,) of the pairs
@@ -166,7 +176,11 @@ class StaticDetector(nn.Module):
         column = torch.zeros_like(labels) if config.box_class_agnostic else labels
         delta = deltas.flatten(1, 2).gather(1, (row * deltas.shape[2] + column)[..., None].expand(-1, -1, 4))
         reference = proposals.gather(1, row[..., None].expand(-1, -1, 4))
-        return self._clip(decode_boxes(delta, reference, BOX_WEIGHTS, config), sizes), best, labels, left_out
+        boxes = self._clip(decode_boxes(delta, reference, BOX_WEIGHTS, config), sizes)
+        if voters is not None:
+            ranked = probabilities[..., 1:].gather(1, row[..., None].expand(-1, -1, config.num_classes - 1))
+            labels = self.network.likeliest(ranked, boxes, voters) + 1
+        return boxes, best, labels, left_out
 
     def _suppress(
         self,
@@ -254,7 +268,7 @@ class StaticDetector(nn.Module):
     def _overlap(self, boxes: Tensor) -> Tensor:
         if self.config.legacy_boxes:  # as an exclusive corner, an inclusive one is one pixel further out
             boxes = boxes + constant_like((0, 0, 1, 1), boxes)
-        return pairwise_iou(boxes)
+        return pairwise_iou(boxes, boxes)
 
 
 def _image_index(boxes: Tensor) -> Tensor:

@@ -6,16 +6,6 @@ import torch
 from torch import Tensor
 
 
-def pairwise_iou(boxes: Tensor) -> Tensor:
-    """Intersection over union (..., K, K) of boxes (..., K, 4) with each other; NaN for two empty boxes."""
-    x0, y0, x1, y1 = boxes.unbind(-1)
-    area = (x1 - x0) * (y1 - y0)
-    width = torch.minimum(x1[..., :, None], x1[..., None, :]) - torch.maximum(x0[..., :, None], x0[..., None, :])
-    height = torch.minimum(y1[..., :, None], y1[..., None, :]) - torch.maximum(y0[..., :, None], y0[..., None, :])
-    intersection = width.clamp(min=0) * height.clamp(min=0)
-    return intersection / (area[..., :, None] + area[..., None, :] - intersection)
-
-
 def greedy_nms(overlapping: Tensor, real: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
     """Which boxes greedy non-maximum suppression keeps, and whether the iteration converged.
 

@@ -1,6 +1,6 @@
 """Intersection over union of boxes, and of masks stored as crops.
 
-The detector's graph has a `pairwise_iou` of its own (vis_ros/export/static_nms.py), which must be torch operations of
+The detector's graph has a `pairwise_iou` of its own (vis_ros/networks/anchors.py), which must be torch operations of
 a fixed shape. For run-length codes of whole images see `vis_ros.datasets.coco_rle.iou`.
 """
 

@@ -1,4 +1,4 @@
-"""Anchors of the region proposal network, and box regression targets (Ren et al. 2015, "Faster R-CNN", section 3)."""
+"""Boxes: anchors of the region proposal network, regression targets (Ren et al. 2015, section 3), overlap."""
 
 from __future__ import annotations
 
@@ -77,3 +77,13 @@ def clip_boxes(boxes: Tensor, size: tuple[int, int], config: ModelConfig) -> Ten
     one = 1 if config.legacy_boxes else 0
     limits = boxes.new_tensor([size[1] - one, size[0] - one] * 2)
     return boxes.clamp(min=0).minimum(limits)
+
+
+def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union (..., P, K) of boxes (..., P, 4) with others (..., K, 4); NaN for two empty boxes."""
+    x0, y0, x1, y1 = boxes[..., :, None, :].unbind(-1)
+    left, top, right, bottom = others[..., None, :, :].unbind(-1)
+    width = torch.minimum(x1, right) - torch.maximum(x0, left)
+    height = torch.minimum(y1, bottom) - torch.maximum(y0, top)
+    intersection = width.clamp(min=0) * height.clamp(min=0)
+    return intersection / ((x1 - x0) * (y1 - y0) + (right - left) * (bottom - top) - intersection)

@@ -5,7 +5,7 @@ Each stage is a method of `MaskRCNN`:
     features    ConvNet with a feature pyramid (Lin et al. 2017)
     propose     region proposal network (Ren et al. 2015, section 3)
     roi_align   RoIAlign (He et al. 2017, section 3)
-    detect      box head: classes and refined boxes
+    detect      box head: classes and refined boxes; with a dense head, better names
     masks       mask head
     embeddings  a vector for each detection that association compares between frames
 
@@ -26,6 +26,7 @@ from torchvision.ops import batched_nms, roi_align
 
 from vis_ros.networks.anchors import BOX_WEIGHTS, RPN_WEIGHTS, clip_boxes, decode_boxes, pyramid_anchors
 from vis_ros.networks.backbone import STRIDES, build_pyramid
+from vis_ros.networks.dense_head import DenseCells, DenseHead
 from vis_ros.networks.model_config import ModelConfig
 
 BOX_ROI_SIZE, MASK_ROI_SIZE = 7, 14
@@ -85,6 +86,7 @@ class MaskRCNN(nn.Module):
         self.backbone = build_pyramid(config)
         self.rpn = _ProposalNetwork(config)
         self.roi_heads = _RoiHeads(config)
+        self.dense_head = DenseHead(config) if config.has_dense_head else None
         self._anchors: dict[tuple[object, ...], list[Tensor]] = {}
 
     # ConvNet ----------------------------------------------------------------------------------------------------
@@ -210,20 +212,27 @@ class MaskRCNN(nn.Module):
         logits, deltas = self.box_outputs(self.roi_align(features, proposals, BOX_ROI_SIZE))
         counts = [len(box) for box in proposals]
         rows = zip(logits.float().split(counts), deltas.float().split(counts), proposals, strict=True)
+        voters = self.dense_head(features[1:]).split() if self.dense_head is not None else [None] * len(proposals)
         return [
-            self._detect_one(logit, delta, box, size, scale)
-            for (logit, delta, box), size, scale in zip(rows, image_sizes, scales, strict=True)
+            self._detect_one(logit, delta, box, size, scale, voter)
+            for (logit, delta, box), size, scale, voter in zip(rows, image_sizes, scales, voters, strict=True)
         ]
 
     def _detect_one(
-        self, logits: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int], scale: tuple[float, float]
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        proposals: Tensor,
+        size: tuple[int, int],
+        scale: tuple[float, float],
+        voters: DenseCells | None = None,
     ) -> RawDetections:
         config = self.config
         boxes = clip_boxes(decode_boxes(deltas, proposals[:, None], BOX_WEIGHTS, config), size, config)
         probabilities = logits.softmax(1)
         if config.class_agnostic_scores:
             scores = 1 - probabilities[:, :1]
-            labels = probabilities[:, 1:].argmax(1, keepdim=True) + 1
+            labels = self.likeliest(probabilities[None, :, 1:], boxes[None, :, 0], voters)[0, :, None] + 1
         else:
             scores = probabilities[:, 1:]
             labels = torch.arange(1, config.num_classes, device=scores.device).expand_as(scores)
@@ -241,6 +250,12 @@ class MaskRCNN(nn.Module):
         groups = torch.zeros_like(labels) if config.class_agnostic_scores else labels
         kept = self._nms(source, scores, groups, config.nms_threshold)[: config.max_detections]
         return RawDetections(boxes[kept], scores[kept], labels[kept])
+
+    def likeliest(self, probabilities: Tensor, boxes: Tensor, voters: DenseCells | None) -> Tensor:
+        """The class (B, P), 0 to C - 1, of boxes (B, P, 4) with class probabilities (B, P, C)."""
+        if self.dense_head is None or voters is None:
+            return probabilities.argmax(2)
+        return self.dense_head.name(boxes, probabilities, voters)
 
     def mask_logits(self, rois: Tensor) -> Tensor:
         """Logits (R, C + 1 or 1, 28, 28) of RoI features (R, channels, 14, 14)."""

@@ -9,11 +9,27 @@ from typing import Any, Literal
 from vis_ros.field_types import json_object, typed_fields
 
 _DEMO_CLASSES = (
-    'person', 'bicycle', 'car', 'motorcycle', 'bus', 'truck', 'train', 'airplane', 'boat',
-    'bird', 'cat', 'dog', 'horse', 'sheep', 'cow', 'elephant', 'bear', 'deer', 'zebra', 'giraffe',
-    'chair', 'couch', 'table', 'potted plant', 'tv', 'laptop', 'book', 'bottle', 'cup', 'bowl', 'bag', 'umbrella',
-    'ball', 'object', 'shape',
+    'person', 'bicycle', 'car', 'motorcycle', 'bus', 'truck', 'train', 'airplane', 'boat', 'bird', 'cat', 'dog',
+    'horse', 'sheep', 'cow', 'elephant', 'bear', 'deer', 'zebra', 'giraffe', 'chair', 'couch', 'table',
+    'potted plant', 'tv', 'laptop', 'book', 'bottle', 'cup', 'bowl', 'bag', 'umbrella', 'ball', 'traffic light',
+    'fire hydrant', 'stop sign', 'parking meter', 'bench', 'tie', 'frisbee', 'skis', 'snowboard', 'kite',
+    'baseball bat', 'baseball glove', 'skateboard', 'surfboard', 'tennis racket', 'fork', 'knife', 'spoon', 'banana',
+    'apple', 'sandwich', 'orange', 'broccoli', 'carrot', 'hot dog', 'pizza', 'donut', 'cake', 'bed', 'toilet',
+    'mouse', 'remote', 'keyboard', 'cell phone', 'microwave', 'oven', 'toaster', 'sink', 'refrigerator', 'clock',
+    'vase', 'scissors', 'teddy bear', 'hair drier', 'toothbrush', 'object', 'shape',
 )  # fmt: skip
+
+_COCO = (
+    'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat', 'traffic light',
+    'fire hydrant', 'stop sign', 'parking meter', 'bench', 'bird', 'cat', 'dog', 'horse', 'sheep', 'cow', 'elephant',
+    'bear', 'zebra', 'giraffe', 'bag', 'umbrella', 'bag', 'tie', 'bag', 'frisbee', 'skis', 'snowboard', 'ball',
+    'kite', 'baseball bat', 'baseball glove', 'skateboard', 'surfboard', 'tennis racket', 'bottle', 'cup', 'cup',
+    'fork', 'knife', 'spoon', 'bowl', 'banana', 'apple', 'sandwich', 'orange', 'broccoli', 'carrot', 'hot dog',
+    'pizza', 'donut', 'cake', 'chair', 'couch', 'potted plant', 'bed', 'table', 'toilet', 'tv', 'laptop', 'mouse',
+    'remote', 'keyboard', 'cell phone', 'microwave', 'oven', 'toaster', 'sink', 'refrigerator', 'book', 'clock',
+    'vase', 'scissors', 'teddy bear', 'hair drier', 'toothbrush',
+)  # fmt: skip
+"""The 80 classes of COCO, each by the name of _DEMO_CLASSES for it."""
 
 ARCHITECTURES = ('mask_rcnn', 'masktrack_rcnn')
 
@@ -121,6 +137,12 @@ class ModelConfig:
     """Inclusive box corners, where x1 is the last pixel (mmdetection 0.x): widths, RoIs and IoU add 1, and boxes are
     clipped to side - 1."""
 
+    # dense head
+    dense_classes: tuple[str, ...] = ()
+    """Classes of the outputs of the dense head of NanoDet-Plus (`vis_ros.networks.dense_head`), which helps to name
+    objects; several outputs may have one class. Only the backbone 'nanodet_plus_m' can have this head, with
+    `class_agnostic_scores` and `box_class_agnostic`."""
+
     # track head
     embedding_size: int = 1024
     embedding_last_relu: bool = False
@@ -171,6 +193,12 @@ class ModelConfig:
         for name in ('score_threshold', 'nms_threshold', 'proposal_nms_threshold', 'mask_threshold'):
             if getattr(self, name) > 1:
                 raise ValueError(f'{name} is {getattr(self, name)}, expected at most 1')
+
+    @property
+    def has_dense_head(self) -> bool:
+        """Whether the network has a dense head: it fits the pyramid and the scores, and knows any of the classes."""
+        fits = self.backbone == 'nanodet_plus_m' and self.class_agnostic_scores and self.box_class_agnostic
+        return fits and not set(self.dense_classes).isdisjoint(self.class_names)
 
     @property
     def num_classes(self) -> int:
@@ -228,5 +256,6 @@ DEMO = ModelConfig(
     nms_threshold=0.4,
     max_detections=20,
     mask_scores=True,
+    dense_classes=_COCO,
 )
-"""The packaged model, small enough for a CPU. Classes: 12 COCO supercategories and the shapes of the demo scene."""
+"""The packaged model, small enough for a CPU. Its classes: those of COCO, deer, other objects, shapes of the demo."""

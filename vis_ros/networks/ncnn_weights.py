@@ -1,4 +1,4 @@
-"""Weights of NanoDet-Plus-m in the ncnn format, for NanoDetBody."""
+"""Weights of NanoDet-Plus-m in the ncnn format, for NanoDetBody and DenseHead."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vis_ros.networks.dense_head import DenseHead
 from vis_ros.networks.shuffle_pyramid import GhostBlock, NanoDetBody, ShuffleReduction
 
 _HALF = 0x01306B47
@@ -16,11 +17,12 @@ _HALF = 0x01306B47
 _CONVOLUTIONS = ('Convolution', 'ConvolutionDepthWise')
 
 
-def load_nanodet(body: NanoDetBody, path: Path) -> int:
-    """Load the weights of NanoDet-Plus-m, all but those of its own head, which has no counterpart here.
+def load_nanodet(body: NanoDetBody, head: DenseHead | None, path: Path) -> int:
+    """Load the weights of NanoDet-Plus-m.
 
     Args:
         body: where they go.
+        head: where those of its head go; None leaves them out.
         path: the `.ncnn.bin` file, beside which the `.ncnn.param` file of the same name lies.
 
     Returns:
@@ -30,7 +32,7 @@ def load_nanodet(body: NanoDetBody, path: Path) -> int:
         ValueError: the files are not those of NanoDet-Plus-m.
         OSError: a file cannot be read.
     """
-    mine = list(_in_order(body))
+    mine = [*_in_order(body), *(_of_head(head) if head is not None else [])]
     theirs = list(_read(path))[: len(mine)]
     shapes = [tuple(conv.weight.shape) for conv in mine]
     sizes = [conv.weight.numel() for conv in mine]
@@ -90,6 +92,15 @@ def _in_order(body: NanoDetBody) -> Iterator[nn.Conv2d]:
         yield from _all(shrink)
         yield from _of_block(block)
     yield from (*_all(pan.last_input), *_all(pan.last_output))
+
+
+def _of_head(head: DenseHead) -> Iterator[nn.Conv2d]:
+    for tower in head.towers:
+        assert isinstance(tower, nn.Sequential)
+        yield from _all(tower[0])
+    for tower, output in reversed(list(zip(head.towers, head.outputs, strict=True))):
+        assert isinstance(tower, nn.Sequential) and isinstance(output, nn.Conv2d)
+        yield from (*_all(tower[1]), output)
 
 
 def _of_block(block: nn.Module) -> list[nn.Conv2d]:

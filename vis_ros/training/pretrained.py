@@ -124,7 +124,7 @@ def load_pretrained_backbone(network: MaskRCNN, pretrained: str) -> int:
             raise ValueError(
                 f'pretrained: {pretrained} fits the backbone nanodet_plus_m, not {network.config.backbone}'
             )
-        return load_nanodet(body, Path(pretrained))
+        return load_nanodet(body, network.dense_head, Path(pretrained))
     _check_backbone(network.config.backbone, pretrained)
     body.load_state_dict(_imagenet_body(network.config.batch_norm_folded))
     return len(body.state_dict())
