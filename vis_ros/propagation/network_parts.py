@@ -14,7 +14,7 @@ class NetworkParts(Protocol):
     """A propagation network as stateless parts with fixed shapes, run by torch or by an engine with exported graphs.
 
     The parts of each system are in its parts.py. Propagators keep all state, as arrays, so one propagator serves every
-    engine. Several propagators may share the parts, in one thread.
+    engine. Several propagators may share the parts, also in several threads.
     """
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -24,7 +25,8 @@ _Key = tuple[str, tuple[tuple[int, ...], ...]]
 
 
 class OpenVinoGraphs:
-    """Graphs that are compiled once for each size of their inputs.
+    """Graphs that are compiled once for each size of their inputs. Safe for several threads, which run one at a time: a
+    request that a second thread gives its inputs reads them in place of those of the first, also after they are freed.
 
     Args:
         graphs: name -> path.
@@ -52,6 +54,7 @@ class OpenVinoGraphs:
         self._threads = threads
         self._compiler = Compiler(openvino_core(), precision, threads)
         self._requests: OrderedDict[_Key, ov.InferRequest] = OrderedDict()
+        self._lock = threading.Lock()
 
     @property
     def engine(self) -> str:
@@ -65,9 +68,10 @@ class OpenVinoGraphs:
 
     def run(self, name: str, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """The outputs of a graph, which the caller owns."""
-        request = self._request(name, tuple(each.shape for each in inputs))
         arrays = [np.ascontiguousarray(each) for each in inputs]
-        return tuple(request.infer(arrays, share_inputs=True).to_tuple())
+        with self._lock:
+            request = self._request(name, tuple(each.shape for each in inputs))
+            return tuple(request.infer(arrays, share_inputs=True).to_tuple())
 
     def _request(self, name: str, shapes: tuple[tuple[int, ...], ...]) -> ov.InferRequest:
         key = (name, () if name in self._dynamic else shapes)
