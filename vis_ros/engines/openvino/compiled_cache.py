@@ -37,8 +37,7 @@ class CompiledCache:
         self.error = ''
 
     def load(self, key: str) -> ov.Tensor | None:
-        """The content stored under a key as bytes that OpenVINO owns, or None. If a file cannot be used, the log says why.
-        """
+        """The content stored under a key, which OpenVINO owns, or None. If a file cannot be used, the log says why."""
         path = self._path(key)
         try:
             with path.open('rb') as file:

@@ -19,8 +19,8 @@ Mask = NDArray[np.bool_]
 
 _STRIDE = 4
 _QUERIES = 576
-"""Cells that are compared with all references at once: their products take 4 * 576 bytes for each reference. More are no
-faster."""
+"""Cells that are compared with all references at once: their products take 4 * 576 bytes for each reference. More are
+no faster."""
 
 
 @dataclass(frozen=True, eq=False)
