@@ -12,7 +12,7 @@ _MARGIN = 0.25
 """An object is at least this many of its sides away from the edge of its window, unless that is the edge of the image.
 Chosen on training videos of DAVIS."""
 _LEAST = 160
-"""Smallest side of a window in pixels that is smaller than the image."""
+"""Smallest side of a window in pixels."""
 _DIVISOR = 32
 
 Size = tuple[int, int]
@@ -20,17 +20,21 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class ObjectWindow:
-    """Rows and columns of an image. Each side is that of the image or half of it, so that a network is compiled for at
-    most four sizes.
+    """Rows and columns of an image. Each side is that of the image, half of it, or 160 pixels: there are few sizes,
+    because an engine needs memory for each.
     """
 
     rows: slice
     columns: slice
 
     @classmethod
-    def around(cls, box: NDArray[Any], image: Size) -> ObjectWindow:
-        """The smallest window for an object with a box (4,) x0 y0 x1 y1 in an image of (height, width)."""
-        return cls.of_size((_side(box[3] - box[1], image[0]), _side(box[2] - box[0], image[1])), box, image)
+    def around(cls, box: NDArray[Any], image: Size, *, tight: bool) -> ObjectWindow:
+        """The smallest window for an object with a box (4,) x0 y0 x1 y1 in an image of (height, width).
+
+        tight: whether sides may be smaller than half of those of the image.
+        """
+        sides = _side(box[3] - box[1], image[0], tight), _side(box[2] - box[0], image[1], tight)
+        return cls.of_size(sides, box, image)
 
     @classmethod
     def of_size(cls, size: Size, box: NDArray[Any], image: Size) -> ObjectWindow:
@@ -69,10 +73,13 @@ class ObjectWindow:
         return found
 
 
-def _side(extent: float, image: int) -> int:
+def _side(extent: float, image: int, tight: bool) -> int:
     """The side of the window of an object that is this large, in an image that is that large."""
     half = max(-(-image // (2 * _DIVISOR)) * _DIVISOR, _LEAST)
-    return half if extent * (1 + 2 * _MARGIN) <= half < image else image
+    for side in (_LEAST, half) if tight else (half,):
+        if extent * (1 + 2 * _MARGIN) <= side < image:
+            return side
+    return image
 
 
 def _span(side: int, twice_center: float, image: int) -> slice:

@@ -172,7 +172,9 @@ class FeelvosPropagator:
         """Distances (K, h, w) of the embeddings (h, w, E) of a frame to those of the K objects in a bank."""
         query = embedding.reshape(-1, embedding.shape[2])
         maps = [
-            self._parts.run('global_distances', query[first : first + _QUERIES], bank.chunks, bank.owners)[0]
+            self._parts.run(
+                'global_distances', query[first : first + _QUERIES], bank.chunks, bank.owners, any_size=True
+            )[0]
             for first in range(0, len(query), _QUERIES)
         ]
         return np.concatenate(maps, 1).reshape(-1, *embedding.shape[:2])

@@ -81,9 +81,10 @@ class MaskRnnPropagator:
         warped, box = self._parts.run('warp', previous, flows[0])
         if not (warped > _BACKGROUND).any():
             return np.zeros_like(warped)
-        window = ObjectWindow.whole(size) if len(self._masks) == 1 else ObjectWindow.around(box, size)
+        window = ObjectWindow.whole(size) if len(self._masks) == 1 else ObjectWindow.around(box, size, tight=False)
         inputs = window.of_image(image), window.of_planes(warped), box - window.corners, window.of_planes(flows)
-        return window.placed(_gated(*self._parts.run('segment', *inputs)), size)
+        found = self._parts.run('segment', *inputs, any_size=window.size != size)
+        return window.placed(_gated(*found), size)
 
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
         check_size(mask.shape, self._size)

@@ -146,17 +146,18 @@ class RgmpPropagator:
         """The probability (h, w) of each pixel, from the soft mask (h, w) in the last image."""
         size, box = (image.shape[0], image.shape[1]), tight_box(previous > _LIKELY)
         is_alone = len(self._objects) == 1 or not box.any()
-        window = ObjectWindow.whole(size) if is_alone else ObjectWindow.around(box, size)
+        window = ObjectWindow.whole(size) if is_alone else ObjectWindow.around(box, size, tight=True)
         features = self._features(reference, window.size)
-        found = self._parts.run('segment', window.of_image(image), window.of_planes(previous), features)[0]
-        return window.placed(found, size)
+        inputs = window.of_image(image), window.of_planes(previous), features
+        return window.placed(self._parts.run('segment', *inputs, any_size=window.size != size)[0], size)
 
     def _features(self, reference: _Reference, size: Size) -> Floats:
         if size not in reference.features:
             image, mask = reference.image, reference.mask
             window = ObjectWindow.of_size(size, tight_box(mask), (mask.shape[0], mask.shape[1]))
             inputs = window.of_image(image), window.of_planes(mask).astype(np.float32)
-            reference.features[size] = self._parts.run('reference', *inputs)[0]
+            found = self._parts.run('reference', *inputs, any_size=size != mask.shape)
+            reference.features[size] = found[0]
         return reference.features[size]
 
     def _previous_of_union(self, frame: _ReferenceFrame) -> Floats:
