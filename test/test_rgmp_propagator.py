@@ -225,10 +225,8 @@ def test_the_state_does_not_grow(network: Rgmp) -> None:
 
     def remembered() -> int:
         frames = {id(each.frame): each.frame for each in propagator._objects.values()}
-        references = [each.reference for each in propagator._objects.values()]
-        references += [frame.union for frame in frames.values() if frame.union is not None]
-        arrays = [array for each in references for array in (each.mask, *each.features.values())]
-        arrays += [each.previous for each in propagator._objects.values()]
+        arrays = [array for each in propagator._objects.values() for array in (each.reference, each.previous)]
+        arrays += [frame.union for frame in frames.values() if frame.union is not None]
         arrays += [array for frame in frames.values() for array in (frame.image, *frame.masks.values())]
         return sum((array if array.base is None else array.base).nbytes for array in arrays)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.propagation.blocks.object_window import ObjectWindow
 from vis_ros.propagation.checks import check_size, check_start
+from vis_ros.propagation.maskrnn.object_window import ObjectWindow
 from vis_ros.propagation.maskrnn.optical_flow import Flow, dis_flow
 from vis_ros.propagation.network_parts import NetworkParts
 
@@ -81,7 +81,7 @@ class MaskRnnPropagator:
         warped, box = self._parts.run('warp', previous, flows[0])
         if not (warped > _BACKGROUND).any():
             return np.zeros_like(warped)
-        window = ObjectWindow.whole(size) if len(self._masks) == 1 else ObjectWindow.around(box, size, tight=False)
+        window = ObjectWindow.whole(size) if len(self._masks) == 1 else ObjectWindow.around(box, size)
         inputs = window.of_image(image), window.of_planes(warped), box - window.corners, window.of_planes(flows)
         found = self._parts.run('segment', *inputs, any_size=window.size != size)
         return window.placed(_gated(*found), size)

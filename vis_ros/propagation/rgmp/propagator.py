@@ -8,16 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.masks.crop import tight_box
-from vis_ros.propagation.blocks.object_window import ObjectWindow, Size
 from vis_ros.propagation.checks import check_size, check_start
 from vis_ros.propagation.network_parts import NetworkParts
 from vis_ros.propagation.rgmp.soft_aggregation import soft_aggregation
 
 Floats = NDArray[np.float32]
-
-_LIKELY = 0.5
-"""An object is where its probability exceeds this."""
 
 
 @dataclass
@@ -26,24 +21,12 @@ class _ReferenceFrame:
 
     image: (h, w, 3) uint8 BGR.
     masks: object id -> mask (h, w).
-    union: their union, made when needed.
+    union: reference features of the union of the masks, computed when needed.
     """
 
     image: NDArray[np.uint8]
     masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
-    union: _Reference | None = None
-
-
-@dataclass
-class _Reference:
-    """A mask (h, w) in its reference frame.
-
-    features: (1, C, s, t) of the window of each size (height, width) around the mask, computed when needed.
-    """
-
-    image: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    features: dict[Size, Floats] = field(default_factory=dict)
+    union: Floats | None = None
 
 
 @dataclass
@@ -51,12 +34,12 @@ class _RgmpObject:
     """The state of one object.
 
     frame: its reference frame.
-    reference: its mask there.
+    reference: features (1, C, h / 32, w / 32) of its reference frame.
     previous: soft mask (h, w) in the last image.
     """
 
     frame: _ReferenceFrame
-    reference: _Reference
+    reference: Floats
     previous: Floats
 
 
@@ -67,8 +50,7 @@ class RgmpPropagator:
 
     One object costs one pass of the network. M objects with the same reference frame cost M + 1 passes: the last one
     segments the union of their masks, whose complement is the background (section 3.3). With several reference frames
-    there is one union for each, and the background is the complement of all of them. Several objects are segmented in
-    their `ObjectWindow`s, of the image and of the reference frame.
+    there is one union for each, and the background is the complement of all of them.
     """
 
     def __init__(self, parts: NetworkParts) -> None:
@@ -95,8 +77,7 @@ class RgmpPropagator:
         frame = self._reference_frame(image)
         frame.masks[object_id] = mask.copy()
         frame.union = None
-        reference = _Reference(frame.image, frame.masks[object_id])
-        self._objects[object_id] = _RgmpObject(frame, reference, mask.astype(np.float32))
+        self._objects[object_id] = _RgmpObject(frame, self._reference(image, mask), mask.astype(np.float32))
         self._size = size
 
     def step(self, image: NDArray[np.uint8], after: NDArray[np.uint8] | None = None) -> NDArray[np.float32]:
@@ -106,10 +87,10 @@ class RgmpPropagator:
             return np.ones((1, *image.shape[:2]), np.float32)
         frames = {id(each.frame): each.frame for each in objects}
         shared = [frame for frame in frames.values() if len(frame.masks) > 1]
-        found = np.stack(
-            [self._segmented(image, each.previous, each.reference) for each in objects]
-            + [self._segmented(image, self._previous_of_union(frame), _union(frame)) for frame in shared]
-        )
+        previous = [each.previous for each in objects] + [self._previous_of_union(frame) for frame in shared]
+        references = [each.reference for each in objects] + [self._reference_of_union(frame) for frame in shared]
+        passes = zip(previous, references, strict=True)
+        found = np.stack([self._parts.run('segment', image, *each)[0] for each in passes])
         alone = [found[i] for i, each in enumerate(objects) if len(each.frame.masks) == 1]
         background = np.prod([1 - each for each in (*alone, *found[len(objects) :])], axis=0)
         if len(objects) == 1:
@@ -142,30 +123,14 @@ class RgmpPropagator:
                 return each.frame
         return _ReferenceFrame(image.copy())
 
-    def _segmented(self, image: NDArray[np.uint8], previous: Floats, reference: _Reference) -> Floats:
-        """The probability (h, w) of each pixel, from the soft mask (h, w) in the last image."""
-        size, box = (image.shape[0], image.shape[1]), tight_box(previous > _LIKELY)
-        is_alone = len(self._objects) == 1 or not box.any()
-        window = ObjectWindow.whole(size) if is_alone else ObjectWindow.around(box, size, tight=True)
-        features = self._features(reference, window.size)
-        inputs = window.of_image(image), window.of_planes(previous), features
-        return window.placed(self._parts.run('segment', *inputs, any_size=window.size != size)[0], size)
+    def _reference(self, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Floats:
+        return self._parts.run('reference', image, mask.astype(np.float32))[0]
 
-    def _features(self, reference: _Reference, size: Size) -> Floats:
-        if size not in reference.features:
-            image, mask = reference.image, reference.mask
-            window = ObjectWindow.of_size(size, tight_box(mask), (mask.shape[0], mask.shape[1]))
-            inputs = window.of_image(image), window.of_planes(mask).astype(np.float32)
-            found = self._parts.run('reference', *inputs, any_size=size != mask.shape)
-            reference.features[size] = found[0]
-        return reference.features[size]
+    def _reference_of_union(self, frame: _ReferenceFrame) -> Floats:
+        if frame.union is None:
+            frame.union = self._reference(frame.image, np.any(list(frame.masks.values()), axis=0))
+        return frame.union
 
     def _previous_of_union(self, frame: _ReferenceFrame) -> Floats:
         previous = np.sum([self._objects[number].previous for number in frame.masks], axis=0)
         return np.asarray(np.minimum(previous, 1), np.float32)
-
-
-def _union(frame: _ReferenceFrame) -> _Reference:
-    if frame.union is None:
-        frame.union = _Reference(frame.image, np.any(list(frame.masks.values()), axis=0))
-    return frame.union

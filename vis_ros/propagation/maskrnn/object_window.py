@@ -20,26 +20,15 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class ObjectWindow:
-    """Rows and columns of an image. Each side is that of the image, half of it, or 160 pixels: there are few sizes,
-    because an engine needs memory for each.
-    """
+    """Rows and columns of an image. Each side is that of the image or half of it: engines need memory for each size."""
 
     rows: slice
     columns: slice
 
     @classmethod
-    def around(cls, box: NDArray[Any], image: Size, *, tight: bool) -> ObjectWindow:
-        """The smallest window for an object with a box (4,) x0 y0 x1 y1 in an image of (height, width).
-
-        tight: whether sides may be smaller than half of those of the image.
-        """
-        sides = _side(box[3] - box[1], image[0], tight), _side(box[2] - box[0], image[1], tight)
-        return cls.of_size(sides, box, image)
-
-    @classmethod
-    def of_size(cls, size: Size, box: NDArray[Any], image: Size) -> ObjectWindow:
-        """The window of (height, width) whose center is that of a box, as far as that is possible inside the image."""
-        return cls(_span(size[0], box[1] + box[3], image[0]), _span(size[1], box[0] + box[2], image[1]))
+    def around(cls, box: NDArray[Any], image: Size) -> ObjectWindow:
+        """The smallest window for an object with a box (4,) x0 y0 x1 y1 in an image of (height, width)."""
+        return cls(_span(box[1], box[3], image[0]), _span(box[0], box[2], image[1]))
 
     @classmethod
     def whole(cls, image: Size) -> ObjectWindow:
@@ -66,22 +55,14 @@ class ObjectWindow:
 
     def placed(self, planes: NDArray[np.float32], image: Size) -> NDArray[np.float32]:
         """Planes (..., H, W) for an image of (height, width), from those of the window; 0 outside."""
-        if self.size == image:
-            return planes
         found = np.zeros((*planes.shape[:-2], *image), np.float32)
         found[..., self.rows, self.columns] = planes
         return found
 
 
-def _side(extent: float, image: int, tight: bool) -> int:
-    """The side of the window of an object that is this large, in an image that is that large."""
+def _span(first: float, last: float, image: int) -> slice:
+    """The rows or columns of an object that reaches from the first to the last, in an image with that many."""
     half = max(-(-image // (2 * _DIVISOR)) * _DIVISOR, _LEAST)
-    for side in (_LEAST, half) if tight else (half,):
-        if extent * (1 + 2 * _MARGIN) <= side < image:
-            return side
-    return image
-
-
-def _span(side: int, twice_center: float, image: int) -> slice:
-    start = min(max(round((float(twice_center) - side) / 2), 0), image - side)
+    side = half if (last - first) * (1 + 2 * _MARGIN) <= half < image else image
+    start = min(max(round((float(first) + float(last) - side) / 2), 0), image - side)
     return slice(start, start + side)
