@@ -107,6 +107,24 @@ def test_modules_of_the_architecture_exist():
                 assert re.search(rf'\b(def|class) {part}\b', path.read_text()) or not part, line
 
 
+def test_statements_about_propagation_have_files_and_tests():
+    section = text(ROOT / 'doc' / 'propagation.md').split('## What holds each statement')[1]
+    rows = [line.strip('|').split('|') for line in section.splitlines() if line.startswith('| ')][1:]
+    assert len(rows) > 20
+    tests = {path.name: path.read_text() for path in (ROOT / 'test').rglob('test_*.py')}
+    for statement, where, held_by in rows:
+        files, named = re.findall(r'`([\w/]+\.py)`', where), re.findall(r'`(test_\w+)(\.py)?`', held_by)
+        assert files and named, statement
+        for file in files:
+            assert any((ROOT / folder / file).is_file() for folder in ('vis_ros', 'vis_ros/propagation')), file
+        here = ''.join(tests.values())
+        for test, is_file in named:
+            if is_file:
+                here = tests[f'{test}.py']
+            else:
+                assert f'def {test}(' in here, f'{test} of: {statement}'
+
+
 @pages
 def test_commands_and_options_exist(page):
     program = typer.main.get_command(app)

@@ -317,7 +317,7 @@ def test_damaged_content_is_not_returned(tmp_path: Path, caplog: pytest.LogCaptu
     path.write_bytes(whole)
     stored = cache.load('key')
     assert stored is not None
-    assert stored.tobytes() == content
+    assert stored.data.tobytes() == content
     cache.discard('key')
     assert cache.load('key') is None
 

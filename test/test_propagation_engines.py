@@ -272,8 +272,8 @@ class Disturbed:
     def __init__(self, parts: NetworkParts, pixels: int) -> None:
         self._parts, self._pixels, self.config = parts, pixels, parts.config
 
-    def run(self, part: str, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        first, *others = self._parts.run(part, *inputs)
+    def run(self, part: str, *inputs: NDArray[Any], any_size: bool = False) -> tuple[NDArray[Any], ...]:
+        first, *others = self._parts.run(part, *inputs, any_size=any_size)
         return (np.roll(first, self._pixels, -1) if part == 'segment' else first, *others)
 
     def weights(self, prefix: str) -> dict[str, NDArray[np.float32]]:

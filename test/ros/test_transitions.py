@@ -1,6 +1,7 @@
 """Lifecycle transitions as a manager requests them: refused where impossible, and answered while a model is loaded."""
 
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from helpers.rectangles import RectangleEngine
@@ -8,6 +9,8 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import Parameter
+
+from vis_ros.node.transitions import Transitions
 
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
 CLEANUP, DEACTIVATE = Transition.TRANSITION_CLEANUP, Transition.TRANSITION_DEACTIVATE
@@ -87,3 +90,24 @@ def test_a_failure_to_load_is_the_answer_and_can_be_repeated(graph):
     graph.start(active=False, engine_factory=RectangleEngine, model='feelvos', bridge='feelvos')
     assert not change(graph, CONFIGURE)
     assert state(graph) == 'unconfigured'
+
+
+class Executor:
+    def __init__(self):
+        self.woken = Event()
+
+    def wake(self):
+        self.woken.set()
+
+
+def test_the_end_of_a_transition_wakes_the_executor():
+    """It looks at what awaits a result only when something wakes it, such as a timer up to a second later."""
+    executor, loaded = Executor(), Event()
+    transitions = Transitions.__new__(Transitions)
+    transitions._node = SimpleNamespace(executor=executor)
+    transition = transitions._in_thread(loaded.wait)
+    transition.send(None)
+    loaded.set()
+    assert executor.woken.wait(60)
+    with pytest.raises(StopIteration):
+        transition.send(None)

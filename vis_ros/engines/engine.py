@@ -52,7 +52,10 @@ class DeviceLostError(OSError):
 
 
 class Engine(Protocol):
-    """A detector of single images. It returns objects with embeddings, but without track ids."""
+    """A detector of single images. It returns objects with embeddings, but without track ids.
+
+    Several threads may call `infer`; they wait for each other.
+    """
 
     class_names: tuple[str, ...]
     input_size: tuple[int, int]

@@ -57,13 +57,16 @@ class Transitions:
         return self._change_state(request, response)
 
     async def _in_thread(self, transition: Callable[[], T]) -> T:
-        result: Future[T] = Future(executor=self._node.executor)
+        executor = self._node.executor
+        assert executor is not None  # which runs this
+        result: Future[T] = Future(executor=executor)
 
         def run() -> None:
             try:
                 result.set_result(transition())
             except Exception as error:
                 result.set_exception(error)
+            executor.wake()  # it does not notice a result that another thread sets
 
         self._in_progress = True
         try:

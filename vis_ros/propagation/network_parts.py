@@ -14,7 +14,7 @@ class NetworkParts(Protocol):
     """A propagation network as stateless parts with fixed shapes, run by torch or by an engine with exported graphs.
 
     The parts of each system are in its parts.py. Propagators keep all state, as arrays, so one propagator serves every
-    engine. Several propagators may share the parts, in one thread.
+    engine. Several propagators may share the parts, also in several threads.
     """
 
     @property
@@ -22,8 +22,12 @@ class NetworkParts(Protocol):
         """Config of the network."""
         ...
 
-    def run(self, part: str, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """The outputs of a part, which the caller owns."""
+    def run(self, part: str, *inputs: NDArray[Any], any_size: bool = False) -> tuple[NDArray[Any], ...]:
+        """The outputs of a part, which the caller owns.
+
+        any_size: the sizes of the inputs change with the objects. An engine that compiles a part for each size then
+            compiles it once for all, which is about a tenth slower.
+        """
         ...
 
     def weights(self, prefix: str) -> dict[str, NDArray[np.float32]]:

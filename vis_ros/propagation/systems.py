@@ -37,7 +37,6 @@ class PropagationSystem:
     losses_name: its losses in losses.py: built from a network, called with images (B, T, 3, H, W), labels (B, T, H, W)
         and the progress of the run from 0 to 1.
     part_names: the keys of what the function in parts.py returns.
-    dynamic_parts: names of the parts whose inputs change their size with the objects.
     uses_proposals: whether the propagator also takes the region proposals of a detector, and can be fine-tuned.
     allows_bf16: whether bf16 keeps the results on real videos; otherwise the network always computes in fp32.
     """
@@ -48,7 +47,6 @@ class PropagationSystem:
     losses_name: str
     parts_name: str
     part_names: tuple[str, ...]
-    dynamic_parts: tuple[str, ...] = ()
     uses_proposals: bool = False
     allows_bf16: bool = True
 
@@ -99,7 +97,6 @@ PROPAGATION_SYSTEMS: Mapping[str, PropagationSystem] = {
             'PtsLosses',
             'pts_parts',
             part_names=('frame', 'box_features', 'reference', 'segment'),
-            dynamic_parts=('box_features',),
             uses_proposals=True,
             allows_bf16=False,
         ),
@@ -110,7 +107,6 @@ PROPAGATION_SYSTEMS: Mapping[str, PropagationSystem] = {
             'FeelvosLosses',
             'feelvos_parts',
             part_names=('encode', 'global_distances', 'window_distances', 'local_distances', 'segment'),
-            dynamic_parts=('global_distances',),
         ),
     )
 }

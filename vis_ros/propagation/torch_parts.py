@@ -27,7 +27,7 @@ class TorchParts:
         self.network, self.device = network, device
         self._modules = PROPAGATION_SYSTEMS[config.architecture].parts(network)
 
-    def run(self, part: str, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    def run(self, part: str, *inputs: NDArray[Any], any_size: bool = False) -> tuple[NDArray[Any], ...]:
         return run_part(self._modules[part], self.device, *inputs)
 
     def weights(self, prefix: str) -> dict[str, NDArray[np.float32]]:

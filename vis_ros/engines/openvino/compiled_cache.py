@@ -9,8 +9,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+import openvino as ov
 
 from vis_ros.user_cache import delete_least_recently_used, mark_used
 from vis_ros.whole_file import whole_file
@@ -37,18 +36,20 @@ class CompiledCache:
         self.limit = limit
         self.error = ''
 
-    def load(self, key: str) -> NDArray[np.uint8] | None:
-        """The content stored under a key, or None. If a file cannot be used, the log says why."""
+    def load(self, key: str) -> ov.Tensor | None:
+        """The content stored under a key, which OpenVINO owns, or None. If a file cannot be used, the log says why."""
         path = self._path(key)
         try:
-            data = np.fromfile(path, np.uint8)
+            with path.open('rb') as file:
+                digest = file.read(_DIGEST_BYTES)
+                content = ov.Tensor(ov.Type.u8, [max(path.stat().st_size - _DIGEST_BYTES, 0)])
+                file.readinto(content.data)
         except FileNotFoundError:
             return None
         except OSError as error:
             _log.warning('cannot read %s, compiling the network again: %s', path, error)
             return None
-        content = data[_DIGEST_BYTES:]
-        if hashlib.sha256(content.data).digest() != data[:_DIGEST_BYTES].tobytes():
+        if hashlib.sha256(content.data).digest() != digest:
             _log.warning('%s is damaged or truncated, compiling the network again', path)
             return None
         mark_used(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import logging
@@ -48,6 +49,8 @@ class Compiler:
     def load_or_compile(self, made_of: Sequence[Any], prepare: Callable[[], ov.Model], what: str) -> ov.CompiledModel:
         """The compiled network: from disk, or else compiled now and stored.
 
+        Both free much memory that running the network does not need again. It is returned to the kernel.
+
         Args:
             made_of: everything that the prepared network depends on, in JSON types.
             prepare: reads the graph and changes it for this processor.
@@ -57,14 +60,24 @@ class Compiler:
             ValueError: OpenVINO cannot compile it.
         """
         key = self._key(made_of)
+        try:
+            return self._cached(key) or self._compile(key, prepare, what)
+        finally:
+            _release_freed_memory()
+
+    def _cached(self, key: str) -> ov.CompiledModel | None:
         content = self.cache.load(key)
-        if content is not None:
-            try:
-                # The tensor owns its memory: the compiled model reads its weights from there as long as it lives.
-                return self.core.import_model(ov.Tensor(content, shared_memory=False), _DEVICE, self._options)
-            except RuntimeError as error:
-                _log.warning('OpenVINO cannot load the cached network, compiling it again: %s', _last_line(error))
-                self.cache.discard(key)
+        if content is None:
+            return None
+        try:
+            # The compiled network reads its weights from the tensor as long as it lives.
+            return self.core.import_model(content, _DEVICE, self._options)
+        except RuntimeError as error:
+            _log.warning('OpenVINO cannot load the cached network, compiling it again: %s', _last_line(error))
+            self.cache.discard(key)
+            return None
+
+    def _compile(self, key: str, prepare: Callable[[], ov.Model], what: str) -> ov.CompiledModel:
         started = time.perf_counter()
         try:
             compiled = self.core.compile_model(prepare(), _DEVICE, self._options)
@@ -104,6 +117,13 @@ def _choose_precision(core: ov.Core, precision: str) -> str:
     if precision == 'bf16' and not has_bf16:
         raise ValueError('this processor does not support bf16: use precision fp32 or auto')
     return precision
+
+
+def _release_freed_memory() -> None:
+    """Return all memory that this process has freed to the kernel."""
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # missing in other C libraries
+    if trim is not None:
+        trim(0)
 
 
 def _last_line(error: Exception) -> str:

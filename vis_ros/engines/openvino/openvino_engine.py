@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -55,13 +56,15 @@ class OpenVinoEngine:
         self._networks = CompiledNetworks(graph, digest, 'fp32' if is_int8 else precision, threads)
         self._parameters = count_parameters(path, config.architecture)
         self._unconverged = UnconvergedImages()
+        self._lock = threading.Lock()
         self._note = note
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
         """Detect objects in images, each (height, width, 3) uint8 BGR. Sizes may differ."""
         for image in images:
             check_image(image)
-        return [self._infer_one(image) for image in images]
+        with self._lock:
+            return [self._infer_one(image) for image in images]
 
     def _infer_one(self, image: NDArray[np.uint8]) -> Instances:
         size = (image.shape[0], image.shape[1])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,16 @@ _MAX_COMPILED = 40
 one is dropped."""
 
 _Key = tuple[str, tuple[tuple[int, ...], ...]]
+"""Name of a graph, and the shapes of its inputs; none for a graph of any size."""
 
 
 class OpenVinoGraphs:
-    """Graphs that are compiled once for each size of their inputs.
+    """Graphs that are compiled once for each size of their inputs. Safe for several threads, which run one at a time: a
+    request that a second thread gives its inputs reads them in place of those of the first, also after they are freed.
 
     Args:
         graphs: name -> path.
         weights: the model file that the graphs belong to.
-        dynamic: names of graphs that are compiled once for all sizes.
         precision: 'fp32' or 'bf16'.
         threads: number of CPU threads; 0 leaves the choice to OpenVINO.
 
@@ -41,17 +43,17 @@ class OpenVinoGraphs:
         self,
         graphs: Mapping[str, Path],
         weights: Path,
-        dynamic: Collection[str] = (),
         precision: str = 'fp32',
         threads: int = 0,
     ) -> None:
-        self._graphs, self._dynamic = graphs, dynamic
+        self._graphs = graphs
         self._digests = {name: hashlib.sha256(graph.read_bytes()).hexdigest() for name, graph in graphs.items()}
         self._weights_sha256 = sha256_of(weights)
         self._what = weights.stem
         self._threads = threads
         self._compiler = Compiler(openvino_core(), precision, threads)
         self._requests: OrderedDict[_Key, ov.InferRequest] = OrderedDict()
+        self._lock = threading.Lock()
 
     @property
     def engine(self) -> str:
@@ -63,14 +65,15 @@ class OpenVinoGraphs:
         """'cpu' with the number of threads."""
         return f'cpu ({self._threads or os.cpu_count()} threads)'
 
-    def run(self, name: str, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """The outputs of a graph, which the caller owns."""
-        request = self._request(name, tuple(each.shape for each in inputs))
+    def run(self, name: str, *inputs: NDArray[Any], any_size: bool = False) -> tuple[NDArray[Any], ...]:
+        """The outputs of a graph, which the caller owns. any_size: see `NetworkParts.run`."""
         arrays = [np.ascontiguousarray(each) for each in inputs]
-        return tuple(request.infer(arrays, share_inputs=True).to_tuple())
+        with self._lock:
+            request = self._request((name, () if any_size else tuple(each.shape for each in inputs)))
+            return tuple(request.infer(arrays, share_inputs=True).to_tuple())
 
-    def _request(self, name: str, shapes: tuple[tuple[int, ...], ...]) -> ov.InferRequest:
-        key = (name, () if name in self._dynamic else shapes)
+    def _request(self, key: _Key) -> ov.InferRequest:
+        name = key[0]
         if key not in self._requests:
             made_of = [self._digests[name], self._weights_sha256, key]
             compiled = self._compiler.load_or_compile(made_of, lambda: self._prepare(*key), f'{name} of {self._what}')

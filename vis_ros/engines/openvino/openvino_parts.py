@@ -12,7 +12,6 @@ from vis_ros.engines.openvino.openvino_graphs import OpenVinoGraphs
 from vis_ros.export.part_graphs import find_part_graphs
 from vis_ros.propagation.propagation_config import PropagationConfig
 from vis_ros.propagation.propagation_header import read_propagation_config
-from vis_ros.propagation.systems import PROPAGATION_SYSTEMS
 
 
 class OpenVinoParts(OpenVinoGraphs):
@@ -33,8 +32,7 @@ class OpenVinoParts(OpenVinoGraphs):
         self, weights: Path, config: PropagationConfig | None = None, precision: str = 'fp32', threads: int = 0
     ) -> None:
         self.config = config or read_propagation_config(weights)
-        dynamic = PROPAGATION_SYSTEMS[self.config.architecture].dynamic_parts
-        super().__init__(find_part_graphs(weights, self.config), weights, dynamic, precision, threads)
+        super().__init__(find_part_graphs(weights, self.config), weights, precision, threads)
         self._path = weights
 
     def weights(self, prefix: str) -> dict[str, NDArray[np.float32]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,7 @@ class TensorRtEngine:
         self._digest = sha256_of(path)
         self._main, opened, notes = self._open(self.input_size)
         self._by_size = BySize(self._detector)
+        self._lock = threading.Lock()
         actual = opened.engine.precision
         self._info = EngineInfo(
             engine=str(library),
@@ -98,6 +100,10 @@ class TensorRtEngine:
         """
         for image in images:
             check_image(image)
+        with self._lock:
+            return self._infer(images)
+
+    def _infer(self, images: Sequence[NDArray[np.uint8]]) -> list[Instances]:
         found: dict[int, Instances] = {}
         groups: dict[BatchDetector, list[int]] = {}
         for index, image in enumerate(images):

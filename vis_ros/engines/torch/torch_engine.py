@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,6 +86,7 @@ class TorchEngine:
 
     def _use(self, network: MaskRCNN) -> None:
         self._graphs = None
+        self._lock = threading.Lock()
         self.network = network
         self.config = network.config
         self.class_names = self.config.class_names
@@ -96,7 +98,8 @@ class TorchEngine:
         for image in images:
             check_image(image)
         try:
-            return self._infer(images)
+            with self._lock:
+                return self._infer(images)
         except RuntimeError as error:
             self._raise_if_lost(error)
             raise

@@ -96,7 +96,8 @@ class WindowDistances(nn.Module):
         pixels = _windows(query, 0).reshape(-1, _BLOCK**2, self._channels)
         candidates = _windows(previous, self._window).reshape(-1, side**2, self._channels)
         products = torch.matmul(pixels, candidates.transpose(1, 2))
-        norms = (candidates * candidates).sum(2)[:, None] + (pixels * pixels).sum(2, keepdim=True)
+        norms = _windows((previous * previous).sum(2, keepdim=True), self._window).reshape(-1, 1, side**2)
+        norms = norms + (pixels * pixels).sum(2, keepdim=True)
         return norms + outside_window(self._window, _BLOCK, query.device) - 2 * products
 
     def example(self, size: tuple[int, int]) -> list[Tensor]:

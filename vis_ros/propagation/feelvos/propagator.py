@@ -18,8 +18,9 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _STRIDE = 4
-_QUERIES = 2304
-"""Cells that are compared with all references at once: their products take 4 * 2304 bytes for each reference."""
+_QUERIES = 576
+"""Cells that are compared with all references at once: their products take 4 * 576 bytes for each reference. More are
+no faster."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,9 @@ class FeelvosPropagator:
         """Distances (K, h, w) of the embeddings (h, w, E) of a frame to those of the K objects in a bank."""
         query = embedding.reshape(-1, embedding.shape[2])
         maps = [
-            self._parts.run('global_distances', query[first : first + _QUERIES], bank.chunks, bank.owners)[0]
+            self._parts.run(
+                'global_distances', query[first : first + _QUERIES], bank.chunks, bank.owners, any_size=True
+            )[0]
             for first in range(0, len(query), _QUERIES)
         ]
         return np.concatenate(maps, 1).reshape(-1, *embedding.shape[:2])

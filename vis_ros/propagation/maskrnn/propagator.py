@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.propagation.checks import check_size, check_start
+from vis_ros.propagation.maskrnn.object_window import ObjectWindow
 from vis_ros.propagation.maskrnn.optical_flow import Flow, dis_flow
 from vis_ros.propagation.network_parts import NetworkParts
 
@@ -26,6 +27,8 @@ class MaskRnnPropagator:
 
     A network that is not causal, as the published one, also gets the optical flow to the next image, which `step` is
     then given. The last image is its own next image.
+
+    Each object costs a pass of the network. Several objects are segmented in their `ObjectWindow`s.
 
     Args:
         parts: of the network.
@@ -68,9 +71,20 @@ class MaskRnnPropagator:
         kept = image.copy()
         for number in self.object_ids:
             flow = flows[id(self._images[number])]
-            self._masks[number] = _segmented(self._parts, image, self._masks[number], flow)
+            self._masks[number] = self._segmented(image, self._masks[number], flow)
             self._images[number] = kept
         return _with_background([self._masks[number] for number in self.object_ids])
+
+    def _segmented(self, image: Image, previous: SoftMask, flows: NDArray[np.float32]) -> SoftMask:
+        """The mask (1, h, w) of an object in an image, from that in the previous one. An empty mask stays empty."""
+        size = (image.shape[0], image.shape[1])
+        warped, box = self._parts.run('warp', previous, flows[0])
+        if not (warped > _BACKGROUND).any():
+            return np.zeros_like(warped)
+        window = ObjectWindow.whole(size) if len(self._masks) == 1 else ObjectWindow.around(box, size)
+        inputs = window.of_image(image), window.of_planes(warped), box - window.corners, window.of_planes(flows)
+        found = self._parts.run('segment', *inputs, any_size=window.size != size)
+        return window.placed(_gated(*found), size)
 
     def correct(self, object_id: int, mask: NDArray[np.bool_]) -> None:
         check_size(mask.shape, self._size)
@@ -90,14 +104,6 @@ class MaskRnnPropagator:
 def _soft(mask: NDArray[np.bool_]) -> SoftMask:
     """A mask (h, w) as (1, h, w), 0 or 1."""
     return mask.astype(np.float32)[None]
-
-
-def _segmented(parts: NetworkParts, image: Image, previous: SoftMask, flows: NDArray[np.float32]) -> SoftMask:
-    """The mask (1, h, w) of an object in an image, from that in the previous one. An empty mask stays empty."""
-    warped, box = parts.run('warp', previous, flows[0])
-    if not (warped > _BACKGROUND).any():
-        return np.zeros_like(warped)
-    return _gated(*parts.run('segment', image, warped, box, flows))
 
 
 def _gated(mask: SoftMask, gate: NDArray[np.float32]) -> SoftMask:

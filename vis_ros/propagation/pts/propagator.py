@@ -194,7 +194,7 @@ class PtsPropagator:
         maps = self._parts.run('frame', image)
         proposals = np.zeros((0, 4), np.float32) if self._proposals is None else self._proposals(image)
         size = (image.shape[0], image.shape[1])
-        return OtnFrame(size, proposals, lambda boxes: self._parts.run('box_features', boxes, *maps)[0])
+        return OtnFrame(size, proposals, lambda boxes: self._parts.run('box_features', boxes, *maps, any_size=True)[0])
 
 
 def _learn(each: _PtsObject, frame: OtnFrame) -> None:
