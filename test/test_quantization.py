@@ -142,7 +142,7 @@ def test_layers_with_few_operations_are_not_quantized(
 
 
 def residual_body(folder: Path, groups: int) -> tuple[onnx.ModelProto, Path, dict[str, NDArray[np.float32]]]:
-    """A block of a backbone, sum = second(first(x)) + x, and a layer that reads it. groups: of the second convolution."""
+    """A block of a backbone, sum = second(first(x)) + x, and a layer that reads it. groups: of the second layer."""
     random = np.random.default_rng(1)
     shapes = {'body.first': (4, 4, 1, 1), 'body.second': (4, 4 // groups, 1, 1), 'fpn': (4, 4, 5, 5)}
     kernels = {f'network.backbone.{name}': random.normal(size=shape) for name, shape in shapes.items()}

@@ -4,10 +4,10 @@ A tensor x becomes round(x / s) in -127 to 127. The scale s is one number for an
 channel of a kernel; both are symmetric, as TensorRT requires (Jacob et al. 2018; Wu et al. 2020, "Integer Quantization
 for Deep Learning Inference"). The scale of an activation is the one with the least squared error on sample images.
 
-Two kinds of layers stay in the precision of the graph. Layers with few operations gain nothing. A ConvNet with depthwise
-convolutions loses too much accuracy: with it in int8, 87 % of the demo network's confident detections were found again
-at an IoU of 0.9, without it 96 %. A dense ConvNet such as a ResNet is quantized as a whole, with its residual
-connections: a layer between two quantized ones would cost two conversions.
+Two kinds of layers stay in the precision of the graph. Layers with few operations gain nothing. A ConvNet with
+depthwise convolutions loses too much accuracy: with it in int8, 87 % of the demo network's confident detections were
+found again at an IoU of 0.9, without it 96 %. A dense ConvNet such as a ResNet is quantized as a whole, with its
+residual connections: a layer between two quantized ones would cost two conversions.
 """
 
 from __future__ import annotations
