@@ -1,6 +1,7 @@
 """How much each engine differs from torch in fp32, on synthetic frames and clips: detections, masks, identities.
 
     python -m benchmarks.engine_equality OUT.json [--clips FOLDER] [--frames 20] [--weights demo] [--calibrate FOLDER]
+                                         [--cpu-only]
 
 OpenVINO is compared in each precision that this CPU supports, with --calibrate also in int8 with scales from those
 images. To put the differences into perspective, OpenVINO in fp32 is also run on images with noise of one gray level.
@@ -8,7 +9,7 @@ scene_ap is the class-agnostic mask AP on the synthetic frames (pycocotools), of
 
 Results of TensorRT are emulated on the CPU: fp16 by torch, which rounds the result of every operation to fp16 (5 s per
 image), and int8 by onnxruntime from the graph for TensorRT. Both are compared with that graph in fp32, because it fits
-images of another aspect ratio into its input, while the other engines turn their input.
+images of another aspect ratio into its input, while the other engines turn their input. --cpu-only leaves TensorRT out.
 """
 
 from __future__ import annotations
@@ -164,9 +165,12 @@ def main() -> None:
     parser.add_argument('--frames', type=int, default=20, help='number of frames of each video')
     parser.add_argument('--weights', default='demo')
     parser.add_argument('--calibrate', type=Path, help='recording with the calibration images for int8')
+    parser.add_argument('--cpu-only', action='store_true', help='leave out the emulation of TensorRT')
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         engines = load_engines(arguments.weights, arguments.calibrate, Path(folder))
+        if arguments.cpu_only:
+            engines = {name: engine for name, engine in engines.items() if not name.startswith('as TensorRT')}
         found = {name: Differences() for name in (*engines, NOISE) if name not in (REFERENCE, GPU_REFERENCE)}
         labeled: list[LabeledFrame] = []
         outputs: dict[str, list[Instances]] = {name: [] for name in (*engines, NOISE)}

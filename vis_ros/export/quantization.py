@@ -36,7 +36,7 @@ Kernels = Mapping[str, NDArray[np.float32]]
 OPSET = 19
 """The first ONNX operator set that allows fp16 scales."""
 
-MIN_SHARE = 0.005
+MIN_SHARE = 0.0025
 """Minimum share of the operations of all layers for a layer outside of the ConvNet to be quantized."""
 
 _BODY = 'backbone.body.'
