@@ -168,9 +168,7 @@ def main() -> None:
     parser.add_argument('--cpu-only', action='store_true', help='leave out the emulation of TensorRT')
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        engines = load_engines(arguments.weights, arguments.calibrate, Path(folder))
-        if arguments.cpu_only:
-            engines = {name: engine for name, engine in engines.items() if not name.startswith('as TensorRT')}
+        engines = load_engines(arguments.weights, arguments.calibrate, Path(folder), arguments.cpu_only)
         found = {name: Differences() for name in (*engines, NOISE) if name not in (REFERENCE, GPU_REFERENCE)}
         labeled: list[LabeledFrame] = []
         outputs: dict[str, list[Instances]] = {name: [] for name in (*engines, NOISE)}
@@ -188,23 +186,28 @@ def main() -> None:
     print(text)
 
 
-def load_engines(weights: str, calibrate: Path | None, folder: Path) -> dict[str, Any]:
-    """All engines by name, including the references."""
+def load_engines(weights: str, calibrate: Path | None, folder: Path, cpu_only: bool) -> dict[str, Any]:
+    """All engines by name, including the references. cpu_only: those of OpenVINO and torch."""
     path = resolve(weights)
     low: dict[str, Any] = {'score_threshold': LOWEST_SCORE}
     engines: dict[str, Any] = {REFERENCE: load_engine(weights, engine='torch', device='cpu', **low)}
     engines['openvino fp32'] = load_engine(weights, engine='openvino', precision='fp32', **low)
     best = load_engine(weights, engine='openvino', **low)
     engines.setdefault(f'openvino {best.describe().precision}', best)
+    images = [
+        frame.image
+        for source in (open_recordings(calibrate) if calibrate else ())
+        for _, frame in zip(range(40), source, strict=False)
+    ]
+    if images:
+        export(path, 'cpu', precision='int8', images=images, out=folder)
+        engines['openvino int8'] = load_engine(folder / path.name, engine='openvino', precision='int8', **low)
+    if cpu_only:
+        return engines
     config = network_config(path, **low)
     engines[GPU_REFERENCE] = BatchDetector(OnnxSession(export(path, 'gpu', precision='fp32', out=folder)), config)
     engines['as TensorRT, fp16'] = BatchDetector(HalfSession(path), config)
-    if calibrate is not None:
-        images = [
-            frame.image for source in open_recordings(calibrate) for _, frame in zip(range(40), source, strict=False)
-        ]
-        export(path, 'cpu', precision='int8', images=images, out=folder)
-        engines['openvino int8'] = load_engine(folder / path.name, engine='openvino', precision='int8', **low)
+    if images:
         graph = export(path, 'gpu', precision='int8', images=images, out=folder)
         engines['as TensorRT, int8'] = BatchDetector(OnnxSession(graph), config)
     return engines
