@@ -1,13 +1,15 @@
 """How much each engine differs from torch in fp32, on synthetic frames and clips: detections, masks, identities.
 
     python -m benchmarks.engine_equality OUT.json [--clips FOLDER] [--frames 20] [--weights demo] [--calibrate FOLDER]
+                                         [--cpu-only]
 
 OpenVINO is compared in each precision that this CPU supports, with --calibrate also in int8 with scales from those
 images. To put the differences into perspective, OpenVINO in fp32 is also run on images with noise of one gray level.
+scene_ap is the class-agnostic mask AP on the synthetic frames (pycocotools), of detections above LOWEST_SCORE.
 
 Results of TensorRT are emulated on the CPU: fp16 by torch, which rounds the result of every operation to fp16 (5 s per
 image), and int8 by onnxruntime from the graph for TensorRT. Both are compared with that graph in fp32, because it fits
-images of another aspect ratio into its input, while the other engines turn their input.
+images of another aspect ratio into its input, while the other engines turn their input. --cpu-only leaves TensorRT out.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.detection import score
 from vis_ros.engines.loading import load_engine, network_config
 from vis_ros.engines.tensorrt.batch_detector import BatchDetector
 from vis_ros.export.graph_export import example_inputs, export
@@ -36,6 +39,7 @@ from vis_ros.networks.model_file import load_model
 from vis_ros.networks.named_weights import resolve
 from vis_ros.networks.preprocessing import padded
 from vis_ros.recordings.opening import open_recordings
+from vis_ros.synthetic.labeled_frame import LabeledFrame
 from vis_ros.synthetic.scene import Scene
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory
@@ -161,54 +165,68 @@ def main() -> None:
     parser.add_argument('--frames', type=int, default=20, help='number of frames of each video')
     parser.add_argument('--weights', default='demo')
     parser.add_argument('--calibrate', type=Path, help='recording with the calibration images for int8')
+    parser.add_argument('--cpu-only', action='store_true', help='leave out the emulation of TensorRT')
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        engines = load_engines(arguments.weights, arguments.calibrate, Path(folder))
+        engines = load_engines(arguments.weights, arguments.calibrate, Path(folder), arguments.cpu_only)
         found = {name: Differences() for name in (*engines, NOISE) if name not in (REFERENCE, GPU_REFERENCE)}
-        for name, images in videos(arguments.clips, arguments.frames):
-            compare(images, engines, found)
+        labeled: list[LabeledFrame] = []
+        outputs: dict[str, list[Instances]] = {name: [] for name in (*engines, NOISE)}
+        for name, images, truth in videos(arguments.clips, arguments.frames):
+            seen = compare(images, engines, found)
+            if truth:
+                labeled += truth
+                outputs = {name: [*outputs[name], *seen[name]] for name in outputs}
             print(name, flush=True)
-        figures = {name: differences.summary() for name, differences in found.items()}
+        figures: dict[str, Any] = {name: differences.summary() for name, differences in found.items()}
+        figures['scene_ap'] = {name: round(score(labeled, own).ap, 4) for name, own in outputs.items()}
         reference = engines[REFERENCE].describe().engine
         text = json.dumps({'weights': arguments.weights, 'reference': reference, **figures}, indent=1)
     arguments.out.write_text(text + '\n', encoding='utf-8')
     print(text)
 
 
-def load_engines(weights: str, calibrate: Path | None, folder: Path) -> dict[str, Any]:
-    """All engines by name, including the references."""
+def load_engines(weights: str, calibrate: Path | None, folder: Path, cpu_only: bool) -> dict[str, Any]:
+    """All engines by name, including the references. cpu_only: those of OpenVINO and torch."""
     path = resolve(weights)
     low: dict[str, Any] = {'score_threshold': LOWEST_SCORE}
     engines: dict[str, Any] = {REFERENCE: load_engine(weights, engine='torch', device='cpu', **low)}
     engines['openvino fp32'] = load_engine(weights, engine='openvino', precision='fp32', **low)
     best = load_engine(weights, engine='openvino', **low)
     engines.setdefault(f'openvino {best.describe().precision}', best)
+    images = [
+        frame.image
+        for source in (open_recordings(calibrate) if calibrate else ())
+        for _, frame in zip(range(40), source, strict=False)
+    ]
+    if images:
+        export(path, 'cpu', precision='int8', images=images, out=folder)
+        engines['openvino int8'] = load_engine(folder / path.name, engine='openvino', precision='int8', **low)
+    if cpu_only:
+        return engines
     config = network_config(path, **low)
     engines[GPU_REFERENCE] = BatchDetector(OnnxSession(export(path, 'gpu', precision='fp32', out=folder)), config)
     engines['as TensorRT, fp16'] = BatchDetector(HalfSession(path), config)
-    if calibrate is not None:
-        images = [
-            frame.image for source in open_recordings(calibrate) for _, frame in zip(range(40), source, strict=False)
-        ]
-        export(path, 'cpu', precision='int8', images=images, out=folder)
-        engines['openvino int8'] = load_engine(folder / path.name, engine='openvino', precision='int8', **low)
+    if images:
         graph = export(path, 'gpu', precision='int8', images=images, out=folder)
         engines['as TensorRT, int8'] = BatchDetector(OnnxSession(graph), config)
     return engines
 
 
-def videos(clips: Path | None, frames: int) -> Iterator[tuple[str, list[Image]]]:
-    """Name and images of each video."""
+def videos(clips: Path | None, frames: int) -> Iterator[tuple[str, list[Image], list[LabeledFrame]]]:
+    """Name, images and, of synthetic ones, labels of each video."""
     for number, size in enumerate(SIZES):
         scene = Scene(seed=10 + number, size=size, frames=3 * frames)
-        yield f'scene {size[1]}x{size[0]}', [scene.frame(index).image for index in range(frames)]
+        labeled = [scene.frame(index) for index in range(frames)]
+        yield f'scene {size[1]}x{size[0]}', [frame.image for frame in labeled], labeled
     for path in sorted(clips.iterdir()) if clips else ():
         (source,) = open_recordings(path)
-        yield path.name, [frame.image for _, frame in zip(range(frames), source, strict=False)]
+        yield path.name, [frame.image for _, frame in zip(range(frames), source, strict=False)], []
 
 
-def compare(images: list[Image], engines: dict[str, Any], found: dict[str, Differences]) -> None:
-    """Run all engines on one video and add their differences to `found`."""
+def compare(images: list[Image], engines: dict[str, Any], found: dict[str, Differences]) -> dict[str, list[Instances]]:
+    """Run all engines on one video and add their differences to `found`. Returns the detections of each engine."""
+    outputs: dict[str, list[Instances]] = {name: [] for name in (*engines, NOISE)}
     random = np.random.default_rng(0)
     detector = engines[REFERENCE]  # unused: all detections are given to the trackers
     trackers = {name: DetectAndTrack(detector, IdentityMemory()) for name in (*engines, NOISE)}
@@ -217,6 +235,8 @@ def compare(images: list[Image], engines: dict[str, Any], found: dict[str, Diffe
         noisy = np.clip(image + random.integers(-1, 2, image.shape), 0, 255).astype(np.uint8)
         seen: dict[str, Instances] = {name: engine.infer([image])[0] for name, engine in engines.items()}
         seen[NOISE] = engines['openvino fp32'].infer([noisy])[0]
+        for name, one in seen.items():
+            outputs[name].append(one)
         tracked = {
             name: trackers[name].track(one[one.scores > TRACKED_SCORE], number / 25) for name, one in seen.items()
         }
@@ -224,6 +244,7 @@ def compare(images: list[Image], engines: dict[str, Any], found: dict[str, Diffe
             reference = GPU_REFERENCE if name.startswith('as TensorRT') else REFERENCE
             differences.detect(seen[reference], seen[name])
             differences.track(tracked[reference], tracked[name], names[name])
+    return outputs
 
 
 if __name__ == '__main__':

@@ -141,15 +141,60 @@ def test_layers_with_few_operations_are_not_quantized(
     assert [node.op_type for node in whole.graph.node].count('QuantizeLinear') == 2
 
 
-def test_the_body_is_not_quantized(tmp_path: Path, examples: Any) -> None:
-    whole, path, kernels = small_graph(tmp_path)
-    (kernel,) = (each for each in whole.graph.initializer if each.name == 'b')
-    kernel.name = 'network.backbone.body.b'
-    whole.graph.node[-1].input[1] = 'network.backbone.body.b'
+def residual_body(folder: Path, groups: int) -> tuple[onnx.ModelProto, Path, dict[str, NDArray[np.float32]]]:
+    """A block of a backbone, sum = second(first(x)) + x, and a layer that reads it. groups: of the second layer."""
+    random = np.random.default_rng(1)
+    shapes = {'body.first': (4, 4, 1, 1), 'body.second': (4, 4 // groups, 1, 1), 'fpn': (4, 4, 5, 5)}
+    kernels = {f'network.backbone.{name}': random.normal(size=shape) for name, shape in shapes.items()}
+    kernels = {name: values.astype(np.float32) for name, values in kernels.items()}
+    first, second, pyramid = kernels
+    nodes = [
+        helper.make_node('Conv', ['x', first], ['a']),
+        helper.make_node('Conv', ['a', second], ['b'], group=groups),
+        helper.make_node('Add', ['b', 'x'], ['sum']),
+        helper.make_node('Conv', ['sum', pyramid], ['out'], pads=[2, 2, 2, 2]),
+    ]
+    stored = [numpy_helper.from_array(values, name) for name, values in kernels.items()]
+    x, out = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 8, 8]) for name in ('x', 'out'))
+    graph = helper.make_graph(nodes, 'residual', [x], [out], stored)
+    whole = helper.make_model(graph, opset_imports=[helper.make_opsetid('', quantization.OPSET)], ir_version=9)
+    path = folder / 'residual.onnx'
     path.write_bytes(whole.SerializeToString())
-    quantize(whole, path, {**kernels, 'network.backbone.body.b': kernels['b']}, examples)
-    assert whole.graph.node[-1].input[1] == 'network.backbone.body.b'
-    assert sum(node.op_type == 'Conv' and node.input[1] == 'a32/int8' for node in whole.graph.node) == 2
+    return whole, path, kernels
+
+
+def test_a_body_with_depthwise_convolutions_is_not_quantized(tmp_path: Path, examples: Any) -> None:
+    whole, path, kernels = residual_body(tmp_path, groups=4)
+    quantize(whole, path, kernels, examples)
+    inputs = {node.output[0]: list(node.input) for node in whole.graph.node}
+    assert (inputs['a'], inputs['b']) == (['x', 'network.backbone.body.first'], ['a', 'network.backbone.body.second'])
+    assert inputs['sum'] == ['b', 'x']
+    assert inputs['out'] == ['sum/int8', 'network.backbone.fpn/int8']
+
+
+def test_a_dense_body_is_quantized_as_a_whole_with_its_residual_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: Any
+) -> None:
+    whole, path, kernels = residual_body(tmp_path, groups=1)
+    monkeypatch.setattr(quantization, 'MIN_SHARE', 0.5)  # each layer of the body has 1/27 of the operations
+    assert quantize(whole, path, kernels, examples) == pytest.approx(1)
+    assert next(node for node in whole.graph.node if node.op_type == 'Add').input == ['b', 'x/int8']
+    onnx.checker.check_model(whole)
+
+    session = onnxruntime.InferenceSession(whole.SerializeToString(), EXACT, providers=['CPUExecutionProvider'])
+    (found,) = session.run(None, examples[0])
+    scales = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in whole.graph.initializer}
+
+    def layer(values: torch.Tensor, name: str, kernel: str) -> torch.Tensor:
+        weights = rounded(torch.from_numpy(kernels[kernel]), scales[f'{kernel}/scale'][:, None, None, None])
+        return torch.nn.functional.conv2d(rounded(values, scales[f'{name}/scale']), weights, padding='same')
+
+    first, second, pyramid = kernels
+    x = torch.from_numpy(examples[0]['x'])
+    block = layer(layer(x, 'x', first), 'a', second) + rounded(x, scales['x/scale'])
+    expected = layer(block, 'sum', pyramid).numpy()
+    # A value that lies between two steps may go to either.
+    assert np.mean(np.abs(found - expected) < 1e-3) > 0.9
 
 
 def test_weight_steps(tmp_path: Path, examples: Any) -> None:
@@ -157,6 +202,27 @@ def test_weight_steps(tmp_path: Path, examples: Any) -> None:
     quantize(whole, path, kernels, examples, weight_steps=63)
     (scale,) = (numpy_helper.to_array(each) for each in whole.graph.initializer if each.name == 'b/scale')
     np.testing.assert_allclose(scale, np.abs(kernels['b']).max((0, 2, 3)) / 63, rtol=1e-6)
+
+
+def test_activations_that_are_never_negative_become_uint8_if_wanted(tmp_path: Path) -> None:
+    (never := np.random.default_rng(0).uniform(size=(1, 4, 8, 8)).astype(np.float32)).flat[0] = 1
+    for unsigned, kind, steps in ((False, np.int8, 127), (True, np.uint8, 255)):
+        whole, path, kernels = residual_body(tmp_path, groups=1)
+        quantize(whole, path, kernels, [{'x': never}], unsigned=unsigned)
+        constants = {each.name: numpy_helper.to_array(each) for each in whole.graph.initializer}
+        assert constants['x/zero'].dtype == kind and constants['a/zero'].dtype == np.int8
+        assert constants['x/scale'] == pytest.approx(1 / steps, rel=0.03)
+        assert all(constants[f'{kernel}/zero'].dtype == np.int8 for kernel in kernels)
+        onnx.checker.check_model(whole, full_check=True)
+        found = rerun(whole, {'x': never}, 'x/int8')
+        assert np.abs(found - never).max() <= 0.51 / steps
+
+
+def rerun(whole: onnx.ModelProto, inputs: dict[str, NDArray[np.float32]], tensor: str) -> NDArray[np.float32]:
+    """A tensor of a graph."""
+    whole.graph.output.append(onnx.ValueInfoProto(name=tensor))
+    session = onnxruntime.InferenceSession(whole.SerializeToString(), EXACT, providers=['CPUExecutionProvider'])
+    return session.run([tensor], inputs)[0]
 
 
 def test_quantize_needs_examples(tmp_path: Path) -> None:
@@ -184,7 +250,8 @@ def test_openvino_runs_int8(model: Path, tmp_path: Path) -> None:  # noqa: F811
     weights.write_bytes(model.read_bytes())
     graph = export(weights, 'cpu', precision='int8', images=FRAMES)
     assert graph == graph_path(weights, 'masktrack_rcnn', 'cpu', 'int8') and list(tmp_path.glob('*.part')) == []
-    engine = load_engine(weights, engine='openvino', precision='int8')
+    # the detections of random weights are so alike that rounding changes which of them are kept
+    engine = load_engine(weights, engine='openvino', precision='int8', accuracy_check=False)
     assert engine.describe().precision == 'int8'
     (found,) = engine.infer([FRAMES[0]])
     assert found.image_size == (96, 160)

@@ -165,7 +165,8 @@ def _quantize(
     kernels: Kernels = state | {f'{PARAMETER_PREFIX}{name}': values for name, values in state.items()}
     arrays = ({name: tensor.numpy() for name, tensor in inputs.items()} for inputs in examples)
     with scratch_graph(model, path) as unquantized:
-        share = quantize(model, unquantized, kernels, arrays, _WEIGHT_STEPS[detector.target])
+        weight_steps, unsigned = _WEIGHT_STEPS[detector.target], detector.target == 'cpu'
+        share = quantize(model, unquantized, kernels, arrays, weight_steps, unsigned)
     _log.info('%s: %.0f %% of the operations in int8, scales from %d images', path.name, 100 * share, len(examples))
     return examples[0]
 
