@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 from vis_ros.engines.engine import CompilingError, DeviceLostError
 from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
+from vis_ros.masks.encodings import encoded
 from vis_ros.node.camera_publishers import CameraPublishers
 from vis_ros.node.depth_stream import DepthStream, StampedDepth
 from vis_ros.node.image_queue import ArrivedImage, ImageQueue
@@ -30,9 +31,9 @@ from vis_ros.node.views import Views
 from vis_ros.node.worker import Worker
 from vis_ros.recordings.topics import TRANSPORTS
 from vis_ros.recordings.video_messages import read_video_packet
-from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.ros.serialized_images import read_compressed_image, read_header, read_image
-from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
+from vis_ros.ros.serialized_instances import MessageContext, serialized_instances
+from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds
 from vis_ros.tracking.prompts import PromptError
 from vis_ros.tracking.settings import NodeSettings
 from vis_ros.tracking.tracker import Tracker
@@ -468,19 +469,19 @@ class Camera:
         header = image.header
         if self.depth is not None:
             instances = self.depth.locate(instances, result.depth, nanoseconds(header.stamp), header.frame_id)
+        mask_data = [encoded(mask, self._mask_encoding) for mask in instances.masks]
+        latency = self._latency_ns(result.stamp_ns)
         context = MessageContext(
             header=header,
             epoch=result.epoch,
             sequence=result.sequence,
-            dropped=0,
+            dropped=self.statistics.take_skipped(),
             model=self._model,
+            latency_ns=latency or 0,
             origin_ns=result.origin_ns,
         )
-        array = to_message(instances, context, self._mask_encoding)
-        latency = self._latency_ns(result.stamp_ns)
-        array.latency = to_duration(latency or 0)
-        array.dropped = self.statistics.take_skipped()
-        self.publishers.instances.publish(array)
+        message = serialized_instances(instances, context, self._mask_encoding, mask_data)
+        self.publishers.instances.publish(message)
         self.statistics.processed(time.perf_counter() - image.started, math.nan if latency is None else latency / 1e9)
         try:
             if (views := self._views) is not None:  # not deactivated meanwhile

@@ -42,7 +42,7 @@ from vis_ros.replay.output_folder import room
 from vis_ros.replay.records import frame_record
 from vis_ros.replay.run_date import run_date
 from vis_ros.ros.image_annotations import ANNOTATIONS_TYPE, to_annotations
-from vis_ros.ros.messages import MessageContext, to_message
+from vis_ros.ros.serialized_instances import MessageContext, serialized_instances
 from vis_ros.ros.stamps import FOLDER_RATE, StampOrder
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.tracker import Tracker
@@ -408,8 +408,8 @@ class _StreamRun:
         context = MessageContext(
             header, self._epoch, self._sequence, frame.dropped, outputs.model, origin_ns=self._order.origin
         )
-        message = to_message(instances, context, _MASK_ENCODING, mask_data, plain_message)
-        outputs.bag.write(self._topic, self._recorded_ns, serialize(message, INSTANCES_TYPE))
+        message = serialized_instances(instances, context, _MASK_ENCODING, mask_data)
+        outputs.bag.write(self._topic, self._recorded_ns, message)
         annotations = to_annotations(instances, context.header.stamp, plain_message)
         outputs.bag.write(self._annotations_topic, self._recorded_ns, serialize(annotations, ANNOTATIONS_TYPE))
 
