@@ -24,7 +24,7 @@ from vis_ros.recordings.plain_messages import plain_header, plain_message
 from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, topic_name
 from vis_ros.ros.messages import to_image
 from vis_ros.ros.new_message import ros_message
-from vis_ros.ros.serialized_instances import MessageContext, serialized_instances
+from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
 from vis_ros.ros.stamps import to_time
 
 SECOND = 1_000_000_000
@@ -299,7 +299,8 @@ def instances_message(count=3, header=None):
     )  # fmt: skip
     header = header or Header(stamp=to_time(12_345_678_901), frame_id='optical')
     frame = MessageContext(header, 1, 2, 3, 'modèle', latency_ns=1_500_000_000, origin_ns=7 * SECOND)
-    return serialized_instances(instances.with_fields(class_names=('a', 'bb', 'ccc')), frame)
+    instances = instances.with_fields(class_names=('a', 'bb', 'ccc'))
+    return serialized_instances(instances, frame, encode_masks(instances))
 
 
 def assert_same_message(ours, ros, kind):

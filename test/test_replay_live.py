@@ -33,7 +33,7 @@ from vis_ros.replay.live.running_node import NodeCamera, RunningNode
 from vis_ros.replay.live.timed_images import TimedImage, TimedImages, open_timed_images
 from vis_ros.replay.offline.video_files import VideoFiles
 from vis_ros.ros.messages import to_image
-from vis_ros.ros.serialized_instances import MessageContext, serialized_instances
+from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
 from vis_ros.ros.stamps import to_time
 
 # --- reading ahead ----------------------------------------------------------------------------------------------------
@@ -556,7 +556,8 @@ class SimulatedNode(Graph):
             header, self._epoch, self._sequence, self._pending, 'test', 7_000_000, self._tracker.first_ns
         )
         self._pending = 0
-        self.received.append((SINGLE[0].instances_topic, serialized_instances(found, context, 'rle')))
+        data = serialized_instances(found, context, encode_masks(found, 'rle'))
+        self.received.append((SINGLE[0].instances_topic, data))
 
 
 def play(node, folder, *, loop=1, on_image=lambda: None, stop=None):

@@ -22,10 +22,10 @@ from vis_ros.engines.postprocessing import postprocess
 from vis_ros.images import decode_image
 from vis_ros.instances import Instances
 from vis_ros.masks.encodings import encoded
-from vis_ros.masks.paste import paste
+from vis_ros.masks.paste import paste, prepare
 from vis_ros.networks.preprocessing import fit
 from vis_ros.ros.messages import to_image
-from vis_ros.ros.serialized_instances import MessageContext, serialized_instances
+from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
 from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory
@@ -45,8 +45,8 @@ publish: the rest of the message, without DDS.
 ENGINE_STAGES: dict[str, Callable[..., Any]] = {'preprocess': fit, 'paste': postprocess}
 """Functions that engines call in `Engine.infer`."""
 
-_MESSAGE_STAGES: dict[str, Callable[..., Any]] = {'pixels': paste, 'encode': encoded}
-"""Functions that `serialized_instances` calls."""
+_MESSAGE_STAGES: dict[str, Callable[..., Any]] = {'prepare': prepare, 'pixels': paste, 'encode': encoded}
+"""Functions that `encode_masks` calls."""
 
 RATE = 30.0
 """Images per second of each camera, by their stamps."""
@@ -183,14 +183,15 @@ class Pipeline:
         self.detected.append(len(detections))
         self.published.append(len(instances))
         inner = watch.seconds
+        pixels = inner['prepare'] + inner['pixels']
         return [
             decoded - start,
             inner['preprocess'],
             inferred - decoded - inner['preprocess'] - inner['paste'],
             associated - inferred,
-            inner['paste'] + inner['pixels'],
+            inner['paste'] + pixels,
             inner['encode'],
-            published - associated - inner['pixels'] - inner['encode'],
+            published - associated - pixels - inner['encode'],
         ]
 
     @staticmethod
@@ -200,7 +201,7 @@ class Pipeline:
 
     def _serialized(self, image: Any, instances: Instances) -> bytes:
         context = MessageContext(header=image.header, epoch=0, sequence=self._frame, dropped=0, model='benchmark')
-        return serialized_instances(instances, context)
+        return serialized_instances(instances, context, encode_masks(instances))
 
 
 def serialized(images: Iterable[NDArray[np.uint8]]) -> list[bytes]:

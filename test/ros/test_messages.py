@@ -10,7 +10,7 @@ from vis_ros.msg import InstanceMask, InstanceMaskArray
 from vis_ros.instances import Instances
 from vis_ros.masks.encodings import ENCODINGS
 from vis_ros.ros.messages import label_image, to_image, to_instances
-from vis_ros.ros.serialized_instances import MessageContext, serialized_instances
+from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
 
 CLASS_NAMES = [f'class {number}' for number in range(90)]
 
@@ -20,8 +20,9 @@ def frame(**fields):
     return MessageContext(**{'header': header, 'epoch': 3, 'sequence': 4, 'dropped': 5, 'model': 'm', **fields})
 
 
-def to_message(*values):
-    return deserialize_message(serialized_instances(*values), InstanceMaskArray)
+def to_message(instances, context, encoding='mono8'):
+    data = serialized_instances(instances, context, encode_masks(instances, encoding))
+    return deserialize_message(data, InstanceMaskArray)
 
 
 def tracked(count, seed=0, height=40, width=60):

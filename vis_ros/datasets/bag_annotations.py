@@ -30,7 +30,7 @@ from vis_ros.recordings.cdr import deserialize, read_header, read_image, seriali
 from vis_ros.recordings.plain_messages import plain_header, plain_message
 from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, Topic, ignored_topic, topic_name
 from vis_ros.ros.messages import to_image
-from vis_ros.ros.serialized_instances import MessageContext, serialized_instances
+from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
 from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S
 
 _COMPARED_IMAGES = 100
@@ -371,7 +371,7 @@ def _write_video(
             bag.write(ignored_topic(instances), stamp_ns, serialize(_png(frame.ignored, header), COMPRESSED_TYPE))
         found, context = history.add(frame, header, stamp_ns)
         found = found.with_fields(class_names=tuple(videos.class_names))
-        bag.write(instances, stamp_ns, serialized_instances(found, context, 'rle'))
+        bag.write(instances, stamp_ns, serialized_instances(found, context, encode_masks(found, 'rle')))
         on_frame()
 
 

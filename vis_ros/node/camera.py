@@ -18,7 +18,6 @@ from std_msgs.msg import Header
 from vis_ros.engines.engine import CompilingError, DeviceLostError
 from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
-from vis_ros.masks.encodings import encoded
 from vis_ros.node.camera_publishers import CameraPublishers
 from vis_ros.node.depth_stream import DepthStream, StampedDepth
 from vis_ros.node.image_queue import ArrivedImage, ImageQueue
@@ -32,7 +31,7 @@ from vis_ros.node.worker import Worker
 from vis_ros.recordings.topics import TRANSPORTS
 from vis_ros.recordings.video_messages import read_video_packet
 from vis_ros.ros.serialized_images import read_compressed_image, read_header, read_image
-from vis_ros.ros.serialized_instances import MessageContext, serialized_instances
+from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
 from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds
 from vis_ros.tracking.prompts import PromptError
 from vis_ros.tracking.settings import NodeSettings
@@ -469,7 +468,7 @@ class Camera:
         header = image.header
         if self.depth is not None:
             instances = self.depth.locate(instances, result.depth, nanoseconds(header.stamp), header.frame_id)
-        mask_data = [encoded(mask, self._mask_encoding) for mask in instances.masks]
+        masks = encode_masks(instances, self._mask_encoding)
         latency = self._latency_ns(result.stamp_ns)
         context = MessageContext(
             header=header,
@@ -480,8 +479,7 @@ class Camera:
             latency_ns=latency or 0,
             origin_ns=result.origin_ns,
         )
-        message = serialized_instances(instances, context, self._mask_encoding, mask_data)
-        self.publishers.instances.publish(message)
+        self.publishers.instances.publish(serialized_instances(instances, context, masks))
         self.statistics.processed(time.perf_counter() - image.started, math.nan if latency is None else latency / 1e9)
         try:
             if (views := self._views) is not None:  # not deactivated meanwhile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import CONFIRMED, Instances
-from vis_ros.masks.crop import areas_and_centroids
+from vis_ros.masks.crop import Mask, areas_and_centroids
 from vis_ros.masks.encodings import ENCODINGS, encoded, encoding_name
 from vis_ros.ros.stamps import NS_PER_S
 
@@ -42,39 +42,62 @@ class MessageContext:
     origin_ns: int = 0
 
 
-def serialized_instances(
-    instances: Instances,
-    context: MessageContext,
-    mask_encoding: str = 'mono8',
-    mask_data: Sequence[bytes | NDArray[np.uint8]] | None = None,
-) -> bytes:
+@dataclass(frozen=True, eq=False)
+class EncodedMasks:
+    """The masks of N instances as messages have them, made by `encode_masks`.
+
+    encoding: a value of ENCODINGS; data: of each mask; areas: (N,) pixels; centroids: (N, 2) x and y in pixels.
+    """
+
+    encoding: int
+    data: Sequence[bytes | NDArray[np.uint8]]
+    areas: NDArray[np.int64]
+    centroids: NDArray[np.float64]
+
+
+def encode_masks(instances: Instances, encoding: str = 'mono8') -> EncodedMasks:
+    """Encode and measure each mask while it is in the cache of the processor.
+
+    Args:
+        encoding: a name of `vis_ros.masks.ENCODINGS`.
+
+    Raises:
+        ValueError: the encoding is unknown.
+    """
+    number, data = ENCODINGS[encoding_name(encoding)], []
+
+    def each() -> Iterator[Mask]:
+        for mask in instances.masks:
+            data.append(encoded(mask, number))
+            yield mask
+
+    return EncodedMasks(number, data, *areas_and_centroids(each(), instances.rois))
+
+
+def serialized_instances(instances: Instances, context: MessageContext, masks: EncodedMasks) -> bytes:
     """The InstanceMaskArray of one image, as DDS and bags have it (CDR, XCDR1, little-endian).
 
-    To make a message and have ROS serialize it takes twice as long: it copies each mask three times more.
+    To make a message and have ROS serialize it takes longer: each mask is copied three times more.
 
     Args:
         instances: tracked, with class names, in any order. Objects without a track (id 0) are left out.
-        context: all other fields.
-        mask_encoding: a name of `vis_ros.masks.ENCODINGS`.
-        mask_data: the encoded mask of each of the `instances`, if the caller has them already.
+        context: all that does not describe an object.
+        masks: of the instances.
 
     Raises:
-        ValueError: `instances` are not tracked, or the encoding is unknown.
+        ValueError: `instances` are not tracked.
     """
     if instances.track_ids is None:
         raise ValueError('Instances.track_ids is None: only tracked instances can become an InstanceMaskArray')
-    number = ENCODINGS[encoding_name(mask_encoding)]
-    if mask_data is None:
-        mask_data = [encoded(mask, number) for mask in instances.masks]
     ascending = np.argsort(instances.track_ids, kind='stable')
     shown = ascending[instances.track_ids[ascending] > 0]
     parts: list[Any] = [_head(context, instances.image_size, len(shown))]
     place = len(parts[0]) - 4  # numbers are aligned from behind the four bytes that name the encoding
-    rows = zip(shown.tolist(), *_fields(instances, shown, context.origin_ns), strict=True)
+    rows = zip(shown.tolist(), *_fields(instances, masks, shown, context.origin_ns), strict=True)
     for index, before_name, name, after_name, position in rows:
-        data = mask_data[index]
+        data = masks.data[index]
         fields = _BEFORE_NAME.pack(*before_name) + name + _AFTER_NAME.pack(*after_name)
-        fields += _PADDING[-(place + len(fields)) % 8] + _BEFORE_MASK.pack(*position, number, len(data))
+        fields += _PADDING[-(place + len(fields)) % 8] + _BEFORE_MASK.pack(*position, masks.encoding, len(data))
         end = _PADDING[-len(data) % 4]
         parts += fields, data, end
         place += len(fields) + len(data) + len(end)
@@ -104,7 +127,9 @@ def _text(text: str) -> bytes:
     return struct.pack('<I', len(data)) + data + _PADDING[-len(data) % 4]
 
 
-def _fields(instances: Instances, shown: NDArray[np.intp], origin_ns: int) -> tuple[Iterable[Any], ...]:
+def _fields(
+    instances: Instances, masks: EncodedMasks, shown: NDArray[np.intp], origin_ns: int
+) -> tuple[Iterable[Any], ...]:
     """Of each of the instances that are shown: the fields before its class name, that name, those after it, and its
     position.
     """
@@ -116,7 +141,6 @@ def _fields(instances: Instances, shown: NDArray[np.intp], origin_ns: int) -> tu
     if instances.first_seen is not None:
         seen_ns = np.maximum(origin_ns + np.rint(instances.first_seen[shown] * 1e9).astype(np.int64), 0)
     rois, names = instances.rois[shown], instances.names
-    areas, centroids = areas_and_centroids([instances.masks[index] for index in shown], rois)
     before_name = zip(
         values(instances.track_ids, 0),
         values(instances.states, CONFIRMED),
@@ -130,8 +154,8 @@ def _fields(instances: Instances, shown: NDArray[np.intp], origin_ns: int) -> tu
         values(instances.match_scores, 1.0),
         *rois[:, :2].T.tolist(),
         *(rois[:, [3, 2]] - rois[:, [1, 0]]).T.tolist(),  # height and width
-        areas.tolist(),
-        *centroids.T.tolist(),
+        masks.areas[shown].tolist(),
+        *masks.centroids[shown].T.tolist(),
         strict=True,
     )
     texts = {name: _text(name) for name in set(names)}
