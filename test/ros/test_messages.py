@@ -65,6 +65,8 @@ def test_fields_of_the_context_are_copied():
     assert (message.epoch, message.sequence, message.dropped, message.model) == (3, 4, 5, 'm')
     assert (message.latency.sec, message.latency.nanosec) == (1, 500_000_000)
     assert message.header.frame_id == 'camera' and message.header.stamp.nanosec == 5
+    negative = to_message(tracked(2), frame(latency_ns=-1)).latency
+    assert (negative.sec, negative.nanosec) == (-1, 999_999_999)
 
 
 def test_first_seen_counts_from_the_origin_to_the_nanosecond():
