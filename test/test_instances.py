@@ -246,7 +246,7 @@ def test_masks_that_are_not_pasted_stay_so_until_one_is_read(monkeypatch: pytest
     chosen = frame[np.array([1])].with_fields(track_ids=[4], positions=np.zeros((1, 3)))
     assert len(frame) == 3 and not pasted.called
     assert chosen.areas().tolist() == [4]
-    assert pasted.call_count == 1
+    assert pasted.call_count == 1 and len(pasted.call_args.args[0]) == 1
 
 
 def test_masks_that_are_not_pasted_must_fit_their_windows() -> None:

@@ -22,7 +22,7 @@ from vis_ros.engines.postprocessing import postprocess
 from vis_ros.images import decode_image
 from vis_ros.instances import Instances
 from vis_ros.masks.encodings import encoded
-from vis_ros.masks.paste import paste, prepare
+from vis_ros.masks.paste import paste
 from vis_ros.networks.preprocessing import fit
 from vis_ros.ros.messages import to_image
 from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
@@ -45,7 +45,7 @@ publish: the rest of the message, without DDS.
 ENGINE_STAGES: dict[str, Callable[..., Any]] = {'preprocess': fit, 'paste': postprocess}
 """Functions that engines call in `Engine.infer`."""
 
-_MESSAGE_STAGES: dict[str, Callable[..., Any]] = {'prepare': prepare, 'pixels': paste, 'encode': encoded}
+_MESSAGE_STAGES: dict[str, Callable[..., Any]] = {'pixels': paste, 'encode': encoded}
 """Functions that `encode_masks` calls."""
 
 RATE = 30.0
@@ -183,15 +183,14 @@ class Pipeline:
         self.detected.append(len(detections))
         self.published.append(len(instances))
         inner = watch.seconds
-        pixels = inner['prepare'] + inner['pixels']
         return [
             decoded - start,
             inner['preprocess'],
             inferred - decoded - inner['preprocess'] - inner['paste'],
             associated - inferred,
-            inner['paste'] + pixels,
+            inner['paste'] + inner['pixels'],
             inner['encode'],
-            published - associated - pixels - inner['encode'],
+            published - associated - inner['pixels'] - inner['encode'],
         ]
 
     @staticmethod

@@ -6,7 +6,7 @@ A mask is the (height, width) uint8 crop, 0 or 1, of an integer window of the so
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,12 @@ def area(mask: NDArray[Any]) -> int:
 
 
 def areas_and_centroids(
-    masks: Iterable[Mask], rois: NDArray[np.int32]
+    masks: Sequence[Mask], rois: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """How many pixels of each of N masks are set, and where their mean is.
 
     Args:
-        masks: N crops of their rois; read once, one after another.
+        masks: N crops of their rois.
         rois: (N, 4) x0 y0 x1 y1 in source pixels.
 
     Returns:
@@ -50,15 +50,13 @@ def areas_and_centroids(
     """
     import cv2  # here, because decoding a message's mask needs numpy only
 
-    areas, centroids = np.zeros(len(rois), np.int64), np.full((len(rois), 2), np.nan)
-    filled: list[int] = []
-    lines: list[NDArray[np.int32]] = []  # how many pixels are set in each column of a mask, then in each of its rows
-    for index, mask in enumerate(masks):
-        if mask.size:
-            filled.append(index)
-            lines += [cv2.reduce(mask, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for axis in (0, 1)]
+    areas, centroids = np.zeros(len(masks), np.int64), np.full((len(masks), 2), np.nan)
+    filled = [index for index, mask in enumerate(masks) if mask.size]
     if not filled:
         return areas, centroids
+    lines = [  # how many pixels are set in each column of a mask, then in each of its rows
+        cv2.reduce(masks[index], axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for index in filled for axis in (0, 1)
+    ]
     counts, lengths = np.concatenate(lines), np.array([len(line) for line in lines])
     starts = np.cumsum(lengths) - lengths
     places = np.arange(0.5, len(counts)) - np.repeat(starts, lengths)

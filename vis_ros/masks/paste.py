@@ -117,54 +117,38 @@ def _windows(start: Floats, stop: Floats, limit: Integers, is_usable: Flags) -> 
     return np.ascontiguousarray(np.where(is_usable, np.concatenate([start, stop]), 0).T, np.int32)
 
 
-_Samples: TypeAlias = 'tuple[Integers, NDArray[np.float32]]'
-"""Where the P pixels of a window lie along one axis of its small mask with a border of zeros: (P,) the cell before each
-pixel, and (P,) the fraction of the way to the next one."""
+def paste(probabilities: NDArray[np.float32], placement: Placement, threshold: float = 0.5) -> list[Mask]:
+    """Resize N small masks to their boxes and threshold them, computing only the pixels of the boxes.
 
-
-@dataclass(frozen=True, eq=False)
-class SmallMasks:
-    """N small masks of S cells a side, made ready to be pasted by `prepare`.
-
-    values: (N, S + 2, S + 2) probabilities with a border of zeros; steps: (N, S + 2, S + 1) from each to the next.
-    across, down: N samples each, along x and along y.
-    is_inside: compares an array of probabilities with the threshold.
-    """
-
-    values: NDArray[np.float32]
-    steps: NDArray[np.float32]
-    across: list[_Samples]
-    down: list[_Samples]
-    is_inside: Callable[..., Any]
-
-
-def prepare(probabilities: NDArray[np.float32], placement: Placement, threshold: float = 0.5) -> SmallMasks:
-    """What `paste` needs to paste small masks, computed for all of them at once.
+    Bilinear interpolation is separable: it runs along the rows of the small mask first, then along the columns.
 
     Args:
         probabilities: (N, S, S) float32.
         placement: of these N masks.
         threshold: probability from which a pixel belongs to the object.
-    """
-    count, cells, _ = probabilities.shape
-    values = np.zeros((count, cells + 2, cells + 2), np.float32)
-    values[:, 1:-1, 1:-1] = probabilities
-    samples = _samples(placement, cells + 2)
-    compare = np.less_equal if placement.includes_threshold else np.less  # the threshold is the first operand
-    steps = values[:, :, 1:] - values[:, :, :-1]
-    return SmallMasks(values, steps, samples[:count], samples[count:], partial(compare, threshold))
-
-
-def paste(small: SmallMasks, index: int) -> Mask:
-    """Resize a small mask to its box and threshold it, computing only the pixels of the box.
-
-    Bilinear interpolation is separable: it runs along the rows of the small mask first, then along the columns.
 
     Returns:
-        The crop, (height, width) uint8, 0 or 1.
+        N crops, (height, width) uint8, 0 or 1.
     """
-    widened = _widened(small.values[index], small.steps[index], small.across[index])
-    return _thresholded(widened, small.down[index], small.is_inside)
+    count, cells, _ = probabilities.shape
+    bordered = np.zeros((count, cells + 2, cells + 2), np.float32)
+    bordered[:, 1:-1, 1:-1] = probabilities
+    steps = bordered[:, :, 1:] - bordered[:, :, :-1]
+    samples = _samples(placement, cells + 2)
+    widths, heights = (placement.rois[:, 2:] - placement.rois[:, :2]).T
+    largest = np.maximum(np.minimum(widths * heights, _VALUES_AT_ONCE), widths).max(initial=0)
+    blocks = np.empty((2, largest), np.float32)
+    compare = np.less_equal if placement.includes_threshold else np.less  # the threshold is the first operand
+    each = zip(bordered, steps, samples[:count], samples[count:], strict=True)
+    return [
+        _thresholded(_widened(small, differences, across), down, partial(compare, threshold), blocks)
+        for small, differences, across, down in each
+    ]
+
+
+_Samples: TypeAlias = 'tuple[Integers, NDArray[np.float32]]'
+"""Where the P pixels of a window lie along one axis of its small mask with a border of zeros: (P,) the cell before each
+pixel, and (P,) the fraction of the way to the next one."""
 
 
 def _samples(placement: Placement, cells: int) -> list[_Samples]:
@@ -199,17 +183,18 @@ def _widened(small: NDArray[np.float32], steps: NDArray[np.float32], across: _Sa
     return widened
 
 
-def _thresholded(widened: NDArray[np.float32], down: _Samples, is_inside: Callable[..., Any]) -> Mask:
-    """One mask from what `_widened` gives."""
+def _thresholded(
+    widened: NDArray[np.float32], down: _Samples, is_inside: Callable[..., Any], blocks: NDArray[np.float32]
+) -> Mask:
+    """One mask from what `_widened` gives. `blocks`: (2, V) memory for V values at once."""
     cells, fractions = down
     height, width = len(cells), widened.shape[1]
     slopes = widened[1:] - widened[:-1]
     inside = np.empty((height, width), bool)
-    rows_at_once = max(_VALUES_AT_ONCE // max(width, 1), 1)
-    blocks = np.empty((2, min(rows_at_once, height), width), np.float32)
+    rows_at_once = max(blocks.shape[1] // max(width, 1), 1)
     for first in range(0, height, rows_at_once):
-        rows = slice(first, first + rows_at_once)
-        values, starts = blocks[:, : height - first]
+        rows = slice(first, min(first + rows_at_once, height))
+        values, starts = blocks[:, : (rows.stop - first) * width].reshape(2, -1, width)
         slopes.take(cells[rows], axis=0, out=values, mode='clip')  # with an out array, 'raise' makes a copy
         values *= fractions[rows, None]
         values += widened.take(cells[rows], axis=0, out=starts, mode='clip')

@@ -1,22 +1,22 @@
-"""PastedMasks: the masks of detections, each pasted into its box when it is first read."""
+"""PastedMasks: the masks of detections, pasted into their boxes when one is first read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.masks.crop import Mask, Roi
-from vis_ros.masks.paste import Placement, SmallMasks, paste, prepare
+from vis_ros.masks.paste import Placement, paste
 
 
 class PastedMasks(Sequence[Mask]):
     """N masks, each a (height, width) uint8 crop, 0 or 1.
 
-    Each is pasted when it is first read. So a tracker that first selects the detections that it keeps pays for no
-    others, and who reads one mask after another finds each in the cache of the processor. Safe from any thread.
+    Nothing is pasted before a mask is read; then all of them are. So a tracker that first selects the detections that
+    it keeps pays for no others.
 
     Args:
         probabilities: (N, S, S) float32, the small masks of the network.
@@ -28,8 +28,7 @@ class PastedMasks(Sequence[Mask]):
         self._probabilities = probabilities
         self._placement = placement
         self._threshold = threshold
-        self._small: SmallMasks | None = None
-        self._masks: dict[int, Mask] = {}
+        self._masks: list[Mask] | None = None
 
     @property
     def rois(self) -> Roi:
@@ -38,9 +37,9 @@ class PastedMasks(Sequence[Mask]):
 
     def chosen(self, indices: NDArray[np.intp]) -> Sequence[Mask]:
         """The masks at these indices, not pasted yet if these are not."""
-        if self._masks:
-            return [self[index] for index in indices.tolist()]
-        return PastedMasks(self._probabilities[indices], self._placement[indices], self._threshold)
+        if self._masks is None:
+            return PastedMasks(self._probabilities[indices], self._placement[indices], self._threshold)
+        return [self._masks[index] for index in indices]
 
     def __len__(self) -> int:
         return len(self.rois)
@@ -50,12 +49,9 @@ class PastedMasks(Sequence[Mask]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Mask]: ...
     def __getitem__(self, index: int | slice) -> Mask | Sequence[Mask]:
-        places = range(len(self))[index]
-        return self._mask(places) if isinstance(places, int) else [self._mask(place) for place in places]
-
-    def _mask(self, index: int) -> Mask:
-        if index not in self._masks:
-            if self._small is None:
-                self._small = prepare(self._probabilities, self._placement, self._threshold)
-            self._masks[index] = paste(self._small, index)
+        if self._masks is None:
+            self._masks = paste(self._probabilities, self._placement, self._threshold)
         return self._masks[index]
+
+    def __iter__(self) -> Iterator[Mask]:
+        return iter(self[:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis_ros.instances import CONFIRMED, Instances
-from vis_ros.masks.crop import Mask, areas_and_centroids
+from vis_ros.masks.crop import areas_and_centroids
 from vis_ros.masks.encodings import ENCODINGS, encoded, encoding_name
 from vis_ros.ros.stamps import NS_PER_S
 
@@ -56,7 +56,7 @@ class EncodedMasks:
 
 
 def encode_masks(instances: Instances, encoding: str = 'mono8') -> EncodedMasks:
-    """Encode and measure each mask while it is in the cache of the processor.
+    """Encode and measure the masks.
 
     Args:
         encoding: a name of `vis_ros.masks.ENCODINGS`.
@@ -64,14 +64,9 @@ def encode_masks(instances: Instances, encoding: str = 'mono8') -> EncodedMasks:
     Raises:
         ValueError: the encoding is unknown.
     """
-    number, data = ENCODINGS[encoding_name(encoding)], []
-
-    def each() -> Iterator[Mask]:
-        for mask in instances.masks:
-            data.append(encoded(mask, number))
-            yield mask
-
-    return EncodedMasks(number, data, *areas_and_centroids(each(), instances.rois))
+    number = ENCODINGS[encoding_name(encoding)]
+    data = [encoded(mask, number) for mask in instances.masks]
+    return EncodedMasks(number, data, *areas_and_centroids(instances.masks, instances.rois))
 
 
 def serialized_instances(instances: Instances, context: MessageContext, masks: EncodedMasks) -> bytes:
