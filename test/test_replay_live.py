@@ -32,7 +32,8 @@ from vis_ros.replay.live.routes import Route, find_routes
 from vis_ros.replay.live.running_node import NodeCamera, RunningNode
 from vis_ros.replay.live.timed_images import TimedImage, TimedImages, open_timed_images
 from vis_ros.replay.offline.video_files import VideoFiles
-from vis_ros.ros.messages import MessageContext, to_image, to_message
+from vis_ros.ros.messages import to_image
+from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
 from vis_ros.ros.stamps import to_time
 
 # --- reading ahead ----------------------------------------------------------------------------------------------------
@@ -555,8 +556,8 @@ class SimulatedNode(Graph):
             header, self._epoch, self._sequence, self._pending, 'test', 7_000_000, self._tracker.first_ns
         )
         self._pending = 0
-        array = to_message(found, context, 'rle')
-        self.received.append((SINGLE[0].instances_topic, serialize_message(array)))
+        data = serialized_instances(found, context, encode_masks(found, 'rle'))
+        self.received.append((SINGLE[0].instances_topic, data))
 
 
 def play(node, folder, *, loop=1, on_image=lambda: None, stop=None):

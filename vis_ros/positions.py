@@ -104,15 +104,17 @@ def positions(instances: Instances, depth: NDArray[np.generic], camera: CameraMo
     found = np.full((len(instances), 3), np.nan, np.float32)
     for index, (roi, mask) in enumerate(zip(instances.rois.tolist(), instances.masks, strict=True)):
         points = _points(mask, roi[:2], depth, camera)
-        if len(points):
-            found[index] = np.median(points, axis=0)
+        low, high = (points.shape[1] - 1) // 2, points.shape[1] // 2
+        if points.size:  # np.median does the same in more steps
+            points.partition((low, high), axis=1)
+            found[index] = (points[:, low] + points[:, high]) / 2
     return found
 
 
 def _points(
     mask: NDArray[np.uint8], corner: list[int], depth: NDArray[np.generic], camera: CameraModel
 ) -> NDArray[np.float64]:
-    """(P, 3) meters of pixels on a mask whose top left corner is at (column, row); empty if too few have depth."""
+    """(3, P) meters of pixels on a mask whose top left corner is at (column, row); empty if too few have depth."""
     chosen = np.flatnonzero(mask != 0)  # on bytes, flatnonzero takes three times as long
     if len(chosen) > _MAX_PIXELS:
         chosen = chosen[(_FRACTIONS * len(chosen)).astype(np.intp)]
@@ -123,10 +125,10 @@ def _points(
         z /= 1000
     known = np.isfinite(z) & (z > 0)
     if np.count_nonzero(known) < _MIN_SHARE * len(chosen):
-        return np.zeros((0, 3))
-    pixels = np.stack([columns[known], rows[known]], 1).astype(np.float64)
-    rays, z = camera.rays(pixels), z[known, None]
-    seen = np.isfinite(rays).all(1)
+        return np.zeros((3, 0))
+    pixels, z = np.stack([columns[known], rows[known]]).astype(np.float64), z[known]
+    rays = camera.rays(pixels.T).T
+    seen = np.isfinite(rays).all(0)
     if np.count_nonzero(seen) < _MIN_SHARE * len(chosen):
-        return np.zeros((0, 3))
-    return np.concatenate([rays * z, z], axis=1)[seen] + camera.offset
+        return np.zeros((3, 0))
+    return np.concatenate([rays * z, z[None]])[:, seen] + camera.offset[:, None]

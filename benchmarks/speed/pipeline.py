@@ -24,7 +24,8 @@ from vis_ros.instances import Instances
 from vis_ros.masks.encodings import encoded
 from vis_ros.masks.paste import paste
 from vis_ros.networks.preprocessing import fit
-from vis_ros.ros.messages import MessageContext, to_image, to_message
+from vis_ros.ros.messages import to_image
+from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
 from vis_ros.tracking.association_config import AssociationConfig
 from vis_ros.tracking.detect_and_track import DetectAndTrack
 from vis_ros.tracking.identity_memory import IdentityMemory
@@ -38,14 +39,14 @@ engine: `Engine.infer` without preprocess and paste.
 association: assignment of detections to tracks.
 paste: from the masks of the network to masks of the image: boxes in the engine, pixels when they are published.
 encode: from masks to the bytes of the message.
-publish: the rest of the message and its serialization by rclpy, without DDS.
+publish: the rest of the message, without DDS.
 """
 
 ENGINE_STAGES: dict[str, Callable[..., Any]] = {'preprocess': fit, 'paste': postprocess}
 """Functions that engines call in `Engine.infer`."""
 
 _MESSAGE_STAGES: dict[str, Callable[..., Any]] = {'pixels': paste, 'encode': encoded}
-"""Functions that `to_message` calls."""
+"""Functions that `encode_masks` calls."""
 
 RATE = 30.0
 """Images per second of each camera, by their stamps."""
@@ -176,7 +177,7 @@ class Pipeline:
         inferred = now()
         instances = self._trackers[camera].track(detections, self._frame / RATE)
         associated = now()
-        serialized_message = serialize_message(self._to_message(message, instances))
+        serialized_message = self._serialized(message, instances)
         published = now()
         assert serialized_message
         self.detected.append(len(detections))
@@ -197,9 +198,9 @@ class Pipeline:
         message: Any = deserialize_message(data, Image)
         return message, decode_image(message)
 
-    def _to_message(self, image: Any, instances: Instances) -> Any:
+    def _serialized(self, image: Any, instances: Instances) -> bytes:
         context = MessageContext(header=image.header, epoch=0, sequence=self._frame, dropped=0, model='benchmark')
-        return to_message(instances, context, 'mono8')
+        return serialized_instances(instances, context, encode_masks(instances))
 
 
 def serialized(images: Iterable[NDArray[np.uint8]]) -> list[bytes]:

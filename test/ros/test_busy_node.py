@@ -1,18 +1,22 @@
 """The node with several cameras, and with more images than the network can process."""
 
 import time
+from functools import partial
 
 import pytest
 from builtin_interfaces.msg import Time
 from helpers.engine_gate import EngineGate
+from helpers.image_messages import compressed_message
 from helpers.passing_rectangles import ids, scene
 from helpers.rectangles import GREEN, draw
+from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from vis_ros.msg import InstanceMaskArray
 
 from vis_ros.node.camera import CameraImage
 from vis_ros.node.camera_publishers import CameraPublishers
+from vis_ros.node.image_subscription import ImageSubscription
 
 # --- several cameras --------------------------------------------------------------------------------------------------
 
@@ -116,6 +120,26 @@ def test_only_the_newest_image_waits_for_the_network(busy):
     assert graph.arrays[1].header.stamp == stamps[2]
     assert sum(array.dropped for array in graph.arrays) == 2
     assert ids(graph.process(scene(4))) == [1, 2]
+
+
+def test_compressed_images_that_wait_in_the_middleware_are_taken_together(graph, monkeypatch):
+    """One at a time, the executor would be as late as there is room in the middleware: a second at 30 Hz."""
+    calls, on_message = [], ImageSubscription._on_message
+
+    def counted(subscription, data, information):
+        calls.append(data)
+        on_message(subscription, data, information)
+
+    monkeypatch.setattr(ImageSubscription, '_on_message', counted)
+    (camera,) = graph.start(image_transport='compressed')._cameras
+    counts, publisher = camera.statistics.counts, graph.publisher(CompressedImage, '/image/compressed')
+    image = compressed_message(scene(0), 'png')
+    for sent in range(4, 104, 4):
+        for _ in range(4):
+            image.header.stamp = graph.stamp()
+            publisher.publish(image)
+        graph.spin_until(partial(lambda wanted: counts.received == wanted, sent))
+    assert len(calls) < counts.received
 
 
 def test_an_image_that_waits_is_ignored_when_the_node_is_disabled(busy):

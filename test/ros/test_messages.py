@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
+from rclpy.serialization import deserialize_message
 from std_msgs.msg import Header
+from vis_ros.msg import InstanceMask, InstanceMaskArray
 
 from vis_ros.instances import Instances
 from vis_ros.masks.encodings import ENCODINGS
-from vis_ros.ros.messages import MessageContext, label_image, to_image, to_instances, to_message
+from vis_ros.ros.messages import label_image, to_image, to_instances
+from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
 
 CLASS_NAMES = [f'class {number}' for number in range(90)]
 
@@ -15,6 +18,11 @@ CLASS_NAMES = [f'class {number}' for number in range(90)]
 def frame(**fields):
     header = Header(stamp=Time(sec=1_700_000_000, nanosec=5), frame_id='camera')
     return MessageContext(**{'header': header, 'epoch': 3, 'sequence': 4, 'dropped': 5, 'model': 'm', **fields})
+
+
+def to_message(instances, context, encoding='mono8'):
+    data = serialized_instances(instances, context, encode_masks(instances, encoding))
+    return deserialize_message(data, InstanceMaskArray)
 
 
 def tracked(count, seed=0, height=40, width=60):
@@ -57,6 +65,8 @@ def test_fields_of_the_context_are_copied():
     assert (message.epoch, message.sequence, message.dropped, message.model) == (3, 4, 5, 'm')
     assert (message.latency.sec, message.latency.nanosec) == (1, 500_000_000)
     assert message.header.frame_id == 'camera' and message.header.stamp.nanosec == 5
+    negative = to_message(tracked(2), frame(latency_ns=-1)).latency
+    assert (negative.sec, negative.nanosec) == (-1, 999_999_999)
 
 
 def test_first_seen_counts_from_the_origin_to_the_nanosecond():
@@ -85,8 +95,6 @@ def test_a_mask_that_does_not_fill_its_window_is_an_error():
 
 
 def test_encodings_and_states_equal_the_constants_of_the_message():
-    from vis_ros.msg import InstanceMask
-
     from vis_ros.instances import CONFIRMED, TENTATIVE
 
     assert (InstanceMask.TENTATIVE, InstanceMask.CONFIRMED) == (TENTATIVE, CONFIRMED)

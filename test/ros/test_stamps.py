@@ -11,7 +11,6 @@ from vis_ros.ros.stamps import (
     StampOrder,
     StampWindow,
     nanoseconds,
-    to_duration,
     to_time,
 )
 
@@ -32,12 +31,6 @@ def test_nanoseconds(sec, nanosec, expected):
     assert nanoseconds(Time(sec=sec, nanosec=nanosec)) == expected
     if expected is not None:
         assert to_time(expected) == Time(sec=sec, nanosec=nanosec)
-
-
-def test_durations_keep_their_sign():
-    back = to_duration(-1)
-    assert (back.sec, back.nanosec) == (-1, 999_999_999)
-    assert to_duration(2_500_000_000).nanosec == 500_000_000
 
 
 def test_only_a_large_step_back_is_backward():

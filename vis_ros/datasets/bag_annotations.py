@@ -29,7 +29,8 @@ from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.cdr import deserialize, read_header, read_image, serialize
 from vis_ros.recordings.plain_messages import plain_header, plain_message
 from vis_ros.recordings.topics import COMPRESSED_TYPE, IMAGE_TYPE, INSTANCES_TYPE, Topic, ignored_topic, topic_name
-from vis_ros.ros.messages import MessageContext, to_image, to_message
+from vis_ros.ros.messages import to_image
+from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
 from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S
 
 _COMPARED_IMAGES = 100
@@ -370,8 +371,7 @@ def _write_video(
             bag.write(ignored_topic(instances), stamp_ns, serialize(_png(frame.ignored, header), COMPRESSED_TYPE))
         found, context = history.add(frame, header, stamp_ns)
         found = found.with_fields(class_names=tuple(videos.class_names))
-        message = to_message(found, context, 'rle', new=plain_message)
-        bag.write(instances, stamp_ns, serialize(message, INSTANCES_TYPE))
+        bag.write(instances, stamp_ns, serialized_instances(found, context, encode_masks(found, 'rle')))
         on_frame()
 
 
@@ -395,7 +395,7 @@ class _TrackHistory:
         self._first_seen: dict[int, float] = {}
 
     def add(self, frame: AnnotatedFrame, header: Any, stamp_ns: int) -> tuple[Instances, MessageContext]:
-        """The objects of the next frame and their context, for `to_message`."""
+        """The objects of the next frame and their context, for `serialized_instances`."""
         ids = frame.track_ids.tolist()
         self._count_message(ids, frame.name)
         self._hits.update(ids)

@@ -54,14 +54,14 @@ def areas_and_centroids(
     filled = [index for index, mask in enumerate(masks) if mask.size]
     if not filled:
         return areas, centroids
-    columns = [cv2.reduce(masks[index], 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for index in filled]
-    rows = [cv2.reduce(masks[index], 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for index in filled]
-    counts = np.concatenate(columns + rows)
-    lengths = np.array([len(line) for line in columns + rows])
+    lines = [  # how many pixels are set in each column of a mask, then in each of its rows
+        cv2.reduce(masks[index], axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for index in filled for axis in (0, 1)
+    ]
+    counts, lengths = np.concatenate(lines), np.array([len(line) for line in lines])
     starts = np.cumsum(lengths) - lengths
     places = np.arange(0.5, len(counts)) - np.repeat(starts, lengths)
-    sums = np.add.reduceat(counts * places, starts).reshape(2, -1).T
-    areas[filled] = np.add.reduceat(counts, starts)[: len(filled)]
+    sums = np.add.reduceat(counts * places, starts).reshape(-1, 2)
+    areas[filled] = np.add.reduceat(counts, starts)[::2]
     with np.errstate(invalid='ignore'):
         centroids[filled] = rois[filled, :2] + sums / areas[filled, None]
     return areas, centroids

@@ -47,9 +47,14 @@ def encoded(mask: Mask, encoding: str | int) -> NDArray[np.uint8]:
         return np.frombuffer(rle_bytes(rle.encode(mask)), np.uint8)
     if name == 'bits':
         return np.packbits(mask)
-    pixels = np.not_equal(mask, 0).view(np.uint8)
-    np.negative(pixels, out=pixels)  # 1 becomes 255
-    return pixels.reshape(-1) if name == 'mono8' else _encode_png(pixels)
+    if not mask.size:
+        return np.zeros(0, np.uint8)
+    import cv2  # here, because decoding the other encodings needs numpy only
+
+    _, pixels = cv2.threshold(mask.view(np.uint8), 0, 255, cv2.THRESH_BINARY)
+    if name == 'png':
+        _, pixels = cv2.imencode('.png', pixels)
+    return pixels.reshape(-1)
 
 
 def decode(data: bytes | bytearray | memoryview | ArrayLike, encoding: str | int, height: int, width: int) -> Mask:
@@ -119,16 +124,6 @@ def _decode_rle(buffer: Mask, height: int, width: int) -> Mask:
     if len(buffer) % 4:
         raise ValueError(f'rle mask has {len(buffer)} bytes, which is not a whole number of uint32 run lengths')
     return rle.decode(buffer.view('<u4'), height, width)
-
-
-def _encode_png(pixels: Mask) -> NDArray[np.uint8]:
-    """Of pixels that are 0 or 255."""
-    import cv2  # here, because decoding the other encodings needs numpy only
-
-    if not pixels.size:
-        return np.zeros(0, np.uint8)
-    _, data = cv2.imencode('.png', pixels)
-    return data.reshape(-1)
 
 
 def _decode_png(buffer: Mask, height: int, width: int) -> Mask:

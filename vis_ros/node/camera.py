@@ -20,6 +20,7 @@ from vis_ros.images import ImageError, decode_compressed, decode_image
 from vis_ros.instances import Instances
 from vis_ros.node.camera_publishers import CameraPublishers
 from vis_ros.node.depth_stream import DepthStream, StampedDepth
+from vis_ros.node.image_clock import ImageClock
 from vis_ros.node.image_queue import ArrivedImage, ImageQueue
 from vis_ros.node.image_subscription import ImageSubscription
 from vis_ros.node.object_request import ObjectRequest
@@ -30,9 +31,9 @@ from vis_ros.node.views import Views
 from vis_ros.node.worker import Worker
 from vis_ros.recordings.topics import TRANSPORTS
 from vis_ros.recordings.video_messages import read_video_packet
-from vis_ros.ros.messages import MessageContext, to_message
 from vis_ros.ros.serialized_images import read_compressed_image, read_header, read_image
-from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, StampOrder, nanoseconds, to_duration
+from vis_ros.ros.serialized_instances import MessageContext, encode_masks, serialized_instances
+from vis_ros.ros.stamps import REGRESSION_TOLERANCE_NS, Order, nanoseconds
 from vis_ros.tracking.prompts import PromptError
 from vis_ros.tracking.settings import NodeSettings
 from vis_ros.tracking.tracker import Tracker
@@ -157,9 +158,7 @@ class Camera:
         # The worker thread alone uses these:
         self._tracked_epoch = epoch
         self._sequence = 0
-        self._order = StampOrder()
-        self._clock_at_last = 0
-        self._has_wrong_stamp = False
+        self._clock = ImageClock(node.get_clock(), self._on_wrong_stamp)
         self._image_size: tuple[int, int] | None = None
         self._delayed = settings.delayed
         self._waiting: _FollowedImage | None = None
@@ -266,7 +265,7 @@ class Camera:
         """
         self._not_before = time.monotonic()  # what arrived before it was taken before the jump
         self.statistics.skipped('dropped', self._queue.clear())
-        last = self._order.last
+        last = self._clock.order.last
         if time.monotonic() - self._set_back_at < _ONE_JUMP_S and (last or 0) <= now_ns + REGRESSION_TOLERANCE_NS:
             return False
         self.request_reset()
@@ -319,7 +318,7 @@ class Camera:
             return
         self._apply_reset()
         try:
-            track_id = request.apply(self.tracker, self._order.seconds)
+            track_id = request.apply(self.tracker, self._clock.order.seconds)
         except PromptError as error:
             request.reject(str(error))
         except Exception as error:
@@ -343,7 +342,7 @@ class Camera:
             self.statistics.skipped('late')
             return None
         self._check_size(image.pixels)
-        waiting = _FollowedImage(image, found, self._order.seconds(stamp), self._has_wrong_stamp)
+        waiting = _FollowedImage(image, found, self._clock.order.seconds(stamp), self._clock.has_wrong_stamp)
         depth_before = None if self.depth is None else self.depth.want(nanoseconds(header.stamp))
         if not self._delayed:
             return self._find(waiting)
@@ -363,7 +362,7 @@ class Camera:
             instances,
             self._tracked_epoch,
             self._sequence,
-            self._order.origin,
+            self._clock.order.origin,
             None if followed.has_wrong_stamp else sent_ns,
             depth if self.depth is None or after is not None else self.depth.nearest(),
         )
@@ -390,7 +389,7 @@ class Camera:
             if self._reset_pending:
                 self._reset_pending = False
                 self.tracker.reset()
-                self._order.forget()
+                self._clock.order.forget()
                 self._sequence = 0
                 self._tracked_epoch = self.epoch
                 if self._waiting is not None:  # its tracks are gone
@@ -398,35 +397,15 @@ class Camera:
                     self.statistics.skipped('dropped')
 
     def _follow(self, header: Header) -> int | None:
-        """The stamp of the next image in nanoseconds, None if the image is late. Time that was set back deletes all
-        tracks. A single stamp that jumps is replaced by the time on the node clock.
+        """The time of the next image in nanoseconds, None if the image is late. Time that was set back deletes all
+        tracks.
         """
-        self._has_wrong_stamp = False
-        now = int(self._node.get_clock().now().nanoseconds)
-        stamp = nanoseconds(header.stamp)
-        if stamp is None:
-            self._warn_stamp(header, 'an invalid stamp')
-            stamp = self._expected(now)
-        order = self._order.follow(stamp, now - self._clock_at_last)
-        if order is Order.LATE:
-            return None
-        if order is Order.OUTLIER:
-            assert self._order.last is not None
-            seconds = (stamp - self._order.last) / 1e9
-            self._warn_stamp(header, f'a stamp that is {seconds:+.3f} s from the last one')
-            stamp = self._expected(now)
-            self._order.bridge(stamp)
+        order, stamp = self._clock.follow(header)
         if order is Order.BACKWARD:
             self._set_back(stamp)
-        self._clock_at_last = now
-        return stamp
+        return None if order is Order.LATE else stamp
 
-    def _expected(self, now: int) -> int:
-        """The last stamp plus the time since then on the node clock, or that clock if there is no last stamp."""
-        return now if self._order.last is None else self._order.last + max(now - self._clock_at_last, 0)
-
-    def _warn_stamp(self, header: Header, problem: str) -> None:
-        self._has_wrong_stamp = True
+    def _on_wrong_stamp(self, header: Header, problem: str) -> None:
         self.statistics.wrong_stamp()
         self.log.warn(
             'stamp',
@@ -435,12 +414,12 @@ class Camera:
         )
 
     def _set_back(self, stamp: int) -> None:
-        assert self._order.last is not None
-        seconds = (self._order.last - stamp) / 1e9
+        assert self._clock.order.last is not None
+        seconds = (self._clock.order.last - stamp) / 1e9
         self._set_back_at = time.monotonic()
         self.request_reset()
         self._apply_reset()
-        self._order.follow(stamp)
+        self._clock.order.follow(stamp)
         self._node.get_logger().warning(
             f'stamps on {self.topic} jumped back by {seconds:.3f} s: all tracks are deleted, epoch '
             f'{self._tracked_epoch} starts'
@@ -468,19 +447,18 @@ class Camera:
         header = image.header
         if self.depth is not None:
             instances = self.depth.locate(instances, result.depth, nanoseconds(header.stamp), header.frame_id)
+        masks = encode_masks(instances, self._mask_encoding)
+        latency = self._latency_ns(result.stamp_ns)
         context = MessageContext(
             header=header,
             epoch=result.epoch,
             sequence=result.sequence,
-            dropped=0,
+            dropped=self.statistics.take_skipped(),
             model=self._model,
+            latency_ns=latency or 0,
             origin_ns=result.origin_ns,
         )
-        array = to_message(instances, context, self._mask_encoding)
-        latency = self._latency_ns(result.stamp_ns)
-        array.latency = to_duration(latency or 0)
-        array.dropped = self.statistics.take_skipped()
-        self.publishers.instances.publish(array)
+        self.publishers.instances.publish(serialized_instances(instances, context, masks))
         self.statistics.processed(time.perf_counter() - image.started, math.nan if latency is None else latency / 1e9)
         try:
             if (views := self._views) is not None:  # not deactivated meanwhile

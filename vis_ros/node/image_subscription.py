@@ -34,7 +34,8 @@ _MANY_LOST = 10
 
 
 _PACKETS = 30
-"""Messages that wait in the middleware where they may be packets of a video, of which none may be left out."""
+"""Messages that wait in the middleware where they may be packets of a video, of which none may be left out. They are
+taken together: an executor that is late takes one for each callback, and would fall behind by all of them."""
 
 
 def check_transport(transport: str) -> None:
@@ -90,7 +91,7 @@ class ImageSubscription:
         return self._node.create_subscription(
             message_class(self._type),
             topic,
-            self._on_message if hasattr(Subscription, 'CallbackType') else self._receive,  # not in ROS 2 Humble
+            self._on_message if hasattr(Subscription, 'CallbackType') else self._on_bytes,  # not in ROS 2 Humble
             QoSProfile(depth=self._depth, reliability=ReliabilityPolicy.BEST_EFFORT),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._on_incompatible_qos, message_lost=message_lost
@@ -99,7 +100,20 @@ class ImageSubscription:
             raw=True,
         )
 
+    def _on_bytes(self, data: bytes) -> None:
+        self._on_message(data, {})
+
     def _on_message(self, data: bytes, information: Any) -> None:
+        """Receive a message, and those behind it."""
+        self._receive_one(data, information)
+        for _ in range(self._depth - 1):
+            with self._subscription.handle:
+                following = self._subscription.handle.take_message(self._subscription.msg_type, True)
+            if following is None:
+                return
+            self._receive_one(*following)
+
+    def _receive_one(self, data: bytes, information: Any) -> None:
         """Count the images that the middleware replaced by newer ones before the executor took them.
 
         Publishers count their messages, but a message does not say which publisher it is from.

@@ -1,108 +1,19 @@
-"""`Instances` to InstanceMaskArray and back. Needs no node, clock or rclpy context, and ROS only for ROS's messages."""
+"""InstanceMaskArray to `Instances`, and images to messages. Needs no node, clock or rclpy context, and ROS only for
+ROS's messages.
+"""
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.instances import CONFIRMED, Instances
-from vis_ros.masks.crop import areas_and_centroids
-from vis_ros.masks.encodings import ENCODINGS, MASK_NONE, decode, encoded, encoding_name
+from vis_ros.instances import Instances
+from vis_ros.masks.encodings import MASK_NONE, decode
 from vis_ros.ros.new_message import NewMessage, ros_message
-from vis_ros.ros.stamps import nanoseconds, to_duration, to_time
-
-_NOWHERE = (math.nan, math.nan, math.nan)
-
-
-@dataclass(frozen=True)
-class MessageContext:
-    """The fields of an InstanceMaskArray that do not describe an object.
-
-    header: a std_msgs/Header.
-    origin_ns: stamp in nanoseconds from which `Instances.first_seen` counts its seconds. With 0 (seconds since 1970)
-        float64 resolves `first_seen` to a quarter of a microsecond.
-    """
-
-    header: Any
-    epoch: int
-    sequence: int
-    dropped: int
-    model: str
-    latency_ns: int = 0
-    origin_ns: int = 0
-
-
-def to_message(
-    instances: Instances,
-    context: MessageContext,
-    mask_encoding: str = 'mono8',
-    mask_data: Sequence[bytes] | None = None,
-    new: NewMessage = ros_message,
-) -> Any:
-    """The InstanceMaskArray of one image. It uses `context.header` itself, not a copy.
-
-    Args:
-        instances: tracked, with class names, in any order. Objects without a track (id 0) are left out.
-        context: all other fields.
-        mask_encoding: a name of `vis_ros.masks.ENCODINGS`.
-        mask_data: the encoded mask of each of the `instances`, if the caller has them already.
-        new: makes the messages.
-
-    Raises:
-        ValueError: `instances` are not tracked, or the encoding is unknown.
-    """
-    if instances.track_ids is None:
-        raise ValueError('Instances.track_ids is None: only tracked instances can become an InstanceMaskArray')
-    message = new('vis_ros/msg/InstanceMaskArray')
-    message.header = context.header
-    message.image_height, message.image_width = instances.image_size
-    message.epoch, message.sequence, message.dropped = context.epoch, context.sequence, context.dropped
-    message.latency = to_duration(context.latency_ns, new)
-    message.model = context.model
-    ascending = np.argsort(instances.track_ids, kind='stable')
-    shown = ascending[instances.track_ids[ascending] > 0].tolist()
-    message.instances = [new('vis_ros/msg/InstanceMask') for _ in shown]
-    _set_fields(message.instances, instances, shown, context.origin_ns, new)
-    number, rois = ENCODINGS[encoding_name(mask_encoding)], instances.rois.tolist()
-    areas, centroids = (each.tolist() for each in areas_and_centroids(instances.masks, instances.rois))
-    for object, index in zip(message.instances, shown, strict=True):
-        mask, (x0, y0, x1, y1), roi = instances.masks[index], rois[index], object.roi
-        roi.x_offset, roi.y_offset, roi.width, roi.height = x0, y0, x1 - x0, y1 - y0
-        object.area, (object.centroid_x, object.centroid_y) = areas[index], centroids[index]
-        object.mask_encoding = number
-        # Copied into the message's own array, because older distributions check an assigned array byte by byte.
-        object.mask_data.frombytes(encoded(mask, number) if mask_data is None else mask_data[index])
-    return message
-
-
-def _set_fields(
-    objects: Sequence[Any], instances: Instances, shown: list[int], origin_ns: int, new: NewMessage
-) -> None:
-    """Set all fields of the messages of some instances but those of the mask. Lists are read faster than arrays."""
-    for name, values, default in (
-        ('track_id', instances.track_ids, 0),
-        ('state', instances.states, CONFIRMED),
-        ('hits', instances.hits, 1),
-        ('class_id', instances.class_ids, 0),
-        ('score', instances.scores, 0.0),
-        ('match_score', instances.match_scores, 1.0),
-    ):
-        every = [default] * len(instances) if values is None else values.tolist()
-        for object, index in zip(objects, shown, strict=True):
-            setattr(object, name, every[index])
-    names = instances.names
-    for object, index in zip(objects, shown, strict=True):
-        object.class_name = names[index]
-        where = _NOWHERE if instances.positions is None else instances.positions[index].tolist()
-        object.position.x, object.position.y, object.position.z = where
-        if instances.first_seen is not None:
-            object.first_seen = to_time(origin_ns + round(float(instances.first_seen[index]) * 1e9), new)
+from vis_ros.ros.stamps import nanoseconds
 
 
 def to_instances(message: Any) -> Instances:

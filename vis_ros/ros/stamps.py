@@ -43,13 +43,6 @@ def to_time(value: int, new: NewMessage = ros_message) -> Any:
     return message
 
 
-def to_duration(value: int, new: NewMessage = ros_message) -> Any:
-    """A Duration message of nanoseconds."""
-    message = new('builtin_interfaces/msg/Duration')
-    message.sec, message.nanosec = divmod(value, NS_PER_S)
-    return message
-
-
 _LONGEST_STEP_NS = 10 * NS_PER_S
 """The second image after a jump is at most this much newer than the first, beside the time that has passed."""
 

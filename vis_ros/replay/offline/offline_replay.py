@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 import vis_ros
 from vis_ros.file_digest import sha256_of
 from vis_ros.instances import CONFIRMED, LOST, TENTATIVE, Instances
-from vis_ros.masks.encodings import rle_bytes
+from vis_ros.masks.crop import areas_and_centroids
+from vis_ros.masks.encodings import MASK_RLE, rle_bytes
 from vis_ros.masks.rle import MaskRuns, mask_runs
 from vis_ros.percentiles import percentiles
 from vis_ros.positions import positions
@@ -42,14 +43,12 @@ from vis_ros.replay.output_folder import room
 from vis_ros.replay.records import frame_record
 from vis_ros.replay.run_date import run_date
 from vis_ros.ros.image_annotations import ANNOTATIONS_TYPE, to_annotations
-from vis_ros.ros.messages import MessageContext, to_message
+from vis_ros.ros.serialized_instances import EncodedMasks, MessageContext, serialized_instances
 from vis_ros.ros.stamps import FOLDER_RATE, StampOrder
 from vis_ros.tracking.model import Model
 from vis_ros.tracking.tracker import Tracker
 from vis_ros.visualization import Labels
 from vis_ros.whole_file import write_whole
-
-_MASK_ENCODING = 'rle'  # lossless, and a tenth of the size of mono8, which the node publishes by default
 
 
 @dataclass(frozen=True)
@@ -369,7 +368,9 @@ class _StreamRun:
         self.identities.update((self._epoch, track_id) for track_id in instances.track_ids.tolist())
         self._files.add(frame.image, instances, self._json_record(frame, seen, seen_runs))
         self._outputs.results.add(self._video_id, frame.index, self._epoch, seen, seen_runs)
-        self._record(frame, instances, [rle_bytes(each.crop) for each in runs])
+        data = [rle_bytes(each.crop) for each in runs]  # lossless, and a tenth of the size of mono8
+        measures = areas_and_centroids(instances.masks, instances.rois)
+        self._record(frame, instances, EncodedMasks(MASK_RLE, data, *measures))
 
     def _without_unconfirmed(self, instances: Instances) -> Instances:
         """The tracks that are or were CONFIRMED."""
@@ -396,7 +397,7 @@ class _StreamRun:
             origin_ns=self._order.origin,
         )
 
-    def _record(self, frame: Frame, instances: Instances, mask_data: Sequence[bytes]) -> None:
+    def _record(self, frame: Frame, instances: Instances, masks: EncodedMasks) -> None:
         """Write the message of a frame into the bag."""
         outputs = self._outputs
         # Recording times never go back, so that every reader gives the messages in this order.
@@ -408,8 +409,7 @@ class _StreamRun:
         context = MessageContext(
             header, self._epoch, self._sequence, frame.dropped, outputs.model, origin_ns=self._order.origin
         )
-        message = to_message(instances, context, _MASK_ENCODING, mask_data, plain_message)
-        outputs.bag.write(self._topic, self._recorded_ns, serialize(message, INSTANCES_TYPE))
+        outputs.bag.write(self._topic, self._recorded_ns, serialized_instances(instances, context, masks))
         annotations = to_annotations(instances, context.header.stamp, plain_message)
         outputs.bag.write(self._annotations_topic, self._recorded_ns, serialize(annotations, ANNOTATIONS_TYPE))
 
