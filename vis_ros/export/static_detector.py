@@ -156,7 +156,9 @@ class StaticDetector(nn.Module):
         config = self.config
         probabilities = logits.softmax(2)
         if config.class_agnostic_scores:
-            scores = 1 - probabilities[..., 0]
+            boxes = self._clip(decode_boxes(deltas[:, :, 0], proposals, BOX_WEIGHTS, config), sizes)
+            names, certainty = self.network.likeliest(probabilities[..., 1:], boxes, voters)
+            scores = (1 - probabilities[..., 0]) * certainty
             classes = 1
         else:
             scores = probabilities[..., 1:].flatten(1)
@@ -169,18 +171,11 @@ class StaticDetector(nn.Module):
         left_out = best[:, count:].amax(1) if total > count else torch.full_like(best[:, 0], _ABSENT)
         best, chosen = best[:, :count], chosen[:, :count]
         row = chosen // classes
-        if config.class_agnostic_scores:
-            labels = (probabilities[..., 1:].argmax(2) + 1).gather(1, row)
-        else:
-            labels = chosen % classes + 1
+        labels = names.gather(1, row) + 1 if config.class_agnostic_scores else chosen % classes + 1
         column = torch.zeros_like(labels) if config.box_class_agnostic else labels
         delta = deltas.flatten(1, 2).gather(1, (row * deltas.shape[2] + column)[..., None].expand(-1, -1, 4))
         reference = proposals.gather(1, row[..., None].expand(-1, -1, 4))
-        boxes = self._clip(decode_boxes(delta, reference, BOX_WEIGHTS, config), sizes)
-        if voters is not None:
-            ranked = probabilities[..., 1:].gather(1, row[..., None].expand(-1, -1, config.num_classes - 1))
-            labels = self.network.likeliest(ranked, boxes, voters) + 1
-        return boxes, best, labels, left_out
+        return self._clip(decode_boxes(delta, reference, BOX_WEIGHTS, config), sizes), best, labels, left_out
 
     def _suppress(
         self,

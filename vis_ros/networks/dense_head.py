@@ -48,7 +48,8 @@ class DenseHead(nn.Module):
     """Class scores and a box for each cell of P3 to P6, as NanoDet-Plus computes them.
 
     The box head of a detector that is trained on a few hundred images finds objects, but knows few names. NanoDet-Plus
-    was trained on all of COCO train2017. Where its boxes agree with a box, its class scores vote on the class.
+    was trained on all of COCO train2017. Where its boxes agree with a box, its class scores vote on the class. A box
+    whose class remains in doubt is often no object, so its score is multiplied by how certain the class is.
 
     No loss trains it: it knows the pyramid that it was trained with, and one that has moved little from there.
 
@@ -82,8 +83,9 @@ class DenseHead(nn.Module):
             all_scores.gather(1, best.expand(-1, -1, len(self._used))), all_boxes.gather(1, best.expand(-1, -1, 4))
         )
 
-    def name(self, boxes: Tensor, probabilities: Tensor, cells: DenseCells) -> Tensor:
-        """The class (B, P) of each box, 0 to C - 1, that the box head and the votes of the cells together prefer.
+    def name(self, boxes: Tensor, probabilities: Tensor, cells: DenseCells) -> tuple[Tensor, Tensor]:
+        """The class (B, P) of each box, 0 to C - 1, that the box head and the votes of the cells together prefer, and
+        how certain that is, (B, P) from 0 to 1.
 
         Args:
             boxes: (B, P, 4) in pixels of the input.
@@ -95,7 +97,8 @@ class DenseHead(nn.Module):
         voted = constant(self._labels, torch.int64, boxes.device)
         rivals = torch.cat((probabilities, probabilities[..., voted] + _WEIGHT * votes), 2)
         labels = constant((*range(self._names), *self._labels), torch.int64, boxes.device)
-        return labels[rivals.argmax(2)]
+        most, winner = rivals.max(2)
+        return labels[winner], most.clamp(max=1)
 
 
 def _boxes(logits: Tensor, features: Tensor, stride: int) -> Tensor:

@@ -231,8 +231,8 @@ class MaskRCNN(nn.Module):
         boxes = clip_boxes(decode_boxes(deltas, proposals[:, None], BOX_WEIGHTS, config), size, config)
         probabilities = logits.softmax(1)
         if config.class_agnostic_scores:
-            scores = 1 - probabilities[:, :1]
-            labels = self.likeliest(probabilities[None, :, 1:], boxes[None, :, 0], voters)[0, :, None] + 1
+            names, certainty = self.likeliest(probabilities[None, :, 1:], boxes[None, :, 0], voters)
+            labels, scores = names[0, :, None] + 1, (1 - probabilities[:, :1]) * certainty[0, :, None]
         else:
             scores = probabilities[:, 1:]
             labels = torch.arange(1, config.num_classes, device=scores.device).expand_as(scores)
@@ -251,10 +251,12 @@ class MaskRCNN(nn.Module):
         kept = self._nms(source, scores, groups, config.nms_threshold)[: config.max_detections]
         return RawDetections(boxes[kept], scores[kept], labels[kept])
 
-    def likeliest(self, probabilities: Tensor, boxes: Tensor, voters: DenseCells | None) -> Tensor:
-        """The class (B, P), 0 to C - 1, of boxes (B, P, 4) with class probabilities (B, P, C)."""
+    def likeliest(self, probabilities: Tensor, boxes: Tensor, voters: DenseCells | None) -> tuple[Tensor, Tensor]:
+        """The class (B, P), 0 to C - 1, of boxes (B, P, 4) with class probabilities (B, P, C), and a factor (B, P) for
+        their scores.
+        """
         if self.dense_head is None or voters is None:
-            return probabilities.argmax(2)
+            return probabilities.argmax(2), torch.ones_like(probabilities[..., 0])
         return self.dense_head.name(boxes, probabilities, voters)
 
     def mask_logits(self, rois: Tensor) -> Tensor:
