@@ -10,6 +10,7 @@ from helpers.rectangles import BLUE, GREEN, RED, RectangleEngine, draw
 from rclpy.serialization import deserialize_message
 from safetensors.numpy import load_file
 from sensor_msgs.msg import Image
+from vis_ros.msg import InstanceMaskArray
 
 from benchmarks.speed import pipeline as pipeline_module
 from benchmarks.speed.engine_process import EngineProcess
@@ -24,7 +25,7 @@ from vis_ros.networks import preprocessing
 from vis_ros.networks.model_header import read_config
 from vis_ros.networks.named_weights import resolve
 from vis_ros.networks.preprocessing import fit
-from vis_ros.ros import messages
+from vis_ros.ros import serialized_instances
 from vis_ros.ros.environment import prepare_environment
 from vis_ros.synthetic.scene import Scene
 
@@ -85,9 +86,9 @@ def test_the_ratio_of_infer_is_that_of_its_three_stages():
 def test_a_watched_function_is_timed_wherever_it_is_called_and_is_itself_again_afterwards():
     watch = Stopwatch()
     with watch.watching({'encode': encodings.encoded, 'fit': fit}):
-        assert messages.encoded is encodings.encoded is not pipeline_module.STAGES
-        assert messages.encoded is not pipeline_module.fit
-        messages.encoded(np.ones((300, 300), np.uint8), 'rle')
+        assert serialized_instances.encoded is encodings.encoded is not pipeline_module.STAGES
+        assert serialized_instances.encoded is not pipeline_module.fit
+        serialized_instances.encoded(np.ones((300, 300), np.uint8), 'rle')
         encodings.encoded(np.ones((3, 3), np.uint8), 'rle')
         with pytest.raises(ValueError, match='nonsense'):
             encodings.encoded(np.ones((3, 3), np.uint8), 'nonsense')
@@ -96,7 +97,7 @@ def test_a_watched_function_is_timed_wherever_it_is_called_and_is_itself_again_a
     watch.restart()
     encodings.encoded(np.ones((3, 3), np.uint8), 'rle')
     assert watch.seconds == {'encode': 0, 'fit': 0} and watch.calls['encode'] == 3
-    assert messages.encoded is encodings.encoded and not hasattr(encodings.encoded, '__wrapped__')
+    assert serialized_instances.encoded is encodings.encoded and not hasattr(encodings.encoded, '__wrapped__')
 
 
 # --- pipeline ---------------------------------------------------------------------------------------------------------
@@ -146,10 +147,13 @@ def test_the_pipeline_does_what_the_node_does(monkeypatch):
     """The serialized messages have the objects that the engine finds in the same images."""
     images, sent = moving_rectangles(), []
     tracked = Pipeline(RectangleEngine(), serialized(images), cameras=1, association=association_for(0, 0), known=0)
-    serialize = pipeline_module.serialize_message
-    monkeypatch.setattr(
-        pipeline_module, 'serialize_message', lambda message: sent.append(message) or serialize(message)
-    )
+    serialize = pipeline_module.serialized_instances
+
+    def kept(*arguments):
+        sent.append(deserialize_message(serialize(*arguments), InstanceMaskArray))
+        return serialize(*arguments)
+
+    monkeypatch.setattr(pipeline_module, 'serialized_instances', kept)
     tracked.rounds(5)
     order = [1, 2, 3, 2, 1]  # forwards and backwards
     for message, index in zip(sent, order, strict=True):

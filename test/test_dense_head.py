@@ -63,7 +63,11 @@ def test_cells_are_those_with_the_highest_scores() -> None:
 
 
 def test_a_small_image_has_fewer_cells() -> None:
-    assert head_with_random_weights()(pyramid(1, 32, 64)).scores.shape == (1, 32 + 8 + 2 + 1, 3)
+    cells = head_with_random_weights()(pyramid(1, 32, 64))
+    assert (cells.scores[0].amax(1) > 0).sum() == 32 + 8 + 2 + 1
+    empty = torch.zeros(1, 1, 4)
+    _, certainty = head_with_random_weights().name(empty, torch.tensor([[[0.1, 0.2, 0.3]]]), cells)
+    assert certainty.isfinite().all()
 
 
 def test_the_class_is_the_one_with_the_highest_sum_of_probability_and_votes() -> None:
@@ -82,11 +86,12 @@ def test_the_class_is_the_one_with_the_highest_sum_of_probability_and_votes() ->
             weights = np.array([iou(boxes[image, row], each) ** 8 for each in cell_boxes[image]])
             first_dog, cat, second_dog = (weights @ scores[image]) / (weights.sum() + 1e-6)
             own = probabilities[image, row]
-            total = [own[0] + 4 * cat, own[1] + 4 * max(first_dog, second_dog), own[2]]
+            weight = 4 * (1 - own[2])  # NanoDet-Plus does not know things
+            total = [own[0] + weight * cat, own[1] + weight * max(first_dog, second_dog), own[2]]
             assert got[image, row] == np.argmax(total)
             assert certainty[image, row] == pytest.approx(min(max(total), 1), abs=1e-5)
             changed += int(np.argmax(total) != np.argmax(own))
-    assert 10 < changed < 100
+    assert 5 < changed < 100
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> float:

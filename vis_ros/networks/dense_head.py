@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vis_ros.networks.anchors import pairwise_iou
-from vis_ros.networks.constants import constant
+from vis_ros.networks.constants import constant, constant_like
 from vis_ros.networks.model_config import ModelConfig
 from vis_ros.networks.shuffle_pyramid import CHANNELS, Separable
 
@@ -27,7 +28,7 @@ _WEIGHT = 4.0
 
 @dataclass(frozen=True, eq=False)
 class DenseCells:
-    """The K cells of each of B images with the highest class scores, K at most CELLS.
+    """The K = CELLS cells of each of B images with the highest class scores; unused ones have score 0.
 
     Attributes:
         scores: (B, K, classes in use), 0 to 1.
@@ -49,7 +50,8 @@ class DenseHead(nn.Module):
 
     The box head of a detector that is trained on a few hundred images finds objects, but knows few names. NanoDet-Plus
     was trained on all of COCO train2017. Where its boxes agree with a box, its class scores vote on the class. A box
-    whose class remains in doubt is often no object, so its score is multiplied by how certain the class is.
+    whose class remains in doubt is often no object, so its score is multiplied by how certain the class is. The votes
+    count less where the box head sees a class that NanoDet-Plus does not know.
 
     No loss trains it: it knows the pyramid that it was trained with, and one that has moved little from there.
 
@@ -66,6 +68,7 @@ class DenseHead(nn.Module):
         used = [(output, names.index(name)) for output, name in enumerate(classes) if name in names]
         self._used = tuple(output for output, _ in used)
         self._labels = tuple(label for _, label in used)
+        self._foreign = tuple(label for label, name in enumerate(names) if name not in classes)
         self._names = len(names)
         self.requires_grad_(False)
 
@@ -77,8 +80,10 @@ class DenseHead(nn.Module):
             used = constant(self._used, torch.int64, cells.device)
             scores.append(cells[..., : self._classes][..., used].sigmoid())
             boxes.append(_boxes(cells[..., self._classes :], features, stride))
-        all_scores, all_boxes = torch.cat(scores, 1), torch.cat(boxes, 1)
-        best = all_scores.amax(2).topk(min(CELLS, all_scores.shape[1]), 1).indices[..., None]
+        # A small image has fewer cells. None of the boxes is empty: its overlap with another empty one would be NaN.
+        all_scores = functional.pad(torch.cat(scores, 1), (0, 0, 0, CELLS))
+        all_boxes = functional.pad(torch.cat(boxes, 1), (0, 0, 0, CELLS)) + constant_like((0, 0, 1e-3, 1e-3), boxes[0])
+        best = all_scores.amax(2).topk(CELLS, 1).indices[..., None]
         return DenseCells(
             all_scores.gather(1, best.expand(-1, -1, len(self._used))), all_boxes.gather(1, best.expand(-1, -1, 4))
         )
@@ -94,6 +99,9 @@ class DenseHead(nn.Module):
         """
         agreement = pairwise_iou(boxes, cells.boxes) ** _SHARPNESS
         votes = torch.matmul(agreement, cells.scores) / (agreement.sum(2, keepdim=True) + 1e-6)
+        if self._foreign:
+            foreign = probabilities[..., constant(self._foreign, torch.int64, boxes.device)]
+            votes = votes * (1 - foreign.sum(2, keepdim=True))
         voted = constant(self._labels, torch.int64, boxes.device)
         rivals = torch.cat((probabilities, probabilities[..., voted] + _WEIGHT * votes), 2)
         labels = constant((*range(self._names), *self._labels), torch.int64, boxes.device)

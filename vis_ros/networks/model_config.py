@@ -15,8 +15,8 @@ _DEMO_CLASSES = (
     'fire hydrant', 'stop sign', 'parking meter', 'bench', 'tie', 'frisbee', 'skis', 'snowboard', 'kite',
     'baseball bat', 'baseball glove', 'skateboard', 'surfboard', 'tennis racket', 'fork', 'knife', 'spoon', 'banana',
     'apple', 'sandwich', 'orange', 'broccoli', 'carrot', 'hot dog', 'pizza', 'donut', 'cake', 'bed', 'toilet',
-    'mouse', 'remote', 'keyboard', 'cell phone', 'microwave', 'oven', 'toaster', 'sink', 'refrigerator', 'clock',
-    'vase', 'scissors', 'teddy bear', 'hair drier', 'toothbrush', 'object', 'shape',
+    'mouse', 'remote', 'keyboard', 'cell phone', 'microwave', 'oven', 'sink', 'refrigerator', 'clock',
+    'vase', 'scissors', 'teddy bear', 'toothbrush', 'object', 'shape',
 )  # fmt: skip
 
 _COCO = (
@@ -26,10 +26,10 @@ _COCO = (
     'kite', 'baseball bat', 'baseball glove', 'skateboard', 'surfboard', 'tennis racket', 'bottle', 'cup', 'cup',
     'fork', 'knife', 'spoon', 'bowl', 'banana', 'apple', 'sandwich', 'orange', 'broccoli', 'carrot', 'hot dog',
     'pizza', 'donut', 'cake', 'chair', 'couch', 'potted plant', 'bed', 'table', 'toilet', 'tv', 'laptop', 'mouse',
-    'remote', 'keyboard', 'cell phone', 'microwave', 'oven', 'toaster', 'sink', 'refrigerator', 'book', 'clock',
-    'vase', 'scissors', 'teddy bear', 'hair drier', 'toothbrush',
+    'remote', 'keyboard', 'cell phone', 'microwave', 'oven', 'object', 'sink', 'refrigerator', 'book', 'clock',
+    'vase', 'scissors', 'teddy bear', 'object', 'toothbrush',
 )  # fmt: skip
-"""The 80 classes of COCO, each by the name of _DEMO_CLASSES for it."""
+"""The 80 classes of COCO, each by the name of _DEMO_CLASSES for it. Toasters and hair driers are never found."""
 
 ARCHITECTURES = ('mask_rcnn', 'masktrack_rcnn')
 
