@@ -128,7 +128,7 @@ def test_detect_names_by_the_votes_and_weighs_the_scores() -> None:
 
 
 def test_a_detector_of_other_classes_has_no_dense_head(tmp_path: Path) -> None:
-    network = build_network(DEMO.with_fields(class_names=('pallet',)))
+    network = build_network(SMALL.with_fields(class_names=('pallet',)))
     assert network.dense_head is None
     save_model(network, tmp_path / 'pallet.safetensors')
     assert load_model(tmp_path / 'pallet.safetensors').dense_head is None

@@ -18,6 +18,7 @@ from vis_ros.networks.ncnn_weights import load_nanodet
 from vis_ros.networks.shuffle_pyramid import NanoDetBody, ShufflePyramid
 
 HALF = 0x01306B47
+DENSE = DEMO.with_fields(dense_classes=(*DEMO.class_names, *DEMO.class_names[: 80 - len(DEMO.class_names)]))
 
 
 class Stages(nn.Module):
@@ -118,7 +119,7 @@ def graph_order(body: NanoDetBody, head: DenseHead) -> list[tuple[str, nn.Conv2d
 def test_weights_of_an_ncnn_file_reach_their_layers(tmp_path: Path, number: type[np.generic]) -> None:
     torch.manual_seed(1)
     source, body = NanoDetBody().eval(), NanoDetBody().eval()
-    their_head, head = DenseHead(DEMO), DenseHead(DEMO)
+    their_head, head = DenseHead(DENSE), DenseHead(DENSE)
     path = write_ncnn(tmp_path, source, their_head, number)
     assert load_nanodet(body, None, path) == 90
     assert load_nanodet(body, head, path) == 110
@@ -131,7 +132,7 @@ def test_weights_of_an_ncnn_file_reach_their_layers(tmp_path: Path, number: type
 
 
 def test_other_ncnn_files_are_refused(tmp_path: Path) -> None:
-    path = write_ncnn(tmp_path, NanoDetBody(), DenseHead(DEMO), np.float32)
+    path = write_ncnn(tmp_path, NanoDetBody(), DenseHead(DENSE), np.float32)
     lines = path.with_suffix('.param').read_text().splitlines()
     path.with_suffix('.param').write_text('\n'.join([*lines[:2], *lines[4:]]))
     with pytest.raises(ValueError, match=r'does not hold the 90 convolutions of NanoDet-Plus-m|unknown kind'):

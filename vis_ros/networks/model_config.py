@@ -19,18 +19,6 @@ _DEMO_CLASSES = (
     'vase', 'scissors', 'teddy bear', 'toothbrush', 'object', 'shape',
 )  # fmt: skip
 
-_COCO = (
-    'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat', 'traffic light',
-    'fire hydrant', 'stop sign', 'parking meter', 'bench', 'bird', 'cat', 'dog', 'horse', 'sheep', 'cow', 'elephant',
-    'bear', 'zebra', 'giraffe', 'bag', 'umbrella', 'bag', 'tie', 'bag', 'frisbee', 'skis', 'snowboard', 'ball',
-    'kite', 'baseball bat', 'baseball glove', 'skateboard', 'surfboard', 'tennis racket', 'bottle', 'cup', 'cup',
-    'fork', 'knife', 'spoon', 'bowl', 'banana', 'apple', 'sandwich', 'orange', 'broccoli', 'carrot', 'hot dog',
-    'pizza', 'donut', 'cake', 'chair', 'couch', 'potted plant', 'bed', 'table', 'toilet', 'tv', 'laptop', 'mouse',
-    'remote', 'keyboard', 'cell phone', 'microwave', 'oven', 'object', 'sink', 'refrigerator', 'book', 'clock',
-    'vase', 'scissors', 'teddy bear', 'object', 'toothbrush',
-)  # fmt: skip
-"""The 80 classes of COCO, each by the name of _DEMO_CLASSES for it. Toasters and hair driers are never found."""
-
 ARCHITECTURES = ('mask_rcnn', 'masktrack_rcnn')
 
 _CHOICES = {
@@ -256,6 +244,6 @@ DEMO = ModelConfig(
     nms_threshold=0.4,
     max_detections=20,
     mask_scores=True,
-    dense_classes=_COCO,
 )
-"""The packaged model, small enough for a CPU. Its classes: those of COCO, deer, other objects, shapes of the demo."""
+"""The packaged model without its dense head, small enough for a CPU. Its classes: those of COCO, deer, other objects,
+and the shapes of the demo."""
