@@ -56,7 +56,7 @@ def _masktrack_rcnn(backbone: str, year: int, file: str, description: str) -> Na
 
 
 WEIGHTS: Mapping[str, NamedWeights] = {
-    'demo': NamedWeights('MaskTrack R-CNN on NanoDet-Plus-m, 78 classes and objects; packaged, made by vis-ros train'),
+    'demo': NamedWeights('MaskTrack R-CNN on NanoDet-Plus-m, 76 classes and objects; packaged, made by vis-ros train'),
     'coco_r50': NamedWeights(
         description='Mask R-CNN, ResNet-50, COCO: 37.9 box AP, 34.6 mask AP (torchvision)',
         layout='torchvision',
