@@ -137,6 +137,8 @@ class EngineWorker:
             score_threshold=score_threshold,
             max_detections=max_detections,
             threads=settings.threads,
+            # With a threshold of 0 it would compare detections that nobody uses, and fall back to fp32.
+            accuracy_check=score_threshold is None,
         )
 
     def prepare(self, images_file: str) -> dict[str, Any]:
