@@ -66,7 +66,7 @@ def test_one_engine(benchmark):
     assert code == 0, error
     assert benchmark.loaded[-1] == {
         **{'engine': 'torch', 'precision': 'auto', 'input_size': (96, 160), 'threads': 3},
-        **{'score_threshold': None, 'max_detections': None},
+        **{'score_threshold': None, 'max_detections': None, 'accuracy_check': True},
     }
     assert tuple(figures['stages_ms']) == STAGES and figures['settings']['cameras'] == 2
     assert set(figures['start_up']) == {'cold', 'warm'} and figures['start_up']['cold']['total_s'] == 1.5
