@@ -50,12 +50,14 @@ class CameraImage:
     pixels: (height, width, 3) uint8 BGR.
     arrived: time of arrival, of `time.monotonic`.
     started: when reading it began, of `time.perf_counter`.
+    skipped: how many images had been skipped by then. Those that are skipped later may have arrived after this one.
     """
 
     header: Header
     pixels: NDArray[np.uint8]
     arrived: float
     started: float
+    skipped: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,10 +286,11 @@ class Camera:
         arrived = self._queue.take()
         if arrived is None:  # discarded a moment ago
             return None
+        skipped = self.statistics.total_skipped
         self.statistics.started(time.monotonic() - arrived.time)
         with self._errors_skip_the_image():
             header, pixels = self._decode(arrived)
-            return CameraImage(header, pixels, arrived.time, started)
+            return CameraImage(header, pixels, arrived.time, started, skipped)
         return None
 
     def track(self, image: CameraImage, found: Instances | None) -> TrackedImage | None:
@@ -453,7 +456,7 @@ class Camera:
             header=header,
             epoch=result.epoch,
             sequence=result.sequence,
-            dropped=self.statistics.take_skipped(),
+            dropped=self.statistics.take_skipped(image.skipped),
             model=self._model,
             latency_ns=latency or 0,
             origin_ns=result.origin_ns,

@@ -50,7 +50,7 @@ class StreamStatistics:
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._last_received: float | None = None
-        self._skipped = 0
+        self._skipped = self._reported = 0
         self._lost_in_gap = 0
         self._arrivals: deque[float] = deque()
         self._ages: deque[tuple[float, float]] = deque()
@@ -100,11 +100,16 @@ class StreamStatistics:
             self.counts.replaced += gap - lost
             self._skipped += gap - lost
 
-    def take_skipped(self) -> int:
-        """Images skipped since the last call."""
+    @property
+    def total_skipped(self) -> int:
+        """Images skipped so far, whatever the reason."""
+        return self._skipped
+
+    def take_skipped(self, total: int) -> int:
+        """How many of the first `total` skipped images no earlier call has returned."""
         with self._lock:
-            skipped, self._skipped = self._skipped, 0
-            return skipped
+            new, self._reported = total - self._reported, total
+            return new
 
     def processed(self, processing_s: float, latency_s: float) -> None:
         """The result of an image was published.
