@@ -13,12 +13,15 @@ import pytest
 from vis_ros.engines.accuracy_check import (
     InaccurateEngineError,
     check_accuracy,
+    comparison_threshold,
     count_matches,
     keep_if_accurate,
+    reference_file,
     reference_frames,
 )
 from vis_ros.instances import Instances
 from vis_ros.networks.model_config import DEMO
+from vis_ros.networks.named_weights import resolve
 
 SIZE = (120, 128)
 THRESHOLD = 0.5
@@ -148,8 +151,8 @@ def kept(requested: str, reduced: Instances, exact: Instances) -> Any:
         cast(Any, FakeEngine('bf16', reduced)),
         requested,
         lambda note: cast(Any, FakeEngine('fp32', exact, note)),
-        'a' * 64,
-        DEMO.with_fields(score_threshold=THRESHOLD),
+        reference_file('a' * 64, DEMO, SIZE),
+        THRESHOLD,
     )
 
 
@@ -176,6 +179,13 @@ def test_auto_falls_back_to_fp32_if_nothing_can_be_compared(caplog: pytest.LogCa
     assert 'inconclusive' in kept('auto', detections(0), detections(0)).note
     assert kept('bf16', detections(0), detections(0)).precision == 'bf16'
     assert 'bf16: the accuracy check is inconclusive' in caplog.text
+
+
+def test_a_lowered_score_threshold_does_not_let_noise_decide() -> None:
+    """At 0.02, a third of what demo finds in the reference frames depends on rounding."""
+    own = DEMO.score_threshold
+    thresholds = [comparison_threshold(resolve('demo'), DEMO.with_fields(score_threshold=s)) for s in (0.02, own, 0.6)]
+    assert thresholds == [own, own, 0.6]
 
 
 @pytest.mark.usefixtures('cache')

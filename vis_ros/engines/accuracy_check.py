@@ -16,6 +16,7 @@ from vis_ros.engines.engine import Engine
 from vis_ros.instances import Instances
 from vis_ros.masks.iou import box_iou, mask_iou
 from vis_ros.networks.model_config import ModelConfig
+from vis_ros.networks.model_header import read_config
 from vis_ros.synthetic.scene import Scene
 from vis_ros.user_cache import user_cache
 from vis_ros.whole_file import whole_file
@@ -48,8 +49,24 @@ class InaccurateEngineError(ValueError):
         self.finding = finding
 
 
+def comparison_threshold(path: Path, config: ModelConfig) -> float:
+    """The score threshold from which detections are compared: that of the settings, but not below that of the model.
+
+    A threshold that a user lowers lets in detections that are mostly noise, which rounding changes in any network.
+
+    Args:
+        path: model file.
+        config: of the model, with the settings of the engine.
+    """
+    return max(config.score_threshold, read_config(path, config.architecture).score_threshold)
+
+
 def keep_if_accurate(
-    engine: Engine, requested: str, in_fp32: Callable[[str], Engine], weights_sha256: str, config: ModelConfig
+    engine: Engine,
+    requested: str,
+    in_fp32: Callable[[str], Engine],
+    stored: Path,
+    threshold: float,
 ) -> Engine:
     """The engine, unless it computes in a reduced precision that does not keep the results.
 
@@ -57,8 +74,8 @@ def keep_if_accurate(
         engine: what was loaded.
         requested: the precision that was asked for. 'auto' falls back to fp32, also if the check cannot decide.
         in_fp32: loads the same engine in fp32, with a note that says why.
-        weights_sha256: digest of the model file.
-        config: of the model, with the settings of the engine.
+        stored: see `reference_file`.
+        threshold: see `comparison_threshold`.
 
     Raises:
         InaccurateEngineError: a precision that was named does not keep the results.
@@ -66,8 +83,6 @@ def keep_if_accurate(
     precision = engine.describe().precision
     if precision == 'fp32':
         return engine
-    stored = reference_file(weights_sha256, config, engine.input_size)
-    threshold = config.score_threshold
     try:
         doubt = check_accuracy(
             engine.infer, lambda images: in_fp32('').infer(images), engine.input_size, threshold, stored
@@ -101,7 +116,7 @@ def check_accuracy(infer: Infer, reference: Infer, size: tuple[int, int], thresh
         infer: runs the engine.
         reference: runs the reference; called only if its result is not stored yet.
         size: (height, width) of the frames.
-        threshold: score threshold of both.
+        threshold: see `comparison_threshold`.
         stored: file in which the frames and the detections of the reference are kept.
 
     Returns:

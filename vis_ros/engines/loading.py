@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vis_ros.engines.accuracy_check import keep_if_accurate
+from vis_ros.engines.accuracy_check import comparison_threshold, keep_if_accurate, reference_file
 from vis_ros.engines.batched_engine import batched
 from vis_ros.engines.engine import ENGINES, PRECISIONS, Engine, join_notes
 from vis_ros.engines.nvidia import nvidia_gpus
@@ -80,7 +80,8 @@ def load_engine(
         def in_fp32(reason: str) -> Engine:
             return make(path, config, device, precision='fp32', threads=threads, note=join_notes(note, reason))
 
-        return keep_if_accurate(found, precision, in_fp32, sha256_of(path), config)
+        stored = reference_file(sha256_of(path), config, found.input_size)
+        return keep_if_accurate(found, precision, in_fp32, stored, comparison_threshold(path, config))
 
     return load(engine) if engine != 'auto' else _load_fastest(load, device)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vis_ros.engines.accuracy_check import Infer, check_accuracy, reference_file
+from vis_ros.engines.accuracy_check import Infer, check_accuracy, comparison_threshold, reference_file
 from vis_ros.engines.by_size import BySize, Size
 from vis_ros.engines.engine import CompilingError, EngineInfo, join_notes, timed_warm_up
 from vis_ros.engines.tensorrt.batch_detector import BatchDetector
@@ -183,7 +183,8 @@ class TensorRtEngine:
         frame_size = (2 * size[0], 2 * size[1])
         stored = reference_file(self._digest, self.config, frame_size)
         reference = _openvino_reference(self._path, self.config)
-        return check_accuracy(detector.infer, reference, frame_size, self.config.score_threshold, stored)
+        threshold = comparison_threshold(self._path, self.config)
+        return check_accuracy(detector.infer, reference, frame_size, threshold, stored)
 
 
 def cache_folder() -> Path:
