@@ -4,9 +4,10 @@ import numpy as np
 from helpers.passing_rectangles import ids, scene
 from helpers.rectangles import HEIGHT, WIDTH
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
+from vis_ros.images import decode_compressed
 from vis_ros.visualization import draw_overlay
 
 
@@ -54,6 +55,25 @@ def test_overlays_are_drawn_only_for_subscribers(graph, monkeypatch):
     assert classes[-1].encoding == 'bgr8'
     colored = pixels(classes[-1], np.uint8, (3,)).any(2)
     assert colored[4:14, 6:16].all() and not colored[:2].any() and not colored[:, :4].any()
+
+
+def test_the_overlay_as_jpeg_shows_the_same(graph, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        'vis_ros.node.camera_publishers.draw_overlay',
+        lambda image, *others: drawn.setdefault(len(drawn), draw_overlay(image, *others)),
+    )
+    graph.start()
+    jpegs = graph.listen(CompressedImage, '/vis_node/overlay/compressed')
+    while not jpegs:  # discovery takes a moment
+        array = graph.process(scene(1))
+        graph.spin_for(0.1)
+    graph.spin_until(lambda: jpegs[-1].header == array.header)
+    shown = decode_compressed(jpegs[-1].format, np.frombuffer(jpegs[-1].data, np.uint8))
+    error = np.abs(shown.astype(int) - drawn[len(drawn) - 1]).mean()
+    assert 0 < error < 10 < np.abs(shown.astype(int) - scene(1)).mean(), (
+        'lossy, and closer to the overlay than the image is'
+    )
 
 
 def test_the_tags_of_the_overlay_can_be_left_out_while_running(graph, monkeypatch):

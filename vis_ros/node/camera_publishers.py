@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
@@ -16,7 +16,7 @@ from vis_ros.instances import Instances
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.ros.image_annotations import annotations_class, to_annotations
 from vis_ros.ros.markers import to_markers
-from vis_ros.ros.messages import label_image, to_image
+from vis_ros.ros.messages import label_image, to_image, to_jpeg
 from vis_ros.ros.vision_msgs import DETECTIONS, to_detections
 from vis_ros.visualization import Labels, class_image, draw_overlay
 
@@ -44,6 +44,7 @@ class CameraPublishers:
             self.detections = None if DETECTIONS is None else self._create(DETECTIONS, 'detections', 10)
             self.annotations = None if annotations is None else self._create(annotations, 'annotations', 10)
             self.overlay = self._create(Image, 'overlay', 2)
+            self.overlay_jpeg = self._create(CompressedImage, 'overlay/compressed', 2)
             self.instance_image = self._create(Image, 'instance_image', 2)
             self.class_image = self._create(Image, 'class_image', 2)
         except Exception:  # an invalid qos_overrides parameter
@@ -76,13 +77,18 @@ class CameraPublishers:
     @property
     def are_views_watched(self) -> bool:
         """Whether the overlay, the instance image or the class image has a subscriber."""
-        return any(each.get_subscription_count() for each in (self.overlay, self.instance_image, self.class_image))
+        views = self.overlay, self.overlay_jpeg, self.instance_image, self.class_image
+        return any(each.get_subscription_count() for each in views)
 
     def publish_views(self, header: Header, image: NDArray[np.uint8], instances: Instances) -> None:
         """Draw and publish the overlay, the instance image and the class image, where they have a subscriber."""
-        if self.overlay.get_subscription_count():
+        as_image, as_jpeg = self.overlay.get_subscription_count(), self.overlay_jpeg.get_subscription_count()
+        if as_image or as_jpeg:
             overlay = draw_overlay(image, instances, cast(Labels, self.overlay_labels))
-            self.overlay.publish(to_image(overlay, 'bgr8', header))
+            if as_image:
+                self.overlay.publish(to_image(overlay, 'bgr8', header))
+            if as_jpeg:
+                self.overlay_jpeg.publish(to_jpeg(overlay, header))
         if self.instance_image.get_subscription_count():
             self.instance_image.publish(to_image(label_image(instances), 'mono16', header))
         if self.class_image.get_subscription_count():

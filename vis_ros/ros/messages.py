@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +15,8 @@ from vis_ros.instances import Instances
 from vis_ros.masks.encodings import MASK_NONE, decode
 from vis_ros.ros.new_message import NewMessage, ros_message
 from vis_ros.ros.stamps import nanoseconds
+
+_JPEG_QUALITY = 80
 
 
 def to_instances(message: Any) -> Instances:
@@ -73,6 +76,14 @@ def to_image(pixels: NDArray[Any], encoding: str, header: Any, new: NewMessage =
     message.step = pixels.nbytes // message.height
     message.is_bigendian = sys.byteorder == 'big'
     message.data.frombytes(pixels.data.cast('B'))
+    return message
+
+
+def to_jpeg(pixels: NDArray[np.uint8], header: Any) -> Any:
+    """A CompressedImage of (H, W, 3) BGR pixels, as compressed_image_transport writes it."""
+    message = ros_message('sensor_msgs/msg/CompressedImage')
+    message.header, message.format = header, 'bgr8; jpeg compressed bgr8'
+    message.data.frombytes(cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].data)
     return message
 
 
