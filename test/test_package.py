@@ -245,7 +245,8 @@ def test_what_needs_torch_says_so(without_torch: dict[str, str], command: tuple[
     result = vis_ros_command(without_torch, *command)
     assert result.returncode == 1
     assert 'Traceback' not in result.stderr
-    assert 'needs torch, torchvision, timm, which are not installed' in result.stderr
+    assert 'needs torch, torchvision, timm' in result.stderr
+    assert ', which are not installed: pip install' in result.stderr
     assert f'vis_ros with the extra [{extra}]' in result.stderr
 
 
