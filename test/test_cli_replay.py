@@ -241,6 +241,7 @@ def interrupting(infer):
         (['{two}', '--camera', '_a=/a/image'], "'_a' is not a ROS name: use letters, digits, _ and /"),
         (['{two}', '--camera', 'a/=/a/image'], "'a/' is not a ROS name"),
         (['{two}/nothing'], 'there is no file or folder'),
+        (['{two}', '--model', 'rgmp', '--start-from', 'prompts'], 'a replay has none, so rgmp would track nothing'),
         (['{silent}'], 'has no topic with images'),
         (['{empty}'], 'has no message on /image'),
     ],

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 import shlex
 from functools import cache
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from safetensors import safe_open
 
 from vis_ros.cli.main import app
-from vis_ros.tracking.settings import NodeSettings
+from vis_ros.synthetic.coco_images import SUPERCATEGORY_OF
+from vis_ros.tracking.class_scores import parse_classes
+from vis_ros.tracking.settings import NodeSettings, setting
 from vis_ros.training.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,6 +141,28 @@ def test_commands_and_options_exist(page):
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         given = [word.partition('=')[0] for word in rest if word.startswith('--')]
         assert set(given) <= known | {'--help', '--version'}, f'{name(page)}: vis-ros {" ".join(words)}'
+
+
+def demo_classes():
+    with safe_open(ROOT / 'vis_ros/weights/demo.safetensors', 'np') as file:
+        return set(json.loads(file.metadata()['vis_ros.model'])['class_names'])
+
+
+@pages
+def test_classes_in_commands_are_classes_of_the_demo(page):
+    for words in commands(page):
+        if '--classes' in words:
+            assert parse_classes(words[words.index('--classes') + 1]).keys() <= demo_classes(), name(page)
+
+
+def test_the_example_of_the_setting_classes_works_with_the_demo():
+    (example,) = re.findall(r"'([^']+)'", setting(NodeSettings.__dataclass_fields__['classes']).description)
+    assert parse_classes(example).keys() <= demo_classes()
+
+
+def test_the_page_about_photos_counts_the_categories_that_the_demo_knows():
+    known = demo_classes() & SUPERCATEGORY_OF.keys()
+    assert f'know {len(known)} of the {len(SUPERCATEGORY_OF)} COCO categories by name' in text(ROOT / 'doc/photos.md')
 
 
 @pages

@@ -246,6 +246,7 @@ def test_what_needs_torch_says_so(without_torch: dict[str, str], command: tuple[
     assert result.returncode == 1
     assert 'Traceback' not in result.stderr
     assert 'needs torch, torchvision, timm' in result.stderr
+    assert ', which are not installed: pip install' in result.stderr
     assert f'vis_ros with the extra [{extra}]' in result.stderr
 
 

@@ -35,8 +35,9 @@ def require(extra: str, purpose: str) -> None:
     absent = missing(extra)
     if absent:
         distributions = ' '.join(_DISTRIBUTIONS.get(module, module) for module in absent)
+        verb = 'is' if len(absent) == 1 else 'are'
         raise ValueError(
-            f'{purpose} needs {", ".join(absent)}, which is not installed: '
+            f'{purpose} needs {", ".join(absent)}, which {verb} not installed: '
             f'pip install {distributions}, or install vis_ros with the extra [{extra}]'
         )
 

@@ -173,4 +173,6 @@ def test_an_image_that_was_read_before_the_clock_went_back_or_the_node_was_disab
     assert camera.track(now, None) is None and camera.statistics.counts.ignored == 1
     camera.enable(True)
     later = CameraImage(Header(stamp=stamp), scene(1), arrived=time.monotonic(), started=time.perf_counter(), skipped=0)
-    assert camera.track(later, None).epoch == 2
+    tracked = camera.track(later, None)
+    assert tracked.epoch == 2
+    assert tracked.image.skipped == 1, 'the dropped one came before it, although it was read earlier'

@@ -56,6 +56,13 @@ def test_a_value_just_outside_its_range_is_rejected(graph, name, value):
     assert ids(graph.process(scene(0))) == [1, 2]
 
 
+def test_a_wrong_value_at_the_start_is_told_with_its_parameter(graph):
+    node = graph.start(active=False, cli_args=['--ros-args', '-p', 'model:=feelvoss', '-p', "max_objects:='many'"])
+    model, objects = (node._parameter_faults[name] for name in ('model', 'max_objects'))
+    assert model.startswith("model is 'feelvoss', but must be one of 'auto'") and model.endswith("'feelvos'")
+    assert objects == "max_objects is 'many', but must be int"
+
+
 def test_an_int_is_a_float(graph):
     """As in a parameter file that is read offline."""
     node = graph.start(max_age_s=2, new_track_score=0)

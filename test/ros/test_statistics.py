@@ -52,10 +52,11 @@ def test_skipped_images_are_counted_by_reason_and_since_the_last_array(clock):
     for reason in ('dropped', 'dropped', 'late', 'refused', 'failed'):
         stream.skipped(reason)
     stream.ignored()
-    assert stream.total_skipped == 5
+    stream.untracked('late')
+    assert (stream.total_skipped, stream.total_untracked) == (5, 1)
     assert [stream.take_skipped(total) for total in (0, 2, 2, 5)] == [0, 2, 0, 3]
     counts = stream.counts
-    assert (counts.dropped, counts.late, counts.refused, counts.failed, counts.ignored) == (2, 1, 1, 1, 1)
+    assert (counts.dropped, counts.late, counts.refused, counts.failed, counts.ignored) == (2, 2, 1, 1, 1)
 
 
 def test_silence_counts_from_the_last_image_or_from_activation(clock):

@@ -95,7 +95,7 @@ def test_point_and_box_take_the_class_of_the_detection(tracking):
         ({'use_point': True, 'point': Point(x=150.0, y=90.0)}, 'no object at the point'),
         ({'roi': RegionOfInterest(width=160, height=96)}, 'the whole image'),
         ({}, 'exactly one of a mask, a box and a point'),
-        ({'camera': 'rear', 'mask': mono8(np.ones((96, 160), bool))}, "no camera 'rear'"),
+        ({'camera': 'rear', 'use_point': True}, "no camera 'rear'; the only camera has no name: leave camera empty"),
     ],
 )
 def test_bad_request_is_rejected_with_the_reason_and_other_tracks_continue(tracking, fields, reason):

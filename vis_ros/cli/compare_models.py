@@ -85,14 +85,17 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _print(models: dict[str, dict[str, Any]]) -> None:
-    table = Table('model', 'J', 'F', 'switches', 'ms per frame', 'start ms', 'peak MiB', 'engine')
+    table = Table('model', 'J', 'F', 'switches', 'ms per frame', 'start ms', 'peak MiB')
+    below = []  # what is long would cut off the names of the models in a narrow terminal
     for name, found in models.items():
         if 'error' in found:
-            table.add_row(name, '-', '-', '-', '-', '-', '-', Text(found['error'], style='yellow'))
+            table.add_row(name, '-', '-', '-', '-', '-', '-')
+            below.append(Text(f'{name}: {found["error"]}', style='yellow'))
             continue
         mean = found['mean']
         figures = [f'{mean["J"]:.3f}', f'{mean["F"]:.3f}', f'{mean["switches"]:.2f}']
-        table.add_row(
-            name, *figures, f'{mean["ms"]:.1f}', f'{mean["start_ms"]:.0f}', f'{found["peak_mib"]:.0f}', found['engine']
-        )
+        table.add_row(name, *figures, f'{mean["ms"]:.1f}', f'{mean["start_ms"]:.0f}', f'{found["peak_mib"]:.0f}')
+        below.append(Text(f'{name}: {found["engine"]}'))
     console.print(table)
+    for text in below:
+        console.print(text, soft_wrap=True)

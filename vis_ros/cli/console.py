@@ -23,10 +23,14 @@ console = Console(markup=False)  # names of files may hold square brackets
 
 
 class _RateColumn(ProgressColumn):
-    """Images per second."""
+    """Images per second, or seconds of recording, of which a slow machine does less than one."""
 
     def render(self, task: Task) -> Text:
-        return Text('' if task.speed is None else f'{task.speed:.1f}/s', style='progress.data.speed')
+        return Text('' if task.speed is None else f'{_rate(task.speed)}/s', style='progress.data.speed')
+
+
+def _rate(per_second: float) -> str:
+    return f'{per_second:.1f}' if per_second >= 1 else f'{per_second:.2f}'
 
 
 @contextmanager

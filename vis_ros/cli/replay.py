@@ -129,6 +129,11 @@ def replay(
 
     if codec not in ('auto', *CODECS):
         raise ValueError(f'--codec {codec!r} is not one of auto, {", ".join(CODECS)}')
+    if settings.propagates and settings.start_from == 'prompts':
+        raise ValueError(
+            f"start_from is 'prompts', but a replay has none, so {settings.model} would track nothing: "
+            'use --start-from detections'
+        )
     codecs = tuple(CODECS) if codec == 'auto' else (codec,)
     depth_topics = _depth_topics(depth, camera_info, rectified)
     options = UnitOptions(depth_topics, photos, stride, max_frames, copy_images, confirmed, labels, codecs, pictures)

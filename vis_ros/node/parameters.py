@@ -30,7 +30,8 @@ def declare(node: Node) -> dict[str, str]:
         try:
             node.declare_parameter(name, default, descriptor(item))
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            faults[name] = f'parameter {name}: {error}'
+            given = node._parameter_overrides[name].value  # rclpy's own words name no parameter
+            faults[name] = objection(item, convert(item, given)) or f'parameter {name}: {error}'
             node.declare_parameter(name, default, descriptor(item), ignore_override=True)
     return faults
 

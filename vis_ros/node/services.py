@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -92,7 +92,7 @@ class Services:
         if self._state() != 'active':
             return RequestResult(False, f'the node is {self._state()}: activate it first')
         if name not in cameras:
-            return RequestResult(False, f'there is no camera {name!r}; cameras are {", ".join(map(repr, cameras))}')
+            return RequestResult(False, f'there is no camera {name!r}; {_named(cameras)}')
         executor = self._node.executor
         assert executor is not None  # which runs this callback
         request = ObjectRequest(change, Future(executor=executor), executor.wake)
@@ -115,3 +115,11 @@ class Services:
             self._node.destroy_timer(timer)
         assert result is not None
         return result
+
+
+def _named(cameras: Iterable[str]) -> str:
+    """The names that a request may give, as the end of a sentence."""
+    names = list(cameras)
+    if names == ['']:
+        return 'the only camera has no name: leave camera empty'
+    return f'cameras are {", ".join(map(repr, names))}'

@@ -50,7 +50,7 @@ class StreamStatistics:
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._last_received: float | None = None
-        self._skipped = self._reported = 0
+        self._skipped = self._untracked = self._reported = 0
         self._lost_in_gap = 0
         self._arrivals: deque[float] = deque()
         self._ages: deque[tuple[float, float]] = deque()
@@ -68,6 +68,12 @@ class StreamStatistics:
         with self._lock:
             setattr(self.counts, reason, getattr(self.counts, reason) + count)
             self._skipped += count
+
+    def untracked(self, reason: str) -> None:
+        """As `skipped`, of an image whose turn it was to be tracked. The next one may have been read already."""
+        with self._lock:
+            setattr(self.counts, reason, getattr(self.counts, reason) + 1)
+            self._untracked += 1
 
     def started(self, age_s: float) -> None:
         """An image is being processed, this many seconds after it arrived."""
@@ -102,8 +108,13 @@ class StreamStatistics:
 
     @property
     def total_skipped(self) -> int:
-        """Images skipped so far, whatever the reason."""
+        """Images skipped so far before it was their turn to be tracked, whatever the reason."""
         return self._skipped
+
+    @property
+    def total_untracked(self) -> int:
+        """Images skipped so far when it was their turn to be tracked."""
+        return self._untracked
 
     def take_skipped(self, total: int) -> int:
         """How many of the first `total` skipped images no earlier call has returned."""

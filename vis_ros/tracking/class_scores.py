@@ -12,7 +12,7 @@ def parse_classes(text: str) -> dict[str, float]:
     """Class name -> lowest score. '' gives nothing, which means all classes.
 
     Args:
-        text: names with commas between them, each with a score if it has one of its own: 'person, vehicle:0.5'.
+        text: names with commas between them, each with a score if it has one of its own: 'person, car:0.5'.
 
     Raises:
         ValueError: an empty name, a name twice, or a score that is not from 0 to 1.
@@ -27,7 +27,7 @@ def parse_classes(text: str) -> dict[str, float]:
         if not name or name in scores or not 0 <= lowest <= 1:
             raise ValueError(
                 f'classes is {text!r}: {part.strip()!r} is not a new class name, or its score is not from '
-                "0 to 1; expected for example 'person, vehicle:0.5'"
+                "0 to 1; expected for example 'person, car:0.5'"
             )
         scores[name] = lowest
     return scores

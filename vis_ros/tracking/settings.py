@@ -129,7 +129,7 @@ class Settings:
         '',
         'network',
         'Classes that are detected, with commas between them; the others are dropped. A class may have a score '
-        "threshold of its own, above score_threshold: 'person, vehicle:0.5'. Empty: all.",
+        "threshold of its own, above score_threshold: 'person, car:0.5'. Empty: all.",
         change='always',
     )
     max_detections: int = _setting(
