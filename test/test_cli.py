@@ -242,6 +242,14 @@ def test_the_doctor_says_whether_images_arrive_and_what_to_do(monkeypatch, arriv
     assert check.state == 'weak' and 'multicast' in check.hint
 
 
+def test_what_the_doctor_advises_can_be_copied(monkeypatch, capsys):
+    """A table of 80 columns would break a long line into pieces."""
+    advice = f'before you start the camera driver: export PROFILE={"/a/long/path" * 20}/profile.xml'
+    monkeypatch.setattr(doctor, 'run_checks', lambda: [doctor.Check('images', 'weak', 'few arrive', advice)])
+    doctor.doctor()
+    assert f'\nimages: {advice}\n' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(('rows', 'code'), [({}, 0), ({'packaged': weights.NamedWeights('')}, 1)])
 def test_the_exit_code_of_the_doctor_says_whether_something_essential_is_missing(
     tmp_path, monkeypatch, capsys, rows, code

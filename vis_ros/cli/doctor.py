@@ -59,11 +59,11 @@ def doctor() -> None:
         checks = run_checks()
     table = Table(show_header=False)
     for check in checks:
-        text = Text(check.value, overflow='fold')
-        if check.hint:
-            text.append(f'\n{check.hint}', style='yellow')
-        table.add_row(Text.from_markup(_LABELS[check.state]), check.subject, text)
+        table.add_row(Text.from_markup(_LABELS[check.state]), check.subject, Text(check.value, overflow='fold'))
     console.print(table)
+    for check in checks:
+        if check.hint:  # not in the table, which breaks commands into pieces that cannot be copied
+            console.print(Text(f'{check.subject}: {check.hint}', style='yellow'), soft_wrap=True)
     if any(check.state == 'bad' for check in checks):
         raise typer.Exit(1)
 

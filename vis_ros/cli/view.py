@@ -55,7 +55,8 @@ def view(
         labels = 0 if labeled is None else log.add_truth(results, labeled)
         log.show(with_truth=labels > 0)
         stream.flush()
-    console.print(f'{frames} frames, {labels} with ground truth{"" if out is None else f": rerun {out}"}')
+    shown = f'{frames} frames' if truth is None else f'{frames} frames, {labels} with ground truth'
+    console.print(shown if out is None else f'{shown}: rerun {out}')
 
 
 def _stream(name: str, out: Path | None) -> rr.RecordingStream:
