@@ -43,5 +43,5 @@ def synth(
         losses = write_youtube_vis(synthetic, written, lambda: bar.advance(task))
         write_bag(synthetic, written / 'bag', lambda: bar.advance(task))
     for loss in losses:
-        console.print(f'lost in instances.json: {loss}')
+        console.print(f'the bag keeps, and instances.json does not: {loss}')
     console.print(f'wrote {videos} videos of {frames} frames: {out}/instances.json with JPEGImages, and {out}/bag')
