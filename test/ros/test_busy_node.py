@@ -161,6 +161,17 @@ def test_an_image_whose_overlay_fails_counts_as_processed_and_no_more(graph, mon
     assert (camera.statistics.counts.processed, camera.statistics.counts.failed) == (1, 0)
 
 
+def test_what_a_message_that_could_not_be_published_counts_is_in_the_next_one(graph, monkeypatch):
+    (camera,) = graph.start()._cameras
+    graph.process(scene(0))
+    camera.statistics.skipped('dropped', 3)
+    with monkeypatch.context() as patch:
+        patch.setattr('vis_ros.node.camera.serialized_instances', lambda *arguments: 1 / 0)
+        graph.send(scene(1))
+        graph.spin_until(lambda: camera.statistics.counts.failed)
+    assert graph.process(scene(2)).dropped == 4
+
+
 def test_an_image_that_was_read_before_the_clock_went_back_or_the_node_was_disabled_is_skipped(graph):
     node = graph.start()
     stamp = graph.process(scene(0)).header.stamp

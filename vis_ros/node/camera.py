@@ -456,13 +456,14 @@ class Camera:
             header=header,
             epoch=result.epoch,
             sequence=result.sequence,
-            dropped=self.statistics.take_skipped(image.skipped),
+            dropped=self.statistics.newly_skipped(image.skipped),
             model=self._model,
             latency_ns=latency or 0,
             origin_ns=result.origin_ns,
         )
         self.publishers.instances.publish(serialized_instances(instances, context, masks))
-        self.statistics.processed(time.perf_counter() - image.started, math.nan if latency is None else latency / 1e9)
+        latency_s = math.nan if latency is None else latency / 1e9
+        self.statistics.processed(image.skipped, time.perf_counter() - image.started, latency_s)
         try:
             if (views := self._views) is not None:  # not deactivated meanwhile
                 views.show(self.publishers, header, image.pixels, instances, self.log)

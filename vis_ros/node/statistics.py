@@ -51,7 +51,7 @@ class StreamStatistics:
         self._started = time.monotonic()
         self._last_received: float | None = None
         self._skipped = self._reported = 0
-        self._lost_in_gap = 0
+        self._lost_in_gap = self._newly_replaced = 0
         self._arrivals: deque[float] = deque()
         self._ages: deque[tuple[float, float]] = deque()
         self._results: deque[tuple[float, float, float]] = deque()
@@ -86,17 +86,26 @@ class StreamStatistics:
             self.counts.ignored += count
 
     def lost(self, count: int) -> None:
-        """The middleware reports messages that did not reach the node."""
+        """The middleware reports messages that did not reach the node, before or after those that show the gap."""
         with self._lock:
+            known = min(count, self._newly_replaced)
+            self._newly_replaced -= known
+            self.counts.replaced -= known
             self.counts.lost += count
-            self._skipped += count
-            self._lost_in_gap += count
+            self._skipped += count - known
+            self._lost_in_gap += count - known
+
+    def takes_messages(self) -> None:
+        """The node takes the next messages. What is lost from now on is not in a gap before them."""
+        with self._lock:
+            self._newly_replaced = 0
 
     def replaced(self, gap: int) -> None:
         """The number of the newest message shows that this many before it did not reach the node."""
         with self._lock:
             lost = min(gap, self._lost_in_gap)
             self._lost_in_gap = 0
+            self._newly_replaced += gap - lost
             self.counts.replaced += gap - lost
             self._skipped += gap - lost
 
@@ -105,21 +114,21 @@ class StreamStatistics:
         """Images skipped so far, whatever the reason."""
         return self._skipped
 
-    def take_skipped(self, total: int) -> int:
-        """How many of the first `total` skipped images no earlier call has returned."""
-        with self._lock:
-            new, self._reported = total - self._reported, total
-            return new
+    def newly_skipped(self, total: int) -> int:
+        """How many of the first `total` skipped images no message that was published has counted."""
+        return total - self._reported
 
-    def processed(self, processing_s: float, latency_s: float) -> None:
+    def processed(self, total_skipped: int, processing_s: float, latency_s: float) -> None:
         """The result of an image was published.
 
         Args:
+            total_skipped: how many skipped images the messages have counted, this one included.
             processing_s: time from the start of processing to publishing.
             latency_s: time from the stamp of the image to publishing, on the ROS clock; NaN if unknown.
         """
         with self._lock:
             self.counts.processed += 1
+            self._reported = total_skipped
             self._results.append((time.monotonic(), processing_s, latency_s))
             self._forget_old()
 
