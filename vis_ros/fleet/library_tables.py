@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vis_ros.datasets.replay_folder import RECORDS
 from vis_ros.datasets.segmentation import to_rle
 from vis_ros.extras import require
+from vis_ros.unicode_text import unicode_text
 from vis_ros.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -131,15 +132,10 @@ def _writer(stack: ExitStack, path: Path, columns: Mapping[str, str]) -> Callabl
     writer = stack.enter_context(parquet.ParquetWriter(stack.enter_context(whole_file(path)), schema))
 
     def add(rows: list[dict[str, Any]]) -> None:
-        unicode_rows = [{**row, **{name: _unicode(row[name]) for name in texts if row.get(name)}} for row in rows]
+        unicode_rows = [{**row, **{name: unicode_text(row[name]) for name in texts if row.get(name)}} for row in rows]
         writer.write_table(pa.Table.from_pylist(unicode_rows, schema))
 
     return add
-
-
-def _unicode(text: str) -> str:
-    r"""What is not Unicode, as in some names of files, becomes \udcff, as in `vis_ros.whole_file.write_whole`."""
-    return text.encode(errors='backslashreplace').decode()
 
 
 def _type(kind: str) -> pyarrow.DataType:
