@@ -52,7 +52,7 @@ def test_skipped_images_are_counted_by_reason_and_since_the_last_array(clock):
     for reason in ('dropped', 'dropped', 'late', 'refused', 'failed'):
         stream.skipped(reason)
     stream.ignored()
-    assert stream.total_skipped == 5
+    assert stream.skipped_unread == 5
     new = []
     for total in (0, 2, 2, 5):
         new.append(stream.newly_skipped(total))
@@ -75,9 +75,9 @@ def test_gaps_between_messages_are_counted_once_if_the_middleware_reports_them_t
     stream = StreamStatistics()
     stream.lost(3)
     stream.replaced(5)
-    assert (stream.counts.lost, stream.counts.replaced, stream.total_skipped) == (3, 2, 5)
+    assert (stream.counts.lost, stream.counts.replaced, stream.skipped_unread) == (3, 2, 5)
     stream.replaced(4)
-    assert (stream.counts.lost, stream.counts.replaced, stream.total_skipped) == (3, 6, 9)
+    assert (stream.counts.lost, stream.counts.replaced, stream.skipped_unread) == (3, 6, 9)
 
 
 def test_gaps_between_messages_are_counted_once_if_the_middleware_reports_them_later(clock):
@@ -86,11 +86,11 @@ def test_gaps_between_messages_are_counted_once_if_the_middleware_reports_them_l
     stream.replaced(2)
     stream.replaced(3)
     stream.lost(4)
-    assert (stream.counts.lost, stream.counts.replaced, stream.total_skipped) == (4, 1, 5)
+    assert (stream.counts.lost, stream.counts.replaced, stream.skipped_unread) == (4, 1, 5)
     stream.takes_messages()
     stream.lost(2)
     stream.replaced(2)
-    assert (stream.counts.lost, stream.counts.replaced, stream.total_skipped) == (6, 1, 7)
+    assert (stream.counts.lost, stream.counts.replaced, stream.skipped_unread) == (6, 1, 7)
 
 
 def test_waiting_times_are_of_the_last_seconds(clock):

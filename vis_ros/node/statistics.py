@@ -50,7 +50,7 @@ class StreamStatistics:
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._last_received: float | None = None
-        self._skipped = self._reported = 0
+        self._skipped = self._skipped_after_reading = self._reported = 0
         self._lost_in_gap = self._newly_replaced = 0
         self._arrivals: deque[float] = deque()
         self._ages: deque[tuple[float, float]] = deque()
@@ -63,11 +63,18 @@ class StreamStatistics:
             self._arrivals.append(self._last_received)
             self._forget_old()
 
-    def skipped(self, reason: str, count: int = 1) -> None:
-        """Images that will not be published; `reason` is a field of Counts."""
+    def skipped(self, reason: str, count: int = 1, after_reading: bool = False) -> None:
+        """Images that will not be published.
+
+        Args:
+            reason: a field of Counts.
+            count: their number.
+            after_reading: whether they had been read. The next image may have been read before they are skipped.
+        """
         with self._lock:
             setattr(self.counts, reason, getattr(self.counts, reason) + count)
             self._skipped += count
+            self._skipped_after_reading += count * after_reading
 
     def started(self, age_s: float) -> None:
         """An image is being processed, this many seconds after it arrived."""
@@ -110,9 +117,15 @@ class StreamStatistics:
             self._skipped += gap - lost
 
     @property
-    def total_skipped(self) -> int:
-        """Images skipped so far, whatever the reason."""
-        return self._skipped
+    def skipped_unread(self) -> int:
+        """Images skipped so far before they were read, whatever the reason."""
+        with self._lock:
+            return self._skipped - self._skipped_after_reading
+
+    @property
+    def skipped_after_reading(self) -> int:
+        """Images skipped so far after they were read."""
+        return self._skipped_after_reading
 
     def newly_skipped(self, total: int) -> int:
         """How many of the first `total` skipped images no message that was published has counted."""
