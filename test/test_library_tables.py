@@ -92,3 +92,20 @@ def test_the_columns_are_those_that_are_documented(out: Path) -> None:
 def test_the_same_results_give_the_same_bytes(out: Path) -> None:
     before = [(out / f'{name}.parquet').read_bytes() for name in TABLES]
     assert [path.read_bytes() for path in write_tables(out, read_library(out))] == before
+
+
+def test_names_that_are_not_unicode_are_written_as_in_other_files(tmp_path: Path) -> None:
+    write_tables(tmp_path, [{'recording': 'b\udcffd', 'camera': '', 'folder': 'b', 'error': '', 'identity': {}}])
+    assert select(tmp_path, 'select recording from {recordings}') == [('b\\udcffd',)]
+
+
+@pytest.mark.parametrize('damage', ['{"index": 3', '{"index": 3}', '7', '\x00'])
+def test_damaged_results_are_named(out: Path, tmp_path: Path, damage: str) -> None:
+    row = next(row for row in read_library(out) if row['frames'])
+    file = tmp_path / row['folder'] / 'results.jsonl'
+    file.parent.mkdir(parents=True)
+    whole = (out / row['folder'] / 'results.jsonl').read_text().splitlines()[:1]
+    file.write_text('\n'.join([*whole, damage]))
+    with pytest.raises(OSError, match=rf'line 2 of {row["folder"]}/results.jsonl is damaged') as raised:
+        write_tables(tmp_path, [row])
+    assert 'Is the disk full' not in str(raised.value) and not list(tmp_path.glob('*.parquet'))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -364,6 +367,37 @@ def test_the_least_recently_used_network_is_dropped(monkeypatch: pytest.MonkeyPa
     for size in ((64, 96), (64, 64), (64, 96)):
         engine.infer([np.zeros((*size, 3), np.uint8)])
         assert list(engine._networks.by_size._items) == [size]
+
+
+def test_ever_new_sizes_fill_neither_the_machine_nor_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_size, 'MAX_SIZES_IN_MEMORY', 3)
+    go_on, alive = threading.Event(), []
+
+    class Network:
+        pass
+
+    def make(_size: by_size.Size) -> Network:
+        assert go_on.wait(60)
+        network = Network()
+        alive.append(weakref.ref(network))
+        return network
+
+    networks = by_size.BySize(make)
+    networks.in_background = True
+    for number in range(20):
+        with pytest.raises(CompilingError):
+            networks.of_size((32 * number, 32))
+    assert list(networks._being_made) == [(0, 32), (32, 32)]
+    go_on.set()
+    for number in range(20):
+        for future in list(networks._being_made.values()):
+            future.result(60)
+        with suppress(CompilingError):
+            networks.of_size((32 * number, 32))
+    for future in list(networks._being_made.values()):
+        future.result(60)
+    gc.collect()
+    assert len(alive) > 10 and sum(each() is not None for each in alive) <= 3 + 2
 
 
 def test_while_the_network_is_compiled_in_the_background_a_larger_one_is_used(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections import Counter
@@ -85,6 +86,15 @@ def test_a_recording_that_is_gone_is_told(folder: Path, tmp_path: Path, monkeypa
     assert view(monkeypatch, results, '--out', tmp_path / 'run.rrd') == 0
     assert 'No images: the recording gone.mcap is not there. Give it with --source.' in capsys.readouterr().out
     assert '/camera/image/masks' in columns(tmp_path / 'run.rrd')
+
+
+def test_names_that_are_no_unicode(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    results = tmp_path / os.fsdecode(b'caf\xe9')
+    for name in (b'a\xe9', b'b'):  # two cameras
+        shutil.copytree(folder / 'out' / 'images', results / os.fsdecode(name))
+    assert view(monkeypatch, results, '--out', tmp_path / 'run.rrd') == 0
+    entities = [name for name in columns(tmp_path / 'run.rrd') if name.endswith('/image/masks')]
+    assert len(entities) == 2 and any('udce9' in name for name in entities)
 
 
 def test_a_file_is_not_replaced(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:

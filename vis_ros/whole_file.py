@@ -10,6 +10,10 @@ from pathlib import Path
 from vis_ros.scratch import ScratchFolder
 
 
+class _NotWrittenError(OSError):
+    """A file could not be written; says which and why."""
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to, with the name of `path`. At the end of the block its content is on the disk and replaces it.
@@ -18,18 +22,21 @@ def whole_file(path: Path) -> Iterator[Path]:
     the same folder. The path is in a folder of its own: libraries have temporary files beside what they write.
 
     Raises:
-        OSError: the file could not be written, whatever error the block raised for it; names the file.
+        OSError: the file could not be written, whatever error the block raised for it; names the file. One that an
+            inner block raised for its own file is not changed.
     """
     try:
         with ScratchFolder(path.parent) as folder:
             partial = folder / path.name
             yield partial
             put(partial, path)
+    except _NotWrittenError:
+        raise
     except Exception as error:  # libraries report a full disk as RuntimeError, SafetensorError and others
-        reason = f'{error}. Is the disk full?'
+        reason = str(error) if isinstance(error, ValueError) else f'{error}. Is the disk full?'
         if isinstance(error, OSError) and error.strerror:
             reason = error.strerror
-        raise OSError(f'{path} could not be written: {reason}') from error
+        raise _NotWrittenError(f'{path} could not be written: {reason}') from error
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -176,15 +176,18 @@ def test_names_that_are_no_unicode(tmp_path, monkeypatch):
         with open(os.path.join(folder, os.fsdecode(name)), 'wb') as file:
             file.write(cv2.imencode('.png', draw((5, 5, 15, 15, RED)))[1])
     model = Model(Settings(weights='rectangles'), engine_factory=RectangleEngine)
-    replay([open_recording(folder)], model, tmp_path / 'out', codecs=('mp4v',))
+    out = Path(os.fsdecode(b'sortie \xe9'))
+    replay([open_recording(folder)], model, out, codecs=('mp4v',))
     assert source_identity(Path(folder))['source']
-    assert (tmp_path / 'out' / 'contact_sheet.png').stat().st_size
+    assert (out / 'contact_sheet.png').stat().st_size
+    video = (out / 'overlay.mp4').rename(out / os.fsdecode(b'\xe9.mp4'))  # OpenCV crashes at such a path
+    assert len(list(open_recording(video))) == 2
     for number, kind in enumerate(('cvat', 'coco', 'youtube-vis', 'davis', 'mots')):
-        monkeypatch.setattr('sys.argv', ['vis-ros', 'data', 'convert', 'out', f'converted{number}', '--to', kind])
+        monkeypatch.setattr('sys.argv', ['vis-ros', 'data', 'convert', str(out), f'converted{number}', '--to', kind])
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 0, kind
-    monkeypatch.setattr('sys.argv', ['vis-ros', 'evaluate', 'out', 'converted2', '--out', 'report'])
+    monkeypatch.setattr('sys.argv', ['vis-ros', 'evaluate', str(out), 'converted2', '--out', 'report'])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0

@@ -268,6 +268,16 @@ def test_images_lost_in_the_middleware_are_reported_with_a_remedy(graph):
     assert graph.process(scene(1)).dropped == 12
 
 
+def test_impossible_numbers_of_lost_images_are_not_counted(graph):
+    """Fast DDS reports them, over UDP, where parts of large images are lost."""
+    node = graph.start()
+    graph.process(scene(0))
+    for change in (1, 3, 2**31 - 1, 2**31 - 3, 2**64 - 2**31, 2**64 - 2**31 + 2, 2**64 - 2):
+        node._cameras[0].images.on_lost(SimpleNamespace(total_count_change=change))
+    assert node._cameras[0].statistics.counts.lost == 1 + 3 + 0 + 0 + 1 + 3 + 0
+    assert graph.process(scene(1)).dropped == 8
+
+
 def test_a_middleware_that_does_not_report_lost_messages_is_accepted(graph, monkeypatch):
     node = graph.start(active=False)
     create = node.create_subscription

@@ -1,6 +1,7 @@
 """The node with several cameras, and with more images than the network can process."""
 
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -159,6 +160,34 @@ def test_an_image_whose_overlay_fails_counts_as_processed_and_no_more(graph, mon
     graph.process(scene(0))
     graph.spin_until(lambda: graph.logged('no markers, detections or overlay of /image: ZeroDivisionError'))
     assert (camera.statistics.counts.processed, camera.statistics.counts.failed) == (1, 0)
+
+
+def test_an_image_that_fails_after_the_next_one_was_read_is_in_the_message_of_that_one(graph):
+    (camera,) = graph.start()._cameras
+    stamp = graph.process(scene(0)).header.stamp
+
+    def read():
+        skipped = camera.statistics.skipped_unread
+        return CameraImage(Header(stamp=stamp), scene(1), time.monotonic(), time.perf_counter(), skipped)
+
+    first, second = replace(read(), pixels=None), read()
+    camera.statistics.skipped('dropped')  # one that came later
+    assert camera.track(first, None) is None
+    camera.publish(camera.track(second, None))
+    graph.spin_until(lambda: len(graph.arrays) == 2)
+    assert graph.arrays[-1].dropped == 1
+    assert graph.process(scene(2)).dropped == 1
+
+
+def test_what_a_message_that_could_not_be_published_counts_is_in_the_next_one(graph, monkeypatch):
+    (camera,) = graph.start()._cameras
+    graph.process(scene(0))
+    camera.statistics.skipped('dropped', 3)
+    with monkeypatch.context() as patch:
+        patch.setattr('vis_ros.node.camera.serialized_instances', lambda *arguments: 1 / 0)
+        graph.send(scene(1))
+        graph.spin_until(lambda: camera.statistics.counts.failed)
+    assert graph.process(scene(2)).dropped == 4
 
 
 def test_an_image_that_was_read_before_the_clock_went_back_or_the_node_was_disabled_is_skipped(graph):

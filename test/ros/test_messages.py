@@ -75,6 +75,12 @@ def test_first_seen_counts_from_the_origin_to_the_nanosecond():
     assert (found.first_seen.sec, found.first_seen.nanosec) == (1_700_086_400, 123_456_790)
 
 
+@pytest.mark.parametrize(('seconds', 'sec'), [(-5.0, 0), (5e9, 2**31 - 1)])
+def test_first_seen_stays_within_what_a_time_can_hold(seconds, sec):
+    (found,) = to_message(tracked(1).with_fields(first_seen=np.array([seconds])), frame()).instances
+    assert found.first_seen.sec == sec
+
+
 def test_objects_without_a_track_are_left_out_and_untracked_instances_are_an_error():
     some = tracked(3).with_fields(track_ids=np.array([0, 7, 0]))
     assert [found.track_id for found in to_message(some, frame()).instances] == [7]

@@ -22,7 +22,7 @@ def test_rates_cover_the_last_seconds(clock):
         clock[0] += 0.1
         stream.received()
         if stream.counts.received % 2:
-            stream.processed(0.01, 0.02)
+            stream.processed(0, 0.01, 0.02)
     assert stream.rates_hz() == pytest.approx((10, 5), rel=0.05)
     clock[0] += WINDOW_S + 1
     assert stream.rates_hz() == (0, 0)
@@ -41,8 +41,8 @@ def test_percentiles_ignore_images_without_stamps(clock):
     stream = StreamStatistics()
     latencies = np.random.default_rng(3).random(50)
     for latency in latencies:
-        stream.processed(0.001, latency)
-    stream.processed(0.001, math.nan)  # an image without a stamp
+        stream.processed(0, 0.001, latency)
+    stream.processed(0, 0.001, math.nan)  # an image without a stamp
     assert stream.latency_ms() == pytest.approx(tuple(np.percentile(latencies, [50, 95]) * 1000))
     assert stream.processing_ms() == pytest.approx((1, 1))
 
@@ -52,11 +52,14 @@ def test_skipped_images_are_counted_by_reason_and_since_the_last_array(clock):
     for reason in ('dropped', 'dropped', 'late', 'refused', 'failed'):
         stream.skipped(reason)
     stream.ignored()
-    stream.untracked('late')
-    assert (stream.total_skipped, stream.total_untracked) == (5, 1)
-    assert [stream.take_skipped(total) for total in (0, 2, 2, 5)] == [0, 2, 0, 3]
+    assert stream.skipped_unread == 5
+    new = []
+    for total in (0, 2, 2, 5):
+        new.append(stream.newly_skipped(total))
+        stream.processed(total, 0.001, 0.002)
+    assert new == [0, 2, 0, 3]
     counts = stream.counts
-    assert (counts.dropped, counts.late, counts.refused, counts.failed, counts.ignored) == (2, 2, 1, 1, 1)
+    assert (counts.dropped, counts.late, counts.refused, counts.failed, counts.ignored) == (2, 1, 1, 1, 1)
 
 
 def test_silence_counts_from_the_last_image_or_from_activation(clock):
@@ -72,9 +75,22 @@ def test_gaps_between_messages_are_counted_once_if_the_middleware_reports_them_t
     stream = StreamStatistics()
     stream.lost(3)
     stream.replaced(5)
-    assert (stream.counts.lost, stream.counts.replaced, stream.total_skipped) == (3, 2, 5)
+    assert (stream.counts.lost, stream.counts.replaced, stream.skipped_unread) == (3, 2, 5)
     stream.replaced(4)
-    assert (stream.counts.lost, stream.counts.replaced, stream.total_skipped) == (3, 6, 9)
+    assert (stream.counts.lost, stream.counts.replaced, stream.skipped_unread) == (3, 6, 9)
+
+
+def test_gaps_between_messages_are_counted_once_if_the_middleware_reports_them_later(clock):
+    stream = StreamStatistics()
+    stream.takes_messages()
+    stream.replaced(2)
+    stream.replaced(3)
+    stream.lost(4)
+    assert (stream.counts.lost, stream.counts.replaced, stream.skipped_unread) == (4, 1, 5)
+    stream.takes_messages()
+    stream.lost(2)
+    stream.replaced(2)
+    assert (stream.counts.lost, stream.counts.replaced, stream.skipped_unread) == (6, 1, 7)
 
 
 def test_waiting_times_are_of_the_last_seconds(clock):

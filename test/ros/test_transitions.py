@@ -76,6 +76,15 @@ def test_a_loading_node_answers_services_and_refuses_other_transitions(graph, ga
     assert configured.result().success and state(graph) == 'inactive'
 
 
+def test_a_class_that_is_set_while_the_model_is_loaded_and_that_it_lacks_fails_the_configuration(graph, gate):
+    node = graph.start(active=False, engine_factory=GatedEngine, autostart=True)
+    graph.spin_until(lambda: node.is_loading)
+    assert node.set_parameters([Parameter('classes', value='car')])[0].successful
+    gate.set()
+    graph.spin_until(lambda: graph.logged("classes has 'car'"))
+    assert state(graph) == 'unconfigured'
+
+
 def test_a_manager_beside_autostart_disturbs_nothing(graph, gate):
     node = graph.start(active=False, engine_factory=GatedEngine, autostart=True)
     graph.spin_until(lambda: node.is_loading)

@@ -63,7 +63,9 @@ def _stream(name: str, out: Path | None) -> rr.RecordingStream:
     """What is sent to the viewer, or to a file."""
     import rerun as rr
 
-    stream = rr.RecordingStream('vis_ros', recording_id=name)
+    from vis_ros.unicode_text import unicode_text
+
+    stream = rr.RecordingStream('vis_ros', recording_id=unicode_text(name))
     if out is None:
         stream.spawn()
     else:

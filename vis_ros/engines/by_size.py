@@ -16,6 +16,8 @@ Size = tuple[int, int]
 
 MAX_SIZES_IN_MEMORY = 8
 """Beyond this number of sizes, the least recently used one is dropped."""
+MOST_AT_ONCE = 2
+"""Items that are made in the background at once. A camera whose images have ever new sizes would start any number."""
 
 
 class BySize(Generic[T]):
@@ -39,24 +41,38 @@ class BySize(Generic[T]):
         Raises:
             CompilingError: it is being made in the background, and there is no larger one.
         """
-        item = self._items.get(size)
-        if item is None:
+        if size not in self._items:
+            self._keep_those_made()
+        if size not in self._items:
             if self.in_background and not self._is_made(size):
                 return self._larger(size)
             finished = self._being_made.pop(size, None)
-            item = self._items[size] = finished.result() if finished else self._make(size)
-            if len(self._items) > MAX_SIZES_IN_MEMORY:
-                self._items.popitem(last=False)
+            self._keep(size, finished.result() if finished else self._make(size))
         self._items.move_to_end(size)
-        return item
+        return self._items[size]
 
     def items(self) -> list[T]:
         """All items in memory, the least recently used first."""
         return list(self._items.values())
 
+    def _keep(self, size: Size, item: T) -> None:
+        self._items[size] = item
+        if len(self._items) > MAX_SIZES_IN_MEMORY:
+            self._items.popitem(last=False)
+
+    def _keep_those_made(self) -> None:
+        """Keep what has been made in the background, whether or not it will be needed again. An error is raised for
+        whoever needs the item.
+        """
+        for size, future in list(self._being_made.items()):
+            if future.done() and future.exception() is None:
+                self._keep(size, self._being_made.pop(size).result())
+
     def _is_made(self, size: Size) -> bool:
-        """Whether an item has been made in the background; if nobody has begun, that begins now."""
+        """Whether an item has been made in the background; if nobody has begun, that begins now or after others."""
         if size not in self._being_made:
+            if sum(not future.done() for future in self._being_made.values()) >= MOST_AT_ONCE:
+                return False
             future = self._being_made[size] = Future()
 
             def make() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vis_ros.datasets.replay_folder import RECORDS
 from vis_ros.datasets.segmentation import to_rle
 from vis_ros.extras import require
+from vis_ros.unicode_text import unicode_text
 from vis_ros.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def write_tables(out: Path, rows: list[dict[str, Any]]) -> list[Path]:
 
     Raises:
         ValueError: pyarrow is not installed.
+        OSError: a table could not be written, or results.jsonl is damaged.
     """
     require('tables', 'writing tables')
     with ExitStack() as stack:
@@ -107,7 +109,7 @@ def write_tables(out: Path, rows: list[dict[str, Any]]) -> list[Path]:
         add['recordings']([{**row, **row['identity']} for row in rows])
         for row in rows:
             where = {'recording': row['recording'], 'camera': row['camera']}
-            records = _records(out / row['folder'] / RECORDS)
+            records = _records(out, row['folder'])
             while some := list(islice(records, _FRAMES_AT_ONCE)):
                 add['frames']([{**where, **record, 'objects': len(record['instances'])} for record in some])
                 add['tracks']([{**where, **each} for record in some for each in _objects(record)])
@@ -120,6 +122,7 @@ def _path(out: Path, table: str) -> Path:
 
 def _writer(stack: ExitStack, path: Path, columns: Mapping[str, str]) -> Callable[[list[dict[str, Any]]], None]:
     """A function that appends rows to a new table. Keys that are no column are left out, missing ones become null."""
+    texts = [name for name, kind in columns.items() if kind == 'string']
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -129,7 +132,8 @@ def _writer(stack: ExitStack, path: Path, columns: Mapping[str, str]) -> Callabl
     writer = stack.enter_context(parquet.ParquetWriter(stack.enter_context(whole_file(path)), schema))
 
     def add(rows: list[dict[str, Any]]) -> None:
-        writer.write_table(pa.Table.from_pylist(rows, schema))
+        unicode_rows = [{**row, **{name: unicode_text(row[name]) for name in texts if row.get(name)}} for row in rows]
+        writer.write_table(pa.Table.from_pylist(unicode_rows, schema))
 
     return add
 
@@ -142,13 +146,22 @@ def _type(kind: str) -> pyarrow.DataType:
     return made
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
+def _records(out: Path, folder: str) -> Iterator[dict[str, Any]]:
     """The lines of a results.jsonl; none if the recording could not be replayed."""
+    path = out / folder / RECORDS
     if not path.is_file():
         return
     with path.open(encoding='utf-8') as lines:
-        for line in lines:
-            yield json.loads(line)
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = json.loads(line)
+                record['instances']
+            except (ValueError, LookupError, TypeError) as error:
+                raise ValueError(
+                    f'line {number} of {folder}/{RECORDS} is damaged ({error}). Delete the folder {folder} from the '
+                    'results, and the same command replays the recording again'
+                ) from error
+            yield record
 
 
 def _objects(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -50,8 +50,8 @@ class CameraImage:
     pixels: (height, width, 3) uint8 BGR.
     arrived: time of arrival, of `time.monotonic`.
     started: when reading it began, of `time.perf_counter`.
-    skipped: how many images had been skipped by then, before their turn. Those that are skipped later may have arrived
-        after this one.
+    skipped: how many images had been skipped unread by then. Those that are skipped later may have arrived after this
+        one. Once the image is tracked, also how many were skipped after they had been read: they came before it.
     """
 
     header: Header
@@ -223,7 +223,7 @@ class Camera:
                     self._video = self._video or VideoThread(self._wait, self._undecoded)
                     self._video.put(image, packet)
             except ValueError as error:
-                self._skip(self.statistics.skipped, 'refused', 'image', f'image on {self.topic} refused: {error}')
+                self._skip('refused', 'image', f'image on {self.topic} refused: {error}')
 
     def _wait(self, image: ArrivedImage) -> None:
         """Put an image into the queue. Safe from any thread."""
@@ -287,34 +287,34 @@ class Camera:
         arrived = self._queue.take()
         if arrived is None:  # discarded a moment ago
             return None
-        skipped = self.statistics.total_skipped
+        skipped = self.statistics.skipped_unread
         self.statistics.started(time.monotonic() - arrived.time)
-        with self._errors_skip_the_image(self.statistics.skipped):
+        with self._errors_skip_the_image():
             header, pixels = self._decode(arrived)
             return CameraImage(header, pixels, arrived.time, started, skipped)
         return None
 
     def track(self, image: CameraImage, found: Instances | None) -> TrackedImage | None:
         """Track the objects of an image. An error is logged and costs only this image."""
-        with self._errors_skip_the_image(self.statistics.untracked):
+        with self._errors_skip_the_image(after_reading=True):
             return self._track(image, found)
         return None
 
     @contextmanager
-    def _errors_skip_the_image(self, count: Callable[[str], None]) -> Iterator[None]:
+    def _errors_skip_the_image(self, after_reading: bool = False) -> Iterator[None]:
         try:
             yield
         except ImageError as error:
-            self._skip(count, 'refused', 'image', f'image on {self.topic} refused: {error}')
+            self._skip('refused', 'image', f'image on {self.topic} refused: {error}', after_reading)
         except CompilingError as error:
-            self._skip(count, 'compiling', 'compiling', f'image on {self.topic} skipped: {error}')
+            self._skip('compiling', 'compiling', f'image on {self.topic} skipped: {error}', after_reading)
         except DeviceLostError as error:
-            self._skip(count, 'failed', 'processing', str(error))
+            self._skip('failed', 'processing', str(error), after_reading)
             self._on_device_lost(str(error))
         except Exception as error:
             if self._node.context.ok():
                 text = f'image on {self.topic} could not be processed: {type(error).__name__}: {error}'
-                self._skip(count, 'failed', 'processing', text)
+                self._skip('failed', 'processing', text, after_reading)
 
     def serve(self, request: ObjectRequest) -> None:
         """Apply a request to the tracker, unless it has been rejected meanwhile."""
@@ -338,15 +338,15 @@ class Camera:
             self.statistics.ignored()
             return None
         if image.arrived < self._not_before:
-            self.statistics.untracked('dropped')
+            self.statistics.skipped('dropped', after_reading=True)
             return None
         self._apply_reset()
         stamp = self._follow(header)
         if stamp is None:
-            self.statistics.untracked('late')
+            self.statistics.skipped('late', after_reading=True)
             return None
+        image = replace(image, skipped=image.skipped + self.statistics.skipped_after_reading)
         self._check_size(image.pixels)
-        image = replace(image, skipped=image.skipped + self.statistics.total_untracked)
         waiting = _FollowedImage(image, found, self._clock.order.seconds(stamp), self._clock.has_wrong_stamp)
         depth_before = None if self.depth is None else self.depth.want(nanoseconds(header.stamp))
         if not self._delayed:
@@ -384,8 +384,8 @@ class Camera:
             sent, image = message.header, decode_image(message, self._scale)
         return Header(stamp=Time(sec=sent.sec, nanosec=sent.nanosec), frame_id=sent.frame_id), image
 
-    def _skip(self, count: Callable[[str], None], reason: str, kind: str, text: str) -> None:
-        count(reason)
+    def _skip(self, reason: str, kind: str, text: str, after_reading: bool = False) -> None:
+        self.statistics.skipped(reason, after_reading=after_reading)
         self.log.error(kind, text)
 
     def _apply_reset(self) -> None:
@@ -399,7 +399,7 @@ class Camera:
                 self._tracked_epoch = self.epoch
                 if self._waiting is not None:  # its tracks are gone
                     self._waiting = None
-                    self.statistics.untracked('dropped')
+                    self.statistics.skipped('dropped', after_reading=True)
 
     def _follow(self, header: Header) -> int | None:
         """The time of the next image in nanoseconds, None if the image is late. Time that was set back deletes all
@@ -444,7 +444,7 @@ class Camera:
 
     def publish(self, result: TrackedImage) -> None:
         """Locate the objects and publish them. An error is logged and costs only this image."""
-        with self._errors_skip_the_image(self.statistics.untracked):
+        with self._errors_skip_the_image(after_reading=True):
             self._publish(result)
 
     def _publish(self, result: TrackedImage) -> None:
@@ -458,13 +458,14 @@ class Camera:
             header=header,
             epoch=result.epoch,
             sequence=result.sequence,
-            dropped=self.statistics.take_skipped(image.skipped),
+            dropped=self.statistics.newly_skipped(image.skipped),
             model=self._model,
             latency_ns=latency or 0,
             origin_ns=result.origin_ns,
         )
         self.publishers.instances.publish(serialized_instances(instances, context, masks))
-        self.statistics.processed(time.perf_counter() - image.started, math.nan if latency is None else latency / 1e9)
+        latency_s = math.nan if latency is None else latency / 1e9
+        self.statistics.processed(image.skipped, time.perf_counter() - image.started, latency_s)
         try:
             if (views := self._views) is not None:  # not deactivated meanwhile
                 views.show(self.publishers, header, image.pixels, instances, self.log)

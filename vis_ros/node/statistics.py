@@ -50,8 +50,8 @@ class StreamStatistics:
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._last_received: float | None = None
-        self._skipped = self._untracked = self._reported = 0
-        self._lost_in_gap = 0
+        self._skipped = self._skipped_after_reading = self._reported = 0
+        self._lost_in_gap = self._newly_replaced = 0
         self._arrivals: deque[float] = deque()
         self._ages: deque[tuple[float, float]] = deque()
         self._results: deque[tuple[float, float, float]] = deque()
@@ -63,17 +63,18 @@ class StreamStatistics:
             self._arrivals.append(self._last_received)
             self._forget_old()
 
-    def skipped(self, reason: str, count: int = 1) -> None:
-        """Images that will not be published; `reason` is a field of Counts."""
+    def skipped(self, reason: str, count: int = 1, after_reading: bool = False) -> None:
+        """Images that will not be published.
+
+        Args:
+            reason: a field of Counts.
+            count: their number.
+            after_reading: whether they had been read. The next image may have been read before they are skipped.
+        """
         with self._lock:
             setattr(self.counts, reason, getattr(self.counts, reason) + count)
             self._skipped += count
-
-    def untracked(self, reason: str) -> None:
-        """As `skipped`, of an image whose turn it was to be tracked. The next one may have been read already."""
-        with self._lock:
-            setattr(self.counts, reason, getattr(self.counts, reason) + 1)
-            self._untracked += 1
+            self._skipped_after_reading += count * after_reading
 
     def started(self, age_s: float) -> None:
         """An image is being processed, this many seconds after it arrived."""
@@ -92,45 +93,55 @@ class StreamStatistics:
             self.counts.ignored += count
 
     def lost(self, count: int) -> None:
-        """The middleware reports messages that did not reach the node."""
+        """The middleware reports messages that did not reach the node, before or after those that show the gap."""
         with self._lock:
+            known = min(count, self._newly_replaced)
+            self._newly_replaced -= known
+            self.counts.replaced -= known
             self.counts.lost += count
-            self._skipped += count
-            self._lost_in_gap += count
+            self._skipped += count - known
+            self._lost_in_gap += count - known
+
+    def takes_messages(self) -> None:
+        """The node takes the next messages. What is lost from now on is not in a gap before them."""
+        with self._lock:
+            self._newly_replaced = 0
 
     def replaced(self, gap: int) -> None:
         """The number of the newest message shows that this many before it did not reach the node."""
         with self._lock:
             lost = min(gap, self._lost_in_gap)
             self._lost_in_gap = 0
+            self._newly_replaced += gap - lost
             self.counts.replaced += gap - lost
             self._skipped += gap - lost
 
     @property
-    def total_skipped(self) -> int:
-        """Images skipped so far before it was their turn to be tracked, whatever the reason."""
-        return self._skipped
+    def skipped_unread(self) -> int:
+        """Images skipped so far before they were read, whatever the reason."""
+        with self._lock:
+            return self._skipped - self._skipped_after_reading
 
     @property
-    def total_untracked(self) -> int:
-        """Images skipped so far when it was their turn to be tracked."""
-        return self._untracked
+    def skipped_after_reading(self) -> int:
+        """Images skipped so far after they were read."""
+        return self._skipped_after_reading
 
-    def take_skipped(self, total: int) -> int:
-        """How many of the first `total` skipped images no earlier call has returned."""
-        with self._lock:
-            new, self._reported = total - self._reported, total
-            return new
+    def newly_skipped(self, total: int) -> int:
+        """How many of the first `total` skipped images no message that was published has counted."""
+        return total - self._reported
 
-    def processed(self, processing_s: float, latency_s: float) -> None:
+    def processed(self, total_skipped: int, processing_s: float, latency_s: float) -> None:
         """The result of an image was published.
 
         Args:
+            total_skipped: how many skipped images the messages have counted, this one included.
             processing_s: time from the start of processing to publishing.
             latency_s: time from the stamp of the image to publishing, on the ROS clock; NaN if unknown.
         """
         with self._lock:
             self.counts.processed += 1
+            self._reported = total_skipped
             self._results.append((time.monotonic(), processing_s, latency_s))
             self._forget_old()
 

@@ -200,6 +200,9 @@ class VisNode(LifecycleNode):
                     enabled=self._vis_services.enabled,
                 )
             )
+        settings = read(self)  # some may have changed while the model was loaded
+        for camera in self._cameras:
+            camera.configure(settings)
         info = model.info
         self.get_logger().info(
             f'{model.name}: {info.engine}, {info.device}, {info.precision}, {model.warm_up_ms:.0f} ms per image'

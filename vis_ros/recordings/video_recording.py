@@ -9,6 +9,7 @@ import cv2
 
 from vis_ros.image_headers import check_size
 from vis_ros.images import ImageError
+from vis_ros.recordings.opencv_path import opencv_path
 from vis_ros.recordings.recording import MISSING, Frame, Recording, Stream, plausible_rate
 from vis_ros.ros.stamps import FOLDER_RATE, NS_PER_S
 
@@ -41,7 +42,8 @@ class VideoRecording(Recording):
         super().__init__(path, f'video {path} ({width}x{height})', [stream])
 
     def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(str(self._path))
+        with opencv_path(self._path) as path:
+            capture = cv2.VideoCapture(path)
         if not capture.isOpened():
             raise ValueError(
                 f'{self._path} is not a video that OpenCV can read: it is corrupt, or of an unknown format or codec. '

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vis_ros.recordings.opencv_path import opencv_path
 from vis_ros.scratch import ScratchFolder
 from vis_ros.whole_file import put
 
@@ -116,8 +117,8 @@ class VideoWriter:
         for codec in self._codecs:
             scale = min(1.0, _LONGEST_VP9_SIDE / max(width, height)) if codec == 'vp09' else 1.0
             self._size = _even(width * scale), _even(height * scale)
-            with _quiet():
-                writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*codec), self._rate, self._size)
+            with _quiet(), opencv_path(self._partial) as path:
+                writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*codec), self._rate, self._size)
             if writer.isOpened():
                 self.codec = codec
                 return writer

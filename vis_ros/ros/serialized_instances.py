@@ -21,6 +21,7 @@ _BEFORE_NAME = struct.Struct('<IB3xIiIH2x')  # track_id, state, hits, first_seen
 _AFTER_NAME = struct.Struct('<2f4I4xI2f')  # score, match_score, roi (do_rectify is false), area, centroid
 _BEFORE_MASK = struct.Struct('<3dB3xI')  # position, mask_encoding, number of bytes of mask_data
 _PADDING = tuple(bytes(count) for count in range(8))
+_LATEST_NS = 2**31 * NS_PER_S - 1  # of a Time, whose seconds are an int32
 _NOWHERE = (math.nan, math.nan, math.nan)
 
 
@@ -134,7 +135,7 @@ def _fields(
 
     seen_ns = np.zeros(len(shown), np.int64)
     if instances.first_seen is not None:
-        seen_ns = np.maximum(origin_ns + np.rint(instances.first_seen[shown] * 1e9).astype(np.int64), 0)
+        seen_ns = np.clip(origin_ns + np.rint(instances.first_seen[shown] * 1e9).astype(np.int64), 0, _LATEST_NS)
     rois, names = instances.rois[shown], instances.names
     before_name = zip(
         values(instances.track_ids, 0),

@@ -40,5 +40,7 @@ def end_sentences(
     else:
         at_start = '' if start is None else f', {start:.3f} at step 0'
         yield f'Best: {best_file}, {figure} {value:.3f} at step {best["step"]:.0f}{at_start}'
+    # Before the first step, the network has the classes of the run, some of them without weights: other figures.
+    before = 'the file that the run started from, with its own classes'
     for source, verdict in task.verdicts(judged, device):
-        yield f'From the weights of the start (a) to {name} (b), on the {source}: {verdict.sentence()}'
+        yield f'From {before} (a), to {name} (b), on the {source}: {verdict.sentence()}'

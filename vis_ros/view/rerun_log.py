@@ -20,6 +20,7 @@ from vis_ros.datasets.video import AnnotatedVideos
 from vis_ros.datasets.video_summary import summarize
 from vis_ros.evaluation.alignment import align, pair_videos
 from vis_ros.recordings.recording import Recording
+from vis_ros.unicode_text import unicode_text
 from vis_ros.visualization import identity_color
 
 _JPEG_QUALITY = 85
@@ -47,13 +48,13 @@ class RerunLog:
         if not recordings:
             for name, lines in videos.items():
                 for record in lines:
-                    self.add_frame(name or 'camera', record, None)
+                    self.add_frame(unicode_text(name or 'camera'), record, None)
                     count += 1
         else:
             for frame in (frame for recording in recordings for frame in recording.frames()):
                 found = videos[frame.stream].at(frame.index) if frame.stream in videos else None
                 if found is not None:
-                    self.add_frame(frame.stream or 'camera', found, frame.image)
+                    self.add_frame(unicode_text(frame.stream or 'camera'), found, frame.image)
                     count += 1
         self.add_names()
         return count
@@ -71,7 +72,7 @@ class RerunLog:
             if result_video is None:
                 continue
             keys = [summarize(video).frames for video in (truth_video, result_video)]
-            entity = 'camera' if len(results.videos) == 1 else result_video.name
+            entity = 'camera' if len(results.videos) == 1 else unicode_text(result_video.name)
             numbers = set[int]()
             for true, found in align(truth_video, keys[0], result_video, keys[1]).pairs():
                 if found is not None:
