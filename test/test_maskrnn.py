@@ -213,6 +213,25 @@ def test_propagator_follows_objects_with_different_first_frames(network):
     np.testing.assert_allclose(propagator.step(image(2))[2], alone.step(image(2))[1], atol=1e-5)
 
 
+def test_flow_uses_all_threads_where_opencv_has_one_for_all_else(monkeypatch):
+    class Search:
+        @staticmethod
+        def calc(first, second, flow):
+            counts.append(cv2.getNumThreads())
+            return np.zeros((*SIZE, 2), np.float32)
+
+    cv2.setNumThreads(-1)
+    counts, threads = [], cv2.getNumThreads()
+    monkeypatch.setattr(cv2.DISOpticalFlow, 'create', lambda preset: Search)
+    try:
+        cv2.setNumThreads(1)
+        dis_flow()(*np.zeros((2, *SIZE, 3), np.uint8))
+        counts.append(cv2.getNumThreads())
+    finally:
+        cv2.setNumThreads(threads)
+    assert counts == [threads, 1]
+
+
 def test_flow_is_computed_once_for_all_objects_of_an_image(network):
     seen = []
 

@@ -8,6 +8,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+import cv2
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.utilities import remove_ros_args
@@ -75,6 +76,8 @@ def run(args: list[str] | None = None, engine_factory: EngineFactory | None = No
         engine_factory: see `VisNode`.
     """
     prepare_environment()
+    # Sharing out a resize or the sums of a mask gains nothing, and waits for cores that the network keeps busy.
+    cv2.setNumThreads(1)
     signals = _Signals()
     try:
         rclpy.init(args=args)
