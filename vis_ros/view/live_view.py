@@ -77,7 +77,7 @@ class _LiveCamera:
             return
         for image_stamp_ns, pixels in self._decoder.take(stamp_ns, data):
             if not isinstance(pixels, NoPixels):
-                self._images.put(image_stamp_ns, pixels)
+                self._images.put(image_stamp_ns, pixels, len(data))
                 if (result := self._results.take(image_stamp_ns)) is not None:
                     self._show(result)
 
@@ -86,7 +86,7 @@ class _LiveCamera:
         if stamp_ns in self._images:
             self._show(message)
         else:
-            self._results.put(stamp_ns, message)
+            self._results.put(stamp_ns, message, sum(len(each.mask_data) for each in message.instances))
 
     def _show(self, message: InstanceMaskArray) -> None:
         stamp_ns = message.header.stamp.sec * NS_PER_S + message.header.stamp.nanosec
@@ -100,20 +100,36 @@ class _LiveCamera:
 
 
 class _Newest(Generic[Value]):
-    """Values by stamp in nanoseconds, of which only the newest are kept."""
+    """Values by stamp in nanoseconds, of which only the newest are kept: a slow node answers an image seconds later."""
 
-    _MOST = 15
+    _MOST = 150
+    _MOST_BYTES = 1 << 29
 
     def __init__(self) -> None:
-        self._values: dict[int, Value] = {}
+        self._values: dict[int, tuple[Value, int]] = {}
+        self._bytes = 0
 
     def __contains__(self, stamp_ns: int) -> bool:
         return stamp_ns in self._values
 
-    def put(self, stamp_ns: int, value: Value) -> None:
-        self._values[stamp_ns] = value
-        if len(self._values) > self._MOST:
-            del self._values[next(iter(self._values))]
+    def put(self, stamp_ns: int, value: Value, size: int) -> None:
+        """Keep a value that has `size` bytes."""
+        self._drop(stamp_ns)
+        self._values[stamp_ns] = value, size
+        self._bytes += size
+        while len(self._values) > self._MOST or (self._bytes > self._MOST_BYTES and len(self._values) > 1):
+            self._drop(next(iter(self._values)))
 
     def take(self, stamp_ns: int) -> Value | None:
-        return self._values.pop(stamp_ns, None)
+        """Remove and return a value. Those before it are dropped: what they wait for would have come before."""
+        if stamp_ns not in self._values:
+            return None
+        while (oldest := next(iter(self._values))) != stamp_ns:
+            self._drop(oldest)
+        value, _ = self._values[stamp_ns]
+        self._drop(stamp_ns)
+        return value
+
+    def _drop(self, stamp_ns: int) -> None:
+        _, size = self._values.pop(stamp_ns, (None, 0))
+        self._bytes -= size
