@@ -63,12 +63,28 @@ def test_images_and_objects_of_a_running_node(graph, start, tmp_path):
     assert sizes == {100} and {label.partition(' ')[0] for (label,) in labels} == {'1'}
 
 
-def test_an_image_that_is_answered_seconds_later_is_shown(graph, monkeypatch):
-    shown = []
+def live_camera(graph, shown):
+    """A camera whose frames are collected as (stamp in nanoseconds, image)."""
     log = SimpleNamespace(
         add_frame=lambda entity, record, image: shown.append((record['stamp_ns'], image)), add_names=lambda: None
     )
-    camera = _LiveCamera(SimpleNamespace(node=graph.node), NodeCamera('', '/image', '/vis_node/instances'), log)
+    return _LiveCamera(SimpleNamespace(node=graph.node), NodeCamera('', '/image', '/vis_node/instances'), log)
+
+
+def test_a_broken_image_with_the_stamp_of_another_one_costs_its_picture_only(graph):
+    shown = []
+    camera = live_camera(graph, shown)
+    for encoding in ('bgr8', 'none of these'):  # of a driver without stamps
+        image = image_message(np.zeros((48, 64, 3), np.uint8))
+        image.encoding = encoding
+        camera._on_image(serialize_message(image))
+    camera._on_result(InstanceMaskArray(image_height=48, image_width=64))
+    assert shown == [(0, None)]
+
+
+def test_an_image_that_is_answered_seconds_later_is_shown(graph, monkeypatch):
+    shown = []
+    camera = live_camera(graph, shown)
     for number in range(1, 121):  # 4 s at 30 Hz
         image = image_message(np.full((48, 64, 3), number, np.uint8))
         image.header.stamp = to_time(number)

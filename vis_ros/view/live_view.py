@@ -8,8 +8,10 @@ from threading import Event
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from vis_ros.image_headers import ImageError
 from vis_ros.instances import LOST
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.recordings.bag_files import BagError
@@ -90,13 +92,21 @@ class _LiveCamera:
 
     def _show(self, message: InstanceMaskArray) -> None:
         stamp_ns = message.header.stamp.sec * NS_PER_S + message.header.stamp.nanosec
-        pixels = self._images.take(stamp_ns)
+        image = _decoded(self._images.take(stamp_ns))
         instances = to_instances(message)
         visible = instances[np.flatnonzero(np.asarray(instances.states) != LOST)]
         record = frame_record(self.frames, stamp_ns, '', message.epoch, visible, frame_id=message.header.frame_id)
-        self._log.add_frame(self._entity, record, None if pixels is None else pixels())
+        self._log.add_frame(self._entity, record, image)
         self._log.add_names()
         self.frames += 1
+
+
+def _decoded(pixels: Pixels | None) -> NDArray[np.uint8] | None:
+    """An image; None without one, or if it cannot be read: the node has answered another one with that stamp."""
+    try:
+        return None if pixels is None else pixels()
+    except (ImageError, BagError):
+        return None
 
 
 class _Newest(Generic[Value]):
