@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from helpers.rectangle_scene import PERIOD_NS, START_NS, SceneTracker, expected_records, scene, stamp_of, write_bag
+from helpers.video_packets import COMPRESSED as VIDEO
+from helpers.video_packets import packet_message, typestore
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -399,6 +401,22 @@ def test_replies_to_images_with_equal_stamps_are_in_the_order_of_the_images(grap
     assert [each.image.index for each in stream.replies] == [1, 2, 3] and stream.unknown == 0
 
 
+def test_replies_to_a_video_come_in_the_order_of_display(player, graph):
+    camera = NodeCamera('', '/camera/image/compressed', '/vis_node/instances')
+    stream = CameraStream(player, Route('/recorded', camera), FakeBag(), copy_images=False)
+    store = typestore()
+    for stamp_ns in (10, 40, 20, 30, 70, 50, 60):
+        data = packet_message(VIDEO, b'a packet', stamp_ns, store=store)
+        stream.send(TimedImage('/recorded', 'image', stamp_ns, stamp_ns, stamp_ns, data), 1)
+    deliver(graph, 10, 20)
+    assert stream.in_flight == 5, 'the third image in the order of display may still come, and the one before it'
+    deliver(graph, 40, 60)
+    assert [each.image.index for each in stream.replies] == [0, 2, 1, 6] and stream.unknown == 0
+    assert stream.in_flight == 1
+    deliver(graph, 50)
+    assert stream.unknown == 1
+
+
 def test_replies_to_images_that_were_given_up_are_unknown(graph, player):
     _, stream = stream_of(player)
     stream.send(image(10), 1)
@@ -583,6 +601,17 @@ def play(node, folder, *, loop=1, on_image=lambda: None, stop=None):
 
 def read_records(folder):
     return [json.loads(line) for line in (folder / 'results.jsonl').read_text().splitlines()]
+
+
+def test_unreadable_images_behind_the_last_reply_are_counted(simulate, tmp_path, monkeypatch):
+    write, last = BagWriter.write, stamp_of(29)
+
+    def cut(bag, topic, recorded_ns, data):
+        write(bag, topic, recorded_ns, data[:12] if recorded_ns >= last and topic == '/camera/image' else data)
+
+    monkeypatch.setattr(BagWriter, 'write', cut)
+    summary = play(simulate(SimulatedNode()), tmp_path)
+    assert (summary.sent, summary.received, summary.skipped) == (29, 29, 1) and 'image 29' in summary.last_problem
 
 
 def test_every_image_has_a_result_if_the_node_replies_to_all(simulate, tmp_path):

@@ -155,6 +155,25 @@ def test_a_packet_that_was_recorded_twice_changes_nothing(tmp_path):
     assert dict(recording.skips) == {'recorded twice': 2}
 
 
+@pytest.mark.parametrize('codec', ['h264', 'hevc'])
+@pytest.mark.parametrize('later', [2, 3])
+@pytest.mark.parametrize('place', range(6, 10))
+def test_a_packet_that_comes_again_after_others_changes_nothing(codec, later, place):
+    packets = encode(scene(20), codec, gop=20, b_frames=2)
+    expected = read_as_file([data for _, _, data in packets], codec)
+    sent = [*packets[: place + later], packets[place], *packets[place + later :]]
+    decoder = VideoDecoder(lambda item, error: pytest.fail(str(error)))
+    images, errors = [], []
+    results = [each for item in enumerate(sent) for each in decoder.put(item, VideoPacket(codec, item[1][2]))]
+    for (at, (index, _, _)), pixels in [*results, *decoder.end()]:
+        try:
+            images.append((index, pixels()))
+        except PacketError as error:
+            errors.append((at, error.reason))
+    assert errors == [(place + later, 'recorded twice')] and [index for index, _ in images] == list(range(20))
+    assert all(np.array_equal(image, expected[index]) for index, image in images)
+
+
 @pytest.mark.parametrize(
     ('data', 'told'),
     [

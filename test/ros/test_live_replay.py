@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -25,12 +26,16 @@ from helpers.rectangle_scene import (
     stamp_of,
     write_bag,
 )
+from helpers.rectangles import RED, draw
+from helpers.video_packets import COMPRESSED as VIDEO
+from helpers.video_packets import encode, packet_message, typestore
 from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock
 from vis_ros.msg import InstanceMaskArray
 
 from vis_ros.recordings.bag_reader import BagReader
 from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.opening import open_recording
 from vis_ros.recordings.topics import IMAGE_TYPE, INSTANCES_TYPE
 from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.live.live_replay import replay_live
@@ -48,14 +53,15 @@ PATIENT = Timeouts(appear=HANG_S, active=HANG_S, first_reply=HANG_S)
 
 @pytest.fixture(scope='module')
 def nodes(start_for_module):
-    """One on simulated time, one with two cameras, a slow one, one that is not active, one that cannot work."""
+    """One on simulated time, one with two cameras, one for video, a slow one, an inactive one, one that cannot work."""
     start_for_module(RECTANGLE_NODE, '-r', 'image:=/camera/image', '-p', 'use_sim_time:=true')
     start_for_module(RECTANGLE_NODE, '-r', '__node:=two', '-p', 'cameras:=[front, left]')
+    start_for_module(RECTANGLE_NODE, '-r', '__node:=film', '-p', 'cameras:=[eye]', '-p', 'image_transport:=compressed')
     start_for_module(RECTANGLE_NODE, '-r', '__ns:=/robot', VIS_TEST_INFER_S='0.15')
     start_for_module(RECTANGLE_NODE, '-r', '__node:=idle', '-p', 'autostart:=false')
     start_for_module(RECTANGLE_NODE, '-r', '__node:=lame', '-p', 'device:=banana')
     with open_player('test', threading.Event()) as player:
-        for name in ('/vis_node', '/two', '/robot/vis_node'):
+        for name in ('/vis_node', '/two', '/film', '/robot/vis_node'):
             RunningNode(player, name).wait_until_active(HANG_S, HANG_S)
 
 
@@ -217,6 +223,33 @@ def test_images_that_a_slow_node_drops_are_counted(nodes, tmp_path):
     played_s = (FRAMES - 1) / summary.rate_hz
     assert len(records) <= 2 + played_s / 0.15, 'no more than the node has time for, and the newest one'
     assert [record['instances'][0]['box'][0] for record in records] == [2 + record['index'] for record in records]
+
+
+def test_a_video_with_b_frames_that_starts_between_key_frames(nodes, tmp_path):
+    images = [draw((2 + 2 * index, 10, 18 + 2 * index, 26, RED), height=48, width=96) for index in range(30)]
+    packets, store = encode(images, gop=10, b_frames=2)[5:], typestore()
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.add_topic('/eye/image/compressed', VIDEO)
+        for place, (index, is_key, data) in enumerate(packets):
+            message = packet_message(VIDEO, data, START_NS + index * 10**8, store=store, is_key=is_key)
+            bag.write('/eye/image/compressed', START_NS + place * 10**8, message)
+    summary = play(tmp_path / 'bag', tmp_path / 'out', node='film', timeouts=replace(PATIENT, drain=3.0))
+    offline = {frame.stamp_ns: frame.index for frame in open_recording(tmp_path / 'bag')}
+    records = read_records(tmp_path / 'out')
+    assert (summary.sent, summary.received) == (25, len(records)) and summary.stopped_early == ''
+    assert summary.unknown <= 1, 'the decoder may hold the image that connects until the next key frame'
+    assert [record['index'] for record in records] == [offline[record['stamp_ns']] for record in records]
+    assert [record['index'] for record in records] == sorted({record['index'] for record in records})
+    assert len({index for index, *_ in packets if index % 3} & {place_of(record) for record in records}) > 5
+    for record in records:
+        assert abs(record['instances'][0]['box'][0] - (2 + 2 * place_of(record))) <= 2
+    for row in json.loads((tmp_path / 'out' / 'results.json').read_text()):
+        assert len(row['segmentations']) == 25
+
+
+def place_of(record):
+    """The position of the image of a record in the film."""
+    return (record['stamp_ns'] - START_NS) // 10**8
 
 
 def test_several_cameras_and_stamps_of_zero(nodes, tmp_path):

@@ -179,6 +179,7 @@ def test_what_was_in_the_decoder_when_the_node_was_disabled_is_ignored(graph, de
     encoder.send(packets[0])
     graph.spin_until(lambda: statistics.counts.received == 1)
     node._cameras[0].enable(False)
+    assert statistics.counts.ignored == 1
     decoding.set()
     graph.spin_for(0.2)
     node._cameras[0].enable(True)
@@ -186,6 +187,24 @@ def test_what_was_in_the_decoder_when_the_node_was_disabled_is_ignored(graph, de
         newest = encoder.send(packet)
     graph.spin_until(lambda: graph.arrays and stamp_ns(graph.arrays[-1]) == newest)
     assert len(graph.arrays) == 1 and statistics.counts.undecoded == 4
+
+
+def test_each_packet_is_counted_once_while_the_node_is_disabled_again_and_again(graph):
+    node = graph.start(image_transport='compressed', new_track_score=0.4)
+    encoder = Encoder(graph, '/image/compressed', COMPRESSED)
+    (camera,) = node._cameras
+    counts = camera.statistics.counts
+    packets = packets_of(20, b_frames=2)
+    for place, packet in enumerate([*packets, *packets]):
+        encoder.send(packet)
+        graph.spin_for(0.02)
+        if place % 7 == 3:
+            camera.enable(False)
+            camera.enable(True)
+    camera.enable(False)
+    outcomes = ('processed', 'dropped', 'late', 'refused', 'undecoded', 'failed', 'ignored')
+    graph.spin_until(lambda: counts.received == 40 == sum(getattr(counts, name) for name in outcomes))
+    assert counts.processed and counts.ignored
 
 
 def test_what_was_in_the_decoder_when_the_clock_went_back_is_dropped(graph, decoding):

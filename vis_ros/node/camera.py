@@ -193,11 +193,10 @@ class Camera:
         self._stop_video()
         self._queue.clear()
 
-    def _stop_video(self) -> None:
-        """Expect a key frame next."""
-        if self._video is not None:
-            self._video.stop()
-            self._video = None
+    def _stop_video(self) -> int:
+        """Expect a key frame next. Returns how many packets are not decoded any more."""
+        video, self._video = self._video, None
+        return 0 if video is None else video.stop()
 
     def destroy(self) -> None:
         """Unsubscribe and remove the publishers."""
@@ -245,8 +244,7 @@ class Camera:
         """Process images, or ignore them, the waiting one included."""
         self.enabled = enabled
         if not enabled:
-            self._stop_video()
-            self.statistics.ignored(self._queue.clear())
+            self.statistics.ignored(self._stop_video() + self._queue.clear())
 
     def configure(self, settings: NodeSettings) -> None:
         """Apply the settings that may change while active. ValueError if one cannot; then nothing has changed."""

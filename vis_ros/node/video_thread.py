@@ -34,6 +34,7 @@ class VideoThread:
         self._decoder: VideoDecoder[ArrivedImage] = VideoDecoder(self._lost)
         self._waiting: deque[tuple[ArrivedImage, VideoPacket]] = deque()
         self._stopped = self._left_out = False
+        self._open = 0  # messages that are neither delivered nor refused
         self._changed = threading.Condition()
         threading.Thread(target=self._run, name='vis_video_in', daemon=True).start()
 
@@ -45,15 +46,19 @@ class VideoThread:
                 self._waiting.clear()
                 self._left_out = True
             self._waiting.append((message, packet))
+            self._open += 1 - too_many
             self._changed.notify()
         for _ in range(too_many):
             self._refuse(_TOO_SLOW)
 
-    def stop(self) -> None:
-        """Drop what waits, and end the thread after the packet in progress."""
+    def stop(self) -> int:
+        """Drop what waits, and end the thread after the packet in progress. Returns how many messages were dropped,
+        those in the decoder included, which are neither delivered nor refused any more.
+        """
         with self._changed:
             self._stopped = True
             self._changed.notify()
+            return self._open
 
     def _run(self) -> None:
         while True:
@@ -67,15 +72,23 @@ class VideoThread:
                 images = self._decoder.lose(_TOO_SLOW) if left_out else []
                 images += self._decoder.put(message, packet)
             except Exception as error:
-                self._refuse(f'{type(error).__name__}: {error}')
+                self._settle_without_image(f'{type(error).__name__}: {error}')
                 continue
             for shown, pixels in images:
-                if self._stopped:
-                    return
                 if isinstance(pixels, NoPixels):
-                    self._refuse(str(pixels.error))
-                else:
+                    self._settle_without_image(str(pixels.error))
+                elif self._settle():
                     self._deliver(replace(shown, pixels=pixels))
 
     def _lost(self, message: ArrivedImage, error: PacketError) -> None:
-        self._refuse(str(error))
+        self._settle_without_image(str(error))
+
+    def _settle_without_image(self, reason: str) -> None:
+        if self._settle():
+            self._refuse(reason)
+
+    def _settle(self) -> bool:
+        """One message less is open. Returns False if `stop` has dropped it."""
+        with self._changed:
+            self._open -= not self._stopped
+            return not self._stopped

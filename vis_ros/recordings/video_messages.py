@@ -8,6 +8,14 @@ from vis_ros.ros.serialized_images import FieldReader
 from vis_ros.video.video_packet import VideoPacket, codec_of
 
 
+def is_video_packet(message: bytes, type: str) -> bool:
+    """Whether there is a video packet in a message of IMAGE_TYPES that can be read."""
+    try:
+        return read_video_packet(message, type) is not None
+    except ImageError:
+        return False
+
+
 def read_video_packet(message: bytes, type: str) -> VideoPacket | None:
     """The video packet in a message of IMAGE_TYPES; None if it has an image of its own.
 

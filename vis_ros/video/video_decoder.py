@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -35,6 +36,9 @@ class PacketError(ImageError):
 _MISSES_PICTURES = (62,)
 """The version of libavcodec from which on an H.265 decoder reports pictures that are missing: that of FFmpeg 8."""
 
+_RECENT = 4
+"""Packets among which a repeated one is looked for. In a still scene, an encoder may repeat itself after 16."""
+
 _NO_KEY = BEFORE_KEY, 'a video packet needs the key frame before it, which is not there'
 
 
@@ -58,7 +62,7 @@ class VideoDecoder(Generic[Item]):
         self._leads = False  # whether the next packets may need some before the key frame, being displayed before it
         self._pending: dict[int, Item] = {}
         self._number = 0
-        self._last = b''
+        self._recent: deque[bytes] = deque(maxlen=_RECENT)  # packets that are no key frames
 
     def put(self, item: Item, packet: VideoPacket) -> list[tuple[Item, Pixels]]:
         """Decode the next packet. Returns the images that are complete, each with its item, and the packet itself if it
@@ -68,13 +72,14 @@ class VideoDecoder(Generic[Item]):
         try:
             if packet.codec != self._codec:
                 images += self._start(packet.codec)
+            if packet.data in self._recent:  # read again, it would look like a loss, or displace a picture
+                raise PacketError(REPEATED, 'the video packet is one of those before it again')
             header = self._headers.read(packet.data)
             if not header.has_picture:
                 self._feed(packet.data)
                 raise PacketError(NO_PICTURE, 'a video packet has parameters but no picture')
-            if packet.data == self._last and not header.is_key:
-                raise PacketError(REPEATED, 'the video packet is that before it again')
-            self._last = packet.data
+            if not header.is_key:
+                self._recent.append(packet.data)
             if header.lacks and self._missing is None:
                 images += self._stop('one before it is missing')
             if header.is_key:

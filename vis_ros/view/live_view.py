@@ -8,8 +8,10 @@ from threading import Event
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from vis_ros.image_headers import ImageError
 from vis_ros.instances import LOST
 from vis_ros.msg import InstanceMaskArray
 from vis_ros.recordings.bag_files import BagError
@@ -77,7 +79,7 @@ class _LiveCamera:
             return
         for image_stamp_ns, pixels in self._decoder.take(stamp_ns, data):
             if not isinstance(pixels, NoPixels):
-                self._images.put(image_stamp_ns, pixels)
+                self._images.put(image_stamp_ns, pixels, len(data))
                 if (result := self._results.take(image_stamp_ns)) is not None:
                     self._show(result)
 
@@ -86,34 +88,58 @@ class _LiveCamera:
         if stamp_ns in self._images:
             self._show(message)
         else:
-            self._results.put(stamp_ns, message)
+            self._results.put(stamp_ns, message, sum(len(each.mask_data) for each in message.instances))
 
     def _show(self, message: InstanceMaskArray) -> None:
         stamp_ns = message.header.stamp.sec * NS_PER_S + message.header.stamp.nanosec
-        pixels = self._images.take(stamp_ns)
+        image = _decoded(self._images.take(stamp_ns))
         instances = to_instances(message)
         visible = instances[np.flatnonzero(np.asarray(instances.states) != LOST)]
         record = frame_record(self.frames, stamp_ns, '', message.epoch, visible, frame_id=message.header.frame_id)
-        self._log.add_frame(self._entity, record, None if pixels is None else pixels())
+        self._log.add_frame(self._entity, record, image)
         self._log.add_names()
         self.frames += 1
 
 
-class _Newest(Generic[Value]):
-    """Values by stamp in nanoseconds, of which only the newest are kept."""
+def _decoded(pixels: Pixels | None) -> NDArray[np.uint8] | None:
+    """An image; None without one, or if it cannot be read: the node has answered another one with that stamp."""
+    try:
+        return None if pixels is None else pixels()
+    except (ImageError, BagError):
+        return None
 
-    _MOST = 15
+
+class _Newest(Generic[Value]):
+    """Values by stamp in nanoseconds, of which only the newest are kept: a slow node answers an image seconds later."""
+
+    _MOST = 150
+    _MOST_BYTES = 1 << 29
 
     def __init__(self) -> None:
-        self._values: dict[int, Value] = {}
+        self._values: dict[int, tuple[Value, int]] = {}
+        self._bytes = 0
 
     def __contains__(self, stamp_ns: int) -> bool:
         return stamp_ns in self._values
 
-    def put(self, stamp_ns: int, value: Value) -> None:
-        self._values[stamp_ns] = value
-        if len(self._values) > self._MOST:
-            del self._values[next(iter(self._values))]
+    def put(self, stamp_ns: int, value: Value, size: int) -> None:
+        """Keep a value that has `size` bytes."""
+        self._drop(stamp_ns)
+        self._values[stamp_ns] = value, size
+        self._bytes += size
+        while len(self._values) > self._MOST or (self._bytes > self._MOST_BYTES and len(self._values) > 1):
+            self._drop(next(iter(self._values)))
 
     def take(self, stamp_ns: int) -> Value | None:
-        return self._values.pop(stamp_ns, None)
+        """Remove and return a value. Those before it are dropped: what they wait for would have come before."""
+        if stamp_ns not in self._values:
+            return None
+        while (oldest := next(iter(self._values))) != stamp_ns:
+            self._drop(oldest)
+        value, _ = self._values[stamp_ns]
+        self._drop(stamp_ns)
+        return value
+
+    def _drop(self, stamp_ns: int) -> None:
+        _, size = self._values.pop(stamp_ns, (None, 0))
+        self._bytes -= size

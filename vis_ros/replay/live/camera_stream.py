@@ -12,6 +12,7 @@ from vis_ros.msg import InstanceMaskArray
 from vis_ros.recordings.bag_writer import BagWriter
 from vis_ros.recordings.cdr import read_header, with_stamp
 from vis_ros.recordings.topics import INSTANCES_TYPE
+from vis_ros.recordings.video_messages import is_video_packet
 from vis_ros.replay.live.player import Player
 from vis_ros.replay.live.routes import Route
 from vis_ros.replay.live.timed_images import TimedImage
@@ -26,6 +27,7 @@ class SentImage:
     index: position in the stream, counted over all rounds; round: from 1.
     name, stamp_ns, frame_stamp_ns: as in `TimedImage`.
     sent_ns: when it was published, on the clock of `time.perf_counter_ns`.
+    is_video: whether it is a packet of a video, which may be displayed later than those sent after it.
     """
 
     index: int
@@ -34,6 +36,7 @@ class SentImage:
     stamp_ns: int
     frame_stamp_ns: int
     sent_ns: int
+    is_video: bool
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class CameraStream:
     """Publishes images to a camera and matches the replies of the node with them.
 
     A node processes images in order and skips some. Therefore a reply belongs to the earliest image with its stamp that
-    was published after the image of the previous reply, even if several images have the same stamp.
+    was published after the image of the previous reply, even if several images have the same stamp. The images of a
+    video are processed in the order of display, so one with a later stamp is still expected then.
 
     Args:
         player: publishes the images.
@@ -88,7 +92,7 @@ class CameraStream:
 
     @property
     def in_flight(self) -> int:
-        """Number of images without a reply that were sent after the image of the latest reply."""
+        """Number of images without a reply that come after the image of the latest reply."""
         return len(self._in_flight)
 
     @property
@@ -100,7 +104,10 @@ class CameraStream:
         """Publish an image. Returns the instant, on the clock of `time.perf_counter_ns`."""
         topic = self.route.camera.image_topic
         sent_ns = self._player.publish(topic, image.data, image.recorded_ns)
-        self._in_flight.append(SentImage(self.sent, round, image.name, image.stamp_ns, image.frame_stamp_ns, sent_ns))
+        is_video = is_video_packet(image.data, self.route.camera.image_type)
+        self._in_flight.append(
+            SentImage(self.sent, round, image.name, image.stamp_ns, image.frame_stamp_ns, sent_ns, is_video)
+        )
         self.sent += 1
         oldest_ns, newest_ns = self._stamps_ns or (image.stamp_ns, image.stamp_ns)
         self._stamps_ns = min(oldest_ns, image.stamp_ns), max(newest_ns, image.stamp_ns)
@@ -124,9 +131,9 @@ class CameraStream:
         if skipped is None:
             self.unknown += 1
             return
-        for _ in range(skipped):
-            self._in_flight.popleft()
+        passed = [self._in_flight.popleft() for _ in range(skipped)]
         image = self._in_flight.popleft()
+        self._in_flight.extendleft(each for each in reversed(passed) if each.is_video and each.stamp_ns > stamp_ns)
         self.replies.append(ImageReply(image, (received_ns - image.sent_ns) / 1e6))
         self._bag.write(self.route.camera.instances_topic, _wall_ns(received_ns), data)
 

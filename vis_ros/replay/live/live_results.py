@@ -110,8 +110,8 @@ def write_live_results(folder: Path, session: LiveSession) -> LiveSummary:
     """Write the files of a session that has ended, next to its bag.
 
     Overlay and contact sheet show the images with a reply. results.jsonl has one `frame_record` per reply, with latency
-    and round. With several cameras there is one for each, in a
-    folder of its name. The index counts the images sent to the camera over all rounds; tracks of different rounds have
+    and round. With several cameras there is one for each, in a folder of its name. The index counts the images sent to
+    the camera over all rounds, those of a video in the order of display; tracks of different rounds have
     different epochs. results.json: see `ResultsJson`. run.json has the settings of the node and the figures.
     """
     contents = _ReplyContents()
@@ -143,20 +143,22 @@ def _write_video(
     rate = max(session.timing.recorded_hz / session.rate, SLOWEST_VIDEO)
     with closing(VideoFiles(folder / subfolder, rate)) as files:
         replies = zip(_messages(folder / 'bag', stream), _replied_images(session, stream), strict=True)
-        for (reply, message), pixels in replies:
+        for (reply, message), (index, pixels) in replies:
             contents.add(stream.route.camera.name, message)
             instances = to_instances(message)
             # As in an offline replay, only the bag has lost tracks.
             visible = instances[np.flatnonzero(np.asarray(instances.states) != LOST)]
-            results.add(video_id, reply.image.index, message.epoch, visible)
-            files.add(pixels, instances, _record(reply, message, visible, has_clock))
+            results.add(video_id, index, message.epoch, visible)
+            files.add(pixels, instances, _record(index, reply, message, visible, has_clock))
     results.extend(video_id, stream.sent)
 
 
-def _record(reply: ImageReply, message: InstanceMaskArray, visible: Instances, has_clock: bool) -> dict[str, Any]:
+def _record(
+    index: int, reply: ImageReply, message: InstanceMaskArray, visible: Instances, has_clock: bool
+) -> dict[str, Any]:
     image = reply.image
     record = frame_record(
-        image.index,
+        index,
         image.frame_stamp_ns,
         image.name,
         message.epoch,
@@ -169,17 +171,20 @@ def _record(reply: ImageReply, message: InstanceMaskArray, visible: Instances, h
     return record | {'latency': None if latency_ns is None else latency_ns / 1e9, 'round': image.round}
 
 
-def _replied_images(session: LiveSession, stream: CameraStream) -> Iterator[NDArray[np.uint8] | None]:
-    """The image of each reply, read from the recording again; None if it cannot be decoded."""
+def _replied_images(session: LiveSession, stream: CameraStream) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
+    """The position of the image of each reply in the order of display, and its pixels, read from the recording again;
+    None if they cannot be decoded.
+    """
     topic = stream.route.recorded_topic
     played = chain.from_iterable(session.images.read([topic]) for _ in range(session.rounds))
-    images = _decoded(played, session.images.topics[topic])
+    images = enumerate(_decoded(played, session.images.topics[topic]))
     for reply in stream.replies:
-        pixels = next((pixels for index, pixels in images if index == reply.image.index), None)
+        found = next(((place, pixels) for place, (sent, pixels) in images if sent == reply.image.index), None)
+        place, pixels = found or (reply.image.index, None)
         try:
-            yield None if pixels is None else pixels()
+            yield place, None if pixels is None else pixels()
         except (ImageError, BagError):
-            yield None
+            yield place, None
 
 
 def _decoded(played: Iterable[TimedImage], type: str) -> Iterator[tuple[int, Pixels]]:
@@ -200,7 +205,7 @@ def _messages(bag: Path, stream: CameraStream) -> Iterator[tuple[ImageReply, Ins
 def _summarize(
     session: LiveSession, contents: _ReplyContents, latencies_ms: list[float], no_results_json: str
 ) -> LiveSummary:
-    streams, timing, images = session.streams.values(), session.timing, session.images
+    streams, timing = session.streams.values(), session.timing
     has_clock = bool(session.parameters.get('use_sim_time'))
     sent, received = sum(stream.sent for stream in streams), len(latencies_ms)
     return LiveSummary(
@@ -211,8 +216,8 @@ def _summarize(
         unknown=sum(stream.unknown for stream in streams),
         late=timing.late,
         latest_ms=round(timing.latest_ms, _DECIMALS),
-        skipped=images.skipped,
-        last_problem=images.last_problem,
+        skipped=session.skipped,
+        last_problem=session.last_problem,
         rate_hz=round(timing.rate_hz, _DECIMALS),
         recorded_hz=round(timing.recorded_hz, _DECIMALS),
         latency_percentiles_ms=_percentiles(latencies_ms),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
 from vis_ros.recordings.bag_writer import BagWriter
+from vis_ros.recordings.image_decoder import ImageDecoder
 from vis_ros.replay.interruption import INTERRUPTED
 from vis_ros.replay.live.camera_stream import CameraStream
 from vis_ros.replay.live.player import Player
@@ -17,6 +18,7 @@ from vis_ros.replay.live.routes import Route
 from vis_ros.replay.live.running_node import RunningNode
 from vis_ros.replay.live.timed_images import TimedImage, TimedImages
 from vis_ros.ros.stamps import NS_PER_S, REGRESSION_TOLERANCE_NS
+from vis_ros.video.video_decoder import NoPixels
 
 LATE_MS = 10.0
 """An image is late if it is published more than this after its time."""
@@ -84,6 +86,7 @@ class LiveSession:
     parameters: of the node.
     rounds: number of rounds that were started.
     timing: of all images.
+    skipped: number of images of the last round that could not be read; last_problem: why the last one could not.
     stopped_early: '' if all rounds were played, INTERRUPTED, or why the replay ended.
     """
 
@@ -110,6 +113,8 @@ class LiveSession:
         self.parameters = node.parameters()
         self.rounds = 0
         self.timing = PublishTiming()
+        self.skipped = 0
+        self.last_problem = ''
         self.stopped_early = ''
         self._player = player
         self._timeouts = timeouts
@@ -126,7 +131,7 @@ class LiveSession:
             KeyboardInterrupt: the player was stopped.
             ValueError: a topic has no image that can be read.
         """
-        firsts = [image for topic in self.streams for image in islice(self.images.read([topic]), 1)]
+        firsts = [image for topic in self.streams for image in islice(self._readable(topic), 1)]
         if len(firsts) < len(self.streams):
             raise ValueError(f'{self.images.description}: no image of one of the topics can be read')
         self.node.reset()
@@ -136,6 +141,14 @@ class LiveSession:
         self.node.reset()
         for stream in self.streams.values():
             stream.unknown = 0
+
+    def _readable(self, topic: str) -> Iterator[TimedImage]:
+        """The images of a topic without the packets of a video that have none, as before its first key frame."""
+        decoder: ImageDecoder[TimedImage] = ImageDecoder(self.images.topics[topic], None, lambda image, error: None)
+        for image in self.images.read([topic]):
+            for found, pixels in decoder.take(image, image.data):
+                if not isinstance(pixels, NoPixels):
+                    yield found
 
     def _connect(self, stream: CameraStream, image: TimedImage) -> None:
         """Each copy gets a stamp that no recorded image has, so that a late reply cannot be mistaken for another."""
@@ -185,6 +198,7 @@ class LiveSession:
                 disturbance = self._publish(images, on_image)
         except ValueError as error:  # the recording is damaged from here on; the results so far are useful
             damage = str(error)
+        self.skipped, self.last_problem = self.images.skipped, self.images.last_problem
         if not disturbance:
             self._drain()
         for stream in self.streams.values():
