@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from vis_ros.whole_file import naming
+
 MARKER = '.vis_ros'
 """A file of this name marks a folder that vis-ros has made. Files of known names in it are replaced."""
 
@@ -55,7 +57,8 @@ def claim(folder: Path) -> None:
     """Make a folder for output and mark it as ours. Raises FileExistsError as `check_free`."""
     check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text(MARKER_TEXT, encoding='ascii')
+    with naming(folder / MARKER):
+        (folder / MARKER).write_text(MARKER_TEXT, encoding='ascii')
 
 
 def is_ours(folder: Path) -> bool:

@@ -24,7 +24,8 @@ def limited(limit: int, code: str, *arguments: Path) -> subprocess.CompletedProc
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     command = [sys.executable, '-c', code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit_files)
+    options = {'capture_output': True, 'text': True, 'timeout': 120}
+    return subprocess.run(command, check=False, preexec_fn=limit_files, **options)
 
 
 RECORDS = """
@@ -90,3 +91,38 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / 'empty').iterdir()] == ['a.txt']
     with pytest.raises(FileExistsError, match='already exists'), whole_folder(tmp_path / 'empty'):
         pass
+
+
+CLAIM = """
+import sys
+from pathlib import Path
+from vis_ros.claim import claim
+try:
+    claim(Path(sys.argv[1]))
+except OSError as error:
+    print(error)
+"""
+
+
+def test_the_mark_of_a_folder_is_named(tmp_path: Path) -> None:
+    done = limited(10, CLAIM, tmp_path / 'out')
+    assert done.stderr == '' and done.stdout == f"[Errno 27] File too large: '{tmp_path}/out/.vis_ros'\n"
+
+
+ROWS = """
+import sys
+from pathlib import Path
+from vis_ros.training.run_log import _keep_rows
+try:
+    _keep_rows(Path(sys.argv[1]), 10)
+except OSError as error:
+    print(error)
+"""
+
+
+def test_the_log_of_a_run_that_is_continued_is_not_cut(tmp_path: Path) -> None:
+    rows = ''.join(json.dumps({'step': step, 'loss': 0.5}) + '\n' for step in range(10))
+    (tmp_path / 'train.jsonl').write_text(rows)
+    done = limited(100, ROWS, tmp_path / 'train.jsonl')
+    assert f'{tmp_path}/train.jsonl could not be written' in done.stdout, done.stderr
+    assert (tmp_path / 'train.jsonl').read_text() == rows

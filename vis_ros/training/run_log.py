@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from rich.table import Column
 
+from vis_ros.whole_file import naming, write_whole
+
 LOSSES_FILE, VALIDATION_FILE = 'losses.jsonl', 'validation.jsonl'
 _SHOWN_METRICS = ('AP', 'AP50', 'HOTA', 'IDF1', 'J&F')
 """Those of a detector that are printed. A propagation network has J only."""
@@ -107,7 +109,7 @@ class RunLog:
             self._board.add_image(name, np.ascontiguousarray(image[..., ::-1]), step, dataformats='HWC')
 
     def _write(self, file: str, row: Mapping[str, float], group: str) -> None:
-        with (self._out / file).open('a') as lines:
+        with naming(self._out / file), (self._out / file).open('a') as lines:
             lines.write(json.dumps(row) + '\n')
         if self._board is not None:
             for name, value in row.items():
@@ -125,7 +127,7 @@ def _keep_rows(file: Path, step: int) -> None:
     elif file.is_file():
         # the last line may be incomplete if the process was killed
         whole = [line for line in file.read_text().splitlines() if line.endswith('}')]
-        file.write_text(''.join(f'{line}\n' for line in whole if json.loads(line)['step'] <= step))
+        write_whole(file, ''.join(f'{line}\n' for line in whole if json.loads(line)['step'] <= step))
 
 
 def _tensorboard(folder: Path, step: int, console: Console) -> Any:
